@@ -1,0 +1,46 @@
+# Every target makes its own environment: .venv is built once (pip, pinned by constraints.txt)
+# and rebuilt only when the requirements change, so later runs need no network.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+.PHONY: help setup demo test test-fast check format schemas bench clean
+.DEFAULT_GOAL := help
+
+help:            ## what each target does
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+
+setup: $(READY)  ## build the virtual environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html
+	$(PY) -m jobs.demo
+
+test: $(READY)   ## every test that needs no GPU
+	$(PY) -m pytest -m "not gpu"
+
+test-fast: $(READY)  ## the tests that need no Ray and no training: under a minute
+	$(PY) -m pytest -m "not gpu and not ray and not slow"
+
+check: $(READY)  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(READY) ## rewrite the code in the house format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+schemas: $(READY) ## regenerate schemas/json/ from the models
+	$(PY) -m schemas.generate
+
+bench: $(READY)  ## run every benchmark (minutes)
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+
+clean:           ## remove the demo's output and caches, keep .venv
+	rm -rf out .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,83 @@
+"""What every model that crosses a disk or a process has in common."""
+
+import hashlib
+from typing import Annotated, Any, Self
+
+import numpy as np
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+FORMAT_VERSION = 1
+"""Version of the dataset layout, of its index and of every JSON file in it."""
+
+
+class FormatError(ValueError):
+    """A file is not what its name promises: wrong schema, or of a newer format."""
+
+
+def _finite(value: float) -> float:
+    if not np.isfinite(value):
+        raise ValueError(f"must be finite, is {value}")
+    return value
+
+
+Float = Annotated[float, AfterValidator(_finite)]
+"""A finite number. Labels are float32, printed in the shortest form that round-trips."""
+Point = tuple[Float, Float]
+"""(x right, y down) in crop pixels; pixel centres are at integers."""
+Vector = tuple[Float, Float, Float]
+"""(x right, y down, z away from the camera), the camera frame."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Key = Annotated[str, StringConstraints(pattern=r"^\d{6,}-\d{6,}$")]
+"""`{shard:06d}-{index:06d}`: unique in a dataset; the index is the position in the plan."""
+Split = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Model(BaseModel):
+    """A frozen record that refuses unknown fields and writes canonical JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def to_json(self) -> bytes:
+        """UTF-8 JSON, two-space indented, fields in the order of the class, newline at the end."""
+        return orjson.dumps(
+            self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes, *, where: str) -> Self:
+        """Parse and check one file.
+
+        Args:
+            raw: the bytes of the file.
+            where: its name, for the error message.
+
+        Raises:
+            FormatError: not JSON, not this schema, or of a newer format version.
+        """
+        try:
+            content = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise FormatError(f"{where}: not JSON ({error})") from error
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise FormatError(
+                f"{where}: format version {version} is newer than this program's "
+                f"({FORMAT_VERSION}); update simgan-factory to read it"
+            )
+        try:
+            return cls.model_validate_json(raw)
+        except ValueError as error:
+            raise FormatError(f"{where}: not a valid {cls.__name__}: {error}") from error
+
+
+class Versioned(Model):
+    """A file that carries the format version it was written in."""
+
+    format_version: int = Field(default=FORMAT_VERSION, ge=1)
+
+
+def digest_of(content: Any) -> str:
+    """sha256 over the canonical JSON (sorted keys, no spaces) of a plain structure."""
+    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    return hashlib.sha256(canonical).hexdigest()

@@ -1,0 +1,155 @@
+"""The dataset card, the plan of a shard, its rejected inputs, and the facts of a listing."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StringConstraints, model_validator
+
+from schemas.base import Float, Model, Sha256, Split, Versioned, digest_of
+
+DatasetKind = Literal["synthetic", "real", "refined"]
+
+
+class ImageSpec(Model):
+    """The one image layout of a dataset."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    channels: Literal[1, 3] = 1
+    bits: Literal[8, 16] = 8
+
+
+class ParentRef(Model):
+    """The dataset that this one was made from."""
+
+    location: str
+    """where it lay when this dataset was made; not compared, a dataset may move"""
+    card: Sha256
+    """digest of what the parent's card says about its content"""
+
+
+class RefinerRef(Model):
+    """The refiner that made a refined dataset."""
+
+    sha256: Sha256
+    """of refiner.safetensors"""
+    config: Sha256
+
+
+class DatasetCard(Versioned):
+    """`dataset.json`: what a dataset is. Written once, compared on every entry."""
+
+    name: str
+    kind: DatasetKind
+    domain: str
+    labelled: bool
+    image: ImageSpec
+    shard_size: int = Field(gt=0)
+    """samples planned into one shard"""
+    splits: dict[Split, Float] = {"train": 1.0}
+    """share of identities in each split, summing to 1"""
+    parent: ParentRef | None = None
+    refiner: RefinerRef | None = None
+    config: dict[str, JsonValue]
+    """everything that decides content, and nothing else (no workers, paths or log levels)"""
+    config_digest: Sha256
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DatasetCard":
+        if abs(sum(self.splits.values()) - 1) > 1e-6 or min(self.splits.values()) <= 0:
+            raise ValueError(f"splits must be positive and sum to 1, are {self.splits}")
+        if (self.kind == "refined") != (self.refiner is not None and self.parent is not None):
+            raise ValueError(f"a {self.kind} dataset with parent {self.parent}")
+        return self
+
+    def identity(self) -> dict[str, JsonValue]:
+        """What two cards of one dataset must agree on: all but names and places."""
+        content = self.model_dump(mode="json", exclude={"name": True, "parent": {"location"}})
+        return content
+
+    def digest(self) -> str:
+        """sha256 of `identity()`."""
+        return digest_of(self.identity())
+
+
+class InputFacts(Model):
+    """One input as its listing shows it, without opening it."""
+
+    id: str
+    size: int = Field(ge=0)
+    """bytes of the image and its label together"""
+    mtime_ns: int
+    """the newest of the image's and the label's; of the archive member inside an archive"""
+
+
+class PlannedInput(InputFacts):
+    """An input with its place: position k in `inputs` is index k of the shard's keys."""
+
+    identity: str | None = None
+    """only where the card splits by identity"""
+    supersedes: str | None = None
+    """key of the sample that an older version of this input became"""
+
+
+class ShardPlan(Versioned):
+    """`plan/000000.json`: what a shard will hold, decided before it is built."""
+
+    shard: int = Field(ge=0)
+    split: Split
+    source: str
+    inputs: tuple[PlannedInput, ...]
+
+
+RejectKind = Literal["reject", "filtered"]
+
+
+class Reject(Model):
+    """An input that did not become a sample."""
+
+    key: str
+    source_id: str
+    kind: RejectKind
+    """`reject`: malformed; `filtered`: left out on purpose"""
+    reason: str
+
+
+class RunRecord(Versioned):
+    """`runs/<id>/config.json`: the resolved configuration of one job run."""
+
+    job: str
+    started: str
+    """UTC, ISO 8601"""
+    version: str
+    config: dict[str, JsonValue]
+
+
+ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class ReleasedShard(Model):
+    """One shard of a release."""
+
+    shard: int
+    url: str
+    """relative to the release folder"""
+    sha256: Sha256
+    size: int
+    """bytes"""
+    num_samples: int
+    split: Split
+
+
+class ReleaseManifest(Versioned):
+    """`releases/<name>/manifest.json`, written last: the release exists once it does."""
+
+    release: ReleaseName
+    dataset: DatasetCard
+    report: Sha256
+    """of the passing report.json"""
+    report_id: str
+    gate: Sha256
+    index: Sha256
+    """of the merged index.parquet"""
+    num_samples: int
+    splits: dict[Split, int]
+    """samples in each split"""
+    shards: tuple[ReleasedShard, ...]

@@ -1,0 +1,109 @@
+"""The Arrow schema of `index/NNNNNN.parquet`: the commit record of a shard."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+from pydantic import Field
+
+from schemas.base import FORMAT_VERSION, FormatError, Model, Sha256, Split
+
+METADATA_KEY = b"simgan_factory"
+
+
+def _points(count: int) -> pa.DataType:
+    return pa.list_(pa.list_(pa.float32(), 2), count)
+
+
+_VECTOR = pa.list_(pa.float32(), 3)
+
+EYE_LABELS: tuple[pa.Field, ...] = (
+    pa.field("pupil_px", pa.list_(pa.float32(), 2)),
+    pa.field("pupil_from", pa.string()),
+    pa.field("eye_side", pa.string()),
+    pa.field("mirrored", pa.bool_()),
+    pa.field("iris_px", _points(32)),
+    pa.field("lid_px", _points(16)),
+    pa.field("caruncle_px", _points(7)),
+    pa.field("eye_width_px", pa.float32()),
+    pa.field("gaze", _VECTOR),
+    pa.field("gaze_pitch_rad", pa.float32()),
+    pa.field("gaze_yaw_rad", pa.float32()),
+    pa.field("head_pitch_rad", pa.float32()),
+    pa.field("head_yaw_rad", pa.float32()),
+    pa.field("pupil_size", pa.float32()),
+    pa.field("iris_size", pa.float32()),
+)
+"""Columns of the labels of `schemas.sample.Eye`, by the same names."""
+
+_BEFORE_LABELS = (
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("shard", pa.int32(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("identity", pa.string()),
+    pa.field("source_name", pa.string(), nullable=False),
+    pa.field("source_id", pa.string(), nullable=False),
+    pa.field("source_image_sha256", pa.string(), nullable=False),
+    pa.field("source_label_sha256", pa.string()),
+    pa.field("supersedes", pa.string()),
+)
+_AFTER_LABELS = (
+    pa.field("crop_affine", pa.list_(_VECTOR, 2)),
+    pa.field("extra", pa.string(), nullable=False),
+    pa.field("png_sha256", pa.string(), nullable=False),
+    pa.field("png_offset", pa.int64(), nullable=False),
+    pa.field("png_length", pa.int64(), nullable=False),
+    pa.field("json_offset", pa.int64(), nullable=False),
+    pa.field("json_length", pa.int64(), nullable=False),
+)
+
+
+def index_schema(labels: tuple[pa.Field, ...]) -> pa.Schema:
+    """The columns of an index: envelope, the domain's labels, place and digests of the members."""
+    return pa.schema([*_BEFORE_LABELS, *labels, *_AFTER_LABELS])
+
+
+class ShardFacts(Model):
+    """What an index says of its shard as a whole, in the Parquet metadata."""
+
+    format_version: int = FORMAT_VERSION
+    shard: int = Field(ge=0)
+    split: Split
+    tar_sha256: Sha256
+    tar_size: int = Field(ge=0)
+    """bytes"""
+    num_samples: int = Field(ge=0)
+    num_planned: int = Field(ge=0)
+    num_rejected: int = Field(ge=0)
+    num_filtered: int = Field(ge=0)
+    parent_sha256: Sha256 | None
+    """of the parent shard's tar; null for ingested shards"""
+    refiner: Sha256 | None
+    config_digest: Sha256
+    writer: str
+
+
+def with_facts(table: pa.Table, facts: ShardFacts) -> pa.Table:
+    """The same table, carrying the facts in its Parquet metadata."""
+    return table.replace_schema_metadata({METADATA_KEY: facts.model_dump_json().encode()})
+
+
+def facts_of(metadata: Mapping[bytes, bytes] | None, *, where: str) -> ShardFacts:
+    """The facts in an index file's metadata.
+
+    Raises:
+        FormatError: there are none, or they are of a newer format.
+    """
+    raw = (metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise FormatError(f"{where}: not an index file of simgan-factory (no shard facts)")
+    return ShardFacts.from_json(raw, where=where)
+
+
+REJECT_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("source_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
