@@ -1,0 +1,148 @@
+"""What a validation run found: the numbers behind `reports/<id>/report.html`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Float, Model, Sha256, Versioned
+from schemas.dataset import DatasetCard
+
+
+class Spread(Model):
+    """A distribution in five numbers."""
+
+    num: int = Field(ge=0)
+    mean: Float
+    sd: Float
+    median: Float
+    p95: Float
+
+
+class PlantedShift(Model):
+    """How well a known displacement is recovered."""
+
+    shift_px: Float
+    mean_signed_error_px: Float
+    """along the planted direction, recovered minus planted"""
+    sd_px: Float
+    num: int
+
+
+class NullDrift(Model):
+    """Apparent drift between two looks of the same geometry: the floor of every drift."""
+
+    look: str
+    """blur, noise, gamma, contrast, camera style ..."""
+    drift_px: Spread
+    abstained_share: Float
+
+
+class PupilCalibration(Model):
+    """How far the pupil-centre estimator can be trusted on images like these."""
+
+    circle: Literal["iris", "pupil"]
+    """which circle was measured"""
+    window_radius_px: Float
+    """half width of the search window placed around the label"""
+    truth: str
+    """what the error was measured against, in words"""
+    error_px: Spread
+    error_percent_eye_width: Spread
+    shifts: tuple[PlantedShift, ...]
+    null_drift: tuple[NullDrift, ...]
+    null_drift_px: Spread
+    """over all looks together"""
+    abstained_share: Float
+
+
+class GazeBin(Model):
+    """Drift of the samples that look in one direction."""
+
+    yaw_deg: tuple[Float, Float]
+    pitch_deg: tuple[Float, Float]
+    num_samples: int
+    drift_px: Spread | None
+    """None where nothing could be measured"""
+
+
+class PupilDrift(Model):
+    """Displacement of the measured pupil centre from parent to refined, sample by sample."""
+
+    num_samples: int
+    num_measured: int
+    abstained: dict[str, int]
+    """reason to number of samples that could not be measured"""
+    drift_px: Spread | None
+    drift_percent_eye_width: Spread | None
+    mean_shift_px: tuple[Float, Float] | None
+    """mean signed displacement (x, y): a drift that all samples share"""
+    bins: tuple[GazeBin, ...]
+
+
+class TwoSample(Model):
+    """Held-out accuracy of a network trained to tell two sets apart; 0.5 is perfect."""
+
+    accuracy: Float
+    low: Float
+    """95 % interval over images and seeds"""
+    high: Float
+    num_train: int
+    num_test: int
+    seeds: tuple[int, ...]
+
+
+class Realism(Model):
+    """Classifier two-sample tests on held-out images."""
+
+    synthetic_vs_real: TwoSample
+    refined_vs_real: TwoSample
+    real_vs_real: TwoSample
+    """two halves of the real set: the floor"""
+
+
+class GateCheck(Model):
+    """One line of a gate."""
+
+    measure: str
+    """dotted name of a number in this report, e.g. `drift.drift_px.median`"""
+    at_most: Float | None = None
+    at_least: Float | None = None
+    why: str
+    value: Float | None
+    """None: it could not be measured, which fails the check"""
+    passed: bool
+
+
+class ValidatedShard(Model):
+    """A shard that the report speaks of, by content."""
+
+    shard: int
+    tar_sha256: Sha256
+    num_samples: int
+
+
+class Report(Versioned):
+    """`reports/<id>/report.json`."""
+
+    id: str
+    created: str
+    """UTC, ISO 8601"""
+    writer: str
+    location: str
+    dataset: DatasetCard
+    parent_location: str
+    parent: DatasetCard
+    real_location: str
+    real: DatasetCard
+    shards: tuple[ValidatedShard, ...]
+    num_samples: int
+    mean_abs_change: Spread
+    """mean |refined - synthetic| of an image on [-1, 1]: 0 means the refiner did nothing"""
+    drift: PupilDrift
+    calibration: PupilCalibration
+    realism: Realism
+    gate: Sha256 | None
+    """digest of the gate file; None when there was none"""
+    checks: tuple[GateCheck, ...]
+    passed: bool | None
+    """None without a gate"""
