@@ -1,0 +1,240 @@
+"""Refiners and snapshots of training on disk: safetensors with a JSON description, never pickle."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field, JsonValue
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from factory.models import Refiner, RefinerConfig
+from factory.version import WRITER
+from schemas.base import Float, FormatError, Sha256, Versioned
+from schemas.dataset import ImageSpec
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_NAME = "refiner.safetensors"
+DESCRIPTION_NAME = "refiner.json"
+_STATE_NAME = "state.json"
+
+
+class RefinerDescription(Versioned):
+    """`refiner.json`: what `refiner.safetensors` beside it holds and where it came from."""
+
+    domain: str
+    image: ImageSpec
+    """what the refiner was trained on"""
+    full_scale: Float = Field(default=255.0, gt=0)
+    """the pixel value that becomes 1 in the network: x = 2 v / full_scale - 1"""
+    architecture: RefinerConfig
+    weights: Literal["last", "ema"]
+    """of the last update, or their running average"""
+    sha256: Sha256
+    """of the safetensors file: the refiner's name wherever it is referred to"""
+    step: int
+    """discriminator updates"""
+    train: dict[str, JsonValue]
+    """the training configuration"""
+    config: Sha256
+    """digest of the training configuration"""
+    lineage: dict[str, JsonValue] = Field(default_factory=dict)
+    """what the run was made from, as its caller described it"""
+    writer: str = WRITER
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put a whole file under its name, durably, or leave what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors wants them: on the CPU, contiguous, sharing no memory."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def refiner_bytes(refiner: Refiner) -> bytes:
+    """The safetensors file of a refiner: the same bytes for the same weights."""
+    content: bytes = save(_plain(refiner.state_dict()))
+    return content
+
+
+def save_refiner(folder: Path, refiner: Refiner, description: RefinerDescription) -> Path:
+    """Write `refiner.safetensors`, then `refiner.json`: a refiner exists once both do.
+
+    Args:
+        folder: made if it is missing.
+        description: its `sha256` and `architecture` are overwritten by the refiner's own.
+
+    Returns:
+        The path of the safetensors file.
+    """
+    content = refiner_bytes(refiner)
+    description = description.model_copy(
+        update={"sha256": hashlib.sha256(content).hexdigest(), "architecture": refiner.config}
+    )
+    write_atomically(folder / WEIGHTS_NAME, content)
+    write_atomically(folder / DESCRIPTION_NAME, description.to_json())
+    return folder / WEIGHTS_NAME
+
+
+def load_refiner(path: Path) -> tuple[Refiner, RefinerDescription]:
+    """Read a refiner back, checked against its description.
+
+    Args:
+        path: the folder of a finished run, its `refiner.safetensors` or its `refiner.json`.
+
+    Returns:
+        The refiner, in evaluation mode on the CPU, and its description.
+
+    Raises:
+        FileNotFoundError: nothing there, or the run has not finished.
+        FormatError: damaged, changed since it was written, or of another architecture.
+    """
+    path = Path(path)
+    if not path.is_dir() and path.suffix not in (".safetensors", ".json"):
+        raise FileNotFoundError(
+            f"{path}: neither a training run nor a .safetensors file; "
+            "give the --output folder of a finished training run"
+        )
+    weights_path = path / WEIGHTS_NAME if path.is_dir() else path.with_suffix(".safetensors")
+    description_path = weights_path.with_suffix(".json")
+    for wanted in (description_path, weights_path):
+        if not wanted.is_file():
+            raise FileNotFoundError(
+                f"{wanted} is missing: the training run has not finished (the same training "
+                "command again resumes it), or only one of the two files was copied"
+            )
+    description = RefinerDescription.from_json(
+        description_path.read_bytes(), where=str(description_path)
+    )
+    content = weights_path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != description.sha256:
+        raise FormatError(
+            f"{weights_path}: sha256 is {digest}, {description_path.name} says "
+            f"{description.sha256}: the file is damaged or from another run; copy both again"
+        )
+    refiner = Refiner(description.architecture)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise FormatError(f"{weights_path}: not a safetensors file ({error})") from error
+    expected = {name: tuple(value.shape) for name, value in refiner.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if expected != found:
+        wrong = sorted(
+            f"{name}: {found.get(name, 'absent')} instead of {expected.get(name, 'absent')}"
+            for name in expected.keys() | found.keys()
+            if expected.get(name) != found.get(name)
+        )
+        raise FormatError(
+            f"{weights_path}: not the architecture that {description_path.name} describes "
+            f"({'; '.join(wrong[:4])}); use the two files of one run"
+        )
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise FormatError(f"{weights_path}: {name} holds values that are not finite")
+    refiner.load_state_dict(tensors)
+    return refiner.eval(), description
+
+
+class Snapshot(NamedTuple):
+    """All that a trainer needs to go on as if never stopped."""
+
+    clock: int
+    """updates of Algorithm 1's schedule that were done"""
+    tensors: dict[str, Tensor]
+    history: dict[str, np.ndarray]
+    counters: dict[str, JsonValue]
+
+
+def save_snapshot(folder: Path, snapshot: Snapshot, keep: int = 2) -> Path:
+    """Write `folder/step-…/`: in a temporary folder, synced, then renamed. Older ones go.
+
+    Args:
+        keep: how many of the newest to leave.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".tmp-*"):
+        shutil.rmtree(leftover)
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder))
+    temporary.chmod(0o755)
+    files = {
+        "networks.safetensors": save(_plain(snapshot.tensors)),
+        "history.safetensors": save(
+            {name: torch.from_numpy(array) for name, array in snapshot.history.items()}
+        ),
+    }
+    state = {
+        "clock": snapshot.clock,
+        "counters": snapshot.counters,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    files[_STATE_NAME] = json.dumps(state, indent=2).encode() + b"\n"
+    for name, content in files.items():
+        write_atomically(temporary / name, content)
+    final = folder / f"step-{snapshot.clock:08d}"
+    if final.exists():  # a damaged one, or load_snapshot would have gone on from it
+        shutil.rmtree(final)
+    temporary.rename(final)
+    _sync_folder(folder)
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def load_snapshot(folder: Path) -> Snapshot | None:
+    """The newest snapshot that is whole; damaged ones are passed over with a warning.
+
+    Returns:
+        None where there is none.
+    """
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            state = json.loads((path / _STATE_NAME).read_bytes())
+            contents = {}
+            for name, digest in state["sha256"].items():
+                contents[name] = (path / name).read_bytes()
+                if hashlib.sha256(contents[name]).hexdigest() != digest:
+                    raise FormatError(f"{path / name} is not what it was when it was written")
+            history = load(contents["history.safetensors"])
+            return Snapshot(
+                state["clock"],
+                load(contents["networks.safetensors"]),
+                {name: tensor.numpy() for name, tensor in history.items()},
+                state["counters"],
+            )
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            log.warning("passing over the checkpoint %s: %s", path, error)
+    return None

@@ -1,0 +1,134 @@
+"""A pool of refined images of the past, so that D does not forget what R once did."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class History(Protocol):
+    """What a trainer needs of a history: a `HistoryBuffer`, or a proxy of one elsewhere."""
+
+    def exchange(self, fresh: np.ndarray) -> np.ndarray: ...
+
+    def state_dict(self) -> dict[str, np.ndarray]: ...
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
+
+
+class HistoryStatistics(NamedTuple):
+    """How full and how old a pool is."""
+
+    size: int
+    """images in the pool"""
+    capacity: int
+    num_exchanges: int
+    num_stored: int
+    """images ever put in"""
+    mean_age: float
+    """exchanges since the images in the pool were put in; NaN while it is empty"""
+
+
+class HistoryBuffer:
+    """At most `capacity` float16 images of one shape.
+
+    What it draws depends on the seed, the number of exchanges so far and nothing else.
+    """
+
+    def __init__(self, capacity: int, shape: tuple[int, int, int], seed: int) -> None:
+        """
+        Args:
+            capacity: B of the paper, in images.
+            shape: (C, H, W) of one image.
+            seed: of what is drawn and replaced.
+        """
+        if capacity < 1:
+            raise ValueError(f"a history of {capacity} images")
+        self._images = np.zeros((capacity, *shape), np.float16)
+        self._born = np.zeros(capacity, np.int64)
+        self._size = 0
+        self._seed = seed
+        self._num_exchanges = 0
+        self._num_stored = 0
+
+    def exchange(self, fresh: np.ndarray) -> np.ndarray:
+        """Swap fresh refined images for as many past ones.
+
+        Shrivastava et al. 2017 (arXiv:1612.07828), section 2.3. Unlike the paper,
+        nothing is overwritten until the pool is full.
+
+        Args:
+            fresh: (n, C, H, W) float16 in [-1, 1], where n is half a batch.
+
+        Returns:
+            (n, C, H, W) float16 in [-1, 1], drawn without replacement before
+            `fresh` is stored; `fresh` itself while the pool holds fewer than n.
+
+        Raises:
+            ValueError: the image shape is not the pool's, the images are not float16,
+                or n exceeds its capacity.
+        """
+        capacity, *shape = self._images.shape
+        if fresh.ndim != 4 or fresh.shape[1:] != tuple(shape) or fresh.dtype != np.float16:
+            raise ValueError(
+                f"expected (n, {', '.join(map(str, shape))}) float16, "
+                f"got {fresh.shape} {fresh.dtype}"
+            )
+        n = len(fresh)
+        if n > capacity:
+            raise ValueError(f"{n} images do not fit a history of {capacity}")
+        rng = np.random.default_rng([self._seed, self._num_exchanges])
+        past = fresh
+        if self._size >= n:
+            past = self._images[rng.choice(self._size, n, replace=False)]
+        num_appended = min(n, capacity - self._size)
+        slots = np.concatenate(
+            [
+                np.arange(self._size, self._size + num_appended),
+                rng.choice(self._size, n - num_appended, replace=False),
+            ]
+        )
+        self._images[slots] = fresh
+        self._born[slots] = self._num_exchanges
+        self._size += num_appended
+        self._num_exchanges += 1
+        self._num_stored += n
+        return past
+
+    def statistics(self) -> HistoryStatistics:
+        """How full and how old the pool is."""
+        ages = self._num_exchanges - self._born[: self._size]
+        return HistoryStatistics(
+            self._size,
+            len(self._images),
+            self._num_exchanges,
+            self._num_stored,
+            float(ages.mean()) if self._size else float("nan"),
+        )
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All of it, as copies: images (size, C, H, W) float16, born and counters int64."""
+        counters = [self._seed, self._num_exchanges, self._num_stored, len(self._images)]
+        return {
+            "images": self._images[: self._size].copy(),
+            "born": self._born[: self._size].copy(),
+            "counters": np.array(counters, np.int64),
+        }
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Become what `state_dict` described.
+
+        Raises:
+            ValueError: it describes a pool of another capacity or image shape.
+        """
+        images, counters = state["images"], state["counters"]
+        seed, num_exchanges, num_stored, capacity = (int(value) for value in counters)
+        if capacity != len(self._images) or images.shape[1:] != self._images.shape[1:]:
+            raise ValueError(
+                f"a snapshot of {capacity} images of {images.shape[1:]} does not fit "
+                f"a history of {len(self._images)} of {self._images.shape[1:]}"
+            )
+        self._size = len(images)
+        self._images[: self._size] = images
+        self._born[: self._size] = state["born"]
+        self._seed, self._num_exchanges, self._num_stored = seed, num_exchanges, num_stored

@@ -1,0 +1,405 @@
+"""Algorithm 1 of Shrivastava et al. 2017 (arXiv:1612.07828): R and D, trained against each other.
+
+This module knows tensors and random draws; `factory.training` knows files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from pydantic import Field, JsonValue, model_validator
+from torch import Tensor, nn
+
+from factory.history import History
+from factory.losses import PsiName, discriminator_loss, refiner_loss, self_regularisation
+from factory.models import (
+    REAL,
+    REFINED,
+    Discriminator,
+    DiscriminatorConfig,
+    Refiner,
+    RefinerConfig,
+    to_network,
+)
+from schemas.base import Float, Model
+
+Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
+Metrics = dict[str, Tensor]
+"""Scalars by name, still on the device."""
+
+
+class TrainConfig(Model):
+    """Everything that decides what a training run makes, and how it runs."""
+
+    refiner: RefinerConfig = RefinerConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    full_scale: Float = Field(default=255.0, gt=0)
+    """the pixel value that becomes 1 in the networks; 255 for 8-bit images"""
+    steps: int = Field(ge=0)
+    """discriminator updates after pre-training, a multiple of k_d"""
+    batch_size: int = Field(default=512, ge=2)
+    """b: images in a batch of each worker, even"""
+    refiner_pretrain_steps: int = Field(default=1000, ge=0)
+    """refiner updates with self-regularisation alone"""
+    discriminator_pretrain_steps: int = Field(default=200, ge=0)
+    """discriminator updates before the refiner meets it"""
+    k_g: int = Field(default=2, ge=1)
+    """refiner updates in one pass of Algorithm 1 (the paper says both `twice` and 50)"""
+    k_d: int = Field(default=1, ge=1)
+    """discriminator updates in one pass"""
+    lambda_reg: Float = Field(default=3.0, ge=0)
+    """weight of the mean absolute difference against the mean patch cross-entropy"""
+    psi: PsiName = "identity"
+    """feature transform of the self-regularisation"""
+    refiner_init: Literal["random", "identity"] = "random"
+    """where the refiner starts: `identity` needs hardly any pre-training"""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    refiner_lr: Float = Field(default=5e-4, gt=0)
+    discriminator_lr: Float = Field(default=5e-4, gt=0)
+    betas: tuple[Float, Float] = (0.5, 0.999)
+    """of Adam"""
+    momentum: Float = Field(default=0.0, ge=0, lt=1)
+    """of SGD"""
+    buffer_size: int = Field(default=51200, ge=1)
+    """B: images in the history of refined images, at least half a batch"""
+    ema_decay: Float | None = Field(default=None, gt=0, lt=1)
+    """of the running average of the refiner's weights that is kept as the result; absent: the
+    last weights are"""
+    seed: int = Field(default=0, ge=0)
+    log_every: int = Field(default=10, ge=1)
+    """updates between lines of metrics"""
+    strip_every: int = Field(default=500, ge=1)
+    """steps between sample strips, a multiple of k_d"""
+    checkpoint_every: int = Field(default=500, ge=1)
+    """updates between checkpoints"""
+    num_threads: int | None = Field(default=None, ge=1)
+    """CPU threads; torch's own choice when absent. Another number may change the last bits"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch_size % 2:
+            raise ValueError(f"batch_size must be even, is {self.batch_size}")
+        if self.buffer_size < self.batch_size // 2:
+            raise ValueError(
+                f"buffer_size must hold half a batch ({self.batch_size // 2}), "
+                f"is {self.buffer_size}"
+            )
+        for name in ("steps", "strip_every"):
+            if getattr(self, name) % self.k_d:
+                raise ValueError(
+                    f"{name} must be a multiple of k_d = {self.k_d}, is {getattr(self, name)}"
+                )
+        if self.refiner.channels != self.discriminator.channels:
+            raise ValueError(
+                f"the refiner has {self.refiner.channels} channels, "
+                f"the discriminator {self.discriminator.channels}"
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), are {self.betas}")
+        return self
+
+    @property
+    def pretrain_clock(self) -> int:
+        """Passes of the schedule before the adversarial phase."""
+        return self.refiner_pretrain_steps + self.discriminator_pretrain_steps
+
+    @property
+    def total_clock(self) -> int:
+        """Passes of the whole schedule: pre-training updates, then rounds of K_g + K_d updates."""
+        return self.pretrain_clock + self.steps // self.k_d
+
+    def place(self, clock: int) -> tuple[Phase, int]:
+        """Phase, and steps done in it, after `clock` passes (discriminator updates at last)."""
+        if clock <= self.refiner_pretrain_steps and self.refiner_pretrain_steps:
+            return "refiner_pretrain", clock
+        if clock <= self.pretrain_clock and self.discriminator_pretrain_steps:
+            return "discriminator_pretrain", clock - self.refiner_pretrain_steps
+        return "adversarial", (clock - self.pretrain_clock) * self.k_d
+
+    def content(self) -> dict[str, JsonValue]:
+        """What decides the result: all but threads and how often to save."""
+        return self.model_dump(mode="json", exclude={"num_threads", "checkpoint_every"})
+
+
+class NonFiniteLoss(RuntimeError):  # noqa: N818
+    """A loss or gradient is not finite; no weight has been changed by it."""
+
+    def __init__(self, message: str, batch: dict[str, np.ndarray]) -> None:
+        super().__init__(message)
+        self.batch = batch
+        """the images of the update, by name"""
+
+
+class Peers(NamedTuple):
+    """The workers that train one refiner together, each on its own batches."""
+
+    rank: int = 0
+    size: int = 1
+    average: Callable[[Sequence[Tensor]], None] | None = None
+    """replaces each gradient by its mean over the workers, in place, the same call on all"""
+
+
+def average_over_process_group(gradients: Sequence[Tensor]) -> None:
+    """`Peers.average` by one all-reduce of torch.distributed's default group."""
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    start = 0
+    for gradient in gradients:
+        end = start + gradient.numel()
+        gradient.copy_(flat[start:end].view(gradient.shape))
+        start = end
+
+
+def _optimiser(config: TrainConfig, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=lr, momentum=config.momentum)
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=config.betas)
+
+
+class SimGAN:
+    """Owner of R, D, their optimisers and the clock of the schedule.
+
+    Every draw of images depends on (seed, worker, number of draws) alone, so the whole state of
+    the randomness is one counter.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        synthetic: np.ndarray,
+        real: np.ndarray,
+        history: History,
+        *,
+        peers: Peers | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """
+        Args:
+            synthetic: (n, H, W) or (n, C, H, W), unsigned integers.
+            real: (m, H, W) or (m, C, H, W), of the same H, W and C.
+            history: of capacity `config.buffer_size`; several workers may share one.
+        """
+        self.config = config
+        self.history = history
+        self.peers = peers if peers is not None else Peers()
+        self.device = torch.device(device)
+        self.images = {"synthetic": synthetic, "real": real}
+        self.refiner = Refiner(config.refiner, seed=config.seed)
+        if config.refiner_init == "identity":
+            self.refiner.initialise_as_identity()
+        self.discriminator = Discriminator(config.discriminator, seed=config.seed + 1)
+        for network in (self.refiner, self.discriminator):
+            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.refiner_optimiser = _optimiser(config, self.refiner, config.refiner_lr)
+        self.discriminator_optimiser = _optimiser(
+            config, self.discriminator, config.discriminator_lr
+        )
+        self.average = deepcopy(self.refiner) if config.ema_decay is not None else None
+        self.clock = 0
+        self.num_draws = 0
+        self.num_refiner_updates = 0
+        self.num_refined = 0
+        """images that this object has refined in its updates, for measuring speed"""
+
+    @property
+    def chosen(self) -> Refiner:
+        """The refiner to keep: the running average where there is one, else the last."""
+        return self.refiner if self.average is None else self.average
+
+    def step(self) -> Metrics:
+        """One pass of the schedule: a pre-training update, or K_g of R and then K_d of D.
+
+        Returns:
+            What the last update of each network measured.
+
+        Raises:
+            NonFiniteLoss: before the update that would have spread it.
+        """
+        phase, _ = self.config.place(self.clock + 1)
+        metrics: Metrics = {}
+        if phase == "refiner_pretrain":
+            metrics |= self.refiner_step(adversarial=False)
+        elif phase == "discriminator_pretrain":
+            metrics |= self.discriminator_step()
+        else:
+            for _ in range(self.config.k_g):
+                metrics |= self.refiner_step()
+            for _ in range(self.config.k_d):
+                metrics |= self.discriminator_step()
+        self.clock += 1
+        return metrics
+
+    def draw(self, domain: Literal["synthetic", "real"], n: int) -> Tensor:
+        """n images of a domain, with replacement: (n, C, H, W) float32 in [-1, 1]."""
+        seeds = [self.config.seed, self.peers.rank, self.num_draws]
+        rows = np.random.default_rng(seeds).integers(len(self.images[domain]), size=n)
+        self.num_draws += 1
+        images = to_network(self.images[domain][rows], self.config.full_scale)
+        return images.to(self.device, non_blocking=True)
+
+    def refiner_step(self, *, adversarial: bool = True) -> Metrics:
+        """One update of R by equation (4), D held fixed; without D, by its second term alone."""
+        synthetic = self.draw("synthetic", self.config.batch_size)
+        refined = self.refiner(synthetic)
+        self.num_refined += len(synthetic)
+        metrics: Metrics = {}
+        if adversarial:
+            self.discriminator.requires_grad_(False)  # gradients pass through D, not into it
+            loss, realism, regularisation = refiner_loss(
+                self.discriminator(refined),
+                refined,
+                synthetic,
+                lambda_reg=self.config.lambda_reg,
+                psi=self.config.psi,
+            )
+            metrics["realism_loss"] = realism.detach()
+        else:
+            loss = regularisation = self_regularisation(refined, synthetic, self.config.psi)
+        metrics["regularisation_loss"] = regularisation.detach()
+        metrics["refiner_loss"] = loss.detach()
+        self._update(
+            "refiner", self.refiner_optimiser, loss, {"synthetic": synthetic, "refined": refined}
+        )
+        self.num_refiner_updates += 1
+        self._update_average()
+        with torch.no_grad():
+            metrics["mean_abs_delta"] = (refined - synthetic).abs().mean()
+        return metrics
+
+    def discriminator_step(self) -> Metrics:
+        """One update of D by equation (2): b real, b/2 fresh and b/2 past refined images.
+
+        All of them pass through float16, the history's precision: D must not tell the domains,
+        or past from present, by their rounding.
+        """
+        half = self.config.batch_size // 2
+        with torch.no_grad():
+            fresh = self.refiner(self.draw("synthetic", half)).to(torch.float16)
+            real = self.draw("real", 2 * half).to(torch.float16).float()
+        if not bool(torch.isfinite(fresh).all()):
+            raise self._stopped("a refined image", "", {"fresh": fresh})
+        self.num_refined += half
+        past = self.history.exchange(fresh.cpu().contiguous().numpy())
+        past_images = torch.from_numpy(np.ascontiguousarray(past)).to(self.device)
+        refined = torch.cat([fresh, past_images]).float()
+        refined = refined.contiguous(memory_format=torch.channels_last)
+        self.discriminator.requires_grad_(True)
+        refined_logits, real_logits = self.discriminator(torch.cat([refined, real])).split(2 * half)
+        loss = discriminator_loss(refined_logits, real_logits)
+        self._update(
+            "discriminator", self.discriminator_optimiser, loss, {"refined": refined, "real": real}
+        )
+        with torch.no_grad():
+            return {
+                "discriminator_loss": loss.detach(),
+                "accuracy_refined": (refined_logits.argmax(1) == REFINED).float().mean(),
+                "accuracy_real": (real_logits.argmax(1) == REAL).float().mean(),
+            }
+
+    def _update(
+        self,
+        name: str,
+        optimiser: torch.optim.Optimizer,
+        loss: Tensor,
+        batch: Mapping[str, Tensor],
+    ) -> None:
+        """Descend, unless the loss or a gradient is not finite: then raise, nothing changed."""
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [
+            parameter.grad
+            for group in optimiser.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if self.peers.average is not None:
+            self.peers.average(gradients)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not bool(torch.isfinite(loss.detach()) & torch.isfinite(norm)):
+            found = f" (loss {float(loss.detach()):.6g}, gradient norm {float(norm):.6g})"
+            raise self._stopped(f"{name} loss or its gradient", found, batch)
+        optimiser.step()
+
+    def _stopped(self, what: str, found: str, batch: Mapping[str, Tensor]) -> NonFiniteLoss:
+        phase, step = self.config.place(self.clock + 1)
+        return NonFiniteLoss(
+            f"{phase} step {step}: {what} is not finite{found}; stopped before the update",
+            {name: images.detach().float().cpu().numpy() for name, images in batch.items()},
+        )
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self.average is None or self.config.ema_decay is None:
+            return
+        # The first updates count for more, so that the random start is soon forgotten.
+        warm_up = (1 + self.num_refiner_updates) / (10 + self.num_refiner_updates)
+        weight = 1 - min(self.config.ema_decay, warm_up)
+        for mean, value in zip(self.average.parameters(), self.refiner.parameters(), strict=True):
+            mean.lerp_(value, weight)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        networks: dict[str, nn.Module] = {
+            "refiner": self.refiner,
+            "discriminator": self.discriminator,
+        }
+        if self.average is not None:
+            networks["average"] = self.average
+        return networks
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            "refiner_optimiser": self.refiner_optimiser,
+            "discriminator_optimiser": self.discriminator_optimiser,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and optimiser states by dotted names."""
+        tensors = {
+            f"{owner}.{name}": tensor
+            for owner, network in self._networks().items()
+            for name, tensor in network.state_dict().items()
+        }
+        for owner, optimiser in self._optimisers().items():
+            for place, state in optimiser.state_dict()["state"].items():
+                for name, value in state.items():
+                    if isinstance(value, Tensor):
+                        tensors[f"{owner}.{place}.{name}"] = value
+        return tensors
+
+    def counters(self) -> dict[str, JsonValue]:
+        """What `tensors` leaves out of the state."""
+        return {
+            "clock": self.clock,
+            "num_draws": self.num_draws,
+            "num_refiner_updates": self.num_refiner_updates,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, JsonValue]) -> None:
+        """Become what `tensors` and `counters` described, to the last bit."""
+        for owner, network in self._networks().items():
+            network.load_state_dict(_below(tensors, owner))
+        for owner, optimiser in self._optimisers().items():
+            parameters = optimiser.param_groups[0]["params"]
+            for dotted, value in _below(tensors, owner).items():
+                place, name = dotted.split(".", 1)
+                parameter = parameters[int(place)]
+                if value.shape == parameter.shape:  # in the parameter's own memory layout
+                    value = torch.empty_like(parameter).copy_(value)
+                optimiser.state[parameter][name] = value
+        self.clock = _whole(counters["clock"])
+        self.num_draws = _whole(counters["num_draws"])
+        self.num_refiner_updates = _whole(counters["num_refiner_updates"])
+
+
+def _below(tensors: Mapping[str, Tensor], owner: str) -> dict[str, Tensor]:
+    prefix = f"{owner}."
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _whole(value: JsonValue) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"expected a whole number, found {value!r}")
+    return value
