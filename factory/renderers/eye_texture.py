@@ -1,0 +1,71 @@
+"""Tiles of noise for skin, sclera and iris, and hairs: made once, sampled per picture."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Field = npt.NDArray[np.float32]
+
+TILE = 256
+SKIN_MM = 36.0
+"""width of one skin tile; it repeats"""
+VEIN_MM = 20.0
+
+
+def _noise(rng: np.random.Generator, low: float, high: float, shape: tuple[int, int]) -> Field:
+    """Periodic noise, zero mean and unit deviation, of `low` to `high` cycles per tile."""
+    rows = np.fft.fftfreq(shape[0])[:, None] * shape[0]
+    cols = np.fft.fftfreq(shape[1])[None] * shape[1]
+    cycles = np.hypot(rows, cols)
+    band = np.exp(-((cycles / high) ** 2)) - np.exp(-((cycles / low) ** 2))
+    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=shape)) * band).real
+    return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
+
+
+@lru_cache
+def skin_tile(person: int) -> Field:
+    """(256, 256, 2): pores and fine wrinkles; blotches. About unit deviation each."""
+    rng = np.random.default_rng([7, person])
+    pores = _noise(rng, 18, 70, (TILE, TILE))
+    lines = _noise(rng, 6, 40, (TILE, TILE))
+    wrinkles = -np.maximum(0, 0.35 - np.abs(cv2.blur(lines, (9, 1))) * 3)
+    blotches = _noise(rng, 1.5, 7, (TILE, TILE))
+    return np.stack([0.8 * pores + 1.5 * wrinkles, blotches], -1).astype(np.float32)
+
+
+@lru_cache
+def vein_tile(kind: int) -> Field:
+    """(256, 256) in [0, 1]: blood vessels of the sclera."""
+    rng = np.random.default_rng([8, kind])
+    bend = _noise(rng, 2, 9, (TILE, TILE))
+    fine = _noise(rng, 5, 22, (TILE, TILE))
+    veins = np.exp(-((bend / 0.10) ** 2)) * 0.7 + np.exp(-((fine / 0.08) ** 2)) * 0.3
+    return np.asarray(np.clip(veins, 0, 1), np.float32)
+
+
+@lru_cache
+def iris_tile(kind: int) -> Field:
+    """(64, 512) of radius x angle: radial fibres and a collarette, zero mean."""
+    rng = np.random.default_rng([9, kind])
+    fibres = _noise(rng, 20, 120, (64, 512))
+    fibres = np.asarray(cv2.blur(np.vstack([fibres] * 3), (1, 21))[64:128], np.float32)
+    crypts = _noise(rng, 4, 14, (64, 512))
+    radius = np.linspace(0, 1, 64, dtype=np.float32)[:, None]
+    ring = np.exp(-(((radius - 0.55) / 0.06) ** 2)).astype(np.float32)
+    tile = 1.1 * fibres / fibres.std() * 0.5 - 0.35 * np.maximum(crypts, 0) + 0.45 * ring
+    return np.asarray(tile - tile.mean(), np.float32)
+
+
+def sample(tile: Field, col: Field, row: Field) -> Field:
+    """The tile at fractional places, repeated without end. (H, W) maps in, (H, W[, c]) out."""
+    return np.asarray(
+        cv2.remap(tile, col, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32
+    )
+
+
+def draw_hairs(mask: npt.NDArray[np.uint8], hairs_px: npt.NDArray[np.float64], thick: int) -> None:
+    """Add (k, p, 2) hairs, each a line through p points (x, y), to an (H, W) mask in place."""
+    fixed = np.rint(np.clip(hairs_px, -4000, 4000) * 16).astype(np.int32)
+    cv2.polylines(mask, list(fixed), False, 255, thick, cv2.LINE_AA, shift=4)
