@@ -40,7 +40,11 @@ def photograph(linear: Field, scenes: Scenes, view: View) -> npt.NDArray[np.uint
         rng = np.random.default_rng([scenes.seed, int(scenes.index[i]), 6])
         fine = float(max(1.0, view.px_per_mm[i] / 1.6))
         blur, gamma, edge = rng.uniform(0.45, 1.0), rng.uniform(0.75, 1.5), rng.uniform(0.0, 0.4)
-        gain, lift, grain = rng.uniform(0.8, 1.2), rng.uniform(0.0, 0.08), rng.uniform(0.003, 0.018)
+        white, lift, grain = (
+            rng.uniform(0.45, 0.95),
+            rng.uniform(0.0, 0.08),
+            rng.uniform(0.003, 0.018),
+        )
         tilt = rng.uniform(-0.25, 0.25, 2)
         quality = int(rng.integers(65, 92))
         image = cv2.GaussianBlur(linear[i], (0, 0), blur * fine)
@@ -50,7 +54,8 @@ def photograph(linear: Field, scenes: Scenes, view: View) -> npt.NDArray[np.uint
             noise = cv2.GaussianBlur(noise, (0, 0), 0.35 * fine) * np.float32(fine * 0.8)
         if image.ndim == 3:
             falloff, noise = falloff[..., None], noise[..., None]
-        image = np.maximum(image * falloff * np.float32(gain), 0)
+        image = np.maximum(image * falloff, 0)
+        image *= np.float32(white) / max(float(np.percentile(image, 90)), 1e-3)
         image = np.power(image, np.float32(0.5 * gamma))
         image = lift + (1 - lift) * image + np.float32(grain) * noise * (0.5 + image)
         exact = np.clip(image * 255, 0, 255).astype(np.uint8)

@@ -28,6 +28,7 @@ NUM_PEOPLE = 20
 INNER_X, OUTER_X = -14.6, 12.4
 """where upper and lower lid meet, head frame; the caruncle lies in the inner nook"""
 IRISES = ("brown", "dark", "amber", "hazel", "green", "grey", "blue")
+_NAMES = {"render": "drawn", "camera": "standin"}
 SKIES = ("overcast", "indoor", "evening", "studio")
 _SKY_TINT = np.array([[0.96, 1.0, 1.06], [1.05, 1.0, 0.92], [1.12, 1.0, 0.86], [1.0, 1.0, 1.0]])
 _SKIN_TONES = np.array(
@@ -75,7 +76,7 @@ def people(population: Population) -> People:
     shape = np.zeros((p, NUM_COEFFS))
     shape[:, :8] = rng.normal(0, 0.6, (p, 8))
     return People(
-        names=tuple(f"{population}_{i + 1:02d}" for i in range(p)),
+        names=tuple(f"{_NAMES[population]}_{i + 1:02d}" for i in range(p)),
         skin_rgb=np.clip(skin, 0.05, 0.9),
         hair_darkness=rng.uniform(0.6, 0.95, p),
         shape=shape,
@@ -83,7 +84,7 @@ def people(population: Population) -> People:
         brow_mm=rng.uniform(15.5, 20.0, p),
         brow_thick_mm=rng.uniform(1.6, 3.4, p),
         lash_mm=rng.uniform(5.5, 8.5, p),
-        num_lashes=rng.integers(40, 75, p),
+        num_lashes=rng.integers(50, 90, p),
         iris=iris,
         roughness=rng.uniform(0.2, 1.0, p),
         decentration_mm=np.stack([rng.uniform(-0.12, 0, p), rng.uniform(0, 0.06, p)], 1),
@@ -271,7 +272,7 @@ def lids_of(scenes: Scenes) -> Lids:
     inner = np.stack([INNER_X * width, -0.9 - 0.3 * shape[2]], 1)
     outer = np.stack([OUTER_X * width, 0.5 + 0.7 * shape[2]], 1)
     upper = 4.5 + 0.45 * shape[0] + 0.62 * lift
-    lower = -4.7 - 0.35 * shape[1] + np.where(lift < 0, 0.28, 0.12) * lift
+    lower = -5.4 - 0.35 * shape[1] + np.where(lift < 0, 0.36, 0.12) * lift
     gap = np.maximum((upper - lower) * scenes.openness, 1.5)
     lower = lower + 0.25 * (upper - lower - gap)
     upper = lower + gap

@@ -8,13 +8,13 @@ of the three-dimensional lid curves: what lies between them is eye, the rest is 
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from factory.renderers.eye_scene import (
     EYEBALL_MM,
     INNER_X,
-    IRISES,
     OUTER_X,
     Landmarks,
     Lids,
@@ -24,6 +24,7 @@ from factory.renderers.eye_scene import (
     people,
 )
 from factory.renderers.eye_texture import (
+    NUM_SKINS,
     SKIN_MM,
     TILE,
     VEIN_MM,
@@ -65,8 +66,8 @@ class _Finish:
 
 
 _FINISH: dict[Look, _Finish] = {
-    "render": _Finish(0.74, 0.12, 0.35, 0.9, 0.035, 0.25, 0.85, 0.8, 0.15),
-    "camera": _Finish(0.58, 0.42, 0.70, 2.2, 0.11, 1.6, 0.95, 1.25, 0.55),
+    "render": _Finish(0.74, 0.12, 0.35, 0.9, 0.035, 0.25, 0.7, 0.8, 0.15),
+    "camera": _Finish(0.50, 0.42, 0.70, 2.2, 0.11, 1.6, 0.95, 1.25, 0.55),
 }
 
 
@@ -136,7 +137,7 @@ def _grid(lids: Lids, view: View) -> _Grid:
         slope = rise[..., 1] / np.maximum(rise[..., 0], 1e-3)
         middle = (points[:, 1:, 0] + points[:, :-1, 0]) / 2
         heights = [np.interp(x[i], points[i, :, 0], points[i, :, 1]) for i in range(len(x))]
-        slopes = [np.interp(x[i], middle[i], np.clip(slope[i], -3, 3)) for i in range(len(x))]
+        slopes = [np.interp(x[i], middle[i], np.clip(slope[i], -1.3, 1.3)) for i in range(len(x))]
         above[name] = np.array(heights, np.float32)[:, None]
         steep[name] = (1 / np.sqrt(1 + np.array(slopes, np.float32) ** 2))[:, None]
     as_field = np.float32
@@ -205,36 +206,38 @@ def _skin(lids: Lids, grid: _Grid, finish: _Finish) -> tuple[Field, Field]:
     upper, lower = grid.over("upper"), -grid.over("lower")
     crease, bag = grid.over("crease"), grid.over("bag")
     along = np.clip((x - INNER_X) / (OUTER_X - INNER_X), 0, 1)
-    fold = np.sqrt(np.maximum(np.sin(along * np.float32(np.pi)), 0)) + np.float32(0.1)
+    fold = 1 - np.square(1 - np.sin(along * np.float32(np.pi)))
 
     beyond = np.maximum(np.maximum(INNER_X - x, x - OUTER_X), 0)
     near = _bump(beyond, 3.0)
     fold_line = _bump(crease, 0.75) * fold * near
     bag_line = _bump(bag, 1.3) * fold * near
-    brow_y = _over(crowd.brow_mm[scenes.person])
-    height = 7.5 * _bump(x, 13) * _bump(y, 11)
-    height += 5 * _bump(y - brow_y, 8) + 3 / (1 + np.exp((y + 15) / 4))
-    height += 13 / (1 + np.exp((x + 23) / 3.5)) - 0.012 * np.square(np.maximum(x - 10, 0))
-    height += finish.relief * (0.9 * _step(crease / 0.5) * fold * near - 0.5 * bag_line)
+    brow_y = _over(crowd.brow_mm[scenes.person]) + 1 - np.float32(0.007) * np.square(x - 3)
+    height = 6 * _bump(x, 13) * _bump(y - 1, 13)
+    height += 4.5 * _bump(y - brow_y, 9) + 3 / (1 + np.exp((y + 15) / 4))
+    nose = x + np.float32(19)
+    height += 0.3 * (np.sqrt(np.square(nose) + 16) - nose)
+    height -= 0.010 * np.square(np.maximum(x - 10, 0))
+    height += finish.relief * (1.6 * _step(crease / 0.5) * _bump(crease, 4) * fold - 0.5 * bag_line)
 
     normal = _normals(height, grid.px_per_mm[:, 0, 0], across)
     light = np.einsum("nji,nj->ni", lids.rotation, scenes.light)
     cosine = sum(_over(light[:, axis]) * normal[axis] for axis in range(3))
     shade = _lit(scenes, np.asarray(cosine, np.float32), 0.25)
 
-    socket = _bump(x + 16, 6) * _bump(y - 2, 8) + 0.6 * _bump(y - brow_y + 7, 5)
+    socket = _bump(x + 16, 6) * _bump(y - 3, 8) + 0.25 * _bump(y - brow_y + 8, 5) * _bump(x, 20)
     dark = 1 - np.float32(0.30 * finish.relief) * socket
     dark *= 1 - np.float32(0.50 * finish.relief) * fold_line
-    dark *= 1 - np.float32(0.18 * finish.relief) * bag_line
+    dark *= 1 - np.float32(0.12 * finish.relief) * bag_line
     dark *= 1 - np.float32(0.65) * near * np.exp(np.abs(upper) / np.float32(-0.55))
     dark *= 1 - np.float32(0.18) * near * _bump(lower - 1.6, 0.8)
     shade *= dark
 
     grain, blotch = _skin_texture(scenes, x, y)
     rough = finish.grain * (0.4 + crowd.roughness[scenes.person])
-    shade *= 1 + _over(rough) * (grain + 0.7 * blotch)
+    shade *= 1 + _over(rough) * (grain + 0.3 * blotch)
     red = 0.10 * _bump(lower - 0.5, 1.1) + 0.06 * np.exp(np.abs(upper) / np.float32(-4))
-    red = red * near + np.float32(0.025) * blotch
+    red = red * near + np.float32(0.012) * blotch
     rim = 0.16 * _bump(lower - 0.45, 0.45) * near
     tone = crowd.skin_rgb[scenes.person]
     picture = np.empty((*shade.shape, 3), np.float32)
@@ -260,14 +263,14 @@ def _normals(height: Field, px_per_mm: Field, across: npt.NDArray[np.float64]) -
 
 def _skin_texture(scenes: Scenes, x: Field, y: Field) -> tuple[Field, Field]:
     """(n, h, w) pores and blotches of each person's skin."""
-    code = 1000 if scenes.population == "camera" else 0
+    code = NUM_SKINS if scenes.population == "camera" else 0
     scale = np.float32(TILE / SKIN_MM)
     shape = (y.shape[1], x.shape[2])
     found = np.empty((len(scenes), *shape, 2), np.float32)
     for i, person in enumerate(scenes.person):
-        col = np.broadcast_to(x[i] * scale, shape)
+        col = np.broadcast_to(x[i] * scale + np.float32(31 * person), shape)
         row = np.broadcast_to(-y[i] * scale, shape)
-        found[i] = sample(skin_tile(code + int(person)), np.ascontiguousarray(col),
+        found[i] = sample(skin_tile(code + int(person) % NUM_SKINS), np.ascontiguousarray(col),
                           np.ascontiguousarray(row))  # fmt: skip
     return found[..., 0], found[..., 1]
 
@@ -293,8 +296,9 @@ def _eye(scenes: Scenes, landmarks: Landmarks, grid: _Grid, finish: _Finish) -> 
 
     veins = _veins(scenes, x, y)
     red = np.float32(finish.sclera_red) * (0.25 + np.clip(side, 0, 1)) * (0.35 + 0.9 * veins)
-    flesh = _ramp((np.sqrt(np.square((x + 12.6) / 1.25) + np.square(y + 0.9)) - 2.0)
-                  * -2 * grid.px_per_mm / 3)  # fmt: skip
+    nook = landmarks.caruncle.mean(1)
+    from_nook = np.square((x - _over(nook[:, 0])) / 1.4) + np.square(y - _over(nook[:, 1]))
+    flesh = _ramp((np.float32(2.1) - np.sqrt(from_nook)) * np.float32(0.9))
     rho, angle, iris_edge, pupil_edge = _iris_fields(scenes, landmarks, grid, finish)
     iris_shade, fibres = _iris_texture(scenes, rho, angle)
     facing = 1 + 0.35 * (np.cos(angle) * _over(-light[:, 0]) + np.sin(angle) * _over(-light[:, 1]))
@@ -361,7 +365,7 @@ def _iris_texture(scenes: Scenes, rho: Field, angle: Field) -> tuple[Field, Fiel
     row = np.minimum(rho, 1) * np.float32(63)
     kinds = people(scenes.population).iris[scenes.person]
     for i, kind in enumerate(kinds):
-        fibres[i] = sample(iris_tile(int(scenes.person[i]) * len(IRISES) + int(kind)),
+        fibres[i] = sample(iris_tile(int(kind)),
                            col[i], row[i])  # fmt: skip
     ring = np.clip((rho - np.float32(0.78)) * 4.5, 0, 1)
     return 1.35 - 0.95 * ring * ring * (3 - 2 * ring), np.float32(0.45) * fibres
@@ -396,13 +400,17 @@ def _hairs(lids: Lids, view: View) -> Field:
     thick_px = 0.16 * view.px_per_mm
     bundles = [_lashes(lids, "upper", 1.0), _lashes(lids, "lower", -0.45), _brow(lids)]
     for i in range(len(scenes)):
-        masks = [np.zeros((view.height, view.width), np.uint8) for _ in range(2)]
-        for which, bundle in zip((0, 0, 1), bundles, strict=True):
+        masks = [np.zeros((view.height, view.width), np.uint8) for _ in bundles]
+        for mask, bundle in zip(masks, bundles, strict=True):
             flat = bundle[i][..., :2] * np.array([1.0, -1.0]) * view.px_per_mm[i]
-            draw_hairs(masks[which], flat + view.centre_px[i], max(1, round(thick_px[i])))
-        faint = np.float32(min(1.0, thick_px[i] * 1.3 + 0.1) / 255)
-        both = np.maximum(masks[0], masks[1] * np.float32(0.8))
-        found[i] = both * (faint * np.float32(crowd.hair_darkness[scenes.person[i]]))
+            draw_hairs(mask, flat + view.centre_px[i], max(1, round(thick_px[i])))
+        faint = np.float32(min(1.0, thick_px[i] * 1.1 + 0.25) / 255)
+        lashes = cv2.addWeighted(masks[0], 1.0, masks[1], 0.5, 0)
+        found[i] = lashes * (faint * np.float32(crowd.hair_darkness[scenes.person[i]]))
+        soft = cv2.GaussianBlur(masks[2], (0, 0), 0.7 * view.px_per_mm[i])
+        brow = cv2.addWeighted(masks[2], 0.35, soft, 0.75, 0)
+        found[i] += brow * np.float32(1.2 * crowd.hair_darkness[scenes.person[i]] / 255)
+    np.minimum(found, 1, out=found)
     return found
 
 
@@ -418,9 +426,9 @@ def _lashes(lids: Lids, name: str, upwards: float) -> list[npt.NDArray[np.float6
         roots = lids.curve(name, t)[i]
         length = crowd.lash_mm[person] * rng.uniform(0.6, 1.0, count) * abs(upwards) ** 0.5
         length *= 0.55 + 0.45 * np.sin(np.pi * t**1.2)
-        fan = (t - 0.45) * 0.9 + rng.normal(0, 0.08, count)
+        fan = (t - 0.4) * 1.3 + rng.normal(0, 0.08, count)
         tilt = lids.heights["upper"][i] - 4.5
-        rise = (0.55 + 0.06 * tilt) * upwards + rng.normal(0, 0.06, count)
+        rise = (0.38 + 0.06 * tilt) * upwards + rng.normal(0, 0.06, count)
         bend = np.stack([fan, rise, np.full(count, -0.8)], -1)[:, None] * along
         bend = bend + np.array([0.0, 0.35 * upwards, 0.1]) * (along**2 - 0.6 * along)
         found.append(roots[:, None] + (bend * length[:, None, None]) @ lids.rotation[i].T)
@@ -434,7 +442,7 @@ def _brow(lids: Lids) -> list[npt.NDArray[np.float64]]:
     found = []
     for i, person in enumerate(scenes.person):
         rng = np.random.default_rng([11, int(person), int(scenes.population == "camera")])
-        count = 170
+        count = 260
         t = rng.uniform(0, 1, count)
         spread = crowd.brow_thick_mm[person] * (1.2 - 0.8 * t)
         x = -19 + 40 * t

@@ -9,6 +9,8 @@ import numpy.typing as npt
 Field = npt.NDArray[np.float32]
 
 TILE = 256
+NUM_SKINS = 8
+"""different tiles of a population; people also differ in where theirs starts"""
 SKIN_MM = 36.0
 """width of one skin tile; it repeats"""
 VEIN_MM = 20.0
