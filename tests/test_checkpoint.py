@@ -1,0 +1,167 @@
+import ast
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import factory
+from factory.checkpoint import (
+    RefinerDescription,
+    Snapshot,
+    load_refiner,
+    load_snapshot,
+    refiner_bytes,
+    save_refiner,
+    save_snapshot,
+)
+from factory.models import Refiner, RefinerConfig
+from schemas.base import FormatError
+from schemas.dataset import ImageSpec
+
+CONFIG = RefinerConfig(maps=4, blocks=1)
+
+
+def description(**changes) -> RefinerDescription:
+    fields = {
+        "domain": "eye",
+        "image": ImageSpec(height=35, width=55),
+        "architecture": CONFIG,
+        "weights": "last",
+        "sha256": "0" * 64,
+        "step": 12,
+        "train": {"seed": 0},
+        "config": "1" * 64,
+        "lineage": {"synthetic": "abc"},
+    }
+    return RefinerDescription.model_validate(fields | changes)
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    save_refiner(tmp_path / "run", Refiner(CONFIG, seed=3), description())
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", [".", "refiner.safetensors", "refiner.json"])
+def test_a_refiner_comes_back(run, name):
+    refiner, read = load_refiner(run / name)
+    images = torch.rand(2, 1, 35, 55) * 2 - 1
+    assert torch.equal(refiner(images), Refiner(CONFIG, seed=3)(images))
+    assert not refiner.training
+    assert read.architecture == CONFIG and read.lineage == {"synthetic": "abc"}
+
+
+def test_the_description_names_the_file_by_its_digest(run):
+    read = json.loads((run / "refiner.json").read_text())
+    again = refiner_bytes(Refiner(CONFIG, seed=3).to(memory_format=torch.channels_last))
+    assert (run / "refiner.safetensors").read_bytes() == again
+    assert read["format_version"] == 1 and len(read["sha256"]) == 64
+    assert read["image"] == {"height": 35, "width": 55, "channels": 1, "bits": 8}
+
+
+def test_the_file_is_a_json_header_and_raw_numbers(run):
+    content = (run / "refiner.safetensors").read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    assert header["first.weight"]["dtype"] == "F32"
+    assert len(content) == 8 + size + max(t["data_offsets"][1] for t in header.values())
+
+
+def test_nothing_of_ours_unpickles():
+    """No module of the core imports pickle or calls torch.load or torch.save, or allows numpy to."""
+    for path in Path(factory.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "cloudpickle", "dill", "joblib"}, path
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, path
+
+
+def test_tampering_is_detected(run):
+    path = run / "refiner.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"refiner\.safetensors: sha256 .* damaged"):
+        load_refiner(run)
+
+
+def test_a_cut_file_is_detected(run):
+    path = run / "refiner.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(FormatError, match="damaged"):
+        load_refiner(run)
+
+
+def test_another_architecture_is_detected(run):
+    text = (run / "refiner.json").read_text().replace('"maps": 4', '"maps": 8')
+    (run / "refiner.json").write_text(text)
+    with pytest.raises(FormatError, match=r"blocks\.0\.conv1\.bias: \(4,\) instead of \(8,\)"):
+        load_refiner(run)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    refiner = Refiner(CONFIG)
+    with torch.no_grad():
+        refiner.last.bias.fill_(float("nan"))
+    save_refiner(tmp_path, refiner, description())
+    with pytest.raises(FormatError, match=r"last\.bias"):
+        load_refiner(tmp_path)
+
+
+def test_what_is_missing_is_named_with_the_fix(run, tmp_path):
+    with pytest.raises(FileNotFoundError, match="neither a training run"):
+        load_refiner(tmp_path / "nowhere")
+    (run / "refiner.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"refiner\.json is missing: .* resumes it"):
+        load_refiner(run)
+
+
+def test_a_newer_format_is_refused(run):
+    text = (run / "refiner.json").read_text()
+    (run / "refiner.json").write_text(text.replace('"format_version": 1', '"format_version": 99'))
+    with pytest.raises(FormatError, match="newer"):
+        load_refiner(run)
+
+
+def snapshot(clock: int) -> Snapshot:
+    return Snapshot(
+        clock,
+        {"refiner.weight": torch.full((2, 3), float(clock)), "step": torch.tensor(1.0)},
+        {"images": np.full((2, 1, 3, 3), clock, np.float16), "counters": np.arange(4)},
+        {"num_draws": 2**40, "seconds": 1.5},
+    )
+
+
+def test_snapshots_come_back_and_two_are_kept(tmp_path):
+    assert load_snapshot(tmp_path) is None
+    for clock in (5, 10, 100):
+        save_snapshot(tmp_path, snapshot(clock))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
+    read = load_snapshot(tmp_path)
+    assert read is not None
+    assert read.clock == 100 and read.counters == {"num_draws": 2**40, "seconds": 1.5}
+    assert torch.equal(read.tensors["refiner.weight"], torch.full((2, 3), 100.0))
+    assert read.history["images"].dtype == np.float16 and read.history["images"][0, 0, 0, 0] == 100
+
+
+def test_an_unfinished_or_damaged_snapshot_is_passed_over(tmp_path, caplog):
+    save_snapshot(tmp_path, snapshot(5))
+    newest = save_snapshot(tmp_path, snapshot(10))
+    path = newest / "history.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    (tmp_path / ".tmp-killed").mkdir()
+    (tmp_path / ".tmp-killed" / "networks.safetensors").write_bytes(b"half")
+    read = load_snapshot(tmp_path)
+    assert read is not None and read.clock == 5
+    assert "step-00000010" in caplog.text
+    save_snapshot(tmp_path, snapshot(10))
+    read = load_snapshot(tmp_path)
+    assert read is not None and read.clock == 10
+    assert not (tmp_path / ".tmp-killed").exists()

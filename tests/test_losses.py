@@ -1,0 +1,153 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from factory.losses import (
+    channel_mean,
+    derivatives,
+    discriminator_loss,
+    features,
+    identity,
+    lambda_from_sums,
+    realism_loss,
+    refiner_loss,
+    self_regularisation,
+)
+from factory.models import Discriminator, Refiner, RefinerConfig
+
+PSI = {
+    "identity": identity,
+    "derivatives": derivatives,
+    "channel_mean": channel_mean,
+    "features": features,
+}
+
+
+@pytest.fixture(autouse=True)
+def _same_images_every_time():
+    torch.manual_seed(0)
+
+
+def random_logits(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, 2, 9, 14, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def slow_cross_entropy(logits: torch.Tensor, target: int) -> float:
+    """One patch at a time, by the definition of softmax."""
+    values = []
+    for image in logits:
+        for row in range(image.shape[1]):
+            for column in range(image.shape[2]):
+                pair = [math.exp(float(value)) for value in image[:, row, column]]
+                values.append(-math.log(pair[target] / sum(pair)))
+    return sum(values) / len(values)
+
+
+def test_cross_entropies_are_equations_2_and_3_patch_by_patch():
+    """Channels pair per patch: a `view` without permute would pair the wrong numbers."""
+    refined, real = random_logits(3), random_logits(2, seed=1)
+    assert float(realism_loss(refined)) == pytest.approx(slow_cross_entropy(refined, 0), rel=1e-5)
+    assert float(discriminator_loss(refined, real)) == pytest.approx(
+        0.5 * slow_cross_entropy(refined, 1) + 0.5 * slow_cross_entropy(real, 0), rel=1e-5
+    )
+    target = torch.zeros(3, 9, 14, dtype=torch.long)
+    assert torch.allclose(realism_loss(refined), functional.cross_entropy(refined, target))
+
+
+def test_chance_is_ln_2_and_certainty_is_finite():
+    chance = torch.zeros(2, 2, 9, 14)
+    assert float(realism_loss(chance)) == pytest.approx(math.log(2))
+    assert float(discriminator_loss(chance, chance)) == pytest.approx(math.log(2))
+    sure = torch.zeros(1, 2, 1, 1)
+    sure[:, 1] = 1e4  # refined, beyond doubt
+    sure.requires_grad_()
+    loss = realism_loss(sure)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(1e4)
+    assert sure.grad is not None and sure.grad.flatten().tolist() == [-1.0, 1.0]
+
+
+def test_directions():
+    """D is rewarded for calling refined refined; R for having it called real."""
+    refined_seen = torch.zeros(1, 2, 9, 14)
+    refined_seen[:, 1] = 5
+    real_seen = -refined_seen
+    assert discriminator_loss(refined_seen, real_seen) < 0.1
+    assert discriminator_loss(real_seen, refined_seen) > 1
+    assert realism_loss(refined_seen) > 1 > 0.1 > realism_loss(real_seen)
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match="logits"):
+        realism_loss(torch.zeros(2, 9, 14, 2))
+    with pytest.raises(ValueError, match="refined"):
+        self_regularisation(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 5))
+
+
+@pytest.mark.parametrize("psi", PSI)
+def test_regularisation_is_the_mean_distance_of_features(psi):
+    a, b = torch.rand(2, 3, 3, 20, 24) * 2 - 1
+    expected = (PSI[psi](a) - PSI[psi](b)).abs().mean()
+    assert torch.allclose(self_regularisation(a, b, psi), expected, atol=1e-6)
+    assert float(self_regularisation(a, a, psi)) == 0
+
+
+def test_what_each_psi_is_blind_to():
+    images = torch.rand(2, 3, 20, 24)
+    brighter = images + 0.3
+    assert float(self_regularisation(brighter, images, "identity")) == pytest.approx(0.3, rel=1e-4)
+    assert float(self_regularisation(brighter, images, "derivatives")) == pytest.approx(0, abs=1e-6)
+    assert float(self_regularisation(brighter, images, "features")) == pytest.approx(0, abs=1e-6)
+    recoloured = images + torch.tensor([0.2, -0.1, -0.1])[:, None, None]
+    assert float(self_regularisation(recoloured, images, "channel_mean")) == pytest.approx(
+        0, abs=1e-6
+    )
+    shifted = images.roll(1, dims=3)
+    for psi in PSI:
+        assert float(self_regularisation(shifted, images, psi)) > 0.01
+
+
+@pytest.mark.parametrize("psi", PSI)
+def test_lambda_means_the_same_at_any_batch_and_image_size(psi):
+    """Tiling images or the batch repeats pixels and patches: no mean may move by it."""
+    refined, synthetic = torch.rand(2, 4, 1, 24, 24)
+    logits = random_logits(4)
+
+    def terms(repeat: tuple[int, int, int, int]) -> torch.Tensor:
+        result = refiner_loss(
+            logits.repeat(repeat),
+            refined.repeat(repeat),
+            synthetic.repeat(repeat),
+            lambda_reg=3.0,
+            psi=psi,
+        )
+        assert torch.allclose(result.total, result.realism + 3.0 * result.regularisation)
+        return torch.stack([result.realism, result.regularisation])
+
+    assert torch.allclose(terms((1, 1, 1, 1)), terms((5, 1, 1, 1)), rtol=1e-5)
+    # Seams between tiles are neighbours that a single image does not have.
+    seams = 0.0 if psi in ("identity", "channel_mean") else 0.1
+    assert torch.allclose(terms((1, 1, 1, 1)), terms((1, 1, 2, 2)), rtol=1e-5 + seams)
+
+
+def test_the_papers_lambda_converts():
+    assert lambda_from_sums(1.0, (1, 35, 55), (9, 14)) == pytest.approx(15.28, abs=0.01)
+    refined, synthetic = torch.rand(2, 4, 1, 35, 55)
+    logits = random_logits(4)
+    sums = refiner_loss(logits, refined, synthetic, lambda_reg=0.0).realism * 4 * 126
+    sums = sums + 0.2 * (refined - synthetic).abs().sum()
+    means = refiner_loss(
+        logits, refined, synthetic, lambda_reg=lambda_from_sums(0.2, (1, 35, 55), (9, 14))
+    )
+    assert torch.allclose(means.total * 4 * 126, sums, rtol=1e-5)
+
+
+def test_the_adversarial_gradient_reaches_the_refiner():
+    refiner, discriminator = Refiner(RefinerConfig(maps=4, blocks=1)), Discriminator()
+    synthetic = torch.rand(2, 1, 35, 55) * 2 - 1
+    refined = refiner(synthetic)
+    refiner_loss(discriminator(refined), refined, synthetic, lambda_reg=0.0).total.backward()
+    for parameter in refiner.parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0

@@ -1,0 +1,472 @@
+import json
+import threading
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from factory.checkpoint import load_refiner
+from factory.history import HistoryBuffer
+from factory.models import DiscriminatorConfig, LayerConfig, RefinerConfig
+from factory.training import (
+    NonFiniteLoss,
+    Peers,
+    Progress,
+    RunMismatchError,
+    SimGAN,
+    TrainConfig,
+    train,
+)
+
+SHAPE = (1, 12, 14)
+SMALL_LAYERS = (
+    LayerConfig(kernel=3, stride=2, maps=8),
+    LayerConfig(kernel=3, stride=2, maps=8),
+    LayerConfig(kernel=1, maps=2),
+)
+
+
+def small_config(**changes) -> TrainConfig:
+    fields = {
+        "refiner": RefinerConfig(maps=4, blocks=1),
+        "discriminator": DiscriminatorConfig(layers=SMALL_LAYERS),
+        "steps": 12,
+        "batch_size": 4,
+        "buffer_size": 16,
+        "refiner_pretrain_steps": 3,
+        "discriminator_pretrain_steps": 2,
+        "strip_every": 4,
+        "checkpoint_every": 4,
+        "log_every": 2,
+        "num_threads": 1,
+    }
+    return TrainConfig.model_validate(fields | changes)
+
+
+@pytest.fixture
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Synthetic: bright noise. Real: dark noise."""
+    rng = np.random.default_rng(0)
+    synthetic = rng.integers(100, 256, (20, *SHAPE[1:]), dtype=np.uint8)
+    return synthetic, rng.integers(0, 150, (30, *SHAPE[1:]), dtype=np.uint8)
+
+
+@pytest.fixture
+def gan(images) -> SimGAN:
+    return make_gan(small_config(), images)
+
+
+def make_gan(config: TrainConfig, images, history=None, **kwargs) -> SimGAN:
+    if history is None:
+        history = HistoryBuffer(config.buffer_size, SHAPE, config.seed)
+    return SimGAN(config, *images, history, **kwargs)
+
+
+def weights_of(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+# Algorithm 1
+
+
+def test_schedule(images):
+    """Pre-training of R alone and of D alone, then K_g of R and K_d of D in turn."""
+    gan = make_gan(small_config(k_g=3, k_d=2, steps=4), images)
+    calls = []
+    for name in ("refiner_step", "discriminator_step"):
+        method = getattr(gan, name)
+
+        def recorded(method=method, name=name, **kwargs):
+            calls.append("r" if kwargs else name[0].upper())
+            return method(**kwargs)
+
+        setattr(gan, name, recorded)
+    for _ in range(gan.config.total_clock):
+        gan.step()
+    assert "".join(calls) == "rrr" + "DD" + "RRRDD" * 2
+    assert gan.config.place(gan.clock) == ("adversarial", 4)
+
+
+def test_discriminator_step_trains_the_discriminator_alone(gan):
+    refiner, discriminator = weights_of(gan.refiner), weights_of(gan.discriminator)
+    gan.discriminator_step()
+    assert not any(
+        torch.equal(before, after)
+        for before, after in zip(discriminator, weights_of(gan.discriminator), strict=True)
+    )
+    assert same(refiner, weights_of(gan.refiner))
+    assert all(p.grad is None for p in gan.refiner.parameters())
+
+
+def test_refiner_step_trains_the_refiner_alone(gan):
+    refiner, discriminator = weights_of(gan.refiner), weights_of(gan.discriminator)
+    gan.refiner_step()
+    assert not same(refiner, weights_of(gan.refiner))
+    assert same(discriminator, weights_of(gan.discriminator))
+    assert all(p.grad is None for p in gan.discriminator.parameters())
+    gan.discriminator_step()  # and D still trains after it
+    assert not same(discriminator, weights_of(gan.discriminator))
+
+
+def test_refiner_feels_the_discriminator(images):
+    """Without self-regularisation, only the adversarial gradient moves it, all of it."""
+    gan = make_gan(small_config(lambda_reg=0.0), images)
+    before = weights_of(gan.refiner)
+    gan.refiner_step()
+    after = weights_of(gan.refiner)
+    assert not any(torch.equal(x, y) for x, y in zip(before, after, strict=True))
+
+
+def test_discriminator_learns_to_tell_the_domains(images):
+    gan = make_gan(small_config(batch_size=8, discriminator_lr=3e-3), images)
+    for _ in range(60):
+        metrics = gan.discriminator_step()
+    assert metrics["accuracy_real"] > 0.9 and metrics["accuracy_refined"] > 0.9
+
+
+def test_refiner_learns_to_fool_the_discriminator(images):
+    config = small_config(lambda_reg=0.0, refiner_lr=5e-3, discriminator_lr=3e-3, batch_size=8)
+    gan = make_gan(config, images)
+    for _ in range(60):
+        gan.discriminator_step()
+    before = gan.refiner_step()["realism_loss"]
+    for _ in range(60):
+        after = gan.refiner_step()["realism_loss"]
+    assert after < 0.5 * before
+
+
+def test_pretraining_of_the_refiner_learns_the_image(images):
+    gan = make_gan(small_config(refiner_lr=5e-3), images)
+    before = gan.refiner_step(adversarial=False)["regularisation_loss"]
+    for _ in range(100):
+        after = gan.refiner_step(adversarial=False)["regularisation_loss"]
+    assert after < 0.6 * before
+
+
+def seen_by_discriminator(gan: SimGAN) -> torch.Tensor:
+    seen = []
+    hook = gan.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    gan.discriminator_step()
+    hook.remove()
+    return torch.cat(seen)
+
+
+def test_discriminator_sees_half_fresh_half_past_and_a_batch_of_real(images):
+    fresh_seen = []
+
+    class PastIsQuarter(HistoryBuffer):
+        def exchange(self, fresh):
+            fresh_seen.append(fresh)
+            return np.full_like(fresh, 0.25)
+
+    gan = make_gan(small_config(batch_size=8), images, PastIsQuarter(16, SHAPE, 0))
+    seen = seen_by_discriminator(gan)
+    assert len(seen) == 16 and len(fresh_seen) == 1
+    assert fresh_seen[0].shape == (4, *SHAPE) and fresh_seen[0].dtype == np.float16
+    assert np.array_equal(seen[:4].numpy(), fresh_seen[0])
+    assert (seen[4:8] == 0.25).all()
+    stored = torch.from_numpy(images[1])[:, None].float() / 127.5 - 1
+    for real in seen[8:]:
+        assert (stored - real).abs().amax(dim=(1, 2, 3)).min() < 1e-3
+
+
+def test_precision_tells_the_discriminator_nothing(gan):
+    """Fresh, past and real images have all been through float16."""
+    for _ in range(3):
+        seen = seen_by_discriminator(gan)
+        assert torch.equal(seen, seen.half().float())
+
+
+def test_both_domains_are_normalised_alike(images):
+    gan = make_gan(small_config(), (images[0], images[0]))
+    synthetic = gan.draw("synthetic", 50)
+    gan.num_draws = 0
+    assert torch.equal(synthetic, gan.draw("real", 50))
+    assert -1 <= synthetic.min() < -0.2 and 0.9 < synthetic.max() <= 1
+
+
+def test_draws_differ_and_cover_everything(gan):
+    assert not torch.equal(gan.draw("real", 30), gan.draw("real", 30))
+    drawn = torch.cat([gan.draw("real", 30) for _ in range(10)])
+    assert len(torch.unique(drawn.flatten(1), dim=0)) == 30
+
+
+def test_running_average_is_the_recurrence(images):
+    gan = make_gan(small_config(ema_decay=0.5), images)
+    expected = [p.double() for p in weights_of(gan.refiner)]
+    for number in range(1, 16):
+        gan.refiner_step()
+        decay = min(0.5, (1 + number) / (10 + number))
+        now = weights_of(gan.refiner)
+        expected = [decay * e + (1 - decay) * p for e, p in zip(expected, now, strict=True)]
+    for mean, value in zip(gan.chosen.parameters(), expected, strict=True):
+        assert torch.allclose(mean.double(), value, atol=1e-6)
+    assert not same(weights_of(gan.chosen), weights_of(gan.refiner))
+
+
+# What is not finite
+
+
+@pytest.mark.parametrize("culprit", ["loss", "gradient"])
+@pytest.mark.parametrize("step", ["refiner_step", "discriminator_step"])
+def test_nothing_changes_when_it_is_not_finite(images, step, culprit):
+    config = small_config(ema_decay=0.9)
+    gan = make_gan(config, images)
+    gan.refiner_step()
+    gan.discriminator_step()
+    if culprit == "loss":
+        with torch.no_grad():
+            gan.discriminator.layers[-1].bias[0] = float("nan")
+    else:
+        network = gan.refiner if step == "refiner_step" else gan.discriminator
+        next(network.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    before = {name: tensor.clone() for name, tensor in gan.tensors().items()}
+    with pytest.raises(NonFiniteLoss, match=rf"{step.split('_')[0]} loss .* before the update"):
+        getattr(gan, step)()
+    after = gan.tensors()
+    assert all(torch.equal(before[n], after[n]) or torch.isnan(before[n]).any() for n in before)
+
+
+def test_a_refined_image_that_is_not_finite_never_enters_the_history(gan):
+    with torch.no_grad():
+        gan.refiner.last.bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteLoss, match="refined image"):
+        gan.discriminator_step()
+    assert gan.history.statistics().num_stored == 0
+
+
+def test_the_batch_is_saved_without_pickle(images, tmp_path, monkeypatch):
+    def poisoned(self, images):
+        return self.layers(images) * float("nan")
+
+    def poison(progress: Progress) -> None:
+        if progress.step == 3 and progress.phase == "adversarial":
+            monkeypatch.setattr("factory.models.Discriminator.forward", poisoned)
+
+    with pytest.raises(NonFiniteLoss, match="adversarial step 4: refiner loss") as caught:
+        train(small_config(), *images, tmp_path, on_progress=poison, device="cpu")
+    (path,) = tmp_path.glob("nonfinite-*.npz")
+    assert str(path) in str(caught.value)
+    with np.load(path, allow_pickle=False) as batch:
+        assert batch["synthetic"].shape == batch["refined"].shape == (4, *SHAPE)
+    assert not (tmp_path / "refiner.json").exists()
+
+
+# Runs
+
+
+class Killed(Exception):  # noqa: N818
+    pass
+
+
+def kill_at(clock: int):
+    def on_progress(progress: Progress) -> None:
+        if progress.clock == clock:
+            raise Killed
+
+    return on_progress
+
+
+def metrics_of(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in x.items() if k not in ("seconds", "images_per_s")} for x in lines]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ema_decay": 0.9, "refiner_init": "identity", "k_g": 1, "psi": "features"},
+        {"optimizer": "sgd", "momentum": 0.9, "k_d": 2, "refiner_pretrain_steps": 0},
+    ],
+)
+def test_a_killed_run_resumed_equals_an_undisturbed_one(images, tmp_path, changes):
+    config = small_config(**changes)
+    whole = train(config, *images, tmp_path / "whole", device="cpu")
+    rng = np.random.default_rng(len(changes))
+    clocks = sorted(rng.choice(np.arange(1, config.total_clock + 1), 4, replace=False))
+    for clock in clocks:
+        with pytest.raises(Killed):
+            train(config, *images, tmp_path / "cut", on_progress=kill_at(clock), device="cpu")
+        with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+            file.write('{"clock": 1, "pha')  # killed in the middle of a line
+    resumed = train(config, *images, tmp_path / "cut", device="cpu")
+    for name in ("refiner.safetensors", "refiner.json", "train.json", "overview.png"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+    assert metrics_of(whole) == metrics_of(resumed)
+    newest = f"checkpoints/step-{config.total_clock:08d}"
+    for name in ("networks.safetensors", "history.safetensors"):
+        assert (whole / newest / name).read_bytes() == (resumed / newest / name).read_bytes()
+
+
+def test_seeds_decide(images, tmp_path):
+    made = {
+        name: load_refiner(train(small_config(seed=seed), *images, tmp_path / name))[1].sha256
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    }
+    assert made["a"] == made["b"] != made["c"]
+
+
+def test_a_finished_run_is_left_alone(images, tmp_path):
+    train(small_config(), *images, tmp_path, device="cpu")
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*")}
+    train(small_config(), *images, tmp_path, on_progress=kill_at(1), device="cpu")
+    assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*")}
+
+
+def test_another_configuration_is_refused(images, tmp_path):
+    with pytest.raises(Killed):
+        train(small_config(), *images, tmp_path, on_progress=kill_at(5), device="cpu")
+    changed = small_config(lambda_reg=7.5, refiner=RefinerConfig(maps=6, blocks=1))
+    with pytest.raises(RunMismatchError, match=r"lambda_reg was 3\.0, now 7\.5") as caught:
+        train(changed, *images, tmp_path, device="cpu")
+    assert "config.refiner.maps was 4, now 6" in str(caught.value)
+    with pytest.raises(RunMismatchError, match="real was"):
+        train(small_config(), images[0], images[1][::-1], tmp_path, device="cpu")
+    # How often it is saved changes nothing that is made.
+    train(small_config(checkpoint_every=7), *images, tmp_path, device="cpu")
+
+
+def test_what_a_run_leaves(images, tmp_path):
+    seen = []
+    train(
+        small_config(),
+        *images,
+        tmp_path,
+        on_progress=seen.append,
+        lineage={"synthetic": {"card": "abc"}},
+        device="cpu",
+    )
+    assert [p.clock for p in seen] == list(range(1, 18)) and seen[-1].total == 17
+    assert seen[-1].phase == "adversarial" and seen[-1].step == 12
+    wanted = {"realism_loss", "regularisation_loss", "discriminator_loss", "mean_abs_delta"}
+    wanted |= {"accuracy_real", "accuracy_refined", "images_per_s", "seconds"}
+    assert wanted <= seen[-1].metrics.keys()
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["clock"] == 17 and wanted <= last.keys()
+    strips = sorted(p.name for p in (tmp_path / "strips").iterdir())
+    assert strips == [f"step-{step:06d}.png" for step in (0, 4, 8, 12)]
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    _, description = load_refiner(tmp_path)
+    assert description.lineage == {"synthetic": {"card": "abc"}} and description.step == 12
+    assert description.domain == "eye" and description.train["batch_size"] == 4
+    # 10 images and their refined selves, magnified 8 times in frames of one pixel.
+    strip = cv2.imread(str(tmp_path / "strips/step-000012.png"), cv2.IMREAD_UNCHANGED)
+    assert strip.shape == (2 * (12 * 8 + 2), 10 * (14 * 8 + 2))
+    first = strip[1:97:8, 1:113:8]
+    assert any(np.array_equal(first, image) for image in images[0])
+    overview = cv2.imread(str(tmp_path / "overview.png"), cv2.IMREAD_UNCHANGED)
+    assert overview.shape[1] == (1 + 4 + 1) * (14 * 8 + 2)
+    assert (tmp_path / "losses.png").stat().st_size > 1000
+
+
+def test_colour_images(tmp_path):
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (8, 3, 12, 14), dtype=np.uint8)
+    config = small_config(
+        refiner=RefinerConfig(maps=6, blocks=1, channels=3),
+        discriminator=DiscriminatorConfig(layers=SMALL_LAYERS, channels=3),
+        steps=2,
+    )
+    refiner, description = load_refiner(train(config, colour, colour, tmp_path))
+    assert refiner.config.channels == 3 and description.image.channels == 3
+
+
+def test_images_that_do_not_fit_are_refused(images, tmp_path):
+    synthetic, real = images
+    with pytest.raises(ValueError, match="one image size"):
+        train(small_config(), synthetic, real[:, :10], tmp_path)
+    with pytest.raises(ValueError, match="uint8"):
+        train(small_config(), synthetic.astype(np.float32), real, tmp_path)
+    with pytest.raises(ValueError, match="no real images"):
+        train(small_config(), synthetic, real[:0], tmp_path)
+    with pytest.raises(ValueError, match="3 channels"):
+        train(small_config(), np.stack([synthetic] * 3, 1), real, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 5}, "even, is 5"),
+        ({"buffer_size": 1}, "half a batch"),
+        ({"k_d": 5}, "multiple of k_d"),
+        ({"betas": (0.5, 1.0)}, "betas"),
+        ({"lambda_reg": float("inf")}, "finite"),
+        ({"refiner": RefinerConfig(channels=3)}, "3 channels"),
+    ],
+)
+def test_nonsense_configurations_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small_config(**changes)
+
+
+@pytest.mark.parametrize("name", ["eye", "eye-small"])
+def test_the_named_configurations_load(name):
+    path = Path(__file__).parent.parent / "configs" / f"{name}.toml"
+    config = TrainConfig.model_validate(tomllib.loads(path.read_text())["train"])
+    assert (config.refiner == RefinerConfig()) == (name == "eye")
+    assert config.discriminator == DiscriminatorConfig()
+
+
+def test_two_workers_stay_one_refiner(images):
+    """Different batches, averaged gradients, one history: equal weights after every step."""
+    config = small_config()
+    history = HistoryBuffer(config.buffer_size, SHAPE, config.seed)
+    barrier, lock = threading.Barrier(2, timeout=30), threading.Lock()
+    gradients_of: dict[int, list[torch.Tensor]] = {}
+
+    def average_for(rank):
+        def average(gradients):
+            gradients_of[rank] = [gradient.clone() for gradient in gradients]
+            barrier.wait()
+            for place, gradient in enumerate(gradients):
+                gradient.copy_((gradients_of[0][place] + gradients_of[1][place]) / 2)
+            barrier.wait()
+
+        return average
+
+    class Locked:
+        def exchange(self, fresh):
+            with lock:
+                return history.exchange(fresh)
+
+    gans = [
+        make_gan(config, images, Locked(), peers=Peers(rank, 2, average_for(rank)))
+        for rank in range(2)
+    ]
+    assert not torch.equal(gans[0].draw("real", 8), gans[1].draw("real", 8))
+    failed = []
+
+    def work(gan):
+        try:
+            for _ in range(config.total_clock):
+                gan.step()
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            failed.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=work, args=(gan,)) for gan in gans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert same(weights_of(gans[0].refiner), weights_of(gans[1].refiner))
+    assert same(weights_of(gans[0].discriminator), weights_of(gans[1].discriminator))
+    assert history.statistics().num_exchanges == 2 * (config.total_clock - 3)
+
+
+def test_only_the_first_worker_writes(images, tmp_path):
+    """The others need nothing but the folder of an earlier part of the run, if there is one."""
+    gradients_seen = []
+    peers = Peers(1, 2, gradients_seen.append)
+    train(small_config(), *images, tmp_path, peers=peers, device="cpu")
+    assert gradients_seen and not any(tmp_path.iterdir())
