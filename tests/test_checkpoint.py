@@ -71,7 +71,7 @@ def test_the_file_is_a_json_header_and_raw_numbers(run):
 
 
 def test_nothing_of_ours_unpickles():
-    """No module of the core imports pickle or calls torch.load or torch.save, or allows numpy to."""
+    """No module of the core imports pickle, calls torch.load or torch.save, or lets numpy do it."""
     for path in Path(factory.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):

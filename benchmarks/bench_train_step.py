@@ -1,0 +1,109 @@
+"""Time of one pass of Algorithm 1 against a plain loop of the same maths, in one run.
+
+The plain loop is what one would write first: images in C, H, W order, D's weights collecting
+gradients in R's step, D called once for each kind of image. Both are timed in turn, so that what
+else the machine does falls on both.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from factory.history import HistoryBuffer
+from factory.models import Discriminator, Refiner, RefinerConfig
+from factory.training import SimGAN, TrainConfig
+
+
+def ours(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:
+    history = HistoryBuffer(config.buffer_size, (1, *synthetic.shape[1:]), config.seed)
+    return SimGAN(config, synthetic, real, history).step
+
+
+def plain(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:
+    refiner, discriminator = Refiner(config.refiner), Discriminator()
+    r_optimiser = torch.optim.Adam(refiner.parameters(), config.refiner_lr, config.betas)
+    d_optimiser = torch.optim.Adam(
+        discriminator.parameters(), config.discriminator_lr, config.betas
+    )
+    pool = torch.zeros(config.buffer_size, 1, *synthetic.shape[1:])
+    synthetic_images, real_images = (
+        torch.from_numpy(images)[:, None].float() / 127.5 - 1 for images in (synthetic, real)
+    )
+    b = config.batch_size
+
+    def entropy(logits: torch.Tensor, target: int) -> torch.Tensor:
+        targets = torch.full((len(logits), *logits.shape[2:]), target)
+        return functional.cross_entropy(logits, targets)
+
+    def step() -> None:
+        for _ in range(config.k_g):
+            images = synthetic_images[torch.randint(len(synthetic_images), (b,))]
+            refined = refiner(images)
+            loss = entropy(discriminator(refined), 0)
+            loss = loss + config.lambda_reg * (refined - images).abs().mean()
+            r_optimiser.zero_grad()
+            loss.backward()
+            r_optimiser.step()
+        for _ in range(config.k_d):
+            images = synthetic_images[torch.randint(len(synthetic_images), (b // 2,))]
+            fresh = refiner(images).detach()
+            places = torch.randint(len(pool), (b // 2,))
+            past = pool[places]
+            pool[places] = fresh
+            loss = 0.25 * (entropy(discriminator(fresh), 1) + entropy(discriminator(past), 1))
+            batch = real_images[torch.randint(len(real_images), (b,))]
+            loss = loss + 0.5 * entropy(discriminator(batch), 0)
+            d_optimiser.zero_grad()
+            loss.backward()
+            d_optimiser.step()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--passes", type=int, default=5, help="timed passes of each")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--batch", type=int, default=32, help="images in a batch")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rng = np.random.default_rng(0)
+    synthetic, real = rng.integers(0, 256, (2, 512, 35, 55), dtype=np.uint8)
+    print(f"batch {options.batch}, {options.threads} thread(s), median of {options.passes}")
+    for name, refiner in (
+        ("small: 16 maps, 2 blocks", RefinerConfig(maps=16, blocks=2)),
+        ("paper: 64 maps, 4 blocks", RefinerConfig()),
+    ):
+        config = TrainConfig(
+            refiner=refiner,
+            steps=1000,
+            batch_size=options.batch,
+            buffer_size=1024,
+            refiner_pretrain_steps=0,
+            discriminator_pretrain_steps=0,
+        )
+        loops = {
+            "ours": ours(config, synthetic, real),
+            "plain": plain(config, synthetic, real),
+        }
+        seconds: dict[str, list[float]] = {which: [] for which in loops}
+        for number in range(options.passes + 1):
+            for which, loop in loops.items():
+                start = time.perf_counter()
+                loop()
+                if number > 0:
+                    seconds[which].append(time.perf_counter() - start)
+        medians = {which: statistics.median(times) for which, times in seconds.items()}
+        print(
+            f"{name}: ours {medians['ours']:.3f} s, plain {medians['plain']:.3f} s a pass, "
+            f"ratio {medians['ours'] / medians['plain']:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
