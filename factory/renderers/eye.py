@@ -187,7 +187,7 @@ def _crops(scenes: Scenes) -> list[EyeRender]:
         (view.centre_px + 0.5) * OVERSAMPLE - 0.5,
     )
     linear = shade(lids, landmarks, fine, "camera")
-    grey = linear @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = 0.299 * linear[..., 0] + 0.587 * linear[..., 1] + 0.114 * linear[..., 2]
     shape = (len(scenes), CROP_HEIGHT, OVERSAMPLE, CROP_WIDTH, OVERSAMPLE)
     images = photograph(grey.reshape(shape).mean((2, 4)), scenes, view)
     labels = labels_of(scenes, landmarks, view)

@@ -217,12 +217,12 @@ def head_rotation(scenes: Scenes) -> Array:
     nod = np.stack([one, nil, nil, nil, c, s, nil, -s, c], -1).reshape(-1, 3, 3)
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.stack([c, nil, -s, nil, one, nil, s, nil, c], -1).reshape(-1, 3, 3)
-    return np.einsum("nij,njk->nik", turn, nod)
+    return np.asarray(np.einsum("nij,njk->nik", turn, nod))
 
 
 def _turn(rotation: Array, points: Array) -> Array:
     """(n, k, 3) head-frame points into the camera frame."""
-    return np.einsum("nij,nkj->nki", rotation, points)
+    return np.asarray(np.einsum("nij,nkj->nki", rotation, points))
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ class View:
     def to_px(self, points: Array) -> Array:
         """(n, k, 2) picture coordinates (x, y down) of (n, k, 3) camera-frame points."""
         flat = points[..., :2] * np.array([1.0, -1.0])
-        return self.centre_px[:, None] + self.px_per_mm[:, None, None] * flat
+        return np.asarray(self.centre_px[:, None] + self.px_per_mm[:, None, None] * flat)
 
 
 def picture_view(scenes: Scenes, height: int, width: int) -> View:

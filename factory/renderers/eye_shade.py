@@ -8,10 +8,10 @@ of the three-dimensional lid curves: what lies between them is eye, the rest is 
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from factory.renderers.eye_hair import hairs_of
 from factory.renderers.eye_scene import (
     EYEBALL_MM,
     INNER_X,
@@ -29,7 +29,6 @@ from factory.renderers.eye_texture import (
     TILE,
     VEIN_MM,
     Field,
-    draw_hairs,
     iris_tile,
     sample,
     skin_tile,
@@ -71,24 +70,28 @@ _FINISH: dict[Look, _Finish] = {
 }
 
 
+def _field(values: npt.ArrayLike) -> Field:
+    return np.asarray(values, np.float32)
+
+
 def _over(values: npt.ArrayLike) -> Field:
     """(n,) numbers, ready to broadcast over (n, height, width)."""
-    return np.asarray(values, np.float32)[:, None, None]
+    return _field(values)[:, None, None]
 
 
 def _ramp(field: Field) -> Field:
     """Clip to [0, 1]: the edge of a shape from its signed distance in pixels."""
-    return np.clip(field + np.float32(0.5), 0, 1)
+    return _field(np.clip(field + np.float32(0.5), 0, 1))
 
 
 def _bump(distance: Field, width: float) -> Field:
     """exp(-(d / w)^2)."""
-    return np.exp(-np.square(distance * np.float32(1 / width)))
+    return _field(np.exp(-np.square(distance * np.float32(1 / width))))
 
 
 def _step(field: Field) -> Field:
     """A soft step from 0 to 1 around 0, algebraic: x / (1 + |x|)."""
-    return np.float32(0.5) + np.float32(0.5) * field / (1 + np.abs(field))
+    return _field(np.float32(0.5) + np.float32(0.5) * field / (1 + np.abs(field)))
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,14 @@ class _Grid:
 
     def over(self, name: str) -> Field:
         """(n, h, w) signed distance above a lid curve, mm."""
-        return (self.y - self.above[name]) * self.steep[name]
+        return _field((self.y - self.above[name]) * self.steep[name])
 
     def box(self, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64]) -> "_Grid":
         """The same grid on boxes: rows (n, h'), cols (n, w') index it."""
         each = np.arange(len(rows))[:, None]
 
         def columns(field: Field) -> Field:
-            return field[each, 0, cols][:, None]
+            return _field(field[each, 0, cols])[:, None]
 
         return _Grid(
             columns(self.x),
@@ -125,26 +128,25 @@ class _Grid:
 
 def _grid(lids: Lids, view: View) -> _Grid:
     columns = np.arange(view.width)
+    above: dict[str, Field] = {}
+    steep: dict[str, Field] = {}
     x = (columns - view.centre_px[:, :1]) / view.px_per_mm[:, None]
     y = (view.centre_px[:, 1:] - np.arange(view.height)) / view.px_per_mm[:, None]
     t = (1 - np.cos(np.linspace(0, np.pi, 48))) / 2
-    above, steep = {}, {}
     for name in lids.heights:
         points = lids.curve(name, t)[..., :2]
-        ends = points[:, :1] + [[-80.0, -40.0]], points[:, -1:] + [[80.0, -36.0]]
-        points = np.concatenate([ends[0], points, ends[1]], 1)
+        # beyond the corners the margins cross, so that the opening ends there
+        fall = -8.0 if name == "lower" else -60.0
+        before, after = points[:, :1] + [[-80.0, fall]], points[:, -1:] + [[80.0, fall]]
+        points = np.concatenate([before, points, after], 1)
         rise = np.diff(points, axis=1)
         slope = rise[..., 1] / np.maximum(rise[..., 0], 1e-3)
         middle = (points[:, 1:, 0] + points[:, :-1, 0]) / 2
         heights = [np.interp(x[i], points[i, :, 0], points[i, :, 1]) for i in range(len(x))]
         slopes = [np.interp(x[i], middle[i], np.clip(slope[i], -1.3, 1.3)) for i in range(len(x))]
         above[name] = np.array(heights, np.float32)[:, None]
-        steep[name] = (1 / np.sqrt(1 + np.array(slopes, np.float32) ** 2))[:, None]
-    as_field = np.float32
-    return _Grid(
-        x[:, None].astype(as_field), y[:, :, None].astype(as_field),
-        _over(view.px_per_mm), above, steep,
-    )  # fmt: skip
+        steep[name] = _field(1 / np.sqrt(1 + np.array(slopes, np.float32) ** 2))[:, None]
+    return _Grid(_field(x)[:, None], _field(y)[:, :, None], _over(view.px_per_mm), above, steep)
 
 
 def shade(lids: Lids, landmarks: Landmarks, view: View, look: Look) -> Field:
@@ -170,7 +172,7 @@ def shade(lids: Lids, landmarks: Landmarks, view: View, look: Look) -> Field:
     inside = np.minimum(-boxed.over("upper"), boxed.over("lower"))
     cover = _ramp(inside * boxed.px_per_mm)[..., None]
     picture[place] += (_eye(lids.scenes, landmarks, boxed, finish) - picture[place]) * cover
-    picture *= (1 - finish.hair * _hairs(lids, view))[..., None]
+    picture *= (1 - finish.hair * hairs_of(lids, view))[..., None]
     exposure = lids.scenes.exposure[:, None] * lids.scenes.tint
     picture *= exposure[:, None, None].astype(np.float32)
     picture -= np.float32(_BACKGROUND)
@@ -181,7 +183,7 @@ def shade(lids: Lids, landmarks: Landmarks, view: View, look: Look) -> Field:
 
 def _eye_boxes(view: View) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(n, h') rows and (n, w') columns around each eye, of one size for all n."""
-    reach = np.array([20.0, 34.0]) * view.px_per_mm.max()
+    reach = np.array([27.0, 36.0]) * view.px_per_mm.max()
     size = np.minimum(np.ceil(reach).astype(np.int64), [view.height, view.width])
     corner = np.rint(view.centre_px[:, ::-1] - size / 2).astype(np.int64)
     corner = np.clip(corner, 0, np.array([view.height, view.width]) - size)
@@ -191,7 +193,7 @@ def _eye_boxes(view: View) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 def _lit(scenes: Scenes, cosine: Field, wrap: float) -> Field:
     """Ambient and key light on a surface, by the cosine of its normal to the key light."""
     key = np.maximum(cosine + np.float32(wrap), 0) * _over(scenes.light_intensity / (1 + wrap))
-    return key + _over(scenes.ambient)
+    return _field(key + _over(scenes.ambient))
 
 
 def _skin(lids: Lids, grid: _Grid, finish: _Finish) -> tuple[Field, Field]:
@@ -352,7 +354,7 @@ def _iris_fields(
     angle, r, stretch = plane(landmarks.iris.mean(1))
     limbus = (_over(scenes.iris_mm) - r) / stretch
     soft = np.maximum(1 / grid.px_per_mm, np.float32(finish.limbus_mm))
-    iris_edge = _ramp(limbus / soft)
+    iris_edge = _ramp(_field(limbus / soft))
     _, pupil_r, pupil_stretch = plane(landmarks.pupil)
     pupil_edge = _ramp((_over(scenes.pupil_mm) - pupil_r) / pupil_stretch * grid.px_per_mm)
     return r / _over(scenes.iris_mm), angle, iris_edge, pupil_edge
@@ -389,69 +391,4 @@ def _glints(scenes: Scenes, gaze: npt.NDArray[np.float64], grid: _Grid, finish: 
         a = np.abs(dx - _over(half[:, 0] * 7.8)) - np.float32(wide)
         b = np.abs(dy - _over(half[:, 1] * 7.8)) - np.float32(high)
         found += np.float32(strength) * _ramp(np.maximum(a, b) * -grid.px_per_mm)
-    return found * on_cornea
-
-
-def _hairs(lids: Lids, view: View) -> Field:
-    """(n, h, w) in [0, 1]: lashes and brow."""
-    scenes = lids.scenes
-    crowd = people(scenes.population)
-    found = np.empty((len(scenes), view.height, view.width), np.float32)
-    thick_px = 0.16 * view.px_per_mm
-    bundles = [_lashes(lids, "upper", 1.0), _lashes(lids, "lower", -0.45), _brow(lids)]
-    for i in range(len(scenes)):
-        masks = [np.zeros((view.height, view.width), np.uint8) for _ in bundles]
-        for mask, bundle in zip(masks, bundles, strict=True):
-            flat = bundle[i][..., :2] * np.array([1.0, -1.0]) * view.px_per_mm[i]
-            draw_hairs(mask, flat + view.centre_px[i], max(1, round(thick_px[i])))
-        faint = np.float32(min(1.0, thick_px[i] * 1.1 + 0.25) / 255)
-        lashes = cv2.addWeighted(masks[0], 1.0, masks[1], 0.5, 0)
-        found[i] = lashes * (faint * np.float32(crowd.hair_darkness[scenes.person[i]]))
-        soft = cv2.GaussianBlur(masks[2], (0, 0), 0.7 * view.px_per_mm[i])
-        brow = cv2.addWeighted(masks[2], 0.35, soft, 0.75, 0)
-        found[i] += brow * np.float32(1.2 * crowd.hair_darkness[scenes.person[i]] / 255)
-    np.minimum(found, 1, out=found)
-    return found
-
-
-def _lashes(lids: Lids, name: str, upwards: float) -> list[npt.NDArray[np.float64]]:
-    """Per scene (k, 5, 3) camera-frame points of lashes along a lid margin."""
-    scenes, crowd = lids.scenes, people(lids.scenes.population)
-    along = np.linspace(0, 1, 5)[:, None]
-    found = []
-    for i, person in enumerate(scenes.person):
-        rng = np.random.default_rng([scenes.seed, int(scenes.index[i]), 5, int(upwards > 0)])
-        count = int(crowd.num_lashes[person] * (1 if upwards > 0 else 0.6))
-        t = np.sort(rng.uniform(0.2, 0.99, count))
-        roots = lids.curve(name, t)[i]
-        length = crowd.lash_mm[person] * rng.uniform(0.6, 1.0, count) * abs(upwards) ** 0.5
-        length *= 0.55 + 0.45 * np.sin(np.pi * t**1.2)
-        fan = (t - 0.4) * 1.3 + rng.normal(0, 0.08, count)
-        tilt = lids.heights["upper"][i] - 4.5
-        rise = (0.38 + 0.06 * tilt) * upwards + rng.normal(0, 0.06, count)
-        bend = np.stack([fan, rise, np.full(count, -0.8)], -1)[:, None] * along
-        bend = bend + np.array([0.0, 0.35 * upwards, 0.1]) * (along**2 - 0.6 * along)
-        found.append(roots[:, None] + (bend * length[:, None, None]) @ lids.rotation[i].T)
-    return found
-
-
-def _brow(lids: Lids) -> list[npt.NDArray[np.float64]]:
-    """Per scene (k, 4, 3) camera-frame points of the hairs of the brow."""
-    scenes, crowd = lids.scenes, people(lids.scenes.population)
-    along = np.linspace(0, 1, 4)[:, None]
-    found = []
-    for i, person in enumerate(scenes.person):
-        rng = np.random.default_rng([11, int(person), int(scenes.population == "camera")])
-        count = 260
-        t = rng.uniform(0, 1, count)
-        spread = crowd.brow_thick_mm[person] * (1.2 - 0.8 * t)
-        x = -19 + 40 * t
-        y = crowd.brow_mm[person] + 3.5 * np.sin(np.pi * t**0.8) - 3.5 * t**3
-        y = y + rng.normal(0, 0.6, count) * spread
-        roots = np.stack([x, y, -12.0 + np.abs(x) * 0.2], -1)
-        lean = np.stack([0.35 + 0.9 * t, 1.0 - 1.3 * t, np.zeros(count)], -1)
-        lean += rng.normal(0, 0.15, lean.shape)
-        length = rng.uniform(3.0, 5.5, count)[:, None, None]
-        hairs = roots[:, None] + lean[:, None] * along * length
-        found.append(hairs @ lids.rotation[i].T)
-    return found
+    return _field(found * on_cornea)

@@ -1,4 +1,4 @@
-"""Tiles of noise for skin, sclera and iris, and hairs: made once, sampled per picture."""
+"""Tiles of noise for skin, sclera and iris: made once, sampled per picture."""
 
 from functools import lru_cache
 
@@ -65,9 +65,3 @@ def sample(tile: Field, col: Field, row: Field) -> Field:
     return np.asarray(
         cv2.remap(tile, col, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32
     )
-
-
-def draw_hairs(mask: npt.NDArray[np.uint8], hairs_px: npt.NDArray[np.float64], thick: int) -> None:
-    """Add (k, p, 2) hairs, each a line through p points (x, y), to an (H, W) mask in place."""
-    fixed = np.rint(np.clip(hairs_px, -4000, 4000) * 16).astype(np.int32)
-    cv2.polylines(mask, list(fixed), False, 255, thick, cv2.LINE_AA, shift=4)
