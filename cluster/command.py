@@ -1,0 +1,135 @@
+"""A job on the command line: typed options, defaults from a TOML file, exit codes."""
+
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
+"""exit codes of every job"""
+
+
+class JobConfig(BaseModel):
+    """Options of one command. The name of its table in a config file is `table`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GateFailedError(RuntimeError):
+    """A quality gate refused the result: exit code 3."""
+
+
+Job = TypeVar("Job", bound=JobConfig)
+
+
+def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
+    """A job's configuration from the command line.
+
+    `--config FILE.toml` gives defaults, from the table named after the job file (`[train]` for
+    jobs/train.py); flags override them. Exits with 2 on bad arguments, 0 after `--help`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    program = Path(sys.argv[0]).stem
+    config, given = _take_config(given)
+    default = None
+    if config is not None:
+        default = _with_defaults(kind, _table(config, program), f"{config} [{program}]")
+    try:
+        return tyro.cli(
+            kind,
+            prog=f"python jobs/{program}.py",
+            args=given,
+            default=default,
+            description=(kind.__doc__ or "")
+            + "\n\n--config FILE.toml gives defaults for all options, from the file's "
+            + f"[{program}] table; options on the command line override them. The same command "
+            + "again resumes: what is done stays, what is missing is made.\n\n"
+            + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed.",
+        )
+    except ValidationError as error:
+        _refuse(_plain(error))
+
+
+def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:
+    """Parse, run, and exit with the code that says how it went."""
+    job = parse(kind)
+    try:
+        main(job)
+    except GateFailedError as error:
+        print(f"gate failed: {error}", file=sys.stderr)
+        sys.exit(GATE_FAILED)
+    except ValidationError as error:
+        print(f"error: {_plain(error)}", file=sys.stderr)
+        sys.exit(BAD_ARGUMENTS)
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        sys.exit(130)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+    sys.exit(DONE)
+
+
+def _take_config(given: list[str]) -> tuple[Path | None, list[str]]:
+    for place, argument in enumerate(given):
+        if argument == "--config":
+            if place + 1 == len(given):
+                _refuse("--config needs a file")
+            return Path(given[place + 1]), given[:place] + given[place + 2 :]
+        if argument.startswith("--config="):
+            return Path(argument.removeprefix("--config=")), given[:place] + given[place + 1 :]
+    return None, given
+
+
+def _table(path: Path, name: str) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        _refuse(f"--config {path}: {error}")
+    if name not in tables:
+        _refuse(f"--config {path} has no [{name}] table; it has {', '.join(tables) or 'none'}")
+    table: dict[str, Any] = tables[name]
+    return table
+
+
+def _with_defaults(kind: type[Job], values: dict[str, Any], where: str) -> Job:
+    """A job whose missing required options are marked as such for the command line."""
+    unknown = values.keys() - kind.model_fields.keys()
+    if unknown:
+        _refuse(
+            f"{where}: unknown option {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(kind.model_fields)}"
+        )
+    complete: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        if name in values:
+            complete[name] = _checked(kind, name, values[name], where)
+        elif field.is_required():
+            complete[name] = tyro.MISSING
+        else:
+            complete[name] = field.get_default(call_default_factory=True)
+    return kind.model_construct(**complete)
+
+
+def _checked(kind: type[Job], name: str, value: Any, where: str) -> Any:
+    try:
+        return TypeAdapter(kind.model_fields[name].rebuild_annotation()).validate_python(value)
+    except ValidationError as error:
+        _refuse(f"{where}: {name}: {_plain(error)}")
+
+
+def _plain(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'value'}: {detail['msg']}, "
+        f"found {str(detail['input'])[:80]!r}"
+        for detail in error.errors()
+    )
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(BAD_ARGUMENTS)

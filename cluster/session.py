@@ -1,0 +1,145 @@
+"""One run of a job: its log, its saved configuration, its progress, and Ray when it is needed."""
+
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from cluster.command import JobConfig
+from cluster.shards import ensure_ray, run_on_ray
+from factory.version import WRITER
+from factory.work import MakeTask, Outcome, collect
+from schemas.dataset import RunRecord
+
+log = logging.getLogger(__name__)
+LINE_EVERY_S = 10.0
+"""between progress lines where there is no terminal"""
+
+
+class Progress:
+    """A bar on a terminal, plain lines in a log."""
+
+    def __init__(self, what: str, total: int, unit: str):
+        self.what, self.total, self.unit = what, total, unit
+        self.done, self.started = 0, time.monotonic()
+        self._last_line = self.started
+        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
+
+    def advance(self, count: int, note: str = "") -> None:
+        """`count` more units are done."""
+        self.done += count
+        self._bar.update(count)
+        if note and not self._bar.disable:
+            self._bar.set_postfix_str(note)
+        now = time.monotonic()
+        if self._bar.disable and now - self._last_line > LINE_EVERY_S:
+            self._last_line = now
+            rate = self.done / (now - self.started)
+            shown = f"{self.done} of {self.total} {self.unit}, {rate:.1f}/s"
+            log.info("%s: %s %s", self.what, shown, note)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+class Session:
+    """What a running job may use."""
+
+    def __init__(self, folder: Path, workers: int | None, use_gpu: bool):
+        self.folder = folder
+        """`runs/<id>/` of the output"""
+        self.workers = workers
+        self.use_gpu = use_gpu
+
+    def ray(self) -> None:
+        """Connect to the cluster that this job was submitted to, or start a local one."""
+        ensure_ray()
+
+    def make_shards(
+        self, what: str, make_task: MakeTask, shards: Sequence[int], num_samples: int
+    ) -> list[Outcome]:
+        """Make shards in parallel Ray workers, with progress.
+
+        Args:
+            what: for the progress bar, e.g. `refine`.
+            num_samples: expected in all shards together, for the bar.
+
+        Raises:
+            ShardsFailedError: some shards could not be made; all others were.
+        """
+        if not shards:
+            return []
+        progress = Progress(what, num_samples, "images")
+
+        def on_outcome(outcome: Outcome) -> None:
+            handled = outcome.num_samples + outcome.num_rejected + outcome.num_filtered
+            progress.advance(handled, f"shard {outcome.shard}")
+
+        try:
+            return collect(
+                run_on_ray(make_task, shards, workers=self.workers, use_gpu=self.use_gpu),
+                on_outcome,
+            )
+        finally:
+            progress.close()
+
+
+@contextmanager
+def start(
+    job: JobConfig, output: str | Path, *, workers: int | None = None, use_gpu: bool = False
+) -> Iterator[Session]:
+    """Open a run: log to the terminal and to `runs/<id>/log.txt`, save the configuration.
+
+    Args:
+        output: the dataset or training run that the job writes to.
+        workers: parallel workers; None for one a core (or GPU).
+    """
+    name = Path(sys.argv[0]).stem
+    now = datetime.now(UTC)
+    folder = Path(output) / "runs" / f"{now:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    record = RunRecord(
+        job=type(job).__name__,
+        started=now.isoformat(timespec="seconds"),
+        version=WRITER,
+        config=job.model_dump(mode="json"),
+    )
+    (folder / "config.json").write_bytes(record.to_json())
+    with _logging_to(folder / "log.txt"), logging_redirect_tqdm():
+        try:
+            yield Session(folder, workers, use_gpu)
+        except Exception as error:
+            log.error("%s: %s", type(error).__name__, error)
+            logging.getLogger(f"{__name__}.traceback").debug("", exc_info=True)
+            raise
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    root = logging.getLogger()
+    lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    terminal, file = logging.StreamHandler(), logging.FileHandler(path)
+    terminal.setLevel(logging.INFO)
+    for handler in (terminal, file):
+        handler.setFormatter(lines)
+        root.addHandler(handler)
+    before = root.level
+    root.setLevel(logging.INFO)
+    logging.getLogger(f"{__name__}.traceback").setLevel(logging.DEBUG)
+    for chatty in ("ray", "ray.data"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        for handler in (terminal, file):
+            root.removeHandler(handler)
+            handler.close()

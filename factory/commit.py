@@ -1,0 +1,204 @@
+"""The commit protocol: exactly one committed version of every planned shard.
+
+Any number of workers may build one shard at once, and any of them may die at any moment:
+
+1. the tar is built and read back, and the rejected inputs are recorded;
+2. the tar is published under its final name, exclusively;
+3. its index is published, exclusively: that is the commit.
+
+Who finds the tar already there without an index (its writer is on the way, or died) checks the
+published tar in full and commits that one; its own is dropped. So the index always speaks of the
+tar that is there.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from factory.dataset import Dataset, index_name, parquet_bytes, rejects_name, tar_name
+from factory.domain import matches
+from factory.images import UndecodableError, decode_png
+from factory.shards import DamagedShardError, PackedSample, pack, sha256, unpack
+from factory.version import WRITER
+from schemas.base import FormatError
+from schemas.dataset import Reject
+from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a shard has to be, known before it is built."""
+
+    shard: int
+    split: str
+    keys: tuple[str, ...]
+    """of every planned input, in order"""
+    may_reject: bool
+    """False: every key must be there, as in a refined shard"""
+    parent_sha256: str | None = None
+    supersedes: Mapping[str, str] = field(default_factory=dict)
+    """key to the key of the older sample that it replaces"""
+
+
+def commit_shard(
+    dataset: Dataset,
+    expected: Expected,
+    samples: Sequence[PackedSample],
+    rejects: Sequence[Reject] = (),
+) -> ShardFacts:
+    """Publish a shard, or find that somebody did.
+
+    Args:
+        samples: in the order of the plan.
+        rejects: for every planned key that is not among the samples.
+
+    Raises:
+        DamagedShardError: ours does not read back, or an orphan tar stands in the way that is
+            not this shard.
+    """
+    shard, store = expected.shard, dataset.store
+    if dataset.is_committed(shard):
+        return dataset.facts(shard)
+    tar = pack(samples)
+    table = inspect_tar(dataset, expected, tar, where=f"shard {shard} as built")
+    _record_rejects(dataset, expected, table, rejects)
+    try:
+        store.put_new(tar_name(shard), tar)
+    except FileExistsError:
+        if dataset.is_committed(shard):
+            return dataset.facts(shard)
+        where = f"{dataset.location}/{tar_name(shard)}"
+        log.info("%s is there without an index; checking it to commit it", where)
+        tar = store.read(tar_name(shard))
+        table = inspect_tar(dataset, expected, tar, where=where)
+        _record_rejects(dataset, expected, table, rejects)
+    return _commit_index(dataset, expected, tar, table)
+
+
+def inspect_tar(dataset: Dataset, expected: Expected, tar: bytes, *, where: str) -> pa.Table:
+    """Read a tar in full, check it against plan and card, and return its index rows.
+
+    Raises:
+        DamagedShardError: truncated, undecodable, or not the planned samples of this dataset.
+    """
+    card = dataset.card
+    rows: list[dict[str, Any]] = []
+    for sample in unpack(tar, where=where):
+        member = f"{where}: {sample.key}"
+        try:
+            image = decode_png(sample.png)
+            record = dataset.domain.parse(sample.json, labelled=card.labelled, where=member)
+        except (UndecodableError, FormatError) as error:
+            raise DamagedShardError(f"{member}: {error}") from error
+        if not matches(image, card.image):
+            raise DamagedShardError(f"{member}: image {image.shape} {image.dtype}")
+        _check_provenance(dataset, expected, sample.key, record, member)
+        rows.append(_row(expected, sample, record))
+    keys = [row["key"] for row in rows]
+    if expected.may_reject:
+        planned = {key: place for place, key in enumerate(expected.keys)}
+        places = [planned.get(key, -1) for key in keys]
+        whole = -1 not in places and places == sorted(set(places))
+    else:
+        whole = keys == list(expected.keys)
+    if not whole:
+        raise DamagedShardError(
+            f"{where}: {len(keys)} samples that are not the {len(expected.keys)} planned keys"
+        )
+    return pa.Table.from_pylist(rows, schema=dataset.domain.index_schema(card.labelled))
+
+
+def _check_provenance(
+    dataset: Dataset, expected: Expected, key: str, record: dict[str, Any], where: str
+) -> None:
+    """Whether a sample was made by this dataset's configuration."""
+    card = dataset.card
+    if record["key"] != key or record["split"] != expected.split:
+        raise DamagedShardError(f"{where}: says it is {record['key']} of {record['split']}")
+    if card.refiner is None:
+        if record["made"]["config"] != card.config_digest or "refined" in record:
+            raise DamagedShardError(f"{where}: made by another configuration")
+    elif record.get("refined") != {
+        "refiner": card.refiner.sha256,
+        "parent": expected.parent_sha256,
+    }:
+        raise DamagedShardError(f"{where}: refined by another refiner or from another parent")
+
+
+def _row(expected: Expected, sample: PackedSample, record: dict[str, Any]) -> dict[str, Any]:
+    source = record["source"]
+    return {
+        **record,
+        "shard": expected.shard,
+        "source_name": source["name"],
+        "source_id": source["id"],
+        "source_image_sha256": source["image_sha256"],
+        "source_label_sha256": source["label_sha256"],
+        "supersedes": expected.supersedes.get(sample.key),
+        "extra": orjson.dumps(record["extra"]).decode(),
+        "png_sha256": sha256(sample.png),
+        "png_offset": sample.png_offset,
+        "png_length": len(sample.png),
+        "json_offset": sample.json_offset,
+        "json_length": len(sample.json),
+    }
+
+
+def _record_rejects(
+    dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
+) -> None:
+    """See that `rejected/` names exactly the planned inputs that the tar lacks."""
+    if not expected.may_reject:
+        return
+    name = rejects_name(expected.shard)
+    missing = set(expected.keys) - set(table["key"].to_pylist())
+    there: list[dict[str, Any]] = []
+    if dataset.store.size(name) is not None:
+        there = dataset.rejects(expected.shard).to_pylist()
+        if {row["key"] for row in there} == missing:
+            return
+    known = {row["key"]: row for row in there} | {r.key: r.model_dump() for r in rejects}
+    unknown = missing - known.keys()
+    if unknown:
+        raise DamagedShardError(
+            f"shard {expected.shard}: {len(unknown)} planned inputs are neither in its tar nor "
+            f"rejected, the first is {min(unknown)}"
+        )
+    rows = [known[key] for key in expected.keys if key in missing]
+    dataset.store.put(name, parquet_bytes(pa.Table.from_pylist(rows, schema=REJECT_SCHEMA)))
+
+
+def _commit_index(dataset: Dataset, expected: Expected, tar: bytes, table: pa.Table) -> ShardFacts:
+    shard, store, card = expected.shard, dataset.store, dataset.card
+    num_filtered = 0
+    if expected.may_reject:
+        num_filtered = dataset.rejects(shard)["kind"].to_pylist().count("filtered")
+    facts = ShardFacts(
+        shard=shard,
+        split=expected.split,
+        tar_sha256=sha256(tar),
+        tar_size=len(tar),
+        num_samples=len(table),
+        num_planned=len(expected.keys),
+        num_rejected=len(expected.keys) - len(table) - num_filtered,
+        num_filtered=num_filtered,
+        parent_sha256=expected.parent_sha256,
+        refiner=card.refiner.sha256 if card.refiner is not None else None,
+        config_digest=card.config_digest,
+        writer=WRITER,
+    )
+    try:
+        store.put_new(index_name(shard), parquet_bytes(with_facts(table, facts)))
+    except FileExistsError:
+        log.info("shard %d was committed by somebody else", shard)
+    if store.size(tar_name(shard)) != len(tar):
+        raise DamagedShardError(
+            f"{dataset.location}/{tar_name(shard)} is not the tar that was indexed"
+        )
+    return dataset.facts(shard)

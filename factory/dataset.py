@@ -1,0 +1,228 @@
+"""A dataset on disk: its card, its plans, and the shards that are committed in it.
+
+The layout is fixed (docs/dataset.md). A shard exists if and only if its index file exists, so
+everything here lists `index/`, never `shards/`.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.domain import Domain, domain_named
+from factory.images import Pixels, decode_png
+from factory.shards import DamagedShardError, PackedSample, sha256, unpack
+from factory.store import Store, open_store
+from schemas.dataset import DatasetCard, ShardPlan
+from schemas.index import ShardFacts, facts_of
+
+CARD = "dataset.json"
+
+
+class CardMismatchError(ValueError):
+    """The output already holds a dataset made with another configuration."""
+
+
+def tar_name(shard: int) -> str:
+    """Where a shard's images and labels lie."""
+    return f"shards/{shard:06d}.tar"
+
+
+def index_name(shard: int) -> str:
+    """Where a shard's commit record lies."""
+    return f"index/{shard:06d}.parquet"
+
+
+def rejects_name(shard: int) -> str:
+    """Where the inputs that did not become samples are recorded."""
+    return f"rejected/{shard:06d}.parquet"
+
+
+def plan_name(shard: int) -> str:
+    """Where a shard's inputs are laid down."""
+    return f"plan/{shard:06d}.json"
+
+
+def key_of(shard: int, index: int) -> str:
+    """The key of a sample: its shard and its position in the plan."""
+    return f"{shard:06d}-{index:06d}"
+
+
+class Dataset:
+    """One dataset. Cheap to make and to send to a worker; reads when asked."""
+
+    def __init__(self, store: Store, card: DatasetCard):
+        self.store = store
+        self.card = card
+
+    @classmethod
+    def open(cls, location: str | Path) -> Self:
+        """The dataset at a location.
+
+        Raises:
+            FileNotFoundError: there is none.
+            FormatError: its card is not readable by this version.
+        """
+        store = open_store(location)
+        try:
+            raw = store.read(CARD)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(
+                f"{location} is not a dataset: it has no {CARD}. Make one with jobs/ingest.py"
+            ) from error
+        return cls(store, DatasetCard.from_json(raw, where=f"{location}/{CARD}"))
+
+    @classmethod
+    def enter(cls, location: str | Path, card: DatasetCard) -> Self:
+        """The dataset at a location, made with this card if there is none yet.
+
+        Raises:
+            CardMismatchError: there is one, of another configuration; says what differs.
+        """
+        store = open_store(location)
+        try:
+            store.put_new(CARD, card.to_json())
+        except FileExistsError:
+            there = cls.open(location).card
+            if there.digest() != card.digest():
+                differences = "\n  ".join(differences_of(there.identity(), card.identity()))
+                raise CardMismatchError(
+                    f"{location} was made with another configuration. What is there, and what "
+                    f"was asked for:\n  {differences}\nUse the first, or choose another output."
+                ) from None
+            card = there
+        return cls(store, card)
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The domain that the card names."""
+        return domain_named(self.card.domain)
+
+    @property
+    def location(self) -> str:
+        """Where this dataset lies."""
+        return self.store.location
+
+    def committed(self) -> list[int]:
+        """Numbers of the shards that exist, in order."""
+        return self._numbers("index", "parquet")
+
+    def is_committed(self, shard: int) -> bool:
+        """Whether a shard exists."""
+        return self.store.size(index_name(shard)) is not None
+
+    def planned(self) -> list[int]:
+        """Numbers of the shards that have a plan, in order."""
+        return self._numbers("plan", "json")
+
+    def plan(self, shard: int) -> ShardPlan:
+        """What a shard will hold. Raises `FileNotFoundError`."""
+        name = plan_name(shard)
+        return ShardPlan.from_json(self.store.read(name), where=f"{self.location}/{name}")
+
+    def index(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a committed shard."""
+        return pq.read_table(pa.BufferReader(self.store.read(index_name(shard))), columns=columns)
+
+    def facts(self, shard: int) -> ShardFacts:
+        """What a committed shard's index says of it as a whole."""
+        name = index_name(shard)
+        metadata = pq.read_metadata(pa.BufferReader(self.store.read(name))).metadata
+        return facts_of(metadata, where=f"{self.location}/{name}")
+
+    def rejects(self, shard: int) -> pa.Table:
+        """Inputs of a shard that did not become samples."""
+        return pq.read_table(pa.BufferReader(self.store.read(rejects_name(shard))))
+
+    def tar(self, shard: int) -> bytes:
+        """A committed shard's bytes, checked against the digest in its index.
+
+        Raises:
+            DamagedShardError: they are not what was committed.
+        """
+        where = f"{self.location}/{tar_name(shard)}"
+        facts = self.facts(shard)
+        try:
+            content = self.store.read(tar_name(shard))
+        except FileNotFoundError as error:
+            raise DamagedShardError(f"{where} is committed and missing") from error
+        found = sha256(content)
+        if found != facts.tar_sha256:
+            raise DamagedShardError(
+                f"{where} is damaged: sha256 {found[:12]}…, its index says "
+                f"{facts.tar_sha256[:12]}…; {len(content)} bytes, expected {facts.tar_size}"
+            )
+        return content
+
+    def samples(self, shard: int) -> Iterator[PackedSample]:
+        """The samples of a committed shard, in order."""
+        return unpack(self.tar(shard), where=f"{self.location}/{tar_name(shard)}")
+
+    def images(self, shard: int) -> Pixels:
+        """(n, height, width[, 3]) of a committed shard, in the order of its index."""
+        pictures = [decode_png(sample.png) for sample in self.samples(shard)]
+        return np.asarray(np.stack(pictures)) if pictures else self.no_images()
+
+    def no_images(self) -> Pixels:
+        """An empty array of this dataset's image layout."""
+        spec = self.card.image
+        shape = (0, spec.height, spec.width) + ((3,) if spec.channels == 3 else ())
+        return np.zeros(shape, np.uint8) if spec.bits == 8 else np.zeros(shape, np.uint16)
+
+    def _numbers(self, prefix: str, suffix: str) -> list[int]:
+        pattern = re.compile(rf"{prefix}/(\d{{6,}})\.{suffix}")
+        matches = (pattern.fullmatch(entry.name) for entry in self.store.list(prefix))
+        return sorted(int(match[1]) for match in matches if match is not None)
+
+
+def load_images(dataset: Dataset, shards: Iterable[int] | None = None) -> Pixels:
+    """All images of a dataset (or of some shards) in one array, in order of key.
+
+    Raises:
+        ValueError: there are none.
+    """
+    numbers = dataset.committed() if shards is None else list(shards)
+    parts = [dataset.images(shard) for shard in numbers]
+    images = np.concatenate([dataset.no_images(), *parts])
+    if not len(images):
+        raise ValueError(f"{dataset.location} holds no images yet")
+    return images
+
+
+def load_index(
+    dataset: Dataset, columns: list[str] | None = None, shards: Iterable[int] | None = None
+) -> pa.Table:
+    """The rows of all shards (or of some) in one table, in order of key."""
+    numbers = dataset.committed() if shards is None else list(shards)
+    empty = dataset.domain.index_schema(dataset.card.labelled).empty_table()
+    tables = [dataset.index(shard, columns).replace_schema_metadata() for shard in numbers]
+    return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
+
+
+def differences_of(there: Any, asked: Any, path: str = "") -> Iterator[str]:
+    """Where two plain structures differ, one line each: `path: there -> asked`."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for name in sorted(there.keys() | asked.keys()):
+            yield from differences_of(
+                there.get(name), asked.get(name), f"{path}.{name}" if path else name
+            )
+    elif there != asked:
+        yield f"{path}: {_brief(there)} -> {_brief(asked)}"
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A Parquet file in memory."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,57 @@
+"""What a source of images gives: a listing, and one image with its labels at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from factory.images import Affine, Pixels
+from schemas.dataset import InputFacts
+
+
+class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failure of the program
+    """One input is malformed: it is set aside with its reason, and the rest goes on."""
+
+    def __init__(self, source_id: str, reason: str):
+        super().__init__(f"{source_id}: {reason}")
+        self.source_id = source_id
+        self.reason = reason
+
+
+class LeftOut(BadRender):
+    """One input is fine, and a filter leaves it out on purpose."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image, cropped, with its labels in the project's conventions."""
+
+    image: Pixels
+    """of the dataset's image spec"""
+    labels: Mapping[str, Any]
+    """the label fields of the domain's json member; empty for an unlabelled source"""
+    identity: str | None
+    crop_affine: Affine
+    """source pixels to crop pixels"""
+    extra: Mapping[str, Any]
+    """fields of the source, as they came"""
+    image_sha256: str
+    label_sha256: str | None
+
+
+class Source(Protocol):
+    """One kind of input. Every method may be called in any process, in any order."""
+
+    name: ClassVar[str]
+    labelled: ClassVar[bool]
+
+    def listing(self) -> list[InputFacts]:
+        """Every input, in natural order of its id, whatever the file system's order."""
+
+    def identity(self, source_id: str) -> str | None:
+        """Who is in the picture, read from the label. Raises `BadRender`."""
+
+    def digests(self, source_id: str) -> tuple[str, str | None]:
+        """sha256 of the image's and the label's bytes. Raises `BadRender`."""
+
+    def load(self, source_id: str) -> Loaded:
+        """Decode, check, crop. Raises `BadRender` for a malformed input, `LeftOut` for a filter."""

@@ -1,0 +1,49 @@
+"""The eye crop: centred between the eye corners, scaled to one eye width, so that renders and
+camera images frame the eye alike."""
+
+from typing import Annotated
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from factory.images import Affine, Pixels, inverse, transform, warp
+from schemas.base import Model
+
+PointXY = NDArray[np.float64]
+
+
+class EyeCrop(Model):
+    """Size and framing of a crop, and what is done to its grey values."""
+
+    height: Annotated[int, Field(ge=16)] = 35
+    """pixels"""
+    width: Annotated[int, Field(ge=16)] = 55
+    """pixels"""
+    eye_width_px: Annotated[float, Field(gt=4)] = 40.0
+    """crop pixels from the caruncle to the outer corner"""
+    equalise: bool = False
+    """equalise the crop's histogram, as MPIIGaze's normalised images are"""
+
+    def scale(self, inner: PointXY, outer: PointXY) -> float:
+        """Crop pixels for one source pixel."""
+        return self.eye_width_px / float(np.hypot(*(outer - inner)))
+
+    def affine(self, inner: PointXY, outer: PointXY) -> Affine:
+        """Source pixels to crop pixels, from the two eye corners (2,) in source pixels."""
+        scale = self.scale(inner, outer)
+        centre = (inner + outer) / 2
+        middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
+        return np.hstack([np.eye(2) * scale, (middle - scale * centre)[:, None]])
+
+    def source_box(self, affine: Affine) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of the crop's outline, in source pixels."""
+        corners = np.array([[-0.5, -0.5], [self.width - 0.5, self.height - 0.5]])
+        (left, top), (right, bottom) = transform(inverse(affine), corners)
+        return float(left), float(top), float(right), float(bottom)
+
+    def cut(self, image: Pixels, affine: Affine) -> Pixels:
+        """The (height, width) uint8 crop of a grey picture."""
+        crop = warp(image, affine, self.height, self.width)
+        return np.asarray(cv2.equalizeHist(crop)) if self.equalise else crop

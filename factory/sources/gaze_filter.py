@@ -1,0 +1,147 @@
+"""Which gazes to keep: inside a range, or resampled to a target distribution.
+
+The decision is made for each input by itself, from weights frozen in the dataset card, so it
+never depends on what else is in the folder.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from schemas.base import Float, Model, Sha256, Vector
+
+Range = tuple[Float, Float]
+MAX_WEIGHT_QUANTILE = 0.95
+"""the acceptance is scaled so that bins up to this quantile of the target's mass are kept whole"""
+
+
+def angles_of(gaze: NDArray[np.float64] | Vector) -> tuple[float, float]:
+    """(yaw, pitch) in radians of a unit gaze vector in the camera frame (docs/conventions.md)."""
+    x, y, z = (float(v) for v in gaze)
+    return math.atan2(-x, -z), math.asin(max(-1.0, min(1.0, -y)))
+
+
+def load_target(path: Path) -> NDArray[np.float64]:
+    """(n, 2) gaze angles (yaw, pitch) in radians from an .npz file.
+
+    The file holds either `gaze_rad` (n, 2), or `gaze_yaw_rad` and `gaze_pitch_rad` (n,).
+
+    Raises:
+        ValueError: other arrays, other shapes, or angles that cannot be radians.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        if "gaze_rad" in arrays:
+            angles = np.asarray(arrays["gaze_rad"], np.float64)
+        elif {"gaze_yaw_rad", "gaze_pitch_rad"} <= set(arrays):
+            angles = np.stack([arrays["gaze_yaw_rad"], arrays["gaze_pitch_rad"]], axis=-1)
+        else:
+            raise ValueError(
+                f"{path}: expected gaze_rad (n, 2) = (yaw, pitch), or gaze_yaw_rad and "
+                f"gaze_pitch_rad; found {', '.join(arrays)}"
+            )
+    if angles.ndim != 2 or angles.shape[1] != 2 or not len(angles):
+        raise ValueError(f"{path}: gaze angles of shape {angles.shape}, expected (n, 2)")
+    if not np.isfinite(angles).all() or np.abs(angles).max() > math.pi:
+        raise ValueError(f"{path}: gaze angles must be finite radians within ±π")
+    return angles.astype(np.float64)
+
+
+class GazeWeights(Model):
+    """Probability to keep a render, by gaze direction."""
+
+    yaw_edges_rad: tuple[Float, ...]
+    pitch_edges_rad: tuple[Float, ...]
+    keep_probability: tuple[tuple[Annotated[Float, Field(ge=0, le=1)], ...], ...]
+    """[yaw bin][pitch bin]"""
+    target_sha256: Sha256
+    """of the file that the target distribution was read from"""
+
+    @classmethod
+    def matching(
+        cls,
+        source: NDArray[np.float64],
+        target: NDArray[np.float64],
+        *,
+        target_sha256: str,
+        bin_deg: float = 4.0,
+    ) -> Self:
+        """Weights under which renders with gazes like `source` follow `target`.
+
+        Args:
+            source: (n, 2) angles (yaw, pitch) in radians, a sample of the renders.
+            target: (m, 2) angles of the real domain.
+
+        Raises:
+            ValueError: no render looks where the target does.
+        """
+        step = math.radians(bin_deg)
+        low = np.floor(target.min(axis=0) / step) * step
+        num = np.maximum(1, np.ceil((target.max(axis=0) - low) / step + 1e-9).astype(int))
+        edges = [low[axis] + step * np.arange(num[axis] + 1) for axis in (0, 1)]
+        wanted, _, _ = np.histogram2d(target[:, 0], target[:, 1], bins=edges)
+        given, _, _ = np.histogram2d(source[:, 0], source[:, 1], bins=edges)
+        ratio = np.divide(wanted, given, out=np.zeros_like(wanted), where=given > 0)
+        if not ratio.any():
+            raise ValueError("no render looks where the target distribution does")
+        order = np.argsort(ratio, axis=None)
+        mass = np.cumsum((ratio * given).ravel()[order])
+        cap = ratio.ravel()[order][np.searchsorted(mass, MAX_WEIGHT_QUANTILE * mass[-1])]
+        keep = np.clip(ratio / cap, 0, 1)
+        return cls(
+            yaw_edges_rad=tuple(edges[0].tolist()),
+            pitch_edges_rad=tuple(edges[1].tolist()),
+            keep_probability=tuple(tuple(row) for row in keep.round(6).tolist()),
+            target_sha256=target_sha256,
+        )
+
+    def probability(self, yaw: float, pitch: float) -> float:
+        """Of keeping one gaze; 0 outside the target's range."""
+        row = int(np.searchsorted(self.yaw_edges_rad, yaw, side="right")) - 1
+        column = int(np.searchsorted(self.pitch_edges_rad, pitch, side="right")) - 1
+        if 0 <= row < len(self.keep_probability) and 0 <= column < len(self.keep_probability[0]):
+            return self.keep_probability[row][column]
+        return 0.0
+
+
+class GazeFilter(Model):
+    """Leaves renders out on purpose. Nothing is left out by default."""
+
+    gaze_yaw_deg: Range | None = None
+    gaze_pitch_deg: Range | None = None
+    head_yaw_deg: Range | None = None
+    weights: GazeWeights | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("gaze_yaw_deg", "gaze_pitch_deg", "head_yaw_deg"):
+            limits: Range | None = getattr(self, name)
+            if limits is not None and limits[0] >= limits[1]:
+                raise ValueError(f"{name} must be (low, high), is {limits}")
+        return self
+
+    def reason(
+        self, source_id: str, gaze_yaw: float, gaze_pitch: float, head_yaw: float
+    ) -> str | None:
+        """Why an input is left out, or None to keep it. Angles in radians."""
+        for what, value, limits in (
+            ("gaze yaw", gaze_yaw, self.gaze_yaw_deg),
+            ("gaze pitch", gaze_pitch, self.gaze_pitch_deg),
+            ("head yaw", head_yaw, self.head_yaw_deg),
+        ):
+            if limits is not None and not limits[0] <= math.degrees(value) <= limits[1]:
+                return f"{what} outside {limits[0]:g}..{limits[1]:g} deg"
+        if self.weights is not None and not _chance(source_id) < self.weights.probability(
+            gaze_yaw, gaze_pitch
+        ):
+            return "resampled to the target gaze distribution"
+        return None
+
+
+def _chance(source_id: str) -> float:
+    """A number in [0, 1) that belongs to an input for ever."""
+    return int.from_bytes(hashlib.sha256(source_id.encode()).digest()[:7]) / 2**56

@@ -1,0 +1,182 @@
+"""MPIIGaze's normalised set (Zhang et al., CVPR 2015): `.mat` files of 36x60 grey eye images.
+
+Gaze and head pose are kept as labels, for evaluation only; training on real images uses none.
+"""
+
+import io
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal, cast
+
+import cv2
+import numpy as np
+import orjson
+import scipy.io
+from numpy.typing import NDArray
+
+from factory.images import chain
+from factory.shards import sha256
+from factory.sources.base import BadRender, Loaded
+from factory.sources.crop import EyeCrop
+from factory.sources.files import Files, open_files
+from factory.sources.gaze_filter import angles_of
+from factory.sources.listing import in_natural_order
+from factory.sources.pictures import cover
+from schemas.base import Model
+from schemas.dataset import InputFacts
+
+Side = Literal["left", "right"]
+SIDES: tuple[Side, ...] = ("left", "right")
+
+
+class MpiiGazeOptions(Model):
+    """What decides the content of a sample made from a normalised eye image."""
+
+    crop: EyeCrop = EyeCrop()
+
+
+class MpiiGazeSource:
+    """Reads one eye at a time: `p00/day01.mat:right:000012`."""
+
+    name: ClassVar[str] = "mpiigaze"
+    labelled: ClassVar[bool] = True
+
+    def __init__(self, location: str | Path, options: MpiiGazeOptions):
+        self.location = location
+        self.options = options
+        self._day = lru_cache(maxsize=2)(self._load_day)
+
+    @cached_property
+    def _files(self) -> Files:
+        return open_files(self.location)
+
+    def listing(self) -> list[InputFacts]:
+        """Every eye of every file; a file that cannot be read is one input, to be rejected."""
+        inputs: list[InputFacts] = []
+        for name, facts in sorted(self._files.facts().items()):
+            if not name.lower().endswith(".mat"):
+                continue
+            try:
+                day = self._day(name)
+            except BadRender:
+                inputs.append(InputFacts(id=name, size=facts.size, mtime_ns=facts.mtime_ns))
+                continue
+            for side in SIDES:
+                inputs += [
+                    InputFacts(
+                        id=f"{name}:{side}:{row:06d}", size=facts.size, mtime_ns=facts.mtime_ns
+                    )
+                    for row in range(len(day[side]["image"]))
+                ]
+        return in_natural_order(inputs)
+
+    def identity(self, source_id: str) -> str | None:
+        person = PurePosixPath(source_id.split(":")[0]).parent.name
+        return person or None
+
+    def digests(self, source_id: str) -> tuple[str, str | None]:
+        _, image, gaze, pose = self._row(source_id)
+        return _digests(image, gaze, pose)
+
+    def load(self, source_id: str) -> Loaded:
+        side, image, raw_gaze, pose = self._row(source_id)
+        gaze = raw_gaze
+        if not (np.isfinite(gaze).all() and np.isfinite(pose).all()):
+            raise BadRender(source_id, "gaze or head pose is not finite")
+        length = float(np.linalg.norm(gaze))
+        if abs(length - 1) > 0.02:
+            raise BadRender(source_id, f"gaze has length {length:.3f}, not 1")
+        mirrored = side == "right"
+        gaze = gaze / length
+        facing = _facing(pose)
+        image_sha256, label_sha256 = _digests(image, raw_gaze, pose)
+        crop = self.options.crop
+        affine = cover(image.shape[0], image.shape[1], crop)
+        pixels = image
+        if mirrored:  # a right eye becomes a left one
+            flip = np.array([[-1.0, 0, image.shape[1] - 1], [0, 1, 0]])
+            affine, pixels = chain(affine, flip), np.ascontiguousarray(image[:, ::-1])
+            gaze, facing = gaze * (-1, 1, 1), facing * (-1, 1, 1)
+        gaze_yaw, gaze_pitch = angles_of(gaze)
+        head_yaw, head_pitch = angles_of(facing)
+        return Loaded(
+            image=crop.cut(pixels, cover(image.shape[0], image.shape[1], crop)),
+            labels={
+                "pupil_px": None,
+                "pupil_from": None,
+                "eye_side": side,
+                "mirrored": mirrored,
+                "iris_px": None,
+                "lid_px": None,
+                "caruncle_px": None,
+                "eye_width_px": None,
+                "gaze": gaze,
+                "gaze_pitch_rad": gaze_pitch,
+                "gaze_yaw_rad": gaze_yaw,
+                "head_pitch_rad": head_pitch,
+                "head_yaw_rad": head_yaw,
+                "pupil_size": None,
+                "iris_size": None,
+            },
+            identity=self.identity(source_id),
+            crop_affine=affine,
+            extra={"gaze": raw_gaze.tolist(), "pose": pose.tolist()},
+            image_sha256=image_sha256,
+            label_sha256=label_sha256,
+        )
+
+    def _row(
+        self, source_id: str
+    ) -> tuple[Side, NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
+        """(side, image (36, 60), gaze (3,), rotation vector (3,)) of one eye."""
+        parts = source_id.split(":")
+        if len(parts) != 3:
+            self._day(source_id)  # raises what is wrong with the file
+            raise BadRender(source_id, "was unreadable when it was listed, and reads now")
+        name, side, row = parts[0], cast(Side, parts[1]), int(parts[2])
+        eye = self._day(name)[side]
+        if row >= len(eye["image"]):
+            raise BadRender(source_id, "vanished since it was listed")
+        return side, eye["image"][row], eye["gaze"][row], eye["pose"][row]
+
+    def _load_day(self, name: str) -> dict[Side, dict[str, Any]]:
+        try:
+            raw = self._files.read(name)
+        except FileNotFoundError as error:
+            raise BadRender(name, "vanished since it was listed") from error
+        try:
+            # Without squeezing: a day of one frame keeps its first axis.
+            day = scipy.io.loadmat(cast(Any, io.BytesIO(raw)), squeeze_me=False)["data"][0, 0]
+            return {side: _eye(day[side][0, 0], name, side) for side in SIDES}
+        except BadRender:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+            raise BadRender(
+                name, f"not a file of MPIIGaze's normalised set ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _eye(struct: Any, name: str, side: Side) -> dict[str, Any]:
+    image = np.asarray(struct["image"])
+    gaze = np.asarray(struct["gaze"], np.float64)
+    pose = np.asarray(struct["pose"], np.float64)
+    if image.ndim != 3 or image.dtype != np.uint8:
+        raise BadRender(
+            name, f"{side} images are {image.shape} {image.dtype}, expected (n, 36, 60)"
+        )
+    if gaze.shape != (len(image), 3) or pose.shape != (len(image), 3):
+        raise BadRender(name, f"{side}: {len(image)} images, gaze {gaze.shape}, pose {pose.shape}")
+    return {"image": image, "gaze": gaze, "pose": pose}
+
+
+def _facing(rotation_vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Direction that the face points: the head's -z axis, which looks at the camera at rest."""
+    rotation, _ = cv2.Rodrigues(rotation_vector)
+    return np.asarray(-rotation[:, 2], np.float64)
+
+
+def _digests(
+    image: NDArray[np.uint8], gaze: NDArray[np.float64], pose: NDArray[np.float64]
+) -> tuple[str, str]:
+    label = orjson.dumps([gaze.tolist(), pose.tolist()])
+    return sha256(np.ascontiguousarray(image).tobytes()), sha256(label)

@@ -1,0 +1,112 @@
+"""Camera images: any folder or archive of pictures, unlabelled, one eye crop each."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from factory.images import Affine
+from factory.shards import sha256
+from factory.sources.base import BadRender, Loaded
+from factory.sources.crop import EyeCrop
+from factory.sources.files import Files, open_files
+from factory.sources.listing import IMAGE_SUFFIXES, files_by_stem, in_natural_order, input_facts
+from schemas.base import Model
+from schemas.dataset import InputFacts
+
+MIN_SIDE_PX = 16
+
+
+class PicturesOptions(Model):
+    """What decides the content of a sample made from a picture."""
+
+    crop: EyeCrop = EyeCrop()
+
+
+def cover(height: int, width: int, crop: EyeCrop) -> Affine:
+    """The map that fills the crop from the middle of a picture, keeping its aspect."""
+    scale = max(crop.height / height, crop.width / width)
+    return np.array(
+        [
+            [scale, 0, (crop.width - 1) / 2 - scale * (width - 1) / 2],
+            [0, scale, (crop.height - 1) / 2 - scale * (height - 1) / 2],
+        ]
+    )
+
+
+class PicturesSource:
+    """Reads one picture at a time; the name is `images` on the command line."""
+
+    name: ClassVar[str] = "images"
+    labelled: ClassVar[bool] = False
+
+    def __init__(self, location: str | Path, options: PicturesOptions):
+        self.location = location
+        self.options = options
+
+    @cached_property
+    def _files(self) -> Files:
+        return open_files(self.location)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return files_by_stem(self._files.facts(), IMAGE_SUFFIXES)
+
+    def listing(self) -> list[InputFacts]:
+        facts = self._files.facts()
+        return in_natural_order(
+            input_facts(stem, [facts[name] for name in names])
+            for stem, names in self._by_stem.items()
+        )
+
+    def identity(self, source_id: str) -> str | None:
+        return None
+
+    def digests(self, source_id: str) -> tuple[str, str | None]:
+        return sha256(self._read(source_id)), None
+
+    def load(self, source_id: str) -> Loaded:
+        raw = self._read(source_id)
+        grey = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if grey is None or not _is_whole(raw):
+            raise BadRender(source_id, "image does not decode, or is truncated")
+        height, width = grey.shape
+        if min(height, width) < MIN_SIDE_PX:
+            raise BadRender(source_id, f"picture of {width}x{height} px is too small")
+        crop = self.options.crop
+        affine = cover(height, width, crop)
+        return Loaded(
+            image=crop.cut(np.asarray(grey), affine),
+            labels={},
+            identity=None,
+            crop_affine=affine,
+            extra={},
+            image_sha256=sha256(raw),
+            label_sha256=None,
+        )
+
+    def _read(self, source_id: str) -> bytes:
+        names = self._by_stem.get(source_id, [])
+        if len(names) > 1:
+            raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
+        try:
+            raw = self._files.read(names[0]) if names else b""
+        except FileNotFoundError:
+            names = []
+        if not names:
+            raise BadRender(source_id, "vanished since it was listed")
+        if not raw:
+            raise BadRender(source_id, f"{names[0]} is empty")
+        return raw
+
+
+def _is_whole(raw: bytes) -> bool:
+    """Decoders fill in what a truncated file lacks; the end marker tells."""
+    tail = raw[-64:]
+    if raw.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in tail
+    if raw.startswith(b"\x89PNG"):
+        return b"IEND" in tail
+    return True

@@ -1,0 +1,55 @@
+"""The sources by name. What a source was told is recorded in the dataset card."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.sources.base import BadRender, Source
+from factory.sources.gaze_filter import GazeWeights, load_target
+from factory.sources.mpiigaze import MpiiGazeOptions, MpiiGazeSource
+from factory.sources.pictures import PicturesOptions, PicturesSource
+from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from schemas.dataset import DatasetKind, InputFacts
+
+SourceOptions = UnityEyesOptions | MpiiGazeOptions | PicturesOptions
+KIND_OF: Mapping[str, DatasetKind] = {
+    "unityeyes": "synthetic",
+    "mpiigaze": "real",
+    "images": "real",
+}
+MAX_GAZES_READ = 4000
+"""labels read to estimate how the renders look, when a target distribution is asked for"""
+
+
+def make_source(location: str | Path, options: SourceOptions) -> Source:
+    """The source that these options are for, reading at a location."""
+    match options:
+        case UnityEyesOptions():
+            return UnityEyesSource(location, options)
+        case MpiiGazeOptions():
+            return MpiiGazeSource(location, options)
+        case PicturesOptions():
+            return PicturesSource(location, options)
+
+
+def weights_for(
+    source: UnityEyesSource, listing: Sequence[InputFacts], target: Path, target_sha256: str
+) -> GazeWeights:
+    """Keep probabilities under which the renders' gazes follow a target distribution.
+
+    Raises:
+        ValueError: the target is unusable, or no render has a readable gaze.
+    """
+    step = max(1, len(listing) // MAX_GAZES_READ)
+    angles = []
+    for facts in listing[::step]:
+        try:
+            angles.append(source.gaze_angles(facts.id))
+        except BadRender:  # it will be rejected, with its reason, when its shard is built
+            continue
+    if not angles:
+        raise ValueError(f"{source.location}: no render has a readable gaze to resample")
+    given: NDArray[np.float64] = np.array(angles)
+    return GazeWeights.matching(given, load_target(target), target_sha256=target_sha256)

@@ -1,0 +1,175 @@
+"""Where a dataset lies. One small interface; a local folder here, an object store later.
+
+Everything a dataset relies on is one guarantee: `put_new` publishes a whole object under a name
+that nobody held before, or raises `FileExistsError`. Nobody ever sees half an object.
+"""
+
+import ctypes
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object in a listing."""
+
+    name: str
+    """relative to the store, with forward slashes"""
+    size: int
+    """bytes"""
+
+
+class Store(Protocol):
+    """Named objects of bytes below one location."""
+
+    location: str
+
+    def read(self, name: str) -> bytes:
+        """The whole object. Raises `FileNotFoundError`."""
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`. Raises `FileNotFoundError`."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes, or None where there is no such object."""
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Objects directly below `prefix/`, in order of name."""
+
+    def put_new(self, name: str, content: bytes) -> None:
+        """Publish durably and exclusively. Raises `FileExistsError`: the name is taken."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Publish durably, replacing what was there."""
+
+    def delete(self, name: str) -> None:
+        """Remove, if it is there."""
+
+
+def open_store(location: str | Path) -> Store:
+    """The store at a location.
+
+    Raises:
+        ValueError: a URL scheme that no store here speaks.
+    """
+    text = str(location)
+    if "://" in text:
+        raise ValueError(f"{text}: this version stores datasets in local folders only")
+    return LocalStore(Path(text))
+
+
+class LocalStore:
+    """A folder on a POSIX file system."""
+
+    def __init__(self, root: Path):
+        self.root = root.absolute()
+        self.location = str(self.root)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        with (self.root / name).open("rb") as file:
+            return os.pread(file.fileno(), length, offset)
+
+    def size(self, name: str) -> int | None:
+        try:
+            return (self.root / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        folder = self.root / prefix
+        if not folder.is_dir():
+            return
+        with os.scandir(folder) as entries:
+            files = sorted(
+                (entry for entry in entries if entry.is_file()), key=lambda entry: entry.name
+            )
+        for entry in files:
+            yield Entry(f"{prefix}/{entry.name}", entry.stat().st_size)
+
+    def put_new(self, name: str, content: bytes) -> None:
+        target = self.root / name
+        temporary = self._write_temporary(content)
+        try:
+            _publish(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+    def put(self, name: str, content: bytes) -> None:
+        target = self.root / name
+        temporary = self._write_temporary(content)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(target)
+        _sync_folder(target.parent)
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def _write_temporary(self, content: bytes) -> Path:
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / uuid.uuid4().hex
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk: leave no half file behind
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Give a written file its final name, unless the name is taken."""
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sync_folder(target.parent.parent)
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        # Over NFS a link can succeed and its answer be lost: then the retry finds our own file.
+        if temporary.stat().st_nlink != 2:
+            raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        _rename_without_replacing(temporary, target)
+
+
+def _rename_without_replacing(source: Path, target: Path) -> None:
+    """renameat2(2) with RENAME_NOREPLACE, for file systems without hard links."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    at_fdcwd, rename_noreplace = -100, 1
+    renameat2 = getattr(libc, "renameat2", None)
+    if renameat2 is not None:
+        result = renameat2(
+            at_fdcwd, os.fsencode(source), at_fdcwd, os.fsencode(target), rename_noreplace
+        )
+        if result == 0:
+            return
+        code = ctypes.get_errno()
+        if code == errno.EEXIST:
+            raise FileExistsError(code, os.strerror(code), str(target))
+    raise OSError(
+        errno.EOPNOTSUPP,
+        "this file system has neither hard links nor rename without replace, so a shard could "
+        "not be published safely; choose an output on another file system",
+        str(target),
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

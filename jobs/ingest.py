@@ -1,0 +1,135 @@
+"""Turn raw renders or camera images into a dataset of shards, once."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+
+from cluster.command import JobConfig, run_command
+from cluster.session import start
+from factory.dataset import Dataset
+from factory.domain import EYE
+from factory.ingest import check_reject_share, ingest_task, ingested_card
+from factory.planning import parse_splits, plan_new_shards
+from factory.shards import sha256
+from factory.sources.crop import EyeCrop
+from factory.sources.gaze_filter import GazeFilter, GazeWeights, Range
+from factory.sources.mpiigaze import MpiiGazeOptions
+from factory.sources.pictures import PicturesOptions
+from factory.sources.registry import SourceOptions, make_source, weights_for
+from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.work import reasons_of
+
+log = logging.getLogger(__name__)
+
+
+class IngestJob(JobConfig):
+    """Turn raw renders or camera images into a dataset of shards, once.
+
+    New inputs become new shards when the command is run again; malformed ones are set aside in
+    the dataset's rejected/ folder with their reason.
+    """
+
+    source: Literal["unityeyes", "mpiigaze", "images"]
+    """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, or
+    any folder of unlabelled eye pictures"""
+    input: str
+    """folder, uncompressed tar or zip archive"""
+    output: str
+    """folder of the dataset"""
+    shard_size: Annotated[int, Field(gt=0)] = 16384
+    """samples planned into one shard"""
+    max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """fail if more than this share of the inputs is malformed (filtered ones do not count)"""
+    splits: tuple[str, ...] = ("train=1",)
+    """splits and the share of identities in each, e.g. train=0.9 test=0.1"""
+    crop: EyeCrop = EyeCrop()
+    keep_gaze_yaw_deg: Range | None = None
+    """renders only: keep gazes with yaw in this range, degrees, positive towards image left"""
+    keep_gaze_pitch_deg: Range | None = None
+    """renders only: keep gazes with pitch in this range, degrees, positive up"""
+    keep_head_yaw_deg: Range | None = None
+    """renders only: keep heads with yaw in this range, degrees"""
+    target_gaze: Path | None = None
+    """renders only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """parallel workers; default one a core"""
+
+
+def main(job: IngestJob) -> None:
+    with start(job, job.output, workers=job.workers) as session:
+        options = _options(job)
+        source = make_source(job.input, options)
+        card = ingested_card(
+            EYE,
+            Path(job.output).name,
+            options,
+            shard_size=job.shard_size,
+            splits=parse_splits(job.splits),
+        )
+        dataset = Dataset.enter(job.output, card)
+        listing = source.listing()
+        if not listing:
+            raise ValueError(f"{job.input}: no {job.source} inputs found there")
+        num_new = plan_new_shards(dataset, source, listing)
+        missing = sorted(set(dataset.planned()) - set(dataset.committed()))
+        num_inputs = sum(len(dataset.plan(shard).inputs) for shard in missing)
+        log.info("%d inputs listed, %d new; %d shards to make", len(listing), num_new, len(missing))
+        outcomes = session.make_shards(
+            "ingest", ingest_task(dataset, job.input, options), missing, num_inputs
+        )
+        for reason, count in reasons_of(outcomes).most_common(10):
+            log.info("set aside: %d × %s", count, reason)
+        kept, filtered, rejected = check_reject_share(dataset, job.max_reject_share)
+        log.info(
+            "%s: %d planned = %d kept + %d filtered + %d rejected, in %d shards",
+            job.output,
+            kept + filtered + rejected,
+            kept,
+            filtered,
+            rejected,
+            len(dataset.committed()),
+        )
+
+
+def _options(job: IngestJob) -> SourceOptions:
+    if job.source != "unityeyes":
+        renders_only = ("keep_gaze_yaw_deg", "keep_gaze_pitch_deg", "keep_head_yaw_deg")
+        given = [n for n in (*renders_only, "target_gaze") if getattr(job, n) is not None]
+        if given:
+            raise ValueError(f"{', '.join(given)}: only for --source unityeyes")
+    match job.source:
+        case "images":
+            return PicturesOptions(crop=job.crop)
+        case "mpiigaze":
+            return MpiiGazeOptions(crop=job.crop)
+        case "unityeyes":
+            keep = GazeFilter(
+                gaze_yaw_deg=job.keep_gaze_yaw_deg,
+                gaze_pitch_deg=job.keep_gaze_pitch_deg,
+                head_yaw_deg=job.keep_head_yaw_deg,
+                weights=_weights(job),
+            )
+            return UnityEyesOptions(crop=job.crop, keep=keep)
+
+
+def _weights(job: IngestJob) -> GazeWeights | None:
+    """Frozen in the card at the first run; a later run takes those, whatever arrived since."""
+    if job.target_gaze is None:
+        return None
+    digest = sha256(job.target_gaze.read_bytes())
+    try:
+        options = Dataset.open(job.output).card.config.get("options")
+        frozen = UnityEyesOptions.model_validate(options).keep.weights
+        if frozen is not None and frozen.target_sha256 == digest:
+            return frozen
+    except FileNotFoundError:
+        pass
+    source = UnityEyesSource(job.input, UnityEyesOptions(crop=job.crop))
+    return weights_for(source, source.listing(), job.target_gaze, digest)
+
+
+if __name__ == "__main__":
+    run_command(IngestJob, main)
