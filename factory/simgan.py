@@ -5,122 +5,26 @@ This module knows tensors and random draws; `factory.training` knows files.
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, JsonValue, model_validator
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from factory.history import History
-from factory.losses import PsiName, discriminator_loss, refiner_loss, self_regularisation
+from factory.losses import discriminator_loss, refiner_loss, self_regularisation
 from factory.models import (
     REAL,
     REFINED,
     Discriminator,
-    DiscriminatorConfig,
     Refiner,
-    RefinerConfig,
     to_network,
 )
-from schemas.base import Float, Model
+from factory.train_config import TrainConfig
 
-Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device."""
-
-
-class TrainConfig(Model):
-    """Everything that decides what a training run makes, and how it runs."""
-
-    refiner: RefinerConfig = RefinerConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    full_scale: Float = Field(default=255.0, gt=0)
-    """the pixel value that becomes 1 in the networks; 255 for 8-bit images"""
-    steps: int = Field(ge=0)
-    """discriminator updates after pre-training, a multiple of k_d"""
-    batch_size: int = Field(default=512, ge=2)
-    """b: images in a batch of each worker, even"""
-    refiner_pretrain_steps: int = Field(default=1000, ge=0)
-    """refiner updates with self-regularisation alone"""
-    discriminator_pretrain_steps: int = Field(default=200, ge=0)
-    """discriminator updates before the refiner meets it"""
-    k_g: int = Field(default=2, ge=1)
-    """refiner updates in one pass of Algorithm 1 (the paper says both `twice` and 50)"""
-    k_d: int = Field(default=1, ge=1)
-    """discriminator updates in one pass"""
-    lambda_reg: Float = Field(default=3.0, ge=0)
-    """weight of the mean absolute difference against the mean patch cross-entropy"""
-    psi: PsiName = "identity"
-    """feature transform of the self-regularisation"""
-    refiner_init: Literal["random", "identity"] = "random"
-    """where the refiner starts: `identity` needs hardly any pre-training"""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    refiner_lr: Float = Field(default=5e-4, gt=0)
-    discriminator_lr: Float = Field(default=5e-4, gt=0)
-    betas: tuple[Float, Float] = (0.5, 0.999)
-    """of Adam"""
-    momentum: Float = Field(default=0.0, ge=0, lt=1)
-    """of SGD"""
-    buffer_size: int = Field(default=51200, ge=1)
-    """B: images in the history of refined images, at least half a batch"""
-    ema_decay: Float | None = Field(default=None, gt=0, lt=1)
-    """of the running average of the refiner's weights that is kept as the result; absent: the
-    last weights are"""
-    seed: int = Field(default=0, ge=0)
-    log_every: int = Field(default=10, ge=1)
-    """updates between lines of metrics"""
-    strip_every: int = Field(default=500, ge=1)
-    """steps between sample strips, a multiple of k_d"""
-    checkpoint_every: int = Field(default=500, ge=1)
-    """updates between checkpoints"""
-    num_threads: int | None = Field(default=None, ge=1)
-    """CPU threads; torch's own choice when absent. Another number may change the last bits"""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.batch_size % 2:
-            raise ValueError(f"batch_size must be even, is {self.batch_size}")
-        if self.buffer_size < self.batch_size // 2:
-            raise ValueError(
-                f"buffer_size must hold half a batch ({self.batch_size // 2}), "
-                f"is {self.buffer_size}"
-            )
-        for name in ("steps", "strip_every"):
-            if getattr(self, name) % self.k_d:
-                raise ValueError(
-                    f"{name} must be a multiple of k_d = {self.k_d}, is {getattr(self, name)}"
-                )
-        if self.refiner.channels != self.discriminator.channels:
-            raise ValueError(
-                f"the refiner has {self.refiner.channels} channels, "
-                f"the discriminator {self.discriminator.channels}"
-            )
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must lie in [0, 1), are {self.betas}")
-        return self
-
-    @property
-    def pretrain_clock(self) -> int:
-        """Passes of the schedule before the adversarial phase."""
-        return self.refiner_pretrain_steps + self.discriminator_pretrain_steps
-
-    @property
-    def total_clock(self) -> int:
-        """Passes of the whole schedule: pre-training updates, then rounds of K_g + K_d updates."""
-        return self.pretrain_clock + self.steps // self.k_d
-
-    def place(self, clock: int) -> tuple[Phase, int]:
-        """Phase, and steps done in it, after `clock` passes (discriminator updates at last)."""
-        if clock <= self.refiner_pretrain_steps and self.refiner_pretrain_steps:
-            return "refiner_pretrain", clock
-        if clock <= self.pretrain_clock and self.discriminator_pretrain_steps:
-            return "discriminator_pretrain", clock - self.refiner_pretrain_steps
-        return "adversarial", (clock - self.pretrain_clock) * self.k_d
-
-    def content(self) -> dict[str, JsonValue]:
-        """What decides the result: all but threads and how often to save."""
-        return self.model_dump(mode="json", exclude={"num_threads", "checkpoint_every"})
 
 
 class NonFiniteLoss(RuntimeError):  # noqa: N818

@@ -25,7 +25,8 @@ from factory.checkpoint import (
     write_atomically,
 )
 from factory.history import History, HistoryBuffer
-from factory.simgan import NonFiniteLoss, Peers, Phase, SimGAN, TrainConfig
+from factory.simgan import NonFiniteLoss, Peers, SimGAN
+from factory.train_config import Phase, TrainConfig
 from schemas.base import Versioned, digest_of
 from schemas.dataset import ImageSpec
 
@@ -109,7 +110,7 @@ def train(
         on_progress: called after every pass of the schedule; what it raises stops the run.
         lineage: what the images are, kept in refiner.json.
         peers: the workers of a joint run. All call `train` with the same arguments but their own
-            rank and, if they like, their own `synthetic` rows; rank 0 alone writes.
+            rank; `output` is a folder that all of them see, and rank 0 alone writes there.
         device: CUDA where there is one, else the CPU, when absent.
 
     Returns:
@@ -179,6 +180,19 @@ class _Run:
         if self.is_writer:
             kept = _lines_until(self._metrics_path, self.gan.clock)
             write_atomically(self._metrics_path, kept)
+        self._agree_on_clock()
+
+    def _agree_on_clock(self) -> None:
+        """Stop where a worker does not see the checkpoints that the others went on from."""
+        peers, clock = self.gan.peers, float(self.gan.clock)
+        if peers.average is not None:
+            mean = torch.tensor([clock], device=self.gan.device)
+            peers.average([mean])
+            if float(mean) != clock:
+                raise RuntimeError(
+                    f"worker {peers.rank} is at update {clock:.0f}, all of them on average at "
+                    f"{float(mean):.2f}: {self.output} must be one folder that all workers share"
+                )
 
     def go(self, on_progress: Callable[[Progress], None] | None) -> None:
         """All passes that are left."""

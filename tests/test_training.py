@@ -464,6 +464,14 @@ def test_two_workers_stay_one_refiner(images):
     assert history.statistics().num_exchanges == 2 * (config.total_clock - 3)
 
 
+def test_workers_that_do_not_share_the_folder_are_stopped(images, tmp_path):
+    def others_are_ahead(gradients):
+        gradients[0].add_(2.5)
+
+    with pytest.raises(RuntimeError, match="all workers share"):
+        train(small_config(), *images, tmp_path, peers=Peers(1, 2, others_are_ahead), device="cpu")
+
+
 def test_only_the_first_worker_writes(images, tmp_path):
     """The others need nothing but the folder of an earlier part of the run, if there is one."""
     gradients_seen = []
