@@ -1,0 +1,285 @@
+"""The quality gate: a reviewed file of limits that a validation report must keep.
+
+A gate is a TOML file::
+
+    [[limit]]
+    measure = "drift.drift_px.median"
+    at_most = 0.8
+    why = "labels must stay on the pupil"
+
+`measure` is a dotted path to a number of `schemas.report.Report`, or one of `DERIVED`, numbers that
+follow from several of them. Names are checked when the file is read, hours before they are needed.
+"""
+
+import difflib
+import hashlib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from schemas.base import FORMAT_VERSION, Float, FormatError, Model, Sha256, Versioned
+from schemas.report import GateCheck, PupilDrift, Report
+
+MIN_BIN_SAMPLES = 20
+"""measured samples below which the median of a gaze bin is chance"""
+
+
+class Limit(Model):
+    """One number of a report, and what it may be."""
+
+    measure: str
+    at_most: Float | None = None
+    at_least: Float | None = None
+    why: Annotated[str, Field(min_length=10)]
+    """shown beside the verdict: what goes wrong where the limit is missed"""
+
+    @model_validator(mode="after")
+    def _known(self) -> "Limit":
+        if self.at_most is None and self.at_least is None:
+            raise ValueError(f"{self.measure}: neither at_most nor at_least")
+        known = measures()
+        if self.measure not in known:
+            close = difflib.get_close_matches(self.measure, known, n=4, cutoff=0.4)
+            raise ValueError(
+                f"no measure {self.measure!r}; "
+                + (f"close: {', '.join(close)}" if close else f"known: {', '.join(known)}")
+            )
+        return self
+
+    def holds(self, value: float | None) -> bool:
+        """False for what could not be measured."""
+        if value is None:
+            return False
+        return (self.at_most is None or value <= self.at_most) and (
+            self.at_least is None or value >= self.at_least
+        )
+
+
+class GateFile(Versioned):
+    """The content of a gate file."""
+
+    limit: Annotated[tuple[Limit, ...], Field(min_length=1)]
+
+
+class Gate(Model):
+    """A gate, and the digest that a report names it by."""
+
+    limits: tuple[Limit, ...]
+    sha256: Sha256
+    """of the bytes of the file"""
+
+
+def load_gate(path: Path) -> Gate:
+    """Read and check a gate file.
+
+    Raises:
+        FormatError: no TOML, of a newer format, without limits, or a limit on no known measure;
+            the message lists the measures of similar name.
+    """
+    raw = path.read_bytes()
+    try:
+        content = tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: not TOML ({error})") from error
+    version = content.get("format_version", FORMAT_VERSION)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FormatError(
+            f"{path}: format version {version} is newer than this program's "
+            f"({FORMAT_VERSION}); update simgan-factory to read it"
+        )
+    try:
+        limits = GateFile.model_validate(content).limit
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise FormatError(f"{path}: not a valid gate: {problems}") from error
+    return Gate(limits=limits, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def check(report: Report, gate: Gate) -> tuple[GateCheck, ...]:
+    """Every limit against a report, whose own `checks` are not looked at."""
+    checks = []
+    for limit in gate.limits:
+        value = value_of(report, limit.measure)
+        checks.append(
+            GateCheck(
+                measure=limit.measure,
+                at_most=limit.at_most,
+                at_least=limit.at_least,
+                why=limit.why,
+                value=value,
+                passed=limit.holds(value),
+            )
+        )
+    return tuple(checks)
+
+
+def judged(report: Report, gate: Gate) -> Report:
+    """The report with the gate's verdict in it."""
+    checks = check(report, gate)
+    passed = all(line.passed for line in checks)
+    return report.model_copy(update={"gate": gate.sha256, "checks": checks, "passed": passed})
+
+
+def explain(checks: tuple[GateCheck, ...]) -> str:
+    """The verdict for a terminal: misses first, each with its reason; then what was kept."""
+    missed = [line for line in checks if not line.passed]
+    kept = [line for line in checks if line.passed]
+    width = max((len(line.measure) for line in checks), default=0)
+    head = f"FAIL: {len(missed)} of {len(checks)} limits missed"
+    lines = [head if missed else f"PASS: all {len(checks)} limits kept"]
+    for line in missed:
+        lines += [f"  miss  {_line(line, width)}", f"        {line.why}"]
+    lines += [f"  kept  {_line(line, width)}" for line in kept]
+    return "\n".join(lines)
+
+
+def limit_text(line: GateCheck) -> str:
+    """`at most 0.8`, `at least 0.03`, or both."""
+    parts = []
+    if line.at_least is not None:
+        parts.append(f"at least {line.at_least:g}")
+    if line.at_most is not None:
+        parts.append(f"at most {line.at_most:g}")
+    return ", ".join(parts)
+
+
+def _line(line: GateCheck, width: int) -> str:
+    value = "not measured" if line.value is None else f"{line.value:.4g}"
+    return f"{line.measure:<{width}}  {value:>12}  ({limit_text(line)})"
+
+
+# --- measures -----------------------------------------------------------------------------------
+
+
+def _mean_shift(report: Report) -> float | None:
+    shift = report.drift.mean_shift_px
+    return None if shift is None else math.hypot(*shift)
+
+
+def _drift_over_null(report: Report) -> float | None:
+    drift = report.drift.drift_px
+    return None if drift is None else drift.median - report.calibration.null_drift_px.median
+
+
+def _worst_bin(report: Report) -> float | None:
+    drift: PupilDrift = report.drift
+    medians = [
+        line.drift_px.median
+        for line in drift.bins
+        if line.drift_px is not None and line.drift_px.num >= MIN_BIN_SAMPLES
+    ]
+    return max(medians, default=None)
+
+
+def _worst_planted(report: Report) -> float | None:
+    errors = [abs(shift.mean_signed_error_px) for shift in report.calibration.shifts]
+    return max(errors, default=None)
+
+
+def _abstained_share(report: Report) -> float | None:
+    num = report.drift.num_samples
+    return 1 - report.drift.num_measured / num if num else None
+
+
+def _realism_gain(report: Report) -> float | None:
+    realism = report.realism
+    return realism.synthetic_vs_real.accuracy - realism.refined_vs_real.accuracy
+
+
+def _refined_over_floor(report: Report) -> float | None:
+    realism = report.realism
+    return realism.refined_vs_real.accuracy - realism.real_vs_real.accuracy
+
+
+Measure = Callable[[Report], float | None]
+
+DERIVED: dict[str, tuple[Measure, str]] = {
+    "derived.mean_shift_px": (
+        _mean_shift,
+        "length of the mean displacement: a drift that all samples share",
+    ),
+    "derived.drift_over_null_px": (
+        _drift_over_null,
+        "median drift less the median null drift of the estimator",
+    ),
+    "derived.worst_bin_drift_px": (
+        _worst_bin,
+        f"largest median drift of a gaze bin with {MIN_BIN_SAMPLES} measured samples or more",
+    ),
+    "derived.worst_planted_error_px": (
+        _worst_planted,
+        "largest mean error in recovering a planted shift",
+    ),
+    "derived.abstained_share": (
+        _abstained_share,
+        "share of the samples whose drift could not be measured",
+    ),
+    "derived.realism_gain": (
+        _realism_gain,
+        "two-sample accuracy of synthetic against real, less that of refined against real",
+    ),
+    "derived.refined_over_floor": (
+        _refined_over_floor,
+        "two-sample accuracy of refined against real, less that of real against real",
+    ),
+}
+"""Numbers that follow from several of a report, with their meaning."""
+
+_NOT_MEASURED = frozenset({"format_version", "dataset", "parent", "real", "gate", "checks"})
+"""fields of a report that are no findings"""
+
+
+def measures() -> tuple[str, ...]:
+    """All names that a limit may use."""
+    return (*_numbers(Report), *DERIVED)
+
+
+def value_of(report: Report, measure: str) -> float | None:
+    """A number of a report by its name; None where it could not be measured.
+
+    Raises:
+        ValueError: no such measure.
+    """
+    if measure in DERIVED:
+        return DERIVED[measure][0](report)
+    if measure not in measures():
+        raise ValueError(f"no measure {measure!r}")
+    value: Any = report
+    for name in measure.split("."):
+        if value is None:
+            return None
+        value = getattr(value, name)
+    return None if value is None else float(value)
+
+
+def _numbers(model: type[BaseModel]) -> Iterator[str]:
+    """Dotted paths of all numbers of a model and of the models in it, lists left out."""
+    for name, field in model.model_fields.items():
+        if model is Report and name in _NOT_MEASURED:
+            continue
+        for kind in _alternatives(field.annotation):
+            if kind in (int, float):
+                yield name
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from (f"{name}.{inner}" for inner in _numbers(kind))
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The members of a union, `Annotated` taken off; an annotation alone is its own union."""
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        for member in typing.get_args(annotation):
+            yield from _alternatives(member)
+    elif origin is Annotated:
+        yield from _alternatives(typing.get_args(annotation)[0])
+    elif origin is not Literal:
+        yield annotation
