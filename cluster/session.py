@@ -94,17 +94,17 @@ class Session:
 
 @contextmanager
 def start(
-    job: JobConfig, output: str | Path, *, workers: int | None = None, use_gpu: bool = False
+    job: JobConfig, runs: Path, *, workers: int | None = None, use_gpu: bool = False
 ) -> Iterator[Session]:
-    """Open a run: log to the terminal and to `runs/<id>/log.txt`, save the configuration.
+    """Open a run: log to the terminal and to `<runs>/<id>/log.txt`, save the configuration.
 
     Args:
-        output: the dataset or training run that the job writes to.
+        runs: folder of the runs of what the job writes to.
         workers: parallel workers; None for one a core (or GPU).
     """
     name = Path(sys.argv[0]).stem
     now = datetime.now(UTC)
-    folder = Path(output) / "runs" / f"{now:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(2)}"
+    folder = runs / f"{now:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
     record = RunRecord(
         job=type(job).__name__,

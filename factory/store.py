@@ -41,6 +41,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[Entry]:
         """Objects directly below `prefix/`, in order of name."""
 
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly below `prefix/`, in order."""
+
     def put_new(self, name: str, content: bytes) -> None:
         """Publish durably and exclusively. Raises `FileExistsError`: the name is taken."""
 
@@ -93,6 +96,14 @@ class LocalStore:
             )
         for entry in files:
             yield Entry(f"{prefix}/{entry.name}", entry.stat().st_size)
+
+    def folders(self, prefix: str) -> list[str]:
+        folder = self.root / prefix
+        return (
+            sorted(path.name for path in folder.iterdir() if path.is_dir())
+            if (folder.is_dir())
+            else []
+        )
 
     def put_new(self, name: str, content: bytes) -> None:
         target = self.root / name

@@ -59,7 +59,7 @@ class IngestJob(JobConfig):
 
 
 def main(job: IngestJob) -> None:
-    with start(job, job.output, workers=job.workers) as session:
+    with start(job, Path(job.output) / "runs", workers=job.workers) as session:
         options = _options(job)
         source = make_source(job.input, options)
         card = ingested_card(

@@ -37,7 +37,7 @@ class RefineJob(JobConfig):
 
 def main(job: RefineJob) -> None:
     use_gpu = job.device == "cuda"
-    with start(job, job.output, workers=job.workers, use_gpu=use_gpu) as session:
+    with start(job, Path(job.output) / "runs", workers=job.workers, use_gpu=use_gpu) as session:
         parent = Dataset.open(job.input)
         child = Dataset.enter(job.output, refined_card(parent, job.refiner, Path(job.output).name))
         missing = missing_shards(parent, child)

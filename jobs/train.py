@@ -36,7 +36,7 @@ class TrainJob(JobConfig, TrainConfig):
 
 
 def main(job: TrainJob) -> None:
-    with start(job, job.output) as session:
+    with start(job, job.output / "runs") as session:
         synthetic, real = Dataset.open(job.synthetic), Dataset.open(job.real)
         if synthetic.card.image != real.card.image or synthetic.card.domain != real.card.domain:
             raise ValueError(

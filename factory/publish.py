@@ -1,0 +1,164 @@
+"""Publish a release: exactly the shards that a passing report names, under a name for ever.
+
+The manifest is written last, so a release exists once its manifest does. Readers are pointed at
+the manifest: it lists every shard, and never changes while the dataset grows.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+
+import orjson
+import pyarrow as pa
+
+from factory.dataset import Dataset, load_index, parquet_bytes, tar_name
+from factory.shards import DamagedShardError, sha256
+from schemas.dataset import ReleasedShard, ReleaseManifest
+from schemas.report import Report, ValidatedShard
+
+log = logging.getLogger(__name__)
+
+
+class NotReleasableError(ValueError):
+    """No passing report speaks of what should be released, or the name is taken."""
+
+
+def report_name(report_id: str) -> str:
+    """Where a report's numbers lie in its dataset."""
+    return f"reports/{report_id}/report.json"
+
+
+def read_report(dataset: Dataset, report_id: str) -> tuple[Report, bytes]:
+    """A report of a dataset, and its bytes.
+
+    Raises:
+        NotReleasableError: there is no such report.
+    """
+    name = report_name(report_id)
+    try:
+        raw = dataset.store.read(name)
+    except FileNotFoundError as error:
+        raise NotReleasableError(f"{dataset.location} has no {name}") from error
+    return Report.from_json(raw, where=f"{dataset.location}/{name}"), raw
+
+
+def latest_report(dataset: Dataset) -> str:
+    """Id of the newest report of a dataset; ids sort by time.
+
+    Raises:
+        NotReleasableError: it was never validated.
+    """
+    ids = dataset.store.folders("reports")
+    finished = [i for i in ids if dataset.store.size(report_name(i)) is not None]
+    if not finished:
+        raise NotReleasableError(
+            f"{dataset.location} has no report; make one with jobs/validate.py --gate"
+        )
+    return max(finished)
+
+
+def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
+    """Write a release, or find that the very same one is there.
+
+    Raises:
+        NotReleasableError: the report does not pass, is of something else, or the release exists
+            with other content.
+        DamagedShardError: a shard is not what was validated.
+    """
+    report, raw_report = read_report(dataset, report_id)
+    _check_report(dataset, report)
+    for shard in report.shards:
+        _check_shard(dataset, shard)
+    index = load_index(dataset, shards=[shard.shard for shard in report.shards])
+    index_bytes = parquet_bytes(index)
+    shards = _released(dataset, report)
+    assert report.gate is not None
+    manifest = ReleaseManifest(
+        release=release,
+        dataset=dataset.card,
+        report=sha256(raw_report),
+        report_id=report_id,
+        gate=report.gate,
+        index=sha256(index_bytes),
+        num_samples=len(index),
+        splits=dict(sorted(_count(index).items())),
+        shards=shards,
+    )
+    folder = f"releases/{release}"
+    _put_same(dataset, f"{folder}/index.parquet", index_bytes)
+    for split in manifest.splits:
+        members = [shard for shard in shards if shard.split == split]
+        _put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
+    _put_same(dataset, f"{folder}/manifest.json", manifest.to_json())
+    return manifest
+
+
+def _check_report(dataset: Dataset, report: Report) -> None:
+    if report.dataset.digest() != dataset.card.digest():
+        raise NotReleasableError(f"report {report.id} speaks of another dataset")
+    if report.passed is None:
+        raise NotReleasableError(
+            f"report {report.id} was made without a gate; validate with --gate first"
+        )
+    if not report.passed:
+        failed = ", ".join(check.measure for check in report.checks if not check.passed)
+        raise NotReleasableError(f"report {report.id} did not pass its gate: {failed}")
+
+
+def _check_shard(dataset: Dataset, validated: ValidatedShard) -> None:
+    """See that a shard is, byte for byte, the one that was validated."""
+    facts = dataset.facts(validated.shard)
+    if facts.tar_sha256 != validated.tar_sha256:
+        raise DamagedShardError(
+            f"{dataset.location}/{tar_name(validated.shard)} changed since it was validated"
+        )
+    dataset.tar(validated.shard)
+
+
+def _released(dataset: Dataset, report: Report) -> tuple[ReleasedShard, ...]:
+    released = []
+    for validated in report.shards:
+        facts = dataset.facts(validated.shard)
+        if facts.num_samples:
+            released.append(
+                ReleasedShard(
+                    shard=facts.shard,
+                    url=f"../../{tar_name(facts.shard)}",
+                    sha256=facts.tar_sha256,
+                    size=facts.tar_size,
+                    num_samples=facts.num_samples,
+                    split=facts.split,
+                )
+            )
+    if not released:
+        raise NotReleasableError(f"report {report.id} names no samples")
+    return tuple(released)
+
+
+def _count(index: pa.Table) -> Counter[str]:
+    return Counter(index["split"].to_pylist())
+
+
+def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> bytes:
+    """A shard list in the JSON form that indexed WebDataset readers take."""
+    listing = {
+        "__kind__": "wids-shard-index-v1",
+        "wids_version": 1,
+        "name": f"{dataset.card.name}-{split}",
+        "shardlist": [
+            {"url": shard.url, "nsamples": shard.num_samples, "filesize": shard.size}
+            for shard in shards
+        ],
+    }
+    return orjson.dumps(listing, option=orjson.OPT_INDENT_2)
+
+
+def _put_same(dataset: Dataset, name: str, content: bytes) -> None:
+    try:
+        dataset.store.put_new(name, content)
+    except FileExistsError:
+        if dataset.store.read(name) != content:
+            raise NotReleasableError(
+                f"{dataset.location}/{name} is there with other content: a release never "
+                "changes; choose another name"
+            ) from None

@@ -1,0 +1,68 @@
+"""Fill a folder with built-in renders, a batch of pictures at a time."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from factory.dataset import CardMismatchError, differences_of
+from factory.renderers.eye import EyeRenderer, missing, write_renders
+from factory.store import LocalStore
+from factory.work import MakeTask, Outcome
+from schemas.base import FormatError
+
+BATCH = 64
+"""pictures in one unit of work"""
+RECORD = ".simulate.json"
+"""hidden, so that no source takes it for a label"""
+
+
+def enter_folder(folder: Path, renderer: EyeRenderer) -> None:
+    """Claim a folder for the pictures of one renderer, or see that it is theirs.
+
+    Raises:
+        CardMismatchError: it holds pictures of another renderer; says what differs.
+    """
+    store = LocalStore(folder)
+    asked = renderer.model_dump(mode="json")
+    try:
+        store.put_new(RECORD, renderer.model_dump_json(indent=2).encode())
+    except FileExistsError:
+        try:
+            there = EyeRenderer.model_validate_json(store.read(RECORD)).model_dump(mode="json")
+        except ValueError as error:
+            raise FormatError(f"{folder / RECORD}: {error}") from error
+        if there != asked:
+            differences = "; ".join(differences_of(there, asked))
+            raise CardMismatchError(
+                f"{folder} holds pictures of another renderer ({differences}); "
+                "choose another output"
+            ) from None
+
+
+@dataclass(frozen=True)
+class BatchRenderer:
+    """Renders one batch of pictures at a time; what is there already stays."""
+
+    renderer: EyeRenderer
+    folder: Path
+    count: int
+
+    def __call__(self, batch: int) -> Outcome:
+        """Pictures `batch * BATCH` onwards."""
+        started = time.perf_counter()
+        indices = range(batch * BATCH, min(self.count, (batch + 1) * BATCH))
+        todo = missing(self.folder, indices, self.renderer.style)
+        write_renders(self.folder, self.renderer.render(todo), self.renderer.style)
+        return Outcome(shard=batch, num_samples=len(todo), seconds=time.perf_counter() - started)
+
+
+def missing_batches(folder: Path, renderer: EyeRenderer, count: int) -> tuple[list[int], int]:
+    """Batches with pictures that are not there yet, and how many pictures that is."""
+    left = missing(folder, range(count), renderer.style)
+    return sorted({index // BATCH for index in left}), len(left)
+
+
+def simulate_task(renderer: EyeRenderer, folder: Path, count: int) -> MakeTask:
+    """What a worker needs to render."""
+    return partial(BatchRenderer, renderer, folder, count)

@@ -1,0 +1,56 @@
+"""Render eyes with the built-in renderer, in the UnityEyes folder format."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+
+from cluster.command import JobConfig, run_command
+from cluster.session import start
+from factory.renderers.eye import EyeRenderer
+from factory.simulate import enter_folder, missing_batches, simulate_task
+
+log = logging.getLogger(__name__)
+
+
+class SimulateJob(JobConfig):
+    """Render eyes with the built-in renderer, in the UnityEyes folder format.
+
+    --style camera makes unlabelled eye crops of other people in other light: a stand-in for
+    camera images, to try the factory with, and no replacement for them.
+    """
+
+    output: Path
+    """folder of N.jpg (and N.json), N from 1"""
+    count: Annotated[int, Field(gt=0)]
+    """pictures; a larger number later adds the missing ones"""
+    domain: Literal["eye"] = "eye"
+    """what to render"""
+    style: Literal["render", "camera"] = "render"
+    """render: labelled renders; camera: unlabelled stand-ins for camera images"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """picture k depends on the seed and k alone"""
+    height: int = 240
+    """pixels, style render"""
+    width: int = 320
+    """pixels, style render"""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """parallel workers; default one a core"""
+
+
+def main(job: SimulateJob) -> None:
+    with start(job, job.output / ".runs", workers=job.workers) as session:
+        renderer = EyeRenderer(height=job.height, width=job.width, style=job.style, seed=job.seed)
+        enter_folder(job.output, renderer)
+        batches, num_missing = missing_batches(job.output, renderer, job.count)
+        log.info("%d of %d pictures to render", num_missing, job.count)
+        task = simulate_task(renderer, job.output.absolute(), job.count)
+        session.make_shards("simulate", task, batches, num_missing)
+        what = "renders" if job.style == "render" else "stand-ins for camera images"
+        log.info("%s: %d %s", job.output, job.count, what)
+
+
+if __name__ == "__main__":
+    run_command(SimulateJob, main)
