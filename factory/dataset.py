@@ -177,7 +177,7 @@ class Dataset:
 
     def _numbers(self, prefix: str, suffix: str) -> list[int]:
         pattern = re.compile(rf"{prefix}/(\d{{6,}})\.{suffix}")
-        matches = (pattern.fullmatch(entry.name) for entry in self.store.list(prefix))
+        matches = (pattern.fullmatch(entry.name) for entry in self.store.entries(prefix))
         return sorted(int(match[1]) for match in matches if match is not None)
 
 

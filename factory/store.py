@@ -38,7 +38,7 @@ class Store(Protocol):
     def size(self, name: str) -> int | None:
         """Bytes, or None where there is no such object."""
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[Entry]:
         """Objects directly below `prefix/`, in order of name."""
 
     def folders(self, prefix: str) -> list[str]:
@@ -86,7 +86,7 @@ class LocalStore:
         except FileNotFoundError:
             return None
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[Entry]:
         folder = self.root / prefix
         if not folder.is_dir():
             return

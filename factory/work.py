@@ -30,7 +30,7 @@ class Outcome(Model):
 class ShardTask(Protocol):
     """Something that makes one shard at a time. Lives in a worker."""
 
-    def __call__(self, shard: int) -> Outcome:
+    def __call__(self, shard: int, /) -> Outcome:
         """Make and commit the shard."""
 
 
