@@ -9,6 +9,8 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from schemas.base import spell_out
+
 DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 """exit codes of every job"""
 
@@ -51,7 +53,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed.",
         )
     except ValidationError as error:
-        _refuse(_plain(error))
+        _refuse(spell_out(error))
 
 
 def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:
@@ -63,7 +65,7 @@ def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:
         print(f"gate failed: {error}", file=sys.stderr)
         sys.exit(GATE_FAILED)
     except ValidationError as error:
-        print(f"error: {_plain(error)}", file=sys.stderr)
+        print(f"error: {spell_out(error)}", file=sys.stderr)
         sys.exit(BAD_ARGUMENTS)
     except KeyboardInterrupt:
         print("interrupted; the same command resumes", file=sys.stderr)
@@ -119,15 +121,7 @@ def _checked(kind: type[Job], name: str, value: Any, where: str) -> Any:
     try:
         return TypeAdapter(kind.model_fields[name].rebuild_annotation()).validate_python(value)
     except ValidationError as error:
-        _refuse(f"{where}: {name}: {_plain(error)}")
-
-
-def _plain(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, detail['loc'])) or 'value'}: {detail['msg']}, "
-        f"found {str(detail['input'])[:80]!r}"
-        for detail in error.errors()
-    )
+        _refuse(f"{where}: {name}: {spell_out(error)}")
 
 
 def _refuse(message: str) -> NoReturn:

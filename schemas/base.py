@@ -5,7 +5,14 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 FORMAT_VERSION = 1
 """Version of the dataset layout, of its index and of every JSON file in it."""
@@ -31,6 +38,15 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^\d{6,}-\d{6,}$")]
 """`{shard:06d}-{index:06d}`: unique in a dataset; the index is the position in the plan."""
 Split = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def spell_out(error: ValidationError) -> str:
+    """What is wrong with which field, on one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'value'}: {detail['msg']}, "
+        f"found {str(detail['input'])[:80]!r}"
+        for detail in error.errors()
+    )
 
 
 class Model(BaseModel):
@@ -67,8 +83,8 @@ class Model(BaseModel):
             )
         try:
             return cls.model_validate_json(raw)
-        except ValueError as error:
-            raise FormatError(f"{where}: not a valid {cls.__name__}: {error}") from error
+        except ValidationError as error:
+            raise FormatError(f"{where}: not a valid {cls.__name__}: {spell_out(error)}") from error
 
 
 class Versioned(Model):

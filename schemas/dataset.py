@@ -45,7 +45,7 @@ class DatasetCard(Versioned):
     image: ImageSpec
     shard_size: int = Field(gt=0)
     """samples planned into one shard"""
-    splits: dict[Split, Float] = {"train": 1.0}
+    splits: dict[Split, Float] = Field(default={"train": 1.0})
     """share of identities in each split, summing to 1"""
     parent: ParentRef | None = None
     refiner: RefinerRef | None = None
