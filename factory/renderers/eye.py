@@ -29,6 +29,7 @@ from factory.renderers.eye_camera import (
     photograph,
 )
 from factory.renderers.eye_label import Label, labels_of
+from factory.renderers.eye_look import Look
 from factory.renderers.eye_scene import (
     Population,
     Scenes,
@@ -39,7 +40,7 @@ from factory.renderers.eye_scene import (
     picture_view,
     sample_scenes,
 )
-from factory.renderers.eye_shade import Look, shade
+from factory.renderers.eye_shade import shade
 
 __all__ = [
     "STAND_IN", "STAND_IN_FILE", "EyeRender", "EyeRenderer", "render_pair", "render_scenes",
@@ -185,9 +186,10 @@ def _crops(scenes: Scenes) -> list[EyeRender]:
         CROP_WIDTH * OVERSAMPLE,
         view.px_per_mm * OVERSAMPLE,
         (view.centre_px + 0.5) * OVERSAMPLE - 0.5,
+        view.largest_px_per_mm * OVERSAMPLE,
     )
     linear = shade(lids, landmarks, fine, "camera")
-    grey = 0.299 * linear[..., 0] + 0.587 * linear[..., 1] + 0.114 * linear[..., 2]
+    grey = 0.299 * linear[:, 0] + 0.587 * linear[:, 1] + 0.114 * linear[:, 2]
     shape = (len(scenes), CROP_HEIGHT, OVERSAMPLE, CROP_WIDTH, OVERSAMPLE)
     images = photograph(grey.reshape(shape).mean((2, 4)), scenes, view)
     labels = labels_of(scenes, landmarks, view)

@@ -27,19 +27,21 @@ def photograph(linear: Field, scenes: Scenes, view: View) -> npt.NDArray[np.uint
     that a crop of them looks the same. No pixel moves.
 
     Args:
-        linear: (n, height, width) or (n, height, width, 3) float32, linear light.
+        linear: (n, height, width) or (n, 3, height, width) float32, linear light.
         view: how the scenes lie on it.
 
     Returns:
-        uint8 of the same shape.
+        (n, height, width) or (n, height, width, 3) uint8.
     """
     rows = np.linspace(-1, 1, view.height, dtype=np.float32)[:, None]
     cols = np.linspace(-1, 1, view.width, dtype=np.float32)[None]
+    if linear.ndim == 4:
+        linear = np.ascontiguousarray(np.moveaxis(linear, 1, -1))
     found = np.empty(linear.shape, np.uint8)
     for i in range(len(scenes)):
         rng = np.random.default_rng([scenes.seed, int(scenes.index[i]), 6])
         fine = float(max(1.0, view.px_per_mm[i] / 1.6))
-        blur, gamma, edge = rng.uniform(0.45, 1.0), rng.uniform(0.75, 1.5), rng.uniform(0.0, 0.4)
+        blur, gamma, edge = rng.uniform(0.5, 1.1), rng.uniform(0.75, 1.5), rng.uniform(0.0, 0.4)
         white, lift, grain = (
             rng.uniform(0.45, 0.95),
             rng.uniform(0.0, 0.08),
@@ -64,8 +66,9 @@ def photograph(linear: Field, scenes: Scenes, view: View) -> npt.NDArray[np.uint
 
 
 def develop(linear: Field) -> npt.NDArray[np.uint8]:
-    """Linear light to 8 bits as a renderer shows it: gamma 2, clipped, no noise."""
-    return np.asarray(np.sqrt(np.clip(linear, 0, 1)) * 255 + 0.5, np.float32).astype(np.uint8)
+    """Linear light (n, 3, h, w) to (n, h, w, 3) of 8 bits: gamma 2, clipped, no noise."""
+    shown = np.sqrt(np.clip(linear, 0, 1)) * np.float32(255) + np.float32(0.5)
+    return np.ascontiguousarray(np.moveaxis(shown.astype(np.uint8), 1, -1))
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8], quality: int, comment: str | None) -> bytes:

@@ -24,7 +24,10 @@ EYEBALL_MM = 12.0
 IRIS_MM = 6.1
 """radius of the iris at `iris_size` 1"""
 NUM_COEFFS = 20
+MAX_ZOOM = 1.08
 NUM_PEOPLE = 20
+CREASE_END_MM = 2.0
+"""how far above the outer corner the crease of the upper lid ends"""
 INNER_X, OUTER_X = -14.6, 12.4
 """where upper and lower lid meet, head frame; the caruncle lies in the inner nook"""
 IRISES = ("brown", "dark", "amber", "hazel", "green", "grey", "blue")
@@ -80,10 +83,10 @@ def people(population: Population) -> People:
         skin_rgb=np.clip(skin, 0.05, 0.9),
         hair_darkness=rng.uniform(0.6, 0.95, p),
         shape=shape,
-        crease_mm=rng.uniform(1.6, 4.0, p),
+        crease_mm=rng.uniform(*((1.6, 4.0) if population == "render" else (2.2, 5.0)), p),
         brow_mm=rng.uniform(15.5, 20.0, p),
         brow_thick_mm=rng.uniform(1.6, 3.4, p),
-        lash_mm=rng.uniform(5.5, 8.5, p),
+        lash_mm=rng.uniform(*((5.5, 8.5) if population == "render" else (3.5, 6.5)), p),
         num_lashes=rng.integers(50, 90, p),
         iris=iris,
         roughness=rng.uniform(0.2, 1.0, p),
@@ -182,11 +185,13 @@ def sample_scenes(indices: Sequence[int], seed: int, population: Population) -> 
             pitch, yaw = rng.uniform(-12, 12), rng.uniform(-20, 20)
             up, right = rng.uniform(-25, 25) - pitch, rng.uniform(-35, 35) + yaw
             light_deg = rng.uniform(5, 60), rng.uniform(-65, 65)
+            wide = rng.uniform(0.88, 1.06)
             light, ambient = rng.uniform(0.4, 0.9), rng.uniform(0.25, 0.5)
         else:
             pitch, yaw = rng.uniform(-8, 8), rng.uniform(-10, 10)
             up, right = rng.uniform(-20, 5), rng.uniform(-20, 20)
             light_deg = rng.uniform(-10, 75), rng.uniform(-85, 85)
+            wide = rng.uniform(0.78, 1.02)
             light, ambient = rng.uniform(0.4, 1.2), rng.uniform(0.12, 0.35)
         off = np.hypot(up, right)
         up, right = np.array([up, right]) * min(1.0, 48 / max(off, 1e-9))
@@ -196,12 +201,12 @@ def sample_scenes(indices: Sequence[int], seed: int, population: Population) -> 
             dict(
                 index=int(index), person=person, gaze=_direction(up, right),
                 head_deg=(pitch, yaw), shape=np.clip(shape, -2, 2),
-                openness=rng.uniform(0.88, 1.06) if rng.random() > 0.12 else rng.uniform(0.5, 0.88),
+                openness=wide * (1 if rng.random() > 0.1 else rng.uniform(0.6, 1)),
                 iris_size=rng.uniform(0.9, 1.0), pupil_size=rng.uniform(-0.45, 0.45),
                 light_deg=light_deg, light_intensity=light, ambient=ambient,
                 exposure=rng.uniform(0.8, 1.2), sky=int(rng.integers(len(SKIES))),
                 sky_rotation_deg=float(rng.integers(360)),
-                place=rng.uniform(-0.03, 0.03, 2), zoom=rng.uniform(0.92, 1.08),
+                place=rng.uniform(-0.03, 0.03, 2), zoom=rng.uniform(0.92, MAX_ZOOM),
             )
         )  # fmt: skip
     if not rows:
@@ -254,6 +259,8 @@ class Lids:
         top = (a / (a + b)) ** a * (b / (a + b)) ** b
         line = self.inner[:, None] * (1 - t)[..., None] + self.outer[:, None] * t[..., None]
         y = line[..., 1] + self.heights[name][:, None] * t**a * (1 - t) ** b / top
+        if name == "crease":
+            y = y + CREASE_END_MM * t**2
         return _turn(self.rotation, on_face(line[..., 0], y))
 
 
@@ -274,7 +281,7 @@ def lids_of(scenes: Scenes) -> Lids:
     upper = 4.5 + 0.45 * shape[0] + 0.62 * lift
     lower = -5.4 - 0.35 * shape[1] + np.where(lift < 0, 0.36, 0.12) * lift
     gap = np.maximum((upper - lower) * scenes.openness, 1.5)
-    lower = lower + 0.25 * (upper - lower - gap)
+    lower = lower + 0.35 * (upper - lower - gap)
     upper = lower + gap
     crease = people(scenes.population).crease_mm[scenes.person] * (1 + 0.1 * shape[5])
     rest = 4.5 + 0.45 * shape[0] + 0.25 * lift
@@ -338,6 +345,8 @@ class View:
     """(n,)"""
     centre_px: Array
     """(n, 2) of the eyeball's centre: x, y down, pixel centres at integers"""
+    largest_px_per_mm: float
+    """the largest that sampled scenes can have in such a view"""
 
     def to_px(self, points: Array) -> Array:
         """(n, k, 2) picture coordinates (x, y down) of (n, k, 3) camera-frame points."""
@@ -348,7 +357,8 @@ class View:
 def picture_view(scenes: Scenes, height: int, width: int) -> View:
     """The full picture: the eye near its middle and about a fifth of its width."""
     centre = (np.array([width, height]) - 1) / 2 + scenes.place * width
-    return View(height, width, 0.0084 * width * scenes.zoom, centre)
+    scale = 0.0084 * width
+    return View(height, width, scale * scenes.zoom, centre, scale * MAX_ZOOM)
 
 
 def crop_view(scenes: Scenes, landmarks: Landmarks, height: int, width: int) -> View:
@@ -361,4 +371,4 @@ def crop_view(scenes: Scenes, landmarks: Landmarks, height: int, width: int) -> 
     scale = width * (0.71 + 0.04 * jitter[:, 2]) / np.hypot(*(corners[1] - corners[0]).T)
     centre = (np.array([width, height]) - 1) / 2 + jitter[:, :2] * np.array([0.025, 0.02]) * width
     offset = middle * np.array([1.0, -1.0]) * scale[:, None]
-    return View(height, width, scale, centre - offset)
+    return View(height, width, scale, centre - offset, 0.05 * width)
