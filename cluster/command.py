@@ -16,9 +16,14 @@ DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 
 
 class JobConfig(BaseModel):
-    """Options of one command. The name of its table in a config file is `table`."""
+    """Options of one command."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def command(cls) -> str:
+        """`refine` for a `RefineJob`: the name of its file, and of its table in a config file."""
+        return cls.__name__.removesuffix("Job").lower()
 
 
 class GateFailedError(RuntimeError):
@@ -35,7 +40,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     jobs/train.py); flags override them. Exits with 2 on bad arguments, 0 after `--help`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    program = Path(sys.argv[0]).stem
+    program = kind.command()
     config, given = _take_config(given)
     default = None
     if config is not None:
@@ -54,6 +59,16 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
         )
     except ValidationError as error:
         _refuse(spell_out(error))
+
+
+def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
+    """A job from its table in a config file (if it has one there) and some given options.
+
+    Raises:
+        ValidationError: options that do not fit.
+    """
+    tables = tomllib.loads(config.read_text())
+    return kind.model_validate({**tables.get(kind.command(), {}), **given})
 
 
 def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -102,9 +101,8 @@ def start(
         runs: folder of the runs of what the job writes to.
         workers: parallel workers; None for one a core (or GPU).
     """
-    name = Path(sys.argv[0]).stem
     now = datetime.now(UTC)
-    folder = runs / f"{now:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(2)}"
+    folder = runs / f"{now:%Y%m%dT%H%M%SZ}-{job.command()}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
     record = RunRecord(
         job=type(job).__name__,

@@ -77,7 +77,7 @@ def test_models_are_frozen_and_refuse_unknown_fields() -> None:
     ("field", "value"),
     [
         ("gaze", [0.0, 0.0, 0.0]),
-        ("pupil_px", [float("nan"), 0.0]),
+        ("pupil_px", ["left", 0.0]),
         ("iris_px", [[1.0, 2.0]] * 31),
         ("key", "17"),
         ("schema", "eye/2"),

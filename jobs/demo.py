@@ -1,0 +1,107 @@
+"""The whole chain on built-in renders, in a few minutes on two CPU cores: `make demo`."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cluster.command import JobConfig, load_config, run_command
+from cluster.session import start
+from factory.dataset import Dataset
+from factory.publish import latest_report
+from jobs import ingest, publish, refine, simulate, train, validate
+
+log = logging.getLogger(__name__)
+RELEASE = "demo"
+
+
+class DemoJob(JobConfig):
+    """The whole chain on built-in renders: simulate, ingest, train, refine, validate, publish.
+
+    The camera images are stand-ins drawn by the same program in another look; nothing is
+    downloaded. Ends with the path of a report of pictures.
+    """
+
+    output: Path = Path("out/demo")
+    """folder of everything that is made"""
+    config: Path = Path("configs/demo.toml")
+    """the configuration of every step"""
+
+
+def main(job: DemoJob) -> None:
+    out = job.output
+    with start(job, out / "runs") as session:
+        session.ray()
+        started = time.monotonic()
+        steps: list[tuple[str, type[JobConfig], Callable[[Any], None], dict[str, Any]]] = [
+            ("simulate renders", simulate.SimulateJob, simulate.main, {"output": out / "renders"}),
+            (
+                "simulate the camera's stand-in",
+                simulate.SimulateJob,
+                simulate.main,
+                {"output": out / "camera", "style": "camera", "seed": 1},
+            ),
+            (
+                "ingest the renders",
+                ingest.IngestJob,
+                ingest.main,
+                {"source": "unityeyes", "input": out / "renders", "output": out / "synthetic"},
+            ),
+            (
+                "ingest the stand-ins",
+                ingest.IngestJob,
+                ingest.main,
+                {"source": "images", "input": out / "camera", "output": out / "real"},
+            ),
+            (
+                "train the refiner",
+                train.TrainJob,
+                train.main,
+                {"synthetic": out / "synthetic", "real": out / "real", "output": out / "run"},
+            ),
+            (
+                "refine",
+                refine.RefineJob,
+                refine.main,
+                {"input": out / "synthetic", "refiner": out / "run", "output": out / "refined"},
+            ),
+            (
+                "validate",
+                validate.ValidateJob,
+                validate.main,
+                {"input": out / "refined", "real": out / "real"},
+            ),
+            (
+                "publish",
+                publish.PublishJob,
+                publish.main,
+                {"input": out / "refined", "release": RELEASE},
+            ),
+        ]
+        for title, kind, run, options in steps:
+            with _timed(title):
+                given = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
+                run(load_config(kind, job.config, given))
+        refined = Dataset.open(out / "refined")
+        report = out / "refined" / "reports" / latest_report(refined) / "report.html"
+        shutil.copyfile(report, out / "report.html")
+        log.info("all of it took %.0f s", time.monotonic() - started)
+        log.info("open %s", (out / "report.html").absolute())
+        ray.shutdown()
+
+
+@contextmanager
+def _timed(title: str) -> Iterator[None]:
+    log.info("== %s", title)
+    started = time.monotonic()
+    yield
+    log.info("   %s: %.1f s", title, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    run_command(DemoJob, main)
