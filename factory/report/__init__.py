@@ -1,0 +1,1 @@
+"""The page that people read: pictures first, numbers beside them."""

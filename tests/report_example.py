@@ -1,0 +1,177 @@
+"""A report with plausible numbers, for tests of what reads one."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.report.figures import Outline
+from factory.report.page import ReportPictures, WorstDrift
+from schemas.dataset import DatasetCard, ImageSpec, ParentRef, RefinerRef
+from schemas.report import (
+    GazeBin,
+    NullDrift,
+    PlantedShift,
+    PupilCalibration,
+    PupilDrift,
+    Realism,
+    Report,
+    Spread,
+    TwoSample,
+    ValidatedShard,
+)
+
+YAWS = ((-25.0, -15.0), (-15.0, -5.0), (-5.0, 5.0), (5.0, 15.0), (15.0, 25.0))
+PITCHES = ((-20.0, -7.0), (-7.0, 7.0), (7.0, 20.0))
+
+
+def spread_of(values: NDArray[np.floating]) -> Spread:
+    return Spread(
+        num=len(values),
+        mean=float(values.mean()),
+        sd=float(values.std()),
+        median=float(np.median(values)),
+        p95=float(np.percentile(values, 95)),
+    )
+
+
+def example_drift(scale_px: float = 0.45, num: int = 1300) -> NDArray[np.float64]:
+    return np.random.default_rng(1).rayleigh(scale_px, num)
+
+
+def example_null() -> NDArray[np.float64]:
+    return np.random.default_rng(2).rayleigh(0.17, 2400)
+
+
+def example_card(kind: str, name: str) -> DatasetCard:
+    refined = kind == "refined"
+    return DatasetCard.model_validate(
+        {
+            "name": name,
+            "kind": kind,
+            "domain": "eye",
+            "labelled": kind != "real",
+            "image": ImageSpec(height=35, width=55),
+            "shard_size": 512,
+            "parent": ParentRef(
+                location="out/synthetic", card=example_card("synthetic", "renders").digest()
+            )
+            if refined
+            else None,
+            "refiner": RefinerRef(sha256="b" * 64, config="c" * 64) if refined else None,
+            "config": {"crop": {"height": 35, "width": 55, "equalise": True}, "source": name},
+            "config_digest": "d" * 64,
+        }
+    )
+
+
+def two_sample(accuracy: float) -> TwoSample:
+    return TwoSample(
+        accuracy=accuracy,
+        low=max(0.0, accuracy - 0.02),
+        high=min(1.0, accuracy + 0.02),
+        num_train=2400,
+        num_test=1600,
+        seeds=(0, 1, 2),
+    )
+
+
+def example_calibration() -> PupilCalibration:
+    null = spread_of(example_null())
+    looks = ("blur 0.7 px", "noise 6", "gamma 0.7", "contrast 60 %", "camera style")
+    return PupilCalibration(
+        circle="iris",
+        window_radius_px=8,
+        truth="1,000 built-in renders, whose centre is known; 400 hand-made masks",
+        error_px=Spread(num=1400, mean=0.41, sd=0.33, median=0.32, p95=1.02),
+        error_percent_eye_width=Spread(num=1400, mean=1.0, sd=0.8, median=0.8, p95=2.5),
+        shifts=tuple(
+            PlantedShift(shift_px=shift, mean_signed_error_px=error, sd_px=0.2, num=500)
+            for shift, error in ((0.5, -0.012), (1.0, 0.021), (2.0, -0.043))
+        ),
+        null_drift=tuple(
+            NullDrift(look=look, drift_px=null, abstained_share=0.04 + 0.02 * k)
+            for k, look in enumerate(looks)
+        ),
+        null_drift_px=null,
+        abstained_share=0.08,
+    )
+
+
+def example_drift_found(scale_px: float = 0.45) -> PupilDrift:
+    drift = example_drift(scale_px)
+    rng = np.random.default_rng(3)
+    bins = []
+    for yaw in YAWS:
+        for pitch in PITCHES:
+            here = rng.rayleigh(scale_px * (1 + abs(yaw[0] + yaw[1]) / 30), 80)
+            bins.append(
+                GazeBin(yaw_deg=yaw, pitch_deg=pitch, num_samples=96, drift_px=spread_of(here))
+            )
+    bins[0] = bins[0].model_copy(update={"drift_px": None, "num_samples": 7})
+    return PupilDrift(
+        num_samples=1440,
+        num_measured=len(drift),
+        abstained={"lid covers the circle": 92, "no edge found": 41, "leaves the window": 7},
+        drift_px=spread_of(drift),
+        drift_percent_eye_width=spread_of(drift * 2.5),
+        mean_shift_px=(0.08, -0.05),
+        bins=tuple(bins),
+    )
+
+
+def example_report(
+    scale_px: float = 0.45, refined_accuracy: float = 0.83, name: str = "eyes, refined"
+) -> Report:
+    return Report(
+        id="20261121-101500-3fa9",
+        created="2026-11-21T10:15:00Z",
+        writer="simgan-factory 0.1.0",
+        location="out/refined",
+        dataset=example_card("refined", name),
+        parent_location="out/synthetic",
+        parent=example_card("synthetic", "renders"),
+        real_location="out/real",
+        real=example_card("real", "camera"),
+        shards=tuple(
+            ValidatedShard(shard=k, tar_sha256=f"{k:064x}", num_samples=480) for k in range(3)
+        ),
+        num_samples=1440,
+        mean_abs_change=Spread(num=1440, mean=0.141, sd=0.03, median=0.138, p95=0.19),
+        drift=example_drift_found(scale_px),
+        calibration=example_calibration(),
+        realism=Realism(
+            synthetic_vs_real=two_sample(0.997),
+            refined_vs_real=two_sample(refined_accuracy),
+            real_vs_real=two_sample(0.508),
+        ),
+        gate=None,
+        checks=(),
+        passed=None,
+    )
+
+
+def example_pictures(num: int = 40) -> ReportPictures:
+    rng = np.random.default_rng(4)
+    synthetic = rng.integers(0, 256, (num, 35, 55), dtype=np.uint8)
+    refined = rng.integers(0, 256, (num, 35, 55), dtype=np.uint8)
+    worst = [
+        WorstDrift(
+            key=f"000000-{k:06d}",
+            synthetic=synthetic[k],
+            refined=refined[k],
+            synthetic_outline=Outline((27.0, 17.0), (7.5, 6.8), 0.2),
+            refined_outline=Outline((29.5, 18.0), (7.2, 6.9), -0.1),
+            drift_px=2.7 - 0.1 * k,
+            gaze_deg=(12.0, -4.0),
+        )
+        for k in range(min(6, num))
+    ]
+    return ReportPictures(
+        keys=[f"000000-{k:06d}" for k in range(num)],
+        synthetic_NHW=synthetic,
+        refined_NHW=refined,
+        real_NHW=rng.integers(0, 256, (num - 1, 35, 55), dtype=np.uint8),
+        worst=worst,
+        drift_px=example_drift(),
+        null_drift_px=example_null(),
+        mean_abs_change=rng.normal(0.141, 0.03, 1440),
+    )
