@@ -49,7 +49,7 @@ __all__ = [
 
 Style = Literal["render", "camera"]
 STAND_IN_FILE = "STAND-IN.txt"
-_PIXELS_AT_ONCE = 160_000
+_PIXELS_AT_ONCE = 320000
 """pictures are shaded in batches of about so many pixels, which fit the cache"""
 
 

@@ -6,7 +6,14 @@ import numpy.typing as npt
 from factory.renderers.eye_grid import Grid, field, lit, ramp, spread
 from factory.renderers.eye_look import Finish
 from factory.renderers.eye_scene import EYEBALL_MM, Landmarks, Scenes, iris_axes, people
-from factory.renderers.eye_texture import TILE, VEIN_MM, Field, iris_tile, sample, vein_tile
+from factory.renderers.eye_texture import (
+    VEIN_MM,
+    Field,
+    iris_tile,
+    sample,
+    spread_tile,
+    vein_tile,
+)
 
 _IRIS_RGB = np.array(
     [[0.085, 0.040, 0.020], [0.035, 0.018, 0.012], [0.14, 0.075, 0.025], [0.10, 0.072, 0.03],
@@ -65,13 +72,10 @@ def eyeball_of(scenes: Scenes, landmarks: Landmarks, grid: Grid, finish: Finish)
 def _veins(scenes: Scenes, x: Field, y: Field) -> Field:
     """(n, h, w) in [0, 1]; the vessels turn with the eyeball."""
     found = np.empty((len(scenes), y.shape[1], x.shape[2]), np.float32)
-    scale = np.float32(TILE / VEIN_MM)
-    shift = scenes.gaze[:, :2] * EYEBALL_MM
-    for i in range(len(scenes)):
-        col = np.broadcast_to((x[i] - np.float32(shift[i, 0])) * scale, found.shape[1:])
-        row = np.broadcast_to((y[i] - np.float32(shift[i, 1])) * scale, found.shape[1:])
-        found[i] = sample(vein_tile(int(scenes.person[i]) % 8), np.ascontiguousarray(col),
-                          np.ascontiguousarray(row))  # fmt: skip
+    shift = (scenes.gaze[:, :2] * EYEBALL_MM).astype(np.float32)
+    for i, person in enumerate(scenes.person):
+        tile = vein_tile(int(person) % 8)
+        found[i] = spread_tile(tile, VEIN_MM, x[i, 0] - shift[i, 0], y[i, :, 0] - shift[i, 1])
     return found
 
 
@@ -80,24 +84,26 @@ def _iris_fields(
 ) -> tuple[Field, Field, Field, Field]:
     """Over the iris plane: relative radius, angle, and the cover of iris and of pupil."""
     right, up = iris_axes(scenes)
-
-    def plane(centre: npt.NDArray[np.float64]) -> tuple[Field, Field, Field]:
-        """Coordinates in the plane, mm, and how many of its mm one picture mm spans."""
-        det = right[:, 0] * up[:, 1] - right[:, 1] * up[:, 0]
-        dx, dy = grid.x - spread(centre[:, 0]), grid.y - spread(centre[:, 1])
-        u = dx * spread(up[:, 1] / det) - dy * spread(up[:, 0] / det)
-        v = dy * spread(right[:, 0] / det) - dx * spread(right[:, 1] / det)
-        r = np.sqrt(np.square(u) + np.square(v)) + np.float32(1e-4)
-        gx = u * spread(up[:, 1] / det) - v * spread(right[:, 1] / det)
-        gy = v * spread(right[:, 0] / det) - u * spread(up[:, 0] / det)
-        return np.arctan2(v, u), r, np.sqrt(np.square(gx) + np.square(gy)) / r
-
-    angle, r, stretch = plane(landmarks.iris.mean(1))
-    limbus = (spread(scenes.iris_mm) - r) / stretch
+    det = right[:, 0] * up[:, 1] - right[:, 1] * up[:, 0]
+    ux, uy = up[:, 1] / det, -up[:, 0] / det
+    vx, vy = -right[:, 1] / det, right[:, 0] / det
+    centre = landmarks.iris.mean(1)
+    dx, dy = grid.x - spread(centre[:, 0]), grid.y - spread(centre[:, 1])
+    u = dx * spread(ux) + dy * spread(uy)
+    v = dx * spread(vx) + dy * spread(vy)
+    r = np.sqrt(np.square(u) + np.square(v)) + np.float32(1e-4)
+    # how many mm of the iris plane one mm of the picture spans, outwards
+    along_x = u * spread(ux) + v * spread(vx)
+    along_y = u * spread(uy) + v * spread(vy)
+    stretch = np.sqrt(np.square(along_x) + np.square(along_y)) / r
     soft = np.maximum(1 / grid.px_per_mm, np.float32(finish.limbus_mm))
-    iris_edge = ramp(field(limbus / soft))
-    _, pupil_r, pupil_stretch = plane(landmarks.pupil)
-    pupil_edge = ramp((spread(scenes.pupil_mm) - pupil_r) / pupil_stretch * grid.px_per_mm)
+    iris_edge = ramp(field((spread(scenes.iris_mm) - r) / (stretch * soft)))
+    off = landmarks.pupil - centre
+    u_off = spread(off[:, 0] * ux + off[:, 1] * uy)
+    v_off = spread(off[:, 0] * vx + off[:, 1] * vy)
+    from_pupil = np.sqrt(np.square(u - u_off) + np.square(v - v_off))
+    pupil_edge = ramp((spread(scenes.pupil_mm) - from_pupil) / stretch * grid.px_per_mm)
+    angle = np.arctan2(v, u)
     return r / spread(scenes.iris_mm), angle, iris_edge, pupil_edge
 
 

@@ -34,20 +34,27 @@ def _lashes(lids: Lids, name: str, upwards: float) -> list[npt.NDArray[np.float6
     """Per scene (k, 5, 3) camera-frame points of lashes along a lid margin."""
     scenes, crowd = lids.scenes, people(lids.scenes.population)
     along = np.linspace(0, 1, 5)[:, None]
+    rngs = [
+        np.random.default_rng([scenes.seed, int(index), 5, int(upwards > 0)])
+        for index in scenes.index
+    ]
+    counts = (crowd.num_lashes[scenes.person] * (1 if upwards > 0 else 0.6)).astype(int)
+    t = np.zeros((len(scenes), counts.max()))
+    for i, rng in enumerate(rngs):
+        t[i, : counts[i]] = np.sort(rng.uniform(0.2, 0.99, counts[i]))
+    roots = lids.curve(name, t)
     found = []
-    for i, person in enumerate(scenes.person):
-        rng = np.random.default_rng([scenes.seed, int(scenes.index[i]), 5, int(upwards > 0)])
-        count = int(crowd.num_lashes[person] * (1 if upwards > 0 else 0.6))
-        t = np.sort(rng.uniform(0.2, 0.99, count))
-        roots = lids.curve(name, t)[i]
-        length = crowd.lash_mm[person] * rng.uniform(0.6, 1.0, count) * abs(upwards) ** 0.5
-        length *= 0.55 + 0.45 * np.sin(np.pi * t**1.2)
-        fan = (t - 0.4) * 1.3 + rng.normal(0, 0.08, count)
+    for i, (rng, count) in enumerate(zip(rngs, counts, strict=True)):
+        s = t[i, :count]
+        length = crowd.lash_mm[scenes.person[i]] * rng.uniform(0.6, 1.0, count)
+        length *= abs(upwards) ** 0.5 * (0.55 + 0.45 * np.sin(np.pi * s**1.2))
+        fan = (s - 0.4) * 1.3 + rng.normal(0, 0.08, count)
         tilt = lids.heights["upper"][i] - 4.5
         rise = (0.38 + 0.06 * tilt) * upwards + rng.normal(0, 0.06, count)
         bend = np.stack([fan, rise, np.full(count, -0.8)], -1)[:, None] * along
         bend = bend + np.array([0.0, 0.35 * upwards, 0.1]) * (along**2 - 0.6 * along)
-        found.append(roots[:, None] + (bend * length[:, None, None]) @ lids.rotation[i].T)
+        hairs = bend * length[:, None, None]
+        found.append(roots[i, :count, None] + np.einsum("kpj,ij->kpi", hairs, lids.rotation[i]))
     return found
 
 
@@ -69,7 +76,7 @@ def _brow(lids: Lids) -> list[npt.NDArray[np.float64]]:
         lean += rng.normal(0, 0.15, lean.shape)
         length = rng.uniform(3.0, 5.5, count)[:, None, None]
         hairs = roots[:, None] + lean[:, None] * along * length
-        found.append(hairs @ lids.rotation[i].T)
+        found.append(np.einsum("kpj,ij->kpi", hairs, lids.rotation[i]))
     return found
 
 

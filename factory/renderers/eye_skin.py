@@ -8,7 +8,7 @@ import numpy.typing as npt
 from factory.renderers.eye_grid import Boxes, Grid, bump, field, lit, ramp, spread, step
 from factory.renderers.eye_look import Finish
 from factory.renderers.eye_scene import INNER_X, OUTER_X, Lids, Scenes, people
-from factory.renderers.eye_texture import NUM_SKINS, SKIN_MM, TILE, Field, sample, skin_tile
+from factory.renderers.eye_texture import NUM_SKINS, SKIN_MM, Field, skin_tile, spread_tile
 
 
 def skin_of(lids: Lids, grid: Grid, boxes: Boxes, finish: Finish) -> tuple[Field, Field]:
@@ -130,12 +130,8 @@ def _cosine(
 def _texture(scenes: Scenes, x: Field, y: Field) -> tuple[Field, Field]:
     """(n, h, w) pores and blotches of each person's skin."""
     code = NUM_SKINS if scenes.population == "camera" else 0
-    scale = np.float32(TILE / SKIN_MM)
-    shape = (y.shape[1], x.shape[2])
-    found = np.empty((len(scenes), *shape, 2), np.float32)
+    found = np.empty((len(scenes), y.shape[1], x.shape[2], 2), np.float32)
     for i, person in enumerate(scenes.person):
-        col = np.broadcast_to(x[i] * scale + np.float32(31 * person), shape)
-        row = np.broadcast_to(-y[i] * scale, shape)
-        found[i] = sample(skin_tile(code + int(person) % NUM_SKINS), np.ascontiguousarray(col),
-                          np.ascontiguousarray(row))  # fmt: skip
+        tile = skin_tile(code + int(person) % NUM_SKINS)
+        found[i] = spread_tile(tile, SKIN_MM, x[i, 0] + np.float32(4 * person), y[i, :, 0])
     return found[..., 0], found[..., 1]

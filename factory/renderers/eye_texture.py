@@ -65,3 +65,21 @@ def sample(tile: Field, col: Field, row: Field) -> Field:
     return np.asarray(
         cv2.remap(tile, col, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32
     )
+
+
+def spread_tile(tile: Field, tile_mm: float, x_mm: Field, y_mm: Field) -> Field:
+    """A tile over evenly spaced columns at x_mm (w,) and rows at y_mm (h,), repeated.
+
+    Returns:
+        (h, w) or (h, w, channels) float32.
+    """
+    scale = TILE / tile_mm
+    step_x = float(x_mm[-1] - x_mm[0]) / (len(x_mm) - 1) * scale
+    step_y = float(y_mm[-1] - y_mm[0]) / (len(y_mm) - 1) * scale
+    start = float(x_mm[0]) * scale % TILE, float(y_mm[0]) * scale % TILE
+    matrix = np.array([[step_x, 0, start[0]], [0, step_y, start[1]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (len(x_mm), len(y_mm))
+    return np.asarray(
+        cv2.warpAffine(tile, matrix, size, flags=flags, borderMode=cv2.BORDER_WRAP), np.float32
+    )
