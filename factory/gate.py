@@ -131,9 +131,11 @@ def judged(report: Report, gate: Gate) -> Report:
 
 def explain(checks: tuple[GateCheck, ...]) -> str:
     """The verdict for a terminal: misses first, each with its reason; then what was kept."""
+    if not checks:
+        return "no verdict: no gate was asked for"
     missed = [line for line in checks if not line.passed]
     kept = [line for line in checks if line.passed]
-    width = max((len(line.measure) for line in checks), default=0)
+    width = max(len(line.measure) for line in checks)
     head = f"FAIL: {len(missed)} of {len(checks)} limits missed"
     lines = [head if missed else f"PASS: all {len(checks)} limits kept"]
     for line in missed:

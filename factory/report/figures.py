@@ -92,7 +92,7 @@ class _Plot:
     """The frame of a plot, in the drawing's own units."""
 
     left: float = 44
-    right: float = 470
+    right: float = 460
     top: float = 46
     bottom: float = 212
     width: float = 480
@@ -158,7 +158,7 @@ def histogram(
 
 def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
     """Accuracies with their intervals on an axis from 40 % to 100 %."""
-    plot = _Plot(left=150, top=10, bottom=26 + 44 * len(lines), height=66 + 44 * len(lines))
+    plot = _Plot(left=164, top=10, bottom=26 + 44 * len(lines), height=66 + 44 * len(lines))
     low = 0.4
 
     def at(value: float) -> float:
@@ -178,7 +178,7 @@ def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
             f'<circle cx="{at(test.accuracy):.1f}" cy="{y}" r="6.5" fill="{colour}"/>'
         )
         parts.append(_text(plot.left - 12, y - 3, name, "end"))
-        interval = f"{test.accuracy:.1%} ({test.low:.1%}–{test.high:.1%})"
+        interval = f"{100 * test.accuracy:.1f} % ({100 * test.low:.1f} to {100 * test.high:.1f})"
         parts.append(_text(plot.left - 12, y + 13, interval, "end", size=12))
     axis = "held-out accuracy; 50 %: cannot be told from real"
     parts.append(_text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))

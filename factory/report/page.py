@@ -23,9 +23,9 @@ from schemas.report import GazeBin, Report, Spread
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0
 """Shrivastava et al. 2017, section 3.1: centres marked by hand on 100 pairs."""
-MAX_TILES, MAX_WORST, STRIP_LENGTH = 60, 24, 8
-IMAGE_BUDGET_BYTES = 1_800_000
-"""of all data URIs of the grid together; larger images, fewer of them"""
+MAX_TILES, MAX_WORST, STRIP_LENGTH = 38, 24, 8
+GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
+"""of data URIs; of larger images fewer are shown"""
 
 Values = NDArray[np.floating]
 
@@ -84,7 +84,8 @@ def render_page(report: Report, pictures: ReportPictures) -> str:
         lstrip_blocks=True,
     )
     environment.filters["num"] = _number
-    environment.filters["pct"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["measured"] = _measured
+    environment.filters["pct"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
     environment.filters["pretty"] = lambda content: orjson.dumps(
         content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
     ).decode()
@@ -93,10 +94,11 @@ def render_page(report: Report, pictures: ReportPictures) -> str:
         pictures=pictures,
         tiles=_tiles(pictures),
         strip_length=STRIP_LENGTH,
-        worst=[_worst(pair) for pair in pictures.worst[:MAX_WORST]],
+        worst=_worst(pictures),
         plots=_plots(report, pictures),
         gaze=GazeTable.of(report.drift.bins),
         derived={name: value_of(report, name) for name in DERIVED},
+        meanings={name: meaning for name, (_, meaning) in DERIVED.items()},
         limit_text=limit_text,
         colours={"synthetic": SYNTHETIC, "refined": REFINED, "real": REAL, "floor": FLOOR},
         paper={
@@ -161,7 +163,7 @@ def _tiles(pictures: ReportPictures) -> list[_Tile]:
             None if real is None else figures.png_uri(real),
         )
         used += len(tile.synthetic) + len(tile.refined) + len(tile.real or "")
-        if used > IMAGE_BUDGET_BYTES and tiles:
+        if used > GRID_BUDGET_BYTES and tiles:
             break
         tiles.append(tile)
     return tiles
@@ -174,13 +176,22 @@ class _WorstView:
     after: Markup
 
 
-def _worst(pair: WorstDrift) -> _WorstView:
-    before = (pair.synthetic_outline, "#56b4e9")
-    where_it_was = dataclasses.replace(pair.synthetic_outline, axes_px=None)
-    after = [(where_it_was, "#56b4e9"), (pair.refined_outline, "#e69f00")]
-    return _WorstView(
-        pair, figures.overlay(pair.synthetic, [before]), figures.overlay(pair.refined, after)
-    )
+def _worst(pictures: ReportPictures) -> list[_WorstView]:
+    """As many of the worst pairs as the budget allows."""
+    views: list[_WorstView] = []
+    used = 0
+    for pair in pictures.worst[:MAX_WORST]:
+        was = dataclasses.replace(pair.synthetic_outline, axes_px=None)
+        before = [(pair.synthetic_outline, "#56b4e9")]
+        after = [(was, "#56b4e9"), (pair.refined_outline, "#e69f00")]
+        view = _WorstView(
+            pair, figures.overlay(pair.synthetic, before), figures.overlay(pair.refined, after)
+        )
+        used += len(view.before) + len(view.after)
+        if used > WORST_BUDGET_BYTES and views:
+            break
+        views.append(view)
+    return views
 
 
 def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup]:
@@ -222,3 +233,8 @@ def _number(value: float | Spread | None, digits: int = 2) -> str:
     if isinstance(value, Spread):
         return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _measured(value: float) -> str:
+    """Counts whole, anything else in four digits."""
+    return (f"{value:,.0f}" if value == round(value) else f"{value:.4g}").replace("-", "−")

@@ -1,0 +1,121 @@
+"""The two-sample test finds what differs, and nothing where nothing does."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from factory.realism import TwoSampleTest, interval, measure_realism
+
+Images = NDArray[np.uint8]
+
+QUICK = TwoSampleTest(seeds=(0, 1), num_steps=60, num_test=200)
+
+
+def blobs(num: int, seed: int, *, blur: float = 1.2) -> Images:
+    """Smooth random pictures, equally bright whatever the blur."""
+    noise = np.random.default_rng(seed).normal(size=(num, 20, 28))
+    smooth = ndimage.gaussian_filter(noise, (0, blur, blur))
+    smooth /= smooth.std(axis=(1, 2), keepdims=True)
+    return np.clip(128 + 45 * smooth, 0, 255).astype(np.uint8)
+
+
+def test_one_distribution_cannot_be_told_apart() -> None:
+    found = QUICK(blobs(500, seed=1), blobs(500, seed=2))
+    assert found.low <= 0.5 <= found.high
+    assert abs(found.accuracy - 0.5) < 0.06
+    assert (found.num_test, found.num_train, found.seeds) == (400, 600, (0, 1))
+
+
+def test_a_blur_is_told_apart() -> None:
+    found = QUICK(blobs(500, seed=1), blobs(500, seed=2, blur=1.8))
+    assert found.accuracy > 0.95
+    assert found.low <= found.accuracy <= found.high <= 1
+
+
+@pytest.mark.slow
+def test_faint_grain_is_told_apart() -> None:
+    grain = np.random.default_rng(3).normal(0, 3, (600, 20, 28))
+    noisy = np.clip(blobs(600, seed=2) + grain, 0, 255).astype(np.uint8)
+    assert TwoSampleTest(seeds=(0,), num_steps=150)(blobs(600, seed=1), noisy).accuracy > 0.95
+
+
+def test_a_mixture_is_told_apart_as_far_as_it_differs() -> None:
+    """A third of the second set differs, perfectly: the best accuracy is 2/3."""
+    mixed = np.concatenate([blobs(400, seed=2), 255 - blobs(200, seed=3) // 4])
+    found = QUICK(blobs(600, seed=1), mixed)
+    assert found.low <= 2 / 3 <= found.high
+
+
+def test_sets_of_unequal_size_count_alike() -> None:
+    found = QUICK(blobs(900, seed=1), blobs(150, seed=2))
+    assert (found.num_test, found.num_train) == (120, 180)
+    assert found.low <= 0.5 <= found.high
+
+
+def test_the_same_again_with_any_number_of_threads() -> None:
+    test = TwoSampleTest(seeds=(5,), num_steps=8)
+    real, other = blobs(80, seed=1), blobs(80, seed=2, blur=1.4)
+    torch.manual_seed(99)
+    before = torch.random.get_rng_state()
+    first = test(real, other)
+    assert torch.equal(before, torch.random.get_rng_state())
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2 if num_threads == 1 else 1)
+        assert test(real, other) == first
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+@pytest.mark.parametrize("sizes", [(100, 100), (21, 4000), (5000, 300)])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_no_image_is_both_trained_on_and_held_out(sizes: tuple[int, int], seed: int) -> None:
+    test = TwoSampleTest()
+    num_test, num_train = test.sizes(*sizes)
+    for (held, trained), num in zip(test.split(*sizes, seed), sizes, strict=True):
+        assert not set(held) & set(trained)
+        assert set(held) | set(trained) <= set(range(num))
+        assert (len(held), len(trained)) == (num_test, num_train)
+
+
+def test_a_scene_is_held_out_before_and_after_refining_alike() -> None:
+    """The split knows the sizes and the seed alone, so pairs of images stay together."""
+    test = TwoSampleTest(seeds=(0,), num_steps=3)
+    synthetic, real = blobs(60, seed=1), blobs(90, seed=2)
+    realism = measure_realism(synthetic, synthetic.copy(), real, test)
+    assert realism.synthetic_vs_real == realism.refined_vs_real
+    halves = realism.real_vs_real
+    assert halves.num_test + halves.num_train == 90
+
+
+def test_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for truth in (0.5, 0.8, 0.97):
+        held = 0
+        for _ in range(500):
+            accuracies = rng.binomial(300, truth, size=3) / 300
+            low, high = interval([float(a) for a in accuracies], 300)
+            held += low <= truth <= high
+        assert held >= 0.94 * 500
+
+
+def test_interval_widens_where_seeds_disagree_and_stays_inside_one() -> None:
+    agree, differ = interval([0.8, 0.8, 0.8], 1000), interval([0.6, 0.8, 1.0], 1000)
+    assert differ[0] < agree[0] < 0.8 < agree[1] < differ[1]
+    low, high = interval([1.0, 1.0], 100)
+    assert 0.95 < low < 1 and high == pytest.approx(1.0)
+    assert interval([0.5], 100) == pytest.approx((0.4038, 0.5962), abs=1e-3)
+
+
+def test_refuses_what_it_cannot_compare() -> None:
+    good = blobs(40, seed=1)
+    with pytest.raises(ValueError, match="7 other images"):
+        QUICK(good, good[:7])
+    with pytest.raises(ValueError, match="uint8"):
+        QUICK(good, good.astype(np.float32))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(20, 27\)"):
+        QUICK(good, good[:, :, :-1])
+    with pytest.raises(ValueError, match="pairs"):
+        measure_realism(good, good[:30], good, QUICK)
