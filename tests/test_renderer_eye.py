@@ -22,6 +22,7 @@ from factory.renderers.eye import (
     write_renders,
 )
 from factory.renderers.eye_scene import Scenes, landmarks_of, lids_of, people
+from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
 HEIGHT, WIDTH = 240, 320
 UNITYEYES_LAYOUT = {
@@ -329,6 +330,22 @@ def test_renders_are_written_in_the_unityeyes_format_and_resume(tmp_path: Path) 
     write_renders(tmp_path, renderer.render(missing(tmp_path, range(2))))
     assert (tmp_path / "2.jpg").read_bytes() == before
     assert missing(tmp_path, range(2)) == []
+
+
+def test_the_unityeyes_source_reads_our_renders(tmp_path: Path) -> None:
+    renders = EyeRenderer(height=HEIGHT, width=WIDTH).render(range(4))
+    write_renders(tmp_path, renders)
+    source = UnityEyesSource(tmp_path, UnityEyesOptions())
+    for render in renders:
+        loaded = source.load(str(render.index + 1))
+        x, y, z, _ = ast.literal_eval(render.label["eye_details"]["look_vec"])
+        assert np.allclose(loaded.labels["gaze"], [x, -y, z], atol=2e-4)
+        assert loaded.labels["pupil_from"] == "source"
+        assert loaded.labels["eye_side"] == "left"
+        assert loaded.identity == render.label["eye_region_details"]["primary_skin_texture"]
+        affine = np.array(loaded.crop_affine)
+        pupil = affine @ [*points(render.label, "pupil_2d")[0], 1]
+        assert np.allclose(loaded.labels["pupil_px"], pupil, atol=1e-3)
 
 
 def test_the_picture_scales_with_its_size() -> None:

@@ -6,6 +6,11 @@ eye crops of other people in other light: a **stand-in** for camera images, whic
 text file beside them and in the comment of each JPEG.
 
 Picture k depends on (seed, k, style, size) only, whatever the batch or the worker count.
+
+    sample_scenes -> lids_of, landmarks_of -> shade (one of two looks) -> develop or photograph
+
+The projection is orthographic, nothing casts a shadow but the upper lid on the eyeball, and the
+nose never hides the eye. `benchmarks/bench_render.py` says how fast it is.
 """
 
 import json
