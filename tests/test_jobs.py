@@ -1,0 +1,172 @@
+"""The commands as a user runs them: processes, exit codes, files; killed and run again."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from factory.dataset import Dataset, load_index
+
+REPOSITORY = Path(__file__).parent.parent
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+CONFIG = REPOSITORY / "tests" / "data" / "tiny.toml"
+
+
+def command(job: str, *options: object) -> list[str]:
+    return [sys.executable, str(REPOSITORY / "jobs" / f"{job}.py"), *map(str, options)]
+
+
+def run(job: str, *options: object, expect: int = 0) -> str:
+    """Everything a job printed, after it exited as expected."""
+    done = subprocess.run(
+        command(job, *options),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def killed_after(seconds: float, job: str, *options: object) -> None:
+    """Run a job and kill it and all its processes with SIGKILL, unless it was faster."""
+    process = subprocess.Popen(
+        command(job, *options),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=REPOSITORY,
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def digests(dataset: Path) -> dict[str, str]:
+    """sha256 of every tar of a dataset."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((dataset / "shards").glob("*.tar"))
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Renders, stand-ins, both ingested, and a refiner of a few steps."""
+    folder = tmp_path_factory.mktemp("chain")
+    run("simulate", "--count", 120, "--output", folder / "renders", "--seed", 7)
+    run("simulate", "--count", 120, "--output", folder / "camera", "--style", "camera")
+    common = ("--shard-size", 32)
+    run("ingest", "--source", "unityeyes", "--input", folder / "renders",
+        "--output", folder / "synthetic", *common)  # fmt: skip
+    run("ingest", "--source", "images", "--input", folder / "camera",
+        "--output", folder / "real", *common)  # fmt: skip
+    run("train", "--config", CONFIG, "--synthetic", folder / "synthetic",
+        "--real", folder / "real", "--output", folder / "run")  # fmt: skip
+    return folder
+
+
+def test_the_chain_ends_in_a_release(made: Path) -> None:
+    run("refine", "--input", made / "synthetic", "--refiner", made / "run",
+        "--output", made / "refined")  # fmt: skip
+    out = run("validate", "--config", CONFIG, "--input", made / "refined", "--real", made / "real",
+              "--gate", REPOSITORY / "tests" / "data" / "open-gate.toml")  # fmt: skip
+    assert "report.html" in out
+    run("publish", "--input", made / "refined", "--release", "first")
+    release = made / "refined" / "releases" / "first"
+    manifest = json.loads((release / "manifest.json").read_text())
+    assert manifest["num_samples"] == 120
+    assert [shard["num_samples"] for shard in manifest["shards"]] == [32, 32, 32, 24]
+    page = next((made / "refined" / "reports").glob("*/report.html")).read_text()
+    assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
+    before, after = (load_index(Dataset.open(made / n)) for n in ("synthetic", "refined"))
+    for label in ("key", "pupil_px", "gaze", "iris_px", "extra", "crop_affine"):
+        assert before[label].equals(after[label])
+    assert before["png_sha256"] != after["png_sha256"]
+
+
+def test_a_gate_that_is_missed_exits_with_3_and_stops_the_release(made: Path) -> None:
+    run("refine", "--input", made / "synthetic", "--refiner", made / "run",
+        "--output", made / "gated")  # fmt: skip
+    out = run("validate", "--config", CONFIG, "--input", made / "gated", "--real", made / "real",
+              "--gate", REPOSITORY / "tests" / "data" / "shut-gate.toml", expect=3)  # fmt: skip
+    assert "FAIL" in out
+    assert "did not pass" in run("publish", "--input", made / "gated", "--release", "r", expect=1)
+    assert not (made / "gated" / "releases").exists()
+
+
+def test_an_ingest_killed_at_random_and_run_again_equals_an_undisturbed_one(
+    made: Path, tmp_path: Path
+) -> None:
+    options = ("--source", "unityeyes", "--input", made / "renders", "--output", tmp_path / "ours",
+               "--shard-size", 32)  # fmt: skip
+    rng = random.Random(5)
+    for _ in range(3):
+        killed_after(rng.uniform(4, 16), "ingest", *options)
+        committed = Dataset.open(tmp_path / "ours") if (tmp_path / "ours").exists() else None
+        for shard in committed.committed() if committed else ():
+            committed.tar(shard)  # whole, or it raises
+    run("ingest", *options)
+    assert digests(tmp_path / "ours") == digests(made / "synthetic")
+    ours, undisturbed = Dataset.open(tmp_path / "ours"), Dataset.open(made / "synthetic")
+    assert load_index(ours).equals(load_index(undisturbed))
+    assert {p.name for p in (tmp_path / "ours" / "shards").iterdir()} == {
+        f"{shard:06d}.tar" for shard in ours.committed()
+    }
+
+
+def test_a_refine_killed_at_random_and_run_again_equals_an_undisturbed_one(
+    made: Path, tmp_path: Path
+) -> None:
+    options = ("--input", made / "synthetic", "--refiner", made / "run")
+    rng = random.Random(6)
+    for _ in range(2):
+        killed_after(rng.uniform(6, 18), "refine", *options, "--output", tmp_path / "ours")
+    run("refine", *options, "--output", tmp_path / "ours")
+    run("refine", *options, "--output", tmp_path / "one", "--workers", 1)
+    assert digests(tmp_path / "ours") == digests(tmp_path / "one")
+
+
+def test_new_renders_after_a_kill_become_new_shards_and_change_no_plan(
+    made: Path, tmp_path: Path
+) -> None:
+    run("simulate", "--count", 40, "--output", tmp_path / "renders", "--seed", 3)
+    options = ("--source", "unityeyes", "--input", tmp_path / "renders",
+               "--output", tmp_path / "set", "--shard-size", 16)  # fmt: skip
+    killed_after(6, "ingest", *options)
+    dataset = tmp_path / "set"
+    planned = {p.name: p.read_bytes() for p in sorted((dataset / "plan").glob("*.json"))}
+    assert planned
+    run("simulate", "--count", 50, "--output", tmp_path / "renders", "--seed", 3)
+    run("ingest", *options)
+    after = {p.name: p.read_bytes() for p in sorted((dataset / "plan").glob("*.json"))}
+    assert {name: after[name] for name in planned} == planned
+    index = load_index(Dataset.open(dataset))
+    assert sorted(index["source_id"].to_pylist(), key=int) == [str(n) for n in range(1, 51)]
+    assert "0 new; 0 shards to make" in run("ingest", *options)
+
+
+def test_a_training_killed_at_random_and_run_again_makes_the_same_refiner(
+    made: Path, tmp_path: Path
+) -> None:
+    options = ("--config", CONFIG, "--synthetic", made / "synthetic", "--real", made / "real")
+    killed_after(22, "train", *options, "--output", tmp_path / "run")
+    run("train", *options, "--output", tmp_path / "run")
+    again, first = (f / "run" / "refiner.safetensors" for f in (tmp_path, made))
+    assert again.read_bytes() == first.read_bytes()
+    assert "steps: 12" in run("train", *options, "--output", made / "run", "--steps", 9, expect=1)
+
+
+def test_an_output_of_another_configuration_is_refused_with_the_difference(made: Path) -> None:
+    out = run("ingest", "--source", "unityeyes", "--input", made / "renders",
+              "--output", made / "synthetic", "--shard-size", 64, expect=1)  # fmt: skip
+    assert "shard_size: 32 -> 64" in out
