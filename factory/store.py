@@ -33,7 +33,7 @@ class Store(Protocol):
         """The whole object. Raises `FileNotFoundError`."""
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`. Raises `FileNotFoundError`."""
+        """`length` bytes from `offset`. Raises `FileNotFoundError`, `OSError` where it ends."""
 
     def size(self, name: str) -> int | None:
         """Bytes, or None where there is no such object."""
@@ -78,7 +78,10 @@ class LocalStore:
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         with (self.root / name).open("rb") as file:
-            return os.pread(file.fileno(), length, offset)
+            content = os.pread(file.fileno(), length, offset)
+        if len(content) != length:
+            raise OSError(errno.EIO, f"ends at byte {offset + len(content)}", f"{self.root / name}")
+        return content
 
     def size(self, name: str) -> int | None:
         try:
@@ -99,11 +102,9 @@ class LocalStore:
 
     def folders(self, prefix: str) -> list[str]:
         folder = self.root / prefix
-        return (
-            sorted(path.name for path in folder.iterdir() if path.is_dir())
-            if (folder.is_dir())
-            else []
-        )
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
     def put_new(self, name: str, content: bytes) -> None:
         target = self.root / name
@@ -117,8 +118,11 @@ class LocalStore:
     def put(self, name: str, content: bytes) -> None:
         target = self.root / name
         temporary = self._write_temporary(content)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(target)
+        try:
+            _make_folder(target.parent)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
         _sync_folder(target.parent)
 
     def delete(self, name: str) -> None:
@@ -141,9 +145,7 @@ class LocalStore:
 
 def _publish(temporary: Path, target: Path) -> None:
     """Give a written file its final name, unless the name is taken."""
-    if not target.parent.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sync_folder(target.parent.parent)
+    _make_folder(target.parent)
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -154,6 +156,12 @@ def _publish(temporary: Path, target: Path) -> None:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
         _rename_without_replacing(temporary, target)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _rename_without_replacing(source: Path, target: Path) -> None:
@@ -168,8 +176,8 @@ def _rename_without_replacing(source: Path, target: Path) -> None:
         if result == 0:
             return
         code = ctypes.get_errno()
-        if code == errno.EEXIST:
-            raise FileExistsError(code, os.strerror(code), str(target))
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise OSError(code, os.strerror(code), str(target))  # EEXIST: a FileExistsError
     raise OSError(
         errno.EOPNOTSUPP,
         "this file system has neither hard links nor rename without replace, so a shard could "

@@ -1,0 +1,288 @@
+"""Stand-ins, and inputs whose truth is known because they were made here.
+
+Importable by workers. Nothing here uses the code under test to make its truth.
+"""
+
+import json
+import math
+import os
+import random
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import scipy.io
+
+from factory.checkpoint import RefinerDescription, save_refiner
+from factory.dataset import Dataset
+from factory.domain import EYE
+from factory.ingest import ingest_task, ingested_card
+from factory.models import Refiner, RefinerConfig
+from factory.planning import plan_new_shards
+from factory.refine import missing_shards, refined_card, refiner_task
+from factory.sources.base import BadRender
+from factory.sources.registry import SourceOptions, make_source
+from factory.store import Entry, LocalStore
+from factory.work import collect, run_here
+from schemas.dataset import ImageSpec, InputFacts
+
+SHA = "0" * 64
+
+
+# --- the jobs without Ray ---------------------------------------------------------------------
+
+
+def plan_here(
+    renders: Path,
+    output: Path,
+    options: SourceOptions,
+    shard_size: int = 5,
+    splits: Mapping[str, float] | None = None,
+) -> Dataset:
+    """What the ingest job does before it builds shards."""
+    card = ingested_card(EYE, "eyes", options, shard_size=shard_size, splits=splits or {"train": 1})
+    dataset = Dataset.enter(output, card)
+    source = make_source(renders, options)
+    plan_new_shards(dataset, source, source.listing())
+    return dataset
+
+
+def build_here(dataset: Dataset, renders: Path, options: SourceOptions) -> None:
+    """Build what is planned and not committed, one shard after the other."""
+    missing = sorted(set(dataset.planned()) - set(dataset.committed()))
+    collect(run_here(ingest_task(dataset, renders, options), missing))
+
+
+def ingest_here(renders: Path, output: Path, options: SourceOptions, **planning: Any) -> Dataset:
+    """The ingest job in this process."""
+    dataset = plan_here(renders, output, options, **planning)
+    build_here(dataset, renders, options)
+    return dataset
+
+
+def refine_here(
+    parent: Dataset, refiner: Path, output: Path, *, batch_size: int = 4, seed: int | None = None
+) -> Dataset:
+    """The refine job in this process, its shards shuffled by `seed`."""
+    child = Dataset.enter(output, refined_card(parent, refiner, "refined"))
+    shards = missing_shards(parent, child)
+    if seed is not None:
+        random.Random(seed).shuffle(shards)
+    task = refiner_task(parent, child, refiner, batch_size=batch_size, device="cpu")
+    collect(run_here(task, shards))
+    return child
+
+
+def save_tiny_refiner(folder: Path, seed: int) -> Path:
+    """A refiner of 4 maps and 1 block with random weights, written as training writes it."""
+    config = RefinerConfig(maps=4, blocks=1)
+    described = RefinerDescription(
+        domain="eye",
+        image=ImageSpec(height=35, width=55),
+        architecture=config,
+        weights="last",
+        sha256=SHA,
+        step=1,
+        train={"seed": seed},
+        config=SHA,
+    )
+    save_refiner(folder, Refiner(config, seed=seed), described)
+    return folder
+
+
+# --- UnityEyes pairs of known geometry --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EyeGeometry:
+    """An eye in a picture: image coordinates, y down."""
+
+    width: int = 320
+    height: int = 240
+    inner_xy: tuple[float, float] = (130.0, 124.0)
+    """mean of the caruncle"""
+    outer_xy: tuple[float, float] = (194.0, 118.0)
+    iris_xy: tuple[float, float] = (160.0, 119.0)
+    iris_radius_px: float = 13.0
+
+    def points(self) -> dict[str, np.ndarray]:
+        """The landmarks of a UnityEyes label, (n, 2), y down."""
+        inner, outer = np.array(self.inner_xy), np.array(self.outer_xy)
+        middle, across = (inner + outer) / 2, (outer - inner) / 2
+        up = np.array([across[1], -across[0]]) * 0.4
+        turn = np.pi * (1 - np.arange(16) / 8)  # 0 at the inner corner, 8 at the outer one
+        lid = middle + np.cos(turn)[:, None] * across + np.sin(turn)[:, None] * up
+        round_7 = 2 * np.pi * np.arange(7) / 7
+        round_32 = 2 * np.pi * np.arange(32) / 32
+        return {
+            "interior_margin_2d": lid,
+            "caruncle_2d": inner + 3 * np.stack([np.cos(round_7), np.sin(round_7)], -1),
+            "iris_2d": np.array(self.iris_xy)
+            + self.iris_radius_px * np.stack([np.cos(round_32), np.sin(round_32)], -1),
+        }
+
+
+def unityeyes_label(geometry: EyeGeometry = EyeGeometry()) -> dict[str, Any]:
+    """A label as UnityEyes writes it: strings all through, y up."""
+    label: dict[str, Any] = {
+        name: [f"({x:.4f}, {geometry.height - y:.4f}, 9.8000)" for x, y in points]
+        for name, points in geometry.points().items()
+    }
+    return label | {
+        "eye_details": {
+            "look_vec": "(0.1000, 0.2000, -0.9747, 0.0000)",
+            "pupil_size": "-0.126976",
+            "iris_size": "0.9441441",
+            "iris_texture": "eyeball_brown",
+        },
+        "lighting_details": {"skybox_texture": "bergen_2k", "skybox_exposure": "1.1E-17"},
+        "eye_region_details": {"primary_skin_texture": "m04_color"},
+        "head_pose": "(350.0000, 190.0000, 0.0000)",
+    }
+
+
+def grey_picture(geometry: EyeGeometry = EyeGeometry(), seed: int = 0) -> np.ndarray:
+    """A smooth picture of the geometry's size, different for each seed."""
+    noise = np.random.default_rng(seed).integers(0, 255, (12, 16)).astype(np.uint8)
+    return cv2.resize(noise, (geometry.width, geometry.height), interpolation=cv2.INTER_CUBIC)
+
+
+def jpeg(image: np.ndarray, quality: int = 92) -> bytes:
+    """JPEG bytes of a grey or BGR picture."""
+    done, buffer = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return bytes(buffer)
+
+
+def write_pair(
+    folder: Path,
+    stem: str,
+    *,
+    image: bytes | None = None,
+    label: Any = None,
+    seed: int = 0,
+) -> None:
+    """`stem.jpg` and `stem.json`; bytes are written as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    label = unityeyes_label() if label is None else label
+    raw = label if isinstance(label, bytes) else json.dumps(label, indent=2).encode()
+    (folder / f"{stem}.jpg").write_bytes(jpeg(grey_picture(seed=seed)) if image is None else image)
+    (folder / f"{stem}.json").write_bytes(raw)
+
+
+# --- MPIIGaze ---------------------------------------------------------------------------------
+
+
+def mpiigaze_day(
+    path: Path,
+    right: tuple[np.ndarray, np.ndarray, np.ndarray],
+    left: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """A `.mat` file with the structure of MPIIGaze's normalised set.
+
+    Args:
+        right, left: images (n, 36, 60) uint8, gazes (n, 3), poses (n, 3).
+    """
+    names = np.empty((len(right[0]), 1), dtype=object)
+    names[:, 0] = [f"{row:04d}.jpg" for row in range(len(right[0]))]
+    sides = {
+        side: {"gaze": gaze, "image": image, "pose": pose}
+        for side, (image, gaze, pose) in (("right", right), ("left", left))
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, {"data": sides, "filenames": names})
+
+
+# --- stores and sources that misbehave --------------------------------------------------------
+
+
+class HookedStore(LocalStore):
+    """A local store that calls a hook before and after everything it publishes."""
+
+    def __init__(self, root: Path, hook: Callable[[str, str], None]):
+        super().__init__(root)
+        self.hook = hook
+
+    def put_new(self, name: str, content: bytes) -> None:
+        self.hook("before", name)
+        super().put_new(name, content)
+        self.hook("after", name)
+
+    def put(self, name: str, content: bytes) -> None:
+        self.hook("before", name)
+        super().put(name, content)
+        self.hook("after", name)
+
+
+def kill_at(when: str, prefix: str) -> Callable[[str, str], None]:
+    """A hook that kills this process with SIGKILL at one moment."""
+
+    def hook(moment: str, name: str) -> None:
+        if moment == when and name.startswith(prefix):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
+
+
+def hooked(dataset: Dataset, hook: Callable[[str, str], None]) -> Dataset:
+    """The same dataset through a hooked store."""
+    return Dataset(HookedStore(Path(dataset.location), hook), dataset.card)
+
+
+class ForgetfulStore(LocalStore):
+    """A folder listing that misses names, as one may that is read while files appear."""
+
+    def __init__(self, root: Path, missed: Iterable[str]):
+        super().__init__(root)
+        self.missed = set(missed)
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        return (entry for entry in super().entries(prefix) if entry.name not in self.missed)
+
+
+@dataclass
+class FakeSource:
+    """A source of inputs that exist by name only; `content` is what they hold."""
+
+    content: dict[str, str] = field(default_factory=dict)
+    identities: dict[str, str] = field(default_factory=dict)
+    mtimes_ns: dict[str, int] = field(default_factory=dict)
+    name = "unityeyes"
+    labelled = True
+
+    def listing(self) -> list[InputFacts]:
+        return [
+            InputFacts(id=id, size=len(content), mtime_ns=self.mtimes_ns.get(id, 0))
+            for id, content in self.content.items()
+        ]
+
+    def identity(self, source_id: str) -> str | None:
+        if self.identities.get(source_id) == "unreadable":
+            raise BadRender(source_id, "unreadable")
+        return self.identities.get(source_id)
+
+    def digests(self, source_id: str) -> tuple[str, str | None]:
+        return self.content[source_id], None
+
+
+# --- looking at what came out -----------------------------------------------------------------
+
+
+def files_below(folder: Path, *prefixes: str) -> dict[str, bytes]:
+    """Content of every file below some sub-folders, by relative name."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for prefix in prefixes
+        for path in sorted((folder / prefix).rglob("*"))
+        if path.is_file()
+    }
+
+
+def unit(yaw_rad: float, pitch_rad: float) -> tuple[float, float, float]:
+    """The camera-frame gaze vector of two angles, by the inverse of docs/conventions.md."""
+    level = math.cos(pitch_rad)
+    return -level * math.sin(yaw_rad), -math.sin(pitch_rad), -level * math.cos(yaw_rad)

@@ -1,0 +1,236 @@
+"""The one guarantee that a dataset rests on: whole objects, published once."""
+
+import errno
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import factory.store as store_module
+from factory.store import LocalStore, open_store
+
+RACERS = 16
+
+
+@pytest.fixture
+def store(tmp_path) -> LocalStore:
+    return LocalStore(tmp_path / "dataset")
+
+
+def everything_below(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def no_links(*arguments, **options):
+    raise PermissionError(errno.EPERM, "this file system has no hard links")
+
+
+def race_in_process(root: Path, number: int, barrier, results) -> None:
+    barrier.wait()
+    try:
+        LocalStore(root).put_new("shards/000000.tar", bytes([number]) * 200_000)
+        results.put(number)
+    except FileExistsError:
+        results.put(None)
+
+
+def test_exactly_one_of_racing_processes_publishes(store) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(RACERS), context.Queue()
+    racers = [
+        context.Process(target=race_in_process, args=(store.root, number, barrier, results))
+        for number in range(RACERS)
+    ]
+    for racer in racers:
+        racer.start()
+    winners = [number for number in (results.get(timeout=60) for _ in racers) if number is not None]
+    for racer in racers:
+        racer.join()
+    assert len(winners) == 1
+    assert store.read("shards/000000.tar") == bytes([winners[0]]) * 200_000
+    assert everything_below(store.root) == {"shards/000000.tar"}, "losers cleaned up"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_exactly_one_of_racing_threads_publishes(store, monkeypatch, links) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    barrier, winners = threading.Barrier(RACERS), []
+
+    def race(number: int) -> None:
+        barrier.wait()
+        try:
+            store.put_new("index/000000.parquet", bytes([number]) * 50_000)
+            winners.append(number)
+        except FileExistsError:
+            pass
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(RACERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1
+    assert store.read("index/000000.parquet") == bytes([winners[0]]) * 50_000
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_is_given_once(store, monkeypatch, links) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    store.put_new("plan/000000.json", b"first")
+    with pytest.raises(FileExistsError):
+        store.put_new("plan/000000.json", b"second")
+    assert store.read("plan/000000.json") == b"first"
+    assert everything_below(store.root) == {"plan/000000.json"}
+
+
+def test_a_name_is_never_seen_before_its_content_is_whole(store) -> None:
+    content, torn, done = os.urandom(3_000_000), [], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for entry in store.entries("shards"):
+                if entry.size != len(content) or store.read(entry.name) != content:
+                    torn.append(entry)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for number in range(10):
+        store.put_new(f"shards/{number:06d}.tar", content)
+        store.put(f"shards/{number:06d}.tar", content)
+    done.set()
+    watcher.join()
+    assert torn == []
+
+
+def test_a_link_whose_answer_was_lost_counts_as_won(store, monkeypatch) -> None:
+    """Over NFS the first try succeeds, its answer is lost, and the retry finds our own file."""
+    link = os.link
+
+    def lose_the_answer(source, target):
+        link(source, target)
+        raise FileExistsError(errno.EEXIST, "exists")
+
+    monkeypatch.setattr(os, "link", lose_the_answer)
+    store.put_new("index/000000.parquet", b"ours")
+    assert store.read("index/000000.parquet") == b"ours"
+
+
+def test_without_links_and_without_renameat2_the_refusal_says_what_to_do(
+    store, monkeypatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(store_module.ctypes, "CDLL", lambda *a, **o: object())
+    with pytest.raises(OSError, match="choose an output on another file system"):
+        store.put_new("shards/000000.tar", b"content")
+    assert everything_below(store.root) == set()
+
+
+def test_a_rename_that_fails_for_another_reason_says_that_reason(store, monkeypatch) -> None:
+    class Library:
+        def renameat2(self, *arguments) -> int:
+            store_module.ctypes.set_errno(errno.ENOSPC)
+            return -1
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(store_module.ctypes, "CDLL", lambda *a, **o: Library())
+    with pytest.raises(OSError, match="No space left"):
+        store.put_new("shards/000000.tar", b"content")
+
+
+@pytest.mark.parametrize("put", ["put", "put_new"])
+@pytest.mark.parametrize("step", ["fsync", "mkdir"])
+def test_a_full_disk_leaves_no_file_behind(store, monkeypatch, put, step) -> None:
+    (store.root / "tmp").mkdir(parents=True)
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        mkdir = Path.mkdir
+        monkeypatch.setattr(
+            Path,
+            "mkdir",
+            lambda path, *a, **o: mkdir(path, *a, **o) if path.name == "tmp" else full(),
+        )
+    with pytest.raises(OSError, match="No space left"):
+        getattr(store, put)("shards/000000.tar", b"content")
+    assert everything_below(store.root) == set()
+
+
+def test_a_write_beyond_the_size_limit_leaves_no_file_behind(tmp_path) -> None:
+    """A real write() that fails half way, as on a full disk."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from factory.store import LocalStore\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try: LocalStore(Path(sys.argv[1])).put_new('shards/000000.tar', bytes(1_000_000))\n"
+        "except OSError as error: print(error.strerror)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout == "File too large\n"
+    assert everything_below(tmp_path) == set()
+
+
+def test_temporary_files_never_end_in_tar_and_lie_outside_shards(store, monkeypatch) -> None:
+    seen = []
+    publish = store_module._publish
+
+    def look(temporary: Path, target: Path) -> None:
+        seen.append(temporary.relative_to(store.root))
+        publish(temporary, target)
+
+    monkeypatch.setattr(store_module, "_publish", look)
+    store.put_new("shards/000000.tar", b"content")
+    assert [path.parts[0] for path in seen] == ["tmp"]
+    assert seen[0].suffix == ""
+
+
+def test_ranges_and_sizes(store) -> None:
+    store.put_new("shards/000000.tar", bytes(range(100)))
+    assert store.read_range("shards/000000.tar", 10, 5) == bytes(range(10, 15))
+    assert store.size("shards/000000.tar") == 100
+    assert store.size("shards/000001.tar") is None
+    with pytest.raises(FileNotFoundError):
+        store.read_range("shards/000001.tar", 0, 1)
+
+
+def test_a_range_beyond_the_end_is_an_error_not_a_short_answer(store) -> None:
+    store.put_new("shards/000000.tar", bytes(100))
+    with pytest.raises(OSError, match="ends at"):
+        store.read_range("shards/000000.tar", 90, 20)
+
+
+def test_entries_are_in_order_and_only_files_of_that_folder(store) -> None:
+    for name in ("index/000010.parquet", "index/000002.parquet", "index/deeper/x", "other/y"):
+        store.put_new(name, b"x")
+    assert [entry.name for entry in store.entries("index")] == [
+        "index/000002.parquet",
+        "index/000010.parquet",
+    ]
+    assert list(store.entries("nothing")) == []
+    assert store.folders("index") == ["deeper"]
+    assert store.folders("nothing") == []
+
+
+def test_put_replaces_and_delete_forgives(store) -> None:
+    store.put("rejected/000000.parquet", b"first")
+    store.put("rejected/000000.parquet", b"second")
+    assert store.read("rejected/000000.parquet") == b"second"
+    store.delete("rejected/000000.parquet")
+    store.delete("rejected/000000.parquet")
+    assert store.size("rejected/000000.parquet") is None
+
+
+def test_a_scheme_that_no_store_speaks_is_refused() -> None:
+    with pytest.raises(ValueError, match="s3://bucket/eyes"):
+        open_store("s3://bucket/eyes")
