@@ -3,11 +3,13 @@
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import ray
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -89,6 +91,17 @@ class Session:
             )
         finally:
             progress.close()
+
+    def side_by_side(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Results of several calls, each made in a Ray worker of one core."""
+        self.ray()
+        handles = [ray.remote(call_it).remote(call) for call in calls]
+        return list(ray.get(handles))
+
+
+def call_it(call: Callable[[], Any]) -> Any:
+    """A remote function for any picklable call."""
+    return call()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def train_on_ray(
     real: str,
     output: Path,
     *,
+    split: str,
     use_gpu: bool,
     cpus: int | None,
     max_failures: int = 3,
@@ -36,6 +37,7 @@ def train_on_ray(
 
     Args:
         synthetic, real: locations of the datasets, readable from the worker.
+        split: of both datasets, to train on.
         output: folder of the run, on storage that driver and worker share.
         cpus: cores for the worker; None for all of the largest node.
         max_failures: lost workers to replace before giving up.
@@ -55,6 +57,7 @@ def train_on_ray(
             "synthetic": synthetic,
             "real": real,
             "output": str(output),
+            "split": split,
         },
         scaling_config=ray.train.ScalingConfig(
             num_workers=1,
@@ -75,15 +78,15 @@ def train_on_ray(
 
 def _train_here(loop: dict[str, Any]) -> None:
     """The worker's side. Only a lost worker is retried: an error of ours would come again."""
-    output = Path(loop["output"])
+    output, split = Path(loop["output"]), loop["split"]
     try:
         synthetic, real = Dataset.open(loop["synthetic"]), Dataset.open(loop["real"])
         train(
             TrainConfig.model_validate(loop["config"]),
-            load_images(synthetic),
-            load_images(real),
+            load_images(synthetic, synthetic.committed_in(split)),
+            load_images(real, real.committed_in(split)),
             output,
-            lineage={"synthetic": lineage_of(synthetic), "real": lineage_of(real)},
+            lineage={"synthetic": lineage_of(synthetic, split), "real": lineage_of(real, split)},
             domain=synthetic.card.domain,
         )
     except (ValueError, RuntimeError, OSError) as error:
@@ -91,12 +94,13 @@ def _train_here(loop: dict[str, Any]) -> None:
         (output / ERROR_NAME).write_text(str(error))
 
 
-def lineage_of(dataset: Dataset) -> dict[str, Any]:
+def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:
     """What a refiner was trained on, by content."""
     return {
         "location": dataset.location,
         "card": dataset.card.digest(),
-        "shards": [dataset.facts(shard).tar_sha256 for shard in dataset.committed()],
+        "split": split,
+        "shards": [dataset.facts(shard).tar_sha256 for shard in dataset.committed_in(split)],
     }
 
 

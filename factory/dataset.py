@@ -113,6 +113,20 @@ class Dataset:
         """Numbers of the shards that exist, in order."""
         return self._numbers("index", "parquet")
 
+    def committed_in(self, split: str) -> list[int]:
+        """Numbers of the shards of one split, in order.
+
+        Raises:
+            ValueError: this dataset has no such split.
+        """
+        if split not in self.card.splits:
+            raise ValueError(
+                f"{self.location} has no split {split!r}, only {', '.join(self.card.splits)}"
+            )
+        if len(self.card.splits) == 1:
+            return self.committed()
+        return [shard for shard in self.committed() if self.facts(shard).split == split]
+
     def is_committed(self, shard: int) -> bool:
         """Whether a shard exists."""
         return self.store.size(index_name(shard)) is not None

@@ -94,7 +94,7 @@ class ShardIngester:
             num_samples=facts.num_samples,
             num_rejected=facts.num_rejected,
             num_filtered=facts.num_filtered,
-            reasons=Counter(_kind_of_reason(reject.reason) for reject in rejects),
+            reasons=Counter(_kind_of(reject.reason, reject.kind) for reject in rejects),
             seconds=time.perf_counter() - started,
         )
 
@@ -128,8 +128,10 @@ def expected_of(plan: ShardPlan) -> Expected:
     )
 
 
-def _kind_of_reason(reason: str) -> str:
+def _kind_of(reason: str, kind: str) -> str:
     """A reason without its numbers and quoted values, so that alike ones are counted together."""
+    if kind == "filtered":
+        return reason
     return re.sub(r"-?\d+(\.\d+)?", "#", reason.split(": ")[0] if "(" in reason else reason)
 
 
@@ -153,7 +155,7 @@ def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, in
         if facts.num_rejected:
             for row in dataset.rejects(shard).to_pylist():
                 if row["kind"] == "reject":
-                    reason = _kind_of_reason(row["reason"])
+                    reason = _kind_of(row["reason"], row["kind"])
                     reasons[reason] += 1
                     examples.setdefault(reason, f"{row['source_id']}: {row['reason']}")
     considered = kept + rejected

@@ -29,6 +29,8 @@ class TrainJob(JobConfig, TrainConfig):
     """dataset of camera images"""
     output: Path
     """folder of the run"""
+    split: str = "train"
+    """split of both datasets to train on; other splits stay unseen"""
     device: Literal["cpu", "cuda"] = "cpu"
     """cpu, or one GPU"""
     cpus: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -50,6 +52,7 @@ def main(job: TrainJob) -> None:
             synthetic.location,
             real.location,
             job.output.absolute(),
+            split=job.split,
             use_gpu=job.device == "cuda",
             cpus=job.cpus,
         )
