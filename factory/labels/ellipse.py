@@ -1,0 +1,121 @@
+"""An ellipse as the image of a circle, and its fit to an edge by iterated weighted least squares.
+
+The ellipse is `c + M u(t)` with `u` the unit circle and `M = [[r + e1, e2], [e2, r - e1]]`: the
+semi-axes are `r ± |e|`, and a step of all five numbers moves a point along its normal linearly.
+
+Legend of shapes: P points on the ellipse, S steps along the normal.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+NUM_POINTS = 48
+_ANGLES = (np.arange(NUM_POINTS, dtype=np.float32) + 0.5) * np.float32(2 * np.pi / NUM_POINTS)
+_UNIT_P2 = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
+_STEPS = np.arange(-4.0, 4.01, 0.5, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """Centre (x, y), mean semi-axis and elongation, all in px."""
+
+    x: float
+    y: float
+    r: float
+    e1: float = 0.0
+    e2: float = 0.0
+
+    @property
+    def elongation(self) -> float:
+        """half the difference of the semi-axes, px"""
+        return float(np.hypot(self.e1, self.e2))
+
+    @property
+    def axes_px(self) -> tuple[float, float]:
+        """Semi-axes (major, minor)."""
+        return self.r + self.elongation, self.r - self.elongation
+
+    @property
+    def angle_rad(self) -> float:
+        """Direction of the major axis from x towards y (down), in (-pi/2, pi/2]."""
+        return 0.5 * float(np.arctan2(self.e2, self.e1))
+
+    def _matrix(self) -> Floats:
+        return np.array([[self.r + self.e1, self.e2], [self.e2, self.r - self.e1]], np.float32)
+
+    def outline(self) -> tuple[Floats, Floats]:
+        """Points (P, 2) in px, and outward unit normals (P, 2)."""
+        matrix = self._matrix()
+        normals = _UNIT_P2 @ np.linalg.inv(matrix)
+        normals /= np.sqrt((normals * normals).sum(axis=1, keepdims=True))
+        return _UNIT_P2 @ matrix + np.array([self.x, self.y], np.float32), normals
+
+    def moved(self, step: NDArray[np.float64]) -> "Ellipse":
+        """The ellipse after a step (dx, dy, dr, de1, de2)."""
+        return Ellipse(*(float(a + b) for a, b in zip(self.numbers, step, strict=True)))
+
+    @property
+    def numbers(self) -> tuple[float, float, float, float, float]:
+        return self.x, self.y, self.r, self.e1, self.e2
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What lies along the normals of an ellipse: inputs of one step, and of the verdict."""
+
+    normals_P2: Floats  # noqa: N815
+    profile_PS: Floats  # noqa: N815
+    """edge strength in [0, 1] at `steps_S` px outside the ellipse"""
+    steps_S: Floats  # noqa: N815
+
+
+def edge_along(field_HW2: Floats, ellipse: Ellipse) -> Edge:
+    """Sample the edge field along the normals of an ellipse.
+
+    Args:
+        field_HW2: direction of the gradient, its length a saturated strength; see `edge_field`.
+    """
+    points, normals = ellipse.outline()
+    at = points[:, None, :] + _STEPS[None, :, None] * normals[:, None, :]
+    sampled = cv2.remap(
+        field_HW2, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    profile = strength(sampled, normals[:, None, 0], normals[:, None, 1])
+    return Edge(normals, profile, _STEPS)
+
+
+def edge_field(image_HW: NDArray[np.uint8], sigma_px: float, half_strength: float) -> Floats:
+    """Direction and saturated strength of the grey value's gradient.
+
+    The histogram is equalised first, so gamma, contrast and brightness change next to nothing.
+    The strength is g / (g + k), so lashes and glints, however strong, cannot outvote an arc.
+
+    Returns:
+        (H, W, 2) float32 vectors of length sqrt(strength), towards brighter.
+    """
+    ranks = cv2.equalizeHist(image_HW).astype(np.float32)
+    smooth = cv2.GaussianBlur(ranks, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
+    gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
+    gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
+    size = np.sqrt(gx * gx + gy * gy) + np.float32(1e-6)
+    gain = 1 / np.sqrt(size * (size + np.float32(half_strength)))
+    return np.dstack([gx * gain, gy * gain])
+
+
+def strength(field: Floats, nx: Floats, ny: Floats) -> Floats:
+    """How much of an edge, dark inside and bright outside, faces along (nx, ny): in [0, 1]."""
+    along = np.maximum(field[..., 0] * nx + field[..., 1] * ny, 0)
+    return np.asarray(along * along, np.float32)
+
+
+def design(normals_P2: Floats) -> NDArray[np.float64]:
+    """(P, 5): how far each point moves outward per unit of (x, y, r, e1, e2)."""
+    ux, uy = _UNIT_P2[:, 0], _UNIT_P2[:, 1]
+    nx, ny = normals_P2[:, 0], normals_P2[:, 1]
+    columns = [nx, ny, nx * ux + ny * uy, nx * ux - ny * uy, nx * uy + ny * ux]
+    return np.stack(columns, axis=1).astype(np.float64)
