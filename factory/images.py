@@ -72,13 +72,26 @@ def encode_png(image: Pixels) -> bytes:
     return bytes(buffer)
 
 
+def is_png(raw: bytes) -> bool:
+    """Whether bytes begin as a PNG does."""
+    return raw.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def decode(raw: bytes, flags: int) -> Pixels | None:
+    """What OpenCV reads, or None: also for pictures larger than it allows."""
+    try:
+        return cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
 def decode_png(raw: bytes) -> Pixels:
     """The picture that `encode_png` was given.
 
     Raises:
         UndecodableError: truncated, or no picture.
     """
-    image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED) if raw else None
+    image = decode(raw, cv2.IMREAD_UNCHANGED) if is_png(raw) else None
     if image is None:
         raise UndecodableError(f"{len(raw)} bytes that do not decode as PNG")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else np.asarray(image)

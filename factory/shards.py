@@ -39,27 +39,50 @@ def unpack(tar_bytes: bytes, *, where: str) -> Iterator[PackedSample]:
     """The samples of a tar, with the byte offsets of their members.
 
     Raises:
-        DamagedShardError: truncated, or members other than adjacent png and json pairs.
+        DamagedShardError: truncated, or anything other than adjacent png and json pairs.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(tar_bytes), mode="r:") as tar:
             members = tar.getmembers()
     except tarfile.TarError as error:
         raise DamagedShardError(f"{where}: not a readable tar ({error})") from error
+    _check_whole(tar_bytes, members, where)
     if len(members) % 2:
         raise DamagedShardError(f"{where}: {len(members)} members, not pairs of png and json")
     for png, json in zip(members[::2], members[1::2], strict=True):
         key = png.name.removesuffix(".png")
         if png.name != f"{key}.png" or json.name != f"{key}.json":
             raise DamagedShardError(f"{where}: {png.name} and {json.name} are not one sample")
-        if json.offset_data + json.size > len(tar_bytes):
-            raise DamagedShardError(f"{where}: ends in the middle of {json.name}")
         yield PackedSample(
             key,
             tar_bytes[png.offset_data : png.offset_data + png.size],
             tar_bytes[json.offset_data : json.offset_data + json.size],
             png.offset_data,
             json.offset_data,
+        )
+
+
+def _check_whole(tar_bytes: bytes, members: list[tarfile.TarInfo], where: str) -> None:
+    """See that plain files follow each other without gaps, and zeros after them to the end.
+
+    tarfile takes a damaged header for the end of the archive, and says nothing.
+    """
+    end = 0
+    for member in members:
+        if not member.isreg() or member.offset != end:
+            raise DamagedShardError(f"{where}: damaged at {member.name}")
+        content_end = member.offset_data + member.size
+        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        if end > len(tar_bytes):
+            raise DamagedShardError(f"{where}: ends in the middle of {member.name}")
+        if any(tar_bytes[content_end:end]):
+            raise DamagedShardError(f"{where}: damaged after {member.name}")
+    end_marker = 2 * tarfile.BLOCKSIZE
+    length = -(-(end + end_marker) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    if len(tar_bytes) != length or any(tar_bytes[end:]):
+        raise DamagedShardError(
+            f"{where}: damaged or cut short after {len(members)} members: {len(tar_bytes)} bytes, "
+            f"expected {length}"
         )
 
 

@@ -1,0 +1,109 @@
+"""Pixels and affine maps, checked against slow loops and PIL."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from factory.images import (
+    UndecodableError,
+    chain,
+    decode_png,
+    encode_png,
+    inverse,
+    scaling,
+    transform,
+    warp,
+)
+
+SHAPES = [((35, 55), np.uint8), ((35, 55, 3), np.uint8), ((35, 55), np.uint16)]
+
+
+def random_image(shape, dtype) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+
+
+def png(**options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(random_image((35, 55), np.uint8)).save(buffer, **{"format": "PNG"} | options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("shape", "dtype"), SHAPES)
+def test_png_is_lossless_and_read_alike_by_pil(shape, dtype) -> None:
+    image = random_image(shape, dtype)
+    raw = encode_png(image)
+    assert np.array_equal(decode_png(raw), image) and decode_png(raw).dtype == dtype
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(raw))), image)
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 30, 60, 500, 1200, -13, -1])
+def test_a_truncated_png_is_refused(length: int) -> None:
+    with pytest.raises(UndecodableError):
+        decode_png(png()[:length])
+
+
+def test_a_png_with_a_changed_byte_is_refused() -> None:
+    raw = bytearray(png())
+    raw[len(raw) // 2] ^= 0x55
+    with pytest.raises(UndecodableError):
+        decode_png(bytes(raw))
+
+
+def test_other_pictures_are_no_png() -> None:
+    with pytest.raises(UndecodableError, match="PNG"):
+        decode_png(png(format="JPEG"))
+
+
+def test_a_png_that_claims_to_be_enormous_is_refused() -> None:
+    raw = bytearray(png())
+    raw[16:24] = (60_000).to_bytes(4) * 2
+    raw[29:33] = zlib.crc32(bytes(raw[12:29])).to_bytes(4)
+    with pytest.raises(UndecodableError):
+        decode_png(bytes(raw))
+
+
+def test_a_resize_keeps_the_outline_and_puts_pixel_centres_at_integers() -> None:
+    outline = np.array([[-0.5, -0.5], [99.5, 59.5]])
+    assert np.allclose(transform(scaling(0.5, 0.25), outline), [[-0.5, -0.5], [49.5, 14.5]])
+    assert np.allclose(transform(scaling(2, 2), np.array([[0.0, 0.0]])), [[0.5, 0.5]])
+
+
+def test_maps_chain_and_invert() -> None:
+    first = np.array([[2.0, 0.5, 3.0], [-0.5, 1.5, -7.0]])
+    second = np.array([[0.7, 0.1, 1.0], [0.2, 0.9, 2.0]])
+    points = np.random.default_rng(1).normal(size=(10, 2)) * 50
+    both = transform(second, transform(first, points))
+    assert np.allclose(transform(chain(second, first), points), both)
+    assert np.allclose(transform(inverse(first), transform(first, points)), points)
+
+
+@pytest.mark.parametrize("shrink", [2, 3, 5])
+def test_shrinking_takes_the_mean_over_the_square_that_a_pixel_covers(shrink: int) -> None:
+    image = random_image((20 * shrink, 30 * shrink), np.uint8)
+    slow = image.astype(float).reshape(20, shrink, 30, shrink).mean((1, 3))
+    small = warp(image, scaling(1 / shrink, 1 / shrink), 20, 30)
+    assert np.abs(small - slow).max() <= 1
+
+
+@pytest.mark.parametrize("scale", [0.19, 0.37, 0.8, 1.0, 1.7])
+@pytest.mark.parametrize("centre", [(61.3, 40.8), (70.0, 52.5)])
+def test_a_dot_lands_where_the_map_says(scale: float, centre: tuple[float, float]) -> None:
+    height, width = 100, 140
+    y, x = np.mgrid[:height, :width]
+    radius = max(2.0, 1.5 / scale)
+    square = (x - centre[0]) ** 2 + (y - centre[1]) ** 2
+    image = (250 * np.exp(-square / (2 * radius**2))).round().astype(np.uint8)
+    affine = np.array([[scale, 0, 40 - scale * 66], [0, scale, 30 - scale * 45]])
+    crop = warp(image, affine, 61, 81).astype(float)
+    rows, columns = np.mgrid[:61, :81]
+    found = (columns * crop).sum() / crop.sum(), (rows * crop).sum() / crop.sum()
+    assert np.allclose(found, transform(affine, np.array([centre]))[0], atol=0.05)
+
+
+def test_beyond_the_border_the_edge_is_repeated() -> None:
+    image = np.full((20, 30), 77, np.uint8)
+    shifted = warp(image, np.array([[1.0, 0, 10], [0, 1.0, 5]]), 20, 30)
+    assert (shifted == 77).all()

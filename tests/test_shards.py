@@ -1,0 +1,120 @@
+"""A shard's tar: equal content is equal bytes, and what is read back is whole."""
+
+import io
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.shards import DamagedShardError, PackedSample, pack, unpack
+
+SAMPLES = [
+    PackedSample("000003-000000", b"png zero", b'{"a": 0}'),
+    PackedSample("000003-000002", b"", b'{"b": 1}'),
+    PackedSample("000003-000007", bytes(1000), b"{}"),
+]
+
+
+def contents(samples) -> list[tuple[str, bytes, bytes]]:
+    return [(sample.key, sample.png, sample.json) for sample in samples]
+
+
+def tar_of(*members: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_samples_come_back_in_order() -> None:
+    assert contents(unpack(pack(SAMPLES), where="x")) == contents(SAMPLES)
+
+
+def test_equal_content_is_equal_bytes() -> None:
+    assert pack(SAMPLES) == pack(list(SAMPLES))
+    assert pack(SAMPLES) != pack(SAMPLES[::-1])
+
+
+def test_any_tar_reader_finds_adjacent_members_with_fixed_facts() -> None:
+    with tarfile.open(fileobj=io.BytesIO(pack(SAMPLES)), mode="r|") as tar:
+        members = list(tar)
+    assert [member.name for member in members] == [
+        f"{sample.key}.{field}" for sample in SAMPLES for field in ("png", "json")
+    ]
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
+        (0, 0, 0, "", "", 0o644)
+    }
+
+
+def test_offsets_point_at_the_bytes() -> None:
+    tar = pack(SAMPLES)
+    for sample in unpack(tar, where="x"):
+        assert tar[sample.png_offset :][: len(sample.png)] == sample.png
+        assert tar[sample.json_offset :][: len(sample.json)] == sample.json
+
+
+def test_a_shard_without_samples_is_a_tar_without_members() -> None:
+    assert list(unpack(pack([]), where="x")) == []
+
+
+@given(st.integers(min_value=0, max_value=len(pack(SAMPLES)) - 1))
+def test_a_truncated_tar_is_damaged(length: int) -> None:
+    with pytest.raises(DamagedShardError, match="here"):
+        list(unpack(pack(SAMPLES)[:length], where="here"))
+
+
+@given(
+    place=st.integers(min_value=0, max_value=len(pack(SAMPLES)) - 1),
+    flip=st.integers(min_value=1, max_value=255),
+)
+def test_a_changed_byte_is_found_or_lies_in_a_members_content(place: int, flip: int) -> None:
+    tar = bytearray(pack(SAMPLES))
+    tar[place] ^= flip
+    try:
+        found = contents(unpack(bytes(tar), where="here"))
+    except DamagedShardError:
+        return
+    assert found != contents(SAMPLES)
+    assert [key for key, _, _ in found] == [sample.key for sample in SAMPLES]
+
+
+def test_bytes_after_the_end_are_damage() -> None:
+    with pytest.raises(DamagedShardError):
+        list(unpack(pack(SAMPLES) + pack(SAMPLES), where="here"))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("a.png", b"1")],
+        [("a.json", b"1"), ("a.png", b"2")],
+        [("a.png", b"1"), ("b.json", b"2")],
+        [("a.png", b"1"), ("b.png", b"1"), ("a.json", b"2"), ("b.json", b"2")],
+        [("a.jpg", b"1"), ("a.json", b"2")],
+        [("a.png", b"1"), ("a.json", b"2"), ("a.pyd", b"3"), ("a.cls", b"4")],
+    ],
+)
+def test_members_other_than_adjacent_pairs_are_damage(members) -> None:
+    with pytest.raises(DamagedShardError, match="here"):
+        list(unpack(tar_of(*members), where="here"))
+
+
+def test_a_link_in_place_of_a_member_is_damage() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        link = tarfile.TarInfo("a.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+        tar.addfile(tarfile.TarInfo("a.json"), io.BytesIO(b""))
+    with pytest.raises(DamagedShardError, match="here"):
+        list(unpack(buffer.getvalue(), where="here"))
+
+
+@pytest.mark.parametrize("raw", [b"", b"not a tar", b"\x1f\x8b" + bytes(600)])
+def test_other_bytes_are_damage(raw: bytes) -> None:
+    with pytest.raises(DamagedShardError, match="here"):
+        list(unpack(raw, where="here"))
