@@ -3,6 +3,7 @@
 import logging
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -96,7 +97,10 @@ class Session:
         """Results of several calls, each made in a Ray worker of one core."""
         self.ray()
         handles = [ray.remote(call_it).remote(call) for call in calls]
-        return list(ray.get(handles))
+        try:
+            return list(ray.get(handles))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
 
 
 def call_it(call: Callable[[], Any]) -> Any:
@@ -129,7 +133,8 @@ def start(
             yield Session(folder, workers, use_gpu)
         except Exception as error:
             log.error("%s: %s", type(error).__name__, error)
-            logging.getLogger(f"{__name__}.traceback").debug("", exc_info=True)
+            with (folder / "log.txt").open("a") as file:
+                traceback.print_exc(file=file)
             raise
 
 
@@ -144,7 +149,6 @@ def _logging_to(path: Path) -> Iterator[None]:
         root.addHandler(handler)
     before = root.level
     root.setLevel(logging.INFO)
-    logging.getLogger(f"{__name__}.traceback").setLevel(logging.DEBUG)
     for chatty in ("ray", "ray.data"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:

@@ -137,6 +137,6 @@ def _advance(progress: Progress, metrics: Path) -> None:
     except json.JSONDecodeError:  # the worker is in the middle of writing it
         return
     shown = ", ".join(
-        f"{name} {newest[name]:.3f}" for name in ("change", "realism", "d_loss") if name in newest
+        f"{name} {newest[name]:.3f}" for name in ("mean_abs_delta", "realism_loss", "discriminator_loss") if name in newest
     )
     progress.advance(max(0, newest["clock"] - progress.done), f"{newest['phase']} {shown}")

@@ -40,6 +40,10 @@ class ValidateJob(JobConfig):
     test: TwoSampleTest = TwoSampleTest()
     seed: Annotated[int, Field(ge=0)] = 0
     """of the samples that calibration and realism are measured on"""
+    num_calibration: Annotated[int, Field(gt=0)] = 500
+    """samples that the pupil finder is calibrated on"""
+    num_realism: Annotated[int, Field(gt=0)] = 3000
+    """images of each kind for the two-sample tests"""
     notes: tuple[str, ...] = ()
     """sentences for the top of the page, e.g. that the real images are stand-ins"""
     workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -57,11 +61,11 @@ def main(job: ValidateJob) -> None:
         session.make_shards("validate", task, shards, num_samples)
 
         log.info("calibrating the pupil finder and testing realism")
-        sampled = validate.sample_pairs(trio, shards, validate.NUM_REALISM, job.seed)
-        real = validate.sample_images(trio.real, job.split, validate.NUM_REALISM, job.seed)
+        sampled = validate.sample_pairs(trio, shards, job.num_realism, job.seed)
+        real = validate.sample_images(trio.real, job.split, job.num_realism, job.seed)
         calibration, *realism = session.side_by_side(
             [
-                partial(validate.calibrate_on, sampled, job.finder, job.seed),
+                partial(validate.calibrate_on, sampled, job.finder, job.seed, job.num_calibration),
                 *validate.realism_parts(sampled, real, job.test),
             ]
         )
