@@ -4,6 +4,7 @@ import calendar
 import os
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,10 @@ class FileFacts:
     mtime_ns: int
 
 
+class DamagedFileError(Exception):
+    """An archive lists a file and cannot give its content."""
+
+
 class Files(Protocol):
     """Named files below one place; names have forward slashes."""
 
@@ -25,7 +30,7 @@ class Files(Protocol):
         """Every regular file. Hidden files are passed over."""
 
     def read(self, name: str) -> bytes:
-        """Raises `FileNotFoundError`."""
+        """Raises `FileNotFoundError`, `DamagedFileError`."""
 
 
 def open_files(location: str | Path) -> Files:
@@ -57,24 +62,30 @@ def _hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
 class Folder:
-    """A folder and all folders below it."""
+    """A folder and all folders below it; a link back to a folder above is not followed."""
 
     def __init__(self, root: Path):
         self.root = root
 
     def facts(self) -> dict[str, FileFacts]:
         found: dict[str, FileFacts] = {}
-        pending = [""]
+        pending = [("", frozenset({_inode(self.root.stat())}))]
         while pending:
-            prefix = pending.pop()
+            prefix, above = pending.pop()
             with os.scandir(self.root / prefix) as entries:
                 for entry in entries:
                     name = f"{prefix}{entry.name}"
                     if _hidden(entry.name):
                         continue
                     if entry.is_dir():
-                        pending.append(f"{name}/")
+                        inode = _inode(entry.stat())
+                        if inode not in above:
+                            pending.append((f"{name}/", above | {inode}))
                     elif entry.is_file():
                         status = entry.stat()
                         found[name] = FileFacts(status.st_size, status.st_mtime_ns)
@@ -105,7 +116,10 @@ class TarArchive:
         if member is None:
             raise FileNotFoundError(f"{self.path} has no member {name}")
         with self.path.open("rb") as file:
-            return os.pread(file.fileno(), member.size, member.offset_data)
+            content = os.pread(file.fileno(), member.size, member.offset_data)
+        if len(content) != member.size:
+            raise DamagedFileError(f"{self.path} ends in the middle of {name}")
+        return content
 
 
 class ZipArchive:
@@ -117,9 +131,7 @@ class ZipArchive:
 
     def facts(self) -> dict[str, FileFacts]:
         return {
-            entry.filename: FileFacts(
-                entry.file_size, calendar.timegm((*entry.date_time, 0, 0, 0)) * 10**9
-            )
+            entry.filename: FileFacts(entry.file_size, _mtime_ns(entry))
             for entry in self._zip.infolist()
             if not entry.is_dir() and not _hidden(entry.filename)
         }
@@ -129,3 +141,11 @@ class ZipArchive:
             return self._zip.read(name)
         except KeyError as error:
             raise FileNotFoundError(f"{self.path} has no member {name}") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise DamagedFileError(f"{name} cannot be unpacked ({error})") from error
+
+
+def _mtime_ns(entry: zipfile.ZipInfo) -> int:
+    """Writers that know no date leave month and day 0."""
+    year, month, day, *time = entry.date_time
+    return calendar.timegm((year, min(max(1, month), 12), max(1, day), *time, 0, 0, 0)) * 10**9

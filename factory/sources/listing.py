@@ -14,7 +14,9 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key under which `imgs/2` comes before `imgs/10`."""
     return tuple(
-        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part
+        (0, int(part)) if part.isdecimal() else (1, part)
+        for part in re.split(r"(\d+)", name)
+        if part
     )
 
 

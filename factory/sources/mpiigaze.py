@@ -4,6 +4,7 @@ Gaze and head pose are kept as labels, for evaluation only; training on real ima
 """
 
 import io
+import re
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, cast
@@ -18,10 +19,10 @@ from factory.images import chain
 from factory.shards import sha256
 from factory.sources.base import BadRender, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import Files, open_files
+from factory.sources.files import DamagedFileError, Files, open_files
 from factory.sources.gaze_filter import angles_of
 from factory.sources.listing import in_natural_order
-from factory.sources.pictures import cover
+from factory.sources.pictures import MIN_SIDE_PX, cover
 from schemas.base import Model
 from schemas.dataset import InputFacts
 
@@ -71,7 +72,7 @@ class MpiiGazeSource:
         return in_natural_order(inputs)
 
     def identity(self, source_id: str) -> str | None:
-        person = PurePosixPath(source_id.split(":")[0]).parent.name
+        person = PurePosixPath(_parts(source_id)[0]).parent.name
         return person or None
 
     def digests(self, source_id: str) -> tuple[str, str | None]:
@@ -83,6 +84,8 @@ class MpiiGazeSource:
         gaze = raw_gaze
         if not (np.isfinite(gaze).all() and np.isfinite(pose).all()):
             raise BadRender(source_id, "gaze or head pose is not finite")
+        if np.abs(pose).max() > 2 * np.pi:
+            raise BadRender(source_id, f"head pose is no rotation vector: {pose.tolist()}")
         length = float(np.linalg.norm(gaze))
         if abs(length - 1) > 0.02:
             raise BadRender(source_id, f"gaze has length {length:.3f}, not 1")
@@ -129,11 +132,10 @@ class MpiiGazeSource:
         self, source_id: str
     ) -> tuple[Side, NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
         """(side, image (36, 60), gaze (3,), rotation vector (3,)) of one eye."""
-        parts = source_id.split(":")
-        if len(parts) != 3:
+        name, side, row = _parts(source_id)
+        if side is None:
             self._day(source_id)  # raises what is wrong with the file
             raise BadRender(source_id, "was unreadable when it was listed, and reads now")
-        name, side, row = parts[0], cast(Side, parts[1]), int(parts[2])
         eye = self._day(name)[side]
         if row >= len(eye["image"]):
             raise BadRender(source_id, "vanished since it was listed")
@@ -144,23 +146,31 @@ class MpiiGazeSource:
             raw = self._files.read(name)
         except FileNotFoundError as error:
             raise BadRender(name, "vanished since it was listed") from error
+        except DamagedFileError as error:
+            raise BadRender(name, str(error)) from error
         try:
             # Without squeezing: a day of one frame keeps its first axis.
             day = scipy.io.loadmat(cast(Any, io.BytesIO(raw)), squeeze_me=False)["data"][0, 0]
             return {side: _eye(day[side][0, 0], name, side) for side in SIDES}
         except BadRender:
             raise
-        except (KeyError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+        except Exception as error:
             raise BadRender(
                 name, f"not a file of MPIIGaze's normalised set ({type(error).__name__}: {error})"
             ) from error
+
+
+def _parts(source_id: str) -> tuple[str, Side | None, int]:
+    """(file, side, row) of one eye; no side for a file that could not be read."""
+    match = re.fullmatch(r"(.+):(left|right):(\d+)", source_id)
+    return (match[1], cast(Side, match[2]), int(match[3])) if match else (source_id, None, 0)
 
 
 def _eye(struct: Any, name: str, side: Side) -> dict[str, Any]:
     image = np.asarray(struct["image"])
     gaze = np.asarray(struct["gaze"], np.float64)
     pose = np.asarray(struct["pose"], np.float64)
-    if image.ndim != 3 or image.dtype != np.uint8:
+    if image.ndim != 3 or image.dtype != np.uint8 or min(image.shape[1:]) < MIN_SIDE_PX:
         raise BadRender(
             name, f"{side} images are {image.shape} {image.dtype}, expected (n, 36, 60)"
         )

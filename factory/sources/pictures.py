@@ -7,11 +7,11 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from factory.images import Affine
+from factory.images import Affine, decode
 from factory.shards import sha256
 from factory.sources.base import BadRender, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import Files, open_files
+from factory.sources.files import DamagedFileError, Files, open_files
 from factory.sources.listing import IMAGE_SUFFIXES, files_by_stem, in_natural_order, input_facts
 from schemas.base import Model
 from schemas.dataset import InputFacts
@@ -69,7 +69,7 @@ class PicturesSource:
 
     def load(self, source_id: str) -> Loaded:
         raw = self._read(source_id)
-        grey = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
+        grey = decode(raw, cv2.IMREAD_GRAYSCALE)
         if grey is None or not _is_whole(raw):
             raise BadRender(source_id, "image does not decode, or is truncated")
         height, width = grey.shape
@@ -95,6 +95,8 @@ class PicturesSource:
             raw = self._files.read(names[0]) if names else b""
         except FileNotFoundError:
             names = []
+        except DamagedFileError as error:
+            raise BadRender(source_id, str(error)) from error
         if not names:
             raise BadRender(source_id, "vanished since it was listed")
         if not raw:

@@ -15,11 +15,20 @@ import simplejpeg
 from numpy.typing import NDArray
 from pydantic import Field
 
-from factory.images import Affine, Pixels, UndecodableError, chain, decode_png, scaling, transform
+from factory.images import (
+    Affine,
+    Pixels,
+    UndecodableError,
+    chain,
+    decode_png,
+    is_png,
+    scaling,
+    transform,
+)
 from factory.shards import sha256
 from factory.sources.base import BadRender, LeftOut, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import Files, open_files
+from factory.sources.files import DamagedFileError, Files, open_files
 from factory.sources.gaze_filter import GazeFilter, angles_of
 from factory.sources.listing import IMAGE_SUFFIXES, files_by_stem, in_natural_order, input_facts
 from schemas.base import Model
@@ -30,7 +39,10 @@ OUTER_CORNER = 8
 """index of the outer eye corner in interior_margin_2d"""
 MIN_EYE_WIDTH_PX = 16.0
 """source pixels: a smaller eye has less detail than the crop"""
+MAX_PICTURE_PX = 64_000_000
 GAZE_LENGTH_TOLERANCE = 0.02
+MAX_NESTING = 32
+"""of a label's objects and lists: JSON libraries stop at different depths, all deeper"""
 REQUIRED = ("interior_margin_2d", "caruncle_2d", "iris_2d", "eye_details", "head_pose")
 CONVERTED = frozenset({"interior_margin_2d", "caruncle_2d", "iris_2d"})
 """label fields that crop pixels replace; every other one is kept in `extra`"""
@@ -102,8 +114,9 @@ class UnityEyesSource:
         )
         pupil, pupil_from = iris.mean(axis=0), "iris_mean"
         if "pupil_2d" in label:
-            pupil = _points(source_id, "pupil_2d", [label["pupil_2d"]], 1, height)[0]
-            pupil_from = "source"
+            point = _points(source_id, "pupil_2d", [label["pupil_2d"]], 1, height)
+            _check_in_picture(source_id, "pupil_2d", point, height, width)
+            pupil, pupil_from = point[0], "source"
         inner, outer = caruncle.mean(axis=0), lid[OUTER_CORNER]
         eye_width = float(np.hypot(*(outer - inner)))
         if eye_width < MIN_EYE_WIDTH_PX:
@@ -161,6 +174,8 @@ class UnityEyesSource:
             image, label = self._files.read(images[0]), self._files.read(labels[0])
         except FileNotFoundError as error:
             raise BadRender(source_id, "vanished since it was listed") from error
+        except DamagedFileError as error:
+            raise BadRender(source_id, str(error)) from error
         for name, content in ((images[0], image), (labels[0], label)):
             if not content:
                 raise BadRender(source_id, f"{name} is empty")
@@ -180,9 +195,18 @@ def _parse(source_id: str, raw: bytes) -> dict[str, Any]:
             source_id,
             f"not a UnityEyes label: no {', '.join(missing)} (has {', '.join(sorted(label)[:6])})",
         )
+    if _nests_deeper(label, MAX_NESTING):
+        raise BadRender(source_id, f"label is nested more than {MAX_NESTING} deep")
     if not isinstance(label["eye_details"], dict):
         raise BadRender(source_id, "eye_details is not an object")
     return label
+
+
+def _nests_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_nests_deeper(part, levels - 1) for part in inner)
 
 
 def _tuple(source_id: str, name: str, text: object) -> list[float]:
@@ -217,16 +241,22 @@ def _landmarks(
     if not isinstance(texts, list):
         raise BadRender(source_id, f"{name}: expected a list, found {type(texts).__name__}")
     points = _points(source_id, name, texts, count, height)
+    _check_in_picture(source_id, name, points, height, width)
+    if np.ptp(points, axis=0).max() < 1:
+        raise BadRender(source_id, f"{name}: all points coincide")
+    return points
+
+
+def _check_in_picture(
+    source_id: str, name: str, points: NDArray[np.float64], height: int, width: int
+) -> None:
     if (points < 0).any() or (points > (width, height)).any():
         worst = points[np.abs(points - (width / 2, height / 2)).max(axis=1).argmax()]
         raise BadRender(
             source_id,
-            f"{name}: a landmark at ({worst[0]:.0f}, {worst[1]:.0f}) is outside the "
+            f"{name}: a landmark at ({worst[0]:.4g}, {worst[1]:.4g}) is outside the "
             f"{width}x{height} picture",
         )
-    if np.ptp(points, axis=0).max() < 1:
-        raise BadRender(source_id, f"{name}: all points coincide")
-    return points
 
 
 def _gaze(source_id: str, label: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -238,7 +268,7 @@ def _gaze(source_id: str, label: Mapping[str, Any]) -> NDArray[np.float64]:
     if len(values) not in (3, 4):
         raise BadRender(source_id, f"look_vec: expected 3 or 4 numbers, found {text}")
     vector = np.array(values[:3]) * (1, -1, 1)
-    length = float(np.linalg.norm(vector))
+    length = math.hypot(*vector)
     if abs(length - 1) > GAZE_LENGTH_TOLERANCE:
         raise BadRender(source_id, f"look_vec has length {length:.3f}, not 1: {text}")
     if vector[2] >= 0:
@@ -267,8 +297,8 @@ def _number(source_id: str, details: Mapping[str, Any], name: str) -> float:
         raise BadRender(
             source_id, f"eye_details has no number {name}: {details.get(name)!r}"
         ) from error
-    if not math.isfinite(value):
-        raise BadRender(source_id, f"{name} is not finite")
+    if not abs(value) <= np.finfo(np.float32).max:
+        raise BadRender(source_id, f"{name} is not a finite float32: {details[name]!r:.40}")
     return value
 
 
@@ -278,17 +308,18 @@ def _identity(label: Mapping[str, Any]) -> str | None:
     return texture if isinstance(texture, str) else None
 
 
-def _is_png(raw: bytes) -> bool:
-    return raw.startswith(b"\x89PNG")
-
-
 def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
-    if _is_png(raw):
-        return int.from_bytes(raw[20:24]), int.from_bytes(raw[16:20])
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(raw)
-    except ValueError as error:
-        raise BadRender(source_id, f"image is neither JPEG nor PNG ({error})") from error
+    if is_png(raw):
+        height, width = int.from_bytes(raw[20:24]), int.from_bytes(raw[16:20])
+    else:
+        try:
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
+        except ValueError as error:
+            raise BadRender(source_id, f"image is neither JPEG nor PNG ({error})") from error
+        if colours not in ("Gray", "YCbCr", "RGB"):
+            raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
+    if height * width > MAX_PICTURE_PX:
+        raise BadRender(source_id, f"a picture of {width}x{height} px is absurdly large")
     return height, width
 
 
@@ -307,23 +338,25 @@ def _decode(
 ) -> tuple[Pixels, Affine]:
     """Grey pixels, and the map from decoded pixels to picture pixels.
 
-    JPEG is decoded at the smallest scale (of 1, 1/2, 1/4, 1/8) that still has `min_scale` pixels
-    for each crop pixel: that is most of the speed of an ingest.
+    JPEG is decoded at the smallest scale (in eighths) that still has `min_scale` pixels for each
+    crop pixel: that is most of the speed of an ingest. Where the size is no multiple of the scale,
+    the last decoded pixel hangs over the edge, so the map is that of the scale, not of the sizes.
     """
     height, width = size
+    eighths = 8
     try:
-        if _is_png(raw):
+        if is_png(raw):
             grey = decode_png(raw)
-            if grey.ndim == 3:
+            if grey.dtype == np.uint8 and grey.ndim == 3:
                 grey = np.round(grey @ np.array((0.299, 0.587, 0.114))).astype(np.uint8)
         else:
             per_crop_px = 1 / math.sqrt(abs(np.linalg.det(affine[:, :2])))
-            factor = min(1.0, min_scale / per_crop_px)
+            eighths = min(8, math.ceil(8 * min_scale / per_crop_px))
             grey = simplejpeg.decode_jpeg(
                 raw,
                 colorspace="GRAY",
-                min_height=math.ceil(height * factor),
-                min_width=math.ceil(width * factor),
+                min_height=math.ceil(height * eighths / 8),
+                min_width=math.ceil(width * eighths / 8),
                 min_factor=1.0,
                 strict=True,
             )[:, :, 0]
@@ -331,5 +364,6 @@ def _decode(
         raise BadRender(source_id, f"image does not decode ({error})") from error
     if grey.dtype != np.uint8:
         raise BadRender(source_id, f"image has {grey.dtype} pixels, expected 8 bits")
-    decoded_height, decoded_width = grey.shape
-    return grey, scaling(width / decoded_width, height / decoded_height)
+    if grey.shape != (math.ceil(height * eighths / 8), math.ceil(width * eighths / 8)):
+        raise BadRender(source_id, f"image is not the {width}x{height} px that its header says")
+    return grey, scaling(8 / eighths, 8 / eighths)
