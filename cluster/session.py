@@ -131,8 +131,7 @@ def start(
     with _logging_to(folder / "log.txt"), logging_redirect_tqdm():
         try:
             yield Session(folder, workers, use_gpu)
-        except Exception as error:
-            log.error("%s: %s", type(error).__name__, error)
+        except Exception:
             with (folder / "log.txt").open("a") as file:
                 traceback.print_exc(file=file)
             raise

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from factory.atomic import sync_folder, write_atomically
 from factory.models import Refiner, RefinerConfig
 from factory.version import WRITER
 from schemas.base import Float, FormatError, Sha256, Versioned
@@ -51,31 +51,6 @@ class RefinerDescription(Versioned):
     lineage: dict[str, JsonValue] = Field(default_factory=dict)
     """what the run was made from, as its caller described it"""
     writer: str = WRITER
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put a whole file under its name, durably, or leave what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -208,7 +183,7 @@ def save_snapshot(folder: Path, snapshot: Snapshot, keep: int = 2) -> Path:
     if final.exists():  # a damaged one, or load_snapshot would have gone on from it
         shutil.rmtree(final)
     temporary.rename(final)
-    _sync_folder(folder)
+    sync_folder(folder)
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old)
     return final

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from factory.domain import Domain, domain_named
 from factory.images import Pixels, decode_png
 from factory.shards import DamagedShardError, PackedSample, sha256, unpack
 from factory.store import Store, open_store
+from schemas.base import differences_of
 from schemas.dataset import DatasetCard, ShardPlan
 from schemas.index import ShardFacts, facts_of
 
@@ -217,22 +218,6 @@ def load_index(
     empty = dataset.domain.index_schema(dataset.card.labelled).empty_table()
     tables = [dataset.index(shard, columns).replace_schema_metadata() for shard in numbers]
     return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
-
-
-def differences_of(there: Any, asked: Any, path: str = "") -> Iterator[str]:
-    """Where two plain structures differ, one line each: `path: there -> asked`."""
-    if isinstance(there, dict) and isinstance(asked, dict):
-        for name in sorted(there.keys() | asked.keys()):
-            yield from differences_of(
-                there.get(name), asked.get(name), f"{path}.{name}" if path else name
-            )
-    elif there != asked:
-        yield f"{path}: {_brief(there)} -> {_brief(asked)}"
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from factory.dataset import CardMismatchError, differences_of
+from factory.dataset import CardMismatchError
 from factory.renderers.eye import EyeRenderer, missing, write_renders
 from factory.store import LocalStore
 from factory.work import MakeTask, Outcome
-from schemas.base import FormatError
+from schemas.base import FormatError, differences_of
 
 BATCH = 64
 """pictures in one unit of work"""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from factory.atomic import sync_folder
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -113,7 +115,7 @@ class LocalStore:
             _publish(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def put(self, name: str, content: bytes) -> None:
         target = self.root / name
@@ -123,7 +125,7 @@ class LocalStore:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -161,7 +163,7 @@ def _publish(temporary: Path, target: Path) -> None:
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _rename_without_replacing(source: Path, target: Path) -> None:
@@ -184,11 +186,3 @@ def _rename_without_replacing(source: Path, target: Path) -> None:
         "not be published safely; choose an output on another file system",
         str(target),
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from factory.checkpoint import write_atomically
+from factory.atomic import write_atomically
 from factory.models import Refiner, to_network, to_pixels
 
 _NUM_IMAGES = 10

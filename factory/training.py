@@ -14,6 +14,7 @@ import torch
 from pydantic import JsonValue
 
 from factory import strips
+from factory.atomic import write_atomically
 from factory.checkpoint import (
     DESCRIPTION_NAME,
     RefinerDescription,
@@ -22,12 +23,11 @@ from factory.checkpoint import (
     load_snapshot,
     save_refiner,
     save_snapshot,
-    write_atomically,
 )
 from factory.history import History, HistoryBuffer
 from factory.simgan import NonFiniteLoss, Peers, SimGAN
 from factory.train_config import Phase, TrainConfig
-from schemas.base import Versioned, digest_of
+from schemas.base import Versioned, differences_of, digest_of
 from schemas.dataset import ImageSpec
 
 __all__ = [
@@ -334,21 +334,12 @@ def _enter(output: Path, record: TrainRecord) -> None:
         write_atomically(path, record.to_json())
         return
     there = TrainRecord.from_json(path.read_bytes(), where=str(path))
-    differences = list(_differences(there.content(), record.content()))
+    differences = list(differences_of(there.content(), record.content()))
     if differences:
         raise RunMismatchError(
             f"{output} holds another training run: {'; '.join(differences)}. "
             "Train into another folder, or with the configuration that it was begun with"
         )
-
-
-def _differences(there: JsonValue, here: JsonValue, name: str = "") -> Iterator[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            dotted = f"{name}.{key}" if name else key
-            yield from _differences(there.get(key), here.get(key), dotted)
-    elif there != here:
-        yield f"{name} was {json.dumps(there)}, now {json.dumps(here)}"
 
 
 def _lines_until(path: Path, clock: int) -> bytes:

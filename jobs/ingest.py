@@ -99,7 +99,7 @@ def _options(job: IngestJob) -> SourceOptions:
         renders_only = ("keep_gaze_yaw_deg", "keep_gaze_pitch_deg", "keep_head_yaw_deg")
         given = [n for n in (*renders_only, "target_gaze") if getattr(job, n) is not None]
         if given:
-            raise ValueError(f"{', '.join(given)}: only for --source unityeyes")
+            log.info("%s: for renders only, not applied", ", ".join(given))
     match job.source:
         case "images":
             return PicturesOptions(crop=job.crop)

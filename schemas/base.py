@@ -1,6 +1,7 @@
 """What every model that crosses a disk or a process has in common."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -97,3 +98,19 @@ def digest_of(content: Any) -> str:
     """sha256 over the canonical JSON (sorted keys, no spaces) of a plain structure."""
     canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     return hashlib.sha256(canonical).hexdigest()
+
+
+def differences_of(there: Any, asked: Any, path: str = "") -> Iterator[str]:
+    """Where two plain structures differ, one line each: `path: there -> asked`."""
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for name in sorted(there.keys() | asked.keys()):
+            yield from differences_of(
+                there.get(name), asked.get(name), f"{path}.{name}" if path else name
+            )
+    elif there != asked:
+        yield f"{path}: {_brief(there)} -> {_brief(asked)}"
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

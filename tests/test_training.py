@@ -325,9 +325,9 @@ def test_another_configuration_is_refused(images, tmp_path):
     with pytest.raises(Killed):
         train(small_config(), *images, tmp_path, on_progress=kill_at(5), device="cpu")
     changed = small_config(lambda_reg=7.5, refiner=RefinerConfig(maps=6, blocks=1))
-    with pytest.raises(RunMismatchError, match=r"lambda_reg was 3\.0, now 7\.5") as caught:
+    with pytest.raises(RunMismatchError, match=r"lambda_reg: 3\.0 -> 7\.5") as caught:
         train(changed, *images, tmp_path, device="cpu")
-    assert "config.refiner.maps was 4, now 6" in str(caught.value)
+    assert "config.refiner.maps: 4 -> 6" in str(caught.value)
     with pytest.raises(RunMismatchError, match="real was"):
         train(small_config(), images[0], images[1][::-1], tmp_path, device="cpu")
     # How often it is saved changes nothing that is made.

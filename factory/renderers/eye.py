@@ -14,7 +14,6 @@ nose never hides the eye. `benchmarks/bench_render.py` says how fast it is.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from factory.atomic import write_atomically
 from factory.renderers.eye_camera import (
     CROP_HEIGHT,
     CROP_WIDTH,
@@ -152,13 +152,17 @@ def write_renders(
     folder.mkdir(parents=True, exist_ok=True)
     comment = STAND_IN if style == "camera" else None
     if comment is not None:
-        _publish(folder / STAND_IN_FILE, (comment + "\n").encode())
+        write_atomically(folder / STAND_IN_FILE, (comment + "\n").encode(), durable=False)
     count = 0
     for render in renders:
         name = render.index + 1
-        _publish(folder / f"{name}.jpg", encode_jpeg(render.image, quality, comment))
+        write_atomically(
+            folder / f"{name}.jpg", encode_jpeg(render.image, quality, comment), durable=False
+        )
         if style == "render":
-            _publish(folder / f"{name}.json", json.dumps(render.label, indent=2).encode())
+            write_atomically(
+                folder / f"{name}.json", json.dumps(render.label, indent=2).encode(), durable=False
+            )
         count += 1
     return count
 
@@ -167,12 +171,6 @@ def missing(folder: Path, indices: Iterable[int], style: Style = "render") -> li
     """Those of the picture numbers (from 0) that are not whole in a folder."""
     last = ".json" if style == "render" else ".jpg"
     return [k for k in indices if not (folder / f"{k + 1}{last}").exists()]
-
-
-def _publish(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def _batches(indices: Sequence[int], size: tuple[int, int]) -> Iterator[Sequence[int]]:

@@ -78,7 +78,7 @@ class PicturesSource:
         crop = self.options.crop
         affine = cover(height, width, crop)
         return Loaded(
-            image=crop.cut(np.asarray(grey), affine),
+            image=crop.cut(np.asarray(grey, np.uint8), affine),
             labels={},
             identity=None,
             crop_affine=affine,
