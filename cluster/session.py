@@ -149,7 +149,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     before = root.level
     root.setLevel(logging.INFO)
     for chatty in ("ray", "ray.data"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         yield
     finally:

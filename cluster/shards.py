@@ -19,13 +19,13 @@ def ensure_ray() -> None:
     if ray.is_initialized():
         return
     if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=True, logging_level=logging.WARNING)
+        ray.init(log_to_driver=True, logging_level=logging.ERROR)
     else:
         ray.init(
             address="local",
             include_dashboard=True,  # Ray Train asks its state API
             log_to_driver=True,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
         )
 
 

@@ -19,6 +19,7 @@ from factory.training import METRICS_NAME, TrainConfig, train
 
 log = logging.getLogger(__name__)
 POLL_S = 1.0
+SHOWN = ("mean_abs_delta", "realism_loss", "discriminator_loss")
 ERROR_NAME = "train-error.txt"
 
 
@@ -136,7 +137,5 @@ def _advance(progress: Progress, metrics: Path) -> None:
         newest = json.loads(lines[-1])
     except json.JSONDecodeError:  # the worker is in the middle of writing it
         return
-    shown = ", ".join(
-        f"{name} {newest[name]:.3f}" for name in ("mean_abs_delta", "realism_loss", "discriminator_loss") if name in newest
-    )
+    shown = ", ".join(f"{name} {newest[name]:.3f}" for name in SHOWN if name in newest)
     progress.advance(max(0, newest["clock"] - progress.done), f"{newest['phase']} {shown}")
