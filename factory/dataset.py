@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.domain import Domain, domain_named
+from factory.domain import Domain
+from factory.domains import domain_named
 from factory.images import Pixels, decode_png
 from factory.shards import DamagedShardError, PackedSample, sha256, unpack
 from factory.store import Store, open_store

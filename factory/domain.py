@@ -1,24 +1,37 @@
-"""What differs between eyes and hands, in one place: a new domain adds an entry, changes none."""
+"""What differs between eyes and hands, in one place: a new domain adds files and changes none."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
 from factory.images import Pixels
-from factory.sources.base import Loaded
-from schemas.base import FormatError
+from factory.sources.base import Loaded, Source
 from schemas.dataset import ImageSpec
-from schemas.index import EYE_LABELS, index_schema
-from schemas.sample import Envelope, Eye, UnlabelledEye
+from schemas.index import index_schema
+from schemas.sample import Envelope
+
+
+class Renderer(Protocol):
+    """Draws pictures into a folder that one of the domain's sources reads. A pydantic model."""
+
+    def missing(self, folder: Path, indices: Iterable[int]) -> list[int]:
+        """Those of the picture numbers (from 0) that are not whole in a folder."""
+
+    def write(self, folder: Path, indices: Sequence[int]) -> int:
+        """Draw pictures into a folder, each file whole or not there; how many were drawn."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Everything that decides the pictures."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """The labels and the images of one kind of sample."""
+    """The labels, images, sources and renderer of one kind of sample."""
 
     name: str
     schema: str
@@ -27,6 +40,9 @@ class Domain:
     unlabelled: type[Envelope]
     label_columns: tuple[pa.Field, ...]
     image: ImageSpec
+    sources: tuple[type[Source], ...]
+    renderer: Callable[..., Renderer]
+    """built from the options of jobs/simulate.py"""
 
     def index_schema(self, labelled: bool) -> pa.Schema:
         """Columns of the index of a dataset of this domain."""
@@ -42,24 +58,6 @@ class Domain:
         model.from_json(raw, where=where)
         content: dict[str, Any] = orjson.loads(raw)
         return content
-
-
-EYE = Domain(
-    name="eye",
-    schema="eye/1",
-    labelled=Eye,
-    unlabelled=UnlabelledEye,
-    label_columns=EYE_LABELS,
-    image=ImageSpec(height=35, width=55),
-)
-DOMAINS: Mapping[str, Domain] = {EYE.name: EYE}
-
-
-def domain_named(name: str) -> Domain:
-    """Raises `FormatError` for a domain that this version does not know."""
-    if name not in DOMAINS:
-        raise FormatError(f"domain {name!r} is unknown here, known: {', '.join(DOMAINS)}")
-    return DOMAINS[name]
 
 
 def to_json(record: Mapping[str, Any]) -> bytes:

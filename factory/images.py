@@ -1,5 +1,7 @@
 """Pixels and affine maps. Coordinates follow docs/conventions.md: pixel centres at integers."""
 
+from typing import cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +82,7 @@ def is_png(raw: bytes) -> bool:
 def decode(raw: bytes, flags: int) -> Pixels | None:
     """What OpenCV reads, or None: also for pictures larger than it allows."""
     try:
-        return cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
+        return cast("Pixels | None", cv2.imdecode(np.frombuffer(raw, np.uint8), flags))
     except cv2.error:
         return None
 

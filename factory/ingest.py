@@ -20,7 +20,7 @@ from factory.domain import Domain, record_of, to_json
 from factory.images import encode_png
 from factory.shards import PackedSample
 from factory.sources.base import BadRender, LeftOut, Source
-from factory.sources.registry import KIND_OF, SourceOptions, make_source
+from factory.sources.registry import SourceOptions, make_source
 from factory.version import WRITER
 from factory.work import MakeTask, Outcome
 from schemas.base import digest_of
@@ -47,7 +47,7 @@ def ingested_card(
     crop = options.crop
     return DatasetCard(
         name=name,
-        kind=KIND_OF[source.name],
+        kind=source.kind,
         domain=domain.name,
         labelled=source.labelled,
         image=domain.image.model_copy(update={"height": crop.height, "width": crop.width}),

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import orjson
+
 from factory.dataset import CardMismatchError
-from factory.renderers.eye import EyeRenderer, missing, write_renders
+from factory.domain import Renderer
 from factory.store import LocalStore
 from factory.work import MakeTask, Outcome
 from schemas.base import FormatError, differences_of
@@ -17,7 +19,7 @@ RECORD = ".simulate.json"
 """hidden, so that no source takes it for a label"""
 
 
-def enter_folder(folder: Path, renderer: EyeRenderer) -> None:
+def enter_folder(folder: Path, renderer: Renderer) -> None:
     """Claim a folder for the pictures of one renderer, or see that it is theirs.
 
     Raises:
@@ -26,11 +28,11 @@ def enter_folder(folder: Path, renderer: EyeRenderer) -> None:
     store = LocalStore(folder)
     asked = renderer.model_dump(mode="json")
     try:
-        store.put_new(RECORD, renderer.model_dump_json(indent=2).encode())
+        store.put_new(RECORD, orjson.dumps(asked, option=orjson.OPT_INDENT_2))
     except FileExistsError:
         try:
-            there = EyeRenderer.model_validate_json(store.read(RECORD)).model_dump(mode="json")
-        except ValueError as error:
+            there = orjson.loads(store.read(RECORD))
+        except orjson.JSONDecodeError as error:
             raise FormatError(f"{folder / RECORD}: {error}") from error
         if there != asked:
             differences = "; ".join(differences_of(there, asked))
@@ -44,7 +46,7 @@ def enter_folder(folder: Path, renderer: EyeRenderer) -> None:
 class BatchRenderer:
     """Renders one batch of pictures at a time; what is there already stays."""
 
-    renderer: EyeRenderer
+    renderer: Renderer
     folder: Path
     count: int
 
@@ -52,17 +54,17 @@ class BatchRenderer:
         """Pictures `batch * BATCH` onwards."""
         started = time.perf_counter()
         indices = range(batch * BATCH, min(self.count, (batch + 1) * BATCH))
-        todo = missing(self.folder, indices, self.renderer.style)
-        write_renders(self.folder, self.renderer.render(todo), self.renderer.style)
+        todo = self.renderer.missing(self.folder, indices)
+        self.renderer.write(self.folder, todo)
         return Outcome(shard=batch, num_samples=len(todo), seconds=time.perf_counter() - started)
 
 
-def missing_batches(folder: Path, renderer: EyeRenderer, count: int) -> tuple[list[int], int]:
+def missing_batches(folder: Path, renderer: Renderer, count: int) -> tuple[list[int], int]:
     """Batches with pictures that are not there yet, and how many pictures that is."""
-    left = missing(folder, range(count), renderer.style)
+    left = renderer.missing(folder, range(count))
     return sorted({index // BATCH for index in left}), len(left)
 
 
-def simulate_task(renderer: EyeRenderer, folder: Path, count: int) -> MakeTask:
+def simulate_task(renderer: Renderer, folder: Path, count: int) -> MakeTask:
     """What a worker needs to render."""
     return partial(BatchRenderer, renderer, folder, count)

@@ -10,7 +10,7 @@ from pydantic import Field
 from cluster.command import JobConfig, run_command
 from cluster.session import start
 from factory.dataset import Dataset
-from factory.domain import EYE
+from factory.domains import domain_of
 from factory.ingest import check_reject_share, ingest_task, ingested_card
 from factory.planning import parse_splits, plan_new_shards
 from factory.shards import sha256
@@ -63,7 +63,7 @@ def main(job: IngestJob) -> None:
         options = _options(job)
         source = make_source(job.input, options)
         card = ingested_card(
-            EYE,
+            domain_of(job.source),
             Path(job.output).name,
             options,
             shard_size=job.shard_size,

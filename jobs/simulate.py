@@ -9,7 +9,7 @@ from pydantic import Field
 
 from cluster.command import JobConfig, run_command
 from cluster.session import start
-from factory.renderers.eye import EyeRenderer
+from factory.domains import domain_named
 from factory.simulate import enter_folder, missing_batches, simulate_task
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,9 @@ class SimulateJob(JobConfig):
 
 def main(job: SimulateJob) -> None:
     with start(job, job.output / ".runs", workers=job.workers) as session:
-        renderer = EyeRenderer(height=job.height, width=job.width, style=job.style, seed=job.seed)
+        renderer = domain_named(job.domain).renderer(
+            height=job.height, width=job.width, style=job.style, seed=job.seed
+        )
         enter_folder(job.output, renderer)
         batches, num_missing = missing_batches(job.output, renderer, job.count)
         log.info("%d of %d pictures to render", num_missing, job.count)

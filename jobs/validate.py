@@ -14,6 +14,7 @@ from factory import validate
 from factory.gate import explain, load_gate
 from factory.labels.pupil import PupilFinder
 from factory.realism import TwoSampleTest
+from factory.report import assemble
 from schemas.report import Realism
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,8 @@ def main(job: ValidateJob) -> None:
                 *validate.realism_parts(sampled, real, job.test),
             ]
         )
-        table, change = validate.read_samples(trio, report_id, shards)
-        measured = validate.Measured(
+        table, change = assemble.read_samples(trio, report_id, shards)
+        measured = assemble.Measured(
             table,
             change,
             calibration,
@@ -78,9 +79,9 @@ def main(job: ValidateJob) -> None:
                 synthetic_vs_real=realism[0], refined_vs_real=realism[1], real_vs_real=realism[2]
             ),
         )
-        report = validate.make_report(trio, report_id, shards, measured, gate)
-        page = validate.write_report(trio, report, measured, sampled, real, job.finder, job.notes)
-        for line in validate.summary_lines(report):
+        report = assemble.make_report(trio, report_id, shards, measured, gate)
+        page = assemble.write_report(trio, report, measured, sampled, real, job.finder, job.notes)
+        for line in assemble.summary_lines(report):
             log.info("%s", line)
         log.info("report: %s", Path(trio.refined.location) / page)
         if gate is not None:

@@ -15,7 +15,6 @@ from factory.renderers.eye import (
     STAND_IN_FILE,
     EyeRender,
     EyeRenderer,
-    missing,
     render_pair,
     render_scenes,
     sample_scenes,
@@ -325,11 +324,11 @@ def test_renders_are_written_in_the_unityeyes_format_and_resume(tmp_path: Path) 
     assert cv2.imread(str(tmp_path / "1.jpg")).shape == (60, 80, 3)
     assert json.loads((tmp_path / "2.json").read_text()) == renderer.render([1])[0].label
     (tmp_path / "2.json").unlink()
-    assert missing(tmp_path, range(4)) == [1, 2, 3]
+    assert renderer.missing(tmp_path, range(4)) == [1, 2, 3]
     before = (tmp_path / "2.jpg").read_bytes()
-    write_renders(tmp_path, renderer.render(missing(tmp_path, range(2))))
+    renderer.write(tmp_path, renderer.missing(tmp_path, range(2)))
     assert (tmp_path / "2.jpg").read_bytes() == before
-    assert missing(tmp_path, range(2)) == []
+    assert renderer.missing(tmp_path, range(2)) == []
 
 
 def test_the_unityeyes_source_reads_our_renders(tmp_path: Path) -> None:

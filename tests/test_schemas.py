@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from factory.domain import EYE
+from factory.domains.eye import EYE
 from schemas.base import FORMAT_VERSION, FormatError
 from schemas.dataset import DatasetCard, ImageSpec
 from schemas.generate import FOLDER, schema_files

@@ -99,6 +99,15 @@ class EyeRenderer(BaseModel):
                 found += render_scenes(scenes, "render", self.height, self.width)
         return found
 
+    def missing(self, folder: Path, indices: Iterable[int]) -> list[int]:
+        """Those of the picture numbers (from 0) that are not whole in a folder."""
+        last = ".json" if self.style == "render" else ".jpg"
+        return [k for k in indices if not (folder / f"{k + 1}{last}").exists()]
+
+    def write(self, folder: Path, indices: Sequence[int]) -> int:
+        """Draw pictures into a folder; how many were drawn."""
+        return write_renders(folder, self.render(indices), self.style)
+
 
 def render_scenes(scenes: Scenes, look: Look, height: int, width: int) -> list[EyeRender]:
     """Full pictures of given scenes in either look, with the labels of their geometry."""
@@ -165,12 +174,6 @@ def write_renders(
             )
         count += 1
     return count
-
-
-def missing(folder: Path, indices: Iterable[int], style: Style = "render") -> list[int]:
-    """Those of the picture numbers (from 0) that are not whole in a folder."""
-    last = ".json" if style == "render" else ".jpg"
-    return [k for k in indices if not (folder / f"{k + 1}{last}").exists()]
 
 
 def _batches(indices: Sequence[int], size: tuple[int, int]) -> Iterator[Sequence[int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from factory.images import Affine, Pixels
-from schemas.dataset import InputFacts
+from schemas.dataset import DatasetKind, InputFacts
 
 
 class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failure of the program
@@ -43,6 +43,7 @@ class Source(Protocol):
 
     name: ClassVar[str]
     labelled: ClassVar[bool]
+    kind: ClassVar[DatasetKind]
 
     def listing(self) -> list[InputFacts]:
         """Every input, in natural order of its id, whatever the file system's order."""

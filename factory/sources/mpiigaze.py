@@ -24,7 +24,7 @@ from factory.sources.gaze_filter import angles_of
 from factory.sources.listing import in_natural_order
 from factory.sources.pictures import MIN_SIDE_PX, cover
 from schemas.base import Model
-from schemas.dataset import InputFacts
+from schemas.dataset import DatasetKind, InputFacts
 
 Side = Literal["left", "right"]
 SIDES: tuple[Side, ...] = ("left", "right")
@@ -41,6 +41,7 @@ class MpiiGazeSource:
 
     name: ClassVar[str] = "mpiigaze"
     labelled: ClassVar[bool] = True
+    kind: ClassVar[DatasetKind] = "real"
 
     def __init__(self, location: str | Path, options: MpiiGazeOptions):
         self.location = location

@@ -14,7 +14,7 @@ from factory.sources.crop import EyeCrop
 from factory.sources.files import DamagedFileError, Files, open_files
 from factory.sources.listing import IMAGE_SUFFIXES, files_by_stem, in_natural_order, input_facts
 from schemas.base import Model
-from schemas.dataset import InputFacts
+from schemas.dataset import DatasetKind, InputFacts
 
 MIN_SIDE_PX = 16
 
@@ -41,6 +41,7 @@ class PicturesSource:
 
     name: ClassVar[str] = "images"
     labelled: ClassVar[bool] = False
+    kind: ClassVar[DatasetKind] = "real"
 
     def __init__(self, location: str | Path, options: PicturesOptions):
         self.location = location

@@ -1,6 +1,6 @@
-"""The sources by name. What a source was told is recorded in the dataset card."""
+"""Sources from their options, which the dataset card records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,9 @@ from factory.sources.gaze_filter import GazeWeights, load_target
 from factory.sources.mpiigaze import MpiiGazeOptions, MpiiGazeSource
 from factory.sources.pictures import PicturesOptions, PicturesSource
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from schemas.dataset import DatasetKind, InputFacts
+from schemas.dataset import InputFacts
 
 SourceOptions = UnityEyesOptions | MpiiGazeOptions | PicturesOptions
-KIND_OF: Mapping[str, DatasetKind] = {
-    "unityeyes": "synthetic",
-    "mpiigaze": "real",
-    "images": "real",
-}
 MAX_GAZES_READ = 4000
 """labels read to estimate how the renders look, when a target distribution is asked for"""
 

@@ -32,7 +32,7 @@ from factory.sources.files import DamagedFileError, Files, open_files
 from factory.sources.gaze_filter import GazeFilter, angles_of
 from factory.sources.listing import IMAGE_SUFFIXES, files_by_stem, in_natural_order, input_facts
 from schemas.base import Model
-from schemas.dataset import InputFacts
+from schemas.dataset import DatasetKind, InputFacts
 
 NUM_LID, NUM_CARUNCLE, NUM_IRIS = 16, 7, 32
 OUTER_CORNER = 8
@@ -62,6 +62,7 @@ class UnityEyesSource:
 
     name: ClassVar[str] = "unityeyes"
     labelled: ClassVar[bool] = True
+    kind: ClassVar[DatasetKind] = "synthetic"
 
     def __init__(self, location: str | Path, options: UnityEyesOptions):
         self.location = location

@@ -1,0 +1,165 @@
+"""From measurements to a report: the numbers, the page, and the lines for a terminal."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from factory.gate import Gate, judged
+from factory.labels.calibration import Calibration
+from factory.labels.drift import DriftTable, spread
+from factory.labels.pupil import PupilFinder, PupilFit
+from factory.report.figures import Outline
+from factory.report.page import MAX_TILES, MAX_WORST, ReportPictures, WorstDrift, render_page
+from factory.validate import Grey, Sampled, Trio, grey, samples_name
+from factory.version import WRITER
+from schemas.report import Realism, Report, ValidatedShard
+
+
+class Measured(NamedTuple):
+    """Everything that a report is made from."""
+
+    table: DriftTable
+    change: NDArray[np.float32]
+    calibration: Calibration
+    realism: Realism
+
+
+def read_samples(
+    trio: Trio, report_id: str, shards: Sequence[int]
+) -> tuple[DriftTable, NDArray[np.float32]]:
+    """The measurements of all shards, merged exactly."""
+    tables = [
+        pq.read_table(pa.BufferReader(trio.refined.store.read(samples_name(report_id, shard))))
+        for shard in shards
+    ]
+    rows = pa.concat_tables(tables)
+    change = np.asarray(rows["mean_abs_change"].to_numpy(), np.float32)
+    return DriftTable.from_arrow(rows.drop_columns(["mean_abs_change"])), change
+
+
+def make_report(
+    trio: Trio, report_id: str, shards: Sequence[int], measured: Measured, gate: Gate | None
+) -> Report:
+    """The numbers, with the gate's verdict if there is one."""
+    facts = [trio.refined.facts(shard) for shard in shards]
+    report = Report(
+        id=report_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        writer=WRITER,
+        location=trio.refined.location,
+        dataset=trio.refined.card,
+        parent_location=trio.parent.location,
+        parent=trio.parent.card,
+        real_location=trio.real.location,
+        real=trio.real.card,
+        shards=tuple(
+            ValidatedShard(shard=f.shard, tar_sha256=f.tar_sha256, num_samples=f.num_samples)
+            for f in facts
+        ),
+        num_samples=sum(f.num_samples for f in facts),
+        mean_abs_change=spread(measured.change),
+        drift=measured.table.summary(),
+        calibration=measured.calibration.summary,
+        realism=measured.realism,
+        gate=None,
+        checks=(),
+        passed=None,
+    )
+    return report if gate is None else judged(report, gate)
+
+
+def write_report(
+    trio: Trio,
+    report: Report,
+    measured: Measured,
+    sampled: Sampled,
+    real: Grey,
+    finder: PupilFinder,
+    notes: Sequence[str],
+) -> str:
+    """Write report.html, then report.json: a report exists once its numbers do.
+
+    Returns:
+        the name of the page in the refined dataset.
+    """
+    pictures = ReportPictures(
+        keys=sampled.index["key"].to_pylist()[:MAX_TILES],
+        synthetic_NHW=sampled.synthetic[:MAX_TILES],
+        refined_NHW=sampled.refined[:MAX_TILES],
+        real_NHW=real[:MAX_TILES],
+        worst=worst_pairs(trio, measured.table, finder),
+        drift_px=measured.table.measured_px(),
+        null_drift_px=measured.calibration.null_drift_px,
+        mean_abs_change=measured.change,
+        notes=notes,
+    )
+    folder = f"reports/{report.id}"
+    store = trio.refined.store
+    store.put_new(f"{folder}/report.html", render_page(report, pictures).encode())
+    store.put_new(f"{folder}/report.json", report.to_json())
+    return f"{folder}/report.html"
+
+
+def worst_pairs(trio: Trio, table: DriftTable, finder: PupilFinder) -> list[WorstDrift]:
+    """The pairs with the largest drift, measured again for the outlines."""
+    worst = []
+    for key in table.worst_keys(MAX_WORST):
+        shard = int(key.split("-")[0])
+        index = trio.refined.index(shard)
+        row = index["key"].to_pylist().index(key)
+        worst.append(_worst_pair(trio, shard, index.slice(row, 1).to_pylist()[0], row, finder))
+    return worst
+
+
+def _worst_pair(
+    trio: Trio, shard: int, label: dict[str, Any], row: int, finder: PupilFinder
+) -> WorstDrift:
+    before, after = (grey(d.images(shard))[row] for d in (trio.parent, trio.refined))
+    x, y = label["pupil_px"]
+    fits = [finder.find(image, (x, y)) for image in (before, after)]
+    outlines = [
+        Outline(fit.center_px, fit.axes_px, fit.angle_rad)
+        for fit in fits
+        if isinstance(fit, PupilFit)
+    ]
+    shift = np.subtract(outlines[1].center_px, outlines[0].center_px)
+    return WorstDrift(
+        key=label["key"],
+        synthetic=before,
+        refined=after,
+        synthetic_outline=outlines[0],
+        refined_outline=outlines[1],
+        drift_px=float(np.hypot(*shift)),
+        gaze_deg=(
+            math.degrees(label["gaze_yaw_rad"]),
+            math.degrees(label["gaze_pitch_rad"]),
+        ),
+    )
+
+
+def summary_lines(report: Report) -> list[str]:
+    """The report in a few lines for a terminal: every drift beside its floor."""
+    drift, null = report.drift.drift_px, report.calibration.null_drift_px
+    realism = report.realism
+    measured = f"{report.drift.num_measured} of {report.drift.num_samples} samples"
+    lines = ["pupil-centre drift: nothing could be measured"]
+    if drift is not None:
+        lines = [
+            f"pupil-centre drift ({report.calibration.circle} circle, {measured}): "
+            f"{drift.mean:.2f} ± {drift.sd:.2f} px, median {drift.median:.2f}, "
+            f"95th percentile {drift.p95:.2f}",
+            f"  floor (null drift): median {null.median:.2f}, 95th percentile {null.p95:.2f}",
+        ]
+    return [
+        *lines,
+        f"mean |change| on [-1, 1]: {report.mean_abs_change.mean:.3f}",
+        f"told from real: synthetic {realism.synthetic_vs_real.accuracy:.1%}, refined "
+        f"{realism.refined_vs_real.accuracy:.1%}, real from real "
+        f"{realism.real_vs_real.accuracy:.1%} (50 % is perfect)",
+    ]
