@@ -139,7 +139,7 @@ def parse_splits(texts: Sequence[str]) -> dict[str, float]:
     """`["train=0.9", "test=0.1"]` as shares.
 
     Raises:
-        ValueError: not of that form, or one name twice.
+        ValueError: not of that form, one name twice, or shares that do not sum to 1.
     """
     splits: dict[str, float] = {}
     for text in texts:
@@ -151,4 +151,6 @@ def parse_splits(texts: Sequence[str]) -> dict[str, float]:
         if name in splits:
             raise ValueError(f"split {name!r} is given twice")
         splits[name] = value
+    if abs(sum(splits.values()) - 1) > 1e-6 or min(splits.values()) <= 0:
+        raise ValueError(f"shares of splits must be positive and sum to 1, are {splits}")
     return splits

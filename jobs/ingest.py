@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cluster.command import JobConfig, run_command
 from cluster.session import start
@@ -57,11 +57,20 @@ class IngestJob(JobConfig):
     workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """parallel workers; default one a core"""
 
+    @field_validator("splits")
+    @classmethod
+    def _sum_to_one(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        parse_splits(splits)
+        return splits
+
 
 def main(job: IngestJob) -> None:
+    options = _options(job)
+    source = make_source(job.input, options)
+    listing = source.listing()
+    if not listing:
+        raise ValueError(f"{job.input}: no {job.source} inputs found there")
     with start(job, Path(job.output) / "runs", workers=job.workers) as session:
-        options = _options(job)
-        source = make_source(job.input, options)
         card = ingested_card(
             domain_of(job.source),
             Path(job.output).name,
@@ -70,9 +79,6 @@ def main(job: IngestJob) -> None:
             splits=parse_splits(job.splits),
         )
         dataset = Dataset.enter(job.output, card)
-        listing = source.listing()
-        if not listing:
-            raise ValueError(f"{job.input}: no {job.source} inputs found there")
         num_new = plan_new_shards(dataset, source, listing)
         missing = sorted(set(dataset.planned()) - set(dataset.committed()))
         num_inputs = sum(len(dataset.plan(shard).inputs) for shard in missing)

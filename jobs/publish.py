@@ -24,8 +24,8 @@ class PublishJob(JobConfig):
 
 
 def main(job: PublishJob) -> None:
+    dataset = Dataset.open(job.input)
     with start(job, Path(job.input) / "runs"):
-        dataset = Dataset.open(job.input)
         report_id = job.report if job.report is not None else latest_report(dataset)
         manifest = publish(dataset, job.release, report_id)
         log.info(

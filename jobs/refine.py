@@ -37,9 +37,10 @@ class RefineJob(JobConfig):
 
 def main(job: RefineJob) -> None:
     use_gpu = job.device == "cuda"
+    parent = Dataset.open(job.input)
+    card = refined_card(parent, job.refiner, Path(job.output).name)
     with start(job, Path(job.output) / "runs", workers=job.workers, use_gpu=use_gpu) as session:
-        parent = Dataset.open(job.input)
-        child = Dataset.enter(job.output, refined_card(parent, job.refiner, Path(job.output).name))
+        child = Dataset.enter(job.output, card)
         missing = missing_shards(parent, child)
         num_samples = sum(parent.facts(shard).num_samples for shard in missing)
         log.info("%d images in %d shards to refine", num_samples, len(missing))

@@ -38,13 +38,13 @@ class TrainJob(JobConfig, TrainConfig):
 
 
 def main(job: TrainJob) -> None:
+    synthetic, real = Dataset.open(job.synthetic), Dataset.open(job.real)
+    if synthetic.card.image != real.card.image or synthetic.card.domain != real.card.domain:
+        raise ValueError(
+            f"{job.synthetic} holds {synthetic.card.domain} images of {synthetic.card.image}, "
+            f"{job.real} {real.card.domain} images of {real.card.image}; ingest both alike"
+        )
     with start(job, job.output / "runs") as session:
-        synthetic, real = Dataset.open(job.synthetic), Dataset.open(job.real)
-        if synthetic.card.image != real.card.image or synthetic.card.domain != real.card.domain:
-            raise ValueError(
-                f"{job.synthetic} holds {synthetic.card.domain} images of {synthetic.card.image}, "
-                f"{job.real} {real.card.domain} images of {real.card.image}; ingest both alike"
-            )
         config = TrainConfig(**{name: getattr(job, name) for name in TrainConfig.model_fields})
         session.ray()
         train_on_ray(

@@ -52,9 +52,9 @@ class ValidateJob(JobConfig):
 
 
 def main(job: ValidateJob) -> None:
+    gate = load_gate(job.gate) if job.gate is not None else None
+    trio = validate.open_trio(job.input, job.real, job.parent)
     with start(job, Path(job.input) / "runs", workers=job.workers) as session:
-        gate = load_gate(job.gate) if job.gate is not None else None
-        trio = validate.open_trio(job.input, job.real, job.parent)
         shards = validate.shards_of(trio.refined, job.split)
         num_samples = sum(trio.refined.facts(shard).num_samples for shard in shards)
         report_id = validate.new_report_id()
