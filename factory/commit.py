@@ -13,6 +13,7 @@ tar that is there.
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,8 @@ class Expected:
     may_reject: bool
     """False: every key must be there, as in a refined shard"""
     parent_sha256: str | None = None
+    source_ids: Mapping[str, str] = field(default_factory=dict)
+    """key to the planned input; empty where keys say enough, as in a refined shard"""
     supersedes: Mapping[str, str] = field(default_factory=dict)
     """key to the key of the older sample that it replaces"""
 
@@ -67,7 +70,7 @@ def commit_shard(
         return dataset.facts(shard)
     tar = pack(samples)
     table = inspect_tar(dataset, expected, tar, where=f"shard {shard} as built")
-    _record_rejects(dataset, expected, table, rejects)
+    _record_first_rejects(dataset, expected, table, rejects)
     try:
         store.put_new(tar_name(shard), tar)
     except FileExistsError:
@@ -77,7 +80,7 @@ def commit_shard(
         log.info("%s is there without an index; checking it to commit it", where)
         tar = store.read(tar_name(shard))
         table = inspect_tar(dataset, expected, tar, where=where)
-        _record_rejects(dataset, expected, table, rejects)
+    _record_rejects(dataset, expected, table, rejects)
     return _commit_index(dataset, expected, tar, table)
 
 
@@ -121,6 +124,10 @@ def _check_provenance(
     card = dataset.card
     if record["key"] != key or record["split"] != expected.split:
         raise DamagedShardError(f"{where}: says it is {record['key']} of {record['split']}")
+    source_id = record["source"]["id"]
+    planned = expected.source_ids.get(key, source_id)
+    if source_id != planned:
+        raise DamagedShardError(f"{where}: of another input, planned {planned}, found {source_id}")
     if card.refiner is None:
         if record["made"]["config"] != card.config_digest or "refined" in record:
             raise DamagedShardError(f"{where}: made by another configuration")
@@ -153,16 +160,16 @@ def _row(expected: Expected, sample: PackedSample, record: dict[str, Any]) -> di
 def _record_rejects(
     dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
 ) -> None:
-    """See that `rejected/` names exactly the planned inputs that the tar lacks."""
+    """See that `rejected/` names exactly the planned inputs that the published tar lacks.
+
+    What is there stays where it does so: a late worker changes nothing.
+    """
     if not expected.may_reject:
         return
-    name = rejects_name(expected.shard)
-    missing = set(expected.keys) - set(table["key"].to_pylist())
-    there: list[dict[str, Any]] = []
-    if dataset.store.size(name) is not None:
-        there = dataset.rejects(expected.shard).to_pylist()
-        if {row["key"] for row in there} == missing:
-            return
+    there = dataset.rejects(expected.shard).to_pylist()
+    missing = _missing(expected, table)
+    if {row["key"] for row in there} == missing:
+        return
     known = {row["key"]: row for row in there} | {r.key: r.model_dump() for r in rejects}
     unknown = missing - known.keys()
     if unknown:
@@ -171,7 +178,36 @@ def _record_rejects(
             f"rejected, the first is {min(unknown)}"
         )
     rows = [known[key] for key in expected.keys if key in missing]
-    dataset.store.put(name, parquet_bytes(pa.Table.from_pylist(rows, schema=REJECT_SCHEMA)))
+    dataset.store.put(rejects_name(expected.shard), _rejects_bytes(rows))
+
+
+def _record_first_rejects(
+    dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
+) -> None:
+    """Record why inputs are missing before a tar that lacks them can be seen.
+
+    Only if nobody did: whose tar it will be is not decided yet.
+    """
+    if not expected.may_reject:
+        return
+    reasons = {reject.key: reject.model_dump() for reject in rejects}
+    missing = _missing(expected, table)
+    if missing != reasons.keys():
+        raise DamagedShardError(
+            f"shard {expected.shard}: {len(missing)} of {len(expected.keys)} planned inputs are "
+            f"not in its tar, and {len(reasons)} were rejected"
+        )
+    rows = [reasons[key] for key in expected.keys if key in missing]
+    with suppress(FileExistsError):
+        dataset.store.put_new(rejects_name(expected.shard), _rejects_bytes(rows))
+
+
+def _missing(expected: Expected, table: pa.Table) -> set[str]:
+    return set(expected.keys) - set(table["key"].to_pylist())
+
+
+def _rejects_bytes(rows: list[dict[str, Any]]) -> bytes:
+    return parquet_bytes(pa.Table.from_pylist(rows, schema=REJECT_SCHEMA))
 
 
 def _commit_index(dataset: Dataset, expected: Expected, tar: bytes, table: pa.Table) -> ShardFacts:

@@ -120,6 +120,7 @@ def expected_of(plan: ShardPlan) -> Expected:
         split=plan.split,
         keys=keys,
         may_reject=True,
+        source_ids={key: planned.id for key, planned in zip(keys, plan.inputs, strict=True)},
         supersedes={
             key: planned.supersedes
             for key, planned in zip(keys, plan.inputs, strict=True)

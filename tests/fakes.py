@@ -19,7 +19,7 @@ import scipy.io
 
 from factory.checkpoint import RefinerDescription, save_refiner
 from factory.dataset import Dataset
-from factory.domain import EYE
+from factory.domains.eye import EYE
 from factory.ingest import ingest_task, ingested_card
 from factory.models import Refiner, RefinerConfig
 from factory.planning import plan_new_shards

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from factory.domain import EYE, record_of, to_json
+from factory.domain import record_of, to_json
+from factory.domains.eye import EYE
 from factory.ingest import ingested_card
 from factory.sources.base import BadRender
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
