@@ -20,11 +20,13 @@ from factory.domains import domain_named
 from factory.images import Pixels, decode_png
 from factory.shards import DamagedShardError, PackedSample, sha256, unpack
 from factory.store import Store, open_store
-from schemas.base import differences_of
+from schemas.base import FormatError, differences_of
 from schemas.dataset import DatasetCard, ShardPlan
 from schemas.index import ShardFacts, facts_of
 
 CARD = "dataset.json"
+FOOTER_GUESS = 1 << 15
+"""bytes that hold the metadata of an index in one read"""
 
 
 class CardMismatchError(ValueError):
@@ -148,9 +150,24 @@ class Dataset:
 
     def facts(self, shard: int) -> ShardFacts:
         """What a committed shard's index says of it as a whole."""
-        name = index_name(shard)
-        metadata = pq.read_metadata(pa.BufferReader(self.store.read(name))).metadata
-        return facts_of(metadata, where=f"{self.location}/{name}")
+        where = f"{self.location}/{index_name(shard)}"
+        try:
+            metadata = pq.read_metadata(pa.BufferReader(self._footer(index_name(shard))))
+        except pa.ArrowInvalid as error:
+            raise FormatError(f"{where}: not a Parquet file ({error})") from error
+        return facts_of(metadata.metadata, where=where)
+
+    def _footer(self, name: str) -> bytes:
+        """The end of a Parquet file with its metadata: all that counting shards has to read."""
+        size = self.store.size(name)
+        if size is None:
+            raise FileNotFoundError(f"{self.location}/{name} does not exist")
+        length = min(size, FOOTER_GUESS)
+        tail = self.store.read_range(name, size - length, length)
+        needed = int.from_bytes(tail[-8:-4], "little") + 8
+        if length < needed <= size:
+            tail = self.store.read_range(name, size - needed, needed)
+        return tail
 
     def rejects(self, shard: int) -> pa.Table:
         """Inputs of a shard that did not become samples."""
