@@ -35,7 +35,8 @@ def plan_new_shards(dataset: Dataset, source: Source, listing: Sequence[InputFac
     plans: dict[int, ShardPlan] = {}
     num_planned = 0
     while True:
-        for shard in dataset.planned():
+        # Every number up to the newest: a listing made while plans appear may miss some.
+        for shard in range(max(dataset.planned(), default=-1) + 1):
             if shard not in plans:
                 plans[shard] = dataset.plan(shard)
         new = _new_inputs(dataset, source, listing, plans)
@@ -80,7 +81,9 @@ def _new_inputs(
         if old.shard not in digests:
             digests[old.shard] = _committed_digests(dataset, old.shard)
         if _digests_now(source, facts.id) != digests[old.shard].get(old.key):
-            new.append(PlannedInput(**facts.model_dump(), supersedes=old.key))
+            became_sample = old.key in digests[old.shard]
+            supersedes = old.key if became_sample else old.facts.supersedes
+            new.append(PlannedInput(**facts.model_dump(), supersedes=supersedes))
     return new
 
 
