@@ -17,6 +17,8 @@ Floats = NDArray[np.float32]
 NUM_POINTS = 48
 _ANGLES = (np.arange(NUM_POINTS, dtype=np.float32) + 0.5) * np.float32(2 * np.pi / NUM_POINTS)
 _UNIT_P2 = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
+_HALF_STRENGTH = np.float32(100.0)
+"""gradient that counts half, in ranks of 255 per px"""
 _STEPS = np.arange(-4.0, 4.01, 0.5, dtype=np.float32)
 
 
@@ -78,7 +80,7 @@ def edge_along(field_HW2: Floats, ellipse: Ellipse) -> Edge:
     """Sample the edge field along the normals of an ellipse.
 
     Args:
-        field_HW2: direction of the gradient, its length a saturated strength; see `edge_field`.
+        field_HW2: see `edge_field`.
     """
     points, normals = ellipse.outline()
     at = points[:, None, :] + _STEPS[None, :, None] * normals[:, None, :]
@@ -89,28 +91,39 @@ def edge_along(field_HW2: Floats, ellipse: Ellipse) -> Edge:
     return Edge(normals, profile, _STEPS)
 
 
-def edge_field(image_HW: NDArray[np.uint8], sigma_px: float, half_strength: float) -> Floats:
-    """Direction and saturated strength of the grey value's gradient.
+def edge_field(image_HW: NDArray[np.uint8], sigma_px: float) -> Floats:
+    """Direction and strength of the borders from a dark to a bright region.
 
     The histogram is equalised first, so gamma, contrast and brightness change next to nothing.
-    The strength is g / (g + k), so lashes and glints, however strong, cannot outvote an arc.
+    The strength is (g / (g + 100))^3: the limbus is the steepest border around, yet no glint can
+    outvote an arc. It is multiplied by the brightness 2 px up the slope, where the sclera is
+    brighter than lids or the inner parts of an iris.
 
     Returns:
-        (H, W, 2) float32 vectors of length sqrt(strength), towards brighter.
+        (H, W, 2) float32 vectors towards brighter, whose length to the sixth power is the strength.
     """
     ranks = cv2.equalizeHist(image_HW).astype(np.float32)
     smooth = cv2.GaussianBlur(ranks, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
     gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
     gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
     size = np.sqrt(gx * gx + gy * gy) + np.float32(1e-6)
-    gain = 1 / np.sqrt(size * (size + np.float32(half_strength)))
-    return np.dstack([gx * gain, gy * gain])
+    ux, uy = gx / size, gy / size
+    y, x = np.mgrid[: size.shape[0], : size.shape[1]].astype(np.float32)
+    up = cv2.remap(
+        smooth, x + 2 * ux, y + 2 * uy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    length = np.sqrt(size / (size + _HALF_STRENGTH)) * (up / 255) ** (1 / 6)
+    return np.dstack([ux * length, uy * length])
 
 
 def strength(field: Floats, nx: Floats, ny: Floats) -> Floats:
-    """How much of an edge, dark inside and bright outside, faces along (nx, ny): in [0, 1]."""
+    """How much of an edge, dark inside and bright outside, faces along (nx, ny): in [0, 1].
+
+    The sixth power of the cosine tells an arc from a lid that crosses it.
+    """
     along = np.maximum(field[..., 0] * nx + field[..., 1] * ny, 0)
-    return np.asarray(along * along, np.float32)
+    squared = along * along
+    return np.asarray(squared * squared * squared, np.float32)
 
 
 def design(normals_P2: Floats) -> NDArray[np.float64]:

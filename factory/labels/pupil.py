@@ -3,31 +3,38 @@
 At 35x55 the pupil can rarely be told from the iris, so the circle measured is the limbus, the
 border of iris and sclera, of which the lids usually leave the left and the right arc.
 
-Legend of shapes: C candidate centres, A angles, R radii, K ellipse shapes.
+Edges are found at many candidate circles (`search`), ellipses are drawn to the best
+(`ellipse`), and the best of those is believed unless there is reason for doubt.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from factory.labels.ellipse import Edge, Ellipse, design, edge_along, edge_field, strength
+from factory.labels.ellipse import Edge, Ellipse, design, edge_along, edge_field
+from factory.labels.search import REST, CircleSearch, sides_of
 from schemas.base import Model
 
 CIRCLE: Literal["iris", "pupil"] = "iris"
 Floats = NDArray[np.float32]
-Reason = Literal["flat", "no_iris", "border", "arc", "ambiguous", "uncertain", "unstable"]
-"""`flat`: hardly any contrast; `no_iris`: no candidate in the window; `border`: the best one lies
-outside the window; `arc`: too little of the left or right arc is seen; `ambiguous`: another
-candidate is as good; `uncertain`: the arc seen does not fix the centre; `unstable`: a second
-look at the same picture says otherwise"""
+Reason = Literal["flat", "no_iris", "border", "faint", "arc", "ambiguous", "unstable"]
+"""`flat`: hardly any contrast; `no_iris`: nothing in the window; `border`: the best fit lies
+outside the window; `faint`: its edge is too weak to tell from chance; `arc`: too little of the left
+or right arc is seen; `ambiguous`: a fit elsewhere is as good; `unstable`: fits at two scales
+disagree"""
 
-NUM_ANGLES = 40
-STEP_PX = 0.5
+MIN_RANGE = 8
+"""grey values between the 5th and the 95th percentile below which a picture shows nothing"""
+EDGE = 0.001
+"""strength of a point that lies on an edge, weak as it may be"""
+REACH_PX = (2.0, 1.5, 1.2, 1.0, 1.0, 1.0)
+"""how far each step of the fit looks for the edge"""
+OVERSTEP = 1.3
+"""edges are pulled towards the present outline by the limited reach; this undoes some of it"""
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,9 @@ class PupilFit:
     support: float
     """share of the left and right arcs that lie on an edge, the worse of the two"""
     contrast: float
-    """mean edge strength on the outline, in [0, 1]"""
-    sd_px: float
-    """predicted standard deviation of the centre, from the fit"""
+    """edge strength of the arcs, in [0, 1]"""
+    disagreement_px: float
+    """distance of the centres that two scales give; `center_px` is their mean"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,9 @@ class Abstained:
     """No answer, and why."""
 
     reason: Reason
+
+
+Found = PupilFit | Abstained
 
 
 class PupilFinder(Model):
@@ -65,23 +75,26 @@ class PupilFinder(Model):
     """smallest mean semi-axis, as a share of the eye width"""
     max_radius: float = Field(default=0.34, gt=0.0)
     """largest mean semi-axis, as a share of the eye width"""
-    blur_px: float = Field(default=1.0, gt=0.0)
-    """sigma of the smoothing before the gradient"""
-    half_strength: float = Field(default=12.0, gt=0.0)
-    """gradient, in ranks of 255 per px, that counts half"""
+    fine_px: float = Field(default=0.8, gt=0.0)
+    """sigma of the smoothing at which the iris is looked for"""
+    coarse_px: float = Field(default=1.3, gt=0.0)
+    """sigma of the second fit; the two centres are averaged"""
+    max_disagreement_px: float = Field(default=0.5, gt=0.0)
+    """distance of the two centres beyond which neither is believed"""
     elongation_sd: float = Field(default=0.06, gt=0.0)
     """spread expected of the elongation, as a share of the radius"""
+    min_score: float = Field(default=0.014, ge=0.0)
+    """edge strength of the arcs, see `_score`, below which it may be chance"""
     min_support: float = Field(default=0.5, ge=0.0, le=1.0)
-    max_sd_px: float = Field(default=50.0, gt=0.0)
-    max_rival: float = Field(default=0.9, gt=0.0)
-    """how good a rival elsewhere may be, relative to the best"""
+    """share of the left and of the right arc that must lie on an edge"""
+    max_rival: float = Field(default=0.85, gt=0.0)
+    """how good a fit elsewhere may be, relative to the best"""
     rival_distance_px: float = Field(default=1.5, gt=0.0)
+    """how far away elsewhere is"""
     num_starts: int = Field(default=3, ge=1)
-    """candidates that are refined"""
+    """candidates that are fitted"""
 
-    def find(
-        self, image_HW: NDArray[np.uint8], window_px: tuple[float, float]
-    ) -> "PupilFit | Abstained":
+    def find(self, image_HW: NDArray[np.uint8], window_px: tuple[float, float]) -> Found:
         """The iris whose centre lies in the window.
 
         Args:
@@ -95,96 +108,95 @@ class PupilFinder(Model):
             raise ValueError(f"expected (H, W) uint8, found {image_HW.shape} {image_HW.dtype}")
         if not np.isfinite(window_px).all():
             raise ValueError(f"the window's centre must be finite, is {window_px}")
-        if np.subtract(*np.percentile(image_HW, (95, 5))) < 8:
+        if np.subtract(*np.percentile(image_HW, (95, 5))) < MIN_RANGE:
             return Abstained("flat")
-        field = edge_field(image_HW, self.blur_px, self.half_strength)
-        starts = self._candidates(field, window_px)
-        if not starts:
+        fine = edge_field(image_HW, self.fine_px)
+        starts = self._search.best(fine, window_px, self.num_starts)
+        fits = [fit for start in starts if (fit := self._fitted(fine, start)) is not None]
+        if not fits:
             return Abstained("no_iris")
-        fits = [self._refined(field, start) for start in starts]
-        fits.sort(key=lambda fit: -fit.score)
-        return self._verdict(fits, window_px)
+        best = max(fits, key=lambda fit: fit.score)
+        reason = self._doubt(best, fits, window_px)
+        if reason is not None:
+            return Abstained(reason)
+        second = self._fitted(edge_field(image_HW, self.coarse_px), best.ellipse)
+        if second is None or best.distance_px(second) > self.max_disagreement_px:
+            return Abstained("unstable")
+        return _answer(best, second)
 
     # --- candidates -----------------------------------------------------------------------------
 
     @cached_property
-    def _search(self) -> "_Search":
-        return _Search(
+    def _search(self) -> CircleSearch:
+        return CircleSearch(
             self.window_radius_px,
             self.min_radius * self.eye_width_px,
             self.max_radius * self.eye_width_px,
         )
 
-    def _candidates(self, field_HW2: Floats, window_px: tuple[float, float]) -> list[Ellipse]:
-        return self._search.best(field_HW2, window_px, self.num_starts)
-
     # --- fit ------------------------------------------------------------------------------------
 
-    def _refined(self, field_HW2: Floats, start: Ellipse) -> "_Fit":
+    def _fitted(self, field_HW2: Floats, start: Ellipse) -> "_Fit | None":
+        """The start drawn to the edges near it, or None where they form no such ellipse."""
         ellipse = start
-        for reach_px in (2.0, 1.5, 1.2, 1.0, 1.0, 1.0):
-            edge = edge_along(field_HW2, ellipse)
-            step, sd = self._step(edge, ellipse, reach_px)
-            ellipse = ellipse.moved(step)
+        for reach_px in REACH_PX:
+            ellipse = ellipse.moved(self._step(edge_along(field_HW2, ellipse), ellipse, reach_px))
             if not self._plausible(ellipse):
-                return _Fit(start, edge, 0.0, np.inf)
+                return None
         edge = edge_along(field_HW2, ellipse)
-        return _Fit(ellipse, edge, _score(edge), sd)
+        return _Fit(ellipse, edge, _score(edge) * ellipse.r / (0.26 * self.eye_width_px))
 
-    def _step(
-        self, edge: Edge, ellipse: Ellipse, reach_px: float
-    ) -> tuple[NDArray[np.float64], float]:
-        """One Gauss-Newton step towards the edges within reach, and the centre's predicted sd."""
+    def _step(self, edge: Edge, ellipse: Ellipse, reach_px: float) -> NDArray[np.float64]:
+        """One Gauss-Newton step towards the edges within reach, each point weighted by them."""
         near = edge.profile_PS * np.exp(-0.5 * (edge.steps_S / reach_px) ** 2)
-        weight = near.sum(axis=1).astype(np.float64) + 1e-9
-        offset = (near * edge.steps_S).sum(axis=1) / weight
+        found = near.sum(axis=1).astype(np.float64) + 1e-9
+        offset = (near @ edge.steps_S) / found
+        weight = found * edge.normals_P2[:, 0] ** 2
         columns = design(edge.normals_P2)
         normal = columns.T @ (columns * weight[:, None])
         right = columns.T @ (weight * offset)
-        stiffness = weight.mean() * 4 / (self.elongation_sd * ellipse.r) ** 2
+        stiffness = found.mean() * 4 / (self.elongation_sd * ellipse.r) ** 2
         normal[3, 3] += stiffness
         normal[4, 4] += stiffness
         right[3] -= stiffness * ellipse.e1
         right[4] -= stiffness * ellipse.e2
         normal[np.diag_indices(5)] += 1e-6
-        inverse = np.linalg.inv(normal)
-        spread = (weight * (near * (edge.steps_S - offset[:, None]) ** 2).sum(axis=1)).sum()
-        variance = spread / max(float((weight * weight).sum()), 1e-12)
-        sd = float(np.sqrt(variance * (inverse[0, 0] + inverse[1, 1]) * weight.mean() * 4))
-        return inverse @ right * 1.3, sd
+        return OVERSTEP * np.linalg.solve(normal, right)
 
     def _plausible(self, ellipse: Ellipse) -> bool:
         low, high = self.min_radius * self.eye_width_px, self.max_radius * self.eye_width_px
         return low * 0.85 <= ellipse.r <= high * 1.1 and ellipse.elongation < 0.45 * ellipse.r
 
-    # --- verdict --------------------------------------------------------------------------------
+    # --- doubt ----------------------------------------------------------------------------------
 
-    def _verdict(
-        self, fits: "list[_Fit]", window_px: tuple[float, float]
-    ) -> "PupilFit | Abstained":
-        best = fits[0]
-        if best.score <= 0:
-            return Abstained("no_iris")
-        offset = np.abs(np.array([best.ellipse.x, best.ellipse.y]) - np.array(window_px))
-        if offset.max() > self.window_radius_px:
-            return Abstained("border")
-        support = _support(best.edge)
-        if support < self.min_support:
-            return Abstained("arc")
-        for rival in fits[1:]:
-            apart = np.hypot(rival.ellipse.x - best.ellipse.x, rival.ellipse.y - best.ellipse.y)
-            if apart > self.rival_distance_px and rival.score > self.max_rival * best.score:
-                return Abstained("ambiguous")
-        if best.sd_px > self.max_sd_px:
-            return Abstained("uncertain")
-        return PupilFit(
-            center_px=(best.ellipse.x, best.ellipse.y),
-            axes_px=best.ellipse.axes_px,
-            angle_rad=best.ellipse.angle_rad,
-            support=support,
-            contrast=float(best.edge.profile_PS[:, _MIDDLE].mean()),
-            sd_px=best.sd_px,
-        )
+    def _doubt(
+        self, best: "_Fit", fits: "list[_Fit]", window_px: tuple[float, float]
+    ) -> Reason | None:
+        """Why the best fit cannot be trusted, if so."""
+        offset_px = max(abs(best.ellipse.x - window_px[0]), abs(best.ellipse.y - window_px[1]))
+        if offset_px > self.window_radius_px:
+            return "border"
+        if best.score < self.min_score:
+            return "faint"
+        if _support(best.edge) < self.min_support:
+            return "arc"
+        for rival in fits:
+            elsewhere = rival.distance_px(best) > self.rival_distance_px
+            if elsewhere and rival.score > self.max_rival * best.score:
+                return "ambiguous"
+        return None
+
+
+def _answer(best: "_Fit", second: "_Fit") -> PupilFit:
+    mean = best.ellipse.moved(0.5 * np.subtract(second.ellipse.numbers, best.ellipse.numbers))
+    return PupilFit(
+        center_px=(mean.x, mean.y),
+        axes_px=mean.axes_px,
+        angle_rad=mean.angle_rad,
+        support=_support(best.edge),
+        contrast=best.score,
+        disagreement_px=best.distance_px(second),
+    )
 
 
 @dataclass(frozen=True)
@@ -192,102 +204,27 @@ class _Fit:
     ellipse: Ellipse
     edge: Edge
     score: float
-    sd_px: float
 
-
-_MIDDLE = 8
-
-
-def _sides(normals_P2: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Points of the left and of the right arc, within 45 degrees of the horizontal."""
-    return normals_P2[:, 0] < -0.7, normals_P2[:, 0] > 0.7
+    def distance_px(self, other: "_Fit") -> float:
+        """Of the centres."""
+        return float(np.hypot(self.ellipse.x - other.ellipse.x, self.ellipse.y - other.ellipse.y))
 
 
 def _on_outline(edge: Edge) -> Floats:
-    """(P,) edge strength within a pixel of the outline."""
-    return np.asarray(edge.profile_PS[:, _MIDDLE - 1 : _MIDDLE + 2].max(axis=1), np.float32)
+    """(P,) edge strength within half a pixel of the outline."""
+    return np.asarray(edge.profile_PS[:, np.abs(edge.steps_S) <= 0.5].max(axis=1), np.float32)
 
 
 def _support(edge: Edge) -> float:
-    found = _on_outline(edge) > 0.3
-    left, right = _sides(edge.normals_P2)
+    """The share of an arc that lies on an edge, for the worse of the left and the right arc."""
+    found = _on_outline(edge) > EDGE
+    left, right = sides_of(edge.normals_P2)
     return float(min(found[left].mean(), found[right].mean()))
 
 
 def _score(edge: Edge) -> float:
+    """Mean edge strength; the geometric mean of the sides, so one arc cannot stand for both."""
     on = _on_outline(edge)
-    left, right = _sides(edge.normals_P2)
+    left, right = sides_of(edge.normals_P2)
     both = float(np.sqrt(on[left].mean() * on[right].mean()))
-    return both + 0.3 * float(on[~(left | right)].mean())
-
-
-class _Search:
-    """Scores every centre, radius and shape of a coarse grid by matrix products."""
-
-    def __init__(self, window_radius_px: float, min_radius_px: float, max_radius_px: float):
-        reach = int(np.ceil(window_radius_px))
-        offsets = np.arange(-reach, reach + 1, dtype=np.float32)
-        offsets = offsets * np.float32(window_radius_px / reach)
-        self.size = len(offsets)
-        self.step_px = float(offsets[1] - offsets[0])
-        self.centers_C2 = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)
-        angle = (np.arange(NUM_ANGLES) + 0.5) * 2 * np.pi / NUM_ANGLES
-        self.normals_A2 = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
-        radii = np.arange(min_radius_px * 0.75, max_radius_px * 1.25, STEP_PX, dtype=np.float32)
-        rays = self.normals_A2[:, None, :] * radii[None, :, None]
-        self.at_CAR2 = self.centers_C2[:, None, None, :] + rays
-        self.shapes: list[tuple[float, float, float]] = [
-            (float(r), float(e * r * np.cos(2 * phi)), float(e * r * np.sin(2 * phi)))
-            for r in np.geomspace(min_radius_px, max_radius_px, 9)
-            for e, phi in (
-                (0, 0),
-                (0.12, 0),
-                (0.12, np.pi / 4),
-                (0.12, np.pi / 2),
-                (0.12, -np.pi / 4),
-            )
-        ]
-        weights = np.stack([self._weights(angle, radii, shape) for shape in self.shapes], axis=-1)
-        left, right = _sides(self.normals_A2)
-        self.parts = [
-            (mask, np.ascontiguousarray(weights[mask].reshape(-1, len(self.shapes)) / mask.sum()))
-            for mask in (left, right, ~(left | right))
-        ]
-
-    @staticmethod
-    def _weights(
-        angle: NDArray[np.float64], radii: Floats, shape: tuple[float, float, float]
-    ) -> Floats:
-        """(A, R): a tent two steps wide around the ellipse's radius at each angle."""
-        r, e1, e2 = shape
-        matrix = np.array([[r + e1, e2], [e2, r - e1]])
-        unit = np.stack([np.cos(angle), np.sin(angle)])
-        radius = 1 / np.sqrt(((np.linalg.inv(matrix) @ unit) ** 2).sum(axis=0))
-        tent = np.maximum(0, 1 - np.abs(radii[None] - radius[:, None]) / (2 * STEP_PX))
-        return np.asarray(tent / tent.sum(axis=1, keepdims=True), np.float32)
-
-    def best(self, field_HW2: Floats, window_px: tuple[float, float], count: int) -> list[Ellipse]:
-        """The best local maxima over the centres, each with its best shape."""
-        num = len(self.centers_C2)
-        at = (self.at_CAR2 + np.array(window_px, np.float32)).reshape(num, -1, 2)
-        field = cv2.remap(field_HW2, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        field = field.reshape(self.at_CAR2.shape)
-        nx, ny = self.normals_A2[:, None, 0], self.normals_A2[:, None, 1]
-        found_CAR = strength(field, nx, ny)
-        left, right, rest = (
-            found_CAR[:, mask].reshape(num, -1) @ weights for mask, weights in self.parts
-        )
-        score_CK = np.sqrt(left * right) + 0.3 * rest
-        shape_C = score_CK.argmax(axis=1)
-        score = score_CK.max(axis=1).reshape(self.size, self.size)
-        peaks = np.flatnonzero(score == cv2.dilate(score, np.ones((3, 3), np.uint8)))
-        peaks = peaks[np.argsort(-score.ravel()[peaks])][:count]
-        return [
-            Ellipse(
-                float(window_px[0] + self.centers_C2[peak, 0]),
-                float(window_px[1] + self.centers_C2[peak, 1]),
-                *self.shapes[shape_C[peak]],
-            )
-            for peak in peaks
-            if score.flat[peak] > 0
-        ]
+    return both + REST * float(on[~(left | right)].mean())
