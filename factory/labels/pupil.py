@@ -29,7 +29,7 @@ disagree"""
 
 MIN_RANGE = 8
 """grey values between the 5th and the 95th percentile below which a picture shows nothing"""
-EDGE = 0.001
+EDGE = 0.05
 """strength of a point that lies on an edge, weak as it may be"""
 REACH_PX = (2.0, 1.5, 1.2, 1.0, 1.0, 1.0)
 """how far each step of the fit looks for the edge"""
@@ -49,7 +49,7 @@ class PupilFit:
     support: float
     """share of the left and right arcs that lie on an edge, the worse of the two"""
     contrast: float
-    """edge strength of the arcs, in [0, 1]"""
+    """edge strength of the arcs; 3 % of the picture has more than 1"""
     disagreement_px: float
     """distance of the centres that two scales give; `center_px` is their mean"""
 
@@ -83,7 +83,7 @@ class PupilFinder(Model):
     """distance of the two centres beyond which neither is believed"""
     elongation_sd: float = Field(default=0.06, gt=0.0)
     """spread expected of the elongation, as a share of the radius"""
-    min_score: float = Field(default=0.014, ge=0.0)
+    min_score: float = Field(default=0.4, ge=0.0)
     """edge strength of the arcs, see `_score`, below which it may be chance"""
     min_support: float = Field(default=0.5, ge=0.0, le=1.0)
     """share of the left and of the right arc that must lie on an edge"""
