@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from factory.gate import Gate, judged
 from factory.labels.calibration import Calibration
 from factory.labels.drift import DriftTable, spread
-from factory.labels.pupil import PupilFinder, PupilFit
+from factory.labels.pupil import Abstained, PupilFinder, PupilFit
 from factory.report.figures import Outline
 from factory.report.page import MAX_TILES, MAX_WORST, ReportPictures, WorstDrift, render_page
 from factory.validate import Grey, Sampled, Trio, grey, samples_name
@@ -107,40 +107,37 @@ def write_report(
 
 
 def worst_pairs(trio: Trio, table: DriftTable, finder: PupilFinder) -> list[WorstDrift]:
-    """The pairs with the largest drift, measured again for the outlines."""
+    """The pairs with the largest drift: centres as measured, outlines fitted again."""
     worst = []
     for key in table.worst_keys(MAX_WORST):
+        row = table.keys.index(key)
         shard = int(key.split("-")[0])
-        index = trio.refined.index(shard)
-        row = index["key"].to_pylist().index(key)
-        worst.append(_worst_pair(trio, shard, index.slice(row, 1).to_pylist()[0], row, finder))
+        index = trio.refined.index(shard, ["key", "pupil_px"])
+        place = index["key"].to_pylist().index(key)
+        x, y = index["pupil_px"][place].as_py()
+        before, after = (grey(d.images(shard))[place] for d in (trio.parent, trio.refined))
+        worst.append(
+            WorstDrift(
+                key=key,
+                synthetic=before,
+                refined=after,
+                synthetic_outline=_outline(table.parent_N2[row], finder.find(before, (x, y))),
+                refined_outline=_outline(table.refined_N2[row], finder.find(after, (x, y))),
+                drift_px=float(table.drift_px[row]),
+                gaze_deg=(
+                    math.degrees(table.gaze_yaw_rad_N[row]),
+                    math.degrees(table.gaze_pitch_rad_N[row]),
+                ),
+            )
+        )
     return worst
 
 
-def _worst_pair(
-    trio: Trio, shard: int, label: dict[str, Any], row: int, finder: PupilFinder
-) -> WorstDrift:
-    before, after = (grey(d.images(shard))[row] for d in (trio.parent, trio.refined))
-    x, y = label["pupil_px"]
-    fits = [finder.find(image, (x, y)) for image in (before, after)]
-    outlines = [
-        Outline(fit.center_px, fit.axes_px, fit.angle_rad)
-        for fit in fits
-        if isinstance(fit, PupilFit)
-    ]
-    shift = np.subtract(outlines[1].center_px, outlines[0].center_px)
-    return WorstDrift(
-        key=label["key"],
-        synthetic=before,
-        refined=after,
-        synthetic_outline=outlines[0],
-        refined_outline=outlines[1],
-        drift_px=float(np.hypot(*shift)),
-        gaze_deg=(
-            math.degrees(label["gaze_yaw_rad"]),
-            math.degrees(label["gaze_pitch_rad"]),
-        ),
-    )
+def _outline(center: NDArray[np.float64], fit: PupilFit | Abstained) -> Outline:
+    center_px = (float(center[0]), float(center[1]))
+    if isinstance(fit, Abstained):
+        return Outline(center_px)
+    return Outline(center_px, fit.axes_px, fit.angle_rad)
 
 
 def summary_lines(report: Report) -> list[str]:
