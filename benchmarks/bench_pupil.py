@@ -1,0 +1,221 @@
+"""How far the iris finder can be trusted, and how fast it is.
+
+    python benchmarks/bench_pupil.py                      # built-in renders
+    python benchmarks/bench_pupil.py FOLDER_OR_TAR ...    # UnityEyes renders
+    python benchmarks/bench_pupil.py --masks FILE.tar     # eyes with hand-made masks
+
+Tables in the form of `docs/pupil.md`. The baseline, for accuracy and speed, is the centroid of the
+darkest tenth of the window.
+"""
+
+import argparse
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.labels.calibration import Calibration, calibrate
+from factory.labels.drift import Images, Values, find_centers
+from factory.labels.pupil import PupilFinder
+from factory.renderers.eye import render_pair, write_renders
+from factory.sources.base import BadRender, LeftOut
+from factory.sources.crop import EyeCrop
+from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+
+EYE_WIDTH_PX = 40.0
+SEED = 7
+IN_RANGE_DEG = (25.0, 20.0)
+"""|yaw| and |pitch| that real webcam eyes rarely leave"""
+
+
+class Truth(NamedTuple):
+    """Crops whose iris centre is known."""
+
+    images_NHW: Images  # noqa: N815
+    center_N2: Values  # noqa: N815
+    gaze_deg_N2: Values  # noqa: N815
+
+
+def unityeyes(location: Path, limit: int) -> Truth:
+    """Crops of renders, with the mean of the 32 limbus landmarks as truth."""
+    source = UnityEyesSource(location, UnityEyesOptions(crop=EyeCrop(eye_width_px=EYE_WIDTH_PX)))
+    images, centers, gaze = [], [], []
+    for facts in source.listing():
+        try:
+            loaded = source.load(facts.id)
+        except (BadRender, LeftOut):
+            continue
+        images.append(loaded.image)
+        centers.append(loaded.labels["iris_px"].mean(axis=0))
+        angles = (loaded.labels["gaze_yaw_rad"], loaded.labels["gaze_pitch_rad"])
+        gaze.append(np.degrees(angles))
+        if len(images) == limit:
+            break
+    return Truth(np.stack(images), np.stack(centers), np.stack(gaze))
+
+
+def built_in(limit: int) -> tuple[Truth, tuple[Images, Images]]:
+    """Our own renders, and both looks of each."""
+    looks = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, renders in zip("ab", render_pair(range(limit), SEED), strict=True):
+            write_renders(Path(folder, name), renders)
+            looks.append(unityeyes(Path(folder, name), limit))
+    return looks[0], (looks[0].images_NHW, looks[1].images_NHW)
+
+
+def masks(location: Path, limit: int) -> tuple[Truth, Values]:
+    """Eyes with hand-made masks: truth is the ellipse through the border of iris and sclera.
+
+    Returns:
+        the crops, turned so that the eye lies level, and (n,) the distance from the truth to the
+        centroid of the hand-made pupil, px: how far two truths differ.
+    """
+    images, centers, apart = [], [], []
+    for image, mask in _mask_pairs(location):
+        found = _limbus_center(mask)
+        if found is None:
+            continue
+        affine = _mask_affine(mask)
+        center = affine[:, :2] @ found + affine[:, 2]
+        pupil = np.argwhere(mask == 3)[:, ::-1]
+        if len(pupil) > 20:
+            apart.append(np.hypot(*(affine[:, :2] @ pupil.mean(axis=0) + affine[:, 2] - center)))
+        images.append(_warp(image, affine))
+        centers.append(center)
+        if len(images) == limit:
+            break
+    nowhere = np.full((len(images), 2), np.nan)
+    return Truth(np.stack(images), np.stack(centers), nowhere), np.array(apart)
+
+
+def _mask_pairs(location: Path) -> Iterator[tuple[Images, Images]]:
+    with tarfile.open(location) as tar:
+        members = {member.name: member for member in tar if member.isfile()}
+        for name in sorted(members):
+            pair = (name.replace(".mask.png", ".jpg"), name)
+            if not name.endswith(".mask.png") or pair[0] not in members:
+                continue
+            grey, mask = (
+                cv2.imdecode(np.frombuffer(tar.extractfile(members[n]).read(), np.uint8), 0)
+                for n in pair
+            )
+            yield grey, mask
+
+
+def _limbus_center(mask: Images) -> NDArray[np.float64] | None:
+    """Centre of the ellipse through iris pixels beside sclera; None unless both sides show."""
+    iris = (mask >= 2).astype(np.uint8)
+    beside = cv2.dilate((mask == 1).astype(np.uint8), np.ones((3, 3), np.uint8))
+    points = np.argwhere((iris > 0) & (beside > 0))[:, ::-1].astype(np.float32)
+    if len(points) < 30:
+        return None
+    (x, y), axes, _ = cv2.fitEllipseDirect(points)
+    side = np.sign(points[:, 0] - x)
+    both = min((side < 0).mean(), (side > 0).mean()) > 0.2
+    return np.array([x, y]) if both and min(axes) > 0.6 * max(axes) else None
+
+
+def _mask_affine(mask: Images) -> NDArray[np.float64]:
+    points = np.argwhere((mask >= 1) & (mask <= 3))[:, ::-1].astype(np.float64)
+    mean = points.mean(axis=0)
+    axis = np.linalg.eigh(np.cov((points - mean).T))[1][:, 1]
+    axis = axis if axis[0] > 0 else -axis
+    turn = np.array([[axis[0], axis[1]], [-axis[1], axis[0]]])
+    along = (points - mean) @ turn.T
+    middle = (along.max(axis=0) + along.min(axis=0)) / 2
+    scale = 0.95 * EYE_WIDTH_PX / np.ptp(along[:, 0])
+    shift = np.array([27.0, 17.0]) - scale * (turn @ mean + middle)
+    return np.hstack([scale * turn, shift[:, None]])
+
+
+def _warp(image: Images, affine: NDArray[np.float64]) -> Images:
+    scale = np.sqrt(np.linalg.det(affine[:, :2]))
+    smooth = cv2.GaussianBlur(image, (0, 0), 0.4 / scale) if scale < 0.8 else image
+    return cv2.warpAffine(smooth, affine, (55, 35), borderMode=cv2.BORDER_REPLICATE)
+
+
+def dark_centroid(image: Images, window_px: tuple[float, float]) -> tuple[float, float]:
+    """The baseline: centroid of the darkest tenth of the window and its surroundings."""
+    x0, y0 = (max(0, round(v) - 12) for v in window_px)
+    part = cv2.GaussianBlur(image[y0 : y0 + 25, x0 : x0 + 25], (0, 0), 1.0)
+    dark = np.argwhere(part <= np.percentile(part, 10))
+    return x0 + float(dark[:, 1].mean()), y0 + float(dark[:, 0].mean())
+
+
+def show(
+    title: str, truth: Truth, finder: PupilFinder, looks: tuple[Images, Images] | None
+) -> None:
+    """Print the calibration of one set."""
+    widths = np.full(len(truth.images_NHW), EYE_WIDTH_PX)
+    found = calibrate(truth.images_NHW, truth.center_N2, widths, finder, SEED, looks)
+    print(f"\n## {title}: {len(truth.images_NHW)} eyes")
+    _print(found)
+    windows = truth.center_N2 + np.random.default_rng(SEED).uniform(-3, 3, truth.center_N2.shape)
+    started = time.process_time()
+    centers = [dark_centroid(i, tuple(w)) for i, w in zip(truth.images_NHW, windows, strict=True)]
+    baseline_s = time.process_time() - started
+    error = np.hypot(*(np.array(centers) - truth.center_N2).T)
+    started = time.process_time()
+    find_centers(truth.images_NHW, windows, finder)
+    ours_s = time.process_time() - started
+    print(f"dark centroid: median {np.median(error):.2f}, 95 % {np.percentile(error, 95):.2f} px")
+    print(
+        f"{len(centers) / ours_s:.0f} images/s of CPU time, {ours_s / baseline_s:.1f} times the "
+        "dark centroid's"
+    )
+
+
+def _print(found: Calibration) -> None:
+    summary = found.summary
+    error, percent = summary.error_px, summary.error_percent_eye_width
+    print(
+        f"error: median {error.median:.2f}, 95 % {error.p95:.2f} px ({percent.median:.1f} and "
+        f"{percent.p95:.1f} % of eye width), {error.num} measured, "
+        f"{summary.abstained_share:.0%} abstained"
+    )
+    for s in summary.shifts:
+        print(
+            f"shift {s.shift_px} px: {s.mean_signed_error_px:+.3f} sd {s.sd_px:.2f} px, n {s.num}"
+        )
+    for null in summary.null_drift:
+        drift = null.drift_px
+        print(
+            f"null drift, {null.look}: median {drift.median:.2f}, 95 % {drift.p95:.2f} px, "
+            f"{null.abstained_share:.0%} abstained"
+        )
+    together = summary.null_drift_px
+    print(f"null drift, together: median {together.median:.2f}, 95 % {together.p95:.2f} px")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("renders", nargs="*", type=Path, help="UnityEyes folders or tars")
+    parser.add_argument("--masks", type=Path, help="tar of NAME.jpg with NAME.mask.png")
+    parser.add_argument("--limit", type=int, default=600, help="eyes of each set")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    finder = PupilFinder(eye_width_px=EYE_WIDTH_PX)
+    if not args.renders and args.masks is None:
+        truth, looks = built_in(args.limit)
+        show("built-in renders", truth, finder, looks)
+    for location in args.renders:
+        truth = unityeyes(location, args.limit)
+        inside = (np.abs(truth.gaze_deg_N2) < IN_RANGE_DEG).all(axis=1)
+        for name, rows in (("within", inside), ("beyond", ~inside)):
+            part = Truth(*(column[rows] for column in truth))
+            show(f"{location.name}, {name} the webcam's gaze range", part, finder, None)
+    if args.masks is not None:
+        truth, apart = masks(args.masks, args.limit)
+        print(f"limbus to pupil centroid of the masks: median {np.median(apart):.2f} px")
+        show("hand-made masks", truth, finder, None)
+
+
+if __name__ == "__main__":
+    main()
