@@ -96,17 +96,22 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
 def _check_report(dataset: Dataset, report: Report) -> None:
     if report.dataset.digest() != dataset.card.digest():
         raise NotReleasableError(f"report {report.id} speaks of another dataset")
-    if report.passed is None:
+    if report.passed is None or report.gate is None:
         raise NotReleasableError(
             f"report {report.id} was made without a gate; validate with --gate first"
         )
-    if not report.passed:
+    if not (report.passed and all(check.passed for check in report.checks)):
         failed = ", ".join(check.measure for check in report.checks if not check.passed)
         raise NotReleasableError(f"report {report.id} did not pass its gate: {failed}")
 
 
 def _check_shard(dataset: Dataset, validated: ValidatedShard) -> None:
     """See that a shard is, byte for byte, the one that was validated."""
+    if not dataset.is_committed(validated.shard):
+        raise DamagedShardError(
+            f"{dataset.location}/{tar_name(validated.shard)} was validated and is no longer "
+            "committed"
+        )
     facts = dataset.facts(validated.shard)
     if facts.tar_sha256 != validated.tar_sha256:
         raise DamagedShardError(

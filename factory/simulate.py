@@ -23,7 +23,8 @@ def enter_folder(folder: Path, renderer: Renderer) -> None:
     """Claim a folder for the pictures of one renderer, or see that it is theirs.
 
     Raises:
-        CardMismatchError: it holds pictures of another renderer; says what differs.
+        CardMismatchError: it holds pictures of another renderer (says what differs), or files of
+            unknown origin, which would pass for renders.
     """
     store = LocalStore(folder)
     asked = renderer.model_dump(mode="json")
@@ -40,6 +41,14 @@ def enter_folder(folder: Path, renderer: Renderer) -> None:
                 f"{folder} holds pictures of another renderer ({differences}); "
                 "choose another output"
             ) from None
+    else:
+        strange = sorted(path.name for path in folder.glob("[!.]*") if path.is_file())
+        if strange:
+            store.delete(RECORD)
+            raise CardMismatchError(
+                f"{folder} holds files that were not made here ({', '.join(strange[:3])}); "
+                "choose another output"
+            )
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from factory.refine import missing_shards, refined_card, refiner_task
 from factory.sources.base import BadRender
 from factory.sources.registry import SourceOptions, make_source
 from factory.store import Entry, LocalStore
-from factory.work import collect, run_here
+from factory.work import Outcome, collect, run_here
 from schemas.dataset import ImageSpec, InputFacts
 
 SHA = "0" * 64
@@ -62,6 +62,11 @@ def ingest_here(renders: Path, output: Path, options: SourceOptions, **planning:
     dataset = plan_here(renders, output, options, **planning)
     build_here(dataset, renders, options)
     return dataset
+
+
+def failed(shard: int, error: Exception) -> Outcome:
+    """What a worker reports of a shard that it could not make."""
+    return Outcome(shard=shard, error=f"{type(error).__name__}: {error}")
 
 
 def refine_here(

@@ -6,6 +6,8 @@ never depends on what else is in the folder.
 
 import hashlib
 import math
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -34,21 +36,32 @@ def load_target(path: Path) -> NDArray[np.float64]:
     Raises:
         ValueError: other arrays, other shapes, or angles that cannot be radians.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        if "gaze_rad" in arrays:
-            angles = np.asarray(arrays["gaze_rad"], np.float64)
-        elif {"gaze_yaw_rad", "gaze_pitch_rad"} <= set(arrays):
-            angles = np.stack([arrays["gaze_yaw_rad"], arrays["gaze_pitch_rad"]], axis=-1)
-        else:
-            raise ValueError(
-                f"{path}: expected gaze_rad (n, 2) = (yaw, pitch), or gaze_yaw_rad and "
-                f"gaze_pitch_rad; found {', '.join(arrays)}"
-            )
+    arrays = _arrays_of(path)
+    if "gaze_rad" in arrays:
+        angles = np.asarray(arrays["gaze_rad"], np.float64)
+    elif {"gaze_yaw_rad", "gaze_pitch_rad"} <= arrays.keys():
+        angles = np.stack([arrays["gaze_yaw_rad"], arrays["gaze_pitch_rad"]], axis=-1)
+    else:
+        raise ValueError(
+            f"{path}: expected gaze_rad (n, 2) = (yaw, pitch), or gaze_yaw_rad and "
+            f"gaze_pitch_rad; found {', '.join(arrays)}"
+        )
     if angles.ndim != 2 or angles.shape[1] != 2 or not len(angles):
         raise ValueError(f"{path}: gaze angles of shape {angles.shape}, expected (n, 2)")
     if not np.isfinite(angles).all() or np.abs(angles).max() > math.pi:
         raise ValueError(f"{path}: gaze angles must be finite radians within ±π")
     return angles.astype(np.float64)
+
+
+def _arrays_of(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            raise ValueError("one bare array")
+        with content:
+            return dict(content)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not an .npz file of plain arrays ({error})") from error
 
 
 class GazeWeights(Model):

@@ -1,0 +1,51 @@
+"""A released dataset without a validation run: a report by hand, then the real publish."""
+
+from pathlib import Path
+
+import orjson
+import report_example
+
+from factory.dataset import Dataset
+from factory.publish import publish, report_name
+from schemas.dataset import ReleaseManifest
+from schemas.report import GateCheck, Report, ValidatedShard
+
+GATE = "e" * 64
+
+
+def report_on(dataset: Dataset, /, **changes) -> Report:
+    """A report that passes, on every committed shard."""
+    facts = [dataset.facts(shard) for shard in dataset.committed()]
+    check = GateCheck(measure="drift.drift_px.median", at_most=1.0, why="x", value=0.5, passed=True)
+    fields = {
+        "id": "20261121-000000-aaaa",
+        "dataset": dataset.card,
+        "shards": tuple(
+            ValidatedShard(shard=f.shard, tar_sha256=f.tar_sha256, num_samples=f.num_samples)
+            for f in facts
+        ),
+        "num_samples": sum(f.num_samples for f in facts),
+        "gate": GATE,
+        "checks": (check,),
+        "passed": True,
+    }
+    return report_example.example_report().model_copy(update=fields | changes)
+
+
+def put_report(dataset: Dataset, /, **changes) -> str:
+    """Write a report where validation writes it; gives its id."""
+    report = report_on(dataset, **changes)
+    dataset.store.put(report_name(report.id), report.to_json())
+    return report.id
+
+
+def release(dataset: Dataset, name: str = "r1", /, **changes) -> ReleaseManifest:
+    """Publish on a passing report."""
+    return publish(dataset, name, put_report(dataset, **changes))
+
+
+def urls_of(dataset: Dataset, name: str = "r1") -> list[str]:
+    """Paths of a release's shards, from its manifest alone, as an outsider finds them."""
+    folder = Path(dataset.location) / "releases" / name
+    manifest = orjson.loads((folder / "manifest.json").read_bytes())
+    return [str((folder / shard["url"]).resolve()) for shard in manifest["shards"]]
