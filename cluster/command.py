@@ -104,12 +104,14 @@ def _take_config(given: list[str]) -> tuple[Path | None, list[str]]:
 
 def _table(path: Path, name: str) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         _refuse(f"--config {path}: {error}")
     if name not in tables:
         _refuse(f"--config {path} has no [{name}] table; it has {', '.join(tables) or 'none'}")
-    table: dict[str, Any] = tables[name]
+    table = tables[name]
+    if not isinstance(table, dict):
+        _refuse(f"--config {path}: [{name}] is no table, it is {table!r}")
     return table
 
 

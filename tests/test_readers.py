@@ -80,17 +80,16 @@ def test_hugging_face_datasets_streams_it(released, plain, tmp_path, monkeypatch
             assert record[name] == plain[key][0][name], name
 
 
-def decode_safely(sample: dict) -> dict:
-    """Nothing is unpickled, whatever its name."""
-    image = np.asarray(Image.open(io.BytesIO(sample["png"])))
-    return {"key": sample["__key__"], "json": sample["json"].decode(), "image": image}
-
-
 @pytest.mark.ray
 def test_ray_data_reads_it(released, plain) -> None:
     import ray.data
 
     from cluster.shards import ensure_ray
+
+    def decode_safely(sample: dict) -> dict:
+        """Nothing is unpickled, whatever its name. Inside the test, so that workers get it."""
+        image = np.asarray(Image.open(io.BytesIO(sample["png"])))
+        return {"key": sample["__key__"], "json": sample["json"].decode(), "image": image}
 
     ensure_ray()
     rows = ray.data.read_webdataset(releases.urls_of(released), decoder=decode_safely).take_all()
