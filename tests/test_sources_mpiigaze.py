@@ -116,8 +116,8 @@ def damaged_files(root: Path) -> dict[str, bytes]:
     good = (root / "p00" / "day01.mat").read_bytes()
     scipy.io.savemat(root / "other.mat", {"something": np.zeros(3)})
     scipy.io.savemat(root / "flat.mat", {"data": np.zeros(3)})
-    scipy.io.savemat(root / "packed.mat", scipy.io.loadmat(root / "p00" / "day01.mat")
-                     | {"__header__": b""}, do_compression=True)  # fmt: skip
+    day = {"data": scipy.io.loadmat(root / "p00" / "day01.mat")["data"]}
+    scipy.io.savemat(root / "packed.mat", day, do_compression=True)
     packed = bytearray((root / "packed.mat").read_bytes())
     packed[len(packed) // 2] ^= 0xFF
     files = {name: (root / f"{name}.mat").read_bytes() for name in ("other", "flat")}

@@ -298,7 +298,7 @@ def _number(source_id: str, details: Mapping[str, Any], name: str) -> float:
         raise BadRender(
             source_id, f"eye_details has no number {name}: {details.get(name)!r}"
         ) from error
-    if not abs(value) <= np.finfo(np.float32).max:
+    if not abs(value) <= float(np.finfo(np.float32).max):
         raise BadRender(source_id, f"{name} is not a finite float32: {details[name]!r:.40}")
     return value
 
