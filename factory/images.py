@@ -96,4 +96,6 @@ def decode_png(raw: bytes) -> Pixels:
     image = decode(raw, cv2.IMREAD_UNCHANGED) if is_png(raw) else None
     if image is None:
         raise UndecodableError(f"{len(raw)} bytes that do not decode as PNG")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else np.asarray(image)
+    if image.ndim == 3:
+        return cast("Pixels", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return image
