@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,11 +43,11 @@ class Truth(NamedTuple):
     gaze_deg_N2: Values  # noqa: N815
 
 
-def unityeyes(location: Path, limit: int) -> Truth:
+def unityeyes(location: Path, limit: int, skip: int = 0) -> Truth:
     """Crops of renders, with the mean of the 32 limbus landmarks as truth."""
     source = UnityEyesSource(location, UnityEyesOptions(crop=EyeCrop(eye_width_px=EYE_WIDTH_PX)))
     images, centers, gaze = [], [], []
-    for facts in source.listing():
+    for facts in source.listing()[skip:]:
         try:
             loaded = source.load(facts.id)
         except (BadRender, LeftOut):
@@ -70,7 +71,7 @@ def built_in(limit: int) -> tuple[Truth, tuple[Images, Images]]:
     return looks[0], (looks[0].images_NHW, looks[1].images_NHW)
 
 
-def masks(location: Path, limit: int) -> tuple[Truth, Values]:
+def masks(location: Path, limit: int, skip: int = 0) -> tuple[Truth, Values]:
     """Eyes with hand-made masks: truth is the ellipse through the border of iris and sclera.
 
     Returns:
@@ -78,7 +79,7 @@ def masks(location: Path, limit: int) -> tuple[Truth, Values]:
         centroid of the hand-made pupil, px: how far two truths differ.
     """
     images, centers, apart = [], [], []
-    for image, mask in _mask_pairs(location):
+    for image, mask in islice(_mask_pairs(location), skip, None):
         found = _limbus_center(mask)
         if found is None:
             continue
@@ -199,6 +200,7 @@ def main() -> None:
     parser.add_argument("renders", nargs="*", type=Path, help="UnityEyes folders or tars")
     parser.add_argument("--masks", type=Path, help="tar of NAME.jpg with NAME.mask.png")
     parser.add_argument("--limit", type=int, default=600, help="eyes of each set")
+    parser.add_argument("--skip", type=int, default=0, help="eyes left out, those tuned on")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     finder = PupilFinder(eye_width_px=EYE_WIDTH_PX)
@@ -206,13 +208,13 @@ def main() -> None:
         truth, looks = built_in(args.limit)
         show("built-in renders", truth, finder, looks)
     for location in args.renders:
-        truth = unityeyes(location, args.limit)
+        truth = unityeyes(location, args.limit, args.skip)
         inside = (np.abs(truth.gaze_deg_N2) < IN_RANGE_DEG).all(axis=1)
         for name, rows in (("within", inside), ("beyond", ~inside)):
             part = Truth(*(column[rows] for column in truth))
             show(f"{location.name}, {name} the webcam's gaze range", part, finder, None)
     if args.masks is not None:
-        truth, apart = masks(args.masks, args.limit)
+        truth, apart = masks(args.masks, args.limit, args.skip)
         print(f"limbus to pupil centroid of the masks: median {np.median(apart):.2f} px")
         show("hand-made masks", truth, finder, None)
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.labels.drift import Centers, Images, Values, find_centers, spread
+from factory.labels.drift import Centers, Images, Values, find_centers, same_circle, spread
 from factory.labels.pupil import CIRCLE, PupilFinder
 from schemas.report import NullDrift, PlantedShift, PupilCalibration
 
@@ -93,6 +93,7 @@ def calibrate(
 def _null_drift(before: Centers, after: Centers) -> tuple[Values, float]:
     """Apparent drift, and the share of pairs measurable before that are not any more."""
     drift = np.hypot(*(after.center_N2 - before.center_N2).T)
+    drift[~same_circle(before, after)] = np.nan
     return drift, float(np.isnan(drift).mean())
 
 
@@ -109,6 +110,7 @@ def _planted_shift(
     moved = shifted(images_NHW, shift_px * direction_N2)
     found = find_centers(moved, windows_N2, finder)
     along = ((found.center_N2 - plain.center_N2) * direction_N2).sum(axis=1)
+    along[~same_circle(plain, found)] = np.nan
     error = spread(along - shift_px)
     return PlantedShift(
         shift_px=shift_px, mean_signed_error_px=error.mean, sd_px=error.sd, num=error.num

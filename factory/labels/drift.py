@@ -14,6 +14,9 @@ from schemas.report import GazeBin, PupilDrift, Spread
 Values = NDArray[np.float64]
 Images = NDArray[np.uint8]
 
+MAX_RADIUS_RATIO = 1.15
+"""between two looks of one eye; circles that differ more are not both the iris"""
+OTHER_CIRCLE = "pair:other_circle"
 BIN_DEG = 10
 """gaze bins are this wide, one centred on straight ahead"""
 
@@ -47,6 +50,8 @@ class Centers:
 
     center_N2: Values  # noqa: N815
     """(x, y) in px; NaN where the finder abstained"""
+    radius_N: Values  # noqa: N815
+    """mean semi-axis in px; NaN where the finder abstained"""
     reasons: list[str]
     """why it abstained; empty where it did not"""
 
@@ -69,14 +74,25 @@ def find_centers(
     if len(images_NHW) != len(windows_N2):
         raise ValueError(f"{len(images_NHW)} images, but {len(windows_N2)} windows")
     centers = np.full((len(images_NHW), 2), np.nan)
+    radius = np.full(len(images_NHW), np.nan)
     reasons = [""] * len(images_NHW)
     for i, (image, (x, y)) in enumerate(zip(images_NHW, windows_N2, strict=True)):
         found = finder.find(image, (float(x), float(y)))
         if isinstance(found, Abstained):
             reasons[i] = found.reason
         else:
-            centers[i] = found.center_px
-    return Centers(centers, reasons)
+            centers[i], radius[i] = found.center_px, np.mean(found.axes_px)
+    return Centers(centers, radius, reasons)
+
+
+def same_circle(before: Centers, after: Centers) -> NDArray[np.bool_]:
+    """(N,) where both looks were measured and the circles are alike in size.
+
+    Where they are not, one of them is not the iris, and their distance says nothing.
+    """
+    with np.errstate(invalid="ignore"):
+        ratio = after.radius_N / before.radius_N
+        return np.asarray(np.maximum(ratio, 1 / ratio) <= MAX_RADIUS_RATIO)
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,8 @@ class DriftTable:
     """centre in the parent picture, px; NaN where not measured"""
     refined_N2: Values  # noqa: N815
     reasons: list[str]
-    """why no drift was measured: `parent:` or `refined:` and the finder's reason; else empty"""
+    """why no drift was measured: `parent:` or `refined:` and the finder's reason, or
+    `OTHER_CIRCLE`; else empty"""
     eye_width_px_N: Values  # noqa: N815
     gaze_yaw_rad_N: Values  # noqa: N815
     gaze_pitch_rad_N: Values  # noqa: N815
@@ -214,14 +231,15 @@ def measure_drift(
         )
     parent = find_centers(parent_NHW, windows_N2, finder)
     refined = find_centers(refined_NHW, windows_N2, finder)
+    same = same_circle(parent, refined)
     reasons = [
-        f"parent:{before}" if before else f"refined:{after}" if after else ""
-        for before, after in zip(parent.reasons, refined.reasons, strict=True)
+        f"parent:{before}" if before else f"refined:{after}" if after else OTHER_CIRCLE * (not like)
+        for before, after, like in zip(parent.reasons, refined.reasons, same, strict=True)
     ]
     return DriftTable(
         keys=names,
         parent_N2=parent.center_N2,
-        refined_N2=refined.center_N2,
+        refined_N2=np.where(same[:, None], refined.center_N2, np.nan),
         reasons=reasons,
         eye_width_px_N=np.asarray(eye_width_px_N, np.float64),
         gaze_yaw_rad_N=np.asarray(gaze_yaw_rad_N, np.float64),

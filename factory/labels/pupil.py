@@ -9,11 +9,11 @@ Edges are found at many candidate circles (`search`), ellipses are drawn to the 
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from factory.labels.ellipse import Edge, Ellipse, design, edge_along, edge_field
 from factory.labels.search import REST, CircleSearch, sides_of
@@ -93,6 +93,12 @@ class PupilFinder(Model):
     """how far away elsewhere is"""
     num_starts: int = Field(default=3, ge=1)
     """candidates that are fitted"""
+
+    @model_validator(mode="after")
+    def _radii_in_order(self) -> Self:
+        if self.min_radius >= self.max_radius:
+            raise ValueError(f"min_radius {self.min_radius} is not below {self.max_radius}")
+        return self
 
     def find(self, image_HW: NDArray[np.uint8], window_px: tuple[float, float]) -> Found:
         """The iris whose centre lies in the window.
