@@ -29,7 +29,7 @@ class DemoJob(JobConfig):
 
     output: Path = Path("out/demo")
     """folder of everything that is made"""
-    config: Path = Path("configs/demo.toml")
+    settings: Path = Path("configs/demo.toml")
     """the configuration of every step"""
 
 
@@ -86,7 +86,7 @@ def main(job: DemoJob) -> None:
         for title, kind, run, options in steps:
             with _timed(title):
                 given = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
-                run(load_config(kind, job.config, given))
+                run(load_config(kind, job.settings, given))
         refined = Dataset.open(out / "refined")
         report = out / "refined" / "reports" / latest_report(refined) / "report.html"
         shutil.copyfile(report, out / "report.html")
