@@ -10,7 +10,6 @@ darkest tenth of the window.
 
 import argparse
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -22,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.labels.calibration import Calibration, calibrate
+from factory.labels.camera_pairs import CameraPairs, camera_pairs
 from factory.labels.drift import Images, Values, find_centers
 from factory.labels.pupil import PupilFinder
-from factory.renderers.eye import render_pair, write_renders
 from factory.sources.base import BadRender, LeftOut
 from factory.sources.crop import EyeCrop
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
@@ -59,16 +58,6 @@ def unityeyes(location: Path, limit: int, skip: int = 0) -> Truth:
         if len(images) == limit:
             break
     return Truth(np.stack(images), np.stack(centers), np.stack(gaze))
-
-
-def built_in(limit: int) -> tuple[Truth, tuple[Images, Images]]:
-    """Our own renders, and both looks of each."""
-    looks = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name, renders in zip("ab", render_pair(range(limit), SEED), strict=True):
-            write_renders(Path(folder, name), renders)
-            looks.append(unityeyes(Path(folder, name), limit))
-    return looks[0], (looks[0].images_NHW, looks[1].images_NHW)
 
 
 def masks(location: Path, limit: int, skip: int = 0) -> tuple[Truth, Values]:
@@ -150,12 +139,10 @@ def dark_centroid(image: Images, window_px: tuple[float, float]) -> tuple[float,
     return x0 + float(dark[:, 1].mean()), y0 + float(dark[:, 0].mean())
 
 
-def show(
-    title: str, truth: Truth, finder: PupilFinder, looks: tuple[Images, Images] | None
-) -> None:
+def show(title: str, truth: Truth, finder: PupilFinder, pairs: CameraPairs | None) -> None:
     """Print the calibration of one set."""
     widths = np.full(len(truth.images_NHW), EYE_WIDTH_PX)
-    found = calibrate(truth.images_NHW, truth.center_N2, widths, finder, SEED, looks)
+    found = calibrate(truth.images_NHW, truth.center_N2, widths, finder, SEED, pairs)
     print(f"\n## {title}: {len(truth.images_NHW)} eyes")
     _print(found)
     windows = truth.center_N2 + np.random.default_rng(SEED).uniform(-3, 3, truth.center_N2.shape)
@@ -205,8 +192,9 @@ def main() -> None:
     cv2.setNumThreads(1)
     finder = PupilFinder(eye_width_px=EYE_WIDTH_PX)
     if not args.renders and args.masks is None:
-        truth, looks = built_in(args.limit)
-        show("built-in renders", truth, finder, looks)
+        pairs = camera_pairs(EyeCrop(eye_width_px=EYE_WIDTH_PX), args.limit, SEED)
+        truth = Truth(pairs.render_NHW, pairs.center_N2, np.zeros_like(pairs.center_N2))
+        show("built-in renders", truth, finder, pairs)
     for location in args.renders:
         truth = unityeyes(location, args.limit, args.skip)
         inside = (np.abs(truth.gaze_deg_N2) < IN_RANGE_DEG).all(axis=1)

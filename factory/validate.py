@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from factory.dataset import Dataset, load_images, load_index, parquet_bytes
 from factory.images import Pixels
 from factory.labels.calibration import Calibration, calibrate
+from factory.labels.camera_pairs import camera_pairs
 from factory.labels.drift import DriftTable, measure_drift
 from factory.labels.pupil import PupilFinder
 from factory.realism import TwoSampleTest
+from factory.sources.crop import EyeCrop
+from factory.sources.unityeyes import UnityEyesOptions
 from factory.work import MakeTask, Outcome
 from schemas.dataset import DatasetKind
 from schemas.report import TwoSample
@@ -72,6 +75,18 @@ def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
                 f"{refined}: shard {shard} was refined from another version of its parent shard"
             )
     return Trio(child, synthetic, camera)
+
+
+def crop_of(dataset: Dataset) -> EyeCrop:
+    """How the renders of a dataset were cut.
+
+    Raises:
+        NotComparableError: it was not made from renders.
+    """
+    try:
+        return UnityEyesOptions.model_validate(dataset.card.config["options"]).crop
+    except (KeyError, ValueError) as error:
+        raise NotComparableError(f"{dataset.location} was not made from renders") from error
 
 
 def new_report_id() -> str:
@@ -203,8 +218,14 @@ def _some_shards(
     return sorted(chosen)
 
 
-def calibrate_on(sampled: Sampled, finder: PupilFinder, seed: int, num: int) -> Calibration:
-    """How far the estimator can be trusted on the parent's own images."""
+def calibrate_on(
+    sampled: Sampled, crop: EyeCrop, finder: PupilFinder, seed: int, num: int
+) -> Calibration:
+    """How far the estimator can be trusted on the parent's own images.
+
+    Args:
+        crop: how the parent was cut, for built-in eyes in two looks to be cut alike.
+    """
     index = sampled.index.slice(0, num)
     return calibrate(
         sampled.synthetic[:num],
@@ -212,6 +233,7 @@ def calibrate_on(sampled: Sampled, finder: PupilFinder, seed: int, num: int) -> 
         eye_width_px_N=_column(index, "eye_width_px"),
         finder=finder,
         seed=seed,
+        pairs=camera_pairs(crop, num, seed),
         truth="iris circles in the labels of the parent's own renders",
     )
 

@@ -66,7 +66,14 @@ def main(job: ValidateJob) -> None:
         real = validate.sample_images(trio.real, job.split, job.num_realism, job.seed)
         calibration, *realism = session.side_by_side(
             [
-                partial(validate.calibrate_on, sampled, job.finder, job.seed, job.num_calibration),
+                partial(
+                    validate.calibrate_on,
+                    sampled,
+                    validate.crop_of(trio.parent),
+                    job.finder,
+                    job.seed,
+                    job.num_calibration,
+                ),
                 *validate.realism_parts(sampled, real, job.test),
             ]
         )

@@ -51,7 +51,8 @@ class PupilCalibration(Model):
     shifts: tuple[PlantedShift, ...]
     null_drift: tuple[NullDrift, ...]
     null_drift_px: Spread
-    """over all looks together"""
+    """the floor: over the looks that are most like a refiner's change (camera style, and blur,
+    gamma, gradient and noise together)"""
     abstained_share: Float
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from factory.labels.calibration import CAMERA_LOOK, calibrate, looks, shifted
+from factory.labels.camera_pairs import CameraPairs
 from factory.labels.drift import find_centers
 from factory.labels.pupil import CIRCLE, Abstained, PupilFinder, PupilFit
 
@@ -141,7 +142,8 @@ def test_calibration_of_drawn_eyes():
     images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(truth)])
     cameras = np.stack([cv2.GaussianBlur(image, (0, 0), 0.7) for image in images])
     widths = np.full(len(images), 40.0)
-    calibration = calibrate(images, truth, widths, FINDER, 0, (images, cameras), "drawn")
+    pairs = CameraPairs(images, cameras, truth)
+    calibration = calibrate(images, truth, widths, FINDER, 0, pairs, "drawn")
     summary = calibration.summary
     assert summary.circle == "iris"
     assert summary.error_px.median < 0.2
@@ -152,9 +154,7 @@ def test_calibration_of_drawn_eyes():
     assert all(abs(shift.mean_signed_error_px) < 0.1 for shift in summary.shifts)
     assert CAMERA_LOOK in [null.look for null in summary.null_drift]
     assert len(calibration.null_drift_px) == summary.null_drift_px.num
-    assert calibrate(images, truth, widths, FINDER, 0, (images, cameras), "drawn").summary == (
-        summary
-    )
+    assert calibrate(images, truth, widths, FINDER, 0, pairs, "drawn").summary == summary
     with pytest.raises(ValueError, match="truths"):
         calibrate(images, truth[:3], widths, FINDER, 0)
 
@@ -178,7 +178,7 @@ def test_bounds_on_unityeyes_renders():
     summary = calibrate(
         truth.images_NHW[rows], truth.center_N2[rows], np.full(rows.sum(), 40.0), FINDER, 0
     ).summary
-    _within(summary, median_px=0.8, p95_px=3.5, abstained=0.85)
+    _within(summary, median_px=0.8, p95_px=3.5, abstained=0.65)
 
 
 @needs_research_data
@@ -187,7 +187,7 @@ def test_bounds_on_hand_made_masks():
     truth, _ = bench().masks(SHARED / "eye-masks" / "eyes-with-masks.tar", 150, skip=200)
     widths = np.full(len(truth.images_NHW), 40.0)
     summary = calibrate(truth.images_NHW, truth.center_N2, widths, FINDER, 0).summary
-    _within(summary, median_px=1.5, p95_px=5.0, abstained=0.85)
+    _within(summary, median_px=1.5, p95_px=5.0, abstained=0.65)
 
 
 def _within(summary, median_px, p95_px, abstained):
@@ -195,5 +195,5 @@ def _within(summary, median_px, p95_px, abstained):
     assert summary.error_px.p95 < p95_px
     assert summary.abstained_share < abstained
     assert all(abs(shift.mean_signed_error_px) < 0.1 for shift in summary.shifts)
-    assert summary.null_drift_px.median <= 0.3
+    assert summary.null_drift_px.median <= 0.4
     assert all(null.drift_px.median < 0.6 for null in summary.null_drift)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.labels.camera_pairs import CameraPairs
 from factory.labels.drift import Centers, Images, Values, find_centers, same_circle, spread
 from factory.labels.pupil import CIRCLE, PupilFinder
 from schemas.report import NullDrift, PlantedShift, PupilCalibration
@@ -15,6 +16,9 @@ SHIFTS_PX = (0.5, 1.0, 2.0)
 NUM_DIRECTIONS = 8
 WINDOW_JITTER_PX = 3.0
 CAMERA_LOOK = "camera style"
+DEGRADED_LOOK = "blur, gamma, gradient and noise"
+FLOOR_LOOKS = (DEGRADED_LOOK, CAMERA_LOOK)
+"""the looks most like a refiner's change; gamma and contrast alone are undone by construction"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Calibration:
 
     summary: PupilCalibration
     null_drift_px: Values
-    """of all looks together, measured pairs only"""
+    """of `FLOOR_LOOKS` together, measured pairs only"""
 
 
 def calibrate(
@@ -32,7 +36,7 @@ def calibrate(
     eye_width_px_N: NDArray[np.floating],
     finder: PupilFinder,
     seed: int,
-    camera_pairs: tuple[Images, Images] | None = None,
+    pairs: CameraPairs | None = None,
     truth: str = "labels of the renders",
 ) -> Calibration:
     """Measure the finder on images whose iris centre is known.
@@ -43,8 +47,7 @@ def calibrate(
     Args:
         images_NHW: (N, H, W) uint8.
         truth_px_N2: (x, y) of the iris centres, px.
-        camera_pairs: two looks (N, H, W) of the geometries of `images_NHW`, e.g. render and
-            camera; adds the look "camera style".
+        pairs: other eyes, each in two looks; adds the look "camera style".
         truth: what the truth is, in words, for the report.
 
     Raises:
@@ -65,10 +68,15 @@ def calibrate(
         name: _null_drift(plain, find_centers(changed, windows, finder))
         for name, changed in looks(images_NHW, rng).items()
     }
-    if camera_pairs is not None:
-        before, after = (find_centers(images, windows, finder) for images in camera_pairs)
+    if pairs is not None:
+        near = pairs.center_N2 + rng.uniform(
+            -WINDOW_JITTER_PX, WINDOW_JITTER_PX, pairs.center_N2.shape
+        )
+        before, after = (
+            find_centers(images, near, finder) for images in (pairs.render_NHW, pairs.camera_NHW)
+        )
         drifts[CAMERA_LOOK] = _null_drift(before, after)
-    together = np.concatenate([drift for drift, _ in drifts.values()])
+    together = np.concatenate([drifts[look][0] for look in FLOOR_LOOKS if look in drifts])
     together = together[np.isfinite(together)]
     return Calibration(
         PupilCalibration(
@@ -152,7 +160,7 @@ def looks(images_NHW: Images, rng: np.random.Generator) -> dict[str, Images]:
         "contrast": _grey(128 + 0.5 * (grey - 128)),
         "jpeg": _jpeg(images_NHW, quality=50),
         "gradient": _grey(grey * _gradient(grey.shape, rng, 0.4)),
-        "blur, gamma, gradient and noise": _grey(grainy),
+        DEGRADED_LOOK: _grey(grainy),
     }
 
 

@@ -83,9 +83,9 @@ class PupilFinder(Model):
     """distance of the two centres beyond which neither is believed"""
     elongation_sd: float = Field(default=0.06, gt=0.0)
     """spread expected of the elongation, as a share of the radius"""
-    min_score: float = Field(default=0.45, ge=0.0)
+    min_score: float = Field(default=0.25, ge=0.0)
     """edge strength of the arcs, see `_score`, below which it may be chance"""
-    min_support: float = Field(default=0.5, ge=0.0, le=1.0)
+    min_support: float = Field(default=0.4, ge=0.0, le=1.0)
     """share of the left and of the right arc that must lie on an edge"""
     max_rival: float = Field(default=0.85, gt=0.0)
     """how good a fit elsewhere may be, relative to the best"""
