@@ -190,7 +190,7 @@ def test_label_has_the_layout_of_unityeyes() -> None:
 
 
 def test_label_matches_a_real_unityeyes_file() -> None:
-    real = Path("../shared/data/unityeyes-small/1.json")
+    real = Path(__file__).parents[2] / "shared" / "data" / "unityeyes-small" / "1.json"
     if not real.exists():
         pytest.skip(f"{real} is not there")
     theirs = json.loads(real.read_text())

@@ -60,7 +60,7 @@ class ReportPictures:
     drift_px: Values
     """of all measured samples"""
     null_drift_px: Values
-    """of all looks together"""
+    """of the looks that make the floor"""
     mean_abs_change: Values
     """of all samples, on [-1, 1]"""
     notes: Sequence[str] = ()
