@@ -8,10 +8,13 @@ from typing import Any
 
 import ray
 import ray.data
+import ray.exceptions
 
 from factory.work import MakeTask, Outcome
 
 log = logging.getLogger(__name__)
+MAX_RESTARTS = 3
+"""times that a worker which died is replaced, and its shard begun again"""
 
 
 def ensure_ray() -> None:
@@ -73,6 +76,11 @@ def run_on_ray(
         ),
         num_cpus=1,
         num_gpus=1 if use_gpu else None,
+        max_restarts=MAX_RESTARTS,
+        max_task_retries=MAX_RESTARTS,
     )
-    for row in rows.iter_rows():
-        yield Outcome.model_validate_json(row["outcome"])
+    try:
+        for row in rows.iter_rows():
+            yield Outcome.model_validate_json(row["outcome"])
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"the workers could not go on: {error}") from error

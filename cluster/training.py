@@ -47,8 +47,7 @@ def train_on_ray(
         RuntimeError: the training itself failed; the message is its own.
     """
     ensure_ray()
-    if cpus is None:
-        cpus = max(1, int(max(node["Resources"].get("CPU", 0) for node in ray.nodes())))
+    cpus = _cpus_of_one_node(use_gpu, cpus)
     errors = output / ERROR_NAME
     errors.unlink(missing_ok=True)
     trainer = TorchTrainer(
@@ -59,6 +58,7 @@ def train_on_ray(
             "real": real,
             "output": str(output),
             "split": split,
+            "device": "cuda" if use_gpu else "cpu",
         },
         scaling_config=ray.train.ScalingConfig(
             num_workers=1,
@@ -77,6 +77,22 @@ def train_on_ray(
         raise RuntimeError(errors.read_text())
 
 
+def _cpus_of_one_node(use_gpu: bool, cpus: int | None) -> int:
+    """Cores for the worker on a node that can hold it.
+
+    Raises:
+        RuntimeError: no node can.
+    """
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fit = [int(have.get("CPU", 0)) for have in resources if not use_gpu or have.get("GPU", 0)]
+    if use_gpu and not fit:
+        raise RuntimeError("no node of this Ray cluster has a GPU; train with --device cpu")
+    most = max(fit, default=0)
+    if most < (cpus or 1):
+        raise RuntimeError(f"no node has {cpus or 1} cores for the training worker, at most {most}")
+    return cpus if cpus is not None else most
+
+
 def _train_here(loop: dict[str, Any]) -> None:
     """The worker's side. Only a lost worker is retried: an error of ours would come again."""
     output, split = Path(loop["output"]), loop["split"]
@@ -89,10 +105,11 @@ def _train_here(loop: dict[str, Any]) -> None:
             output,
             lineage={"synthetic": lineage_of(synthetic, split), "real": lineage_of(real, split)},
             domain=synthetic.card.domain,
+            device=loop["device"],
         )
-    except (ValueError, RuntimeError, OSError) as error:
+    except Exception as error:
         log.exception("training stopped")
-        (output / ERROR_NAME).write_text(str(error))
+        (output / ERROR_NAME).write_text(f"{type(error).__name__}: {error}")
 
 
 def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from factory.models import Refiner
+from factory.models import Refiner, to_network, to_pixels
 
 
 class RefinerEngine(Protocol):
@@ -23,7 +23,15 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, refiner: Refiner, *, batch_size: int = 64, device: str = "cpu"):
+    def __init__(
+        self,
+        refiner: Refiner,
+        *,
+        full_scale: float = 255.0,
+        batch_size: int = 64,
+        device: str = "cpu",
+    ):
+        self.full_scale = full_scale
         self.device = torch.device(device)
         self.refiner = refiner.to(self.device).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size = batch_size
@@ -37,7 +45,5 @@ class TorchEngine:
         return np.concatenate(parts) if parts else images.copy()
 
     def _batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)[:, None].float()
-        refined = self.refiner((batch / 127.5 - 1).contiguous(memory_format=torch.channels_last))
-        grey = ((refined + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return np.asarray(grey[:, 0].cpu().numpy())
+        refined = self.refiner(to_network(images, self.full_scale).to(self.device))
+        return to_pixels(refined.cpu(), self.full_scale)[:, 0].astype(np.uint8)

@@ -144,10 +144,14 @@ def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, in
 
     Raises:
         TooManyRejectsError: rejected / (kept + rejected) is above `max_share`; names the reasons.
+            An input that was mended and planned again since counts by its newest version.
     """
-    kept = filtered = rejected = 0
+    kept = filtered = rejected = mended = 0
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
+    newest = {
+        planned.id: shard for shard in dataset.planned() for planned in dataset.plan(shard).inputs
+    }
     for shard in dataset.committed():
         facts = dataset.facts(shard)
         kept += facts.num_samples
@@ -155,19 +159,22 @@ def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, in
         rejected += facts.num_rejected
         if facts.num_rejected:
             for row in dataset.rejects(shard).to_pylist():
-                if row["kind"] == "reject":
+                if row["kind"] == "reject" and newest[row["source_id"]] != shard:
+                    mended += 1
+                elif row["kind"] == "reject":
                     reason = _kind_of(row["reason"], row["kind"])
                     reasons[reason] += 1
                     examples.setdefault(reason, f"{row['source_id']}: {row['reason']}")
-    considered = kept + rejected
-    if considered and rejected / considered > max_share:
+    bad = rejected - mended
+    considered = kept + bad
+    if considered and bad / considered > max_share:
         lines = "\n  ".join(
             f"{count} × {reason} (e.g. {examples[reason]})"
             for reason, count in reasons.most_common(8)
         )
         raise TooManyRejectsError(
-            f"{rejected} of {considered} inputs of {dataset.location} were rejected, "
-            f"{rejected / considered:.1%}, more than the {max_share:.1%} allowed:\n  {lines}\n"
+            f"{bad} of {considered} inputs of {dataset.location} were rejected, "
+            f"{bad / considered:.1%}, more than the {max_share:.1%} allowed:\n  {lines}\n"
             "All are listed in its rejected/ folder. Mend the inputs, or raise --max-reject-share."
         )
     return kept, filtered, rejected

@@ -58,7 +58,7 @@ def latest_report(dataset: Dataset) -> str:
 
 
 def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
-    """Write a release, or find that the very same one is there.
+    """Write a release, or find that one of the very same shards is there.
 
     Raises:
         NotReleasableError: the report does not pass, is of something else, or the release exists
@@ -69,6 +69,9 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     _check_report(dataset, report)
     for shard in report.shards:
         _check_shard(dataset, shard)
+    there = _released_before(dataset, release)
+    if there is not None and there.shards == _released(dataset, report):
+        return there
     index = load_index(dataset, shards=[shard.shard for shard in report.shards])
     index_bytes = parquet_bytes(index)
     shards = _released(dataset, report)
@@ -91,6 +94,14 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
         _put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
     _put_same(dataset, f"{folder}/manifest.json", manifest.to_json())
     return manifest
+
+
+def _released_before(dataset: Dataset, release: str) -> ReleaseManifest | None:
+    name = f"releases/{release}/manifest.json"
+    if dataset.store.size(name) is None:
+        return None
+    where = f"{dataset.location}/{name}"
+    return ReleaseManifest.from_json(dataset.store.read(name), where=where)
 
 
 def _check_report(dataset: Dataset, report: Report) -> None:

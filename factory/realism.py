@@ -10,8 +10,9 @@ Axes in names: N images, H height, W width.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -139,10 +140,10 @@ class TwoSampleTest(Model):
         network.eval()
 
 
-def measure_realism(
+def comparisons(
     synthetic_NHW: Images, refined_NHW: Images, real_NHW: Images, test: TwoSampleTest
-) -> Realism:
-    """Two-sample accuracy before and after refining, and of the real set against itself.
+) -> tuple[Callable[[], TwoSample], Callable[[], TwoSample], Callable[[], TwoSample]]:
+    """The three tests of `Realism`, in its order, as calls that can be made side by side.
 
     Args:
         synthetic_NHW, refined_NHW: uint8, image k of both being one scene; hence one scene is
@@ -151,7 +152,7 @@ def measure_realism(
         real_NHW: uint8; at least 40, as the floor compares its two halves.
 
     Raises:
-        ValueError: the first two are not pairs, or as of `TwoSampleTest`.
+        ValueError: the first two are not pairs.
     """
     if synthetic_NHW.shape != refined_NHW.shape:
         raise ValueError(
@@ -160,11 +161,24 @@ def measure_realism(
         )
     order = np.random.default_rng(min(test.seeds)).permutation(len(real_NHW))
     half = len(order) // 2
-    return Realism(
-        synthetic_vs_real=test(real_NHW, synthetic_NHW),
-        refined_vs_real=test(real_NHW, refined_NHW),
-        real_vs_real=test(real_NHW[order[:half]], real_NHW[order[half:]]),
+    return (
+        partial(test, real_NHW, synthetic_NHW),
+        partial(test, real_NHW, refined_NHW),
+        partial(test, real_NHW[order[:half]], real_NHW[order[half:]]),
     )
+
+
+def measure_realism(
+    synthetic_NHW: Images, refined_NHW: Images, real_NHW: Images, test: TwoSampleTest
+) -> Realism:
+    """`comparisons`, one after the other. Raises `ValueError` as they do."""
+    return realism_of([call() for call in comparisons(synthetic_NHW, refined_NHW, real_NHW, test)])
+
+
+def realism_of(results: Sequence[TwoSample]) -> Realism:
+    """The results of `comparisons`, by name."""
+    synthetic, refined, floor = results
+    return Realism(synthetic_vs_real=synthetic, refined_vs_real=refined, real_vs_real=floor)
 
 
 def interval(accuracies: list[float], num_test: int) -> tuple[float, float]:

@@ -153,4 +153,7 @@ def _make_refiner(
             f"{refiner} changed while the job ran: {described.sha256[:12]}…, the dataset is made "
             f"with {child.card.refiner.sha256[:12]}…"
         )
-    return ShardRefiner(parent, child, TorchEngine(network, batch_size=batch_size, device=device))
+    engine = TorchEngine(
+        network, full_scale=described.full_scale, batch_size=batch_size, device=device
+    )
+    return ShardRefiner(parent, child, engine)

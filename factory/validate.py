@@ -7,7 +7,7 @@ report. Calibration and realism are measured on a seeded sample of the dataset.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -24,12 +24,11 @@ from factory.labels.calibration import Calibration, calibrate
 from factory.labels.camera_pairs import camera_pairs
 from factory.labels.drift import DriftTable, measure_drift
 from factory.labels.pupil import PupilFinder
-from factory.realism import TwoSampleTest
+from factory.realism import MIN_IMAGES
 from factory.sources.crop import EyeCrop
 from factory.sources.unityeyes import UnityEyesOptions
 from factory.work import MakeTask, Outcome
 from schemas.dataset import DatasetKind
-from schemas.report import TwoSample
 
 log = logging.getLogger(__name__)
 Grey = NDArray[np.uint8]
@@ -141,7 +140,7 @@ def grey(images: Pixels) -> Grey:
 def mean_abs_change(before: Grey, after: Grey) -> NDArray[np.float32]:
     """(n,) mean |after - before| of each image on [-1, 1]; 0 where the refiner did nothing."""
     difference = np.abs(after.astype(np.float32) - before.astype(np.float32)) / 127.5
-    return np.asarray(difference.reshape(len(before), -1).mean(axis=1), np.float32)
+    return np.asarray(difference.mean(axis=tuple(range(1, difference.ndim))), np.float32)
 
 
 def _drift_of(index: pa.Table, before: Grey, after: Grey, finder: PupilFinder) -> DriftTable:
@@ -159,7 +158,7 @@ def _drift_of(index: pa.Table, before: Grey, after: Grey, finder: PupilFinder) -
 
 def _column(index: pa.Table, name: str) -> NDArray[np.float64]:
     values = np.array(index[name].to_pylist(), np.float64)
-    return values.reshape(len(index), 2) if name.endswith("_px") and values.ndim == 2 else values
+    return values.reshape(len(index), 2) if name == "pupil_px" else values
 
 
 # --- on a sample of the dataset -----------------------------------------------------------------
@@ -183,6 +182,24 @@ def shards_of(dataset: Dataset, split: str | None) -> list[int]:
     if not any(dataset.facts(shard).num_samples for shard in shards):
         raise ValueError(f"{dataset.location} holds no images yet")
     return shards
+
+
+def check_enough(trio: Trio, shards: Sequence[int], split: str | None) -> None:
+    """See that there are images enough for the two-sample tests, before hours are spent.
+
+    Raises:
+        ValueError: there are not; says how many there are.
+    """
+    real = shards_of(trio.real, split if split in trio.real.card.splits else None)
+    for dataset, numbers, needed in (
+        (trio.refined, shards, MIN_IMAGES),
+        (trio.real, real, 2 * MIN_IMAGES),
+    ):
+        num = sum(dataset.facts(shard).num_samples for shard in numbers)
+        if num < needed:
+            raise ValueError(
+                f"{dataset.location} has {num} images to validate with, at least {needed} needed"
+            )
 
 
 def sample_pairs(trio: Trio, shards: Sequence[int], count: int, seed: int) -> Sampled:
@@ -235,16 +252,4 @@ def calibrate_on(
         seed=seed,
         pairs=camera_pairs(crop, num, seed),
         truth="iris circles in the labels of the parent's own renders",
-    )
-
-
-def realism_parts(
-    sampled: Sampled, real: Grey, test: TwoSampleTest
-) -> tuple[Callable[[], TwoSample], ...]:
-    """The three comparisons of `Realism`, as calls that can run side by side."""
-    half = len(real) // 2
-    return (
-        partial(test, real, sampled.synthetic),
-        partial(test, real, sampled.refined),
-        partial(test, real[:half], real[half:]),
     )

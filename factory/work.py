@@ -36,8 +36,6 @@ class ShardTask(Protocol):
 
 MakeTask = Callable[[], ShardTask]
 """Builds the task inside the worker, so that files and networks are opened there."""
-Run = Callable[[MakeTask, Sequence[int]], Iterator[Outcome]]
-"""How shards are spread over workers: `run_here`, or the cluster's."""
 
 
 class ShardsFailedError(RuntimeError):

@@ -83,16 +83,23 @@ def main(job: DemoJob) -> None:
                 {"input": out / "refined", "release": RELEASE},
             ),
         ]
-        for title, kind, run, options in steps:
-            with _timed(title):
-                given = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
-                run(load_config(kind, job.settings, given))
-        refined = Dataset.open(out / "refined")
-        report = out / "refined" / "reports" / latest_report(refined) / "report.html"
-        shutil.copyfile(report, out / "report.html")
+        try:
+            for title, kind, run, options in steps:
+                with _timed(title):
+                    given = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
+                    run(load_config(kind, job.settings, given))
+        finally:  # also where the gate was missed: the report says why
+            _copy_report(out)
         log.info("all of it took %.0f s", time.monotonic() - started)
         log.info("open %s", (out / "report.html").absolute())
         ray.shutdown()
+
+
+def _copy_report(out: Path) -> None:
+    if any((out / "refined" / "reports").glob("*/report.json")):
+        latest = latest_report(Dataset.open(out / "refined"))
+        page = out / "refined" / "reports" / latest / "report.html"
+        shutil.copyfile(page, out / "report.html")
 
 
 @contextmanager

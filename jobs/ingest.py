@@ -20,6 +20,7 @@ from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.pictures import PicturesOptions
 from factory.sources.registry import SourceOptions, make_source, weights_for
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.store import open_store
 from factory.work import reasons_of
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,10 @@ class IngestJob(JobConfig):
 
 
 def main(job: IngestJob) -> None:
+    open_store(job.output)
+    location = job.input if "://" in job.input else str(Path(job.input).absolute())
     options = _options(job)
-    source = make_source(job.input, options)
+    source = make_source(location, options)
     listing = source.listing()
     if not listing:
         raise ValueError(f"{job.input}: no {job.source} inputs found there")
@@ -84,7 +87,7 @@ def main(job: IngestJob) -> None:
         num_inputs = sum(len(dataset.plan(shard).inputs) for shard in missing)
         log.info("%d inputs listed, %d new; %d shards to make", len(listing), num_new, len(missing))
         outcomes = session.make_shards(
-            "ingest", ingest_task(dataset, job.input, options), missing, num_inputs
+            "ingest", ingest_task(dataset, location, options), missing, num_inputs
         )
         for reason, count in reasons_of(outcomes).most_common(10):
             log.info("set aside: %d × %s", count, reason)
@@ -127,8 +130,10 @@ def _weights(job: IngestJob) -> GazeWeights | None:
         return None
     digest = sha256(job.target_gaze.read_bytes())
     try:
-        options = Dataset.open(job.output).card.config.get("options")
-        frozen = UnityEyesOptions.model_validate(options).keep.weights
+        config = Dataset.open(job.output).card.config
+        frozen = None
+        if config["source"] == job.source:
+            frozen = UnityEyesOptions.model_validate(config["options"]).keep.weights
         if frozen is not None and frozen.target_sha256 == digest:
             return frozen
     except FileNotFoundError:

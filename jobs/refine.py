@@ -11,6 +11,7 @@ from cluster.command import JobConfig, run_command
 from cluster.session import start
 from factory.dataset import Dataset
 from factory.refine import missing_shards, refined_card, refiner_task
+from factory.store import open_store
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class RefineJob(JobConfig):
 
 def main(job: RefineJob) -> None:
     use_gpu = job.device == "cuda"
+    open_store(job.output)
     parent = Dataset.open(job.input)
     card = refined_card(parent, job.refiner, Path(job.output).name)
     with start(job, Path(job.output) / "runs", workers=job.workers, use_gpu=use_gpu) as session:

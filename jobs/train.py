@@ -44,9 +44,8 @@ def main(job: TrainJob) -> None:
             f"{job.synthetic} holds {synthetic.card.domain} images of {synthetic.card.image}, "
             f"{job.real} {real.card.domain} images of {real.card.image}; ingest both alike"
         )
-    with start(job, job.output / "runs") as session:
+    with start(job, job.output / "runs"):
         config = TrainConfig(**{name: getattr(job, name) for name in TrainConfig.model_fields})
-        session.ray()
         train_on_ray(
             config,
             synthetic.location,

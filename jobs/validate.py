@@ -13,9 +13,8 @@ from cluster.session import start
 from factory import validate
 from factory.gate import explain, load_gate
 from factory.labels.pupil import PupilFinder
-from factory.realism import TwoSampleTest
+from factory.realism import TwoSampleTest, comparisons, realism_of
 from factory.report import assemble
-from schemas.report import Realism
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +55,7 @@ def main(job: ValidateJob) -> None:
     trio = validate.open_trio(job.input, job.real, job.parent)
     with start(job, Path(job.input) / "runs", workers=job.workers) as session:
         shards = validate.shards_of(trio.refined, job.split)
+        validate.check_enough(trio, shards, job.split)
         num_samples = sum(trio.refined.facts(shard).num_samples for shard in shards)
         report_id = validate.new_report_id()
         task = validate.validate_task(trio, report_id, job.finder)
@@ -74,7 +74,7 @@ def main(job: ValidateJob) -> None:
                     job.seed,
                     job.num_calibration,
                 ),
-                *validate.realism_parts(sampled, real, job.test),
+                *comparisons(sampled.synthetic, sampled.refined, real, job.test),
             ]
         )
         table, change = assemble.read_samples(trio, report_id, shards)
@@ -82,9 +82,7 @@ def main(job: ValidateJob) -> None:
             table,
             change,
             calibration,
-            Realism(
-                synthetic_vs_real=realism[0], refined_vs_real=realism[1], real_vs_real=realism[2]
-            ),
+            realism_of(realism),
         )
         report = assemble.make_report(trio, report_id, shards, measured, gate)
         page = assemble.write_report(trio, report, measured, sampled, real, job.finder, job.notes)

@@ -111,11 +111,9 @@ def worst_pairs(trio: Trio, table: DriftTable, finder: PupilFinder) -> list[Wors
     worst = []
     for key in table.worst_keys(MAX_WORST):
         row = table.keys.index(key)
-        shard = int(key.split("-")[0])
-        index = trio.refined.index(shard, ["key", "pupil_px"])
-        place = index["key"].to_pylist().index(key)
-        x, y = index["pupil_px"][place].as_py()
-        before, after = (grey(d.images(shard))[place] for d in (trio.parent, trio.refined))
+        labels = trio.refined.index(int(key.split("-")[0]), ["key", "pupil_px"])
+        x, y = labels["pupil_px"][labels["key"].to_pylist().index(key)].as_py()
+        before, after = (grey(dataset.image(key)) for dataset in (trio.parent, trio.refined))
         worst.append(
             WorstDrift(
                 key=key,

@@ -143,8 +143,9 @@ class MpiiGazeSource:
         return side, eye["image"][row], eye["gaze"][row], eye["pose"][row]
 
     def _load_day(self, name: str) -> dict[Side, dict[str, Any]]:
+        files = self._files  # an input that is not there at all is no fault of one file
         try:
-            raw = self._files.read(name)
+            raw = files.read(name)
         except FileNotFoundError as error:
             raise BadRender(name, "vanished since it was listed") from error
         except DamagedFileError as error:
