@@ -3,12 +3,14 @@
 import logging
 import os
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
 import ray.data
 import ray.exceptions
+from ray.util.annotations import RayDeprecationWarning
 
 from factory.work import MakeTask, Outcome
 
@@ -66,19 +68,22 @@ def run_on_ray(
         raise RuntimeError(f"this Ray cluster has no {resource}: {ray.cluster_resources()}")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    rows = ray.data.from_items(
-        [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
-    ).map(
-        ShardWorker,
-        fn_constructor_kwargs={"make_task": make_task},
-        compute=ray.data.ActorPoolStrategy(
-            size=min(workers, len(shards)), max_tasks_in_flight_per_actor=2
-        ),
-        num_cpus=1,
-        num_gpus=1 if use_gpu else None,
-        max_restarts=MAX_RESTARTS,
-        max_task_retries=MAX_RESTARTS,
-    )
+    with warnings.catch_warnings():
+        # No named parameter bounds the restarts of an actor yet; these go in Ray 2.64.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        rows = ray.data.from_items(
+            [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
+        ).map(
+            ShardWorker,
+            fn_constructor_kwargs={"make_task": make_task},
+            compute=ray.data.ActorPoolStrategy(
+                size=min(workers, len(shards)), max_tasks_in_flight_per_actor=2
+            ),
+            num_cpus=1,
+            num_gpus=1 if use_gpu else None,
+            max_restarts=MAX_RESTARTS,
+            max_task_retries=MAX_RESTARTS,
+        )
     try:
         for row in rows.iter_rows():
             yield Outcome.model_validate_json(row["outcome"])
