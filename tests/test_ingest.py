@@ -93,6 +93,17 @@ def test_a_run_where_everything_is_rejected_fails(tmp_path) -> None:
         check_reject_share(dataset, 0.99)
 
 
+def test_an_input_that_was_mended_no_longer_counts_as_rejected(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    fakes.write_pair(tmp_path / "in", "2", image=b"x")
+    dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "eyes", OPTIONS)
+    with pytest.raises(TooManyRejectsError, match="1 of 2"):
+        check_reject_share(dataset, 0.05)
+    fakes.write_pair(tmp_path / "in", "2")
+    dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "eyes", OPTIONS)
+    assert check_reject_share(dataset, 0.05) == (2, 0, 1)
+
+
 def test_the_order_in_which_shards_are_built_changes_no_byte(renders, tmp_path) -> None:
     found = []
     for name, order in (("a", [0, 1, 2, 3, 4]), ("b", [3, 0, 4, 2, 1])):

@@ -83,6 +83,14 @@ def test_publishing_again_changes_nothing(refined) -> None:
     assert release_files(refined) == before
 
 
+def test_a_later_report_on_the_same_shards_leaves_the_release_as_it_was(refined) -> None:
+    first = releases.release(refined)
+    before = release_files(refined)
+    again = publish(refined, "r1", releases.put_report(refined, id="20991231T000000Z-ffffff"))
+    assert again == first
+    assert release_files(refined) == before
+
+
 def test_a_dataset_that_grew_leaves_the_release_as_it_was(refined, refiner, tmp_path) -> None:
     releases.release(refined)
     before = release_files(refined)
