@@ -61,10 +61,6 @@ class Session:
         self.workers = workers
         self.use_gpu = use_gpu
 
-    def ray(self) -> None:
-        """Connect to the cluster that this job was submitted to, or start a local one."""
-        ensure_ray()
-
     def make_shards(
         self, what: str, make_task: MakeTask, shards: Sequence[int], num_samples: int
     ) -> list[Outcome]:
@@ -95,7 +91,7 @@ class Session:
 
     def side_by_side(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """Results of several calls, each made in a Ray worker of one core."""
-        self.ray()
+        ensure_ray()
         handles = [ray.remote(call_it).remote(call) for call in calls]
         try:
             return list(ray.get(handles))

@@ -19,8 +19,12 @@ MAX_RESTARTS = 3
 """times that a worker which died is replaced, and its shard begun again"""
 
 
-def ensure_ray() -> None:
-    """Connect to the cluster that this job runs in, or start one on this machine."""
+def ensure_ray(*, dashboard: bool = False) -> None:
+    """Connect to the cluster that this job runs in, or start one on this machine.
+
+    Args:
+        dashboard: start it with a dashboard, whose state API Ray Train asks.
+    """
     if ray.is_initialized():
         return
     if "RAY_ADDRESS" in os.environ:
@@ -28,7 +32,7 @@ def ensure_ray() -> None:
     else:
         ray.init(
             address="local",
-            include_dashboard=True,  # Ray Train asks its state API
+            include_dashboard=dashboard,
             log_to_driver=True,
             logging_level=logging.ERROR,
         )

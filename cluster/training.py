@@ -46,7 +46,7 @@ def train_on_ray(
     Raises:
         RuntimeError: the training itself failed; the message is its own.
     """
-    ensure_ray()
+    ensure_ray(dashboard=True)
     cpus = _cpus_of_one_node(use_gpu, cpus)
     errors = output / ERROR_NAME
     errors.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import ray
 
 from cluster.command import JobConfig, load_config, run_command
 from cluster.session import start
+from cluster.shards import ensure_ray
 from factory.dataset import Dataset
 from factory.publish import latest_report
 from jobs import ingest, publish, refine, simulate, train, validate
@@ -35,8 +36,8 @@ class DemoJob(JobConfig):
 
 def main(job: DemoJob) -> None:
     out = job.output
-    with start(job, out / "runs") as session:
-        session.ray()
+    with start(job, out / "runs"):
+        ensure_ray(dashboard=True)
         started = time.monotonic()
         steps: list[tuple[str, type[JobConfig], Callable[[Any], None], dict[str, Any]]] = [
             ("simulate renders", simulate.SimulateJob, simulate.main, {"output": out / "renders"}),
