@@ -37,6 +37,7 @@ class ValidateJob(JobConfig):
     split: str | None = None
     """validate this split alone, e.g. one that the refiner was not trained on; default all"""
     finder: PupilFinder = PupilFinder()
+    """the pupil finder; its eye width is that of the dataset's card"""
     test: TwoSampleTest = TwoSampleTest()
     seed: Annotated[int, Field(ge=0)] = 0
     """of the samples that calibration and realism are measured on"""
@@ -53,12 +54,14 @@ class ValidateJob(JobConfig):
 def main(job: ValidateJob) -> None:
     gate = load_gate(job.gate) if job.gate is not None else None
     trio = validate.open_trio(job.input, job.real, job.parent)
+    crop = validate.crop_of(trio.parent)
+    finder = job.finder.model_copy(update={"eye_width_px": crop.eye_width_px})
     with start(job, Path(job.input) / "runs", workers=job.workers) as session:
         shards = validate.shards_of(trio.refined, job.split)
         validate.check_enough(trio, shards, job.split)
         num_samples = sum(trio.refined.facts(shard).num_samples for shard in shards)
         report_id = validate.new_report_id()
-        task = validate.validate_task(trio, report_id, job.finder)
+        task = validate.validate_task(trio, report_id, finder)
         session.make_shards("validate", task, shards, num_samples)
 
         log.info("calibrating the pupil finder and testing realism")
@@ -69,8 +72,8 @@ def main(job: ValidateJob) -> None:
                 partial(
                     validate.calibrate_on,
                     sampled,
-                    validate.crop_of(trio.parent),
-                    job.finder,
+                    crop,
+                    finder,
                     job.seed,
                     job.num_calibration,
                 ),
@@ -85,7 +88,7 @@ def main(job: ValidateJob) -> None:
             realism_of(realism),
         )
         report = assemble.make_report(trio, report_id, shards, measured, gate)
-        page = assemble.write_report(trio, report, measured, sampled, real, job.finder, job.notes)
+        page = assemble.write_report(trio, report, measured, sampled, real, finder, job.notes)
         for line in assemble.summary_lines(report):
             log.info("%s", line)
         log.info("report: %s", Path(trio.refined.location) / page)
