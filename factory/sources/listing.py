@@ -3,9 +3,10 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
-from factory.sources.files import FileFacts
+from factory.sources.files import FileFacts, Files, open_files
 from schemas.dataset import InputFacts
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -42,3 +43,29 @@ def input_facts(stem: str, files: Iterable[FileFacts]) -> InputFacts:
 def in_natural_order(inputs: Iterable[InputFacts]) -> list[InputFacts]:
     """By id; equal natural keys (`1` and `01`) by the id itself."""
     return sorted(inputs, key=lambda facts: (natural(facts.id), facts.id))
+
+
+class StemFiles:
+    """The inputs of a place whose files belong together by stem; opened when first asked."""
+
+    def __init__(self, location: str | Path, suffixes: Iterable[str]):
+        self.location = location
+        self.suffixes = frozenset(suffixes)
+
+    @cached_property
+    def files(self) -> Files:
+        """Every file of the place."""
+        return open_files(self.location)
+
+    @cached_property
+    def by_stem(self) -> dict[str, list[str]]:
+        """Names of each input's files, by the input's id."""
+        return files_by_stem(self.files.facts(), self.suffixes)
+
+    def listing(self) -> list[InputFacts]:
+        """Every input, in natural order of its id."""
+        facts = self.files.facts()
+        return in_natural_order(
+            input_facts(stem, [facts[name] for name in names])
+            for stem, names in self.by_stem.items()
+        )

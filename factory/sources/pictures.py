@@ -1,6 +1,5 @@
 """Camera images: any folder or archive of pictures, unlabelled, one eye crop each."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,8 +10,8 @@ from factory.images import Affine, decode
 from factory.shards import sha256
 from factory.sources.base import BadRender, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import DamagedFileError, Files, open_files
-from factory.sources.listing import IMAGE_SUFFIXES, files_by_stem, in_natural_order, input_facts
+from factory.sources.files import DamagedFileError
+from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
 from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
@@ -44,23 +43,12 @@ class PicturesSource:
     kind: ClassVar[DatasetKind] = "real"
 
     def __init__(self, location: str | Path, options: PicturesOptions):
-        self.location = location
         self.options = options
-
-    @cached_property
-    def _files(self) -> Files:
-        return open_files(self.location)
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        return files_by_stem(self._files.facts(), IMAGE_SUFFIXES)
+        self.location = location
+        self._inputs = StemFiles(location, IMAGE_SUFFIXES)
 
     def listing(self) -> list[InputFacts]:
-        facts = self._files.facts()
-        return in_natural_order(
-            input_facts(stem, [facts[name] for name in names])
-            for stem, names in self._by_stem.items()
-        )
+        return self._inputs.listing()
 
     def identity(self, source_id: str) -> str | None:
         return None
@@ -89,11 +77,11 @@ class PicturesSource:
         )
 
     def _read(self, source_id: str) -> bytes:
-        names = self._by_stem.get(source_id, [])
+        names = self._inputs.by_stem.get(source_id, [])
         if len(names) > 1:
             raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
         try:
-            raw = self._files.read(names[0]) if names else b""
+            raw = self._inputs.files.read(names[0]) if names else b""
         except FileNotFoundError:
             names = []
         except DamagedFileError as error:

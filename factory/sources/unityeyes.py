@@ -5,7 +5,6 @@ Our own renderer writes the same format, with the true pupil centre in a field o
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,9 +27,9 @@ from factory.images import (
 from factory.shards import sha256
 from factory.sources.base import BadRender, LeftOut, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import DamagedFileError, Files, open_files
+from factory.sources.files import DamagedFileError
 from factory.sources.gaze_filter import GazeFilter, angles_of
-from factory.sources.listing import IMAGE_SUFFIXES, files_by_stem, in_natural_order, input_facts
+from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
 from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
@@ -65,23 +64,12 @@ class UnityEyesSource:
     kind: ClassVar[DatasetKind] = "synthetic"
 
     def __init__(self, location: str | Path, options: UnityEyesOptions):
-        self.location = location
         self.options = options
-
-    @cached_property
-    def _files(self) -> Files:
-        return open_files(self.location)
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        return files_by_stem(self._files.facts(), [*IMAGE_SUFFIXES, ".json"])
+        self.location = location
+        self._inputs = StemFiles(location, [*IMAGE_SUFFIXES, ".json"])
 
     def listing(self) -> list[InputFacts]:
-        facts = self._files.facts()
-        return in_natural_order(
-            input_facts(stem, [facts[name] for name in names])
-            for stem, names in self._by_stem.items()
-        )
+        return self._inputs.listing()
 
     def digests(self, source_id: str) -> tuple[str, str | None]:
         image, label = self._read(source_id)
@@ -162,7 +150,7 @@ class UnityEyesSource:
 
     def _read(self, source_id: str) -> tuple[bytes, bytes]:
         """The bytes of the pair."""
-        names = self._by_stem.get(source_id, [])
+        names = self._inputs.by_stem.get(source_id, [])
         labels = [name for name in names if name.lower().endswith(".json")]
         images = [name for name in names if name not in labels]
         if not images:
@@ -172,7 +160,7 @@ class UnityEyesSource:
         if len(names) > 2:
             raise BadRender(source_id, f"more than one pair: {', '.join(names)}")
         try:
-            image, label = self._files.read(images[0]), self._files.read(labels[0])
+            image, label = self._inputs.files.read(images[0]), self._inputs.files.read(labels[0])
         except FileNotFoundError as error:
             raise BadRender(source_id, "vanished since it was listed") from error
         except DamagedFileError as error:
