@@ -136,6 +136,13 @@ def _kind_of(reason: str, kind: str) -> str:
     return re.sub(r"-?\d+(\.\d+)?", "#", reason.split(": ")[0] if "(" in reason else reason)
 
 
+def _newest_shards(dataset: Dataset) -> dict[str, int]:
+    """The shard that an input was planned into last, by the input's id."""
+    return {
+        planned.id: shard for shard in dataset.planned() for planned in dataset.plan(shard).inputs
+    }
+
+
 def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, int]:
     """Count what became of all planned inputs of a dataset.
 
@@ -149,15 +156,14 @@ def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, in
     kept = filtered = rejected = mended = 0
     reasons: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    newest = {
-        planned.id: shard for shard in dataset.planned() for planned in dataset.plan(shard).inputs
-    }
+    newest: dict[str, int] = {}
     for shard in dataset.committed():
         facts = dataset.facts(shard)
         kept += facts.num_samples
         filtered += facts.num_filtered
         rejected += facts.num_rejected
         if facts.num_rejected:
+            newest = newest or _newest_shards(dataset)
             for row in dataset.rejects(shard).to_pylist():
                 if row["kind"] == "reject" and newest[row["source_id"]] != shard:
                     mended += 1

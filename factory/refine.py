@@ -68,19 +68,23 @@ def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
     Raises:
         StaleShardsError: the child has shards whose parent shard has changed since, or is gone.
     """
-    have, made = parent.committed(), child.committed()
-    stale = [
-        shard
-        for shard in made
-        if shard not in set(have)
-        or child.facts(shard).parent_sha256 != parent.facts(shard).tar_sha256
-    ]
+    stale = stale_shards(parent, child)
     if stale:
         raise StaleShardsError(
             f"{child.location}: shards {stale[:10]} were refined from versions of their parent "
             f"shards that {parent.location} no longer holds; refine into a new output"
         )
-    return sorted(set(have) - set(made))
+    return sorted(set(parent.committed()) - set(child.committed()))
+
+
+def stale_shards(parent: Dataset, child: Dataset) -> list[int]:
+    """Shards of the child whose parent shard has changed since, or is gone."""
+    have = set(parent.committed())
+    return [
+        shard
+        for shard in child.committed()
+        if shard not in have or child.facts(shard).parent_sha256 != parent.facts(shard).tar_sha256
+    ]
 
 
 @dataclass

@@ -25,6 +25,7 @@ from factory.labels.camera_pairs import camera_pairs
 from factory.labels.drift import DriftTable, measure_drift
 from factory.labels.pupil import PupilFinder
 from factory.realism import MIN_IMAGES
+from factory.refine import stale_shards
 from factory.sources.crop import EyeCrop
 from factory.sources.unityeyes import UnityEyesOptions
 from factory.work import MakeTask, Outcome
@@ -68,11 +69,12 @@ def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
             f"{real} holds {camera.card.kind} images of {camera.card.image}, "
             f"expected {wanted} ones of {child.card.image}"
         )
-    for shard in child.committed():
-        if child.facts(shard).parent_sha256 != synthetic.facts(shard).tar_sha256:
-            raise NotComparableError(
-                f"{refined}: shard {shard} was refined from another version of its parent shard"
-            )
+    stale = stale_shards(synthetic, child)
+    if stale:
+        raise NotComparableError(
+            f"{refined}: shards {stale[:10]} were refined from other versions of their parent "
+            f"shards than {synthetic.location} holds"
+        )
     return Trio(child, synthetic, camera)
 
 

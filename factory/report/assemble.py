@@ -109,6 +109,7 @@ def write_report(
 def worst_pairs(trio: Trio, table: DriftTable, finder: PupilFinder) -> list[WorstDrift]:
     """The pairs with the largest drift: centres as measured, outlines fitted again."""
     worst = []
+    drift_px = table.drift_px
     for key in table.worst_keys(MAX_WORST):
         row = table.keys.index(key)
         labels = trio.refined.index(int(key.split("-")[0]), ["key", "pupil_px"])
@@ -121,7 +122,7 @@ def worst_pairs(trio: Trio, table: DriftTable, finder: PupilFinder) -> list[Wors
                 refined=after,
                 synthetic_outline=_outline(table.parent_N2[row], finder.find(before, (x, y))),
                 refined_outline=_outline(table.refined_N2[row], finder.find(after, (x, y))),
-                drift_px=float(table.drift_px[row]),
+                drift_px=float(drift_px[row]),
                 gaze_deg=(
                     math.degrees(table.gaze_yaw_rad_N[row]),
                     math.degrees(table.gaze_pitch_rad_N[row]),
