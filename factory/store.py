@@ -24,6 +24,10 @@ class Entry:
     """relative to the store, with forward slashes"""
     size: int
     """bytes"""
+    mtime_ns: int
+    """last change, nanoseconds since 1970 UTC"""
+    etag: str | None = None
+    """the object store's own digest of the content; None on a local file system"""
 
 
 class Store(Protocol):
@@ -42,6 +46,9 @@ class Store(Protocol):
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """Objects directly below `prefix/`, in order of name."""
+
+    def walk(self, prefix: str = "") -> Iterator[Entry]:
+        """Objects anywhere below `prefix/`, in no order; hidden and temporary files too."""
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below `prefix/`, in order."""
@@ -100,7 +107,23 @@ class LocalStore:
                 (entry for entry in entries if entry.is_file()), key=lambda entry: entry.name
             )
         for entry in files:
-            yield Entry(f"{prefix}/{entry.name}", entry.stat().st_size)
+            status = entry.stat()
+            yield Entry(f"{prefix}/{entry.name}", status.st_size, status.st_mtime_ns)
+
+    def walk(self, prefix: str = "") -> Iterator[Entry]:
+        pending = [f"{prefix}/" if prefix else ""]
+        while pending:
+            below = pending.pop()
+            if not (self.root / below).is_dir():
+                continue
+            with os.scandir(self.root / below) as entries:
+                for entry in entries:
+                    name = f"{below}{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{name}/")
+                    elif entry.is_file():
+                        status = entry.stat()
+                        yield Entry(name, status.st_size, status.st_mtime_ns)
 
     def folders(self, prefix: str) -> list[str]:
         folder = self.root / prefix
