@@ -74,12 +74,31 @@ def commit_shard(
     try:
         store.put_new(tar_name(shard), tar)
     except FileExistsError:
-        if dataset.is_committed(shard):
-            return dataset.facts(shard)
-        where = f"{dataset.location}/{tar_name(shard)}"
-        log.info("%s is there without an index; checking it to commit it", where)
-        tar = store.read(tar_name(shard))
-        table = inspect_tar(dataset, expected, tar, where=where)
+        return adopt_orphan(dataset, expected, rejects)
+    _record_rejects(dataset, expected, table, rejects)
+    return _commit_index(dataset, expected, tar, table)
+
+
+def adopt_orphan(
+    dataset: Dataset, expected: Expected, rejects: Sequence[Reject] = ()
+) -> ShardFacts:
+    """Commit a published tar that has no index: its writer is on the way, or died.
+
+    Args:
+        rejects: what is known of planned inputs that the tar may lack; those that its writer
+            recorded need not be among them.
+
+    Raises:
+        DamagedShardError: it is not the planned shard, whole; it stays where it is.
+        FileNotFoundError: there is no such tar.
+    """
+    shard = expected.shard
+    if dataset.is_committed(shard):
+        return dataset.facts(shard)
+    where = f"{dataset.location}/{tar_name(shard)}"
+    log.info("%s is there without an index; checking it to commit it", where)
+    tar = dataset.store.read(tar_name(shard))
+    table = inspect_tar(dataset, expected, tar, where=where)
     _record_rejects(dataset, expected, table, rejects)
     return _commit_index(dataset, expected, tar, table)
 
@@ -166,10 +185,13 @@ def _record_rejects(
     """
     if not expected.may_reject:
         return
-    there = dataset.rejects(expected.shard).to_pylist()
     missing = _missing(expected, table)
-    if {row["key"] for row in there} == missing:
-        return
+    try:
+        there = dataset.rejects(expected.shard).to_pylist()
+        if {row["key"] for row in there} == missing:
+            return
+    except FileNotFoundError:  # somebody removed it: a writer records it before its tar
+        there = []
     known = {row["key"]: row for row in there} | {r.key: r.model_dump() for r in rejects}
     unknown = missing - known.keys()
     if unknown:

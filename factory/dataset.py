@@ -22,7 +22,7 @@ from factory.shards import DamagedShardError, PackedSample, sha256, unpack
 from factory.store import Store, open_store
 from schemas.base import FormatError, differences_of
 from schemas.dataset import DatasetCard, ShardPlan
-from schemas.index import ShardFacts, facts_of
+from schemas.index import REJECT_SCHEMA, ShardFacts, facts_of
 
 CARD = "dataset.json"
 FOOTER_GUESS = 1 << 15
@@ -170,8 +170,9 @@ class Dataset:
         return tail
 
     def rejects(self, shard: int) -> pa.Table:
-        """Inputs of a shard that did not become samples."""
-        return pq.read_table(pa.BufferReader(self.store.read(rejects_name(shard))))
+        """Inputs of a shard that did not become samples; null where an older writer knew less."""
+        rows = pq.read_table(pa.BufferReader(self.store.read(rejects_name(shard))))
+        return pa.concat_tables([REJECT_SCHEMA.empty_table(), rows], promote_options="default")
 
     def tar(self, shard: int) -> bytes:
         """A committed shard's bytes, checked against the digest in its index.

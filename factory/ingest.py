@@ -86,8 +86,7 @@ class ShardIngester:
             try:
                 samples.append(self._sample(key, planned.id, plan.split))
             except BadRender as bad:
-                kind = "filtered" if isinstance(bad, LeftOut) else "reject"
-                rejects.append(Reject(key=key, source_id=planned.id, kind=kind, reason=bad.reason))
+                rejects.append(_reject(key, planned.id, bad))
         facts = commit_shard(self.dataset, expected_of(plan), samples, rejects)
         return Outcome(
             shard=shard,
@@ -110,6 +109,18 @@ class ShardIngester:
             made={"config": self.dataset.card.config_digest, "writer": WRITER},
         )
         return PackedSample(key, encode_png(loaded.image), to_json(record))
+
+
+def _reject(key: str, source_id: str, bad: BadRender) -> Reject:
+    image_sha256, label_sha256 = bad.digests
+    return Reject(
+        key=key,
+        source_id=source_id,
+        kind="filtered" if isinstance(bad, LeftOut) else "reject",
+        reason=bad.reason,
+        image_sha256=image_sha256,
+        label_sha256=label_sha256,
+    )
 
 
 def expected_of(plan: ShardPlan) -> Expected:

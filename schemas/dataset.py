@@ -110,6 +110,10 @@ class Reject(Model):
     kind: RejectKind
     """`reject`: malformed; `filtered`: left out on purpose"""
     reason: str
+    image_sha256: Sha256 | None = None
+    """of the image bytes as they lay in the source; null where they could not be read"""
+    label_sha256: Sha256 | None = None
+    """of the label bytes as they lay in the source; null where there are none"""
 
 
 class RunRecord(Versioned):

@@ -105,5 +105,7 @@ REJECT_SCHEMA = pa.schema(
         pa.field("source_id", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("image_sha256", pa.string()),
+        pa.field("label_sha256", pa.string()),
     ]
 )

@@ -10,19 +10,22 @@ from pathlib import Path
 import fakes
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 
-from factory.commit import commit_shard
-from factory.dataset import Dataset, rejects_name, tar_name
+from factory.commit import adopt_orphan, commit_shard
+from factory.dataset import Dataset, parquet_bytes, rejects_name, tar_name
 from factory.images import decode_png, encode_png
 from factory.ingest import ShardIngester, expected_of
 from factory.shards import DamagedShardError, PackedSample, pack, sha256, unpack
 from factory.sources.registry import make_source
 from factory.sources.unityeyes import UnityEyesOptions
 from schemas.dataset import Reject
+from schemas.index import REJECT_SCHEMA
 
 OPTIONS = UnityEyesOptions()
 COMMITTED = ("shards", "index", "rejected", "plan")
+IN_A_PAIR = ("jpg", "json")
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +212,63 @@ def test_an_orphan_that_is_not_this_shard_stops_it_and_stays(
     assert "000000.tar" in str(caught.value) or "shard 0" in str(caught.value)
     assert planned.committed() == []
     assert planned.store.read(tar_name(0)) == orphan
+
+
+def test_an_orphan_is_adopted_without_its_inputs(planned, undisturbed) -> None:
+    for name in (rejects_name(0), tar_name(0)):
+        planned.store.put_new(name, undisturbed.store.read(name))
+    facts = adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert facts == undisturbed.facts(0) == adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert committed_files(planned) == committed_files(undisturbed)
+
+
+def test_an_orphan_that_lacks_inputs_for_no_known_reason_is_not_adopted(
+    planned, undisturbed
+) -> None:
+    leave_orphan(planned, undisturbed.tar(0))
+    with pytest.raises(DamagedShardError, match="2 planned inputs are neither in its tar nor"):
+        adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert planned.committed() == [] and planned.store.read(tar_name(0)) == undisturbed.tar(0)
+
+
+@pytest.mark.parametrize("kind", BAD_ORPHANS)
+def test_an_orphan_that_is_not_this_shard_is_not_adopted(planned, undisturbed, kind) -> None:
+    spoil, reason = BAD_ORPHANS[kind]
+    planned.store.put_new(rejects_name(0), undisturbed.store.read(rejects_name(0)))
+    leave_orphan(planned, spoil(undisturbed.tar(0)))
+    with pytest.raises(DamagedShardError, match=reason):
+        adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert planned.committed() == []
+
+
+def test_where_there_is_no_orphan_none_is_adopted(planned) -> None:
+    with pytest.raises(FileNotFoundError):
+        adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert planned.committed() == []
+
+
+def test_rejects_say_what_the_rejected_inputs_held(inputs, undisturbed) -> None:
+    rows = undisturbed.rejects(0).to_pylist()
+    assert [row["source_id"] for row in rows] == ["2", "5"]
+    for row in rows:
+        image, label = ((inputs / f"{row['source_id']}.{end}").read_bytes() for end in IN_A_PAIR)
+        assert (row["image_sha256"], row["label_sha256"]) == (sha256(image), sha256(label))
+
+
+def test_rejects_of_unreadable_inputs_hold_no_digest(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    fakes.write_pair(tmp_path / "in", "2")
+    (tmp_path / "in" / "2.json").unlink()
+    (row,) = fakes.ingest_here(tmp_path / "in", tmp_path / "out", OPTIONS).rejects(0).to_pylist()
+    assert (row["image_sha256"], row["label_sha256"]) == (None, None)
+
+
+def test_rejects_of_an_older_writer_read_with_null_digests(planned) -> None:
+    old = [field for field in REJECT_SCHEMA if not field.name.endswith("sha256")]
+    row = {"key": "000000-000001", "source_id": "2", "kind": "reject", "reason": "no picture"}
+    table = pa.Table.from_pylist([row], schema=pa.schema(old))
+    planned.store.put_new(rejects_name(0), parquet_bytes(table))
+    assert planned.rejects(0).to_pylist() == [row | {"image_sha256": None, "label_sha256": None}]
 
 
 def test_an_orphan_by_another_refiner_or_parent_stops_the_shard(

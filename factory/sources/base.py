@@ -11,6 +11,9 @@ from schemas.dataset import DatasetKind, InputFacts
 class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failure of the program
     """One input is malformed: it is set aside with its reason, and the rest goes on."""
 
+    digests: tuple[str | None, str | None] = None, None
+    """sha256 of the image and label bytes that were judged; None where they were not read"""
+
     def __init__(self, source_id: str, reason: str):
         super().__init__(f"{source_id}: {reason}")
         self.source_id = source_id

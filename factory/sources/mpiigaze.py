@@ -81,7 +81,23 @@ class MpiiGazeSource:
         return _digests(image, gaze, pose)
 
     def load(self, source_id: str) -> Loaded:
-        side, image, raw_gaze, pose = self._row(source_id)
+        row = self._row(source_id)
+        digests = _digests(*row[1:])
+        try:
+            return self._loaded(source_id, *row, digests)
+        except BadRender as bad:
+            bad.digests = digests
+            raise
+
+    def _loaded(
+        self,
+        source_id: str,
+        side: Side,
+        image: NDArray[np.uint8],
+        raw_gaze: NDArray[np.float64],
+        pose: NDArray[np.float64],
+        digests: tuple[str, str],
+    ) -> Loaded:
         gaze = raw_gaze
         if not (np.isfinite(gaze).all() and np.isfinite(pose).all()):
             raise BadRender(source_id, "gaze or head pose is not finite")
@@ -93,7 +109,6 @@ class MpiiGazeSource:
         mirrored = side == "right"
         gaze = gaze / length
         facing = _facing(pose)
-        image_sha256, label_sha256 = _digests(image, raw_gaze, pose)
         crop = self.options.crop
         affine = cover(image.shape[0], image.shape[1], crop)
         pixels = image
@@ -125,8 +140,8 @@ class MpiiGazeSource:
             identity=self.identity(source_id),
             crop_affine=affine,
             extra={"gaze": raw_gaze.tolist(), "pose": pose.tolist()},
-            image_sha256=image_sha256,
-            label_sha256=label_sha256,
+            image_sha256=digests[0],
+            label_sha256=digests[1],
         )
 
     def _row(

@@ -58,6 +58,14 @@ class PicturesSource:
 
     def load(self, source_id: str) -> Loaded:
         raw = self._read(source_id)
+        image_sha256 = sha256(raw)
+        try:
+            return self._loaded(source_id, raw, image_sha256)
+        except BadRender as bad:
+            bad.digests = image_sha256, None
+            raise
+
+    def _loaded(self, source_id: str, raw: bytes, image_sha256: str) -> Loaded:
         grey = decode(raw, cv2.IMREAD_GRAYSCALE)
         if grey is None or not _is_whole(raw):
             raise BadRender(source_id, "image does not decode, or is truncated")
@@ -72,7 +80,7 @@ class PicturesSource:
             identity=None,
             crop_affine=affine,
             extra={},
-            image_sha256=sha256(raw),
+            image_sha256=image_sha256,
             label_sha256=None,
         )
 

@@ -84,6 +84,16 @@ class UnityEyesSource:
 
     def load(self, source_id: str) -> Loaded:
         image_bytes, label_bytes = self._read(source_id)
+        digests = sha256(image_bytes), sha256(label_bytes)
+        try:
+            return self._loaded(source_id, image_bytes, label_bytes, digests)
+        except BadRender as bad:
+            bad.digests = digests
+            raise
+
+    def _loaded(
+        self, source_id: str, image_bytes: bytes, label_bytes: bytes, digests: tuple[str, str]
+    ) -> Loaded:
         label = _parse(source_id, label_bytes)
         gaze = _gaze(source_id, label)
         head_pitch, head_yaw = _head_angles(source_id, label["head_pose"])
@@ -144,8 +154,8 @@ class UnityEyesSource:
             identity=_identity(label),
             crop_affine=affine,
             extra={name: value for name, value in label.items() if name not in CONVERTED},
-            image_sha256=sha256(image_bytes),
-            label_sha256=sha256(label_bytes),
+            image_sha256=digests[0],
+            label_sha256=digests[1],
         )
 
     def _read(self, source_id: str) -> tuple[bytes, bytes]:
