@@ -1,11 +1,13 @@
 """What runs a refiner over images: one small interface, so that engines can be compared."""
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from factory.checkpoint import load_refiner
 from factory.models import Refiner, to_network, to_pixels
 
 
@@ -47,3 +49,32 @@ class TorchEngine:
     def _batch(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         refined = self.refiner(to_network(images, self.full_scale).to(self.device))
         return to_pixels(refined.cpu(), self.full_scale)[:, 0].astype(np.uint8)
+
+
+def make_engine(
+    refiner: str | Path,
+    *,
+    name: str = "auto",
+    batch_size: int | None = None,
+    device: str = "cpu",
+) -> RefinerEngine:
+    """The engine that refines with a checkpoint.
+
+    Args:
+        refiner: what `load_refiner` takes.
+        name: `auto` or the name of an engine.
+        batch_size: images at once; None for what suits the engine.
+        device: cpu or cuda.
+
+    Raises:
+        ValueError: no engine of that name.
+    """
+    if name not in ("auto", "torch"):
+        raise ValueError(f"engine {name!r}: expected auto or torch")
+    network, described = load_refiner(Path(refiner))
+    return TorchEngine(
+        network,
+        full_scale=described.full_scale,
+        batch_size=batch_size if batch_size is not None else 64,
+        device=device,
+    )
