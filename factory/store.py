@@ -1,4 +1,4 @@
-"""Where a dataset lies. One small interface; a local folder here, an object store later.
+"""Where a dataset lies: one small interface, for local folders here and for S3 in `factory.s3`.
 
 Everything a dataset relies on is one guarantee: `put_new` publishes a whole object under a name
 that nobody held before, or raises `FileExistsError`. Nobody ever sees half an object.
@@ -7,6 +7,7 @@ that nobody held before, or raises `FileExistsError`. Nobody ever sees half an o
 import ctypes
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Store(Protocol):
         """Bytes, or None where there is no such object."""
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        """Objects directly below `prefix/`, in order of name."""
+        """Objects directly below `prefix/` (of "": of the store), in order of name."""
 
     def walk(self, prefix: str = "") -> Iterator[Entry]:
         """Objects anywhere below `prefix/`, in no order; hidden and temporary files too."""
@@ -64,15 +65,49 @@ class Store(Protocol):
 
 
 def open_store(location: str | Path) -> Store:
-    """The store at a location.
+    """The store at a location: a folder, or `s3://bucket/prefix`.
+
+    Nothing is read, so that a location may be checked before anything else is done.
 
     Raises:
-        ValueError: a URL scheme that no store here speaks.
+        ValueError: no location of a kind that there is a store for.
+    """
+    if not is_remote(location):
+        return LocalStore(Path(location))
+    from factory.s3 import S3Store  # its SDK takes longer to import than all else here together
+
+    return S3Store(str(location))
+
+
+def is_remote(location: str | Path) -> bool:
+    """Whether a location lies in an object store.
+
+    Raises:
+        ValueError: neither a path nor `s3://bucket/prefix`.
     """
     text = str(location)
-    if "://" in text:
-        raise ValueError(f"{text}: this version stores datasets in local folders only")
-    return LocalStore(Path(text))
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        if text.startswith("s3:"):
+            raise ValueError(f"{text}: an S3 location is s3://bucket/prefix, with two slashes")
+        return False
+    if scheme != "s3":
+        host = re.split("[/?#]", rest)[0].rpartition("@")[2]
+        raise ValueError(
+            f"{scheme}://{host}…: no store speaks {scheme}://; give a local path or "
+            "s3://bucket/prefix"
+        )
+    return True
+
+
+def absolute(location: str | Path) -> str:
+    """A location that means the same in every process: a path from the root, or the S3 URL."""
+    return open_store(location).location
+
+
+def name_of(location: str | Path) -> str:
+    """The last part of a location: a name for what lies there."""
+    return absolute(location).rpartition("/")[2]
 
 
 class LocalStore:
@@ -108,7 +143,8 @@ class LocalStore:
             )
         for entry in files:
             status = entry.stat()
-            yield Entry(f"{prefix}/{entry.name}", status.st_size, status.st_mtime_ns)
+            name = f"{prefix}/{entry.name}" if prefix else entry.name
+            yield Entry(name, status.st_size, status.st_mtime_ns)
 
     def walk(self, prefix: str = "") -> Iterator[Entry]:
         pending = [f"{prefix}/" if prefix else ""]

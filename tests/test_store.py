@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import factory.store as store_module
-from factory.store import LocalStore, open_store
+from factory.store import LocalStore, absolute, is_remote, name_of, open_store
 
 RACERS = 16
 
@@ -231,6 +231,36 @@ def test_put_replaces_and_delete_forgives(store) -> None:
     assert store.size("rejected/000000.parquet") is None
 
 
-def test_a_scheme_that_no_store_speaks_is_refused() -> None:
-    with pytest.raises(ValueError, match="s3://bucket/eyes"):
-        open_store("s3://bucket/eyes")
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("gs://bucket/eyes", "no store speaks gs://"),
+        ("https://user:hunter2@host/eyes?X-Amz-Signature=hunter2", "no store speaks https://"),
+        ("s3:/bucket/eyes", "with two slashes"),
+        ("s3://key:hunter2@bucket/eyes", "AWS_ACCESS_KEY_ID"),
+        ("s3://bucket/eyes?X-Amz-Signature=hunter2", "without"),
+        ("s3://host:9000/bucket", "AWS_ENDPOINT_URL"),
+        ("s3://", "not the name of a bucket"),
+        ("s3://bucket/a//b", "empty part"),
+        ("s3://bucket/a/../b", "empty part"),
+    ],
+)
+def test_a_location_that_no_store_has_is_refused_without_telling_secrets(location, reason) -> None:
+    for opened in (open_store, name_of, absolute):
+        with pytest.raises(ValueError, match=reason) as caught:
+            opened(location)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_names_and_absolute_locations(monkeypatch, tmp_path) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert absolute("eyes/") == absolute(Path("eyes")) == str(tmp_path / "work" / "eyes")
+    assert absolute("s3://bucket/a/eyes/") == "s3://bucket/a/eyes"
+    assert [name_of(text) for text in ("a/eyes/", ".", "s3://bucket/a/eyes/", "s3://bucket")] == [
+        "eyes",
+        "work",
+        "eyes",
+        "bucket",
+    ]
+    assert is_remote("s3://bucket") and not is_remote("bucket")
