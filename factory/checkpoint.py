@@ -18,6 +18,7 @@ from torch import Tensor
 
 from factory.atomic import sync_folder, write_atomically
 from factory.models import Refiner, RefinerConfig
+from factory.store import Store, absolute, is_remote, open_store
 from factory.version import WRITER
 from schemas.base import Float, FormatError, Sha256, Versioned
 from schemas.dataset import ImageSpec
@@ -83,11 +84,12 @@ def save_refiner(folder: Path, refiner: Refiner, description: RefinerDescription
     return folder / WEIGHTS_NAME
 
 
-def load_refiner(path: Path) -> tuple[Refiner, RefinerDescription]:
+def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
     """Read a refiner back, checked against its description.
 
     Args:
-        path: the folder of a finished run, its `refiner.safetensors` or its `refiner.json`.
+        location: the folder of a finished run, its `refiner.safetensors` or its `refiner.json`;
+            a path or `s3://bucket/prefix`.
 
     Returns:
         The refiner, in evaluation mode on the CPU, and its description.
@@ -96,28 +98,26 @@ def load_refiner(path: Path) -> tuple[Refiner, RefinerDescription]:
         FileNotFoundError: nothing there, or the run has not finished.
         FormatError: damaged, changed since it was written, or of another architecture.
     """
-    path = Path(path)
-    if not path.is_dir() and path.suffix not in (".safetensors", ".json"):
-        raise FileNotFoundError(
-            f"{path}: neither a training run nor a .safetensors file; "
-            "give the --output folder of a finished training run"
-        )
-    weights_path = path / WEIGHTS_NAME if path.is_dir() else path.with_suffix(".safetensors")
-    description_path = weights_path.with_suffix(".json")
-    for wanted in (description_path, weights_path):
-        if not wanted.is_file():
+    store, name = _store_of_run(location)
+    weights_path = f"{store.location}/{name}"
+    description_name = f"{name.removesuffix('.safetensors')}.json"
+    files = {}
+    for wanted in (description_name, name):
+        try:
+            files[wanted] = store.read(wanted)
+        except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{wanted} is missing: the training run has not finished (the same training "
-                "command again resumes it), or only one of the two files was copied"
-            )
+                f"{store.location}/{wanted} is missing: the training run has not finished (the "
+                "same training command again resumes it), or only one of the two files was copied"
+            ) from error
     description = RefinerDescription.from_json(
-        description_path.read_bytes(), where=str(description_path)
+        files[description_name], where=f"{store.location}/{description_name}"
     )
-    content = weights_path.read_bytes()
+    content = files[name]
     digest = hashlib.sha256(content).hexdigest()
     if digest != description.sha256:
         raise FormatError(
-            f"{weights_path}: sha256 is {digest}, {description_path.name} says "
+            f"{weights_path}: sha256 is {digest}, {description_name} says "
             f"{description.sha256}: the file is damaged or from another run; copy both again"
         )
     refiner = Refiner(description.architecture)
@@ -134,7 +134,7 @@ def load_refiner(path: Path) -> tuple[Refiner, RefinerDescription]:
             if expected.get(name) != found.get(name)
         )
         raise FormatError(
-            f"{weights_path}: not the architecture that {description_path.name} describes "
+            f"{weights_path}: not the architecture that {description_name} describes "
             f"({'; '.join(wrong[:4])}); use the two files of one run"
         )
     for name, tensor in tensors.items():
@@ -142,6 +142,23 @@ def load_refiner(path: Path) -> tuple[Refiner, RefinerDescription]:
             raise FormatError(f"{weights_path}: {name} holds values that are not finite")
     refiner.load_state_dict(tensors)
     return refiner.eval(), description
+
+
+def _store_of_run(location: str | Path) -> tuple[Store, str]:
+    """Where a refiner's two files lie, and the name of the safetensors file among them."""
+    is_file = str(location).endswith((".safetensors", ".json"))
+    if not is_remote(location):
+        is_folder = Path(location).is_dir()
+        if not is_folder and not is_file:
+            raise FileNotFoundError(
+                f"{location}: neither a training run nor a .safetensors file; "
+                "give the --output folder of a finished training run"
+            )
+        is_file = not is_folder
+    if not is_file:
+        return open_store(location), WEIGHTS_NAME
+    folder, _, name = absolute(location).rpartition("/")
+    return open_store(folder or "/"), f"{name.rpartition('.')[0]}.safetensors"
 
 
 class Snapshot(NamedTuple):
