@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
+RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
-.PHONY: help setup demo test test-fast check format schemas bench clean
+.PHONY: help setup demo test test-fast rgw check format schemas bench clean
 .DEFAULT_GOAL := help
 
 help:            ## what each target does
@@ -21,11 +22,14 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html
 	$(PY) -m jobs.demo
 
-test: $(READY)   ## every test that needs no GPU
-	$(PY) -m pytest -m "not gpu"
+test: $(READY)   ## every test that needs no GPU; says at its end what it skipped
+	$(PY) -m pytest -rs -m "not gpu"
 
-test-fast: $(READY)  ## the tests that need no Ray and no training: under a minute
-	$(PY) -m pytest -m "not gpu and not ray and not slow"
+test-fast: $(READY)  ## the tests that need no Ray, no S3 and no training: under a minute
+	$(PY) -m pytest -rs -m "not gpu and not ray and not s3 and not slow"
+
+rgw:             ## unpack Ceph's S3 server, which `make test` uses (Debian 12, no root, once)
+	tests/rgw.sh get "$(RGW)"
 
 check: $(READY)  ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -4,6 +4,15 @@ from pathlib import Path
 
 import fakes
 import pytest
+from s3_servers import (  # noqa: F401  (fixtures)
+    any_location,
+    any_store,
+    moto_server,
+    moto_store,
+    proxy,
+    rgw,
+    s3_server,
+)
 
 from factory.dataset import Dataset
 from factory.renderers.eye import EyeRenderer, write_renders

@@ -1,4 +1,4 @@
-"""The one guarantee that a dataset rests on: whole objects, published once."""
+"""The one guarantee that a dataset rests on: whole objects, published once, on every store."""
 
 import errno
 import multiprocessing
@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import factory.store as store_module
-from factory.store import LocalStore, absolute, is_remote, name_of, open_store
+from factory.store import LocalStore, Store, absolute, is_remote, name_of, open_store
 
 RACERS = 16
 
@@ -25,24 +26,28 @@ def everything_below(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
+def everything_in(store: Store) -> set[str]:
+    return {entry.name for entry in store.walk()}
+
+
 def no_links(*arguments, **options):
     raise PermissionError(errno.EPERM, "this file system has no hard links")
 
 
-def race_in_process(root: Path, number: int, barrier, results) -> None:
+def race_in_process(location: str, number: int, barrier, results) -> None:
     barrier.wait()
     try:
-        LocalStore(root).put_new("shards/000000.tar", bytes([number]) * 200_000)
+        open_store(location).put_new("shards/000000.tar", bytes([number]) * 200_000)
         results.put(number)
     except FileExistsError:
         results.put(None)
 
 
-def test_exactly_one_of_racing_processes_publishes(store) -> None:
+def test_exactly_one_of_racing_processes_publishes(any_location) -> None:
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(RACERS), context.Queue()
     racers = [
-        context.Process(target=race_in_process, args=(store.root, number, barrier, results))
+        context.Process(target=race_in_process, args=(any_location, number, barrier, results))
         for number in range(RACERS)
     ]
     for racer in racers:
@@ -50,15 +55,13 @@ def test_exactly_one_of_racing_processes_publishes(store) -> None:
     winners = [number for number in (results.get(timeout=60) for _ in racers) if number is not None]
     for racer in racers:
         racer.join()
+    store = open_store(any_location)
     assert len(winners) == 1
     assert store.read("shards/000000.tar") == bytes([winners[0]]) * 200_000
-    assert everything_below(store.root) == {"shards/000000.tar"}, "losers cleaned up"
+    assert everything_in(store) == {"shards/000000.tar"}, "losers cleaned up"
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_exactly_one_of_racing_threads_publishes(store, monkeypatch, links) -> None:
-    if not links:
-        monkeypatch.setattr(os, "link", no_links)
+def race_in_threads(store: Store) -> None:
     barrier, winners = threading.Barrier(RACERS), []
 
     def race(number: int) -> None:
@@ -78,31 +81,49 @@ def test_exactly_one_of_racing_threads_publishes(store, monkeypatch, links) -> N
     assert store.read("index/000000.parquet") == bytes([winners[0]]) * 50_000
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_name_is_given_once(store, monkeypatch, links) -> None:
-    if not links:
-        monkeypatch.setattr(os, "link", no_links)
-    store.put_new("plan/000000.json", b"first")
+def test_exactly_one_of_racing_threads_publishes(any_store) -> None:
+    race_in_threads(any_store)
+
+
+def test_exactly_one_of_racing_threads_publishes_without_links(store, monkeypatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    race_in_threads(store)
+
+
+def test_a_name_is_given_once(any_store) -> None:
+    any_store.put_new("plan/000000.json", b"first")
     with pytest.raises(FileExistsError):
-        store.put_new("plan/000000.json", b"second")
-    assert store.read("plan/000000.json") == b"first"
-    assert everything_below(store.root) == {"plan/000000.json"}
+        any_store.put_new("plan/000000.json", b"second")
+    assert any_store.read("plan/000000.json") == b"first"
+    assert everything_in(any_store) == {"plan/000000.json"}
 
 
-def test_a_name_is_never_seen_before_its_content_is_whole(store) -> None:
+def test_a_name_is_given_once_without_links(store, monkeypatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    test_a_name_is_given_once(store)
+
+
+def test_a_name_that_was_taken_is_free_again_once_deleted(any_store) -> None:
+    any_store.put_new("shards/000000.tar", b"damaged")
+    any_store.delete("shards/000000.tar")
+    any_store.put_new("shards/000000.tar", b"remade")
+    assert any_store.read("shards/000000.tar") == b"remade"
+
+
+def test_a_name_is_never_seen_before_its_content_is_whole(any_store) -> None:
     content, torn, done = os.urandom(3_000_000), [], threading.Event()
 
     def watch() -> None:
         while not done.is_set():
-            for entry in store.entries("shards"):
-                if entry.size != len(content) or store.read(entry.name) != content:
+            for entry in any_store.entries("shards"):
+                if entry.size != len(content) or any_store.read(entry.name) != content:
                     torn.append(entry)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     for number in range(10):
-        store.put_new(f"shards/{number:06d}.tar", content)
-        store.put(f"shards/{number:06d}.tar", content)
+        any_store.put_new(f"shards/{number:06d}.tar", content)
+        any_store.put(f"shards/{number:06d}.tar", content)
     done.set()
     watcher.join()
     assert torn == []
@@ -195,40 +216,90 @@ def test_temporary_files_never_end_in_tar_and_lie_outside_shards(store, monkeypa
     assert seen[0].suffix == ""
 
 
-def test_ranges_and_sizes(store) -> None:
-    store.put_new("shards/000000.tar", bytes(range(100)))
-    assert store.read_range("shards/000000.tar", 10, 5) == bytes(range(10, 15))
-    assert store.size("shards/000000.tar") == 100
-    assert store.size("shards/000001.tar") is None
-    with pytest.raises(FileNotFoundError):
-        store.read_range("shards/000001.tar", 0, 1)
+def test_ranges_and_sizes(any_store) -> None:
+    any_store.put_new("shards/000000.tar", bytes(range(100)))
+    assert any_store.read_range("shards/000000.tar", 10, 5) == bytes(range(10, 15))
+    assert any_store.read_range("shards/000000.tar", 0, 100) == bytes(range(100))
+    assert any_store.read_range("shards/000000.tar", 7, 0) == b""
+    assert any_store.size("shards/000000.tar") == 100
+    assert any_store.size("shards/000001.tar") is None
+    with pytest.raises(FileNotFoundError, match="000001"):
+        any_store.read_range("shards/000001.tar", 0, 1)
+    with pytest.raises(FileNotFoundError, match="000001"):
+        any_store.read("shards/000001.tar")
 
 
-def test_a_range_beyond_the_end_is_an_error_not_a_short_answer(store) -> None:
-    store.put_new("shards/000000.tar", bytes(100))
-    with pytest.raises(OSError, match="ends at"):
-        store.read_range("shards/000000.tar", 90, 20)
+@pytest.mark.parametrize("offset", [90, 100, 200])
+def test_a_range_beyond_the_end_is_an_error_not_a_short_answer(any_store, offset) -> None:
+    any_store.put_new("shards/000000.tar", bytes(100))
+    with pytest.raises(OSError, match=r"ends (at|before)"):
+        any_store.read_range("shards/000000.tar", offset, 20)
 
 
-def test_entries_are_in_order_and_only_files_of_that_folder(store) -> None:
-    for name in ("index/000010.parquet", "index/000002.parquet", "index/deeper/x", "other/y"):
-        store.put_new(name, b"x")
-    assert [entry.name for entry in store.entries("index")] == [
+def test_entries_are_in_order_and_only_files_of_that_folder(any_store) -> None:
+    names = ("index/000010.parquet", "index/000002.parquet", "index/deeper/x", "other/y", "indexed")
+    for name in names:
+        any_store.put_new(name, b"x")
+    assert [entry.name for entry in any_store.entries("index")] == [
         "index/000002.parquet",
         "index/000010.parquet",
     ]
-    assert list(store.entries("nothing")) == []
-    assert store.folders("index") == ["deeper"]
-    assert store.folders("nothing") == []
+    assert [entry.name for entry in any_store.entries("")] == ["indexed"]
+    assert list(any_store.entries("nothing")) == []
+    assert any_store.folders("index") == ["deeper"]
+    assert set(any_store.folders("")) - {"tmp"} == {"index", "other"}
+    assert any_store.folders("nothing") == []
+    assert everything_in(any_store) == set(names)
+    assert {entry.name for entry in any_store.walk("index")} == {
+        name for name in names if name.startswith("index/")
+    }
+    assert list(any_store.walk("nothing")) == []
 
 
-def test_put_replaces_and_delete_forgives(store) -> None:
-    store.put("rejected/000000.parquet", b"first")
-    store.put("rejected/000000.parquet", b"second")
-    assert store.read("rejected/000000.parquet") == b"second"
-    store.delete("rejected/000000.parquet")
-    store.delete("rejected/000000.parquet")
-    assert store.size("rejected/000000.parquet") is None
+def test_entries_say_what_changed(any_store) -> None:
+    before_ns = time.time_ns()
+    any_store.put("plan/a", b"1234")
+    (first,) = any_store.entries("plan")
+    assert first.size == 4
+    assert abs(first.mtime_ns - before_ns) < 20e9
+    any_store.put("plan/a", b"4321")
+    (second,) = any_store.walk("plan")
+    assert (second.etag, second.mtime_ns) != (first.etag, first.mtime_ns)
+    assert (first.etag is None) == isinstance(any_store, LocalStore)
+
+
+@pytest.mark.parametrize("name", ["imgs/ü é.jpg", "imgs/a+b&c=%41#?.jpg", "imgs/'<\"> \\x.jpg"])
+def test_names_with_odd_characters_come_back_as_they_are(any_store, name) -> None:
+    any_store.put_new(name, b"content")
+    assert [entry.name for entry in any_store.entries("imgs")] == [name]
+    assert any_store.read(name) == b"content" and any_store.size(name) == 7
+    with pytest.raises(FileExistsError):
+        any_store.put_new(name, b"other")
+
+
+def test_put_replaces_and_delete_forgives(any_store) -> None:
+    any_store.put("rejected/000000.parquet", b"first")
+    any_store.put("rejected/000000.parquet", b"second")
+    assert any_store.read("rejected/000000.parquet") == b"second"
+    any_store.delete("rejected/000000.parquet")
+    any_store.delete("rejected/000000.parquet")
+    assert any_store.size("rejected/000000.parquet") is None
+
+
+def test_an_empty_object_is_an_object(any_store) -> None:
+    any_store.put_new("plan/empty", b"")
+    assert any_store.read("plan/empty") == b"" and any_store.size("plan/empty") == 0
+    with pytest.raises(FileExistsError):
+        any_store.put_new("plan/empty", b"x")
+
+
+def test_two_datasets_side_by_side_do_not_see_each_other(any_location) -> None:
+    ours, theirs = open_store(f"{any_location}/eyes"), open_store(f"{any_location}/eyes-2")
+    theirs.put_new("index/000000.parquet", b"theirs")
+    assert list(ours.entries("index")) == list(ours.walk()) == []
+    ours.put_new("index/000000.parquet", b"ours")
+    assert theirs.read("index/000000.parquet") == b"theirs"
+    assert open_store(any_location).read("eyes/index/000000.parquet") == b"ours"
 
 
 @pytest.mark.parametrize(
