@@ -20,6 +20,7 @@ from factory.domains import domain_named
 from factory.images import Pixels, decode_png
 from factory.shards import DamagedShardError, PackedSample, sha256, unpack
 from factory.store import Store, open_store
+from factory.stored_file import parsing_parquet
 from schemas.base import FormatError, differences_of
 from schemas.dataset import DatasetCard, ShardPlan
 from schemas.index import REJECT_SCHEMA, ShardFacts, facts_of
@@ -151,10 +152,9 @@ class Dataset:
     def facts(self, shard: int) -> ShardFacts:
         """What a committed shard's index says of it as a whole."""
         where = f"{self.location}/{index_name(shard)}"
-        try:
-            metadata = pq.read_metadata(pa.BufferReader(self._footer(index_name(shard))))
-        except pa.ArrowInvalid as error:
-            raise FormatError(f"{where}: not a Parquet file ({error})") from error
+        footer = self._footer(index_name(shard))
+        with parsing_parquet(where):
+            metadata = pq.read_metadata(pa.BufferReader(footer))
         return facts_of(metadata.metadata, where=where)
 
     def _footer(self, name: str) -> bytes:
@@ -223,10 +223,16 @@ class Dataset:
         shape = (0, spec.height, spec.width) + ((3,) if spec.channels == 3 else ())
         return np.zeros(shape, np.uint8) if spec.bits == 8 else np.zeros(shape, np.uint16)
 
-    def _numbers(self, prefix: str, suffix: str) -> list[int]:
-        pattern = re.compile(rf"{prefix}/(\d{{6,}})\.{suffix}")
-        matches = (pattern.fullmatch(entry.name) for entry in self.store.entries(prefix))
-        return sorted(int(match[1]) for match in matches if match is not None)
+    def numbered(self, folder: str, suffix: str) -> list[tuple[int, int]]:
+        """(shard, bytes) of every file of a folder that bears a shard's name, in order."""
+        pattern = re.compile(rf"{folder}/(\d{{6,}})\.{suffix}")
+        found = (
+            (pattern.fullmatch(entry.name), entry.size) for entry in self.store.entries(folder)
+        )
+        return sorted((int(match[1]), size) for match, size in found if match is not None)
+
+    def _numbers(self, folder: str, suffix: str) -> list[int]:
+        return [shard for shard, _ in self.numbered(folder, suffix)]
 
 
 def load_images(dataset: Dataset, shards: Iterable[int] | None = None) -> Pixels:

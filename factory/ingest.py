@@ -93,7 +93,7 @@ class ShardIngester:
             num_samples=facts.num_samples,
             num_rejected=facts.num_rejected,
             num_filtered=facts.num_filtered,
-            reasons=Counter(_kind_of(reject.reason, reject.kind) for reject in rejects),
+            reasons=Counter(reason_class(reject.reason, reject.kind) for reject in rejects),
             seconds=time.perf_counter() - started,
         )
 
@@ -140,7 +140,7 @@ def expected_of(plan: ShardPlan) -> Expected:
     )
 
 
-def _kind_of(reason: str, kind: str) -> str:
+def reason_class(reason: str, kind: str) -> str:
     """A reason without its numbers and quoted values, so that alike ones are counted together."""
     if kind == "filtered":
         return reason
@@ -179,7 +179,7 @@ def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, in
                 if row["kind"] == "reject" and newest[row["source_id"]] != shard:
                     mended += 1
                 elif row["kind"] == "reject":
-                    reason = _kind_of(row["reason"], row["kind"])
+                    reason = reason_class(row["reason"], row["kind"])
                     reasons[reason] += 1
                     examples.setdefault(reason, f"{row['source_id']}: {row['reason']}")
     bad = rejected - mended
