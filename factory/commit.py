@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from factory.dataset import Dataset, index_name, parquet_bytes, rejects_name, tar_name
 from factory.domain import matches
-from factory.images import UndecodableError, decode_png
+from factory.images import UndecodableError, check_png
+from factory.index_columns import IndexColumns
 from factory.shards import DamagedShardError, PackedSample, pack, sha256, unpack
 from factory.version import WRITER
 from schemas.base import FormatError
@@ -110,19 +111,20 @@ def inspect_tar(dataset: Dataset, expected: Expected, tar: bytes, *, where: str)
         DamagedShardError: truncated, undecodable, or not the planned samples of this dataset.
     """
     card = dataset.card
-    rows: list[dict[str, Any]] = []
+    rows = IndexColumns(dataset.domain.index_schema(card.labelled))
+    keys = []
     for sample in unpack(tar, where=where):
         member = f"{where}: {sample.key}"
         try:
-            image = decode_png(sample.png)
-            record = dataset.domain.parse(sample.json, labelled=card.labelled, where=member)
+            shape, dtype = check_png(sample.png)
+            record = dataset.domain.parse(sample.json, labelled=card.labelled, where=sample.key)
+            rows.add(_row(expected, sample, record))
         except (UndecodableError, FormatError) as error:
             raise DamagedShardError(f"{member}: {error}") from error
-        if not matches(image, card.image):
-            raise DamagedShardError(f"{member}: image {image.shape} {image.dtype}")
+        if not matches(shape, dtype, card.image):
+            raise DamagedShardError(f"{member}: image {shape} {dtype}")
         _check_provenance(dataset, expected, sample.key, record, member)
-        rows.append(_row(expected, sample, record))
-    keys = [row["key"] for row in rows]
+        keys.append(sample.key)
     if expected.may_reject:
         planned = {key: place for place, key in enumerate(expected.keys)}
         places = [planned.get(key, -1) for key in keys]
@@ -133,7 +135,10 @@ def inspect_tar(dataset: Dataset, expected: Expected, tar: bytes, *, where: str)
         raise DamagedShardError(
             f"{where}: {len(keys)} samples that are not the {len(expected.keys)} planned keys"
         )
-    return pa.Table.from_pylist(rows, schema=dataset.domain.index_schema(card.labelled))
+    try:
+        return rows.table()
+    except FormatError as error:
+        raise DamagedShardError(f"{where}: {error}") from error
 
 
 def _check_provenance(

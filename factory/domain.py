@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 import pyarrow as pa
+from pydantic import ValidationError
 
-from factory.images import Pixels
 from factory.sources.base import Loaded, Source
+from schemas.base import FormatError, spell_out
 from schemas.dataset import ImageSpec
 from schemas.index import index_schema
 from schemas.sample import Envelope
@@ -55,8 +56,15 @@ class Domain:
             FormatError: it breaks the promise of the schema.
         """
         model = self.labelled if labelled else self.unlabelled
-        model.from_json(raw, where=where)
-        content: dict[str, Any] = orjson.loads(raw)
+        try:
+            content: dict[str, Any] = orjson.loads(raw)  # refuses the NaN that pydantic lets pass
+            model.model_validate_json(raw, strict=True)
+        except orjson.JSONDecodeError as error:
+            raise FormatError(f"{where}: not JSON ({error})") from error
+        except ValidationError as error:
+            raise FormatError(
+                f"{where}: not a valid {model.__name__}: {spell_out(error)}"
+            ) from error
         return content
 
 
@@ -99,7 +107,7 @@ def record_of(
     }
 
 
-def matches(image: Pixels, spec: ImageSpec) -> bool:
-    """Whether a picture has the dataset's image layout."""
-    shape = (spec.height, spec.width) + ((3,) if spec.channels == 3 else ())
-    return image.shape == shape and image.dtype == (np.uint8 if spec.bits == 8 else np.uint16)
+def matches(shape: tuple[int, ...], dtype: np.dtype[Any], spec: ImageSpec) -> bool:
+    """Whether a picture of this shape and type has the dataset's image layout."""
+    expected = (spec.height, spec.width) + ((3,) if spec.channels == 3 else ())
+    return shape == expected and dtype == (np.uint8 if spec.bits == 8 else np.uint16)

@@ -1,5 +1,8 @@
 """Pixels and affine maps. Coordinates follow docs/conventions.md: pixel centres at integers."""
 
+import struct
+import zlib
+from collections.abc import Iterator
 from typing import cast
 
 import cv2
@@ -9,6 +12,14 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Affine = NDArray[np.float64]
 """(2, 3): maps (x, y, 1) of one picture to (x, y) of another"""
+
+
+_PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
+"""of eye crops: as fast as OpenCV's default, and 7 % smaller"""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_CHANNELS = {0: 1, 2: 3}
+"""by the colour type: grey and RGB"""
+_NUM_PNG_FILTERS = 5
 
 
 class UndecodableError(ValueError):
@@ -69,14 +80,14 @@ def encode_png(image: Pixels) -> bytes:
     """Lossless PNG: (h, w) grey of 8 or 16 bits, or (h, w, 3) RGB of 8 bits."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, buffer = cv2.imencode(".png", image)
+    done, buffer = cv2.imencode(".png", image, _PNG_OPTIONS)
     assert done, f"PNG encoder refused {image.shape} {image.dtype}"
     return bytes(buffer)
 
 
 def is_png(raw: bytes) -> bool:
     """Whether bytes begin as a PNG does."""
-    return raw.startswith(b"\x89PNG\r\n\x1a\n")
+    return raw.startswith(_PNG_SIGNATURE)
 
 
 def decode(raw: bytes, flags: int) -> Pixels | None:
@@ -99,3 +110,59 @@ def decode_png(raw: bytes) -> Pixels:
     if image.ndim == 3:
         return cast("Pixels", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     return image
+
+
+def check_png(raw: bytes) -> tuple[tuple[int, ...], np.dtype[np.unsignedinteger]]:
+    """Shape and dtype of the picture that a PNG holds, whole: every checksum, every line.
+
+    Stricter than decoders, which pass over a damaged end and bytes after it, and cheaper, as the
+    filters of the lines are not undone.
+
+    Raises:
+        UndecodableError: damaged, truncated, or of a layout that `encode_png` does not write.
+    """
+    if not is_png(raw):
+        raise UndecodableError(f"{len(raw)} bytes that are no PNG")
+    chunks = list(_png_chunks(raw))
+    kinds = [kind for kind, _ in chunks]
+    changes_pixels = [kind for kind in kinds[1:-1] if kind[:1].isupper() or kind == b"tRNS"]
+    if kinds[:1] != [b"IHDR"] or chunks[-1] != (b"IEND", b"") or set(changes_pixels) != {b"IDAT"}:
+        raise UndecodableError(f"a PNG of the chunks {b' '.join(kinds)!r:.80}")
+    if len(chunks[0][1]) != 13:
+        raise UndecodableError(f"a PNG with a header of {len(chunks[0][1])} bytes")
+    width, height, bits, colours, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
+    channels = _PNG_CHANNELS.get(colours)
+    if channels is None or bits not in (8, 16) or any(rest) or not width * height:
+        raise UndecodableError(
+            f"a PNG of {width}x{height} px, {bits} bits, colour type {colours}, {rest}"
+        )
+    line_bytes = 1 + width * channels * bits // 8
+    _check_png_lines(
+        b"".join(content for kind, content in chunks if kind == b"IDAT"), height, line_bytes
+    )
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return shape, np.dtype(np.uint8 if bits == 8 else np.uint16)
+
+
+def _png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) of every chunk, its checksum compared."""
+    start = len(_PNG_SIGNATURE)
+    while start < len(raw):
+        end = start + 12 + int.from_bytes(raw[start : start + 4])
+        checked = raw[start + 4 : end - 4]
+        if end > len(raw) or zlib.crc32(checked) != int.from_bytes(raw[end - 4 : end]):
+            raise UndecodableError(f"a PNG that is damaged in the chunk at byte {start}")
+        yield checked[:4], checked[4:]
+        start = end
+
+
+def _check_png_lines(compressed: bytes, height: int, line_bytes: int) -> None:
+    """See that the compressed lines are all there, and each names a filter that exists."""
+    inflate = zlib.decompressobj()
+    try:
+        lines = inflate.decompress(compressed, height * line_bytes + 1)
+    except zlib.error as error:
+        raise UndecodableError(f"a PNG whose pixels do not inflate ({error})") from error
+    whole = inflate.eof and not inflate.unused_data and len(lines) == height * line_bytes
+    if not whole or max(lines[::line_bytes]) >= _NUM_PNG_FILTERS:
+        raise UndecodableError(f"a PNG whose pixels are not {height} whole lines")

@@ -4,10 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-import numpy as np
 import orjson
 from pydantic import (
-    AfterValidator,
+    AllowInfNan,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,13 +22,7 @@ class FormatError(ValueError):
     """A file is not what its name promises: wrong schema, or of a newer format."""
 
 
-def _finite(value: float) -> float:
-    if not np.isfinite(value):
-        raise ValueError(f"must be finite, is {value}")
-    return value
-
-
-Float = Annotated[float, AfterValidator(_finite)]
+Float = Annotated[float, AllowInfNan(False)]
 """A finite number. Labels are float32, printed in the shortest form that round-trips."""
 Point = tuple[Float, Float]
 """(x right, y down) in crop pixels; pixel centres are at integers."""

@@ -153,10 +153,24 @@ def with_extra_member(tar: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def with_bytes(tar: bytes, field: bytes, value: bytes) -> bytes:
+    """A tar with another value of a field, spelt out in the first json member."""
+    first, *rest = unpack(tar, where="test")
+    assert field in first.json
+    changed = first.json.replace(field, field[: field.index(b":") + 1] + value)
+    return pack([replace(first, json=changed), *rest])
+
+
+def flipped(raw: bytes, place: int) -> bytes:
+    changed = bytearray(raw)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
 SMALL_PNG = encode_png(np.zeros((34, 55), np.uint8))
 COLOUR_PNG = encode_png(np.zeros((35, 55, 3), np.uint8))
 BAD_ORPHANS = {
-    "empty": (lambda tar: b"", "not a readable tar"),
+    "empty": (lambda tar: b"", "cut short"),
     "cut in a member": (lambda tar: tar[: len(tar) // 2], "damaged|ends in the middle"),
     "cut after a member": (lambda tar: tar[:-10240] + bytes(512), "damaged|cut short"),
     "without its end": (lambda tar: tar[:-1024], "cut short"),
@@ -165,7 +179,7 @@ BAD_ORPHANS = {
     "a key beyond the plan": (lambda tar: renamed(tar, "000000-000009"), "planned keys"),
     "another order": (lambda tar: pack(list(unpack(tar, where=""))[::-1]), "planned keys"),
     "a sample twice": (lambda tar: pack([*unpack(tar, where="")] * 2), "planned keys"),
-    "an extra member": (with_extra_member, "pairs"),
+    "an extra member": (with_extra_member, "000000-000000.pyd and nothing"),
     "no picture": (lambda tar: other_png(tar, b"x"), "000000-000000: .*PNG"),
     "a JPEG": (lambda tar: other_png(tar, fakes.jpeg(np.zeros((35, 55), np.uint8))), "PNG"),
     "a picture of another size": (lambda tar: other_png(tar, SMALL_PNG), r"image \(34, 55\)"),
@@ -181,6 +195,66 @@ BAD_ORPHANS = {
     "made by another configuration": (
         lambda tar: with_record(tar, lambda r: r | {"made": r["made"] | {"config": "1" * 64}}),
         "another configuration",
+    ),
+    "a number as text": (lambda tar: with_record(tar, lambda r: r | {"pupil_size": "0.5"}), "size"),
+    "a truth value as number": (
+        lambda tar: with_record(tar, lambda r: r | {"iris_size": True}),
+        "iris_size",
+    ),
+    "a number as truth value": (
+        lambda tar: with_record(tar, lambda r: r | {"mirrored": 0}),
+        "mirrored",
+    ),
+    "a point of text": (
+        lambda tar: with_record(tar, lambda r: r | {"iris_px": [["1", "2"], *r["iris_px"][1:]]}),
+        "iris_px.0.0",
+    ),
+    "a landmark too few": (
+        lambda tar: with_record(tar, lambda r: r | {"lid_px": r["lid_px"][1:]}),
+        "lid_px",
+    ),
+    "a number beyond float32": (
+        lambda tar: with_record(tar, lambda r: r | {"pupil_size": 1e39}),
+        "pupil_size: a number beyond",
+    ),
+    "a landmark beyond float32": (
+        lambda tar: with_record(tar, lambda r: r | {"iris_px": [[1e39, 0], *r["iris_px"][1:]]}),
+        "iris_px: a number beyond",
+    ),
+    "a number beyond float64": (
+        lambda tar: with_bytes(tar, b'"eye_width_px":40.0', b"1e999"),
+        "JSON|finite",
+    ),
+    "NaN for a number": (lambda tar: with_bytes(tar, b'"eye_width_px":40.0', b"NaN"), "not JSON"),
+    "NaN in an extra field": (
+        lambda tar: with_bytes(tar, b'"skybox_exposure":"1.1E-17"', b"NaN"),
+        "not JSON",
+    ),
+    "a field missing": (
+        lambda tar: with_record(tar, lambda r: {k: r[k] for k in r if k != "gaze_yaw_rad"}),
+        "gaze_yaw_rad: Field required",
+    ),
+    "an unknown field": (lambda tar: with_record(tar, lambda r: r | {"pupil": 1}), "pupil: Extra"),
+    "an unknown field inside": (
+        lambda tar: with_record(tar, lambda r: r | {"made": r["made"] | {"when": "now"}}),
+        "made.when",
+    ),
+    "null for a needed label": (lambda tar: with_record(tar, lambda r: r | {"gaze": None}), "gaze"),
+    "text after the JSON": (
+        lambda tar: pack(replace(s, json=s.json + b"{}") for s in unpack(tar, where="")),
+        "not JSON",
+    ),
+    "a changed bit in the pixels": (
+        lambda tar: other_png(tar, flipped(next(unpack(tar, where="")).png, -40)),
+        "000000-000000: a PNG that is damaged",
+    ),
+    "a changed bit after the pixels": (
+        lambda tar: other_png(tar, flipped(next(unpack(tar, where="")).png, -1)),
+        "000000-000000: a PNG that is damaged",
+    ),
+    "bytes after the picture": (
+        lambda tar: other_png(tar, next(unpack(tar, where="")).png + b"\0"),
+        "000000-000000: a PNG that is damaged",
     ),
     "another key inside": (
         lambda tar: with_record(tar, lambda r: r | {"key": "000000-000003"}),

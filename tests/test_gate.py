@@ -86,7 +86,7 @@ def test_an_unknown_measure_is_refused_with_those_of_similar_name(tmp_path: Path
         ),
         (
             '[[limit]]\nmeasure = "num_samples"\nat_least = nan\nwhy = "enough to see"\n',
-            "must be finite",
+            "finite number",
         ),
     ],
 )

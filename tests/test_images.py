@@ -10,6 +10,7 @@ from PIL import Image
 from factory.images import (
     UndecodableError,
     chain,
+    check_png,
     decode_png,
     encode_png,
     inverse,
@@ -25,9 +26,9 @@ def random_image(shape, dtype) -> np.ndarray:
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
 
 
-def png(**options) -> bytes:
+def png(mode: str = "L", format: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(random_image((35, 55), np.uint8)).save(buffer, **{"format": "PNG"} | options)
+    Image.fromarray(random_image((35, 55), np.uint8)).convert(mode).save(buffer, format)
     return buffer.getvalue()
 
 
@@ -50,6 +51,78 @@ def test_a_png_with_a_changed_byte_is_refused() -> None:
     raw[len(raw) // 2] ^= 0x55
     with pytest.raises(UndecodableError):
         decode_png(bytes(raw))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), SHAPES)
+def test_a_whole_png_is_of_the_shape_that_pil_reads(shape, dtype) -> None:
+    raw = encode_png(random_image(shape, dtype))
+    assert check_png(raw) == (shape, dtype)
+    assert np.asarray(Image.open(io.BytesIO(raw))).shape == shape
+    assert check_png(png()) == ((35, 55), np.uint8), "as another encoder writes it"
+
+
+def test_a_change_of_any_byte_of_a_png_is_found() -> None:
+    raw = encode_png(random_image((9, 13), np.uint8))
+    for place in range(len(raw)):
+        for flip in (0x01, 0x80, 0xFF):
+            changed = bytearray(raw)
+            changed[place] ^= flip
+            with pytest.raises(UndecodableError):
+                check_png(bytes(changed))
+
+
+def test_a_png_that_is_cut_or_followed_by_something_is_not_whole() -> None:
+    raw = encode_png(random_image((9, 13), np.uint8))
+    for spoilt in (*(raw[:length] for length in range(len(raw))), raw + b"\0", raw + raw):
+        with pytest.raises(UndecodableError):
+            check_png(spoilt)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+
+def png_of(
+    lines: bytes, *, header: bytes = bytes([0, 0, 0, 3, 0, 0, 0, 2, 8, 0, 0, 0, 0])
+) -> bytes:
+    """A PNG of 3x2 px, its checksums right whatever it holds."""
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+LINES = b"\0abc\1def"
+CONSISTENT_BUT_WRONG = {
+    "a line too few": png_of(LINES[:4]),
+    "a byte too few": png_of(LINES[:-1]),
+    "a byte too many": png_of(LINES + b"x"),
+    "a bomb": png_of(bytes(10_000_000)),
+    "an unknown filter": png_of(b"\0abc\5def"),
+    "no picture": png_of(b"", header=bytes([0, 0, 0, 0, 0, 0, 0, 2, 8, 0, 0, 0, 0])),
+    "interlaced": png_of(LINES, header=bytes([0, 0, 0, 3, 0, 0, 0, 2, 8, 0, 0, 0, 1])),
+    "with a palette": png(mode="P"),
+    "with alpha": png(mode="LA"),
+    "of one bit": png(mode="1"),
+    "a short header": png_of(LINES, header=bytes(12)),
+    "two headers": png_of(LINES)[:33] + png_of(LINES)[8:],
+    "without pixels": png_of(LINES)[:33] + chunk(b"IEND", b""),
+    "transparent": png_of(LINES)[:33] + chunk(b"tRNS", b"\0\0") + png_of(LINES)[33:],
+    "pixels after the end of pixels": png_of(LINES)[:33]
+    + chunk(b"IDAT", zlib.compress(LINES) + b"x")
+    + chunk(b"IEND", b""),
+    "the signature alone": png_of(LINES)[:8],
+}
+
+
+@pytest.mark.parametrize("kind", CONSISTENT_BUT_WRONG)
+def test_a_png_that_is_not_what_its_header_says_is_refused(kind: str) -> None:
+    assert check_png(png_of(LINES)) == ((2, 3), np.uint8)
+    with pytest.raises(UndecodableError):
+        check_png(CONSISTENT_BUT_WRONG[kind])
+
+
+def test_chunks_that_change_no_pixel_are_passed_over() -> None:
+    raw = png_of(LINES)[:33] + chunk(b"tEXt", b"Comment\0hello") + png_of(LINES)[33:]
+    assert check_png(raw) == ((2, 3), np.uint8)
 
 
 def test_other_pictures_are_no_png() -> None:

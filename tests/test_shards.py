@@ -34,6 +34,37 @@ def test_samples_come_back_in_order() -> None:
     assert contents(unpack(pack(SAMPLES), where="x")) == contents(SAMPLES)
 
 
+def test_the_bytes_are_those_that_tarfile_writes() -> None:
+    fields = [(f"{s.key}.{end}", getattr(s, end)) for s in SAMPLES for end in ("png", "json")]
+    assert pack(SAMPLES) == tar_of(*fields)
+
+
+@pytest.mark.parametrize("length", [0, 1, 511, 512, 513, 9215, 9216, 9217])
+def test_any_length_is_filled_up_as_tarfile_does(length: int) -> None:
+    sample = PackedSample("000000-000000", bytes([7]) * length, b"")
+    fields = ("000000-000000.png", sample.png), ("000000-000000.json", b"")
+    assert pack([sample]) == tar_of(*fields)
+    assert contents(unpack(pack([sample]), where="x")) == contents([sample])
+
+
+def test_a_name_that_does_not_fit_a_header_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be called"):
+        pack([PackedSample("0" * 97, b"", b"")])
+
+
+@pytest.mark.parametrize("facts", [{"mtime": 1}, {"mode": 0o600}, {"uid": 7}, {"uname": "me"}])
+def test_headers_that_say_more_than_ours_are_damage(facts) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in ("a.png", "a.json"):
+            member = tarfile.TarInfo(name)
+            for field, value in facts.items():
+                setattr(member, field, value)
+            tar.addfile(member)
+    with pytest.raises(DamagedShardError, match=r"here.*a\.png"):
+        list(unpack(buffer.getvalue(), where="here"))
+
+
 def test_equal_content_is_equal_bytes() -> None:
     assert pack(SAMPLES) == pack(list(SAMPLES))
     assert pack(SAMPLES) != pack(SAMPLES[::-1])
