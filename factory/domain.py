@@ -79,7 +79,7 @@ def to_json(record: Mapping[str, Any]) -> bytes:
 def _single(value: Any) -> Any:
     """Numbers that we computed, as float32; fields of the source stay as they came."""
     if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value, dtype=np.float32)
+        return value.astype(np.float32, order="C")
     if isinstance(value, float):
         return np.float32(value)
     return value

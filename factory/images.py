@@ -1,5 +1,6 @@
 """Pixels and affine maps. Coordinates follow docs/conventions.md: pixel centres at integers."""
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -35,13 +36,27 @@ def scaling(factor_x: float, factor_y: float) -> Affine:
 
 def chain(outer: Affine, inner: Affine) -> Affine:
     """The map that applies `inner`, then `outer`."""
-    product = np.vstack([outer, (0, 0, 1)]) @ np.vstack([inner, (0, 0, 1)])
-    return np.asarray(product[:2])
+    (a, b, c), (d, e, f) = outer.tolist()
+    (p, q, r), (s, t, u) = inner.tolist()
+    return np.array(
+        [
+            [a * p + b * s, a * q + b * t, a * r + b * u + c],
+            [d * p + e * s, d * q + e * t, d * r + e * u + f],
+        ]
+    )
 
 
 def inverse(affine: Affine) -> Affine:
     """The map back."""
-    return np.asarray(np.linalg.inv(np.vstack([affine, (0, 0, 1)]))[:2])
+    (a, b, c), (d, e, f) = affine.tolist()
+    det = a * e - b * d
+    return np.array([[e, -b, b * f - c * e], [-d, a, c * d - a * f]]) / det
+
+
+def scale_of(affine: Affine) -> float:
+    """How many pixels long one pixel's side becomes, in the mean over both axes."""
+    (a, b, _), (d, e, _) = affine.tolist()
+    return math.sqrt(abs(a * e - b * d))
 
 
 def transform(affine: Affine, points: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -62,8 +77,7 @@ def warp(image: Pixels, affine: Affine, height: int, width: int) -> Pixels:
     Returns:
         (height, width[, c]), same dtype; beyond the border the edge pixel is repeated.
     """
-    shrink = 1 / np.sqrt(abs(np.linalg.det(affine[:, :2])))
-    fine = max(1, int(np.ceil(shrink - 0.25)))
+    fine = max(1, math.ceil(1 / scale_of(affine) - 0.25))
     result = cv2.warpAffine(
         image,
         chain(scaling(fine, fine), affine),

@@ -33,9 +33,13 @@ class EyeCrop(Model):
     def affine(self, inner: PointXY, outer: PointXY) -> Affine:
         """Source pixels to crop pixels, from the two eye corners (2,) in source pixels."""
         scale = self.scale(inner, outer)
-        centre = (inner + outer) / 2
-        middle = np.array([(self.width - 1) / 2, (self.height - 1) / 2])
-        return np.hstack([np.eye(2) * scale, (middle - scale * centre)[:, None]])
+        x, y = ((inner + outer) / 2).tolist()
+        return np.array(
+            [
+                [scale, 0, (self.width - 1) / 2 - scale * x],
+                [0, scale, (self.height - 1) / 2 - scale * y],
+            ]
+        )
 
     def source_box(self, affine: Affine) -> tuple[float, float, float, float]:
         """(left, top, right, bottom) of the crop's outline, in source pixels."""

@@ -4,14 +4,11 @@ Our own renderer writes the same format, with the true pupil centre in a field o
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import orjson
 import simplejpeg
-from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images import (
@@ -21,6 +18,7 @@ from factory.images import (
     chain,
     decode_png,
     is_png,
+    scale_of,
     scaling,
     transform,
 )
@@ -30,21 +28,25 @@ from factory.sources.crop import EyeCrop
 from factory.sources.files import DamagedFileError
 from factory.sources.gaze_filter import GazeFilter, angles_of
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
+from factory.sources.unityeyes_label import (
+    LANDMARKS,
+    Landmarks,
+    detail_of,
+    gaze_of,
+    head_angles_of,
+    identity_of,
+    image_point,
+    landmarks,
+    parse_label,
+)
 from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
-NUM_LID, NUM_CARUNCLE, NUM_IRIS = 16, 7, 32
 OUTER_CORNER = 8
 """index of the outer eye corner in interior_margin_2d"""
 MIN_EYE_WIDTH_PX = 16.0
 """source pixels: a smaller eye has less detail than the crop"""
 MAX_PICTURE_PX = 64_000_000
-GAZE_LENGTH_TOLERANCE = 0.02
-MAX_NESTING = 32
-"""of a label's objects and lists: JSON libraries stop at different depths, all deeper"""
-REQUIRED = ("interior_margin_2d", "caruncle_2d", "iris_2d", "eye_details", "head_pose")
-CONVERTED = frozenset({"interior_margin_2d", "caruncle_2d", "iris_2d"})
-"""label fields that crop pixels replace; every other one is kept in `extra`"""
 
 
 class UnityEyesOptions(Model):
@@ -76,11 +78,11 @@ class UnityEyesSource:
         return sha256(image), sha256(label)
 
     def identity(self, source_id: str) -> str | None:
-        return _identity(_parse(source_id, self._read(source_id)[1]))
+        return identity_of(parse_label(source_id, self._read(source_id)[1]))
 
     def gaze_angles(self, source_id: str) -> tuple[float, float]:
         """(yaw, pitch) in radians, from the label alone. Raises `BadRender`."""
-        return angles_of(_gaze(source_id, _parse(source_id, self._read(source_id)[1])))
+        return angles_of(gaze_of(source_id, parse_label(source_id, self._read(source_id)[1])))
 
     def load(self, source_id: str) -> Loaded:
         image_bytes, label_bytes = self._read(source_id)
@@ -94,28 +96,21 @@ class UnityEyesSource:
     def _loaded(
         self, source_id: str, image_bytes: bytes, label_bytes: bytes, digests: tuple[str, str]
     ) -> Loaded:
-        label = _parse(source_id, label_bytes)
-        gaze = _gaze(source_id, label)
-        head_pitch, head_yaw = _head_angles(source_id, label["head_pose"])
+        label = parse_label(source_id, label_bytes)
+        gaze = gaze_of(source_id, label)
+        head_pitch, head_yaw = head_angles_of(source_id, label)
         gaze_yaw, gaze_pitch = angles_of(gaze)
         kept_out = self.options.keep.reason(source_id, gaze_yaw, gaze_pitch, head_yaw)
         if kept_out is not None:
             raise LeftOut(source_id, kept_out)
 
         height, width = _picture_size(source_id, image_bytes)
-        lid, caruncle, iris = (
-            _landmarks(source_id, label, name, count, height, width)
-            for name, count in (
-                ("interior_margin_2d", NUM_LID),
-                ("caruncle_2d", NUM_CARUNCLE),
-                ("iris_2d", NUM_IRIS),
-            )
-        )
+        points = landmarks(source_id, label, height, width)
+        lid, caruncle, iris = Landmarks.split(points)
         pupil, pupil_from = iris.mean(axis=0), "iris_mean"
         if "pupil_2d" in label:
-            point = _points(source_id, "pupil_2d", [label["pupil_2d"]], 1, height)
-            _check_in_picture(source_id, "pupil_2d", point, height, width)
-            pupil, pupil_from = point[0], "source"
+            pupil = image_point(source_id, label, "pupil_2d", height, width)
+            pupil_from = "source"
         inner, outer = caruncle.mean(axis=0), lid[OUTER_CORNER]
         eye_width = float(np.hypot(*(outer - inner)))
         if eye_width < MIN_EYE_WIDTH_PX:
@@ -128,12 +123,9 @@ class UnityEyesSource:
         image, decoded = _decode(
             source_id, image_bytes, (height, width), affine, self.options.min_decode_scale
         )
-        pixels = crop.cut(image, chain(affine, decoded))
-
-        iris_px, lid_px, caruncle_px = (transform(affine, p) for p in (iris, lid, caruncle))
-        details = label["eye_details"]
+        lid_px, caruncle_px, iris_px = Landmarks.split(transform(affine, points))
         return Loaded(
-            image=pixels,
+            image=crop.cut(image, chain(affine, decoded)),
             labels={
                 "pupil_px": transform(affine, pupil[None])[0],
                 "pupil_from": pupil_from,
@@ -142,18 +134,18 @@ class UnityEyesSource:
                 "iris_px": iris_px,
                 "lid_px": lid_px,
                 "caruncle_px": caruncle_px,
-                "eye_width_px": eye_width * crop.scale(inner, outer),
+                "eye_width_px": eye_width * scale_of(affine),
                 "gaze": gaze,
                 "gaze_pitch_rad": gaze_pitch,
                 "gaze_yaw_rad": gaze_yaw,
                 "head_pitch_rad": head_pitch,
                 "head_yaw_rad": head_yaw,
-                "pupil_size": _number(source_id, details, "pupil_size"),
-                "iris_size": _number(source_id, details, "iris_size"),
+                "pupil_size": detail_of(source_id, label, "pupil_size"),
+                "iris_size": detail_of(source_id, label, "iris_size"),
             },
-            identity=_identity(label),
+            identity=identity_of(label),
             crop_affine=affine,
-            extra={name: value for name, value in label.items() if name not in CONVERTED},
+            extra={name: value for name, value in label.items() if name not in LANDMARKS},
             image_sha256=digests[0],
             label_sha256=digests[1],
         )
@@ -179,132 +171,6 @@ class UnityEyesSource:
             if not content:
                 raise BadRender(source_id, f"{name} is empty")
         return image, label
-
-
-def _parse(source_id: str, raw: bytes) -> dict[str, Any]:
-    try:
-        label = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadRender(source_id, f"label is not JSON ({error})") from error
-    if not isinstance(label, dict):
-        raise BadRender(source_id, f"label is a JSON {type(label).__name__}, not an object")
-    missing = [name for name in REQUIRED if name not in label]
-    if missing:
-        raise BadRender(
-            source_id,
-            f"not a UnityEyes label: no {', '.join(missing)} (has {', '.join(sorted(label)[:6])})",
-        )
-    if _nests_deeper(label, MAX_NESTING):
-        raise BadRender(source_id, f"label is nested more than {MAX_NESTING} deep")
-    if not isinstance(label["eye_details"], dict):
-        raise BadRender(source_id, "eye_details is not an object")
-    return label
-
-
-def _nests_deeper(value: object, levels: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_nests_deeper(part, levels - 1) for part in inner)
-
-
-def _tuple(source_id: str, name: str, text: object) -> list[float]:
-    """The numbers of `"(x, y, z)"`."""
-    if not isinstance(text, str) or not (text.startswith("(") and text.endswith(")")):
-        raise BadRender(source_id, f'{name}: expected "(x, y, ...)", found {str(text)[:60]!r}')
-    try:
-        values = [float(part) for part in text[1:-1].split(",")]
-    except ValueError as error:
-        raise BadRender(source_id, f"{name}: {error}") from error
-    if not all(map(math.isfinite, values)):
-        raise BadRender(source_id, f"{name}: not finite: {text}")
-    return values
-
-
-def _points(
-    source_id: str, name: str, texts: Sequence[object], count: int, height: int
-) -> NDArray[np.float64]:
-    """(count, 2) image points, y down."""
-    rows = [_tuple(source_id, name, text) for text in texts]
-    if len(rows) != count or any(len(row) != 3 for row in rows):
-        raise BadRender(source_id, f"{name}: expected {count} points of 3 numbers")
-    points = np.array(rows)[:, :2]
-    points[:, 1] = height - points[:, 1]
-    return points
-
-
-def _landmarks(
-    source_id: str, label: Mapping[str, Any], name: str, count: int, height: int, width: int
-) -> NDArray[np.float64]:
-    texts = label[name]
-    if not isinstance(texts, list):
-        raise BadRender(source_id, f"{name}: expected a list, found {type(texts).__name__}")
-    points = _points(source_id, name, texts, count, height)
-    _check_in_picture(source_id, name, points, height, width)
-    if np.ptp(points, axis=0).max() < 1:
-        raise BadRender(source_id, f"{name}: all points coincide")
-    return points
-
-
-def _check_in_picture(
-    source_id: str, name: str, points: NDArray[np.float64], height: int, width: int
-) -> None:
-    if (points < 0).any() or (points > (width, height)).any():
-        worst = points[np.abs(points - (width / 2, height / 2)).max(axis=1).argmax()]
-        raise BadRender(
-            source_id,
-            f"{name}: a landmark at ({worst[0]:.4g}, {worst[1]:.4g}) is outside the "
-            f"{width}x{height} picture",
-        )
-
-
-def _gaze(source_id: str, label: Mapping[str, Any]) -> NDArray[np.float64]:
-    """The gaze vector in the camera frame; UnityEyes is left-handed with y up."""
-    text = label["eye_details"].get("look_vec")
-    if text is None:
-        raise BadRender(source_id, "eye_details has no look_vec")
-    values = _tuple(source_id, "look_vec", text)
-    if len(values) not in (3, 4):
-        raise BadRender(source_id, f"look_vec: expected 3 or 4 numbers, found {text}")
-    vector = np.array(values[:3]) * (1, -1, 1)
-    length = math.hypot(*vector)
-    if abs(length - 1) > GAZE_LENGTH_TOLERANCE:
-        raise BadRender(source_id, f"look_vec has length {length:.3f}, not 1: {text}")
-    if vector[2] >= 0:
-        raise BadRender(source_id, f"look_vec points away from the camera: {text}")
-    return vector / length
-
-
-def _head_angles(source_id: str, text: object) -> tuple[float, float]:
-    """(pitch, yaw) in radians of the direction the face points.
-
-    The file holds the camera's Euler angles in degrees: a camera above the face (positive pitch)
-    sees it point down, and yaw 180 is a camera straight ahead.
-    """
-    values = _tuple(source_id, "head_pose", text)
-    if len(values) != 3:
-        raise BadRender(source_id, f"head_pose: expected 3 numbers, found {text}")
-    pitch, yaw = values[0], values[1]
-    wrapped = (-pitch + 180) % 360 - 180, (180 - yaw + 180) % 360 - 180
-    return math.radians(wrapped[0]), math.radians(wrapped[1])
-
-
-def _number(source_id: str, details: Mapping[str, Any], name: str) -> float:
-    try:
-        value = float(details[name])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadRender(
-            source_id, f"eye_details has no number {name}: {details.get(name)!r}"
-        ) from error
-    if not abs(value) <= float(np.finfo(np.float32).max):
-        raise BadRender(source_id, f"{name} is not a finite float32: {details[name]!r:.40}")
-    return value
-
-
-def _identity(label: Mapping[str, Any]) -> str | None:
-    region = label.get("eye_region_details")
-    texture = region.get("primary_skin_texture") if isinstance(region, dict) else None
-    return texture if isinstance(texture, str) else None
 
 
 def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
@@ -349,7 +215,7 @@ def _decode(
             if grey.dtype == np.uint8 and grey.ndim == 3:
                 grey = np.round(grey @ np.array((0.299, 0.587, 0.114))).astype(np.uint8)
         else:
-            per_crop_px = 1 / math.sqrt(abs(np.linalg.det(affine[:, :2])))
+            per_crop_px = 1 / scale_of(affine)
             eighths = min(8, math.ceil(8 * min_scale / per_crop_px))
             grey = simplejpeg.decode_jpeg(
                 raw,
