@@ -1,0 +1,49 @@
+"""What an engine is, and how pixels enter and leave the network in every one of them.
+
+An engine that agrees with PyTorch may still round a pixel to the neighbouring grey level, so
+nothing that names content (digests, cards, labels) depends on which engine made it.
+"""
+
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.images import Pixels
+
+
+class RefinerEngine(Protocol):
+    """Refines a batch of images."""
+
+    name: str
+
+    def __call__(self, images: Pixels) -> Pixels:
+        """(n, height, width) or (n, height, width, 3) in, the same shape and dtype out."""
+
+
+class EngineUnavailableError(ValueError):
+    """This engine cannot run this refiner on this machine; the message says why."""
+
+
+def to_planes(images: Pixels) -> Pixels:
+    """(n, H, W) or (n, H, W, C) images as (n, C, H, W), without a copy.
+
+    Raises:
+        ValueError: neither of the two shapes.
+    """
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim != 4:
+        raise ValueError(f"images must be (n, H, W) or (n, H, W, C), are {images.shape}")
+    return np.moveaxis(images, 3, 1)
+
+
+def from_planes(planes: Pixels, like: Pixels) -> Pixels:
+    """(n, C, H, W) back to the layout of the images `like` that they were made of."""
+    if like.ndim == 3:
+        return planes[:, 0]
+    return cast("Pixels", np.ascontiguousarray(np.moveaxis(planes, 1, 3)))
+
+
+Values = NDArray[np.float32]
+"""(n, C, H, W) in [-1, 1]: what the network says, before it is rounded to pixels"""
