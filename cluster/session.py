@@ -15,9 +15,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cluster.command import JobConfig
-from cluster.shards import ensure_ray, run_on_ray
+from cluster.local import ensure_ray
+from cluster.pipeline import Workers, run_on_ray
+from cluster.runs import RunFolder, open_run
+from cluster.summary import summarise
 from factory.version import WRITER
-from factory.work import MakeTask, Outcome, collect
+from factory.work import MakeTask, Outcome, Stage, collect
 from schemas.dataset import RunRecord
 
 log = logging.getLogger(__name__)
@@ -55,16 +58,19 @@ class Progress:
 class Session:
     """What a running job may use."""
 
-    def __init__(self, folder: Path, workers: int | None, use_gpu: bool):
-        self.folder = folder
+    def __init__(self, run: RunFolder, workers: Workers):
+        self.run = run
         """`runs/<id>/` of the output"""
         self.workers = workers
-        self.use_gpu = use_gpu
 
     def make_shards(
-        self, what: str, make_task: MakeTask, shards: Sequence[int], num_samples: int
+        self,
+        what: str,
+        work: MakeTask | Sequence[Stage],
+        shards: Sequence[int],
+        num_samples: int,
     ) -> list[Outcome]:
-        """Make shards in parallel Ray workers, with progress.
+        """Make shards in parallel Ray workers, with progress, and a summary at the end.
 
         Args:
             what: for the progress bar, e.g. `refine`.
@@ -75,19 +81,25 @@ class Session:
         """
         if not shards:
             return []
+        ensure_ray()
+        workers = self.workers.number()
         progress = Progress(what, num_samples, "images")
+        outcomes: list[Outcome] = []
 
         def on_outcome(outcome: Outcome) -> None:
-            handled = outcome.num_samples + outcome.num_rejected + outcome.num_filtered
-            progress.advance(handled, f"shard {outcome.shard}")
+            outcomes.append(outcome)
+            progress.advance(outcome.num_inputs, f"shard {outcome.shard}")
 
+        started = time.perf_counter()
         try:
-            return collect(
-                run_on_ray(make_task, shards, workers=self.workers, use_gpu=self.use_gpu),
-                on_outcome,
-            )
+            return collect(run_on_ray(work, shards, self.workers), on_outcome)
         finally:
             progress.close()
+            wall_s = time.perf_counter() - started
+            summary = summarise(what, outcomes, wall_s, min(workers, len(shards)))
+            self.run.write(f"{what}.json", summary.to_json())
+            for line in summary.lines():
+                log.info("%s", line)
 
     def side_by_side(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """Results of several calls, each made in a Ray worker of one core."""
@@ -106,31 +118,37 @@ def call_it(call: Callable[[], Any]) -> Any:
 
 @contextmanager
 def start(
-    job: JobConfig, runs: Path, *, workers: int | None = None, use_gpu: bool = False
+    job: JobConfig,
+    output: str | Path,
+    *,
+    runs: str = "runs",
+    workers: int | None = None,
+    use_gpu: bool = False,
 ) -> Iterator[Session]:
-    """Open a run: log to the terminal and to `<runs>/<id>/log.txt`, save the configuration.
+    """Open a run in `<output>/<runs>/<id>/`: log to the terminal and there, save the configuration.
 
     Args:
-        runs: folder of the runs of what the job writes to.
+        output: what the job writes to, a folder or a place in an object store.
+        runs: folder of the runs in it.
         workers: parallel workers; None for one a core (or GPU).
     """
     now = datetime.now(UTC)
-    folder = runs / f"{now:%Y%m%dT%H%M%SZ}-{job.command()}-{secrets.token_hex(2)}"
-    folder.mkdir(parents=True)
+    name = f"{runs}/{now:%Y%m%dT%H%M%SZ}-{job.command()}-{secrets.token_hex(2)}"
     record = RunRecord(
         job=type(job).__name__,
         started=now.isoformat(timespec="seconds"),
         version=WRITER,
         config=job.model_dump(mode="json"),
     )
-    (folder / "config.json").write_bytes(record.to_json())
-    with _logging_to(folder / "log.txt"), logging_redirect_tqdm():
-        try:
-            yield Session(folder, workers, use_gpu)
-        except Exception:
-            with (folder / "log.txt").open("a") as file:
-                traceback.print_exc(file=file)
-            raise
+    with open_run(output, name) as run:
+        run.write("config.json", record.to_json())
+        with _logging_to(run.log), logging_redirect_tqdm():
+            try:
+                yield Session(run, Workers(workers, use_gpu))
+            except Exception:
+                with run.log.open("a") as file:
+                    traceback.print_exc(file=file)
+                raise
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
+from cluster.local import ensure_ray
 from cluster.session import Progress
-from cluster.shards import ensure_ray
 from factory.dataset import Dataset, load_images
 from factory.training import METRICS_NAME, TrainConfig, train
 

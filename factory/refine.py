@@ -4,8 +4,7 @@ Same keys, same labels, new pixels. What is left to do is "the parent's committe
 mine", so resuming, running on a schedule, running twice and running two at once are one operation.
 """
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +15,10 @@ import torch
 from factory.checkpoint import load_refiner
 from factory.commit import Expected, commit_shard
 from factory.dataset import Dataset
-from factory.engine import RefinerEngine, TorchEngine
-from factory.images import decode_png, encode_png
+from factory.engine import RefinerEngine, make_engine
+from factory.images import Pixels, decode_png, encode_png
 from factory.shards import PackedSample
-from factory.work import MakeTask, Outcome
+from factory.work import Outcome, Stage
 from schemas.base import digest_of
 from schemas.dataset import DatasetCard, ParentRef, RefinerRef
 
@@ -28,7 +27,7 @@ class StaleShardsError(ValueError):
     """Shards were refined from a version of their parent that is no longer there."""
 
 
-def refined_card(parent: Dataset, refiner: Path, name: str) -> DatasetCard:
+def refined_card(parent: Dataset, refiner: str | Path, name: str) -> DatasetCard:
     """The card of the dataset that a refiner makes of a parent.
 
     Raises:
@@ -87,50 +86,82 @@ def stale_shards(parent: Dataset, child: Dataset) -> list[int]:
     ]
 
 
+@dataclass(frozen=True)
+class ShardPixels:
+    """One shard on its way from its parent to its child."""
+
+    shard: int
+    split: str
+    parent_sha256: str
+    """of the parent shard's tar"""
+    images: Pixels
+    """(n, height, width[, 3]) of the parent, then refined"""
+    labels: bytes
+    """the json members, one a line, in the order of the images"""
+
+
 @dataclass
-class ShardRefiner:
-    """Refines one shard at a time."""
+class ShardReader:
+    """Reads and decodes a parent's shards."""
+
+    parent: Dataset
+
+    def __call__(self, shard: int) -> ShardPixels:
+        """Raises `DamagedShardError`: the parent's tar is not what was committed."""
+        facts = self.parent.facts(shard)
+        samples = list(self.parent.samples(shard))
+        images = [decode_png(sample.png) for sample in samples]
+        return ShardPixels(
+            shard=shard,
+            split=facts.split,
+            parent_sha256=facts.tar_sha256,
+            images=np.stack(images) if images else self.parent.no_images(),
+            labels=b"\n".join(sample.json for sample in samples),
+        )
+
+
+@dataclass
+class PixelRefiner:
+    """Runs the engine over a shard's images."""
+
+    engine: RefinerEngine
+
+    def __call__(self, pixels: ShardPixels) -> ShardPixels:
+        return replace(pixels, images=self.engine(pixels.images))
+
+
+@dataclass
+class ShardCommitter:
+    """Encodes refined images, verifies the shard and commits it with the labels it had."""
 
     parent: Dataset
     child: Dataset
-    engine: RefinerEngine
 
-    def __call__(self, shard: int) -> Outcome:
-        """Read the parent's shard, refine its pixels, commit it with the labels it had."""
-        started = time.perf_counter()
+    def __call__(self, pixels: ShardPixels) -> Outcome:
         assert self.child.card.refiner is not None
-        parent_facts = self.parent.facts(shard)
-        samples = list(self.parent.samples(shard))
-        if samples:
-            refined = self.engine(np.stack([decode_png(sample.png) for sample in samples]))
         refined_by = {
             "refiner": self.child.card.refiner.sha256,
-            "parent": parent_facts.tar_sha256,
+            "parent": pixels.parent_sha256,
         }
+        samples = []
+        lines = pixels.labels.split(b"\n") if pixels.labels else []
+        for image, line in zip(pixels.images, lines, strict=True):
+            label = orjson.loads(line)
+            json = orjson.dumps(label | {"refined": refined_by})
+            samples.append(PackedSample(label["key"], encode_png(image), json))
         facts = commit_shard(
             self.child,
             Expected(
-                shard=shard,
-                split=parent_facts.split,
+                shard=pixels.shard,
+                split=pixels.split,
                 keys=tuple(sample.key for sample in samples),
                 may_reject=False,
-                parent_sha256=parent_facts.tar_sha256,
-                supersedes=_supersedes(self.parent, shard),
+                parent_sha256=pixels.parent_sha256,
+                supersedes=_supersedes(self.parent, pixels.shard),
             ),
-            [
-                PackedSample(
-                    sample.key,
-                    encode_png(image),
-                    orjson.dumps(orjson.loads(sample.json) | {"refined": refined_by}),
-                )
-                for sample, image in zip(samples, refined if samples else (), strict=True)
-            ],
+            samples,
         )
-        return Outcome(
-            shard=shard,
-            num_samples=facts.num_samples,
-            seconds=time.perf_counter() - started,
-        )
+        return Outcome(shard=pixels.shard, num_samples=facts.num_samples)
 
 
 def _supersedes(parent: Dataset, shard: int) -> dict[str, str]:
@@ -138,26 +169,39 @@ def _supersedes(parent: Dataset, shard: int) -> dict[str, str]:
     return {row["key"]: row["supersedes"] for row in rows if row["supersedes"] is not None}
 
 
-def refiner_task(
-    parent: Dataset, child: Dataset, refiner: Path, *, batch_size: int, device: str
-) -> MakeTask:
-    """What a worker needs to make a `ShardRefiner`."""
-    return partial(_make_refiner, parent, child, refiner, batch_size, device)
+def refine_stages(
+    parent: Dataset,
+    child: Dataset,
+    refiner: str | Path,
+    *,
+    engine: str = "auto",
+    batch_size: int | None = None,
+    device: str = "cpu",
+) -> tuple[Stage, ...]:
+    """Read and decode, refine, encode and commit: each on the workers that suit it.
+
+    Args:
+        engine: name of what runs the network, see `make_engine`.
+        batch_size: images at once; None for what suits the engine.
+    """
+    make = partial(_make_pixel_refiner, child, refiner, engine, batch_size, device)
+    return (
+        Stage("read", partial(ShardReader, parent), holds_core=False),
+        Stage("refine", make, ShardPixels),
+        Stage("commit", partial(ShardCommitter, parent, child), ShardPixels, holds_core=False),
+    )
 
 
-def _make_refiner(
-    parent: Dataset, child: Dataset, refiner: Path, batch_size: int, device: str
-) -> ShardRefiner:
+def _make_pixel_refiner(
+    child: Dataset, refiner: str | Path, engine: str, batch_size: int | None, device: str
+) -> PixelRefiner:
     if device == "cpu":  # one single-threaded worker a core beats threads inside one
         torch.set_num_threads(1)
-    network, described = load_refiner(refiner)
+    _, described = load_refiner(refiner)
     assert child.card.refiner is not None
     if described.sha256 != child.card.refiner.sha256:
         raise ValueError(
             f"{refiner} changed while the job ran: {described.sha256[:12]}…, the dataset is made "
             f"with {child.card.refiner.sha256[:12]}…"
         )
-    engine = TorchEngine(
-        network, full_scale=described.full_scale, batch_size=batch_size, device=device
-    )
-    return ShardRefiner(parent, child, engine)
+    return PixelRefiner(make_engine(refiner, name=engine, batch_size=batch_size, device=device))

@@ -3,10 +3,12 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from pydantic import Field
 
+from factory.problems import Problem
 from schemas.base import Model
 
 log = logging.getLogger(__name__)
@@ -22,9 +24,21 @@ class Outcome(Model):
     reasons: dict[str, int] = Field(default_factory=dict)
     """why inputs were rejected or filtered, with counts"""
     seconds: float = 0.0
-    """of work in the worker"""
+    """of work in the workers"""
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    """the same by stage, where the work has several"""
     error: str | None = None
     """why the shard was not made; None if it was"""
+    transient: bool = False
+    """of an error: trying again may help (the store or the worker failed, not the shard)"""
+    attempts: int = 1
+    problems: tuple[Problem, ...] = ()
+    """what an integrity check found wrong with the shard"""
+
+    @property
+    def num_inputs(self) -> int:
+        """Inputs that were dealt with: samples, rejected and filtered ones."""
+        return self.num_samples + self.num_rejected + self.num_filtered
 
 
 class ShardTask(Protocol):
@@ -38,15 +52,51 @@ MakeTask = Callable[[], ShardTask]
 """Builds the task inside the worker, so that files and networks are opened there."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One step of work on a shard, on workers of its own. The last step gives an `Outcome`."""
+
+    name: str
+    make: Callable[[], Callable[[Any], Any]]
+    """builds the step inside its worker, so that files and networks are opened there"""
+    takes: type | None = None
+    """what the step before it gives, a dataclass of numbers, strings, bytes and arrays with a field
+    `shard`; None for the first step, which takes a shard's number"""
+    holds_core: bool = True
+    """True: a pool of workers that keep a core (or GPU) each busy for the whole run; False: short
+    work beside them, reading and writing"""
+
+
+_FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+"""errors of the operating system that the same call meets again"""
+
+
+def failed_outcome(shard: int, error: Exception) -> Outcome:
+    """What becomes of a shard whose work raised."""
+    return Outcome(
+        shard=shard,
+        error=f"{type(error).__name__}: {error}",
+        transient=isinstance(error, OSError) and not isinstance(error, _FINAL),
+    )
+
+
 class ShardsFailedError(RuntimeError):
     """Some shards could not be made; the others were."""
 
 
-def run_here(make_task: MakeTask, shards: Sequence[int]) -> Iterator[Outcome]:
+def run_here(work: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterator[Outcome]:
     """One shard after the other, in this process: for debuggers and tests."""
-    task = make_task()
+    steps = [stage.make() for stage in stages_of(work)]
     for shard in shards:
-        yield task(shard)
+        given: Any = shard
+        for step in steps:
+            given = step(given)
+        yield given
+
+
+def stages_of(work: MakeTask | Sequence[Stage]) -> Sequence[Stage]:
+    """Work in one step is a stage of its own."""
+    return (Stage("make", work),) if callable(work) else work
 
 
 def collect(
@@ -66,8 +116,14 @@ def collect(
             on_outcome(outcome)
     failed = sorted((o for o in done if o.error is not None), key=lambda o: o.shard)
     if failed:
-        lines = "\n  ".join(f"shard {o.shard}: {o.error}" for o in failed)
-        raise ShardsFailedError(f"{len(failed)} of {len(done)} shards failed:\n  {lines}")
+        lines = "\n  ".join(
+            f"shard {o.shard}: {o.error}" + (f" ({o.attempts} attempts)" if o.attempts > 1 else "")
+            for o in failed
+        )
+        raise ShardsFailedError(
+            f"{len(failed)} of {len(done)} shards were set aside, all others were made; the same "
+            f"command tries them again:\n  {lines}"
+        )
     return sorted(done, key=lambda o: o.shard)
 
 

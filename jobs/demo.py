@@ -11,8 +11,8 @@ from typing import Any
 import ray
 
 from cluster.command import JobConfig, load_config, run_command
+from cluster.local import ensure_ray
 from cluster.session import start
-from cluster.shards import ensure_ray
 from factory.dataset import Dataset
 from factory.publish import latest_report
 from jobs import ingest, publish, refine, simulate, train, validate

@@ -1,7 +1,6 @@
 """Publish a release of a validated dataset."""
 
 import logging
-from pathlib import Path
 
 from cluster.command import JobConfig, run_command
 from cluster.session import start
@@ -25,14 +24,14 @@ class PublishJob(JobConfig):
 
 def main(job: PublishJob) -> None:
     dataset = Dataset.open(job.input)
-    with start(job, Path(job.input) / "runs"):
+    with start(job, job.input):
         report_id = job.report if job.report is not None else latest_report(dataset)
         manifest = publish(dataset, job.release, report_id)
         log.info(
             "released %d samples in %d shards: %s",
             manifest.num_samples,
             len(manifest.shards),
-            Path(job.input) / "releases" / job.release / "manifest.json",
+            f"{job.input}/releases/{job.release}/manifest.json",
         )
 
 

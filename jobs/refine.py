@@ -1,7 +1,6 @@
 """Refine a synthetic dataset into a realistic one, labels carried along."""
 
 import logging
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -10,8 +9,8 @@ from pydantic import Field
 from cluster.command import JobConfig, run_command
 from cluster.session import start
 from factory.dataset import Dataset
-from factory.refine import missing_shards, refined_card, refiner_task
-from factory.store import open_store
+from factory.refine import missing_shards, refine_stages, refined_card
+from factory.store import absolute, name_of
 
 log = logging.getLogger(__name__)
 
@@ -19,40 +18,50 @@ log = logging.getLogger(__name__)
 class RefineJob(JobConfig):
     """Refine a synthetic dataset into a realistic one, labels carried along.
 
-    Shard by shard: only what the output lacks is made.
+    Shard by shard: only what the output lacks is made, so the same command again goes on, or
+    refines what the parent has got since.
     """
 
     input: str
-    """the synthetic dataset to refine"""
-    refiner: Path
-    """a finished training run, or one refiner.safetensors"""
+    """the synthetic dataset to refine: a folder, or s3://bucket/prefix"""
+    refiner: str
+    """a finished training run, or one refiner.safetensors; a path, or s3://bucket/prefix"""
     output: str
-    """folder of the refined dataset"""
-    batch_size: Annotated[int, Field(gt=0)] = 64
-    """images refined at once in a worker; changes only rounding"""
+    """where the refined dataset lies: a folder, or s3://bucket/prefix"""
+    engine: Literal["auto", "torch", "ncnn"] = "auto"
+    """what runs the network; auto: the fastest that agrees with PyTorch on this refiner"""
+    batch_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    """images refined at once in a worker; changes only rounding; default what suits the engine"""
     device: Literal["cpu", "cuda"] = "cpu"
     """cpu: one single-threaded worker a core; cuda: one worker a GPU"""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
     """parallel workers; default one a core, or one a GPU"""
 
 
 def main(job: RefineJob) -> None:
-    use_gpu = job.device == "cuda"
-    open_store(job.output)
     parent = Dataset.open(job.input)
-    card = refined_card(parent, job.refiner, Path(job.output).name)
-    with start(job, Path(job.output) / "runs", workers=job.workers, use_gpu=use_gpu) as session:
+    refiner = absolute(job.refiner)
+    card = refined_card(parent, refiner, name_of(job.output))
+    use_gpu = job.device == "cuda"
+    with start(job, job.output, workers=job.workers, use_gpu=use_gpu) as session:
         child = Dataset.enter(job.output, card)
         missing = missing_shards(parent, child)
+        if not missing:
+            log.info(
+                "%s: nothing to do, all %d shards are made", job.output, len(child.committed())
+            )
+            return
         num_samples = sum(parent.facts(shard).num_samples for shard in missing)
         log.info("%d images in %d shards to refine", num_samples, len(missing))
-        task = refiner_task(
-            parent, child, job.refiner.absolute(), batch_size=job.batch_size, device=job.device
+        stages = refine_stages(
+            parent,
+            child,
+            refiner,
+            engine=job.engine,
+            batch_size=job.batch_size,
+            device=job.device,
         )
-        outcomes = session.make_shards("refine", task, missing, num_samples)
-        worked = sum(outcome.seconds for outcome in outcomes)
-        if outcomes:
-            log.info("%.1f images/s in each worker", num_samples / worked)
+        session.make_shards("refine", stages, missing, num_samples)
         log.info(
             "%s: %d shards, the parent has %d",
             job.output,

@@ -41,7 +41,7 @@ class SimulateJob(JobConfig):
 
 
 def main(job: SimulateJob) -> None:
-    with start(job, job.output / ".runs", workers=job.workers) as session:
+    with start(job, job.output, runs=".runs", workers=job.workers) as session:
         renderer = domain_named(job.domain).renderer(
             height=job.height, width=job.width, style=job.style, seed=job.seed
         )

@@ -44,7 +44,7 @@ def main(job: TrainJob) -> None:
             f"{job.synthetic} holds {synthetic.card.domain} images of {synthetic.card.image}, "
             f"{job.real} {real.card.domain} images of {real.card.image}; ingest both alike"
         )
-    with start(job, job.output / "runs"):
+    with start(job, job.output):
         config = TrainConfig(**{name: getattr(job, name) for name in TrainConfig.model_fields})
         train_on_ray(
             config,

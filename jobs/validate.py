@@ -56,7 +56,7 @@ def main(job: ValidateJob) -> None:
     trio = validate.open_trio(job.input, job.real, job.parent)
     crop = validate.crop_of(trio.parent)
     finder = job.finder.model_copy(update={"eye_width_px": crop.eye_width_px})
-    with start(job, Path(job.input) / "runs", workers=job.workers) as session:
+    with start(job, job.input, workers=job.workers) as session:
         shards = validate.shards_of(trio.refined, job.split)
         validate.check_enough(trio, shards, job.split)
         num_samples = sum(trio.refined.facts(shard).num_samples for shard in shards)
@@ -91,7 +91,7 @@ def main(job: ValidateJob) -> None:
         page = assemble.write_report(trio, report, measured, sampled, real, finder, job.notes)
         for line in assemble.summary_lines(report):
             log.info("%s", line)
-        log.info("report: %s", Path(trio.refined.location) / page)
+        log.info("report: %s", f"{trio.refined.location}/{page}")
         if gate is not None:
             log.info("%s", explain(report.checks))
         if report.passed is False:

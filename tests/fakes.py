@@ -23,7 +23,7 @@ from factory.domains.eye import EYE
 from factory.ingest import ingest_task, ingested_card
 from factory.models import Refiner, RefinerConfig
 from factory.planning import plan_new_shards
-from factory.refine import missing_shards, refined_card, refiner_task
+from factory.refine import missing_shards, refined_card, refine_stages
 from factory.sources.base import BadRender
 from factory.sources.registry import SourceOptions, make_source
 from factory.store import Entry, LocalStore
@@ -77,7 +77,7 @@ def refine_here(
     shards = missing_shards(parent, child)
     if seed is not None:
         random.Random(seed).shuffle(shards)
-    task = refiner_task(parent, child, refiner, batch_size=batch_size, device="cpu")
+    task = refine_stages(parent, child, refiner, batch_size=batch_size)
     collect(run_here(task, shards))
     return child
 

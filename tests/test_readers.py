@@ -84,7 +84,7 @@ def test_hugging_face_datasets_streams_it(released, plain, tmp_path, monkeypatch
 def test_ray_data_reads_it(released, plain) -> None:
     import ray.data
 
-    from cluster.shards import ensure_ray
+    from cluster.local import ensure_ray
 
     def decode_safely(sample: dict) -> dict:
         """Nothing is unpickled, whatever its name. Inside the test, so that workers get it."""

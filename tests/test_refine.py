@@ -13,7 +13,7 @@ from factory.checkpoint import load_refiner
 from factory.dataset import CardMismatchError, Dataset, load_images, load_index
 from factory.engine import TorchEngine
 from factory.ingest import ingested_card
-from factory.refine import StaleShardsError, missing_shards, refined_card, refiner_task
+from factory.refine import StaleShardsError, missing_shards, refined_card, refine_stages
 from factory.shards import DamagedShardError
 from factory.sources.pictures import PicturesOptions
 from factory.sources.unityeyes import UnityEyesOptions
@@ -89,7 +89,7 @@ def test_a_refining_that_stopped_goes_on_where_it_was(synthetic, refiner, tmp_pa
     whole = fakes.refine_here(synthetic, refiner, tmp_path / "whole")
     card = refined_card(synthetic, refiner, "refined")
     child = Dataset.enter(tmp_path / "child", card)
-    task = refiner_task(synthetic, child, refiner, batch_size=4, device="cpu")
+    task = refine_stages(synthetic, child, refiner, batch_size=4)
     assert [outcome.shard for outcome in run_here(task, [3, 1])] == [3, 1]
     assert missing_shards(synthetic, child) == [0, 2, 4]
     fakes.refine_here(synthetic, refiner, tmp_path / "child")
@@ -190,7 +190,7 @@ def test_a_refiner_that_changes_during_the_job_stops_the_worker(
     synthetic, refiner, tmp_path
 ) -> None:
     child = Dataset.enter(tmp_path / "child", refined_card(synthetic, refiner, "x"))
-    task = refiner_task(synthetic, child, refiner, batch_size=4, device="cpu")
+    task = refine_stages(synthetic, child, refiner, batch_size=4)
     fakes.save_tiny_refiner(refiner, seed=9)
     with pytest.raises(ValueError, match="changed while the job ran"):
         list(run_here(task, [0]))
@@ -208,14 +208,14 @@ def test_only_synthetic_datasets_are_refined(refined, refiner, tmp_path) -> None
 
 @pytest.mark.ray
 def test_one_ray_worker_or_three_write_the_same_shards(synthetic, refiner, tmp_path) -> None:
-    from cluster.shards import run_on_ray
+    from cluster.pipeline import Workers, run_on_ray
 
     expected = published(fakes.refine_here(synthetic, refiner, tmp_path / "here"))
     for workers in (1, 3):
         output = tmp_path / str(workers)
         child = Dataset.enter(output, refined_card(synthetic, refiner, "refined"))
-        task = refiner_task(synthetic, child, refiner, batch_size=4, device="cpu")
-        outcomes = list(run_on_ray(task, missing_shards(synthetic, child), workers=workers))
+        task = refine_stages(synthetic, child, refiner, batch_size=4)
+        outcomes = list(run_on_ray(task, missing_shards(synthetic, child), Workers(workers)))
         assert sorted(outcome.shard for outcome in outcomes) == [0, 1, 2, 3, 4]
         assert all(outcome.error is None for outcome in outcomes)
         assert published(child) == expected
@@ -225,12 +225,12 @@ def test_one_ray_worker_or_three_write_the_same_shards(synthetic, refiner, tmp_p
 def test_a_poison_shard_on_ray_is_reported_and_the_others_are_made(
     synthetic, refiner, tmp_path
 ) -> None:
-    from cluster.shards import run_on_ray
+    from cluster.pipeline import Workers, run_on_ray
 
     child = Dataset.enter(tmp_path / "child", refined_card(synthetic, refiner, "refined"))
     child.store.put_new("shards/000002.tar", b"in the way")
-    task = refiner_task(synthetic, child, refiner, batch_size=4, device="cpu")
-    outcomes = {o.shard: o.error for o in run_on_ray(task, [0, 1, 2, 3, 4], workers=2)}
+    task = refine_stages(synthetic, child, refiner, batch_size=4)
+    outcomes = {o.shard: o.error for o in run_on_ray(task, [0, 1, 2, 3, 4], Workers(2))}
     assert "DamagedShardError" in outcomes.pop(2)
     assert outcomes == dict.fromkeys([0, 1, 3, 4])
     assert child.committed() == [0, 1, 3, 4]

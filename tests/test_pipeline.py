@@ -1,0 +1,146 @@
+"""Stages on Ray: every shard once, whatever dies, and the summary says what happened."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray.cloudpickle
+
+from cluster import pipeline
+from cluster.pipeline import Workers, run_on_ray
+from cluster.summary import summarise
+from factory.work import Outcome, ShardsFailedError, Stage, collect, run_here
+
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+
+
+@dataclass(frozen=True)
+class Numbers:
+    shard: int
+    where: str
+    values: np.ndarray
+    note: bytes
+
+
+def read(shard: int) -> Numbers:
+    values = np.arange(shard * 6, dtype=np.uint8).reshape(shard, 2, 3)
+    return Numbers(shard, f"shard {shard}", values, b"a\nb" * shard)
+
+
+def double(numbers: Numbers) -> Numbers:
+    return Numbers(numbers.shard, numbers.where, numbers.values * 2, numbers.note)
+
+
+def total(numbers: Numbers) -> Outcome:
+    assert numbers.values.dtype == np.uint8 and numbers.values.shape == (numbers.shard, 2, 3)
+    assert numbers.note == b"a\nb" * numbers.shard and numbers.where == f"shard {numbers.shard}"
+    return Outcome(shard=numbers.shard, num_samples=int(numbers.values.sum(dtype=int)))
+
+
+def stages(middle: Callable[[Numbers], Numbers] = double) -> tuple[Stage, ...]:
+    return (
+        Stage("read", partial(_give, read), holds_core=False),
+        Stage("double", partial(_give, middle), Numbers),
+        Stage("total", partial(_give, total), Numbers, holds_core=False),
+    )
+
+
+def _give(step: Callable) -> Callable:
+    return step
+
+
+def first_times(folder: Path, shard: int, times: int) -> bool:
+    """Whether this is one of the first `times` calls for a shard, over all processes."""
+    for attempt in range(times):
+        try:
+            (folder / f"{shard}-{attempt}").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return True
+    return False
+
+
+def failing(folder: Path, numbers: Numbers) -> Numbers:
+    """Shard 1 meets a store that is away, once; shard 2 always does; shard 3 is a bug of ours;
+    shard 4 takes its worker with it, always; shard 5 once."""
+    shard = numbers.shard
+    if shard == 1 and first_times(folder, shard, 1):
+        raise ConnectionError("the store is away")
+    if shard == 2:
+        first_times(folder, shard, 100)
+        raise TimeoutError("the store is slow")
+    if shard == 3:
+        first_times(folder, shard, 100)
+        raise ValueError("not a shard")
+    if (shard == 4 and first_times(folder, shard, 100)) or (
+        shard == 5 and first_times(folder, shard, 1)
+    ):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return double(numbers)
+
+
+def expected(shard: int) -> int:
+    return int((np.arange(shard * 6, dtype=np.uint8) * 2).sum(dtype=int))
+
+
+def test_here_the_stages_follow_each_other() -> None:
+    assert [o.num_samples for o in run_here(stages(), [3, 0])] == [expected(3), 0]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("workers", [1, 2])
+def test_arrays_of_any_length_go_from_stage_to_stage(workers: int) -> None:
+    outcomes = collect(run_on_ray(stages(), [4, 0, 2, 1], Workers(workers)))
+    assert [o.shard for o in outcomes] == [0, 1, 2, 4]
+    assert [o.num_samples for o in outcomes] == [expected(s) for s in (0, 1, 2, 4)]
+    assert all(list(o.stage_seconds) == ["read", "double", "total"] for o in outcomes)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_whatever_one_shard_does_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "PAUSE_S", 0.1)
+    work = stages(partial(failing, tmp_path))
+    found = {o.shard: o for o in run_on_ray(work, range(9), Workers(2))}
+    assert sorted(found) == list(range(9))
+    made = [shard for shard, outcome in found.items() if outcome.error is None]
+    assert sorted(made) == [0, 1, 5, 6, 7, 8]
+    assert all(found[shard].num_samples == expected(shard) for shard in made)
+    assert found[1].attempts == 2 and found[0].attempts == 1
+    assert (found[2].attempts, found[2].error) == (3, "TimeoutError: the store is slow")
+    assert (found[3].attempts, found[3].error) == (1, "ValueError: not a shard")
+    assert found[4].attempts == 3 and "its worker died" in str(found[4].error)
+    attempts = {s: len(list(tmp_path.glob(f"{s}-*"))) for s in (1, 2, 3, 4)}
+    assert attempts[1] == 1 and attempts[2] == 3 and attempts[3] == 1
+    assert 3 <= attempts[4] <= 3 * (1 + pipeline.RETRIES_IN_RAY)
+
+    summary = summarise("double", list(found.values()), 2.0, 2)
+    assert (summary.num_shards, summary.num_set_aside) == (6, 3)
+    assert any("shard 4" in line and "died" in line for line in summary.lines())
+    with pytest.raises(ShardsFailedError, match="3 of 9 shards were set aside"):
+        collect(found.values())
+
+
+def test_the_summary_names_the_stage_that_held_the_run_back() -> None:
+    def made(shard: int, **seconds: float) -> Outcome:
+        return Outcome(shard=shard, num_samples=100, num_filtered=5, stage_seconds=seconds)
+
+    outcomes = [made(0, read=1, refine=9, commit=2), made(1, read=1, refine=9, commit=2)]
+    summary = summarise("refine", outcomes, wall_s=10, workers=2)
+    assert {stage.name: stage.busy for stage in summary.stages} == {
+        "read": 0.1,
+        "refine": 0.9,
+        "commit": 0.2,
+    }
+    assert summary.images_per_s == 21
+    assert "held back by refine, busy 90%" in summary.lines()[-1]
+    idle = summarise("refine", outcomes, wall_s=100, workers=2)
+    assert "too little work" in idle.lines()[-1]
