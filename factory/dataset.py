@@ -21,7 +21,7 @@ from factory.images import Pixels, decode_png
 from factory.shards import DamagedShardError, PackedSample, sha256, unpack
 from factory.store import Store, open_store
 from factory.stored_file import parsing_parquet
-from schemas.base import FormatError, differences_of
+from schemas.base import differences_of
 from schemas.dataset import DatasetCard, ShardPlan
 from schemas.index import REJECT_SCHEMA, ShardFacts, facts_of
 

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
-from pydantic import JsonValue
 
 from factory.dataset import Dataset, index_name, rejects_name, tar_name
 from factory.ingest import reason_class
@@ -120,7 +120,6 @@ class Description(Model):
     num_runs: int
     runs: tuple[RunLine, ...]
     """the latest"""
-    config: dict[str, JsonValue]
 
 
 class _Index(NamedTuple):
@@ -238,7 +237,6 @@ def describe(
         num_runs=len(runs),
         runs=tuple(_runs(dataset, runs[-MAX_RUNS:], total.unreadable)),
         unreadable=total.unreadable,
-        config=dataset.card.config,
     )
 
 
@@ -249,10 +247,11 @@ def _read_indexes(dataset: Dataset, indexes: Iterable[tuple[int, int]]) -> Itera
     with ThreadPoolExecutor(READERS) as pool:
         left = iter(indexes)
         while some := list(islice(left, IN_FLIGHT)):
-            yield from pool.map(lambda index: _read_index(dataset, *index, columns), some)
+            yield from pool.map(partial(_read_index, dataset, columns), some)
 
 
-def _read_index(dataset: Dataset, shard: int, size: int, columns: list[str]) -> _Index:
+def _read_index(dataset: Dataset, columns: list[str], listed: tuple[int, int]) -> _Index:
+    shard, size = listed
     where = f"{dataset.location}/{index_name(shard)}"
     try:
         rows, metadata = read_columns(dataset.store, index_name(shard), size, columns)
@@ -282,7 +281,7 @@ def _add(dataset: Dataset, total: _Total, index: _Index, tar_size: Mapping[int, 
 
 def _add_rejects(dataset: Dataset, total: _Total, shard: int) -> None:
     try:
-        rows = read_parquet(dataset.store, rejects_name(shard)).to_pylist()
+        rows = read_parquet(dataset.store, rejects_name(shard))[0].to_pylist()
     except (FileNotFoundError, FormatError) as error:
         total.unreadable[rejects_name(shard)] = f"{error}"
         return

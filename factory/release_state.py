@@ -58,18 +58,27 @@ def release_at(location: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match is not None else None
 
 
-def held_by(dataset: Dataset, shards: Iterable[int]) -> Held:
-    """What a dataset holds of some shards."""
-    tar_sha256, tar_size = {}, {}
+def held_by(dataset: Dataset, shards: Iterable[int], damaged: Iterable[int] = ()) -> Held:
+    """What a dataset holds of some shards, from their indexes' footers and the listing of tars."""
+    digests = {}
     for shard in shards:
         try:
-            tar_sha256[shard] = dataset.facts(shard).tar_sha256
+            digests[shard] = dataset.facts(shard).tar_sha256
         except (FileNotFoundError, FormatError):
             continue
-        size = dataset.store.size(f"shards/{shard:06d}.tar")
-        if size is not None:
-            tar_size[shard] = size
-    return Held(tar_sha256, tar_size)
+    return Held(digests, dict(dataset.numbered("shards", "tar")), frozenset(damaged))
+
+
+def broken_releases(dataset: Dataset) -> list[ReleaseState]:
+    """Releases that do not hold any more, as far as one sees without reading tars.
+
+    Raises:
+        FormatError: a manifest cannot be read.
+    """
+    manifests = [read_manifest(dataset, name) for name in release_names(dataset)]
+    held = held_by(dataset, {shard.shard for m in manifests for shard in m.shards})
+    states = (release_state(dataset, manifest, held) for manifest in manifests)
+    return [state for state in states if state.broken]
 
 
 def read_manifest(dataset: Dataset, name: str) -> ReleaseManifest:

@@ -70,8 +70,8 @@ def read_columns(
         return file.read(columns), dict(file.metadata.metadata or {})
 
 
-def read_parquet(store: Store, name: str) -> pa.Table:
-    """All rows of a Parquet file, with its metadata in the table's schema.
+def read_parquet(store: Store, name: str) -> tuple[pa.Table, dict[bytes, bytes]]:
+    """All rows of a Parquet file, and its metadata.
 
     Raises:
         FileNotFoundError: no such object.
@@ -79,7 +79,9 @@ def read_parquet(store: Store, name: str) -> pa.Table:
     """
     raw = store.read(name)
     with parsing_parquet(f"{store.location}/{name}"):
-        return pq.read_table(pa.BufferReader(raw))
+        file = pq.ParquetFile(pa.BufferReader(raw))
+        # The table's schema holds the metadata once more; other readers take the file's.
+        return file.read().replace_schema_metadata(), dict(file.metadata.metadata or {})
 
 
 @contextmanager

@@ -1,16 +1,18 @@
 """Sources from their options, which the dataset card records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue, ValidationError
 
 from factory.sources.base import BadRender, Source
 from factory.sources.gaze_filter import GazeWeights, load_target
 from factory.sources.mpiigaze import MpiiGazeOptions, MpiiGazeSource
 from factory.sources.pictures import PicturesOptions, PicturesSource
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from schemas.base import FormatError, spell_out
 from schemas.dataset import InputFacts
 
 SourceOptions = UnityEyesOptions | MpiiGazeOptions | PicturesOptions
@@ -27,6 +29,26 @@ def make_source(location: str | Path, options: SourceOptions) -> Source:
             return MpiiGazeSource(location, options)
         case PicturesOptions():
             return PicturesSource(location, options)
+
+
+def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
+    """The options that a dataset card's `config` records.
+
+    Raises:
+        FormatError: not of an ingested dataset, or of a source or options unknown here.
+    """
+    kinds: dict[str, type[SourceOptions]] = {
+        UnityEyesSource.name: UnityEyesOptions,
+        MpiiGazeSource.name: MpiiGazeOptions,
+        PicturesSource.name: PicturesOptions,
+    }
+    name = config.get("source")
+    if not isinstance(name, str) or name not in kinds:
+        raise FormatError(f"a dataset made from {name!r}, known sources are {', '.join(kinds)}")
+    try:
+        return kinds[name].model_validate(config.get("options"))
+    except ValidationError as error:
+        raise FormatError(f"options of {name} in a dataset card: {spell_out(error)}") from error
 
 
 def weights_for(

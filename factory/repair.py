@@ -1,0 +1,286 @@
+"""Mend damaged shards: withdraw what is damaged, and make it again.
+
+A shard is withdrawn index first, then tar. From the first of these on it is a missing shard, which
+the next ingest or refine makes as it makes any other; so a repair that dies leaves no harm behind.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Literal, Protocol
+
+from factory.checkpoint import load_refiner
+from factory.commit import adopt_orphan
+from factory.dataset import Dataset, index_name, rejects_name, tar_name
+from factory.ingest import ingest_task
+from factory.problems import Problem, ProblemKind
+from factory.refine import refine_stages
+from factory.release_state import ReleaseState, broken_releases
+from factory.shards import DamagedShardError
+from factory.sources.registry import make_source, options_in
+from factory.verify import expected_shard
+from factory.work import MakeTask, Outcome, ShardsFailedError, Stage
+from schemas.base import FormatError, Model
+from schemas.dataset import InputFacts
+
+log = logging.getLogger(__name__)
+
+Remedy = Literal["remake", "index anew", "withdraw stale"]
+_WITHDRAWN: frozenset[ProblemKind] = frozenset({"tar", "index", "rejects", "orphan"})
+MakeShards = Callable[[MakeTask | Sequence[Stage], Sequence[int]], list[Outcome]]
+"""runs work on shards; raises `ShardsFailedError`"""
+
+
+class Repair(Model):
+    """What is done about one shard."""
+
+    shard: int
+    remedy: Remedy
+    """`remake`: withdraw it and make it again; `index anew`: its tar is whole, so only its index
+    is withdrawn and made from the tar; `withdraw stale`: its parent changed"""
+    why: str
+    obstacle: str | None = None
+    """why nothing is done about it now"""
+
+
+class StaleChild(Model):
+    """A dataset with shards that were refined from what is no longer there."""
+
+    location: str
+    shards: tuple[int, ...]
+
+
+class RepairReport(Model):
+    """What a repair did, and what it made untrue elsewhere."""
+
+    repairs: tuple[Repair, ...]
+    applied: bool
+    """False: this is what would be done"""
+    remade: tuple[int, ...] = ()
+    withdrawn: tuple[int, ...] = ()
+    """and not made again: the next ingest or refine does"""
+    changed: tuple[int, ...] = ()
+    """shards that are not, byte for byte, what they were; or of which that is not known"""
+    stale: tuple[StaleChild, ...] = ()
+    broken_releases: tuple[ReleaseState, ...] = ()
+    failed: str | None = None
+    """shards that could not be made again, and why"""
+
+
+class Means(Protocol):
+    """What withdrawn shards are made from."""
+
+    def obstacle(self, shard: int) -> str | None:
+        """Why a shard cannot be made again; None if it can."""
+
+    def work(self) -> MakeTask | Sequence[Stage]:
+        """What makes shards."""
+
+
+class FromSource:
+    """Ingested shards, from the inputs that their plans name."""
+
+    def __init__(self, dataset: Dataset, location: str):
+        """
+        Raises:
+            FormatError: the dataset's card names a source that is unknown here.
+        """
+        self.dataset, self.location = dataset, location
+        self.options = options_in(dataset.card.config)
+
+    @cached_property
+    def _listing(self) -> dict[str, InputFacts]:
+        source = make_source(self.location, self.options)
+        return {facts.id: facts for facts in source.listing()}
+
+    def obstacle(self, shard: int) -> str | None:
+        try:
+            inputs = self.dataset.plan(shard).inputs
+        except (FileNotFoundError, FormatError) as error:
+            return f"what it should hold is not known: {error}"
+        gone = [planned.id for planned in inputs if planned.id not in self._listing]
+        if gone:
+            return f"{self.location} lacks {len(gone)} of its {len(inputs)} inputs, as {gone[0]}"
+        other = [p.id for p in inputs if self._listing[p.id].size != p.size]
+        if other:
+            return (
+                f"{len(other)} of its {len(inputs)} inputs, as {other[0]}, have another size in "
+                f"{self.location} than when they were planned"
+            )
+        return None
+
+    def work(self) -> MakeTask:
+        return ingest_task(self.dataset, self.location, self.options)
+
+
+class FromParent:
+    """Refined shards, from the parent's by the same refiner."""
+
+    def __init__(self, dataset: Dataset, parent: Dataset, refiner: str, *, device: str = "cpu"):
+        """
+        Raises:
+            ValueError: the refiner is not the one that made the dataset.
+        """
+        self.dataset, self.parent, self.refiner, self.device = dataset, parent, refiner, device
+        expected = dataset.card.refiner
+        found = load_refiner(refiner)[1].sha256
+        if expected is None or found != expected.sha256:
+            raise ValueError(
+                f"{refiner} is {found[:12]}…; {dataset.location} was made by "
+                f"{expected.sha256[:12] if expected is not None else 'none'}…"
+            )
+
+    def obstacle(self, shard: int) -> str | None:
+        if not self.parent.is_committed(shard):
+            return f"{self.parent.location} does not have it any more"
+        try:
+            self.parent.tar(shard)
+        except (DamagedShardError, FormatError) as error:
+            return f"its parent has to be mended first: {error}"
+        return None
+
+    def work(self) -> Sequence[Stage]:
+        return refine_stages(self.parent, self.dataset, self.refiner, device=self.device)
+
+
+def repairs_for(
+    dataset: Dataset,
+    problems: Iterable[Problem],
+    *,
+    means: Means | None,
+    parent: Dataset | None,
+    withdraw_stale: bool,
+) -> list[Repair]:
+    """What to do about the shards that an integrity check found problems with.
+
+    Args:
+        means: to make shards again; without, damaged ones are withdrawn for the next ingest or
+            refine to make.
+        parent: of a refined dataset.
+        withdraw_stale: also withdraw shards whose parent changed.
+    """
+    by_shard: dict[int, dict[ProblemKind, Problem]] = defaultdict(dict)
+    for problem in problems:
+        if problem.shard is not None:
+            by_shard[problem.shard].setdefault(problem.kind, problem)
+    repairs = []
+    for shard, found in sorted(by_shard.items()):
+        repair = _repair_of(found)
+        if repair is None:
+            continue
+        remedy, why = repair
+        if remedy == "withdraw stale" and not withdraw_stale:
+            obstacle: str | None = "give --withdraw-stale to have it made anew"
+        elif remedy == "index anew":
+            obstacle = _no_expectation(dataset, shard, parent)
+        else:
+            obstacle = means.obstacle(shard) if means is not None else None
+        text = f"{why.name} {why.what}"
+        repairs.append(Repair(shard=shard, remedy=remedy, why=text, obstacle=obstacle))
+    return repairs
+
+
+def _repair_of(found: Mapping[ProblemKind, Problem]) -> tuple[Remedy, Problem] | None:
+    """Of the problems of a shard, the remedy that ends them all, and its reason."""
+    damage = [problem for kind, problem in found.items() if kind in _WITHDRAWN]
+    if damage:
+        return "remake", damage[0]
+    if "stale" in found:
+        return "withdraw stale", found["stale"]
+    return ("index anew", found["rows"]) if "rows" in found else None
+
+
+def _no_expectation(dataset: Dataset, shard: int, parent: Dataset | None) -> str | None:
+    try:
+        expected_shard(dataset, shard, parent)
+    except (FileNotFoundError, ValueError) as error:
+        return f"what it should hold is not known: {error}"
+    return None
+
+
+def withdraw(dataset: Dataset, shard: int) -> None:
+    """Make a shard a missing one: from the first step on no reader finds it."""
+    dataset.store.delete(index_name(shard))
+    dataset.store.delete(tar_name(shard))
+    dataset.store.delete(rejects_name(shard))
+
+
+def apply_repairs(
+    dataset: Dataset,
+    repairs: Sequence[Repair],
+    *,
+    means: Means | None,
+    parent: Dataset | None,
+    children: Sequence[Dataset],
+    make_shards: MakeShards,
+) -> RepairReport:
+    """Withdraw, make again, and find what that made untrue.
+
+    Args:
+        parent: of a refined dataset.
+        children: datasets that were refined from this one.
+    """
+    before = {repair.shard: _digest(dataset, repair.shard) for repair in repairs}
+    doable = [repair for repair in repairs if repair.obstacle is None]
+    for repair in doable:
+        if repair.remedy == "index anew":
+            expected = expected_shard(dataset, repair.shard, parent)
+            dataset.store.delete(index_name(repair.shard))
+            adopt_orphan(dataset, expected)
+        else:
+            log.info("shard %d is withdrawn: %s", repair.shard, repair.why)
+            withdraw(dataset, repair.shard)
+    missing = [repair.shard for repair in doable if repair.remedy != "index anew"]
+    failed = None
+    if means is not None and missing:
+        try:
+            make_shards(means.work(), missing)
+        except ShardsFailedError as error:
+            failed = str(error)
+    there = {repair.shard: _digest(dataset, repair.shard) for repair in doable}
+    changed = [n for n, digest in there.items() if digest is None or digest != before[n]]
+    return RepairReport(
+        repairs=tuple(repairs),
+        applied=True,
+        remade=tuple(shard for shard in there if there[shard] is not None),
+        withdrawn=tuple(shard for shard in there if there[shard] is None),
+        changed=tuple(changed),
+        stale=stale_children(dataset, children),
+        broken_releases=tuple(broken_releases(dataset)),
+        failed=failed,
+    )
+
+
+def stale_children(dataset: Dataset, children: Iterable[Dataset]) -> tuple[StaleChild, ...]:
+    """Those of some datasets that have shards refined from what is no longer there.
+
+    Raises:
+        ValueError: one was not refined from this dataset.
+    """
+    digests: dict[int, str | None] = {}
+    found = []
+    for child in children:
+        if child.card.parent is None or child.card.parent.card != dataset.card.digest():
+            raise ValueError(f"{child.location} was not refined from {dataset.location}")
+        stale = []
+        for shard in child.committed():
+            if shard not in digests:
+                digests[shard] = _digest(dataset, shard)
+            try:
+                of_parent = child.facts(shard).parent_sha256
+            except FormatError:  # damaged itself: for a check of the child to say
+                continue
+            if of_parent != digests[shard]:
+                stale.append(shard)
+        if stale:
+            found.append(StaleChild(location=child.location, shards=tuple(stale)))
+    return tuple(found)
+
+
+def _digest(dataset: Dataset, shard: int) -> str | None:
+    """Of a committed shard's tar; None where it is not known."""
+    try:
+        return dataset.facts(shard).tar_sha256
+    except (FileNotFoundError, FormatError):
+        return None
