@@ -1,0 +1,23 @@
+"""Command lines of the jobs, as scripts, manifests and pages have them."""
+
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster.command import JobConfig, parse
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Every `python jobs/…` in a script or page, continuation lines joined."""
+    for line in text.replace("\\\n", " ").splitlines():
+        if found := re.search(r"python (jobs/\w+\.py .*)", line.partition("  #")[0]):
+            yield shlex.split(found[1].rstrip("'`"))
+
+
+def parsed(command: list[str]) -> JobConfig:
+    """A job's configuration, as the job itself would read its command line."""
+    name = Path(command[0]).stem
+    kind = getattr(importlib.import_module(f"jobs.{name}"), f"{name.capitalize()}Job")
+    return parse(kind, command[1:])
