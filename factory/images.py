@@ -50,7 +50,7 @@ def inverse(affine: Affine) -> Affine:
     """The map back."""
     (a, b, c), (d, e, f) = affine.tolist()
     det = a * e - b * d
-    return np.array([[e, -b, b * f - c * e], [-d, a, c * d - a * f]]) / det
+    return np.asarray(np.array([[e, -b, b * f - c * e], [-d, a, c * d - a * f]]) / det)
 
 
 def scale_of(affine: Affine) -> float:
@@ -80,7 +80,7 @@ def warp(image: Pixels, affine: Affine, height: int, width: int) -> Pixels:
     fine = max(1, math.ceil(1 / scale_of(affine) - 0.25))
     result = cv2.warpAffine(
         image,
-        chain(scaling(fine, fine), affine),
+        affine if fine == 1 else chain(scaling(fine, fine), affine),
         (width * fine, height * fine),
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,

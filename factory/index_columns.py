@@ -1,12 +1,14 @@
 """Rows of an index, gathered column by column: numbers never become lists of lists for Arrow."""
 
+import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from schemas.base import FormatError
 
@@ -48,54 +50,52 @@ def _column(field: pa.Field) -> _Column:
     while pa.types.is_fixed_size_list(inner):
         shape.append(inner.list_size)
         inner = inner.value_type
-    return _Floats(field, shape) if inner == pa.float32() else _Plain(field.type)
+    return _Vectors(field, shape) if shape and inner == pa.float32() else _Scalars(field)
 
 
-class _Plain:
-    """Texts, counts and truth values."""
+def _check_finite(name: str, numbers: pa.Array) -> None:
+    if not pa.compute.all(pa.compute.is_finite(numbers), min_count=0).as_py():
+        raise FormatError(f"{name}: a number beyond the range of float32")
 
-    def __init__(self, kind: pa.DataType):
-        self.kind = kind
+
+class _Scalars:
+    """Texts, counts, truth values, and single numbers."""
+
+    def __init__(self, field: pa.Field):
+        self.field = field
         self.values: list[Any] = []
         self.add = self.values.append
 
     def array(self) -> pa.Array:
-        return pa.array(self.values, self.kind)
+        values = pa.array(self.values, self.field.type)
+        if self.field.type == pa.float32():
+            _check_finite(self.field.name, values)
+        return values
 
 
-class _Floats:
-    """Numbers, points (n, 2), vectors (3,): one flat buffer of float32, and where it is null."""
+class _Vectors:
+    """Points (n, 2), vectors (3,): one flat buffer of float32, and where it is null."""
 
     def __init__(self, field: pa.Field, shape: list[int]):
         self.field = field
-        self.num_levels = len(shape)
-        self.nothing = [0.0] * int(np.prod(shape))
+        self.is_nested = len(shape) == 2
+        self.nothing = [0.0] * math.prod(shape)
         self.flat = array("f")
         self.is_null: list[bool] = []
 
     def add(self, value: Any) -> None:
         self.is_null.append(value is None)
-        self.flat.extend(self.nothing if value is None else self._flattened(value))
+        if value is None:
+            self.flat.extend(self.nothing)
+        else:
+            self.flat.extend(chain.from_iterable(value) if self.is_nested else value)
         if len(self.flat) != len(self.is_null) * len(self.nothing):
             raise FormatError(f"{self.field.name}: expected {len(self.nothing)} numbers")
 
-    def _flattened(self, value: Any) -> Iterable[float]:
-        if self.num_levels == 0:
-            return (value,)
-        return value if self.num_levels == 1 else chain.from_iterable(value)
-
     def array(self) -> pa.Array:
-        numbers = np.frombuffer(self.flat, np.float32)
-        if not np.isfinite(numbers).all():
-            raise FormatError(f"{self.field.name}: a number beyond the range of float32")
-        is_null = np.array(self.is_null, bool)
-        if self.num_levels == 0:
-            return pa.array(numbers, mask=is_null)
-        return _nested(pa.array(numbers), self.field.type, pa.array(is_null))
-
-
-def _nested(numbers: pa.Array, kind: pa.DataType, is_null: pa.Array | None) -> pa.Array:
-    if not pa.types.is_fixed_size_list(kind):
-        return numbers
-    inner = _nested(numbers, kind.value_type, None)
-    return pa.FixedSizeListArray.from_arrays(inner, type=kind, mask=is_null)
+        numbers = pa.array(np.frombuffer(self.flat, np.float32))
+        _check_finite(self.field.name, numbers)
+        kind, is_null = self.field.type, pa.array(self.is_null, pa.bool_())
+        if self.is_nested:
+            numbers = pa.FixedSizeListArray.from_arrays(numbers, type=kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(numbers, type=kind, mask=is_null)

@@ -108,6 +108,18 @@ LABELS = {
     "landmark of two numbers": (changed("iris_2d.3", "(1.0, 2.0)"), "points of 3 numbers"),
     "landmark of words": (changed("iris_2d.3", "(one, two, three)"), "could not convert"),
     "landmark without brackets": (changed("iris_2d.3", "1.0, 2.0, 3.0"), "expected"),
+    "a landmark in two texts": (
+        changed("iris_2d", ["(1.0, 2.0,", "3.0)", "(1, 2, 3);(4, 5, 6)", *GOOD["iris_2d"][3:]]),
+        'expected "\\(x, y',
+    ),
+    "two landmarks in a text": (
+        changed("iris_2d", ["(1, 2, 3);(4, 5, 6)", *GOOD["iris_2d"][1:]]),
+        "could not convert",
+    ),
+    "a truth value as landmark": (changed("iris_2d.3", "(true, 1.0, 2.0)"), "could not convert"),
+    "landmark beyond float64": (changed("iris_2d.3", "(1e999, 1.0, 2.0)"), "not finite"),
+    "depth beyond float64": (changed("iris_2d.3", "(160.0, 120.0, 1e999)"), "not finite"),
+    "landmark without its end": (changed("iris_2d.31", "(1.0, 2.0, 3.0"), 'expected "\\(x, y'),
     "landmarks as one string": (changed("iris_2d", "(1, 2, 3)"), "expected a list, found str"),
     "landmarks as null": (changed("iris_2d", None), "expected a list"),
     "all points equal": (changed("iris_2d", ["(160, 120, 9)"] * 32), "coincide"),
@@ -194,7 +206,7 @@ def test_a_pair_that_is_not_one_is_set_aside(tmp_path, files, reason) -> None:
 def test_files_that_vanish_after_the_listing_are_set_aside(tmp_path) -> None:
     write_pair(tmp_path, "1")
     source = source_of(tmp_path)
-    source.listing()
+    source.expect({facts.id: facts.suffixes for facts in source.listing()})
     (tmp_path / "1.jpg").unlink()
     with pytest.raises(BadRender, match="vanished"):
         source.load("1")

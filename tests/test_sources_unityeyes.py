@@ -184,6 +184,20 @@ def test_head_pose_is_unwrapped(tmp_path, head_pose, yaw_deg, pitch_deg) -> None
     assert math.isclose(math.degrees(labels["head_pitch_rad"]), pitch_deg, abs_tol=1e-9)
 
 
+def test_numbers_in_any_spelling_are_the_same_numbers(tmp_path) -> None:
+    write_pair(tmp_path, "1")
+    plain = load(tmp_path)
+    label = unityeyes_label()
+    for name in FIELDS.values():
+        for place, text in enumerate(label[name]):
+            x, y, z = numbers(text)
+            spelt = f"( +{x:.9e} ,0{y!r},{z}0 )", f"({x!r},{y!r},.5)", f"({x!r}, {y!r}, 9.)"
+            label[name][place] = spelt[place % 3]
+    write_pair(tmp_path, "1", label=label)
+    for field in (*FIELDS, "pupil_px", "eye_width_px"):
+        assert np.array_equal(load(tmp_path).labels[field], plain.labels[field]), field
+
+
 def test_fields_of_the_source_are_kept_as_they_came(tmp_path) -> None:
     label = unityeyes_label() | {"new_field": {"a": [1, "two", None]}}
     write_pair(tmp_path, "1", label=label)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from factory.images import Affine, Pixels, inverse, transform, warp
+from factory.images import Affine, Pixels, inverse, warp
 from schemas.base import Model
 
 PointXY = NDArray[np.float64]
@@ -43,9 +43,14 @@ class EyeCrop(Model):
 
     def source_box(self, affine: Affine) -> tuple[float, float, float, float]:
         """(left, top, right, bottom) of the crop's outline, in source pixels."""
-        corners = np.array([[-0.5, -0.5], [self.width - 0.5, self.height - 0.5]])
-        (left, top), (right, bottom) = transform(inverse(affine), corners)
-        return float(left), float(top), float(right), float(bottom)
+        (a, b, c), (d, e, f) = inverse(affine).tolist()
+        right, bottom = self.width - 0.5, self.height - 0.5
+        return (
+            a * -0.5 + b * -0.5 + c,
+            d * -0.5 + e * -0.5 + f,
+            a * right + b * bottom + c,
+            d * right + e * bottom + f,
+        )
 
     def cut(self, image: Pixels, affine: Affine) -> Pixels:
         """The (height, width) uint8 crop of a grey picture."""

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images import (
@@ -43,7 +44,7 @@ from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
 OUTER_CORNER = 8
-"""index of the outer eye corner in interior_margin_2d"""
+"""index of the outer eye corner among the points of the lid"""
 MIN_EYE_WIDTH_PX = 16.0
 """source pixels: a smaller eye has less detail than the crop"""
 MAX_PICTURE_PX = 64_000_000
@@ -106,12 +107,12 @@ class UnityEyesSource:
 
         height, width = _picture_size(source_id, image_bytes)
         points = landmarks(source_id, label, height, width)
-        lid, caruncle, iris = Landmarks.split(points)
-        pupil, pupil_from = iris.mean(axis=0), "iris_mean"
+        lid, caruncle, iris = Landmarks.of(points)
+        pupil, pupil_from = _mean(iris), "iris_mean"
         if "pupil_2d" in label:
             pupil = image_point(source_id, label, "pupil_2d", height, width)
             pupil_from = "source"
-        inner, outer = caruncle.mean(axis=0), lid[OUTER_CORNER]
+        inner, outer = _mean(caruncle), lid[OUTER_CORNER]
         eye_width = float(np.hypot(*(outer - inner)))
         if eye_width < MIN_EYE_WIDTH_PX:
             raise BadRender(
@@ -123,11 +124,12 @@ class UnityEyesSource:
         image, decoded = _decode(
             source_id, image_bytes, (height, width), affine, self.options.min_decode_scale
         )
-        lid_px, caruncle_px, iris_px = Landmarks.split(transform(affine, points))
+        points_px = transform(affine, np.concatenate((points, pupil[None])))
+        lid_px, caruncle_px, iris_px = Landmarks.of(points_px[:-1])
         return Loaded(
             image=crop.cut(image, chain(affine, decoded)),
             labels={
-                "pupil_px": transform(affine, pupil[None])[0],
+                "pupil_px": points_px[-1],
                 "pupil_from": pupil_from,
                 "eye_side": "left" if inner[0] < outer[0] else "right",
                 "mirrored": False,
@@ -171,6 +173,10 @@ class UnityEyesSource:
             if not content:
                 raise BadRender(source_id, f"{name} is empty")
         return image, label
+
+
+def _mean(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.add.reduce(points) / len(points))
 
 
 def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
