@@ -195,7 +195,7 @@ def _record_rejects(
         there = dataset.rejects(expected.shard).to_pylist()
         if {row["key"] for row in there} == missing:
             return
-    except FileNotFoundError:  # somebody removed it: a writer records it before its tar
+    except (FileNotFoundError, FormatError):  # removed or damaged: a writer records it first
         there = []
     known = {row["key"]: row for row in there} | {r.key: r.model_dump() for r in rejects}
     unknown = missing - known.keys()

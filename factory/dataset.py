@@ -171,7 +171,9 @@ class Dataset:
 
     def rejects(self, shard: int) -> pa.Table:
         """Inputs of a shard that did not become samples; null where an older writer knew less."""
-        rows = pq.read_table(pa.BufferReader(self.store.read(rejects_name(shard))))
+        raw = self.store.read(rejects_name(shard))
+        with parsing_parquet(f"{self.location}/{rejects_name(shard)}"):
+            rows = pq.read_table(pa.BufferReader(raw))
         return pa.concat_tables([REJECT_SCHEMA.empty_table(), rows], promote_options="default")
 
     def tar(self, shard: int) -> bytes:

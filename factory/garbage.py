@@ -33,7 +33,7 @@ Action = Literal["commit", "remove", "keep"]
 
 _LAYOUT = re.compile(
     r"""dataset\.json
-    | plan/\d{6,}\.json
+    | plan/(\d{6,}\.json|seen\.parquet)
     | index/\d{6,}\.parquet
     | shards/(?P<tar>\d{6,})\.tar
     | rejected/(?P<rejects>\d{6,})\.parquet
