@@ -5,6 +5,7 @@ however many shards there are. No order is kept: what a shard becomes depends on
 """
 
 import logging
+import os
 import time
 import traceback
 import uuid
@@ -47,10 +48,11 @@ class Workers:
     use_gpu: bool = False
 
     def number(self) -> int:
-        """Raises `RuntimeError`: the cluster has no such resource."""
+        """Raises `RuntimeError`: the cluster has no such resource, and is not told to grow."""
         resource = "GPU" if self.use_gpu else "CPU"
         available = int(ray.cluster_resources().get(resource, 0))
-        if available < 1:
+        may_grow = self.count is not None and "RAY_ADDRESS" in os.environ
+        if available < 1 and not may_grow:
             raise RuntimeError(f"this Ray cluster has no {resource}: {ray.cluster_resources()}")
         return available if self.count is None else self.count
 

@@ -1,16 +1,18 @@
 """Refine a synthetic dataset into a realistic one, labels carried along."""
 
 import logging
+from contextlib import nullcontext
 from typing import Annotated, Literal
 
 import tyro
 from pydantic import Field
 
 from cluster.command import JobConfig, run_command
-from cluster.session import start
+from cluster.session import Session, start
 from factory.dataset import Dataset
+from factory.lease import lease
 from factory.refine import missing_shards, refine_stages, refined_card
-from factory.store import absolute, name_of
+from factory.store import absolute, name_of, open_store
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class RefineJob(JobConfig):
     """a finished training run, or one refiner.safetensors; a path, or s3://bucket/prefix"""
     output: str
     """where the refined dataset lies: a folder, or s3://bucket/prefix"""
-    engine: Literal["auto", "torch", "ncnn"] = "auto"
+    engine: Literal["auto", "torch", "ncnn", "cuda"] = "auto"
     """what runs the network; auto: the fastest that agrees with PyTorch on this refiner"""
     batch_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
     """images refined at once in a worker; changes only rounding; default what suits the engine"""
@@ -36,6 +38,8 @@ class RefineJob(JobConfig):
     """cpu: one single-threaded worker a core; cuda: one worker a GPU"""
     workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
     """parallel workers; default one a core, or one a GPU"""
+    overlap: bool = False
+    """work beside another run that is at work on this output; safe, but much is done twice"""
 
 
 def main(job: RefineJob) -> None:
@@ -44,13 +48,19 @@ def main(job: RefineJob) -> None:
     card = refined_card(parent, refiner, name_of(job.output))
     use_gpu = job.device == "cuda"
     with start(job, job.output, workers=job.workers, use_gpu=use_gpu) as session:
-        child = Dataset.enter(job.output, card)
-        missing = missing_shards(parent, child)
-        if not missing:
-            log.info(
-                "%s: nothing to do, all %d shards are made", job.output, len(child.committed())
-            )
-            return
+        store = open_store(job.output)
+        with nullcontext(True) if job.overlap else lease(store, "refine") as is_ours:
+            if is_ours:
+                _refine(job, parent, Dataset.enter(job.output, card), refiner, session)
+            else:
+                log.info("nothing done; --overlap works beside the other run, without harm")
+
+
+def _refine(
+    job: RefineJob, parent: Dataset, child: Dataset, refiner: str, session: Session
+) -> None:
+    missing = missing_shards(parent, child)
+    if missing:
         num_samples = sum(parent.facts(shard).num_samples for shard in missing)
         log.info("%d images in %d shards to refine", num_samples, len(missing))
         stages = refine_stages(
@@ -62,12 +72,13 @@ def main(job: RefineJob) -> None:
             device=job.device,
         )
         session.make_shards("refine", stages, missing, num_samples)
-        log.info(
-            "%s: %d shards, the parent has %d",
-            job.output,
-            len(child.committed()),
-            len(parent.committed()),
-        )
+    log.info(
+        "%s: %s%d shards, the parent has %d",
+        job.output,
+        "" if missing else "nothing to do: ",
+        len(child.committed()),
+        len(parent.committed()),
+    )
 
 
 if __name__ == "__main__":
