@@ -8,16 +8,21 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from factory.commit import Expected, commit_shard
 from factory.dataset import Dataset, key_of
 from factory.domain import Domain, record_of, to_json
 from factory.images import encode_png
+from factory.plans import READERS, read_plans
 from factory.shards import PackedSample
 from factory.sources.base import BadRender, LeftOut, Source
 from factory.sources.registry import SourceOptions, make_source
@@ -80,6 +85,7 @@ class ShardIngester:
         """Read the plan of a shard, load its inputs, commit what survives."""
         started = time.perf_counter()
         plan = self.dataset.plan(shard)
+        self.source.expect({planned.id: planned.suffixes for planned in plan.inputs})
         samples, rejects = [], []
         for index, planned in enumerate(plan.inputs):
             key = key_of(shard, index)
@@ -147,13 +153,6 @@ def reason_class(reason: str, kind: str) -> str:
     return re.sub(r"-?\d+(\.\d+)?", "#", reason.split(": ")[0] if "(" in reason else reason)
 
 
-def _newest_shards(dataset: Dataset) -> dict[str, int]:
-    """The shard that an input was planned into last, by the input's id."""
-    return {
-        planned.id: shard for shard in dataset.planned() for planned in dataset.plan(shard).inputs
-    }
-
-
 def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, int]:
     """Count what became of all planned inputs of a dataset.
 
@@ -164,34 +163,55 @@ def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, in
         TooManyRejectsError: rejected / (kept + rejected) is above `max_share`; names the reasons.
             An input that was mended and planned again since counts by its newest version.
     """
-    kept = filtered = rejected = mended = 0
-    reasons: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    newest: dict[str, int] = {}
-    for shard in dataset.committed():
-        facts = dataset.facts(shard)
-        kept += facts.num_samples
-        filtered += facts.num_filtered
-        rejected += facts.num_rejected
-        if facts.num_rejected:
-            newest = newest or _newest_shards(dataset)
-            for row in dataset.rejects(shard).to_pylist():
-                if row["kind"] == "reject" and newest[row["source_id"]] != shard:
-                    mended += 1
-                elif row["kind"] == "reject":
-                    reason = reason_class(row["reason"], row["kind"])
-                    reasons[reason] += 1
-                    examples.setdefault(reason, f"{row['source_id']}: {row['reason']}")
-    bad = rejected - mended
-    considered = kept + bad
-    if considered and bad / considered > max_share:
-        lines = "\n  ".join(
-            f"{count} × {reason} (e.g. {examples[reason]})"
-            for reason, count in reasons.most_common(8)
-        )
-        raise TooManyRejectsError(
-            f"{bad} of {considered} inputs of {dataset.location} were rejected, "
-            f"{bad / considered:.1%}, more than the {max_share:.1%} allowed:\n  {lines}\n"
-            "All are listed in its rejected/ folder. Mend the inputs, or raise --max-reject-share."
-        )
+    shards = dataset.committed()
+    with ThreadPoolExecutor(READERS) as pool:
+        facts = list(pool.map(dataset.facts, shards))
+    kept = sum(fact.num_samples for fact in facts)
+    filtered = sum(fact.num_filtered for fact in facts)
+    rejected = sum(fact.num_rejected for fact in facts)
+    if _is_above(rejected, kept, max_share):  # those mended since may yet bring it down
+        _check_newest(dataset, [f.shard for f in facts if f.num_rejected], kept, max_share)
     return kept, filtered, rejected
+
+
+def _is_above(bad: int, kept: int, max_share: float) -> bool:
+    return bad > 0 and bad / (kept + bad) > max_share
+
+
+def _check_newest(dataset: Dataset, shards: Sequence[int], kept: int, max_share: float) -> None:
+    """Check the share of inputs whose newest version was rejected.
+
+    Args:
+        shards: that have rejects.
+    """
+    rows = [
+        row | {"shard": shard}
+        for shard in shards
+        for row in dataset.rejects(shard).to_pylist()
+        if row["kind"] == "reject"
+    ]
+    newest = _newest_shards(dataset, {row["source_id"] for row in rows})
+    rows = [row for row in rows if newest[row["source_id"]] == row["shard"]]
+    if not _is_above(len(rows), kept, max_share):
+        return
+    reasons = Counter(reason_class(row["reason"], row["kind"]) for row in rows)
+    examples = {reason_class(r["reason"], r["kind"]): r for r in reversed(rows)}
+    lines = "\n  ".join(
+        f"{count} × {reason} (e.g. {examples[reason]['source_id']}: {examples[reason]['reason']})"
+        for reason, count in reasons.most_common(8)
+    )
+    considered = kept + len(rows)
+    raise TooManyRejectsError(
+        f"{len(rows)} of {considered} inputs of {dataset.location} were rejected, "
+        f"{len(rows) / considered:.1%}, more than the {max_share:.1%} allowed:\n  {lines}\n"
+        "All are listed in its rejected/ folder. Mend the inputs, or raise --max-reject-share."
+    )
+
+
+def _newest_shards(dataset: Dataset, ids: Iterable[str]) -> dict[str, int]:
+    """The shard that each of some inputs was planned into last."""
+    wanted, found = pa.array(list(ids), pa.string()), {}
+    for table in read_plans(dataset, dataset.planned()):
+        for row in table.filter(pc.is_in(table["id"], wanted)).select(["id", "shard"]).to_pylist():
+            found[row["id"]] = row["shard"]
+    return found

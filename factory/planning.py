@@ -7,124 +7,251 @@ under one number, or one input under two.
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
 
-from factory.dataset import Dataset, key_of, plan_name
+import pyarrow as pa
+
+from factory.dataset import Dataset, plan_name
+from factory.input_table import FACTS, InputTable
+from factory.ledger import Ledger
+from factory.plans import READERS
 from factory.sources.base import BadRender, Source
-from schemas.dataset import InputFacts, PlannedInput, ShardPlan
+from schemas.dataset import plan_json
 
 log = logging.getLogger(__name__)
 
+HASHED_AT_ONCE = 4096
+"""inputs whose content is compared between two steps"""
+Digests = tuple[str | None, str | None]
+"""sha256 of an input's image and label; None where there is none, or none that can be read"""
+UNREADABLE: Digests = (None, None)
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
-class _Known:
-    """The newest planned version of an input."""
+class Planned:
+    """What a planner found and did."""
 
-    facts: PlannedInput
-    shard: int
-    key: str
+    num_listed: int
+    num_new: int
+    """inputs planned now, rewritten ones among them"""
+    num_held: int
+    """new inputs held back until there are more"""
+    shard_sizes: tuple[int, ...]
+    """planned inputs of every shard"""
+    unreadable: tuple[str, ...]
+    """archives that could not be read, and why"""
 
 
-def plan_new_shards(dataset: Dataset, source: Source, listing: Sequence[InputFacts]) -> int:
+def plan_new_shards(
+    dataset: Dataset, source: Source, inputs: InputTable, *, min_shard: int = 1
+) -> Planned:
     """Plan every input of a listing that is new, or whose content changed.
 
-    Returns:
-        How many inputs were planned now.
+    Args:
+        inputs: a listing of the source.
+        min_shard: fewer new inputs than this (in a split) are held back, after whole shards were
+            taken off.
+
+    Raises:
+        FormatError: a plan that is there is none.
     """
-    plans: dict[int, ShardPlan] = {}
-    num_planned = 0
-    while True:
-        # Every number up to the newest: a listing made while plans appear may miss some.
-        for shard in range(max(dataset.planned(), default=-1) + 1):
-            if shard not in plans:
-                plans[shard] = dataset.plan(shard)
-        new = _new_inputs(dataset, source, listing, plans)
-        wanted = list(_shards_of(dataset, source, new))
-        lost = False
-        number = max(plans, default=-1) + 1
-        for split, inputs in wanted:
-            plan = ShardPlan(shard=number, split=split, source=source.name, inputs=tuple(inputs))
-            try:
-                dataset.store.put_new(plan_name(number), plan.to_json())
-            except FileExistsError:
-                log.info("plan %d was taken by another run; reading the plans again", number)
-                lost = True
-                break
-            num_planned += len(inputs)
-            number += 1
-        if not lost:
-            return num_planned
+    planner = _Planner(dataset, source, inputs, min_shard)
+    while not planner.plan_all():
+        log.info("another run plans too; reading its plans")
+    planner.remember()
+    return Planned(
+        num_listed=len(inputs),
+        num_new=planner.num_planned,
+        num_held=planner.num_held,
+        shard_sizes=tuple(planner.ledger.shard_sizes),
+        unreadable=tuple(c.problem for c in inputs.containers if c.problem is not None),
+    )
 
 
-def _new_inputs(
-    dataset: Dataset,
-    source: Source,
-    listing: Iterable[InputFacts],
-    plans: Mapping[int, ShardPlan],
-) -> list[PlannedInput]:
-    known: dict[str, _Known] = {}
-    for shard, plan in sorted(plans.items()):
-        for index, planned in enumerate(plan.inputs):
-            known[planned.id] = _Known(planned, shard, key_of(shard, index))
-    committed = set(dataset.committed())
-    digests: dict[int, dict[str, tuple[str, str | None]]] = {}
-    new = []
-    for facts in listing:
-        old = known.get(facts.id)
-        if old is None:
-            new.append(PlannedInput(**facts.model_dump()))
-            continue
-        same = (old.facts.size, old.facts.mtime_ns) == (facts.size, facts.mtime_ns)
-        if same or old.shard not in committed:  # an unbuilt shard will read what is there
-            continue
-        if old.shard not in digests:
-            digests[old.shard] = _committed_digests(dataset, old.shard)
-        if _digests_now(source, facts.id) != digests[old.shard].get(old.key):
-            became_sample = old.key in digests[old.shard]
-            supersedes = old.key if became_sample else old.facts.supersedes
-            new.append(PlannedInput(**facts.model_dump(), supersedes=supersedes))
-    return new
+class _Planner:
+    def __init__(self, dataset: Dataset, source: Source, inputs: InputTable, min_shard: int):
+        self.dataset, self.source, self.inputs = dataset, source, inputs
+        self.min_shard = min_shard
+        self.ledger = Ledger(dataset, inputs)
+        self.num_planned = 0
+        self.num_held = 0
+        self._first_own = 0
+        self._digests_of = lru_cache(maxsize=2)(self._committed_digests)
+
+    def plan_all(self) -> bool:
+        """Plan what no plan names; False if another run took a number meanwhile."""
+        self.ledger.read_plans()
+        self._first_own = len(self.ledger.shard_sizes)
+        splits = self.dataset.card.splits
+        self.inputs.db.execute(
+            f"""
+            CREATE OR REPLACE TABLE wanted AS SELECT
+                {FACTS}, container, NULL::VARCHAR AS supersedes, NULL::VARCHAR AS identity,
+                $split::VARCHAR AS split
+            FROM listed ANTI JOIN planned USING (id)
+            """,
+            {"split": next(iter(splits))},
+        )
+        self._want_rewritten()
+        if len(splits) > 1:
+            self._assign_splits()
+        self.num_held = 0
+        return all(self._plan_split(split) for split in splits)
+
+    def remember(self) -> None:
+        """Save what spares the next run hashing and opening."""
+        listed = self.inputs.rows(
+            "SELECT container, count(*) FROM listed WHERE container IS NOT NULL GROUP BY container"
+        )
+        # What is held back, or waits for its shard to be built, has to be looked at again.
+        unsettled = self.inputs.rows(
+            """
+            SELECT container FROM wanted
+            WHERE id NOT IN (SELECT id FROM planned WHERE shard >= $first)
+            UNION SELECT container FROM changed WHERE NOT is_built
+            """,
+            first=self._first_own,
+        )
+        waiting = {row[0] for row in unsettled}
+        settled = [
+            container
+            for container in self.inputs.containers
+            if container.problem is None and container.name not in waiting
+        ]
+        self.ledger.save_seen(settled, dict(listed))
+
+    def _want_rewritten(self) -> None:
+        """Add inputs to the wanted ones whose content is not that of their newest version."""
+        num_changed = self.ledger.find_changed()
+        if not num_changed:
+            return
+        log.info("%d inputs have a new size or date; comparing their content", num_changed)
+        with self.inputs.reader(
+            f"""
+            SELECT {FACTS}, container, key, shard, supersedes FROM changed WHERE is_built
+            ORDER BY shard, key
+            """,
+            HASHED_AT_ONCE,
+        ) as batches:
+            for batch in batches:
+                same, rewritten = [], []
+                for row, now in self._in_parallel(self._digests_now, batch.to_pylist()):
+                    key = row.pop("key")
+                    then, became_sample = self._digests_of(row.pop("shard")).get(
+                        key, (UNREADABLE, False)
+                    )
+                    if now == then:
+                        facts = {name: row[name] for name in ("id", "size", "mtime_ns", "etag")}
+                        same.append(facts | {"key": key})
+                    else:
+                        rewritten.append(row | ({"supersedes": key} if became_sample else {}))
+                self.ledger.note_unchanged(same)
+                self._want(rewritten)
+
+    def _want(self, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            split = next(iter(self.dataset.card.splits))
+            self.inputs.insert("wanted", pa.Table.from_pylist([r | {"split": split} for r in rows]))
+
+    def _committed_digests(self, shard: int) -> dict[str, tuple[Digests, bool]]:
+        """(what was read then, whether it became a sample) of every input of a shard, by key."""
+        columns = ["key", "source_image_sha256", "source_label_sha256"]
+        rows = self.dataset.index(shard, columns).to_pylist()
+        found = {row["key"]: ((row[columns[1]], row[columns[2]]), True) for row in rows}
+        with suppress(FileNotFoundError):
+            for row in self.dataset.rejects(shard).to_pylist():
+                found[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
+        return found
+
+    def _digests_now(self, source_id: str) -> Digests:
+        try:
+            return self.source.digests(source_id)
+        except BadRender:
+            return UNREADABLE
+
+    def _assign_splits(self) -> None:
+        """All inputs of one identity fall in one split, by a hash and the shares in the card."""
+        splits = self.dataset.card.splits
+        self.inputs.db.execute(
+            "CREATE OR REPLACE TABLE assigned (id VARCHAR, identity VARCHAR, split VARCHAR)"
+        )
+        with self.inputs.reader("SELECT id, suffixes FROM wanted", HASHED_AT_ONCE) as batches:
+            for batch in batches:
+                found = self._in_parallel(self._identity, batch.to_pylist())
+                rows = [
+                    {
+                        "id": row["id"],
+                        "identity": identity,
+                        "split": split_of(identity or row["id"], splits),
+                    }
+                    for row, identity in found
+                ]
+                self.inputs.insert("assigned", pa.Table.from_pylist(rows))
+        self.inputs.db.execute(
+            """
+            UPDATE wanted SET identity = a.identity, split = a.split
+            FROM assigned a WHERE a.id = wanted.id
+            """
+        )
+
+    def _identity(self, source_id: str) -> str | None:
+        try:
+            return self.source.identity(source_id)
+        except BadRender:  # it will be rejected when its shard is built; any split will do
+            return None
+
+    def _in_parallel(
+        self, call: Callable[[str], Result], rows: list[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], Result]]:
+        """Rows of inputs with what a call says of each one's id."""
+        self.source.expect({row["id"]: row["suffixes"] for row in rows})
+        with ThreadPoolExecutor(READERS) as pool:
+            yield from zip(rows, pool.map(call, [row["id"] for row in rows]), strict=True)
+
+    def _plan_split(self, split: str) -> bool:
+        """Plan the wanted inputs of a split; False if another run took a number meanwhile."""
+        size = self.dataset.card.shard_size
+        count = "SELECT count(*) FROM wanted WHERE split = $split"
+        num_wanted = self.inputs.rows(count, split=split)[0][0]
+        rest = num_wanted % size
+        num_held = rest if rest < self.min_shard else 0
+        self.num_held += num_held
+        query = f"""
+            SELECT {FACTS}, supersedes, identity FROM wanted WHERE split = $split
+            ORDER BY natural_order(id), id LIMIT $num
+        """
+        given = {"split": split, "num": num_wanted - num_held}
+        with self.inputs.reader(query, size, **given) as batches:
+            for table in _in_pieces(batches, size):
+                number = len(self.ledger.shard_sizes)
+                raw = plan_json(number, split, self.source.name, table.to_pylist())
+                try:
+                    self.dataset.store.put_new(plan_name(number), raw)
+                except FileExistsError:
+                    return False
+                self.ledger.add(number, table)
+                self.num_planned += len(table)
+        return True
 
 
-def _committed_digests(dataset: Dataset, shard: int) -> dict[str, tuple[str, str | None]]:
-    columns = ["key", "source_image_sha256", "source_label_sha256"]
-    rows = dataset.index(shard, columns).to_pylist()
-    return {row[columns[0]]: (row[columns[1]], row[columns[2]]) for row in rows}
-
-
-def _digests_now(source: Source, source_id: str) -> tuple[str, str | None] | None:
-    try:
-        return source.digests(source_id)
-    except BadRender:
-        return None
-
-
-def _shards_of(
-    dataset: Dataset, source: Source, inputs: Sequence[PlannedInput]
-) -> Iterable[tuple[str, list[PlannedInput]]]:
-    """Inputs cut into shards of one split each, in the order of the listing."""
-    by_split: dict[str, list[PlannedInput]] = {split: [] for split in dataset.card.splits}
-    for planned in inputs:
-        split, planned = _assign(dataset, source, planned)
-        by_split[split].append(planned)
-    size = dataset.card.shard_size
-    for split, members in by_split.items():
-        for start in range(0, len(members), size):
-            yield split, members[start : start + size]
-
-
-def _assign(dataset: Dataset, source: Source, planned: PlannedInput) -> tuple[str, PlannedInput]:
-    """All inputs of one identity fall in one split, by a hash and the shares in the card."""
-    splits = dataset.card.splits
-    if len(splits) == 1:
-        return next(iter(splits)), planned
-    try:
-        identity = source.identity(planned.id)
-    except BadRender:  # it will be rejected when its shard is built; any split will do
-        identity = None
-    planned = planned.model_copy(update={"identity": identity})
-    return split_of(identity or planned.id, splits), planned
+def _in_pieces(batches: Iterable[Any], size: int) -> Iterator[Any]:
+    """The rows of Arrow batches as tables of `size` rows, the last of what is left."""
+    held: list[Any] = []
+    for batch in batches:
+        held.append(batch)
+        table = pa.Table.from_batches(held)
+        while len(table) >= size:
+            yield table.slice(0, size)
+            table = table.slice(size)
+        held = table.to_batches()
+    if sum(map(len, held)):
+        yield pa.Table.from_batches(held)
 
 
 def split_of(identity: str, splits: Mapping[str, float]) -> str:

@@ -1,6 +1,7 @@
 """Turn raw renders or camera images into a dataset of shards, once."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,19 +9,23 @@ import tyro
 from pydantic import Field, field_validator
 
 from cluster.command import JobConfig, run_command
-from cluster.session import start
+from cluster.session import Session, start
 from factory.dataset import Dataset
 from factory.domains import domain_of
 from factory.ingest import check_reject_share, ingest_task, ingested_card
+from factory.input_table import InputTable
+from factory.lease import lease
+from factory.ledger import containers_in, read_seen
 from factory.planning import parse_splits, plan_new_shards
 from factory.shards import sha256
 from factory.sources.crop import EyeCrop
+from factory.sources.files import open_files
 from factory.sources.gaze_filter import GazeFilter, GazeWeights, Range
 from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.pictures import PicturesOptions
 from factory.sources.registry import SourceOptions, make_source, weights_for
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.store import open_store
+from factory.store import absolute, name_of, open_store
 from factory.work import reasons_of
 
 log = logging.getLogger(__name__)
@@ -37,9 +42,9 @@ class IngestJob(JobConfig):
     """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, or
     any folder of unlabelled eye pictures"""
     input: str
-    """folder, uncompressed tar or zip archive"""
+    """a folder or s3://bucket/prefix, with or without tar and zip archives in it, or one archive"""
     output: str
-    """folder of the dataset"""
+    """where the dataset lies: a folder, or s3://bucket/prefix"""
     shard_size: Annotated[int, Field(gt=0)] = 16384
     """samples planned into one shard"""
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -55,8 +60,13 @@ class IngestJob(JobConfig):
     """renders only: keep heads with yaw in this range, degrees"""
     target_gaze: Path | None = None
     """renders only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
+    min_shard: Annotated[int, Field(gt=0)] = 1
+    """hold new inputs back until so many have gathered (in each split), so that ten renders a night
+    need not make ten-sample shards; whole shards are always made"""
     workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """parallel workers; default one a core"""
+    overlap: bool = False
+    """work beside another run that is at work on this output; safe, but much is done twice"""
 
     @field_validator("splits")
     @classmethod
@@ -66,40 +76,61 @@ class IngestJob(JobConfig):
 
 
 def main(job: IngestJob) -> None:
-    open_store(job.output)
-    location = job.input if "://" in job.input else str(Path(job.input).absolute())
+    location = absolute(job.input)
+    open_files(location)  # before a run leaves its folder beside nothing
     options = _options(job)
+    with start(job, job.output, workers=job.workers) as session, _lease(job) as is_ours:
+        if is_ours:
+            _ingest(job, location, options, session)
+        else:
+            log.info("nothing done; --overlap works beside the other run, without harm")
+
+
+def _lease(job: IngestJob) -> AbstractContextManager[bool]:
+    return nullcontext(True) if job.overlap else lease(open_store(job.output), "ingest")
+
+
+def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Session) -> None:
     source = make_source(location, options)
-    listing = source.listing()
-    if not listing:
-        raise ValueError(f"{job.input}: no {job.source} inputs found there")
-    with start(job, Path(job.output) / "runs", workers=job.workers) as session:
+    with InputTable(source.scan(containers_in(read_seen(open_store(job.output))))) as inputs:
+        if not len(inputs) and all(c.problem is None for c in inputs.containers):
+            raise ValueError(f"{job.input}: no {job.source} inputs found there")
         card = ingested_card(
             domain_of(job.source),
-            Path(job.output).name,
+            name_of(job.output),
             options,
             shard_size=job.shard_size,
             splits=parse_splits(job.splits),
         )
         dataset = Dataset.enter(job.output, card)
-        num_new = plan_new_shards(dataset, source, listing)
-        missing = sorted(set(dataset.planned()) - set(dataset.committed()))
-        num_inputs = sum(len(dataset.plan(shard).inputs) for shard in missing)
-        log.info("%d inputs listed, %d new; %d shards to make", len(listing), num_new, len(missing))
-        outcomes = session.make_shards(
-            "ingest", ingest_task(dataset, location, options), missing, num_inputs
-        )
+        planned = plan_new_shards(dataset, source, inputs, min_shard=job.min_shard)
+    missing = sorted(set(range(len(planned.shard_sizes))) - set(dataset.committed()))
+    held = f", {planned.num_held} held back until {job.min_shard} have gathered"
+    found = f"{planned.num_listed} inputs listed, {planned.num_new} new" + (
+        held if planned.num_held else ""
+    )
+    if missing:
+        log.info("%s; %d shards to make", found, len(missing))
+        num_inputs = sum(planned.shard_sizes[shard] for shard in missing)
+        task = ingest_task(dataset, location, options)
+        outcomes = session.make_shards("ingest", task, missing, num_inputs)
         for reason, count in reasons_of(outcomes).most_common(10):
             log.info("set aside: %d × %s", count, reason)
-        kept, filtered, rejected = check_reject_share(dataset, job.max_reject_share)
-        log.info(
-            "%s: %d planned = %d kept + %d filtered + %d rejected, in %d shards",
-            job.output,
-            kept + filtered + rejected,
-            kept,
-            filtered,
-            rejected,
-            len(dataset.committed()),
+    kept, filtered, rejected = check_reject_share(dataset, job.max_reject_share)
+    log.info(
+        "%s: %s%d planned = %d kept + %d filtered + %d rejected, in %d shards",
+        job.output,
+        "" if missing else f"nothing to do: {found}; ",
+        kept + filtered + rejected,
+        kept,
+        filtered,
+        rejected,
+        len(dataset.committed()),
+    )
+    if planned.unreadable:
+        raise ValueError(
+            f"{len(planned.unreadable)} archives could not be read; everything else is done:\n  "
+            + "\n  ".join(planned.unreadable)
         )
 
 

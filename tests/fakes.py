@@ -9,7 +9,7 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,17 @@ from factory.checkpoint import RefinerDescription, save_refiner
 from factory.dataset import Dataset
 from factory.domains.eye import EYE
 from factory.ingest import ingest_task, ingested_card
+from factory.input_table import InputTable
+from factory.ledger import containers_in, read_seen
 from factory.models import Refiner, RefinerConfig
-from factory.planning import plan_new_shards
-from factory.refine import missing_shards, refined_card, refine_stages
-from factory.sources.base import BadRender
+from factory.planning import Planned, plan_new_shards
+from factory.refine import missing_shards, refine_stages, refined_card
+from factory.sources.base import BadRender, Source
 from factory.sources.registry import SourceOptions, make_source
+from factory.sources.scan import Container, ScanItem, Seen, batch_of
 from factory.store import Entry, LocalStore
 from factory.work import Outcome, collect, run_here
-from schemas.dataset import ImageSpec, InputFacts
+from schemas.dataset import ImageSpec
 
 SHA = "0" * 64
 
@@ -42,13 +45,19 @@ def plan_here(
     options: SourceOptions,
     shard_size: int = 5,
     splits: Mapping[str, float] | None = None,
+    min_shard: int = 1,
 ) -> Dataset:
     """What the ingest job does before it builds shards."""
     card = ingested_card(EYE, "eyes", options, shard_size=shard_size, splits=splits or {"train": 1})
     dataset = Dataset.enter(output, card)
-    source = make_source(renders, options)
-    plan_new_shards(dataset, source, source.listing())
+    plan_from(dataset, make_source(renders, options), min_shard)
     return dataset
+
+
+def plan_from(dataset: Dataset, source: Source, min_shard: int = 1) -> Planned:
+    """List a source and plan what is new."""
+    with InputTable(source.scan(containers_in(read_seen(dataset.store)))) as inputs:
+        return plan_new_shards(dataset, source, inputs, min_shard=min_shard)
 
 
 def build_here(dataset: Dataset, renders: Path, options: SourceOptions) -> None:
@@ -259,11 +268,32 @@ class FakeSource:
     name = "unityeyes"
     labelled = True
 
-    def listing(self) -> list[InputFacts]:
-        return [
-            InputFacts(id=id, size=len(content), mtime_ns=self.mtimes_ns.get(id, 0))
-            for id, content in self.content.items()
-        ]
+    etags: dict[str, str] = field(default_factory=dict)
+    containers: dict[str, Container] = field(default_factory=dict)
+    """by the part of an id before its first slash"""
+    opened: list[str] = field(default_factory=list)
+    """containers that scans opened"""
+    hashed: list[str] = field(default_factory=list)
+    """ids whose content was asked for"""
+
+    def scan(self, seen: Seen) -> Iterator[ScanItem]:
+        for container in self.containers.values():
+            known = seen.get(container.name)
+            if known is not None and container.is_unchanged(known):
+                yield replace(container, num_inputs=known.num_inputs)
+                continue
+            self.opened.append(container.name)
+            yield container
+        opened = set(self.opened)
+        for id, content in self.content.items():
+            name = id.split("/")[0]
+            container = name if name in self.containers else None
+            if container is None or container in opened:
+                facts = self.mtimes_ns.get(id, 0), self.etags.get(id)
+                yield batch_of([(id, None, len(content), *facts, container)])
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        assert set(suffixes) <= set(self.content)
 
     def identity(self, source_id: str) -> str | None:
         if self.identities.get(source_id) == "unreadable":
@@ -271,6 +301,7 @@ class FakeSource:
         return self.identities.get(source_id)
 
     def digests(self, source_id: str) -> tuple[str, str | None]:
+        self.hashed.append(source_id)
         return self.content[source_id], None
 
 

@@ -152,7 +152,7 @@ def test_new_renders_after_a_kill_become_new_shards_and_change_no_plan(
     assert {name: after[name] for name in planned} == planned
     index = load_index(Dataset.open(dataset))
     assert sorted(index["source_id"].to_pylist(), key=int) == [str(n) for n in range(1, 51)]
-    assert "0 new; 0 shards to make" in run("ingest", *options)
+    assert "nothing to do: 50 inputs listed, 0 new" in run("ingest", *options)
 
 
 def test_a_training_killed_at_random_and_run_again_makes_the_same_refiner(

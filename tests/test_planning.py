@@ -12,7 +12,7 @@ import pytest
 from factory.dataset import Dataset
 from factory.domains.eye import EYE
 from factory.ingest import ingested_card
-from factory.planning import parse_splits, plan_new_shards, split_of
+from factory.planning import parse_splits, split_of
 from factory.sources.unityeyes import UnityEyesOptions
 from factory.store import LocalStore
 
@@ -29,7 +29,7 @@ def numbered(*numbers: int) -> fakes.FakeSource:
 
 
 def plan(dataset: Dataset, source: fakes.FakeSource) -> int:
-    return plan_new_shards(dataset, source, source.listing())
+    return fakes.plan_from(dataset, source).num_new
 
 
 def planned_ids(dataset: Dataset) -> dict[int, list[str]]:

@@ -124,14 +124,14 @@ def test_what_is_no_input_is_refused_with_its_name(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         open_files(tmp_path / "nowhere")
     (tmp_path / "note.txt").write_text("hello")
-    with pytest.raises(ValueError, match=r"note\.txt: expected a folder, a zip, or an uncompr"):
-        open_files(tmp_path / "note.txt")
+    with pytest.raises(ValueError, match=r"note\.txt: expected a zip or an uncompressed tar"):
+        source_of(tmp_path / "note.txt").listing()
     with tarfile.open(tmp_path / "in.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "note.txt")
     with pytest.raises(ValueError, match="has to be unpacked first"):
-        open_files(tmp_path / "in.tar.gz")
-    with pytest.raises(ValueError, match="local folders and archives only"):
-        open_files("s3://bucket/renders")
+        source_of(tmp_path / "in.tar.gz").listing()
+    with pytest.raises(ValueError, match="gs://"):
+        open_files("gs://bucket/renders")
 
 
 def test_an_unreadable_file_stops_the_shard_and_is_not_rejected_for_ever(folder) -> None:

@@ -1,10 +1,11 @@
 """What a source of images gives: a listing, and one image with its labels at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from factory.images import Affine, Pixels
+from factory.sources.scan import ScanItem, Seen
 from schemas.dataset import DatasetKind, InputFacts
 
 
@@ -48,8 +49,16 @@ class Source(Protocol):
     labelled: ClassVar[bool]
     kind: ClassVar[DatasetKind]
 
-    def listing(self) -> list[InputFacts]:
+    def listing(self) -> Sequence[InputFacts]:
         """Every input, in natural order of its id, whatever the file system's order."""
+
+    def scan(self, seen: Seen) -> Iterable[ScanItem]:
+        """The same for any number of inputs: in batches, in no order, archives that are as they
+        were when `seen` not opened."""
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        """Ids of the inputs that will be asked for next, with what their plan says of their files,
+        so that the place need not be listed."""
 
     def identity(self, source_id: str) -> str | None:
         """Who is in the picture, read from the label. Raises `BadRender`."""

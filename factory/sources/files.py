@@ -1,65 +1,80 @@
-"""The files of an input, whether it is a folder, a tar or a zip archive."""
+"""The files of an input: a folder, an archive, or either of them in an object store."""
 
-import calendar
 import os
-import tarfile
-import zipfile
-import zlib
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Set
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
+from factory.sources.archives import (
+    ARCHIVE_SUFFIXES,
+    Archive,
+    UnreadableArchiveError,
+    is_archive,
+    open_archive,
+    split_at_archive,
+)
+from factory.sources.scan import Container, FileFacts, Seen
+from factory.store import LocalStore, Store, is_remote, open_store
 
-@dataclass(frozen=True)
-class FileFacts:
-    """What a listing shows of one file."""
-
-    size: int
-    """bytes"""
-    mtime_ns: int
-
-
-class DamagedFileError(Exception):
-    """An archive lists a file and cannot give its content."""
+NOTHING_SEEN: Seen = MappingProxyType({})
+HIDDEN = (".", "__MACOSX")
+MAX_OPEN_ARCHIVES = 4
+"""that one worker keeps the list of files of"""
 
 
 class Files(Protocol):
-    """Named files below one place; names have forward slashes."""
+    """Named files at one place; names have forward slashes."""
 
-    def facts(self) -> dict[str, FileFacts]:
-        """Every regular file. Hidden files are passed over."""
+    def walk(self, suffixes: Set[str], seen: Seen = ...) -> Iterator[FileFacts | Container]:
+        """Files with one of the suffixes (lower case, with their dot), in no order, and archives.
+
+        Hidden files are passed over. A file in an archive has the archive's name before its own;
+        an archive that is as it was when it was `seen` is not opened.
+        """
 
     def read(self, name: str) -> bytes:
         """Raises `FileNotFoundError`, `DamagedFileError`."""
 
 
 def open_files(location: str | Path) -> Files:
-    """The files at a location.
+    """The files at a location: a folder, a prefix `s3://bucket/prefix`, or a tar or zip in either.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: a file that is neither a plain tar nor a zip archive.
+        FileNotFoundError: nothing is there. A prefix cannot tell.
+        ValueError: a URL of another kind.
     """
-    if "://" in str(location):
-        raise ValueError(f"{location}: this version reads local folders and archives only")
+    if is_remote(location):
+        above, _, name = str(location).rstrip("/").rpartition("/")
+        if is_archive(name) and above != "s3:/":
+            store = open_store(above)
+            if store.size(name) is not None:
+                return OneArchive(store, name)
+        return Tree(Prefix(open_store(location)))
     path = Path(location)
     if path.is_dir():
-        return Folder(path)
+        return Tree(Folder(path))
     if not path.exists():
         raise FileNotFoundError(f"input {path} does not exist")
-    if zipfile.is_zipfile(path):
-        return ZipArchive(path)
-    try:
-        return TarArchive(path)
-    except tarfile.TarError as error:
-        raise ValueError(
-            f"{path}: expected a folder, a zip, or an uncompressed tar archive; a compressed tar "
-            f"has to be unpacked first ({error})"
-        ) from error
+    return OneArchive(LocalStore(path.parent), path.name)
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(HIDDEN) for part in name.split("/"))
+
+
+def _suffix(name: str) -> str:
+    """Lower case, with its dot; empty where there is none."""
+    start = name.rfind(".")
+    return name[start:].lower() if start > 0 else ""
+
+
+Inodes = frozenset[tuple[int, int]]
+Pending = tuple[str, Inodes]
+"""a folder to walk, and the folders that it lies in"""
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:
@@ -71,81 +86,149 @@ class Folder:
 
     def __init__(self, root: Path):
         self.root = root
+        self.store: Store = LocalStore(root)
 
-    def facts(self) -> dict[str, FileFacts]:
-        found: dict[str, FileFacts] = {}
+    def walk(self, suffixes: Set[str]) -> Iterator[FileFacts]:
+        """Files with one of the suffixes; what vanishes meanwhile is passed over."""
         pending = [("", frozenset({_inode(self.root.stat())}))]
         while pending:
             prefix, above = pending.pop()
-            with os.scandir(self.root / prefix) as entries:
-                for entry in entries:
-                    name = f"{prefix}{entry.name}"
-                    if _hidden(entry.name):
-                        continue
+            try:
+                # Relative to an open folder, facts cost the system a third less than by path.
+                folder = os.open(self.root / prefix, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                if not prefix:
+                    raise
+                continue
+            try:
+                yield from self._walk_one(folder, prefix, suffixes, above, pending)
+            finally:
+                os.close(folder)
+
+    def _walk_one(
+        self, folder: int, prefix: str, suffixes: Set[str], above: Inodes, pending: list[Pending]
+    ) -> Iterator[FileFacts]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith(HIDDEN):
+                    continue
+                try:
                     if entry.is_dir():
                         inode = _inode(entry.stat())
                         if inode not in above:
-                            pending.append((f"{name}/", above | {inode}))
-                    elif entry.is_file():
+                            pending.append((f"{prefix}{name}/", above | {inode}))
+                    elif _suffix(name) in suffixes and entry.is_file():
                         status = entry.stat()
-                        found[name] = FileFacts(status.st_size, status.st_mtime_ns)
-        return found
+                        yield FileFacts(prefix + name, status.st_size, status.st_mtime_ns)
+                except FileNotFoundError:
+                    continue
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
 
 
-class TarArchive:
-    """An uncompressed tar; members are read where they lie."""
+class Prefix:
+    """Objects below one prefix of an object store."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        with tarfile.open(path, "r:") as tar:
-            # The last member of a name wins, as it does when a tar is unpacked.
-            self._members = {m.name.removeprefix("./"): m for m in tar.getmembers() if m.isreg()}
+    def __init__(self, store: Store):
+        self.store = store
 
-    def facts(self) -> dict[str, FileFacts]:
-        return {
-            name: FileFacts(member.size, int(member.mtime * 1e9))
-            for name, member in self._members.items()
-            if not _hidden(name)
-        }
+    def walk(self, suffixes: Set[str]) -> Iterator[FileFacts]:
+        """Objects with one of the suffixes."""
+        for entry in self.store.walk():
+            if _suffix(entry.name) in suffixes and not _is_hidden(entry.name):
+                yield FileFacts(entry.name, entry.size, entry.mtime_ns, entry.etag)
 
     def read(self, name: str) -> bytes:
-        member = self._members.get(name)
-        if member is None:
-            raise FileNotFoundError(f"{self.path} has no member {name}")
-        with self.path.open("rb") as file:
-            content = os.pread(file.fileno(), member.size, member.offset_data)
-        if len(content) != member.size:
-            raise DamagedFileError(f"{self.path} ends in the middle of {name}")
-        return content
+        return self.store.read(name)
 
 
-class ZipArchive:
-    """A zip archive."""
+class Tree:
+    """Files below a folder or prefix, those in its archives too: `nightly/3.tar/imgs/1.jpg`."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._zip = zipfile.ZipFile(path)
+    def __init__(self, root: Folder | Prefix):
+        self.root = root
+        self._archives: OrderedDict[str, Archive | None] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def facts(self) -> dict[str, FileFacts]:
-        return {
-            entry.filename: FileFacts(entry.file_size, _mtime_ns(entry))
-            for entry in self._zip.infolist()
-            if not entry.is_dir() and not _hidden(entry.filename)
-        }
+    def walk(
+        self, suffixes: Set[str], seen: Seen = NOTHING_SEEN
+    ) -> Iterator[FileFacts | Container]:
+        for file in self.root.walk(suffixes | ARCHIVE_SUFFIXES):
+            if not is_archive(file.name):
+                yield file
+                continue
+            archive = Container(file.name, file.size, file.mtime_ns, file.etag)
+            try:
+                yield from _walk_archive(self.root.store, file.name, archive, suffixes, seen)
+            except UnreadableArchiveError as error:  # half uploaded? the others need not wait
+                yield replace(archive, problem=str(error))
 
     def read(self, name: str) -> bytes:
-        try:
-            return self._zip.read(name)
-        except KeyError as error:
-            raise FileNotFoundError(f"{self.path} has no member {name}") from error
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise DamagedFileError(f"{name} cannot be unpacked ({error})") from error
+        for outer, inner in split_at_archive(name):
+            archive = self._archive(outer)
+            if archive is not None:
+                return archive.read(inner)
+        return self.root.read(name)
+
+    def _archive(self, name: str) -> Archive | None:
+        """An archive, or None where there is none of that name, a folder perhaps."""
+        with self._lock:
+            if name not in self._archives:
+                try:
+                    self._archives[name] = open_archive(self.root.store, name)
+                except (FileNotFoundError, IsADirectoryError):
+                    self._archives[name] = None
+                while len(self._archives) > MAX_OPEN_ARCHIVES:
+                    self._archives.popitem(last=False)
+            self._archives.move_to_end(name)
+            return self._archives[name]
 
 
-def _mtime_ns(entry: zipfile.ZipInfo) -> int:
-    """Writers that know no date leave month and day 0."""
-    year, month, day, *time = entry.date_time
-    return calendar.timegm((year, min(max(1, month), 12), max(1, day), *time, 0, 0, 0)) * 10**9
+class OneArchive:
+    """The files of one archive, by their names in it; opened when first asked."""
+
+    def __init__(self, store: Store, name: str):
+        self.store, self.name = store, name
+        self._lock = threading.Lock()
+        self._opened: Archive | None = None
+
+    def walk(
+        self, suffixes: Set[str], seen: Seen = NOTHING_SEEN
+    ) -> Iterator[FileFacts | Container]:
+        yield from _walk_archive(self.store, self.name, self._facts(), suffixes, seen)
+
+    def read(self, name: str) -> bytes:
+        with self._lock:
+            if self._opened is None:
+                self._opened = open_archive(self.store, self.name)
+        return self._opened.read(name)
+
+    def _facts(self) -> Container:
+        if isinstance(self.store, LocalStore):
+            status = (self.store.root / self.name).stat()
+            return Container("", status.st_size, status.st_mtime_ns)
+        for entry in self.store.entries(""):
+            if entry.name == self.name:
+                return Container("", entry.size, entry.mtime_ns, entry.etag)
+        raise FileNotFoundError(f"{self.store.location}/{self.name} does not exist")
+
+
+def _walk_archive(
+    store: Store, name: str, archive: Container, suffixes: Set[str], seen: Seen
+) -> Iterator[FileFacts | Container]:
+    """The files in an archive, then the archive itself; of an unchanged one only that.
+
+    Raises:
+        UnreadableArchiveError: before anything is given.
+    """
+    known = seen.get(archive.name)
+    if known is not None and archive.is_unchanged(known):
+        yield replace(archive, num_inputs=known.num_inputs)
+        return
+    prefix = f"{archive.name}/" if archive.name else ""
+    for file in open_archive(store, name).files():
+        if _suffix(file.name) in suffixes and not _is_hidden(file.name):
+            yield file._replace(name=f"{prefix}{file.name}", container=archive.name)
+    yield archive

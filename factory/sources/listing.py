@@ -1,48 +1,54 @@
 """Inputs of a listing: files with one stem belong together."""
 
-import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any, overload
 
-from factory.sources.files import FileFacts, Files, open_files
+import pyarrow as pa
+
+from factory.input_table import InputTable
+from factory.sources.files import NOTHING_SEEN, Files, open_files
+from factory.sources.scan import BATCH_ROWS, Container, ScanItem, ScanRow, Seen, batch_of
 from schemas.dataset import InputFacts
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
-def natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key under which `imgs/2` comes before `imgs/10`."""
-    return tuple(
-        (0, int(part)) if part.isdecimal() else (1, part)
-        for part in re.split(r"(\d+)", name)
-        if part
-    )
+class Listing(Sequence[InputFacts]):
+    """Inputs in natural order of their ids (`imgs/2` before `imgs/10`), held in columns."""
 
+    def __init__(self, table: Any):
+        """
+        Args:
+            table: Arrow table with the fields of `InputFacts`.
+        """
+        self._table = table
 
-def files_by_stem(names: Iterable[str], suffixes: Iterable[str]) -> dict[str, list[str]]:
-    """`{"imgs/18": ["imgs/18.jpg", "imgs/18.json"]}`, names in order, other suffixes left out."""
-    wanted = frozenset(suffixes)
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
-        path = PurePosixPath(name)
-        if path.suffix.lower() in wanted:
-            found[str(path.with_suffix(""))].append(name)
-    return dict(found)
+    @classmethod
+    def of(cls, items: Iterable[ScanItem]) -> "Listing":
+        """All inputs of a scan."""
+        with InputTable(items) as inputs:
+            return cls(inputs.in_natural_order())
 
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
 
-def input_facts(stem: str, files: Iterable[FileFacts]) -> InputFacts:
-    """One input's facts from those of its files."""
-    facts = list(files)
-    return InputFacts(
-        id=stem, size=sum(f.size for f in facts), mtime_ns=max(f.mtime_ns for f in facts)
-    )
+    @overload
+    def __getitem__(self, place: int) -> InputFacts: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Listing": ...
+    def __getitem__(self, place: int | slice) -> "InputFacts | Listing":
+        if isinstance(place, slice):
+            return Listing(self._table.take(pa.array(range(*place.indices(len(self))))))
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"input {place} of {len(self)}")
+        return InputFacts(**self._table.slice(place % len(self), 1).to_pylist()[0])
 
-
-def in_natural_order(inputs: Iterable[InputFacts]) -> list[InputFacts]:
-    """By id; equal natural keys (`1` and `01`) by the id itself."""
-    return sorted(inputs, key=lambda facts: (natural(facts.id), facts.id))
+    def __iter__(self) -> Iterator[InputFacts]:
+        for batch in self._table.to_batches(max_chunksize=BATCH_ROWS):
+            for row in batch.to_pylist():
+                yield InputFacts(**row)
 
 
 class StemFiles:
@@ -51,21 +57,50 @@ class StemFiles:
     def __init__(self, location: str | Path, suffixes: Iterable[str]):
         self.location = location
         self.suffixes = frozenset(suffixes)
+        self._expected: Mapping[str, str | None] = {}
 
     @cached_property
     def files(self) -> Files:
         """Every file of the place."""
         return open_files(self.location)
 
-    @cached_property
-    def by_stem(self) -> dict[str, list[str]]:
-        """Names of each input's files, by the input's id."""
-        return files_by_stem(self.files.facts(), self.suffixes)
+    def scan(self, seen: Seen) -> Iterator[ScanItem]:
+        """Every input, in batches, in no order; and the archives, unchanged ones unopened."""
+        rows: list[ScanRow] = []
+        for item in self.files.walk(self.suffixes, seen):
+            if isinstance(item, Container):
+                yield item
+                continue
+            stem, _, suffix = item.name.rpartition(".")
+            rows.append((stem, f".{suffix}", item.size, item.mtime_ns, item.etag, item.container))
+            if len(rows) == BATCH_ROWS:
+                yield batch_of(rows)
+                rows = []
+        if rows:
+            yield batch_of(rows)
 
-    def listing(self) -> list[InputFacts]:
+    def listing(self) -> Listing:
         """Every input, in natural order of its id."""
-        facts = self.files.facts()
-        return in_natural_order(
-            input_facts(stem, [facts[name] for name in names])
-            for stem, names in self.by_stem.items()
-        )
+        return Listing.of(self.scan(NOTHING_SEEN))
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        """Inputs that will be read next, with the suffixes of their files, where known.
+
+        Without it the whole place is listed before the first one is read.
+        """
+        self._expected = suffixes
+
+    def names(self, stem: str) -> list[str]:
+        """Names of an input's files, in order; empty where it has none."""
+        suffixes = self._expected.get(stem)
+        if suffixes is None:
+            return self._by_stem.get(stem, [])
+        return [f"{stem}{suffix}" for suffix in suffixes.split(" ")]
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for item in self.files.walk(self.suffixes):
+            if not isinstance(item, Container):
+                found.setdefault(item.name.rpartition(".")[0], []).append(item.name)
+        return {stem: sorted(names) for stem, names in found.items()}

@@ -5,6 +5,8 @@ Gaze and head pose are kept as labels, for evaluation only; training on real ima
 
 import io
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, cast
@@ -17,16 +19,19 @@ from numpy.typing import NDArray
 
 from factory.images import chain
 from factory.shards import sha256
+from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import DamagedFileError, Files, open_files
+from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.gaze_filter import angles_of
-from factory.sources.listing import in_natural_order
+from factory.sources.listing import Listing
 from factory.sources.pictures import MIN_SIDE_PX, cover
+from factory.sources.scan import Container, ScanItem, Seen, batch_of
 from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
 Side = Literal["left", "right"]
+SUFFIXES = frozenset({".mat"})
 SIDES: tuple[Side, ...] = ("left", "right")
 
 
@@ -52,25 +57,39 @@ class MpiiGazeSource:
     def _files(self) -> Files:
         return open_files(self.location)
 
-    def listing(self) -> list[InputFacts]:
+    def listing(self) -> Sequence[InputFacts]:
+        return Listing.of(self.scan(NOTHING_SEEN))
+
+    def scan(self, seen: Seen) -> Iterable[ScanItem]:
         """Every eye of every file; a file that cannot be read is one input, to be rejected."""
-        inputs: list[InputFacts] = []
-        for name, facts in sorted(self._files.facts().items()):
-            if not name.lower().endswith(".mat"):
+        for item in self._files.walk(SUFFIXES, seen):
+            if isinstance(item, Container):
+                yield item
                 continue
-            try:
-                day = self._day(name)
-            except BadRender:
-                inputs.append(InputFacts(id=name, size=facts.size, mtime_ns=facts.mtime_ns))
+            file = Container(item.name, item.size, item.mtime_ns, item.etag)
+            known = seen.get(item.name)
+            if known is not None and file.is_unchanged(known):
+                yield replace(file, num_inputs=known.num_inputs)
                 continue
-            for side in SIDES:
-                inputs += [
-                    InputFacts(
-                        id=f"{name}:{side}:{row:06d}", size=facts.size, mtime_ns=facts.mtime_ns
-                    )
-                    for row in range(len(day[side]["image"]))
-                ]
-        return in_natural_order(inputs)
+            container = item.name if item.container is None else item.container
+            facts = item.size, item.mtime_ns, item.etag, container
+            rows = [(source_id, None, *facts) for source_id in self._ids(item.name)]
+            if rows:
+                yield batch_of(rows)
+            if item.container is None:
+                yield file
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        pass  # an id names its file
+
+    def _ids(self, name: str) -> list[str]:
+        try:
+            day = self._day(name)
+        except BadRender:
+            return [name]
+        return [
+            f"{name}:{side}:{row:06d}" for side in SIDES for row in range(len(day[side]["image"]))
+        ]
 
     def identity(self, source_id: str) -> str | None:
         person = PurePosixPath(_parts(source_id)[0]).parent.name

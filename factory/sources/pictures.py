@@ -1,5 +1,6 @@
 """Camera images: any folder or archive of pictures, unlabelled, one eye crop each."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,10 +9,11 @@ import numpy as np
 
 from factory.images import Affine, decode
 from factory.shards import sha256
+from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import DamagedFileError
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
+from factory.sources.scan import ScanItem, Seen
 from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
@@ -47,8 +49,14 @@ class PicturesSource:
         self.location = location
         self._inputs = StemFiles(location, IMAGE_SUFFIXES)
 
-    def listing(self) -> list[InputFacts]:
+    def listing(self) -> Sequence[InputFacts]:
         return self._inputs.listing()
+
+    def scan(self, seen: Seen) -> Iterable[ScanItem]:
+        return self._inputs.scan(seen)
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        self._inputs.expect(suffixes)
 
     def identity(self, source_id: str) -> str | None:
         return None
@@ -85,7 +93,7 @@ class PicturesSource:
         )
 
     def _read(self, source_id: str) -> bytes:
-        names = self._inputs.by_stem.get(source_id, [])
+        names = self._inputs.names(source_id)
         if len(names) > 1:
             raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
         try:

@@ -60,8 +60,9 @@ def weights_for(
         ValueError: the target is unusable, or no render has a readable gaze.
     """
     step = max(1, len(listing) // MAX_GAZES_READ)
-    angles = []
-    for facts in listing[::step]:
+    angles, chosen = [], listing[::step]
+    source.expect({facts.id: facts.suffixes for facts in chosen})
+    for facts in chosen:
         try:
             angles.append(source.gaze_angles(facts.id))
         except BadRender:  # it will be rejected, with its reason, when its shard is built

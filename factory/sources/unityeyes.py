@@ -4,11 +4,11 @@ Our own renderer writes the same format, with the true pupil centre in a field o
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -23,12 +23,14 @@ from factory.images import (
     scaling,
     transform,
 )
+from factory.jpeg import MAX_EIGHTHS, decode_top, jpeg_size
 from factory.shards import sha256
+from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, LeftOut, Loaded
 from factory.sources.crop import EyeCrop
-from factory.sources.files import DamagedFileError
 from factory.sources.gaze_filter import GazeFilter, angles_of
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
+from factory.sources.scan import ScanItem, Seen
 from factory.sources.unityeyes_label import (
     LANDMARKS,
     Landmarks,
@@ -48,6 +50,8 @@ OUTER_CORNER = 8
 MIN_EYE_WIDTH_PX = 16.0
 """source pixels: a smaller eye has less detail than the crop"""
 MAX_PICTURE_PX = 64_000_000
+RESAMPLING_MARGIN = 3
+"""decoded pixels below the crop that its last row is interpolated from"""
 
 
 class UnityEyesOptions(Model):
@@ -71,8 +75,14 @@ class UnityEyesSource:
         self.location = location
         self._inputs = StemFiles(location, [*IMAGE_SUFFIXES, ".json"])
 
-    def listing(self) -> list[InputFacts]:
+    def listing(self) -> Sequence[InputFacts]:
         return self._inputs.listing()
+
+    def scan(self, seen: Seen) -> Iterable[ScanItem]:
+        return self._inputs.scan(seen)
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        self._inputs.expect(suffixes)
 
     def digests(self, source_id: str) -> tuple[str, str | None]:
         image, label = self._read(source_id)
@@ -120,9 +130,15 @@ class UnityEyesSource:
             )
         crop = self.options.crop
         affine = crop.affine(inner, outer)
-        _check_inside(source_id, crop, affine, height, width)
+        box = crop.source_box(affine)
+        _check_inside(source_id, box, height, width)
         image, decoded = _decode(
-            source_id, image_bytes, (height, width), affine, self.options.min_decode_scale
+            source_id,
+            image_bytes,
+            (height, width),
+            bottom=box[3],
+            per_crop_px=1 / scale_of(affine),
+            min_scale=self.options.min_decode_scale,
         )
         points_px = transform(affine, np.concatenate((points, pupil[None])))
         lid_px, caruncle_px, iris_px = Landmarks.of(points_px[:-1])
@@ -154,7 +170,7 @@ class UnityEyesSource:
 
     def _read(self, source_id: str) -> tuple[bytes, bytes]:
         """The bytes of the pair."""
-        names = self._inputs.by_stem.get(source_id, [])
+        names = self._inputs.names(source_id)
         labels = [name for name in names if name.lower().endswith(".json")]
         images = [name for name in names if name not in labels]
         if not images:
@@ -184,8 +200,8 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
         height, width = int.from_bytes(raw[20:24]), int.from_bytes(raw[16:20])
     else:
         try:
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
-        except ValueError as error:
+            height, width, colours = jpeg_size(raw)
+        except UndecodableError as error:
             raise BadRender(source_id, f"image is neither JPEG nor PNG ({error})") from error
         if colours not in ("Gray", "YCbCr", "RGB"):
             raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
@@ -194,8 +210,10 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _check_inside(source_id: str, crop: EyeCrop, affine: Affine, height: int, width: int) -> None:
-    left, top, right, bottom = crop.source_box(affine)
+def _check_inside(
+    source_id: str, box: tuple[float, float, float, float], height: int, width: int
+) -> None:
+    left, top, right, bottom = box
     if left < -0.5 or top < -0.5 or right > width - 0.5 or bottom > height - 0.5:
         raise BadRender(
             source_id,
@@ -205,36 +223,37 @@ def _check_inside(source_id: str, crop: EyeCrop, affine: Affine, height: int, wi
 
 
 def _decode(
-    source_id: str, raw: bytes, size: tuple[int, int], affine: Affine, min_scale: float
+    source_id: str,
+    raw: bytes,
+    size: tuple[int, int],
+    *,
+    bottom: float,
+    per_crop_px: float,
+    min_scale: float,
 ) -> tuple[Pixels, Affine]:
-    """Grey pixels, and the map from decoded pixels to picture pixels.
+    """Grey pixels down to `bottom` at least, and the map from decoded pixels to picture pixels.
 
     JPEG is decoded at the smallest scale (in eighths) that still has `min_scale` pixels for each
     crop pixel: that is most of the speed of an ingest. Where the size is no multiple of the scale,
     the last decoded pixel hangs over the edge, so the map is that of the scale, not of the sizes.
     """
     height, width = size
-    eighths = 8
     try:
         if is_png(raw):
-            grey = decode_png(raw)
-            if grey.dtype == np.uint8 and grey.ndim == 3:
-                grey = np.round(grey @ np.array((0.299, 0.587, 0.114))).astype(np.uint8)
+            grey, eighths = _grey_png(raw), MAX_EIGHTHS
         else:
-            per_crop_px = 1 / scale_of(affine)
-            eighths = min(8, math.ceil(8 * min_scale / per_crop_px))
-            grey = simplejpeg.decode_jpeg(
-                raw,
-                colorspace="GRAY",
-                min_height=math.ceil(height * eighths / 8),
-                min_width=math.ceil(width * eighths / 8),
-                min_factor=1.0,
-                strict=True,
-            )[:, :, 0]
-    except (ValueError, UndecodableError) as error:
+            eighths = min(MAX_EIGHTHS, math.ceil(MAX_EIGHTHS * min_scale / per_crop_px))
+            rows = math.ceil(bottom + RESAMPLING_MARGIN * MAX_EIGHTHS / eighths)
+            grey = decode_top(raw, height=height, width=width, rows=rows, eighths=eighths)
+    except UndecodableError as error:
         raise BadRender(source_id, f"image does not decode ({error})") from error
     if grey.dtype != np.uint8:
         raise BadRender(source_id, f"image has {grey.dtype} pixels, expected 8 bits")
-    if grey.shape != (math.ceil(height * eighths / 8), math.ceil(width * eighths / 8)):
-        raise BadRender(source_id, f"image is not the {width}x{height} px that its header says")
-    return grey, scaling(8 / eighths, 8 / eighths)
+    return grey, scaling(MAX_EIGHTHS / eighths, MAX_EIGHTHS / eighths)
+
+
+def _grey_png(raw: bytes) -> Pixels:
+    image = decode_png(raw)
+    if image.dtype == np.uint8 and image.ndim == 3:
+        return np.round(image @ np.array((0.299, 0.587, 0.114))).astype(np.uint8)
+    return image

@@ -1,0 +1,185 @@
+"""Tar and zip archives that are read where they lie, in a folder or in an object store."""
+
+import calendar
+import io
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO, Any, Protocol, cast
+
+from factory.sources.scan import FileFacts
+from factory.store import LocalStore, Store
+
+ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
+HEADERS_AHEAD_BYTES = 8 << 20
+"""read at once from an object store while walking the headers of a tar"""
+MEMBER_HEADER_BYTES = 1 << 10
+"""more than the local header of a zip's member takes, beside its name"""
+
+
+class DamagedFileError(Exception):
+    """An archive lists a file and cannot give its content."""
+
+
+class UnreadableArchiveError(ValueError):
+    """A file that is no archive of a kind that is read here, or not a whole one."""
+
+
+class Archive(Protocol):
+    """Named files in one archive."""
+
+    def files(self) -> Iterator[FileFacts]:
+        """Every regular file, by its name in the archive."""
+
+    def read(self, name: str) -> bytes:
+        """Raises `FileNotFoundError`, `DamagedFileError`."""
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file is an archive, by its name."""
+    return name[-4:].lower() in ARCHIVE_SUFFIXES
+
+
+def open_archive(store: Store, name: str) -> Archive:
+    """The archive under a name, its list of files read.
+
+    Raises:
+        UnreadableArchiveError: neither a zip nor a plain tar, or damaged.
+    """
+    where = f"{store.location}/{name}"
+    file = _file(store, name)
+    try:
+        # Not for a tar, whose last member may be a zip.
+        if not name.lower().endswith(".tar") and zipfile.is_zipfile(file):
+            return ZipArchive(file, where)
+        return TarArchive(store, name, file)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UnreadableArchiveError(
+            f"{where}: expected a zip or an uncompressed tar archive, whole; a compressed tar has "
+            f"to be unpacked first ({error})"
+        ) from error
+
+
+class TarArchive:
+    """An uncompressed tar."""
+
+    def __init__(self, store: Store, name: str, file: IO[bytes]):
+        self.store, self.name = store, name
+        # The last member of a name wins, as it does when a tar is unpacked.
+        self._members: dict[str, tuple[int, int, int]] = {}
+        self._size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        with file, tarfile.open(fileobj=file, mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                if member.isreg():
+                    self._members[member.name.removeprefix("./")] = (
+                        member.offset_data,
+                        member.size,
+                        int(member.mtime * 1e9),
+                    )
+                cast(Any, tar).members = []  # else it keeps every header
+
+    def files(self) -> Iterator[FileFacts]:
+        for name, (_, size, mtime_ns) in self._members.items():
+            yield FileFacts(name, size, mtime_ns)
+
+    def read(self, name: str) -> bytes:
+        where = f"{self.store.location}/{self.name}"
+        if name not in self._members:
+            raise FileNotFoundError(f"{where} has no member {name}")
+        offset, size, _ = self._members[name]
+        if self._size < offset + size:
+            raise DamagedFileError(f"{where} ends in the middle of {name}")
+        return self.store.read_range(self.name, offset, size)
+
+
+class ZipArchive:
+    """A zip. One member is read at a time, whoever asks."""
+
+    def __init__(self, file: IO[bytes], where: str):
+        self._file, self._where = file, where
+        self._zip = zipfile.ZipFile(file)
+        self._lock = threading.Lock()
+
+    def files(self) -> Iterator[FileFacts]:
+        for entry in self._zip.infolist():
+            if not entry.is_dir():
+                crc = f"{entry.CRC:08x}"
+                yield FileFacts(entry.filename, entry.file_size, _mtime_ns(entry), crc)
+
+    def read(self, name: str) -> bytes:
+        with self._lock:
+            try:
+                entry = self._zip.getinfo(name)
+            except KeyError as error:
+                raise FileNotFoundError(f"{self._where} has no member {name}") from error
+            if isinstance(self._file, RangedFile):
+                length = MEMBER_HEADER_BYTES + len(entry.orig_filename) * 4 + entry.compress_size
+                self._file.fetch(entry.header_offset, length)
+            try:
+                return self._zip.read(entry)
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                raise DamagedFileError(f"{name} cannot be unpacked ({error})") from error
+
+
+def _mtime_ns(entry: zipfile.ZipInfo) -> int:
+    """Writers that know no date leave month and day 0."""
+    year, month, day, *time = entry.date_time
+    return calendar.timegm((year, min(max(1, month), 12), max(1, day), *time, 0, 0, 0)) * 10**9
+
+
+def _file(store: Store, name: str) -> IO[bytes]:
+    if isinstance(store, LocalStore):
+        return (store.root / name).open("rb")
+    return cast(IO[bytes], RangedFile(store, name))
+
+
+class RangedFile(io.RawIOBase):
+    """An object as a file to seek in, read by ranges, of which the last is kept."""
+
+    def __init__(self, store: Store, name: str):
+        size = store.size(name)
+        if size is None:
+            raise FileNotFoundError(f"{store.location}/{name} does not exist")
+        self._store, self._name, self._size = store, name, size
+        self._at = 0
+        self._start, self._kept = 0, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, length: int = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        length = left if length < 0 else min(length, left)
+        if not self._start <= self._at <= self._at + length <= self._start + len(self._kept):
+            self.fetch(self._at, max(length, HEADERS_AHEAD_BYTES))
+        begin = self._at - self._start
+        self._at += length
+        return self._kept[begin : begin + length]
+
+    def fetch(self, offset: int, length: int) -> None:
+        """Keep a range, as far as the object goes."""
+        length = min(length, self._size - offset)
+        self._start, self._kept = offset, self._store.read_range(self._name, offset, length)
+
+
+def split_at_archive(name: str) -> Iterator[tuple[str, str]]:
+    """The ways to read a name as that of an archive and a file in it."""
+    parts = PurePosixPath(name).parts
+    for place, part in enumerate(parts[:-1], start=1):
+        if is_archive(part):
+            yield "/".join(parts[:place]), "/".join(parts[place:])
