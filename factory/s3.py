@@ -21,7 +21,8 @@ LARGEST_PUT_BYTES = 5 * 1024**3
 """that S3 takes in one part"""
 _TOKEN = "writer-token"  # sent as x-amz-meta-writer-token
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PROBE_BYTES = 1 << 18
+PROBE_BYTES = 1 << 18
+"""the largest put that is repeated to see that the server refuses it"""
 _proven: set[tuple[int, str]] = set()
 """(client, bucket) pairs known to honour If-None-Match"""
 
@@ -162,7 +163,7 @@ class S3Store:
         """
         bucket = self._bucket
         place = id(s3_requests.client_of_this_process(bucket.patience)), bucket.name
-        if place in _proven or len(content) > _PROBE_BYTES:
+        if place in _proven or len(content) > PROBE_BYTES:
             return
         try:
             bucket.request("put_object", content, **given)

@@ -109,7 +109,7 @@ class RequestError(Exception):
     """One request failed."""
 
     def __init__(
-        self, reason: str, *, status: int = 0, passing: bool = False, fix: str | None = None
+        self, reason: str, status: int = 0, *, passing: bool = False, fix: str | None = None
     ):
         super().__init__(reason)
         self.reason = reason
@@ -125,7 +125,9 @@ _KEYS_FIX = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for this server, and check "
     "that AWS_ENDPOINT_URL names the right one"
 )
-_REGION_FIX = "the bucket is in another region; set AWS_REGION to the bucket's"
+_REGION_FIX = (
+    "the bucket is in another region, set AWS_REGION to its; or AWS_ENDPOINT_URL should say https"
+)
 _RIGHTS_FIX = (
     "these credentials may not do this; allow s3:GetObject, s3:PutObject, s3:DeleteObject and "
     "s3:ListBucket (without the last, an object that is missing reads as forbidden)"
@@ -166,16 +168,20 @@ _LOST = {
 """failures of one connection, to be tried again"""
 
 
-def _failure_of(error: Exception) -> RequestError:
-    """What an exception of the SDK means, in words of our own."""
+def _failure_of(error: Exception, endpoint: str) -> RequestError:
+    """What an exception of the SDK means, in words of our own.
+
+    Args:
+        endpoint: the server's URL, without secrets.
+    """
     if isinstance(error, sdk.ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        code = code if re.fullmatch("[A-Za-z0-9.]{1,60}", code) else ""
-        passing = code in _PASSING_CODES or status in _PASSING_STATUSES
+        code = str(error.response.get("Error", {}).get("Code", ""))  # some put anything there
+        code = code if re.fullmatch("[A-Z][A-Za-z]*[a-z][A-Za-z0-9]*", code) else ""
+        unexplained = status == 400 and not code  # to a HEAD
+        passing = code in _PASSING_CODES or status in _PASSING_STATUSES or unexplained
         fix = None if passing else _FIXES.get(code) or _FIXES.get(status)
-        shown = f"HTTP {status}" + (f" {code}" if code != str(status) else "")
-        return RequestError(shown, status=status, passing=passing, fix=fix)
+        return RequestError(f"HTTP {status} {code}".rstrip(), status, passing=passing, fix=fix)
     if isinstance(error, sdk.SSLError):
         fix = "its certificate is not trusted here; set AWS_CA_BUNDLE to its authority's"
         return RequestError("TLS failed", fix=fix)
@@ -186,7 +192,7 @@ def _failure_of(error: Exception) -> RequestError:
     inner = error.kwargs.get("error") if isinstance(error, sdk.HTTPClientError) else None
     for kind, reason in _LOST.items():
         if isinstance(error, kind) or isinstance(inner, kind):
-            return RequestError(reason, passing=True)
+            return RequestError(f"{reason} ({endpoint})", passing=True)
     name = type(error).__name__
     if isinstance(error, sdk.HTTPClientError | urllib3.exceptions.HTTPError | OSError):
         return RequestError(name, passing=True)
@@ -222,7 +228,10 @@ class Bucket:
                 answer["Body"] = self._read(answer["Body"], answer["ContentLength"])
             return answer
         except _SDK_ERRORS as error:
-            failure = _failure_of(error)
+            failure = _failure_of(error, client.meta.endpoint_url)
+        if operation == "head_object" and failure.status in (400, 403):
+            # The answer to a HEAD has no body that says why: ask in a way that has one.
+            self.request("get_object", **given, Range="bytes=0-0")
         raise failure
 
     def _read(self, body: Any, length: int) -> bytes:
@@ -311,15 +320,16 @@ def _make_client(patience: Patience) -> Any:
     for chatty in ("botocore", "boto3", "urllib3"):
         if logging.getLogger(chatty).level == logging.NOTSET:
             logging.getLogger(chatty).setLevel(logging.WARNING)
-    session = Session()
     problem = None
     try:
+        session = Session()
         client = session.client("s3", config=_config(patience))
         if not client.meta.endpoint_url.endswith(("amazonaws.com", "amazonaws.com.cn")):
             problem = _problem_of(client.meta.endpoint_url)
             if "addressing_style" not in (getattr(client.meta.config, "s3", None) or {}):
                 by_path = Config(s3={"addressing_style": "path"})
                 client = session.client("s3", config=_config(patience).merge(by_path))
+        client.meta.events.register_first("needs-retry.s3.HeadBucket", _stop_blind_redirect)
     except sdk.BotoCoreError as error:
         problem = f"the AWS configuration does not work ({type(error).__name__})"
     except ValueError:
@@ -329,6 +339,15 @@ def _make_client(patience: Patience) -> Any:
             f"S3: {problem}; see AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_PROFILE and ~/.aws"
         )
     return client
+
+
+def _stop_blind_redirect(response: Any, **_: object) -> None:
+    """botocore asks where a bucket is that it was redirected from, and so on without an end."""
+    if response is None:
+        return
+    headers = {name.lower() for name in response[0].headers}
+    if response[0].status_code in (301, 302, 307) and "x-amz-bucket-region" not in headers:
+        raise RequestError("redirected", response[0].status_code, fix=_REGION_FIX)
 
 
 def _config(patience: Patience) -> Config:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +79,11 @@ class RgwServer(S3Server):
         """Start it again, and wait until it answers."""
         _rgw("back", self.folder)
 
+    def is_up(self) -> bool:
+        """Whether somebody listens at its port."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
 
 def _rgw(command: str, *arguments: object, **environment: str) -> None:
     subprocess.run(
@@ -126,7 +131,13 @@ def rgw(tmp_path_factory) -> Iterator[RgwServer]:
             "needs a real S3 server: `make rgw` unpacks Ceph's gateway from Debian's packages "
             "(250 MB, no root) to ~/.cache/simgan-factory/rgw, or to $SIMGAN_RGW"
         )
-    folder = tmp_path_factory.mktemp("rgw") / "run"
+    with rgw_server(tmp_path_factory.mktemp("rgw") / "run") as server:
+        yield server
+
+
+@contextmanager
+def rgw_server(folder: Path) -> Iterator[RgwServer]:
+    """Ceph's gateway on a free port, with one bucket."""
     server = RgwServer(_three_free_ports(), folder=folder)
     keys = {"RGW_ACCESS_KEY": server.access_key, "RGW_SECRET_KEY": server.secret_key}
     try:
