@@ -123,21 +123,9 @@ def moto_server() -> Iterator[S3Server]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def rgw(tmp_path_factory) -> Iterator[RgwServer]:
-    """Ceph's gateway on a free port; skipped where its packages are not unpacked."""
-    if not (RGW_ROOT / "usr/bin/radosgw").is_file():
-        pytest.skip(
-            "needs a real S3 server: `make rgw` unpacks Ceph's gateway from Debian's packages "
-            "(250 MB, no root) to ~/.cache/simgan-factory/rgw, or to $SIMGAN_RGW"
-        )
-    with rgw_server(tmp_path_factory.mktemp("rgw") / "run") as server:
-        yield server
-
-
 @contextmanager
 def rgw_server(folder: Path) -> Iterator[RgwServer]:
-    """Ceph's gateway on a free port, with one bucket."""
+    """Ceph's gateway on a free port, with one bucket, kept in a folder that must not exist."""
     server = RgwServer(_three_free_ports(), folder=folder)
     keys = {"RGW_ACCESS_KEY": server.access_key, "RGW_SECRET_KEY": server.secret_key}
     try:
@@ -146,6 +134,18 @@ def rgw_server(folder: Path) -> Iterator[RgwServer]:
         yield server
     finally:
         _rgw("down", folder)
+
+
+@pytest.fixture(scope="session")
+def rgw(tmp_path_factory) -> Iterator[RgwServer]:
+    """Ceph's gateway; skipped where its packages are not unpacked."""
+    if not (RGW_ROOT / "usr/bin/radosgw").is_file():
+        pytest.skip(
+            "needs a real S3 server: `make rgw` unpacks Ceph's gateway from Debian's packages "
+            "(250 MB, no root) to ~/.cache/simgan-factory/rgw, or to $SIMGAN_RGW"
+        )
+    with rgw_server(tmp_path_factory.mktemp("rgw") / "run") as server:
+        yield server
 
 
 @pytest.fixture(params=KINDS)
