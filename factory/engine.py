@@ -1,4 +1,4 @@
-"""Which engine refines: the fastest one that agrees with PyTorch on the refiner at hand."""
+"""Which engine refines: the one known to be fastest, if it agrees with PyTorch on this refiner."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,6 @@ from factory.engines.parity import (
     CheckedEngine,
     Tolerance,
     probe_images,
-    race,
     require_parity,
 )
 from factory.models import Refiner
@@ -26,7 +25,8 @@ __all__ = ["EngineUnavailableError", "RefinerEngine", "TorchEngine", "make_engin
 log = logging.getLogger(__name__)
 
 _FASTEST = {"cpu": "ncnn", "cuda": "cuda"}
-"""what `auto` tries before PyTorch, by device"""
+"""by device"""
+_LARGEST_WINOGRAD_KERNEL = 3
 
 
 def make_engine(
@@ -68,13 +68,15 @@ def choose_engine(
     batch_size: int | None = None,
     device: str = "cpu",
 ) -> RefinerEngine:
-    """The engine that was named, or with `auto` the fastest that agrees with PyTorch.
+    """The engine that was named, or with `auto` the one that our benchmarks found to be fastest.
+
+    That is ncnn on a CPU for filters of up to 3 x 3, PyTorch for larger ones, which have no
+    Winograd form there, and the CUDA engine on a GPU. It is not measured at start-up: the workers
+    of a run would not all come to the same choice, and their pixels would differ by a rounding.
 
     Every engine but PyTorch refines a few fixed images here and is compared with PyTorch on the
-    CPU in float32 (`factory.engines.parity` has the tolerances). `auto` then times both on a CPU,
-    for about a second with the paper's eye refiner, and takes the faster one: filters larger than
-    3 x 3 have no Winograd form, and other processors other libraries. Whatever keeps `auto` from
-    the fast engine is one line in the log.
+    CPU in float32 (`factory.engines.parity` has the tolerances); with `auto` PyTorch takes over,
+    with one line in the log, where they do not agree or the engine cannot be used.
 
     Args:
         image: what will be refined.
@@ -93,23 +95,20 @@ def choose_engine(
     torch_engine = TorchEngine(refiner, full_scale=full_scale, batch_size=batch_size, device=device)
     if name == "torch":
         return torch_engine
+    kernel = refiner.config.kernel
+    if name == "auto" and device == "cpu" and kernel > _LARGEST_WINOGRAD_KERNEL:
+        log.info("refining with PyTorch: filters of %d x %d have no Winograd form", kernel, kernel)
+        return torch_engine
     reference = TorchEngine(refiner, full_scale=full_scale)
-    probe = probe_images(image)
     try:
         engine, tolerance = _fast_engine(refiner, image, full_scale, batch_size, device)
-        parity = require_parity(engine, reference, probe, tolerance)
+        parity = require_parity(engine, reference, probe_images(image), tolerance)
     except EngineUnavailableError as error:
         if name != "auto":
             raise
         log.warning("refining with PyTorch, which is slower: %s", error)
         return torch_engine
-    if name == "auto" and device == "cpu":
-        rate, torch_rate = race((engine, torch_engine), probe)
-        if torch_rate > rate:
-            log.info("refining with PyTorch: %.3g images/s, %s %.3g", torch_rate, engine.name, rate)
-            return torch_engine
-        log.info("refining with %s: %.3g images/s, PyTorch %.3g", engine.name, rate, torch_rate)
-    log.info("%s against PyTorch: %s", engine.name, parity)
+    log.info("refining with %s; against PyTorch: %s", engine.name, parity)
     return engine
 
 

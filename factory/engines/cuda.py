@@ -221,6 +221,7 @@ class CudaEngine:
             raise EngineUnavailableError(
                 f"{self.name} keeps pixels in 8 bits, the refiner's go to {full_scale:g}"
             )
+        self.full_scale = full_scale
         self.device = torch.device(device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise EngineUnavailableError("PyTorch sees no CUDA device")

@@ -1,0 +1,256 @@
+"""Images per second of the engines with the paper's eye refiner, against public SimGAN code.
+
+On a CPU, in turn and on one thread: a plain PyTorch loop at batch 256 as public SimGAN code has it,
+the same at batch 64, our PyTorch engine, ncnn; then ncnn in one process and in one for each core.
+
+On a GPU: the CUDA engine over batch sizes, images in host memory to images in host memory; the same
+without the copies; the share of the bfloat16 matrix peak, which is measured in the same run; what
+`torch.compile` adds; and a profile of where the time on the device goes.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import numpy as np
+import torch
+
+from factory.engines.cuda import CompileMode, CudaEngine, suitable_batch
+from factory.engines.eager import TorchEngine
+from factory.engines.ncnn import NcnnEngine
+from factory.engines.parity import compare, probe_images
+from factory.models import Refiner, RefinerConfig
+from schemas.dataset import ImageSpec
+
+EYE = ImageSpec(height=35, width=55)
+MATRIX_SIDE = 8192
+"""of the square product that measures the peak"""
+
+
+def flop_per_image(config: RefinerConfig) -> int:
+    """Of the convolutions as they are written, two for each multiplication and addition."""
+    first = config.first_kernel if config.first_kernel is not None else config.kernel
+    weights = config.maps * config.channels * (first**2 + 1)
+    weights += 2 * config.blocks * (config.maps * config.kernel) ** 2
+    return 2 * weights * EYE.height * EYE.width
+
+
+def some_images(count: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, EYE.height, EYE.width), dtype=np.uint8)
+
+
+def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Results of every run in each round, after one round that does not count."""
+    results: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            result = run()
+            if number > 0:
+                results[name].append(result)
+    return results
+
+
+def rate(refine: Callable[[np.ndarray], object], images: np.ndarray) -> float:
+    start = time.perf_counter()
+    refine(images)
+    return len(images) / (time.perf_counter() - start)
+
+
+# --- on a CPU ---------------------------------------------------------------------------------
+
+
+def plain_loop(refiner: Refiner, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What one writes first: images in C, H, W order, batch after batch."""
+
+    def refine(images: np.ndarray) -> np.ndarray:
+        refined = []
+        with torch.no_grad():
+            for start in range(0, len(images), batch_size):
+                batch = torch.from_numpy(images[start : start + batch_size])
+                output = refiner(batch[:, None].float() / 127.5 - 1)
+                refined.append(((output + 1) * 127.5).round().clamp(0, 255).byte().numpy())
+        return np.concatenate(refined)[:, 0]
+
+    return refine
+
+
+def worker(pipe: Connection) -> None:
+    """One core's process: refines for as many seconds as it is told, answers how many images."""
+    engine, images = NcnnEngine(Refiner()), some_images(8)
+    engine(images)
+    pipe.send(0)
+    while (seconds := pipe.recv()) > 0:
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            engine(images)
+            done += len(images)
+        pipe.send(done / (time.perf_counter() - start))
+
+
+def bench_cpu(rounds: int, num_images: int) -> None:
+    torch.set_num_threads(1)
+    refiner, images = Refiner().eval(), some_images(num_images)
+    engines = {
+        "plain PyTorch, batch 256": plain_loop(refiner, 256),
+        "plain PyTorch, batch 64": plain_loop(refiner, 64),
+        "torch engine": TorchEngine(refiner),
+        "ncnn engine": NcnnEngine(refiner),
+    }
+    print(f"one thread, {num_images} images, median of {rounds} rounds in turn [least, most]")
+    rates = in_turn(
+        {name: lambda engine=engine: rate(engine, images) for name, engine in engines.items()},
+        rounds,
+    )
+    base = rates["plain PyTorch, batch 64"]
+    for name, found in rates.items():
+        ratio = statistics.median(mine / other for mine, other in zip(found, base, strict=True))
+        print(
+            f"  {name:26} {statistics.median(found):6.1f} images/s "
+            f"[{min(found):.0f}, {max(found):.0f}], {ratio:.2f} x batch 64"
+        )
+    parity = compare(NcnnEngine(refiner), TorchEngine(refiner), probe_images(EYE))
+    print(f"  ncnn against PyTorch: {parity}")
+
+
+def bench_processes(rounds: int, num_processes: int, seconds: float) -> None:
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for _ in range(num_processes):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=worker, args=(theirs,))
+        process.start()
+        pipes.append(ours)
+        processes.append(process)
+    for pipe in pipes:
+        pipe.recv()
+
+    def together(count: int) -> float:
+        for pipe in pipes[:count]:
+            pipe.send(seconds)
+        return float(sum(pipe.recv() for pipe in pipes[:count]))
+
+    runs = {"1 process": lambda: together(1)}
+    runs[f"{num_processes} processes"] = lambda: together(num_processes)
+    rates = in_turn(runs, rounds)
+    for pipe, process in zip(pipes, processes, strict=True):
+        pipe.send(0.0)
+        process.join()
+    one, many = rates.values()
+    scaling = statistics.median(b / a for a, b in zip(one, many, strict=True))
+    for name, found in rates.items():
+        print(
+            f"  ncnn, {name:20} {statistics.median(found):6.1f} images/s "
+            f"[{min(found):.0f}, {max(found):.0f}]"
+        )
+    print(f"  {scaling:.2f} x one process, {scaling / num_processes:.0%} of linear")
+
+
+# --- on a GPU ---------------------------------------------------------------------------------
+
+
+def device_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Of one run, by the device's own clock."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
+        run()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000 / repeats
+
+
+def matrix_peak_flops(rounds: int) -> float:
+    """FLOP/s of the best of a few large bfloat16 products."""
+    a, b = (
+        torch.randn(MATRIX_SIDE, MATRIX_SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2)
+    )
+    seconds = min(device_seconds(lambda: a @ b, 20) for _ in range(rounds + 1))
+    return float(2 * MATRIX_SIDE**3 / seconds)
+
+
+def device_only_rate(engine: CudaEngine) -> float:
+    lane = engine.lanes[0]
+    with torch.inference_mode():
+        seconds = device_seconds(lambda: lane.compute(lane.device_given), 20)  # type: ignore[attr-defined]
+    return engine.batch_size / seconds
+
+
+def bench_cuda(rounds: int, batch_sizes: list[int], num_images: int) -> None:
+    refiner, images = Refiner(), some_images(num_images)
+
+    def make(batch_size: int, mode: CompileMode | None) -> CudaEngine:
+        return CudaEngine(
+            refiner, height=EYE.height, width=EYE.width, batch_size=batch_size, compile_mode=mode
+        )
+
+    peak = matrix_peak_flops(rounds)
+    flop = flop_per_image(refiner.config)
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    print(f"bfloat16 {MATRIX_SIDE} x {MATRIX_SIDE} product: {peak / 1e12:.0f} TFLOP/s; ", end="")
+    print(f"{flop / 1e9:.3f} GFLOP an image; median of {rounds} rounds, {num_images} images")
+
+    def line(label: str, engine: CudaEngine) -> None:
+        found = in_turn(
+            {
+                "whole": lambda: rate(engine, images),
+                "device": lambda: device_only_rate(engine),
+            },
+            rounds,
+        )
+        whole, device = (statistics.median(values) for values in found.values())
+        print(
+            f"  {label:34} {whole:9.0f} images/s, {whole * flop / peak:6.1%} of the peak; "
+            f"without copies {device:9.0f}, {device * flop / peak:6.1%}"
+        )
+
+    for batch_size in batch_sizes:
+        line(f"batch {batch_size}, compiled", make(batch_size, "default"))
+        torch.cuda.empty_cache()
+    usual = suitable_batch(EYE.height, EYE.width)
+    line(f"batch {usual}, PyTorch's kernels", make(usual, None))
+    line(f"batch {usual}, autotuned", make(usual, "max-autotune-no-cudagraphs"))
+    eager = TorchEngine(refiner, batch_size=256, device="cuda")
+    found = in_turn({"eager": lambda: rate(eager, images)}, rounds)["eager"]
+    print(f"  PyTorch eager, batch 256, float32  {statistics.median(found):9.0f} images/s")
+
+    engine = make(usual, "default")
+    print(
+        f"  bfloat16 against float32 on the CPU: {compare(engine, TorchEngine(refiner), images[:64])}"
+    )
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    ) as profile:
+        engine(images)
+    print(profile.key_averages().table(sort_by="self_device_time_total", row_limit=20))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each")
+    parser.add_argument("--images", type=int, help="in a round; default 256, on a GPU 65536")
+    parser.add_argument(
+        "--processes", type=int, default=len(os.sched_getaffinity(0)), help="at once, on a CPU"
+    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a round of processes")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[64, 128, 256, 512, 1024, 2048], help="on a GPU"
+    )
+    options = parser.parse_args()
+    if options.device == "cuda":
+        if not torch.cuda.is_available():
+            raise SystemExit("PyTorch sees no CUDA device")
+        bench_cuda(options.rounds, options.batches, options.images or 65536)
+        return
+    bench_cpu(options.rounds, options.images or 256)
+    bench_processes(options.rounds, options.processes, options.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""Engines on a CPU: they agree with PyTorch, and give way to it where they do not."""
+
+import copy
+import logging
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from factory.engine import EngineUnavailableError, choose_engine, make_engine
+from factory.engines import ncnn as ncnn_engine
+from factory.engines.base import from_planes, to_planes
+from factory.engines.eager import TorchEngine
+from factory.engines.ncnn import NcnnEngine, ncnn_graph
+from factory.engines.parity import SAME_FLOAT32, compare, probe_images, require_parity
+from factory.models import Refiner, RefinerConfig
+from schemas.base import FormatError
+from schemas.dataset import ImageSpec
+
+EYE = ImageSpec(height=35, width=55)
+SMALL = RefinerConfig(maps=6, blocks=2)
+
+
+def images(count: int, height: int = 35, width: int = 55, seed: int = 0) -> np.ndarray:
+    shape = (count, height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def trained_alike(config: RefinerConfig, seed: int = 1) -> Refiner:
+    """Random weights and biases, none of them zero as they are before training."""
+    refiner = Refiner(config, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in refiner.modules():
+            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
+                module.bias.normal_(0, 0.1, generator=generator)
+    return refiner
+
+
+def agree(refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> None:
+    engine = NcnnEngine(refiner, full_scale=full_scale)
+    reference = TorchEngine(refiner, full_scale=full_scale)
+    require_parity(engine, reference, given, SAME_FLOAT32)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        RefinerConfig(),
+        RefinerConfig(maps=16, blocks=2),
+        RefinerConfig(maps=5, blocks=1),
+        RefinerConfig(maps=4, blocks=0),
+        RefinerConfig(maps=8, blocks=1, kernel=5, first_kernel=7),
+        RefinerConfig(maps=8, blocks=1, kernel=1, first_kernel=3),
+    ],
+    ids=lambda config: f"{config.maps}x{config.blocks}k{config.first_kernel}-{config.kernel}",
+)
+def test_ncnn_agrees_with_pytorch(config, padding) -> None:
+    agree(trained_alike(config.model_copy(update={"padding": padding})), images(4))
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (7, 4), (36, 56), (41, 67), (70, 33)])
+def test_ncnn_agrees_on_any_size_of_image(size, padding) -> None:
+    config = SMALL.model_copy(update={"padding": padding})
+    agree(trained_alike(config), images(3, *size))
+
+
+def test_ncnn_agrees_on_colour_and_on_deep_pixels() -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (3, 20, 24, 3), dtype=np.uint8)
+    agree(trained_alike(RefinerConfig(maps=8, blocks=1, channels=3)), colour)
+    refiner = trained_alike(SMALL)
+    depth = np.random.default_rng(0).integers(0, 4001, (3, 20, 24), dtype=np.uint16)
+    engine, reference = (kind(refiner, full_scale=4000.0) for kind in (NcnnEngine, TorchEngine))
+    refined = engine(depth)
+    assert refined.dtype == np.uint16
+    assert refined.max() > 255
+    assert np.abs(refined.astype(int) - reference(depth).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [NcnnEngine, TorchEngine])
+def test_batches_change_nothing_but_rounding(kind) -> None:
+    engine = kind(trained_alike(SMALL))
+    given = images(70)  # more than either takes at a time
+    whole = engine(given)
+    assert whole.shape == given.shape
+    assert whole.dtype == np.uint8
+    one_by_one = np.concatenate([engine(given[[place]]) for place in range(len(given))])
+    assert np.abs(whole.astype(int) - one_by_one.astype(int)).max() <= 1
+    assert engine(given[:0]).shape == (0, 35, 55)
+
+
+def test_ncnn_is_exact_to_the_bit_from_run_to_run() -> None:
+    given = images(5)
+    first, second = (NcnnEngine(trained_alike(SMALL)) for _ in range(2))
+    assert np.array_equal(first.values(given), second.values(given))
+    assert np.array_equal(first.values(given)[::-1], first.values(given[::-1]))
+
+
+def test_images_need_not_be_contiguous_and_stay_as_they_are() -> None:
+    given = images(4, 40, 60)
+    kept = given.copy()
+    view = given[::2, 2:37, 3:58]
+    engine = NcnnEngine(trained_alike(SMALL))
+    assert np.array_equal(engine(view), engine(np.ascontiguousarray(view)))
+    assert np.array_equal(given, kept)
+
+
+def test_a_graph_is_written_as_ncnn_reads_it() -> None:
+    refiner = trained_alike(RefinerConfig(maps=3, blocks=1))
+    text, weights = ncnn_graph(refiner)
+    lines = text.splitlines()
+    kinds = [line.split()[0] for line in lines[2:]]
+    assert " ".join(kinds) == (
+        "Input Convolution Split Convolution Convolution BinaryOp ReLU Convolution TanH"
+    )
+    assert lines[1].split()[0] == str(len(kinds))
+    num_values = sum(tensor.numel() for tensor in refiner.parameters())
+    assert len(weights) == 4 * (num_values + 4)  # a tag before each of the four convolutions
+
+
+def _process(name: str) -> Path:
+    path = Path("/proc/self") / name
+    if not path.exists():
+        pytest.skip("needs /proc, which Linux has")
+    return path
+
+
+def test_ncnn_starts_no_threads() -> None:
+    def threads() -> set[str]:
+        return {path.name for path in _process("task").iterdir()}
+
+    engine = NcnnEngine(trained_alike(SMALL))
+    before = threads()
+    engine(images(8))
+    assert threads() <= before
+
+
+def test_memory_does_not_grow_with_the_images() -> None:
+    def resident_bytes() -> int:
+        return int(_process("statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    engine = NcnnEngine(trained_alike(RefinerConfig(maps=4, blocks=1)))
+    given = images(1000)
+    engine(given)
+    before = resident_bytes()
+    for _ in range(5):
+        engine(given)
+    lost_if_one_array_stays_per_image = 5 * len(given) * given[0].size * 4
+    assert resident_bytes() - before < lost_if_one_array_stays_per_image / 4
+
+
+# --- the choice -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kernel", "name"), [(1, "ncnn"), (3, "ncnn"), (5, "torch")])
+def test_auto_takes_ncnn_where_winograd_applies(kernel, name, caplog) -> None:
+    caplog.set_level(logging.INFO, logger="factory.engine")
+    engine = choose_engine(trained_alike(SMALL.model_copy(update={"kernel": kernel})), EYE)
+    assert engine.name == name
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    said = "refining with ncnn; against PyTorch: max" if name == "ncnn" else "no Winograd form"
+    assert said in record.message
+
+
+def test_the_named_engine_is_taken_and_agrees(refiner) -> None:
+    given = images(20)
+    engines = {name: make_engine(refiner, name=name, batch_size=7) for name in ("torch", "ncnn")}
+    for name, engine in engines.items():
+        assert engine.name == name
+    refined = {name: engine(given).astype(int) for name, engine in engines.items()}
+    assert np.abs(refined["torch"] - refined["ncnn"]).max() <= 1
+    assert np.abs(refined["torch"] - given).mean() > 5, "this refiner does change images"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"name": "tensorrt"}, "expected auto, torch or ncnn"),
+        ({"name": "cuda"}, "engine 'cuda' on cpu"),
+        ({"name": "ncnn", "device": "cuda"}, "engine 'ncnn' on cuda"),
+        ({"device": "tpu"}, "expected cpu or cuda"),
+    ],
+)
+def test_an_engine_that_does_not_exist_is_refused(refiner, arguments, said) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_engine(refiner, **arguments)
+
+
+def without_ncnn(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "factory.engines.ncnn", raising=False)
+    monkeypatch.delattr("factory.engines.ncnn", raising=False)
+    monkeypatch.setitem(sys.modules, "ncnn", None)
+
+
+def with_wrong_weights(monkeypatch) -> None:
+    def wrong(refiner: Refiner) -> tuple[str, bytes]:
+        return ncnn_graph(trained_alike(refiner.config, seed=2))
+
+    monkeypatch.setattr(ncnn_engine, "ncnn_graph", wrong)
+
+
+def with_damaged_graph(monkeypatch) -> None:
+    def damaged(refiner: Refiner) -> tuple[str, bytes]:
+        graph, weights = ncnn_graph(refiner)
+        return graph.replace("BinaryOp", "BinaryOops"), weights
+
+    monkeypatch.setattr(ncnn_engine, "ncnn_graph", damaged)
+
+
+def with_cut_weights(monkeypatch) -> None:
+    def cut(refiner: Refiner) -> tuple[str, bytes]:
+        graph, weights = ncnn_graph(refiner)
+        return graph, weights[: len(weights) // 2]
+
+    monkeypatch.setattr(ncnn_engine, "ncnn_graph", cut)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "said"),
+    [
+        (without_ncnn, "ncnn cannot be imported"),
+        (with_wrong_weights, "ncnn does not agree with torch"),
+        (with_damaged_graph, "does not load the network"),
+        (with_cut_weights, "does not load the network"),
+    ],
+)
+def test_auto_falls_back_to_pytorch_and_says_why(breakage, said, caplog, monkeypatch) -> None:
+    breakage(monkeypatch)
+    refiner = trained_alike(SMALL)
+    engine = choose_engine(refiner, EYE)
+    assert engine.name == "torch"
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "refining with PyTorch" in record.message
+    assert said in record.message
+    with pytest.raises(EngineUnavailableError, match=said):
+        choose_engine(refiner, EYE, name="ncnn")
+
+
+def test_half_precision_weights_do_not_pass_for_float32() -> None:
+    refiner = trained_alike(RefinerConfig(maps=16, blocks=2))
+    rounded = copy.deepcopy(refiner).half().float()
+    with pytest.raises(EngineUnavailableError, match="does not agree"):
+        require_parity(NcnnEngine(rounded), TorchEngine(refiner), probe_images(EYE), SAME_FLOAT32)
+
+
+def test_cut_off_instead_of_rounded_pixels_do_not_pass() -> None:
+    class Truncating(TorchEngine):
+        name = "truncating"
+
+        def __call__(self, images):
+            return ((self.values(images)[:, 0] + 1) * 127.5).astype(np.uint8)
+
+    refiner = trained_alike(SMALL)
+    with pytest.raises(EngineUnavailableError, match="does not agree"):
+        require_parity(Truncating(refiner), TorchEngine(refiner), probe_images(EYE), SAME_FLOAT32)
+
+
+def test_pixels_on_the_edge_between_two_levels_may_fall_either_way() -> None:
+    class Nudged(TorchEngine):
+        name = "nudged"
+
+        def values(self, images):
+            return super().values(images) - np.float32(1e-6)
+
+    refiner = trained_alike(SMALL)
+    with torch.no_grad():
+        refiner.last.weight.zero_()
+        refiner.last.bias.zero_()  # tanh(0) lies half way between 127 and 128
+    parity = require_parity(Nudged(refiner), TorchEngine(refiner), probe_images(EYE), SAME_FLOAT32)
+    assert parity.max_levels == 1
+    assert parity.share_changed == 0
+
+
+def test_a_network_that_overflows_is_no_engine() -> None:
+    refiner = trained_alike(SMALL)
+    with torch.no_grad():
+        refiner.last.weight.fill_(float("nan"))
+    with pytest.raises(EngineUnavailableError, match="not finite"):
+        compare(NcnnEngine(refiner), TorchEngine(trained_alike(SMALL)), images(2))
+
+
+def test_padding_that_ncnn_lacks_is_refused() -> None:
+    refiner = trained_alike(SMALL)
+    refiner.first.padding_mode = "circular"
+    with pytest.raises(EngineUnavailableError, match="circular"):
+        NcnnEngine(refiner)
+
+
+def test_a_damaged_checkpoint_reaches_no_engine(refiner) -> None:
+    path = refiner / "refiner.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="sha256"):
+        make_engine(refiner)
+
+
+def test_a_difference_is_measured_in_values_and_in_levels() -> None:
+    class Shifted(TorchEngine):
+        name = "shifted"
+
+        def values(self, images):
+            return super().values(images) + np.float32(0.02)
+
+    refiner = trained_alike(SMALL)
+    parity = compare(Shifted(refiner), TorchEngine(refiner), images(4))
+    assert parity.max_value == pytest.approx(0.02, abs=1e-6)
+    assert parity.max_levels == 3  # 0.02 * 127.5 = 2.55
+    assert parity.mean_levels == pytest.approx(2.55, abs=0.05)
+    assert parity.share_changed > 0.99
+
+
+@pytest.mark.parametrize(
+    "image",
+    [EYE, ImageSpec(height=224, width=224, bits=16), ImageSpec(height=9, width=8, channels=3)],
+    ids=str,
+)
+def test_probes_have_the_shape_and_the_range_of_what_is_refined(image) -> None:
+    probes = probe_images(image)
+    assert 4 <= len(probes) <= 8
+    assert probes.shape[1:3] == (image.height, image.width)
+    assert probes.dtype == (np.uint8 if image.bits == 8 else np.uint16)
+    assert np.ptp(probes) > 0.9 * (2**image.bits - 1)
+    assert np.array_equal(probes, probe_images(image))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (3, 5, 7, 3), (0, 5, 7)])
+def test_planes_there_and_back(shape) -> None:
+    given = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    planes = to_planes(given)
+    assert planes.shape == (shape[0], shape[3] if len(shape) == 4 else 1, 5, 7)
+    assert np.array_equal(from_planes(planes, given), given)
+
+
+def test_one_image_without_its_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="images must be"):
+        TorchEngine(trained_alike(SMALL))(images(1)[0])
