@@ -23,7 +23,7 @@ from factory.images import (
     scaling,
     transform,
 )
-from factory.jpeg import MAX_EIGHTHS, decode_top, jpeg_size
+from factory.jpeg import FULL_SCALE, decode_jpeg, jpeg_size
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, LeftOut, Loaded
@@ -50,8 +50,6 @@ OUTER_CORNER = 8
 MIN_EYE_WIDTH_PX = 16.0
 """source pixels: a smaller eye has less detail than the crop"""
 MAX_PICTURE_PX = 64_000_000
-RESAMPLING_MARGIN = 3
-"""decoded pixels below the crop that its last row is interpolated from"""
 
 
 class UnityEyesOptions(Model):
@@ -130,15 +128,9 @@ class UnityEyesSource:
             )
         crop = self.options.crop
         affine = crop.affine(inner, outer)
-        box = crop.source_box(affine)
-        _check_inside(source_id, box, height, width)
+        _check_inside(source_id, crop, affine, height, width)
         image, decoded = _decode(
-            source_id,
-            image_bytes,
-            (height, width),
-            bottom=box[3],
-            per_crop_px=1 / scale_of(affine),
-            min_scale=self.options.min_decode_scale,
+            source_id, image_bytes, (height, width), affine, self.options.min_decode_scale
         )
         points_px = transform(affine, np.concatenate((points, pupil[None])))
         lid_px, caruncle_px, iris_px = Landmarks.of(points_px[:-1])
@@ -210,10 +202,8 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
     return height, width
 
 
-def _check_inside(
-    source_id: str, box: tuple[float, float, float, float], height: int, width: int
-) -> None:
-    left, top, right, bottom = box
+def _check_inside(source_id: str, crop: EyeCrop, affine: Affine, height: int, width: int) -> None:
+    left, top, right, bottom = crop.source_box(affine)
     if left < -0.5 or top < -0.5 or right > width - 0.5 or bottom > height - 0.5:
         raise BadRender(
             source_id,
@@ -223,37 +213,31 @@ def _check_inside(
 
 
 def _decode(
-    source_id: str,
-    raw: bytes,
-    size: tuple[int, int],
-    *,
-    bottom: float,
-    per_crop_px: float,
-    min_scale: float,
+    source_id: str, raw: bytes, size: tuple[int, int], affine: Affine, min_scale: float
 ) -> tuple[Pixels, Affine]:
-    """Grey pixels down to `bottom` at least, and the map from decoded pixels to picture pixels.
+    """Grey pixels, and the map from decoded pixels to picture pixels.
 
     JPEG is decoded at the smallest scale (in eighths) that still has `min_scale` pixels for each
     crop pixel: that is most of the speed of an ingest. Where the size is no multiple of the scale,
     the last decoded pixel hangs over the edge, so the map is that of the scale, not of the sizes.
     """
     height, width = size
+    eighths = FULL_SCALE
     try:
         if is_png(raw):
-            grey, eighths = _grey_png(raw), MAX_EIGHTHS
+            grey = _grey_png(raw)
         else:
-            eighths = min(MAX_EIGHTHS, math.ceil(MAX_EIGHTHS * min_scale / per_crop_px))
-            rows = math.ceil(bottom + RESAMPLING_MARGIN * MAX_EIGHTHS / eighths)
-            grey = decode_top(raw, height=height, width=width, rows=rows, eighths=eighths)
+            eighths = min(FULL_SCALE, math.ceil(FULL_SCALE * min_scale * scale_of(affine)))
+            grey = decode_jpeg(raw, height=height, width=width, eighths=eighths)
     except UndecodableError as error:
         raise BadRender(source_id, f"image does not decode ({error})") from error
     if grey.dtype != np.uint8:
         raise BadRender(source_id, f"image has {grey.dtype} pixels, expected 8 bits")
-    return grey, scaling(MAX_EIGHTHS / eighths, MAX_EIGHTHS / eighths)
+    return grey, scaling(FULL_SCALE / eighths, FULL_SCALE / eighths)
 
 
 def _grey_png(raw: bytes) -> Pixels:
     image = decode_png(raw)
     if image.dtype == np.uint8 and image.ndim == 3:
-        return np.round(image @ np.array((0.299, 0.587, 0.114))).astype(np.uint8)
+        image = np.round(image @ np.array((0.299, 0.587, 0.114))).astype(np.uint8)
     return image
