@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from factory.engines.cuda import CompileMode, CudaEngine, suitable_batch
+from factory.engines.cuda import CompileMode, CudaEngine, CudaLane, suitable_batch
 from factory.engines.eager import TorchEngine
 from factory.engines.ncnn import NcnnEngine
 from factory.engines.parity import compare, probe_images
@@ -176,8 +176,9 @@ def matrix_peak_flops(rounds: int) -> float:
 
 def device_only_rate(engine: CudaEngine) -> float:
     lane = engine.lanes[0]
+    assert isinstance(lane, CudaLane)
     with torch.inference_mode():
-        seconds = device_seconds(lambda: lane.compute(lane.device_given), 20)  # type: ignore[attr-defined]
+        seconds = device_seconds(lambda: lane.compute(lane.device_given), 20)
     return engine.batch_size / seconds
 
 
@@ -220,9 +221,8 @@ def bench_cuda(rounds: int, batch_sizes: list[int], num_images: int) -> None:
     print(f"  PyTorch eager, batch 256, float32  {statistics.median(found):9.0f} images/s")
 
     engine = make(usual, "default")
-    print(
-        f"  bfloat16 against float32 on the CPU: {compare(engine, TorchEngine(refiner), images[:64])}"
-    )
+    parity = compare(engine, TorchEngine(refiner), images[:64])
+    print(f"  bfloat16 against float32 on the CPU: {parity}")
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     ) as profile:

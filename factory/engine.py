@@ -94,6 +94,7 @@ def choose_engine(
         raise EngineUnavailableError("PyTorch sees no CUDA device")
     torch_engine = TorchEngine(refiner, full_scale=full_scale, batch_size=batch_size, device=device)
     if name == "torch":
+        log.info("refining with PyTorch, as asked")
         return torch_engine
     kernel = refiner.config.kernel
     if name == "auto" and device == "cpu" and kernel > _LARGEST_WINOGRAD_KERNEL:

@@ -76,6 +76,15 @@ def test_pixels_are_rounded_and_clipped_on_the_device() -> None:
     assert module(torch.zeros(1)).flatten().tolist() == [0, 0, 128, 128, 255, 255]
 
 
+@pytest.mark.slow
+def test_the_compiler_sees_one_graph() -> None:
+    module = DeviceRefiner(Refiner(SMALL, seed=1), full_scale=255.0, dtype=torch.float32)
+    given = torch.from_numpy(images(3)[:, None])
+    with torch.inference_mode():
+        compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=False)
+        assert torch.equal(compiled(given), module(given))
+
+
 def test_the_first_batch_is_collected_before_its_lane_is_used_again() -> None:
     log: list[str] = []
 
