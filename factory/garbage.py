@@ -12,20 +12,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import orjson
-from pydantic import AwareDatetime, TypeAdapter
-
 from factory.commit import adopt_orphan
 from factory.dataset import Dataset, plan_name
+from factory.lease import Lease
 from factory.release_state import MANIFEST
 from factory.shards import DamagedShardError
 from factory.store import Entry
 from factory.verify import expected_shard, wrong_with_orphan
-from schemas.base import Model
+from schemas.base import FormatError, Model
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0
-_TIME = TypeAdapter(AwareDatetime)
 StrayKind = Literal[
     "orphan tar", "temporary", "rejects", "unfinished release", "unfinished report", "unknown"
 ]
@@ -173,15 +170,13 @@ def live_holder(dataset: Dataset, now_s: float) -> str | None:
     """Who holds a lease that has not expired; one that cannot be read counts as held."""
     for entry in dataset.store.entries("lease"):
         try:
-            lease = orjson.loads(dataset.store.read(entry.name))
-            expires = _TIME.validate_python(lease["expires"]).timestamp()
-            holder = str(lease["holder"])
+            held = Lease.from_json(dataset.store.read(entry.name), where=entry.name)
         except FileNotFoundError:  # given back a moment ago
             continue
-        except (ValueError, KeyError, TypeError):
-            return entry.name
-        if expires > now_s:
-            return holder
+        except FormatError:
+            return f"whoever holds {entry.name}"
+        if held.expires > now_s:
+            return str(held)
     return None
 
 

@@ -228,7 +228,7 @@ def _repair(
     parent: Dataset | None,
     answer: Answer,
 ) -> Answer:
-    means = _means(job, dataset, parent)
+    means = means_of(job, dataset, parent)
     children = [Dataset.open(location) for location in job.children]
     problems = answer.problems or ()
     repairs = repairs_for(
@@ -251,7 +251,12 @@ def _repair(
     return answer.model_copy(update={"repair": report, "problems": (*left, *again)})
 
 
-def _means(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> Means | None:
+def means_of(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> Means | None:
+    """What damaged shards are made from again.
+
+    Raises:
+        ValueError: that cannot be what this dataset was made from.
+    """
     if dataset.card.parent is None:
         if job.refiner is not None:
             raise ValueError(f"{job.input} was not refined: give --source-input, not --refiner")

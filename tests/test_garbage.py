@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 
 import fakes
-import orjson
 import planted
 import pytest
 import releases
 
 from factory.dataset import Dataset, index_name, rejects_name, tar_name
 from factory.garbage import DAY_S, Stray, clean, stray_objects
+from factory.lease import Lease
 from factory.shards import pack, unpack
 from factory.store import open_store
 
@@ -89,12 +89,13 @@ def test_a_spoilt_orphan_is_removed_when_it_is_old(dataset) -> None:
 
 def test_nothing_is_removed_while_a_run_holds_a_lease(dataset) -> None:
     spoilt(dataset)
-    for expires, action in (("2999-01-01T00:00:00Z", "keep"), ("2001-01-01T00:00:00Z", "remove")):
-        lease = {"holder": "night-7", "expires": expires}
-        dataset.store.put("lease/ingest.json", orjson.dumps(lease))
+    held = Lease(holder="a", host="node-7", pid=3, since=0.0, expires=0.0)
+    for expires, action in ((time.time() + 2 * OLD_S, "keep"), (time.time() + 60, "remove")):
+        raw = held.model_copy(update={"expires": expires}).to_json()
+        dataset.store.put("lease/ingest.json", raw)
         (stray,) = listed(dataset)
         assert stray.action == action
-        assert ("night-7 is at work" in stray.why) == (action == "keep")
+        assert ("process 3 on node-7" in stray.why) == (action == "keep")
     dataset.store.put("lease/ingest.json", b"half a le")
     assert listed(dataset)[0].action == "keep", "a lease that cannot be read may be held"
 
