@@ -148,7 +148,7 @@ def run_on_ray(
                 error = f"its worker died in each of {MAX_ATTEMPTS} attempts"
                 yield Outcome(shard=shard, error=error, transient=True, attempts=attempt)
             return
-        if lost and len(lost) == len(left) > 1:
+        if attempt > 1 and len(lost) == len(left) > 1:
             raise RuntimeError(f"all workers died; shards {lost[:10]} were not made")
         left = [shard for shard in left if shard not in seen or seen[shard].transient]
         if not left:
@@ -162,6 +162,7 @@ def _attempt(stages: Sequence[Stage], shards: Sequence[int], workers: Workers) -
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a dead worker costs its shards this attempt, no others
+    context.max_consecutive_actor_init_deaths = MAX_ATTEMPTS  # of a node that left just then
     rows = ray.data.from_items(
         [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
     )
