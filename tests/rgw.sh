@@ -95,7 +95,8 @@ mon_data = $run/mon
 [osd.0]
 osd_data = $run/osd0
 [client]
-rgw_frontends = beast endpoint=127.0.0.1:$port
+# Without tcp_nodelay, every small answer waits 40 ms for a delayed acknowledgement.
+rgw_frontends = beast endpoint=127.0.0.1:$port tcp_nodelay=1
 rgw_data = $run/rgw
 rgw_dns_name = localhost
 # radosgw wants secure connections to the monitor by default, which auth=none cannot give.
