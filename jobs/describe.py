@@ -91,7 +91,7 @@ class DescribeJob(JobConfig):
     """mark the label's pupil centre on the contact sheet"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of the choice of images on the contact sheet"""
-    as_json: Annotated[Switch[bool], tyro.conf.arg(name="json")] = False
+    as_json: Annotated[Switch[bool], tyro.conf.arg(aliases=["--json"])] = False
     """print one JSON object instead of text"""
     workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
     """parallel workers of --verify and --repair; default one a core"""
