@@ -28,7 +28,7 @@ from factory.shards import DamagedShardError, PackedSample, pack, sha256, unpack
 from factory.version import WRITER
 from schemas.base import FormatError
 from schemas.dataset import Reject
-from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
+from schemas.index import REJECT_SCHEMA, REPEATED_COLUMNS, ShardFacts, with_facts
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +257,7 @@ def _commit_index(dataset: Dataset, expected: Expected, tar: bytes, table: pa.Ta
         writer=WRITER,
     )
     try:
-        store.put_new(index_name(shard), parquet_bytes(with_facts(table, facts)))
+        store.put_new(index_name(shard), parquet_bytes(with_facts(table, facts), REPEATED_COLUMNS))
     except FileExistsError:
         log.info("shard %d was committed by somebody else", shard)
     if store.size(tar_name(shard)) != len(tar):

@@ -6,7 +6,7 @@ everything here lists `index/`, never `shards/`.
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -261,8 +261,14 @@ def load_index(
     return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A Parquet file in memory."""
+def parquet_bytes(table: pa.Table, repeated: Sequence[str] | None = None) -> bytes:
+    """A Parquet file in memory.
+
+    Args:
+        repeated: columns whose values repeat. Others are stored as they are, which is faster and
+            smaller than a dictionary of values that never come twice. None: let Parquet try.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    dictionary = True if repeated is None else list(repeated)
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=dictionary)
     return buffer.getvalue()

@@ -57,6 +57,10 @@ _AFTER_LABELS = (
 )
 
 
+REPEATED_COLUMNS = ("split", "identity", "source_name", "pupil_from", "eye_side")
+"""columns that hold few different values"""
+
+
 def index_schema(labels: tuple[pa.Field, ...]) -> pa.Schema:
     """The columns of an index: envelope, the domain's labels, place and digests of the members."""
     return pa.schema([*_BEFORE_LABELS, *labels, *_AFTER_LABELS])

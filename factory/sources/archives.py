@@ -7,7 +7,6 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import IO, Any, Protocol, cast
 
 from factory.sources.scan import FileFacts
@@ -179,7 +178,7 @@ class RangedFile(io.RawIOBase):
 
 def split_at_archive(name: str) -> Iterator[tuple[str, str]]:
     """The ways to read a name as that of an archive and a file in it."""
-    parts = PurePosixPath(name).parts
+    parts = name.split("/")
     for place, part in enumerate(parts[:-1], start=1):
         if is_archive(part):
             yield "/".join(parts[:place]), "/".join(parts[place:])
