@@ -28,7 +28,7 @@ from factory.planning import Planned, plan_new_shards
 from factory.refine import missing_shards, refine_stages, refined_card
 from factory.sources.base import BadRender, Source
 from factory.sources.registry import SourceOptions, make_source
-from factory.sources.scan import Container, ScanItem, Seen, batch_of
+from factory.sources.scan import Container, FileFacts, ScanItem, Seen, batch_of
 from factory.store import Entry, LocalStore
 from factory.work import Outcome, collect, run_here
 from schemas.dataset import ImageSpec
@@ -290,7 +290,7 @@ class FakeSource:
             container = name if name in self.containers else None
             if container is None or container in opened:
                 facts = self.mtimes_ns.get(id, 0), self.etags.get(id)
-                yield batch_of([(id, None, len(content), *facts, container)])
+                yield batch_of([id], FileFacts(id, len(content), *facts), container)
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
         assert set(suffixes) <= set(self.content)

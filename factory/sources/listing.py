@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from factory.input_table import InputTable
 from factory.sources.files import NOTHING_SEEN, Files, open_files
-from factory.sources.scan import BATCH_ROWS, Container, ScanItem, ScanRow, Seen, batch_of
+from factory.sources.scan import BATCH_ROWS, Container, ScanItem, Seen
 from schemas.dataset import InputFacts
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -66,18 +66,8 @@ class StemFiles:
 
     def scan(self, seen: Seen) -> Iterator[ScanItem]:
         """Every input, in batches, in no order; and the archives, unchanged ones unopened."""
-        rows: list[ScanRow] = []
         for item in self.files.walk(self.suffixes, seen):
-            if isinstance(item, Container):
-                yield item
-                continue
-            stem, _, suffix = item.name.rpartition(".")
-            rows.append((stem, f".{suffix}", item.size, item.mtime_ns, item.etag, item.container))
-            if len(rows) == BATCH_ROWS:
-                yield batch_of(rows)
-                rows = []
-        if rows:
-            yield batch_of(rows)
+            yield item if isinstance(item, Container) else item.by_stem()
 
     def listing(self) -> Listing:
         """Every input, in natural order of its id."""
@@ -102,5 +92,6 @@ class StemFiles:
         found: dict[str, list[str]] = {}
         for item in self.files.walk(self.suffixes):
             if not isinstance(item, Container):
-                found.setdefault(item.name.rpartition(".")[0], []).append(item.name)
+                for name in item.names:
+                    found.setdefault(name.rpartition(".")[0], []).append(name)
         return {stem: sorted(names) for stem, names in found.items()}

@@ -66,18 +66,17 @@ class MpiiGazeSource:
             if isinstance(item, Container):
                 yield item
                 continue
-            file = Container(item.name, item.size, item.mtime_ns, item.etag)
-            known = seen.get(item.name)
-            if known is not None and file.is_unchanged(known):
-                yield replace(file, num_inputs=known.num_inputs)
-                continue
-            container = item.name if item.container is None else item.container
-            facts = item.size, item.mtime_ns, item.etag, container
-            rows = [(source_id, None, *facts) for source_id in self._ids(item.name)]
-            if rows:
-                yield batch_of(rows)
-            if item.container is None:
-                yield file
+            for file in item.files():
+                whole = Container(*file)
+                known = seen.get(file.name)
+                if known is not None and whole.is_unchanged(known):
+                    yield replace(whole, num_inputs=known.num_inputs)
+                    continue
+                in_archive = item.container is not None
+                container = item.container if in_archive else file.name
+                yield batch_of(self._ids(file.name), file, container)
+                if not in_archive:
+                    yield whole
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
         pass  # an id names its file

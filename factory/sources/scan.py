@@ -1,10 +1,11 @@
 """One look at a place of inputs: its files in batches of rows, and the archives among them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 BATCH_ROWS = 1 << 16
 
@@ -31,8 +32,61 @@ class FileFacts(NamedTuple):
     mtime_ns: int
     etag: str | None = None
     """digest of the content, where the listing has one"""
+
+
+@dataclass
+class FileBatch:
+    """Facts of some files, in columns: a listing may be of millions."""
+
     container: str | None = None
-    """the archive that it lies in"""
+    """the archive that all of them lie in"""
+    names: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    mtimes_ns: list[int] = field(default_factory=list)
+    etags: list[str | None] = field(default_factory=list)
+
+    def add(self, file: FileFacts) -> None:
+        """One more file."""
+        self.names.append(file.name)
+        self.sizes.append(file.size)
+        self.mtimes_ns.append(file.mtime_ns)
+        self.etags.append(file.etag)
+
+    def files(self) -> Iterator[FileFacts]:
+        """One at a time."""
+        columns = self.names, self.sizes, self.mtimes_ns, self.etags
+        return map(FileFacts, *columns)
+
+    def by_stem(self) -> Any:
+        """A `pa.RecordBatch` of `SCAN_SCHEMA` in which files with one stem are one input."""
+        parts = pc.split_pattern(pa.array(self.names, pa.string()), ".", max_splits=1, reverse=True)
+        columns = [
+            pc.list_element(parts, 0),
+            pc.binary_join_element_wise("", pc.list_element(parts, 1), "."),
+            self.sizes,
+            self.mtimes_ns,
+            self.etags,
+            pa.nulls(len(self.names)) if self.container is None else [self.container] * len(parts),
+        ]
+        arrays = [
+            column.cast(wanted.type)
+            if isinstance(column, pa.Array)
+            else pa.array(column, wanted.type)
+            for column, wanted in zip(columns, SCAN_SCHEMA, strict=True)
+        ]
+        return pa.record_batch(arrays, schema=SCAN_SCHEMA)
+
+
+def in_batches(files: Iterable[FileFacts], container: str | None = None) -> Iterator[FileBatch]:
+    """Files one at a time, put into batches."""
+    batch = FileBatch(container)
+    for file in files:
+        batch.add(file)
+        if len(batch.names) == BATCH_ROWS:
+            yield batch
+            batch = FileBatch(container)
+    if batch.names:
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -65,14 +119,11 @@ ScanItem = Any
 """A `pa.RecordBatch` of `SCAN_SCHEMA`, or a `Container` (after its rows, where it was opened)."""
 
 
-ScanRow = tuple[str, str | None, int, int, str | None, str | None]
-"""Values in the order of `SCAN_SCHEMA`."""
-
-
-def batch_of(rows: Sequence[ScanRow]) -> Any:
-    """Rows, at least one, as a `pa.RecordBatch`."""
-    columns = zip(*rows, strict=True)
-    arrays = [
-        pa.array(column, wanted.type) for column, wanted in zip(columns, SCAN_SCHEMA, strict=True)
+def batch_of(ids: Sequence[str], file: FileFacts, container: str | None) -> Any:
+    """Inputs that lie in one file, as a `pa.RecordBatch` of `SCAN_SCHEMA`."""
+    values = (file.size, file.mtime_ns, file.etag, container)
+    columns = [pa.array(ids, pa.string()), pa.nulls(len(ids), pa.string())] + [
+        pa.array([value] * len(ids), wanted.type)
+        for value, wanted in zip(values, list(SCAN_SCHEMA)[2:], strict=True)
     ]
-    return pa.record_batch(arrays, schema=SCAN_SCHEMA)
+    return pa.record_batch(columns, schema=SCAN_SCHEMA)
