@@ -6,7 +6,7 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
-.PHONY: help setup demo test test-fast rgw check format schemas bench clean
+.PHONY: help setup demo test test-fast rgw chaos check format schemas bench clean
 .DEFAULT_GOAL := help
 
 help:            ## what each target does
@@ -30,6 +30,10 @@ test-fast: $(READY)  ## the tests that need no Ray, no S3 and no training: under
 
 rgw:             ## unpack Ceph's S3 server, which `make test` uses (Debian 12, no root, once)
 	tests/rgw.sh get "$(RGW)"
+
+TRIALS ?= 50
+chaos: $(READY)  ## ingest and refine while things are killed at random: TRIALS=50 (an hour)
+	$(PY) tests/chaos.py --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: $(READY)  ## ruff and mypy
 	$(VENV)/bin/ruff check .

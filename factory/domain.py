@@ -1,6 +1,6 @@
 """What differs between eyes and hands, in one place: a new domain adds files and changes none."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,13 +18,13 @@ from schemas.sample import Envelope
 
 
 class Renderer(Protocol):
-    """Draws pictures into a folder that one of the domain's sources reads. A pydantic model."""
+    """Draws pictures into a place that one of the domain's sources reads. A pydantic model."""
 
-    def missing(self, folder: Path, indices: Iterable[int]) -> list[int]:
-        """Those of the picture numbers (from 0) that are not whole in a folder."""
+    def last_file(self, index: int) -> str:
+        """The file of picture `index` (from 0) that is written last: with it, the rest is there."""
 
-    def write(self, folder: Path, indices: Sequence[int]) -> int:
-        """Draw pictures into a folder, each file whole or not there; how many were drawn."""
+    def write(self, location: str | Path, indices: Sequence[int]) -> int:
+        """Draw pictures into a folder or object store, each file whole or not there; how many."""
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Everything that decides the pictures."""

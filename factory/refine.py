@@ -115,7 +115,7 @@ class ShardReader:
             shard=shard,
             split=facts.split,
             parent_sha256=facts.tar_sha256,
-            images=np.stack(images) if images else self.parent.no_images(),
+            images=np.asarray(np.stack(images)) if images else self.parent.no_images(),
             labels=b"\n".join(sample.json for sample in samples),
         )
 

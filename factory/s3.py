@@ -132,7 +132,7 @@ class S3Store:
         self._persist("put_object (new)", name, attempt)
         self._prove_exclusive(name, content, given)
 
-    def put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
         self._check_length(name, content)
         self._request("put_object", name, body=content)
 

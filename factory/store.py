@@ -57,8 +57,12 @@ class Store(Protocol):
     def put_new(self, name: str, content: bytes) -> None:
         """Publish durably and exclusively. Raises `FileExistsError`: the name is taken."""
 
-    def put(self, name: str, content: bytes) -> None:
-        """Publish durably, replacing what was there."""
+    def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        """Publish, replacing what was there.
+
+        Args:
+            durable: wait until it would survive a power cut; what is cheap to make again need not.
+        """
 
     def delete(self, name: str) -> None:
         """Remove, if it is there."""
@@ -176,28 +180,30 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
         sync_folder(target.parent)
 
-    def put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
         target = self.root / name
-        temporary = self._write_temporary(content)
+        temporary = self._write_temporary(content, durable=durable)
         try:
             _make_folder(target.parent)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
 
-    def _write_temporary(self, content: bytes) -> Path:
+    def _write_temporary(self, content: bytes, *, durable: bool = True) -> Path:
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / uuid.uuid4().hex
         try:
             with path.open("xb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError:  # a full disk: leave no half file behind
             path.unlink(missing_ok=True)
             raise

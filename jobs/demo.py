@@ -36,7 +36,7 @@ class DemoJob(JobConfig):
 
 def main(job: DemoJob) -> None:
     out = job.output
-    with start(job, out / "runs"):
+    with start(job, out):
         ensure_ray(dashboard=True)
         started = time.monotonic()
         steps: list[tuple[str, type[JobConfig], Callable[[Any], None], dict[str, Any]]] = [

@@ -1,7 +1,6 @@
 """Render eyes with the built-in renderer, in the UnityEyes folder format."""
 
 import logging
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -10,7 +9,8 @@ from pydantic import Field
 from cluster.command import JobConfig, run_command
 from cluster.session import start
 from factory.domains import domain_named
-from factory.simulate import enter_folder, missing_batches, simulate_task
+from factory.simulate import enter_location, missing_batches, simulate_task
+from factory.store import absolute
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ class SimulateJob(JobConfig):
     camera images, to try the factory with, and no replacement for them.
     """
 
-    output: Path
-    """folder of N.jpg (and N.json), N from 1"""
+    output: str
+    """where N.jpg (and N.json) go, N from 1: a folder, or s3://bucket/prefix"""
     count: Annotated[int, Field(gt=0)]
     """pictures; a larger number later adds the missing ones"""
     domain: Literal["eye"] = "eye"
@@ -41,14 +41,15 @@ class SimulateJob(JobConfig):
 
 
 def main(job: SimulateJob) -> None:
+    location = absolute(job.output)
     with start(job, job.output, runs=".runs", workers=job.workers) as session:
         renderer = domain_named(job.domain).renderer(
             height=job.height, width=job.width, style=job.style, seed=job.seed
         )
-        enter_folder(job.output, renderer)
-        batches, num_missing = missing_batches(job.output, renderer, job.count)
+        enter_location(location, renderer)
+        batches, num_missing = missing_batches(location, renderer, job.count)
         log.info("%d of %d pictures to render", num_missing, job.count)
-        task = simulate_task(renderer, job.output.absolute(), job.count)
+        task = simulate_task(renderer, location, job.count)
         session.make_shards("simulate", task, batches, num_missing)
         what = "renders" if job.style == "render" else "stand-ins for camera images"
         log.info("%s: %d %s", job.output, job.count, what)

@@ -8,7 +8,7 @@ import pytest
 import factory.simulate as simulate_module
 from factory.dataset import CardMismatchError
 from factory.renderers.eye import EyeRenderer
-from factory.simulate import BatchRenderer, enter_folder, missing_batches, simulate_task
+from factory.simulate import BatchRenderer, enter_location, missing_batches, simulate_task
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.work import collect, run_here
 from schemas.base import FormatError
@@ -22,11 +22,14 @@ def small_batches(monkeypatch) -> None:
     monkeypatch.setattr(simulate_module, "BATCH", 3)
 
 
-def simulate(folder: Path, count: int, renderer: EyeRenderer = RENDERER, backwards=False) -> int:
-    enter_folder(folder, renderer)
-    batches, num_missing = missing_batches(folder, renderer, count)
+def simulate(
+    folder: str | Path, count: int, renderer: EyeRenderer = RENDERER, backwards=False
+) -> int:
+    location = str(folder)
+    enter_location(location, renderer)
+    batches, num_missing = missing_batches(location, renderer, count)
     order = batches[::-1] if backwards else batches
-    outcomes = collect(run_here(simulate_task(renderer, folder, count), order))
+    outcomes = collect(run_here(simulate_task(renderer, location, count), order))
     assert sum(outcome.num_samples for outcome in outcomes) == num_missing
     return num_missing
 
@@ -59,7 +62,7 @@ def test_a_picture_without_its_label_is_made_again(tmp_path) -> None:
     simulate(tmp_path, 4)
     before = pictures(tmp_path)
     (tmp_path / "2.json").unlink()
-    assert missing_batches(tmp_path, RENDERER, 4) == ([0], 1)
+    assert missing_batches(str(tmp_path), RENDERER, 4) == ([0], 1)
     assert simulate(tmp_path, 4) == 1
     assert pictures(tmp_path) == before
 
@@ -73,7 +76,7 @@ def test_another_renderer_is_refused_with_the_difference(tmp_path) -> None:
 def test_a_record_that_is_no_record_is_named(tmp_path) -> None:
     (tmp_path / ".simulate.json").write_text("{")
     with pytest.raises(FormatError, match=r"\.simulate\.json"):
-        enter_folder(tmp_path, RENDERER)
+        enter_location(str(tmp_path), RENDERER)
 
 
 def test_pictures_of_somebody_else_are_never_taken_for_ours(tmp_path) -> None:
@@ -97,5 +100,12 @@ def test_camera_pictures_say_that_they_are_a_stand_in(tmp_path) -> None:
 
 
 def test_the_last_batch_is_short(tmp_path) -> None:
-    task = BatchRenderer(RENDERER, tmp_path, 4)
+    task = BatchRenderer(RENDERER, str(tmp_path), 4)
     assert (task(1).num_samples, set(pictures(tmp_path))) == (1, {"4.jpg", "4.json"})
+
+
+def test_an_object_store_is_filled_as_a_folder_is(any_location) -> None:
+    assert simulate(any_location, 4) == 4
+    assert simulate(any_location, 5) == 1
+    source = UnityEyesSource(any_location, UnityEyesOptions())
+    assert [facts.id for facts in source.listing()] == ["1", "2", "3", "4", "5"]

@@ -23,7 +23,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from factory.atomic import write_atomically
 from factory.renderers.eye_camera import (
     CROP_HEIGHT,
     CROP_WIDTH,
@@ -46,6 +45,7 @@ from factory.renderers.eye_scene import (
     sample_scenes,
 )
 from factory.renderers.eye_shade import shade
+from factory.store import open_store
 
 __all__ = [
     "STAND_IN", "STAND_IN_FILE", "EyeRender", "EyeRenderer", "render_pair", "render_scenes",
@@ -99,14 +99,13 @@ class EyeRenderer(BaseModel):
                 found += render_scenes(scenes, "render", self.height, self.width)
         return found
 
-    def missing(self, folder: Path, indices: Iterable[int]) -> list[int]:
-        """Those of the picture numbers (from 0) that are not whole in a folder."""
-        last = ".json" if self.style == "render" else ".jpg"
-        return [k for k in indices if not (folder / f"{k + 1}{last}").exists()]
+    def last_file(self, index: int) -> str:
+        """The file of picture `index` (from 0) that is written last: with it, the rest is there."""
+        return f"{index + 1}.json" if self.style == "render" else f"{index + 1}.jpg"
 
-    def write(self, folder: Path, indices: Sequence[int]) -> int:
-        """Draw pictures into a folder; how many were drawn."""
-        return write_renders(folder, self.render(indices), self.style)
+    def write(self, location: str | Path, indices: Sequence[int]) -> int:
+        """Draw pictures into a folder or object store; how many were drawn."""
+        return write_renders(location, self.render(indices), self.style)
 
 
 def render_scenes(scenes: Scenes, look: Look, height: int, width: int) -> list[EyeRender]:
@@ -147,31 +146,34 @@ def render_pair(
 
 
 def write_renders(
-    folder: Path, renders: Iterable[EyeRender], style: Style = "render", quality: int = 95
+    location: str | Path,
+    renders: Iterable[EyeRender],
+    style: Style = "render",
+    quality: int = 95,
 ) -> int:
     """Write pictures as `N.jpg` (and `N.json`), where N is the index counted from 1.
 
-    Each file is written under another name and then renamed, the label last, so a folder that
-    was cut short holds whole files only; `missing` says what is left to do. Style `camera`
-    writes no labels: `STAND-IN.txt` and the comment of each JPEG say what the pictures are.
+    Each file is whole or not there, the label is written last, so `last_file` tells what is left to
+    do of a location that was cut short. Style `camera` writes no labels: `STAND-IN.txt` and the
+    comment of each JPEG say what the pictures are.
+
+    Args:
+        location: a folder, or s3://bucket/prefix.
 
     Returns:
         how many pictures were written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    store = open_store(location)
     comment = STAND_IN if style == "camera" else None
     if comment is not None:
-        write_atomically(folder / STAND_IN_FILE, (comment + "\n").encode(), durable=False)
+        store.put(STAND_IN_FILE, (comment + "\n").encode(), durable=False)
     count = 0
     for render in renders:
         name = render.index + 1
-        write_atomically(
-            folder / f"{name}.jpg", encode_jpeg(render.image, quality, comment), durable=False
-        )
+        store.put(f"{name}.jpg", encode_jpeg(render.image, quality, comment), durable=False)
         if style == "render":
-            write_atomically(
-                folder / f"{name}.json", json.dumps(render.label, indent=2).encode(), durable=False
-            )
+            label = json.dumps(render.label, indent=2).encode()
+            store.put(f"{name}.json", label, durable=False)
         count += 1
     return count
 
