@@ -159,14 +159,10 @@ class Dataset:
 
     def _footer(self, name: str) -> bytes:
         """The end of a Parquet file with its metadata: all that counting shards has to read."""
-        size = self.store.size(name)
-        if size is None:
-            raise FileNotFoundError(f"{self.location}/{name} does not exist")
-        length = min(size, FOOTER_GUESS)
-        tail = self.store.read_range(name, size - length, length)
+        tail = self.store.read_tail(name, FOOTER_GUESS)
         needed = int.from_bytes(tail[-8:-4], "little") + 8
-        if length < needed <= size:
-            tail = self.store.read_range(name, size - needed, needed)
+        if needed > len(tail) == FOOTER_GUESS:
+            tail = self.store.read_tail(name, needed)
         return tail
 
     def rejects(self, shard: int) -> pa.Table:

@@ -27,6 +27,10 @@ _proven: set[tuple[int, str]] = set()
 """(client, bucket) pairs known to honour If-None-Match"""
 
 
+class EmptyRangeError(OSError):
+    """The object has no byte in the range that was asked for."""
+
+
 def split_location(location: str) -> tuple[str, str]:
     """The bucket and prefix of `s3://bucket/prefix`.
 
@@ -83,6 +87,13 @@ class S3Store:
         if len(content) != length:
             end = offset + len(content)
             raise OSError(errno.EIO, f"ends at byte {end}", f"{self.location}/{name}")
+        return content
+
+    def read_tail(self, name: str, length: int) -> bytes:
+        try:
+            content: bytes = self._request("get_object", name, Range=f"bytes=-{length}")["Body"]
+        except EmptyRangeError:  # of an object without a byte
+            return b""
         return content
 
     def size(self, name: str) -> int | None:
@@ -220,5 +231,5 @@ class S3Store:
         if failure.status == 404:
             raise FileNotFoundError(errno.ENOENT, "no such object", where)
         if failure.status == 416:
-            raise OSError(errno.EIO, "ends before the range that was asked for", where)
+            raise EmptyRangeError(errno.EIO, "ends before the range that was asked for", where)
         raise OSError(errno.EIO, f"{what} failed: {failure.reason}", where)

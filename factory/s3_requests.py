@@ -239,15 +239,16 @@ class Bucket:
 
     def _read(self, body: Any, length: int) -> bytes:
         started, limit_s = time.monotonic(), self.patience.transfer_s(length)
-        content = bytearray()
+        pieces = []
         with body as stream:
-            while piece := stream.read1(1 << 20):
-                content += piece
+            while piece := stream.read1(1 << 17):  # what has come: never waits for more than that
+                pieces.append(piece)
                 if time.monotonic() - started > limit_s:
                     raise TooSlowError
+        content = b"".join(pieces)
         if len(content) != length:
             raise sdk.IncompleteReadError(actual_bytes=len(content), expected_bytes=length)
-        return bytes(content)
+        return content
 
     def persist(self, what: str, attempt: Callable[[], Result]) -> Result:
         """The result of an attempt, tried again while its failures are passing ones.

@@ -42,6 +42,9 @@ class Store(Protocol):
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`. Raises `FileNotFoundError`, `OSError` where it ends."""
 
+    def read_tail(self, name: str, length: int) -> bytes:
+        """The last `length` bytes, or all where there are fewer. Raises `FileNotFoundError`."""
+
     def size(self, name: str) -> int | None:
         """Bytes, or None where there is no such object."""
 
@@ -130,6 +133,11 @@ class LocalStore:
         if len(content) != length:
             raise OSError(errno.EIO, f"ends at byte {offset + len(content)}", f"{self.root / name}")
         return content
+
+    def read_tail(self, name: str, length: int) -> bytes:
+        with (self.root / name).open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), length, max(0, size - length))
 
     def size(self, name: str) -> int | None:
         try:

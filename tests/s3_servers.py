@@ -109,18 +109,27 @@ def _three_free_ports() -> int:
             return first
 
 
-@pytest.fixture(scope="session")
-def moto_server() -> Iterator[S3Server]:
+@contextmanager
+def moto_running() -> Iterator[S3Server]:
     """moto: quick, in memory, and it lets any credentials through."""
     from moto.server import ThreadedMotoServer  # slow to import, and most test runs need none
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
-    found = S3Server(server.get_host_and_port()[1])
-    found.make_bucket()
-    yield found
-    server.stop()
+    try:
+        found = S3Server(server.get_host_and_port()[1])
+        found.make_bucket()
+        yield found
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[S3Server]:
+    """moto."""
+    with moto_running() as server:
+        yield server
 
 
 @contextmanager

@@ -233,7 +233,7 @@ def test_a_refiner_may_lie_in_the_store(synthetic, refiner, any_store, tmp_path)
 
 REQUESTS_OF_A_SHARD = [
     *("GET plan", "HEAD index", "PUT rejected", "PUT shards", "GET rejected", "GET rejected"),
-    *("PUT index", "HEAD shards", "HEAD index", "GET index"),
+    *("PUT index", "HEAD shards", "GET index"),
 ]
 """what docs/stores.md says that a shard costs"""
 

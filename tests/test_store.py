@@ -236,6 +236,17 @@ def test_a_range_beyond_the_end_is_an_error_not_a_short_answer(any_store, offset
         any_store.read_range("shards/000000.tar", offset, 20)
 
 
+def test_the_end_of_an_object_is_read_without_asking_for_its_size(any_store) -> None:
+    any_store.put("index/000000.parquet", bytes(range(100)))
+    any_store.put("index/empty", b"")
+    assert any_store.read_tail("index/000000.parquet", 8) == bytes(range(92, 100))
+    assert any_store.read_tail("index/000000.parquet", 100) == bytes(range(100))
+    assert any_store.read_tail("index/000000.parquet", 5000) == bytes(range(100))
+    assert any_store.read_tail("index/empty", 8) == b""
+    with pytest.raises(FileNotFoundError, match="000001"):
+        any_store.read_tail("index/000001.parquet", 8)
+
+
 def test_entries_are_in_order_and_only_files_of_that_folder(any_store) -> None:
     names = ("index/000010.parquet", "index/000002.parquet", "index/deeper/x", "other/y", "indexed")
     for name in names:
