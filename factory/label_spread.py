@@ -46,23 +46,37 @@ class ColumnSpread(Model):
 
 
 class _Sample:
-    """Up to `MAX_KEPT` values, each of those added equally likely to be among them."""
+    """Up to `MAX_KEPT` values, each of those added equally likely to be among them.
+
+    Each value draws a number, and those with the smallest are kept: cut back when twice as many
+    have gathered, so that a value is moved a few times only.
+    """
 
     def __init__(self, seed: int):
         self._rng = np.random.default_rng(seed)
-        self.values: NDArray[np.float64] = np.zeros(0)
-        self._order: NDArray[np.float64] = np.zeros(0)
+        self._values: list[NDArray[np.float64]] = []
+        self._drawn: list[NDArray[np.float64]] = []
+        self._num, self._limit = 0, 1.0
 
     def add(self, values: NDArray[np.float64]) -> None:
-        order = self._rng.random(len(values))
-        if len(self.values) == MAX_KEPT:
-            low = order < self._order.max()
-            values, order = values[low], order[low]
-        self.values = np.concatenate([self.values, values])
-        self._order = np.concatenate([self._order, order])
-        if len(self.values) > MAX_KEPT:
-            kept = np.argpartition(self._order, MAX_KEPT)[:MAX_KEPT]
-            self.values, self._order = self.values[kept], self._order[kept]
+        drawn = self._rng.random(len(values))
+        if self._limit < 1:
+            low = drawn < self._limit
+            values, drawn = values[low], drawn[low]
+        self._values.append(values)
+        self._drawn.append(drawn)
+        self._num += len(values)
+        if self._num > 2 * MAX_KEPT:
+            self.values()
+
+    def values(self) -> NDArray[np.float64]:
+        values, drawn = np.concatenate(self._values), np.concatenate(self._drawn)
+        if len(values) > MAX_KEPT:
+            kept = np.argpartition(drawn, MAX_KEPT - 1)[:MAX_KEPT]
+            values, drawn = values[kept], drawn[kept]
+            self._limit = float(drawn.max())
+        self._values, self._drawn, self._num = [values], [drawn], len(values)
+        return values
 
 
 class _NumberColumn:
@@ -85,7 +99,7 @@ class _NumberColumn:
         if self.num:
             numbers = Numbers(
                 min=float(self.min),
-                quantiles=tuple(np.quantile(self._sample.values, QUANTILES).tolist()),
+                quantiles=tuple(np.quantile(self._sample.values(), QUANTILES).tolist()),
                 max=float(self.max),
                 mean=self.total / self.num,
                 sampled=self.num > MAX_KEPT,
