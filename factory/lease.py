@@ -73,9 +73,16 @@ def lease(store: Store, name: str, *, ttl_s: float = TTL_S) -> Iterator[bool]:
     finally:
         done.set()
         renewer.join()
+        _give_back(store, path, ours)
+
+
+def _give_back(store: Store, path: str, ours: Lease) -> None:
+    try:
         there = _read(store, path)
         if there is not None and there.holder == ours.holder:
             store.delete(path)
+    except OSError as error:  # it expires by itself
+        log.warning("the lease %s could not be given back: %s", path, error)
 
 
 def _take(store: Store, path: str, ttl_s: float) -> Lease | None:

@@ -8,42 +8,21 @@ from pathlib import Path
 
 import fakes
 import pytest
+from planners import (
+    OPTIONS,
+    SPLITS,
+    check_each_is_planned_once,
+    empty_dataset,
+    numbered,
+    people,
+    plan,
+    plan_files,
+    planned_ids,
+)
 
 from factory.dataset import Dataset
-from factory.domains.eye import EYE
-from factory.ingest import ingested_card
 from factory.planning import parse_splits, split_of
-from factory.sources.unityeyes import UnityEyesOptions
 from factory.store import LocalStore
-
-OPTIONS = UnityEyesOptions()
-
-
-def empty_dataset(folder: Path, shard_size: int = 3, splits=None) -> Dataset:
-    card = ingested_card(EYE, "x", OPTIONS, shard_size=shard_size, splits=splits or {"train": 1})
-    return Dataset.enter(folder, card)
-
-
-def numbered(*numbers: int) -> fakes.FakeSource:
-    return fakes.FakeSource({str(number): f"content {number}" for number in numbers})
-
-
-def plan(dataset: Dataset, source: fakes.FakeSource) -> int:
-    return fakes.plan_from(dataset, source).num_new
-
-
-def planned_ids(dataset: Dataset) -> dict[int, list[str]]:
-    return {n: [planned.id for planned in dataset.plan(n).inputs] for n in dataset.planned()}
-
-
-def plan_files(dataset: Dataset) -> dict[str, bytes]:
-    return fakes.files_below(Path(dataset.location), "plan")
-
-
-def check_each_is_planned_once(dataset: Dataset, ids) -> None:
-    counts = Counter(id for inputs in planned_ids(dataset).values() for id in inputs)
-    assert counts == Counter(list(ids))
-    assert dataset.planned() == list(range(len(dataset.planned())))
 
 
 def test_inputs_are_cut_into_shards_in_their_order(tmp_path) -> None:
@@ -235,14 +214,6 @@ def test_a_sample_supersedes_the_newest_sample_not_a_rejected_version_between(
 
 
 # --- splits -----------------------------------------------------------------------------------
-
-SPLITS = {"train": 0.6, "test": 0.4}
-
-
-def people() -> fakes.FakeSource:
-    source = numbered(*range(1, 101))
-    source.identities = {str(n): f"person {n % 10}" for n in range(1, 101)}
-    return source
 
 
 def test_an_identity_falls_in_one_split_and_a_shard_holds_one(tmp_path) -> None:

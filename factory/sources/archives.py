@@ -164,6 +164,8 @@ class RangedFile(io.RawIOBase):
     def read(self, length: int = -1) -> bytes:
         left = max(0, self._size - self._at)
         length = left if length < 0 else min(length, left)
+        if length == 0:
+            return b""
         if not self._start <= self._at <= self._at + length <= self._start + len(self._kept):
             self.fetch(self._at, max(length, HEADERS_AHEAD_BYTES))
         begin = self._at - self._start
