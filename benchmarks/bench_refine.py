@@ -33,6 +33,7 @@ from factory.dataset import Dataset, key_of
 from factory.domains.eye import EYE
 from factory.engine import make_engine
 from factory.ingest import ingest_task, ingested_card
+from factory.input_table import InputTable
 from factory.models import Refiner, RefinerConfig
 from factory.planning import plan_new_shards
 from factory.refine import refine_stages, refined_card
@@ -71,7 +72,8 @@ def dataset_of_copies(folder: Path, shards: int, shard_size: int) -> Dataset:
     card = ingested_card(EYE, "eyes", options, shard_size=shard_size, splits={"train": 1})
     few = Dataset.enter(folder / "few", card)
     source = make_source(renders, options)
-    plan_new_shards(few, source, source.listing())
+    with InputTable(source.scan({})) as inputs:
+        plan_new_shards(few, source, inputs)
     collect(run_here(ingest_task(few, renders, options), few.planned()))
     samples = [sample for shard in few.committed() for sample in few.samples(shard)]
     many = Dataset.enter(folder / "many", card)

@@ -159,17 +159,17 @@ def run_on_ray(
 
 def _attempt(stages: Sequence[Stage], shards: Sequence[int], workers: Workers) -> Iterator[Outcome]:
     """One pass; says nothing of the shards whose workers died."""
-    context = ray.data.DataContext.get_current()
+    context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a dead worker costs its shards this attempt, no others
     context.max_consecutive_actor_init_deaths = MAX_ATTEMPTS  # of a node that left just then
-    rows = ray.data.from_items(
-        [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
-    )
     beside = any(not stage.holds_core for stage in stages)
-    with warnings.catch_warnings():
-        # No named parameter bounds the restarts of an actor yet; these go in Ray 2.64.
+    with ray.data.DataContext.current(context), warnings.catch_warnings():
+        # No named parameter bounds the retries of an actor's tasks yet; these go in Ray 2.64.
         warnings.simplefilter("ignore", RayDeprecationWarning)
+        rows = ray.data.from_items(
+            [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
+        )
         for stage in stages:
             rows = _with_stage(rows, stage, min(workers.number(), len(shards)), workers, beside)
     try:
