@@ -51,7 +51,7 @@ def pick_tiles(dataset: Dataset, parent: Dataset | None, count: int, seed: int) 
 
     Raises:
         ValueError: the dataset holds no images.
-        DamagedShardError: an image is not what was committed.
+        DamagedShardError: an image is not what was committed, or the parent's is gone.
     """
     rng = np.random.default_rng(seed)
     sizes = dict(dataset.numbered("index", "parquet"))
@@ -69,10 +69,13 @@ def pick_tiles(dataset: Dataset, parent: Dataset | None, count: int, seed: int) 
                 wanted[shard].append(order[shard].pop())
     for shard in chosen:
         rows = left[shard].take(pa.array(sorted(wanted[shard]), pa.int64())).to_pylist()
-        before = _places(parent, shard) if parent is not None and rows else {}
+        there = parent is not None and rows and parent.is_committed(shard)
+        before = _places(parent, shard) if parent is not None and there else {}
         for row in rows:
             pictures = [_picture(dataset, shard, row)]
             if parent is not None:
+                if row["key"] not in before:
+                    raise DamagedShardError(f"{parent.location} no longer holds {row['key']}")
                 pictures.insert(0, _picture(parent, shard, before[row["key"]]))
             tiles.append(_tile(row, tuple(pictures)))
     if not tiles:

@@ -71,7 +71,8 @@ def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
     if stale:
         raise StaleShardsError(
             f"{child.location}: shards {stale[:10]} were refined from versions of their parent "
-            f"shards that {parent.location} no longer holds; refine into a new output"
+            f"shards that {parent.location} no longer holds; refine into a new output, or withdraw "
+            "them: jobs/describe.py --repair --withdraw-stale --apply"
         )
     return sorted(set(parent.committed()) - set(child.committed()))
 

@@ -391,6 +391,13 @@ def test_a_damaged_image_is_not_shown(dataset) -> None:
         pick_tiles(dataset, None, 24, seed=0)
 
 
+def test_an_image_whose_parent_is_gone_is_not_shown(child, dataset) -> None:
+    dataset.store.delete(index_name(2))
+    with pytest.raises(DamagedShardError, match="no longer holds 000002-"):
+        pick_tiles(child, dataset, 24, seed=0)
+    assert len(pick_tiles(child, None, 24, seed=0)) == 24
+
+
 def test_nothing_to_show_is_said(tmp_path) -> None:
     card = ingested_card(EYE, "empty", PicturesOptions(), shard_size=4, splits={"train": 1})
     with pytest.raises(ValueError, match="holds no images yet"):
