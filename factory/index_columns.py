@@ -18,7 +18,10 @@ class IndexColumns:
 
     def __init__(self, schema: pa.Schema):
         self.schema = schema
-        self._columns = [(field.name, _column(field)) for field in schema]
+        self._columns = [_column(field) for field in schema]
+        self._adders = [
+            (field.name, column.add) for field, column in zip(schema, self._columns, strict=True)
+        ]
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; a column that it lacks is null.
@@ -26,8 +29,8 @@ class IndexColumns:
         Raises:
             FormatError: a list of numbers has another length than its column.
         """
-        for name, column in self._columns:
-            column.add(row.get(name))
+        for name, add in self._adders:
+            add(row.get(name))
 
     def table(self) -> pa.Table:
         """All rows.
@@ -36,7 +39,7 @@ class IndexColumns:
             FormatError: a number is beyond the range of float32.
         """
         return pa.Table.from_arrays(
-            [column.array() for _, column in self._columns], schema=self.schema
+            [column.array() for column in self._columns], schema=self.schema
         )
 
 

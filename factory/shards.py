@@ -19,6 +19,7 @@ _MODE_UID_GID = b"\0".join((b"0000644", b"0000000", b"0000000", b""))
 _MTIME = b"00000000000\0"
 _TYPE_AND_LINK = b"0" + bytes(100)
 _MAGIC_AND_REST = b"\0".join((b"ustar", b"00")).ljust(BLOCK_BYTES - 257, b"\0")
+_ZEROS = bytes(BLOCK_BYTES)
 _CHECKSUM_BLANK = b" " * 8
 _CHECKSUM_OF_REST = sum(
     _MODE_UID_GID + b"\0" + _MTIME + _CHECKSUM_BLANK + _TYPE_AND_LINK + _MAGIC_AND_REST
@@ -46,7 +47,7 @@ def pack(samples: Iterable[PackedSample]) -> bytes:
     length = 0
     for sample in samples:
         for field, content in ((b".png", sample.png), (b".json", sample.json)):
-            padding = bytes(-len(content) % BLOCK_BYTES)
+            padding = _ZEROS[: -len(content) % BLOCK_BYTES]
             parts += (_header(sample.key.encode() + field, len(content)), content, padding)
             length += BLOCK_BYTES + len(content) + len(padding)
     parts.append(bytes(_archive_bytes(length) - length))
@@ -85,7 +86,7 @@ def _members(tar_bytes: bytes, where: str) -> Iterator[tuple[str, int, int]]:
         start = content + size + -size % BLOCK_BYTES
         if start > len(tar_bytes):
             raise DamagedShardError(f"{where}: ends in the middle of {name}")
-        if any(tar_bytes[content + size : start]):
+        if tar_bytes[content + size : start] != _ZEROS[: -size % BLOCK_BYTES]:
             raise DamagedShardError(f"{where}: damaged after {name}")
         num_members += 1
         yield name, content, size

@@ -172,7 +172,7 @@ COLOUR_PNG = encode_png(np.zeros((35, 55, 3), np.uint8))
 BAD_ORPHANS = {
     "empty": (lambda tar: b"", "cut short"),
     "cut in a member": (lambda tar: tar[: len(tar) // 2], "damaged|ends in the middle"),
-    "cut after a member": (lambda tar: tar[:-10240] + bytes(512), "damaged|cut short"),
+    "cut after a member": (lambda tar: tar[:-10240] + bytes(512), "damaged|cut short|ends in"),
     "without its end": (lambda tar: tar[:-1024], "cut short"),
     "one sample less": (without_last, "neither in its tar nor rejected"),
     "a key of another shard": (lambda tar: renamed(tar, "000001-000000"), "planned keys"),

@@ -19,7 +19,15 @@ from factory.images import (
     warp,
 )
 
-SHAPES = [((35, 55), np.uint8), ((35, 55, 3), np.uint8), ((35, 55), np.uint16)]
+SHAPES = [
+    ((35, 55), np.uint8),
+    ((35, 55, 3), np.uint8),
+    ((35, 55), np.uint16),
+    ((1, 1), np.uint8),
+    ((9, 13, 3), np.uint8),
+    ((224, 224), np.uint16),
+]
+"""up to 4,096 bytes are stored, more are compressed"""
 
 
 def random_image(shape, dtype) -> np.ndarray:
@@ -61,8 +69,11 @@ def test_a_whole_png_is_of_the_shape_that_pil_reads(shape, dtype) -> None:
     assert check_png(png()) == ((35, 55), np.uint8), "as another encoder writes it"
 
 
-def test_a_change_of_any_byte_of_a_png_is_found() -> None:
-    raw = encode_png(random_image((9, 13), np.uint8))
+@pytest.mark.parametrize("shape", [(9, 13), (70, 60)])
+def test_a_change_of_any_byte_of_a_png_is_found(shape) -> None:
+    """Stored or compressed."""
+    image = (np.indices(shape).sum(0) % 7).astype(np.uint8)
+    raw = encode_png(image)
     for place in range(len(raw)):
         for flip in (0x01, 0x80, 0xFF):
             changed = bytearray(raw)
@@ -123,6 +134,28 @@ def test_a_png_that_is_not_what_its_header_says_is_refused(kind: str) -> None:
 def test_chunks_that_change_no_pixel_are_passed_over() -> None:
     raw = png_of(LINES)[:33] + chunk(b"tEXt", b"Comment\0hello") + png_of(LINES)[33:]
     assert check_png(raw) == ((2, 3), np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(35, 55), (9, 13, 3)])
+def test_a_damaged_small_png_is_not_decoded(shape) -> None:
+    raw = encode_png(random_image(shape, np.uint8))
+    for place in range(40, len(raw) - 12, 97):
+        changed = bytearray(raw)
+        changed[place] ^= 0x10
+        with pytest.raises(UndecodableError):
+            decode_png(bytes(changed))
+
+
+def test_stored_pngs_of_other_writers_decode_too() -> None:
+    """Filtered lines, a palette: what the short way cannot read goes the long way."""
+    filtered = zlib.compress(b"\1\5\1\1" + b"\2\1\1\1", 0)
+    assert filtered.startswith(b"\x78\x01\x01")
+    raw = png_of(b"")[:33] + chunk(b"IDAT", filtered) + chunk(b"IEND", b"")
+    assert decode_png(raw).tolist() == [[5, 6, 7], [6, 7, 8]]
+    buffer = io.BytesIO()
+    picture = Image.fromarray(random_image((35, 55), np.uint8)).convert("P")
+    picture.save(buffer, "PNG", compress_level=0)
+    assert decode_png(buffer.getvalue()).shape == (35, 55, 3)
 
 
 def test_other_pictures_are_no_png() -> None:

@@ -1,0 +1,172 @@
+"""How fast renders become samples on one core, against a plain Pillow loop over the same files.
+
+    python benchmarks/bench_ingest.py [--renders FOLDER] [--count 256] [--rounds 7]
+
+Two comparisons, each like for like; every round runs all four loops over the same renders:
+
+- load: a render in memory as a 35x55 crop with its labels. Pillow: open, decode in full, convert
+  to grey, crop, resize; `json.load`, every point of the label to floats, mapped to the crop.
+  Ours: `Source.load`, which besides checks picture and label, hashes both files, and samples the
+  crop free of aliasing through an exact map.
+- write: the same, written to a local shard. Pillow: PNG by Pillow, `json.dumps`, `tarfile`.
+  Ours: `ShardIngester`, which besides reads the tar back in full, writes an index, and commits
+  durably.
+
+One process, one thread. Rates are of CPU time, so other work on the machine disturbs them little.
+"""
+
+import argparse
+import io
+import json
+import os
+import shutil
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from factory.dataset import Dataset, plan_name
+from factory.domains.eye import EYE
+from factory.ingest import ShardIngester, ingested_card
+from factory.renderers.eye import EyeRenderer
+from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from schemas.dataset import PlannedInput, ShardPlan
+
+POINTS = ("interior_margin_2d", "caruncle_2d", "iris_2d")
+OPTIONS = UnityEyesOptions()
+WIDTH, HEIGHT, EYE_WIDTH = OPTIONS.crop.width, OPTIONS.crop.height, OPTIONS.crop.eye_width_px
+
+
+def numbers(text: str) -> list[float]:
+    return [float(part) for part in text.strip("()").split(",")]
+
+
+def pillow_load(folder: Path, stem: str) -> tuple[Image.Image, dict[str, Any]]:
+    """What a script does that nobody measured."""
+    picture = Image.open(folder / f"{stem}.jpg").convert("L")
+    with (folder / f"{stem}.json").open() as file:
+        label = json.load(file)
+    points = {}
+    for name in POINTS:
+        rows = [numbers(text) for text in label[name]]
+        points[name] = [(x, picture.height - y) for x, y, _ in rows]
+    inner = [sum(axis) / 7 for axis in zip(*points["caruncle_2d"], strict=True)]
+    outer = points["interior_margin_2d"][8]
+    scale = EYE_WIDTH / ((outer[0] - inner[0]) ** 2 + (outer[1] - inner[1]) ** 2) ** 0.5
+    left = (inner[0] + outer[0]) / 2 - WIDTH / scale / 2
+    top = (inner[1] + outer[1]) / 2 - HEIGHT / scale / 2
+    box = (int(left), int(top), int(left + WIDTH / scale), int(top + HEIGHT / scale))
+    crop = picture.crop(box).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    labels = {
+        name: [[(x - left) * scale, (y - top) * scale] for x, y in rows]
+        for name, rows in points.items()
+    }
+    look = numbers(label["eye_details"]["look_vec"])
+    return crop, labels | {"gaze": look[:3], "head": numbers(label["head_pose"]), "source": label}
+
+
+def pillow_write(folder: Path, stems: Sequence[str], output: Path) -> None:
+    output.mkdir()
+    with tarfile.open(output / "000000.tar", "w") as tar:
+        for number, stem in enumerate(stems):
+            crop, labels = pillow_load(folder, stem)
+            png = io.BytesIO()
+            crop.save(png, "PNG")
+            contents = {"png": png.getvalue(), "json": json.dumps(labels).encode()}
+            for field, content in contents.items():
+                member = tarfile.TarInfo(f"{number:06d}.{field}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def our_write(source: UnityEyesSource, stems: Sequence[str], output: Path) -> None:
+    """One shard, planned beforehand: planning is cheap, and measured elsewhere."""
+    card = ingested_card(EYE, "eyes", OPTIONS, shard_size=len(stems), splits={"train": 1})
+    dataset = Dataset.enter(output, card)
+    inputs = tuple(PlannedInput(id=stem, size=0, mtime_ns=0) for stem in stems)
+    plan = ShardPlan(shard=0, split="train", source=source.name, inputs=inputs)
+    dataset.store.put_new(plan_name(0), plan.to_json())
+    outcome = ShardIngester(dataset, source)(0)
+    assert outcome.num_samples == len(stems), outcome.reasons
+
+
+def cpu_seconds(work: Callable[[], None]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def measure(folder: Path, stems: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of every loop in every round, after one round to warm up."""
+    source = UnityEyesSource(folder, OPTIONS)
+    with tempfile.TemporaryDirectory() as outputs:
+        output = Path(outputs) / "out"
+
+        def plain_load() -> None:
+            for stem in stems:
+                np.asarray(pillow_load(folder, stem)[0])
+
+        def our_load() -> None:
+            for stem in stems:
+                source.load(stem)
+
+        loops: dict[str, Callable[[], None]] = {
+            "pillow load": plain_load,
+            "our load": our_load,
+            "pillow write": lambda: pillow_write(folder, stems, output),
+            "our write": lambda: our_write(source, stems, output),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in loops}
+        for number in range(rounds + 1):
+            for name, loop in loops.items():
+                shutil.rmtree(output, ignore_errors=True)
+                spent = cpu_seconds(loop)
+                if number > 0:
+                    seconds[name].append(spent)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--renders", type=Path, help="folder of N.jpg with N.json; default: drawn")
+    parser.add_argument("--count", type=int, default=256, help="renders in a round")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    pa.set_cpu_count(1)
+    with tempfile.TemporaryDirectory() as drawn:
+        folder = options.renders or Path(drawn)
+        if options.renders is None:
+            EyeRenderer(height=600, width=800, seed=1).write(folder, range(options.count))
+        stems = [str(number) for number in range(1, options.count + 1)]
+        seconds = measure(folder, stems, options.rounds)
+    for what in ("load", "write"):
+        plain, ours = seconds[f"pillow {what}"], seconds[f"our {what}"]
+        print(
+            json.dumps(
+                {
+                    "bench": f"ingest, {what}, {'own' if options.renders is None else 'given'} "
+                    "renders",
+                    "samples_per_s": round(options.count / statistics.median(ours), 1),
+                    "baseline": f"plain Pillow loop, {what}",
+                    "baseline_samples_per_s": round(options.count / statistics.median(plain), 1),
+                    "ratio": round(
+                        statistics.median(a / b for a, b in zip(plain, ours, strict=True)), 2
+                    ),
+                }
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
