@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.domain import Domain
@@ -151,11 +152,25 @@ class Dataset:
 
     def facts(self, shard: int) -> ShardFacts:
         """What a committed shard's index says of it as a whole."""
-        where = f"{self.location}/{index_name(shard)}"
+        return facts_of(
+            self._metadata(shard).metadata, where=f"{self.location}/{index_name(shard)}"
+        )
+
+    def supersedes_none(self, shard: int) -> bool:
+        """Whether no sample of a committed shard supersedes an older one."""
+        groups = self._metadata(shard)
+        for group in map(groups.row_group, range(groups.num_row_groups)):
+            columns = map(group.column, range(group.num_columns))
+            (column,) = (column for column in columns if column.path_in_schema == "supersedes")
+            known = column.statistics
+            if known is None or known.null_count != group.num_rows:
+                return False
+        return True
+
+    def _metadata(self, shard: int) -> Any:
         footer = self._footer(index_name(shard))
-        with parsing_parquet(where):
-            metadata = pq.read_metadata(pa.BufferReader(footer))
-        return facts_of(metadata.metadata, where=where)
+        with parsing_parquet(f"{self.location}/{index_name(shard)}"):
+            return pq.read_metadata(pa.BufferReader(footer))
 
     def _footer(self, name: str) -> bytes:
         """The end of a Parquet file with its metadata: all that counting shards has to read."""
@@ -236,11 +251,18 @@ class Dataset:
 def load_images(dataset: Dataset, shards: Iterable[int] | None = None) -> Pixels:
     """All images of a dataset (or of some shards) in one array, in order of key.
 
+    Samples that others of these shards supersede are left out, as in `load_index`.
+
     Raises:
         ValueError: there are none.
     """
     numbers = dataset.committed() if shards is None else list(shards)
+    old = superseded_keys(dataset, numbers)
     parts = [dataset.images(shard) for shard in numbers]
+    if old is not None:
+        for place, shard in enumerate(numbers):
+            keys = dataset.index(shard, ["key"])["key"]
+            parts[place] = parts[place][~np.asarray(pc.is_in(keys, old), bool)]
     images = np.concatenate([dataset.no_images(), *parts])
     if not len(images):
         raise ValueError(f"{dataset.location} holds no images yet")
@@ -250,11 +272,57 @@ def load_images(dataset: Dataset, shards: Iterable[int] | None = None) -> Pixels
 def load_index(
     dataset: Dataset, columns: list[str] | None = None, shards: Iterable[int] | None = None
 ) -> pa.Table:
-    """The rows of all shards (or of some) in one table, in order of key."""
+    """The rows of all shards (or of some) in one table, in order of key.
+
+    Samples that others of these shards supersede are left out: one input is one row.
+    """
     numbers = dataset.committed() if shards is None else list(shards)
+    needed = None if columns is None else list(dict.fromkeys([*columns, *_VERSION]))
+    rows = _rows(dataset, needed, numbers)
+    old = _superseded(rows)
+    if old is not None:
+        rows = rows.filter(pc.invert(pc.is_in(rows["key"], old)))
+    return rows if columns is None else rows.select(columns)
+
+
+def superseded_keys(dataset: Dataset, shards: Iterable[int]) -> pa.Array | None:
+    """Keys of the samples in some shards of which these shards hold a newer version, if any."""
+    numbers = list(shards)
+    if all(map(dataset.supersedes_none, numbers)):
+        return None
+    return _superseded(_rows(dataset, _VERSION, numbers))
+
+
+_VERSION = ["key", "source_id", "supersedes"]
+
+
+def _rows(dataset: Dataset, columns: list[str] | None, shards: Iterable[int]) -> pa.Table:
     empty = dataset.domain.index_schema(dataset.card.labelled).empty_table()
-    tables = [dataset.index(shard, columns).replace_schema_metadata() for shard in numbers]
+    tables = [dataset.index(shard, columns).replace_schema_metadata() for shard in shards]
     return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
+
+
+def _superseded(rows: pa.Table) -> pa.Array | None:
+    """Of the inputs that were rewritten, the keys of all rows but the newest, if any.
+
+    By input, since `supersedes` names the version before, which may not be among the rows.
+    """
+    rewritten = rows["source_id"].filter(pc.is_valid(rows["supersedes"])).unique()
+    if not len(rewritten):
+        return None
+    newest: dict[str, str] = {}
+    old = []
+    for row in rows.select(_VERSION).filter(pc.is_in(rows["source_id"], rewritten)).to_pylist():
+        other = newest.setdefault(row["source_id"], row["key"])
+        if other != row["key"]:
+            before, newest[row["source_id"]] = sorted((other, row["key"]), key=_age)
+            old.append(before)
+    return pa.array(old, pa.string()) if old else None
+
+
+def _age(key: str) -> tuple[int, str]:
+    """Older keys first, also past the millionth shard."""
+    return len(key), key
 
 
 def parquet_bytes(table: pa.Table, repeated: Sequence[str] | None = None) -> bytes:

@@ -1,5 +1,8 @@
 """Publish a release: exactly the shards that a passing report names, under a name for ever.
 
+An input that was rewritten is in it once, by its newest sample: a shard that holds an older one is
+written anew without it, into the release.
+
 The manifest is written last, so a release exists once its manifest does. Readers are pointed at
 the manifest: it lists every shard, and never changes while the dataset grows.
 """
@@ -7,13 +10,16 @@ the manifest: it lists every shard, and never changes while the dataset grows.
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from factory.dataset import Dataset, load_index, parquet_bytes, tar_name
-from factory.shards import DamagedShardError, sha256
+from factory.dataset import Dataset, parquet_bytes, superseded_keys, tar_name
+from factory.shards import DamagedShardError, pack, sha256, unpack
 from schemas.dataset import ReleasedShard, ReleaseManifest
+from schemas.index import ShardFacts
 from schemas.report import Report, ValidatedShard
 
 log = logging.getLogger(__name__)
@@ -69,12 +75,13 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     _check_report(dataset, report)
     for shard in report.shards:
         _check_shard(dataset, shard)
+    parts = _released(dataset, report)
+    shards = tuple(part.shard for part in parts)
     there = _released_before(dataset, release)
-    if there is not None and there.shards == _released(dataset, report):
+    if there is not None and there.shards == shards:
         return there
-    index = load_index(dataset, shards=[shard.shard for shard in report.shards])
+    index = pa.concat_tables(part.rows for part in parts)
     index_bytes = parquet_bytes(index)
-    shards = _released(dataset, report)
     assert report.gate is not None
     manifest = ReleaseManifest(
         release=release,
@@ -88,6 +95,9 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
         shards=shards,
     )
     folder = f"releases/{release}"
+    for part in parts:
+        if part.shard.rewritten_from is not None:
+            _put_same(dataset, f"{folder}/{part.shard.url}", _without(dataset, part.rows)[0])
     _put_same(dataset, f"{folder}/index.parquet", index_bytes)
     for split in manifest.splits:
         members = [shard for shard in shards if shard.split == split]
@@ -131,24 +141,76 @@ def _check_shard(dataset: Dataset, validated: ValidatedShard) -> None:
     dataset.tar(validated.shard)
 
 
-def _released(dataset: Dataset, report: Report) -> tuple[ReleasedShard, ...]:
-    released = []
-    for validated in report.shards:
-        facts = dataset.facts(validated.shard)
-        if facts.num_samples:
-            released.append(
-                ReleasedShard(
-                    shard=facts.shard,
-                    url=f"../../{tar_name(facts.shard)}",
-                    sha256=facts.tar_sha256,
-                    size=facts.tar_size,
-                    num_samples=facts.num_samples,
-                    split=facts.split,
-                )
-            )
-    if not released:
+class _Part(NamedTuple):
+    """One shard of a release, and the rows of its samples."""
+
+    shard: ReleasedShard
+    rows: pa.Table
+
+
+def _released(dataset: Dataset, report: Report) -> list[_Part]:
+    """What a release of the validated shards holds; shards without samples are left out."""
+    numbers = [validated.shard for validated in report.shards]
+    old = superseded_keys(dataset, numbers)
+    parts = []
+    for number in numbers:
+        facts = dataset.facts(number)
+        rows = dataset.index(number).replace_schema_metadata()
+        newest = rows
+        if old is not None:
+            newest = rows.filter(pc.invert(pc.is_in(rows["key"], old)))
+        if len(newest):
+            if len(newest) == len(rows):
+                parts.append(_whole_shard(facts, rows))
+            else:
+                parts.append(_rewritten_shard(dataset, facts, newest))
+    if not parts:
         raise NotReleasableError(f"report {report.id} names no samples")
-    return tuple(released)
+    return parts
+
+
+def _whole_shard(facts: ShardFacts, rows: pa.Table) -> _Part:
+    shard = ReleasedShard(
+        shard=facts.shard,
+        url=f"../../{tar_name(facts.shard)}",
+        sha256=facts.tar_sha256,
+        size=facts.tar_size,
+        num_samples=facts.num_samples,
+        split=facts.split,
+    )
+    return _Part(shard, rows)
+
+
+def _rewritten_shard(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> _Part:
+    """A shard for this release alone, without the samples that newer ones supersede.
+
+    Shards never change, and a reader that streams a tar looks at no index.
+    """
+    tar, rows = _without(dataset, rows)
+    shard = ReleasedShard(
+        shard=facts.shard,
+        url=tar_name(facts.shard),
+        rewritten_from=facts.tar_sha256,
+        sha256=sha256(tar),
+        size=len(tar),
+        num_samples=len(rows),
+        split=facts.split,
+    )
+    return _Part(shard, rows)
+
+
+def _without(dataset: Dataset, rows: pa.Table) -> tuple[bytes, pa.Table]:
+    """A tar of some samples of one shard, and their rows with their places in it."""
+    keys = set(rows["key"].to_pylist())
+    shard = rows["shard"][0].as_py()
+    tar = pack(sample for sample in dataset.samples(shard) if sample.key in keys)
+    places = list(unpack(tar, where=f"{dataset.location}: shard {shard} as rewritten"))
+    assert [sample.key for sample in places] == rows["key"].to_pylist()
+    for name in ("png_offset", "json_offset"):
+        offsets = pa.array([getattr(sample, name) for sample in places], pa.int64())
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(place), offsets)
+    return tar, rows
 
 
 def _count(index: pa.Table) -> Counter[str]:

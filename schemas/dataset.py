@@ -160,6 +160,9 @@ class ReleasedShard(Model):
     shard: int
     url: str
     """relative to the release folder"""
+    rewritten_from: Sha256 | None = None
+    """of the dataset's shard, where newer samples of the release supersede some of it: then the
+    release has a tar of its own of the others; None where it names the dataset's"""
     sha256: Sha256
     size: int
     """bytes"""
