@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from factory.atomic import sync_folder
+from factory.atomic import sync_folder, write_atomically
 
 
 @dataclass(frozen=True)
@@ -190,28 +190,29 @@ class LocalStore:
 
     def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
         target = self.root / name
-        temporary = self._write_temporary(content, durable=durable)
+        if not durable:
+            write_atomically(target, content, durable=False)
+            return
+        temporary = self._write_temporary(content)
         try:
             _make_folder(target.parent)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        if durable:
-            sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
 
-    def _write_temporary(self, content: bytes, *, durable: bool = True) -> Path:
+    def _write_temporary(self, content: bytes) -> Path:
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / uuid.uuid4().hex
         try:
             with path.open("xb") as file:
                 file.write(content)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
+                file.flush()
+                os.fsync(file.fileno())
         except OSError:  # a full disk: leave no half file behind
             path.unlink(missing_ok=True)
             raise
