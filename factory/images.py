@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 PixelType = np.dtype[np.uint8] | np.dtype[np.uint16]
+_Lines = tuple[tuple[int, ...], PixelType, NDArray[np.uint8]]
 Affine = NDArray[np.float64]
 """(2, 3): maps (x, y, 1) of one picture to (x, y) of another"""
 
@@ -22,9 +23,12 @@ STORED_BYTES = 4096
 smaller, as members fill blocks of 512 bytes anyhow, and take a third of the time of writing it"""
 _PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_BITS = (8, 16)
 _PNG_CHANNELS = {0: 1, 2: 3}
 """by the colour type: grey and RGB"""
 _NUM_PNG_FILTERS = 5
+_MAX_PNG_BYTES = 1 << 28
+"""of pixels, when inflated: what claims more is not one of ours"""
 _STORED = b"\x78\x01\x01"
 """beginning of a zlib stream (RFC 1950) whose only block is stored as it is (RFC 1951)"""
 
@@ -110,15 +114,20 @@ def encode_png(image: Pixels) -> bytes:
 def _stored_png(image: Pixels) -> bytes:
     """A PNG of unfiltered lines in one stored block."""
     height, width = image.shape[:2]
-    colours = 0 if image.ndim == 2 else 2
     big_endian = np.ascontiguousarray(image, image.dtype.newbyteorder(">"))
     pixels = big_endian.reshape(height, -1).view(np.uint8)
     lines = np.zeros((height, 1 + pixels.shape[1]), np.uint8)
     lines[:, 1:] = pixels
-    raw = lines.tobytes()
-    stream = struct.pack("<3sHH", _STORED, len(raw), len(raw) ^ 0xFFFF) + raw
-    head, end = _png_frame(height, width, 8 * image.itemsize, colours)
-    return b"".join((head, _png_chunk(b"IDAT", stream + zlib.adler32(raw).to_bytes(4)), end))
+    colours = 0 if image.ndim == 2 else 2
+    return _framed(lines.tobytes(), height, width, 8 * image.itemsize, colours)
+
+
+def _framed(lines: bytes, height: int, width: int, bits: int, colours: int) -> bytes:
+    """The PNG that holds these lines as they are."""
+    head, end = _png_frame(height, width, bits, colours)
+    block = struct.pack("<3sHH", _STORED, len(lines), len(lines) ^ 0xFFFF)
+    stream = b"%b%b%b" % (block, lines, zlib.adler32(lines).to_bytes(4))
+    return b"".join((head, _png_chunk(b"IDAT", stream), end))
 
 
 @lru_cache(maxsize=4)
@@ -172,25 +181,34 @@ def check_png(raw: bytes) -> tuple[tuple[int, ...], PixelType]:
     Raises:
         UndecodableError: damaged, truncated, or of a layout that `encode_png` does not write.
     """
-    shape, dtype, _ = _png_lines(raw)
+    shape, dtype, _ = _stored_lines(raw) or _png_lines(raw)
     return shape, dtype
 
 
 def _stored_pixels(raw: bytes) -> Pixels | None:
-    """The picture of a PNG as `_stored_png` writes it, at a third of the cost; None of others."""
-    if raw[37:44] != b"IDAT" + _STORED:
+    """The picture of a PNG that `_stored_png` wrote, at a third of the cost; None of others."""
+    stored = _stored_lines(raw)
+    if stored is None or stored[2][:, 0].any():
         return None
-    try:
-        shape, dtype, lines = _png_lines(raw)
-    except UndecodableError:
-        return None
-    if lines[:, 0].any():
-        return None
+    shape, dtype, lines = stored
     pixels = np.ascontiguousarray(lines[:, 1:]).view(dtype.newbyteorder(">"))
     return cast("Pixels", pixels.reshape(shape).astype(dtype))
 
 
-def _png_lines(raw: bytes) -> tuple[tuple[int, ...], PixelType, NDArray[np.uint8]]:
+def _stored_lines(raw: bytes) -> _Lines | None:
+    """What `_png_lines` gives, of a PNG that is to the byte as `_framed` writes it."""
+    if raw[37:44] != b"IDAT" + _STORED:
+        return None
+    width, height, bits, colours = struct.unpack(">IIBB", raw[16:26])
+    lines = raw[48:-20]
+    if bits not in _PNG_BITS or colours not in _PNG_CHANNELS or len(lines) > 0xFFFF:
+        return None
+    if raw != _framed(lines, height, width, bits, colours):
+        return None
+    return _laid_out(lines, height, width, bits, colours)
+
+
+def _png_lines(raw: bytes) -> _Lines:
     """Shape and dtype of a picture, and its (height, bytes) lines, each after its filter."""
     if not is_png(raw):
         raise UndecodableError(f"{len(raw)} bytes that are no PNG")
@@ -202,16 +220,17 @@ def _png_lines(raw: bytes) -> tuple[tuple[int, ...], PixelType, NDArray[np.uint8
     if len(chunks[0][1]) != 13:
         raise UndecodableError(f"a PNG with a header of {len(chunks[0][1])} bytes")
     width, height, bits, colours, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
-    channels = _PNG_CHANNELS.get(colours)
-    if channels is None or bits not in (8, 16) or any(rest) or not width * height:
-        raise UndecodableError(
-            f"a PNG of {width}x{height} px, {bits} bits, colour type {colours}, {rest}"
-        )
+    if any(rest):
+        raise UndecodableError(f"a PNG of compression, filters and interlacing {rest}")
     packed = b"".join(content for kind, content in chunks if kind == b"IDAT")
-    lines = _inflated(packed, height, 1 + width * channels * bits // 8)
-    shape = (height, width) if channels == 1 else (height, width, channels)
-    dtype = cast("PixelType", np.dtype(np.uint8 if bits == 8 else np.uint16))
-    return shape, dtype, lines
+    inflate = zlib.decompressobj()
+    try:
+        lines = inflate.decompress(packed, _MAX_PNG_BYTES)
+    except zlib.error as error:
+        raise UndecodableError(f"a PNG whose pixels do not inflate ({error})") from error
+    if not inflate.eof or inflate.unused_data:
+        raise UndecodableError("a PNG whose pixels end too early or too late")
+    return _laid_out(lines, height, width, bits, colours)
 
 
 def _png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -226,14 +245,14 @@ def _png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = end
 
 
-def _inflated(packed: bytes, height: int, line_bytes: int) -> NDArray[np.uint8]:
-    """The lines of a picture, all there, each of which names a filter that exists."""
-    inflate = zlib.decompressobj()
-    try:
-        raw = inflate.decompress(packed, height * line_bytes + 1)
-    except zlib.error as error:
-        raise UndecodableError(f"a PNG whose pixels do not inflate ({error})") from error
-    whole = inflate.eof and not inflate.unused_data and len(raw) == height * line_bytes
-    if not whole or max(raw[::line_bytes]) >= _NUM_PNG_FILTERS:
+def _laid_out(raw: bytes, height: int, width: int, bits: int, colours: int) -> _Lines:
+    """Lines that are all there, each of which names a filter that exists."""
+    channels = _PNG_CHANNELS.get(colours)
+    if channels is None or bits not in _PNG_BITS or not width * height:
+        raise UndecodableError(f"a PNG of {width}x{height} px, {bits} bits, colours {colours}")
+    line_bytes = 1 + width * channels * bits // 8
+    if len(raw) != height * line_bytes or max(raw[::line_bytes]) >= _NUM_PNG_FILTERS:
         raise UndecodableError(f"a PNG whose pixels are not {height} whole lines")
-    return np.frombuffer(raw, np.uint8).reshape(height, line_bytes)
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    dtype = cast("PixelType", np.dtype(np.uint8 if bits == 8 else np.uint16))
+    return shape, dtype, np.frombuffer(raw, np.uint8).reshape(height, line_bytes)

@@ -152,6 +152,10 @@ def test_stored_pngs_of_other_writers_decode_too() -> None:
     assert filtered.startswith(b"\x78\x01\x01")
     raw = png_of(b"")[:33] + chunk(b"IDAT", filtered) + chunk(b"IEND", b"")
     assert decode_png(raw).tolist() == [[5, 6, 7], [6, 7, 8]]
+    header = bytes([0, 0, 0, 3, 0, 0, 0, 2, 4, 0, 0, 0, 0])  # grey of 4 bits
+    raw = png_of(b"", header=header)[:33]
+    raw += chunk(b"IDAT", zlib.compress(b"\0\x12\x30" * 2, 0)) + chunk(b"IEND", b"")
+    assert decode_png(raw).tolist() == [[17, 34, 51]] * 2
     buffer = io.BytesIO()
     picture = Image.fromarray(random_image((35, 55), np.uint8)).convert("P")
     picture.save(buffer, "PNG", compress_level=0)
