@@ -64,6 +64,13 @@ def rate(refine: Callable[[np.ndarray], object], images: np.ndarray) -> float:
 # --- on a CPU ---------------------------------------------------------------------------------
 
 
+def rate_of_core(refine: Callable[[np.ndarray], object], images: np.ndarray) -> float:
+    """Images per second of CPU time: on one thread, what else the machine does counts little."""
+    start = time.process_time()
+    refine(images)
+    return len(images) / (time.process_time() - start)
+
+
 def plain_loop(refiner: Refiner, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
     """What one writes first: images in C, H, W order, batch after batch."""
 
@@ -80,16 +87,20 @@ def plain_loop(refiner: Refiner, batch_size: int) -> Callable[[np.ndarray], np.n
 
 
 def worker(pipe: Connection) -> None:
-    """One core's process: refines for as many seconds as it is told, answers how many images."""
+    """One core's process: refines for as many seconds as it is told.
+
+    Answers images per second by the clock, and per second of its CPU time.
+    """
     engine, images = NcnnEngine(Refiner()), some_images(8)
     engine(images)
-    pipe.send(0)
+    pipe.send(None)
     while (seconds := pipe.recv()) > 0:
-        done, start = 0, time.perf_counter()
+        done, start, cpu_start = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - start < seconds:
             engine(images)
             done += len(images)
-        pipe.send(done / (time.perf_counter() - start))
+        elapsed, cpu_elapsed = time.perf_counter() - start, time.process_time() - cpu_start
+        pipe.send((done / elapsed, done / cpu_elapsed))
 
 
 def bench_cpu(rounds: int, num_images: int) -> None:
@@ -101,9 +112,13 @@ def bench_cpu(rounds: int, num_images: int) -> None:
         "torch engine": TorchEngine(refiner),
         "ncnn engine": NcnnEngine(refiner),
     }
-    print(f"one thread, {num_images} images, median of {rounds} rounds in turn [least, most]")
+    print(f"one thread, {num_images} images, median of {rounds} rounds in turn [least, most];")
+    print("images per second of CPU time")
     rates = in_turn(
-        {name: lambda engine=engine: rate(engine, images) for name, engine in engines.items()},
+        {
+            name: lambda engine=engine: rate_of_core(engine, images)
+            for name, engine in engines.items()
+        },
         rounds,
     )
     base = rates["plain PyTorch, batch 64"]
@@ -129,25 +144,31 @@ def bench_processes(rounds: int, num_processes: int, seconds: float) -> None:
     for pipe in pipes:
         pipe.recv()
 
+    cpu_rates: dict[int, list[float]] = {1: [], num_processes: []}
+
     def together(count: int) -> float:
         for pipe in pipes[:count]:
             pipe.send(seconds)
-        return float(sum(pipe.recv() for pipe in pipes[:count]))
+        found = np.array([pipe.recv() for pipe in pipes[:count]])
+        cpu_rates[count].append(found[:, 1].mean())
+        return float(found[:, 0].sum())
 
-    runs = {"1 process": lambda: together(1)}
-    runs[f"{num_processes} processes"] = lambda: together(num_processes)
+    runs = {str(count): lambda count=count: together(count) for count in cpu_rates}
     rates = in_turn(runs, rounds)
     for pipe, process in zip(pipes, processes, strict=True):
         pipe.send(0.0)
         process.join()
+    for name, found in rates.items():
+        cpu_rate = statistics.median(cpu_rates[int(name)][1:])
+        print(
+            f"  ncnn, {name:>3} process(es)      {statistics.median(found):6.1f} images/s "
+            f"[{min(found):.0f}, {max(found):.0f}], {cpu_rate:.1f} per second of CPU time"
+        )
     one, many = rates.values()
     scaling = statistics.median(b / a for a, b in zip(one, many, strict=True))
-    for name, found in rates.items():
-        print(
-            f"  ncnn, {name:20} {statistics.median(found):6.1f} images/s "
-            f"[{min(found):.0f}, {max(found):.0f}]"
-        )
-    print(f"  {scaling:.2f} x one process, {scaling / num_processes:.0%} of linear")
+    print(f"  {scaling:.2f} x one process, {scaling / num_processes:.0%} of linear; ", end="")
+    kept = statistics.median(cpu_rates[num_processes][1:]) / statistics.median(cpu_rates[1][1:])
+    print(f"by CPU time {kept:.0%}")
 
 
 # --- on a GPU ---------------------------------------------------------------------------------
@@ -249,7 +270,8 @@ def main() -> None:
         bench_cuda(options.rounds, options.batches, options.images or 65536)
         return
     bench_cpu(options.rounds, options.images or 256)
-    bench_processes(options.rounds, options.processes, options.seconds)
+    if options.processes > 1:
+        bench_processes(options.rounds, options.processes, options.seconds)
 
 
 if __name__ == "__main__":
