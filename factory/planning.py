@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from factory.dataset import Dataset, plan_name
 from factory.input_table import FACTS, InputTable
@@ -30,6 +30,7 @@ HASHED_AT_ONCE = 4096
 Digests = tuple[str | None, str | None]
 """sha256 of an input's image and label; None where there is none, or none that can be read"""
 UNREADABLE: Digests = (None, None)
+_BUILT = ("key", "source_image_sha256", "source_label_sha256")
 Result = TypeVar("Result")
 
 
@@ -82,7 +83,6 @@ class _Planner:
         self.num_planned = 0
         self.num_held = 0
         self._first_own = 0
-        self._digests_of = lru_cache(maxsize=2)(self._committed_digests)
 
     def plan_all(self) -> bool:
         """Plan what no plan names; False if another run took a number meanwhile."""
@@ -140,12 +140,13 @@ class _Planner:
             HASHED_AT_ONCE,
         ) as batches:
             for batch in batches:
+                rows = batch.to_pylist()
+                digests = self._committed_digests(rows)
                 same, rewritten = [], []
-                for row, now in self._in_parallel(self._digests_now, batch.to_pylist()):
+                for row, now in self._in_parallel(self._digests_now, rows):
                     key = row.pop("key")
-                    then, became_sample = self._digests_of(row.pop("shard")).get(
-                        key, (UNREADABLE, False)
-                    )
+                    del row["shard"]
+                    then, became_sample = digests.get(key, (UNREADABLE, False))
                     if now == then:
                         facts = {name: row[name] for name in ("id", "size", "mtime_ns", "etag")}
                         same.append(facts | {"key": key})
@@ -159,14 +160,19 @@ class _Planner:
             split = next(iter(self.dataset.card.splits))
             self.inputs.insert("wanted", pa.Table.from_pylist([r | {"split": split} for r in rows]))
 
-    def _committed_digests(self, shard: int) -> dict[str, tuple[Digests, bool]]:
-        """(what was read then, whether it became a sample) of every input of a shard, by key."""
-        columns = ["key", "source_image_sha256", "source_label_sha256"]
-        rows = self.dataset.index(shard, columns).to_pylist()
-        found = {row["key"]: ((row[columns[1]], row[columns[2]]), True) for row in rows}
-        with suppress(FileNotFoundError):
-            for row in self.dataset.rejects(shard).to_pylist():
-                found[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
+    def _committed_digests(self, rows: list[dict[str, Any]]) -> dict[str, tuple[Digests, bool]]:
+        """(what was read when it was built, whether it became a sample) of inputs, by key."""
+        keys = pa.array([row["key"] for row in rows], pa.string())
+        found = {}
+        for shard in sorted({row["shard"] for row in rows}):
+            built = self.dataset.index(shard, list(_BUILT))
+            for row in built.filter(pc.is_in(built["key"], keys)).to_pylist():
+                key, *digests = (row[name] for name in _BUILT)
+                found[key] = (digests[0], digests[1]), True
+            with suppress(FileNotFoundError):
+                rejects = self.dataset.rejects(shard)
+                for row in rejects.filter(pc.is_in(rejects["key"], keys)).to_pylist():
+                    found[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
         return found
 
     def _digests_now(self, source_id: str) -> Digests:

@@ -13,8 +13,10 @@ from factory.sources.scan import FileFacts
 from factory.store import LocalStore, Store
 
 ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
-HEADERS_AHEAD_BYTES = 8 << 20
-"""read at once from an object store while walking the headers of a tar"""
+AHEAD_BYTES = 8 << 20
+"""read at once from an object store where bytes are asked for one after the other"""
+NEAR_BYTES = 1 << 12
+"""between two members that lie one after the other"""
 MEMBER_HEADER_BYTES = 1 << 10
 """more than the local header of a zip's member takes, beside its name"""
 
@@ -67,6 +69,8 @@ class TarArchive:
 
     def __init__(self, store: Store, name: str, file: IO[bytes]):
         self.store, self.name = store, name
+        self._ranged = None if isinstance(store, LocalStore) else RangedFile(store, name)
+        self._lock = threading.Lock()
         # The last member of a name wins, as it does when a tar is unpacked.
         self._members: dict[str, tuple[int, int, int]] = {}
         self._size = file.seek(0, io.SEEK_END)
@@ -92,7 +96,12 @@ class TarArchive:
         offset, size, _ = self._members[name]
         if self._size < offset + size:
             raise DamagedFileError(f"{where} ends in the middle of {name}")
-        return self.store.read_range(self.name, offset, size)
+        if self._ranged is None:
+            return self.store.read_range(self.name, offset, size)
+        with self._lock:
+            self._ranged.prepare(offset, size)
+            self._ranged.seek(offset)
+            return self._ranged.read(size)
 
 
 class ZipArchive:
@@ -117,7 +126,7 @@ class ZipArchive:
                 raise FileNotFoundError(f"{self._where} has no member {name}") from error
             if isinstance(self._file, RangedFile):
                 length = MEMBER_HEADER_BYTES + len(entry.orig_filename) * 4 + entry.compress_size
-                self._file.fetch(entry.header_offset, length)
+                self._file.prepare(entry.header_offset, length)
             try:
                 return self._zip.read(entry)
             except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
@@ -146,6 +155,7 @@ class RangedFile(io.RawIOBase):
         self._store, self._name, self._size = store, name, size
         self._at = 0
         self._start, self._kept = 0, b""
+        self._ahead = 0
 
     def readable(self) -> bool:
         return True
@@ -167,12 +177,26 @@ class RangedFile(io.RawIOBase):
         if length == 0:
             return b""
         if not self._start <= self._at <= self._at + length <= self._start + len(self._kept):
-            self.fetch(self._at, max(length, HEADERS_AHEAD_BYTES))
+            self._fetch(self._at, max(length, AHEAD_BYTES))
         begin = self._at - self._start
         self._at += length
         return self._kept[begin : begin + length]
 
-    def fetch(self, offset: int, length: int) -> None:
+    def prepare(self, offset: int, length: int) -> None:
+        """Have a range at hand, and ever more behind it while ranges are asked for in order.
+
+        A member alone is one request; the members of an archive one after the other are one
+        request for every `AHEAD_BYTES`.
+        """
+        length = min(length, self._size - offset)
+        end = self._start + len(self._kept)
+        if self._start <= offset and offset + length <= end:
+            return
+        in_order = self._start <= offset <= end + NEAR_BYTES
+        self._ahead = min(AHEAD_BYTES, max(2 * self._ahead, 4 * length)) if in_order else 0
+        self._fetch(offset, max(length, self._ahead))
+
+    def _fetch(self, offset: int, length: int) -> None:
         """Keep a range, as far as the object goes."""
         length = min(length, self._size - offset)
         self._start, self._kept = offset, self._store.read_range(self._name, offset, length)

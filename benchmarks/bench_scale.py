@@ -1,0 +1,197 @@
+"""How planning grows with the number of inputs: no pixels, no Ray, a local folder.
+
+    python benchmarks/bench_scale.py [--rows 1e4 1e5 1e6 1e7] [--files]
+
+For each number of inputs (two files each), in a process of its own:
+
+- plan: list them, all new, and put the plans;
+- resume: list them again with the plans there and nothing built, and find the shards to make;
+- nothing new: the same with everything built;
+- some new: 1 % more inputs, and 1,000 touched ones whose content is compared;
+- again: the same listing once more, the touched ones in the cache.
+
+The listing is made up in memory; what reading a folder costs is measured by `--files`, which makes
+a million pairs of empty files and times a listing of them, and the whole job with nothing to do.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from factory.commit import commit_shard
+from factory.dataset import Dataset, index_name, key_of, parquet_bytes
+from factory.domains.eye import EYE
+from factory.ingest import expected_of, ingested_card
+from factory.input_table import InputTable
+from factory.ledger import containers_in, read_seen
+from factory.planning import Planned, plan_new_shards
+from factory.sources.scan import BATCH_ROWS, SCAN_SCHEMA, ScanItem, Seen
+from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from schemas.dataset import Reject
+
+SHARD_SIZE = 16_384
+NUM_TOUCHED = 1000
+PHASES = ("plan", "resume", "nothing new", "some new", "again")
+DIGEST = "0" * 64
+
+
+class Numbered:
+    """Inputs `imgs/0` to `imgs/N` that exist in listings only."""
+
+    name = "unityeyes"
+
+    def __init__(self, num: int, num_touched: int = 0):
+        self.num, self.num_touched = num, num_touched
+
+    def scan(self, seen: Seen) -> Iterator[ScanItem]:
+        for start in range(0, self.num, BATCH_ROWS // 2):
+            numbers = np.arange(start, min(self.num, start + BATCH_ROWS // 2))
+            ids = [f"imgs/{number}" for number in numbers.tolist()]
+            touched = numbers % max(1, self.num // max(1, self.num_touched)) == 0
+            mtimes_ns = 1_700_000_000_000_000_000 + numbers * 1000
+            mtimes_ns += np.where(touched & (self.num_touched > 0), 1, 0)
+            nothing = pa.nulls(len(ids), pa.string())
+            for suffix, size in ((".jpg", 100_000), (".json", 2_000)):
+                suffixes = pa.array([suffix] * len(ids))
+                columns = [ids, suffixes, np.full(len(ids), size), mtimes_ns, nothing, nothing]
+                yield pa.record_batch(
+                    [pa.array(c, f.type) for c, f in zip(columns, SCAN_SCHEMA, strict=True)],
+                    schema=SCAN_SCHEMA,
+                )
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        pass
+
+    def digests(self, source_id: str) -> tuple[str, str | None]:
+        return DIGEST, DIGEST
+
+
+def plan(dataset: Dataset, source: Any) -> tuple[Planned, int]:
+    """What the ingest job does before it builds: how many shards there are to make."""
+    with InputTable(source.scan(containers_in(read_seen(dataset.store)))) as inputs:
+        planned = plan_new_shards(dataset, source, inputs)
+    missing = set(range(len(planned.shard_sizes))) - set(dataset.committed())
+    return planned, len(missing)
+
+
+def commit_all(dataset: Dataset) -> None:
+    """Index files with the columns that a planner reads."""
+    for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
+        keys = [f"{shard:06d}-{place:06d}" for place in range(len(dataset.plan(shard).inputs))]
+        digests = [DIGEST] * len(keys)
+        rows = {"key": keys, "source_image_sha256": digests, "source_label_sha256": digests}
+        dataset.store.put_new(index_name(shard), parquet_bytes(pa.table(rows)))
+
+
+def measure(phase: str, num: int, folder: Path) -> dict[str, float]:
+    """One phase in this process."""
+    card = ingested_card(
+        EYE, "eyes", UnityEyesOptions(), shard_size=SHARD_SIZE, splits={"train": 1.0}
+    )
+    dataset = Dataset.enter(folder / "set", card)
+    if phase == "nothing new":
+        commit_all(dataset)
+    source = Numbered(num)
+    if phase in ("some new", "again"):
+        source = Numbered(num + num // 100, NUM_TOUCHED)
+    started, cpu = time.perf_counter(), time.process_time()
+    planned, num_missing = plan(dataset, source)
+    found = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
+    num_new = {"plan": num, "some new": num // 100}.get(phase, 0)
+    assert planned.num_new == num_new, planned
+    assert (num_missing == 0) == (phase == "nothing new"), num_missing
+    return found | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def in_own_process(phase: str, num: int, folder: Path) -> dict[str, float]:
+    """The same in a fresh process, for its peak of memory."""
+    command = [sys.executable, __file__, "--phase", phase, "--rows", str(num), "--at", str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def table(rows: list[int]) -> None:
+    """Every phase at every size."""
+    print("inputs | phase | wall s | CPU s | peak MiB | CPU µs an input\n---|---|---|---|---|---")
+    for num in rows:
+        with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
+            for phase in PHASES:
+                found = in_own_process(phase, num, Path(folder))
+                print(
+                    f"{num:,} | {phase} | {found['wall_s']:.1f} | {found['cpu_s']:.1f} | "
+                    f"{found['peak_mib']:.0f} | {found['cpu_s'] / num * 1e6:.1f}",
+                    flush=True,
+                )
+
+
+def real_files(num: int) -> None:
+    """A folder of pairs, and the whole job over it with nothing to do."""
+    with tempfile.TemporaryDirectory(prefix="bench-scale-") as text:
+        folder, output = Path(text, "in"), Path(text, "set")
+        folder.mkdir()
+        for number in range(num):
+            for suffix in ("jpg", "json"):
+                os.close(os.open(f"{folder}/{number}.{suffix}", os.O_CREAT | os.O_WRONLY))
+        started, cpu = time.perf_counter(), time.process_time()
+        source = UnityEyesSource(folder, UnityEyesOptions())
+        with InputTable(source.scan({})) as inputs:
+            assert len(inputs) == num
+        wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+        print(f"listing {num:,} pairs: {wall_s:.1f} s, {cpu_s:.1f} s of CPU")
+        card = ingested_card(
+            EYE, "set", UnityEyesOptions(), shard_size=SHARD_SIZE, splits={"train": 1.0}
+        )
+        dataset = Dataset.enter(output, card)
+        plan(dataset, source)
+        commit_empty(dataset)
+        command = [sys.executable, "jobs/ingest.py", "--source", "unityeyes",
+                   "--input", str(folder), "--output", str(output)]  # fmt: skip
+        before = os.times()
+        started = time.perf_counter()
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        wall_s, after = time.perf_counter() - started, os.times()
+        cpu_s = sum(after[2:4]) - sum(before[2:4])
+        print(f"the job with nothing to do: {wall_s:.1f} s, {cpu_s:.1f} s of CPU")
+        print(done.stderr.splitlines()[-1])
+
+
+def commit_empty(dataset: Dataset) -> None:
+    """Every shard committed, all its inputs left out by a filter."""
+    for shard in dataset.planned():
+        plan = dataset.plan(shard)
+        rejects = [
+            Reject(key=key_of(shard, place), source_id=p.id, kind="filtered", reason="empty")
+            for place, p in enumerate(plan.inputs)
+        ]
+        commit_shard(dataset, expected_of(plan), [], rejects)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7])
+    parser.add_argument("--files", action="store_true", help="a million pairs of real files")
+    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
+    parser.add_argument("--at", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    rows = [int(num) for num in given.rows]
+    if given.phase is not None:
+        print(json.dumps(measure(given.phase, rows[0], given.at)))
+    elif given.files:
+        real_files(1_000_000)
+    else:
+        table(rows)
+
+
+if __name__ == "__main__":
+    main()
