@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from factory import s3_requests
-from factory.s3_requests import Bucket, Patience, RequestError, StoreSetupError
+from factory.s3_errors import RequestError, StoreSetupError
+from factory.s3_requests import Bucket, Patience
 from factory.store import Entry
 
 Result = TypeVar("Result")
@@ -173,7 +174,7 @@ class S3Store:
             StoreSetupError: it succeeds, so that racing writers would overwrite each other.
         """
         bucket = self._bucket
-        place = id(s3_requests.client_of_this_process(bucket.patience)), bucket.name
+        place = id(bucket.client()), bucket.name
         if place in _proven or len(content) > PROBE_BYTES:
             return
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import s3_proxy
 from s3_proxy import FaultyProxy
 
 from factory import s3_requests
@@ -23,6 +24,22 @@ SHORT = s3_requests.Patience(
     connect_s=2, silence_s=0.7, attempts=8, total_s=20, first_pause_s=0.02, longest_pause_s=0.2
 )
 """patience for tests in which a server fails: seconds, not minutes"""
+
+SLOW_S = 2 * SHORT.silence_s
+"""longer than that patience waits for an answer"""
+
+PASSING: dict[str, s3_proxy.Fault] = {
+    "503": s3_proxy.answer_with(503, "SlowDown"),
+    "500": s3_proxy.answer_with(500, "InternalError"),
+    "409": s3_proxy.answer_with(409, "ConditionalRequestConflict"),
+    "request timeout": s3_proxy.answer_with(400, "RequestTimeout"),
+    "lost request": s3_proxy.lose_request,
+    "lost answer": s3_proxy.lose_answer,
+    "error after": s3_proxy.error_after,
+    "late answer": s3_proxy.answer_after(SLOW_S),
+    "cut short": s3_proxy.cut_short,
+}
+"""faults that a second attempt outlives"""
 
 KINDS = [pytest.param(kind, marks=pytest.mark.s3) for kind in ("moto", "rgw")]
 

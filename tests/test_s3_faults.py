@@ -1,70 +1,30 @@
-"""A server or a network that fails: bounded attempts, right datasets, errors that say why."""
+"""Single requests to a server that fails: bounded attempts, exact answers, errors that say why."""
 
 import random
 import threading
 import time
-from pathlib import Path
 
-import fakes
 import pytest
 import s3_proxy
 from s3_proxy import FaultyProxy, answer_with, lose_answer, lose_request
-from s3_servers import BUCKET, SHORT, new_location, use
+from s3_servers import BUCKET, PASSING, SHORT, SLOW_S, new_location, use
 
 from factory import s3_requests
 from factory.dataset import Dataset
 from factory.s3 import PROBE_BYTES
-from factory.s3_requests import Patience, StoreSetupError, StoreUnavailableError
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.s3_errors import StoreSetupError, StoreUnavailableError
+from factory.s3_requests import Patience
 from factory.store import open_store
-from factory.work import ShardsFailedError
 
-OPTIONS = UnityEyesOptions()
 TAR = "shards/000000.tar"
 LARGE = bytes(PROBE_BYTES + 1)
 """once per process, a put below this size is repeated to see that the server refuses it"""
-SLOW_S = 2 * SHORT.silence_s
-
-PASSING = {
-    "503": answer_with(503, "SlowDown"),
-    "500": answer_with(500, "InternalError"),
-    "409": answer_with(409, "ConditionalRequestConflict"),
-    "request timeout": answer_with(400, "RequestTimeout"),
-    "lost request": lose_request,
-    "lost answer": lose_answer,
-    "error after": s3_proxy.error_after,
-    "late answer": s3_proxy.answer_after(SLOW_S),
-    "cut short": s3_proxy.cut_short,
-}
 
 
 @pytest.fixture
 def store(proxy):
     """A store behind the proxy."""
     return open_store(new_location())
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    """Six inputs: the second and the fifth are malformed."""
-    folder = tmp_path_factory.mktemp("inputs")
-    for number in range(1, 7):
-        image = b"no picture" if number in (2, 5) else None
-        fakes.write_pair(folder, str(number), image=image, seed=number)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(inputs, tmp_path_factory) -> dict[str, bytes]:
-    """What those inputs become in a local folder, in shards of three."""
-    output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    fakes.ingest_here(inputs, output, OPTIONS, shard_size=3)
-    return everything_in(str(output))
-
-
-def everything_in(location: str) -> dict[str, bytes]:
-    store = open_store(location)
-    return {entry.name: store.read(entry.name) for entry in store.walk()}
 
 
 # --- one operation ----------------------------------------------------------------------------
@@ -192,8 +152,10 @@ def test_a_body_that_trickles_is_dropped_and_read_again(store, proxy) -> None:
     assert proxy.count("GET") == 2
 
 
-def test_an_upload_that_trickles_is_dropped(s3_server, monkeypatch) -> None:
+@pytest.mark.s3
+def test_an_upload_that_trickles_is_dropped(moto_server, monkeypatch) -> None:
     """A server that takes the body in drops, so that no single send takes long."""
+    use(moto_server, monkeypatch)
     patience = Patience(silence_s=0.5, slowest_bytes_per_s=100e6, attempts=2, first_pause_s=0.01)
     with SlowReader() as reader:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{reader.port}")
@@ -353,93 +315,3 @@ def test_an_object_that_one_put_cannot_hold_is_refused(s3_server, monkeypatch) -
         with pytest.raises(ValueError, match=r"1001 bytes.*--shard-size"):
             put(TAR, bytes(1001))
     assert list(store.walk()) == []
-
-
-# --- a whole run ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fault", [name for name in PASSING if name != "late answer"])
-def test_a_dataset_is_right_though_every_object_meets_a_fault(
-    proxy, inputs, undisturbed, fault
-) -> None:
-    """Whenever it is first written, read and asked for."""
-    location = new_location()
-    for name in undisturbed:
-        for method in ("PUT", "GET", "HEAD"):
-            proxy.spoil(PASSING[fault], method, f"{name}$")
-    fakes.ingest_here(inputs, location, OPTIONS, shard_size=3)
-    proxy.mend()
-    assert everything_in(location) == undisturbed
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_dataset_is_right_though_a_third_of_all_requests_fail(
-    proxy, inputs, undisturbed, seed
-) -> None:
-    chance = random.Random(seed)
-
-    def maybe(exchange: s3_proxy.Exchange) -> None:
-        if chance.random() < 0.3:
-            chance.choice([*PASSING.values(), s3_proxy.send_twice])(exchange)
-        else:
-            exchange.reply(exchange.forward())
-
-    location = new_location()
-    proxy.spoil(maybe, times=100_000)
-    fakes.ingest_here(inputs, location, OPTIONS, shard_size=3)
-    proxy.mend()
-    assert everything_in(location) == undisturbed
-
-
-@pytest.fixture
-def restarted(rgw, monkeypatch):
-    """The gateway, which runs again after the test whatever the test did."""
-    use(rgw, monkeypatch)
-    yield rgw
-    if not rgw.is_up():
-        rgw.back()
-
-
-def kill_after_commits(server, location: str, number: int, down_s: float) -> threading.Thread:
-    """Kill the server once some shards are there; bring it back after a while."""
-    dataset_store = open_store(location)
-
-    def watch() -> None:
-        while sum(1 for _ in dataset_store.entries("index")) < number:
-            time.sleep(0.02)
-        server.kill()
-        time.sleep(down_s)
-        server.back()
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
-
-
-@pytest.mark.s3
-def test_a_run_goes_on_after_the_server_was_killed_and_came_back(
-    restarted, renders, tmp_path
-) -> None:
-    location = new_location()
-    killer = kill_after_commits(restarted, location, number=2, down_s=2)
-    fakes.ingest_here(renders, location, OPTIONS, shard_size=3)
-    killer.join()
-    fakes.ingest_here(renders, tmp_path / "local", OPTIONS, shard_size=3)
-    assert everything_in(location) == everything_in(str(tmp_path / "local"))
-
-
-@pytest.mark.s3
-def test_a_run_without_patience_fails_cleanly_and_the_same_command_completes_it(
-    restarted, renders, tmp_path, monkeypatch
-) -> None:
-    location = new_location()
-    with monkeypatch.context() as hurried:
-        hurried.setattr(s3_requests, "PATIENCE", SHORT)
-        killer = kill_after_commits(restarted, location, number=2, down_s=3)
-        with pytest.raises((StoreUnavailableError, ShardsFailedError), match="given up after"):
-            fakes.ingest_here(renders, location, OPTIONS, shard_size=3)
-        killer.join()
-    done = fakes.ingest_here(renders, location, OPTIONS, shard_size=3)
-    assert len(done.committed()) == 8
-    fakes.ingest_here(renders, tmp_path / "local", OPTIONS, shard_size=3)
-    assert everything_in(location) == everything_in(str(tmp_path / "local"))

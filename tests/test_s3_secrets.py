@@ -11,6 +11,7 @@ from s3_proxy import FaultyProxy, answer_with
 from s3_servers import BUCKET, SHORT, new_location, use
 
 from factory import s3_requests
+from factory.s3_errors import StoreSetupError, StoreUnavailableError
 from factory.sources.unityeyes import UnityEyesOptions
 from factory.store import open_store
 
@@ -101,7 +102,7 @@ def test_an_endpoint_with_a_password_in_it_is_refused_untold(
 ) -> None:
     monkeypatch.setenv(variable, UNUSABLE[kind])
     for operation in OPERATIONS.values():
-        with pytest.raises(s3_requests.StoreSetupError, match="http://host:port") as caught:
+        with pytest.raises(StoreSetupError, match="http://host:port") as caught:
             operation(open_store(f"s3://{BUCKET}/eyes"))
         assert leaks(*told_by(caught.value), caplog.text) == set()
 
@@ -110,7 +111,7 @@ def test_an_endpoint_with_a_password_in_it_is_refused_untold(
 def test_nobody_at_the_endpoint_tells_no_secret(planted, monkeypatch, caplog) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(s3_requests, "PATIENCE", s3_requests.Patience(attempts=2))
-    with pytest.raises(s3_requests.StoreUnavailableError) as caught:
+    with pytest.raises(StoreUnavailableError) as caught:
         open_store(f"s3://{BUCKET}/eyes").read("dataset.json")
     assert leaks(*told_by(caught.value), caplog.text) == set()
     assert "attempt 2 in" in caplog.text, "retries are logged"
@@ -122,7 +123,7 @@ def test_a_proxy_with_a_password_tells_no_secret(planted, monkeypatch, caplog) -
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://192.0.2.1:80")
     monkeypatch.setattr(s3_requests, "PATIENCE", s3_requests.Patience(attempts=2, connect_s=1))
-    with pytest.raises(s3_requests.StoreUnavailableError, match="HTTP proxy") as caught:
+    with pytest.raises(StoreUnavailableError, match="HTTP proxy") as caught:
         open_store(f"s3://{BUCKET}/eyes").read("dataset.json")
     assert leaks(*told_by(caught.value), caplog.text) == set()
 
@@ -146,7 +147,7 @@ def test_a_profile_that_does_not_work_tells_no_secret(
         monkeypatch.delenv(name)
     (tmp_path / "config").write_text(profile)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    with pytest.raises(s3_requests.StoreSetupError) as caught:
+    with pytest.raises(StoreSetupError) as caught:
         open_store(f"s3://{BUCKET}/eyes").read("dataset.json")
     assert leaks(*told_by(caught.value), caplog.text) == set()
 
@@ -154,7 +155,7 @@ def test_a_profile_that_does_not_work_tells_no_secret(
 @pytest.mark.s3
 def test_a_profile_that_is_missing_is_named(planted, monkeypatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nightly")
-    with pytest.raises(s3_requests.StoreSetupError, match="AWS_PROFILE"):
+    with pytest.raises(StoreSetupError, match="AWS_PROFILE"):
         open_store(f"s3://{BUCKET}/eyes").read("dataset.json")
 
 

@@ -44,6 +44,7 @@ def race_in_process(location: str, number: int, barrier, results) -> None:
 
 
 def test_exactly_one_of_racing_processes_publishes(any_location) -> None:
+    store = open_store(any_location)  # imports what it needs once, not in every process
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(RACERS), context.Queue()
     racers = [
@@ -55,7 +56,6 @@ def test_exactly_one_of_racing_processes_publishes(any_location) -> None:
     winners = [number for number in (results.get(timeout=60) for _ in racers) if number is not None]
     for racer in racers:
         racer.join()
-    store = open_store(any_location)
     assert len(winners) == 1
     assert store.read("shards/000000.tar") == bytes([winners[0]]) * 200_000
     assert everything_in(store) == {"shards/000000.tar"}, "losers cleaned up"

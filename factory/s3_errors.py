@@ -1,0 +1,131 @@
+"""What went wrong with an S3 request, in words of our own that never tell a secret.
+
+The SDK's exceptions stay where requests are made: some quote the endpoint, the access key or a
+whole signed request. What is raised in their place carries no cause or context.
+"""
+
+import re
+
+import urllib3.exceptions
+from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
+
+
+class StoreSetupError(PermissionError):
+    """Bucket, credentials, endpoint or server cannot be used so: a person has to change it.
+
+    A `PermissionError`, so that nobody takes it for a shard that is missing or a passing fault.
+    """
+
+
+class StoreUnavailableError(ConnectionError):
+    """The server failed, or could not be reached, for as long as `Patience` allows."""
+
+
+class TooSlowError(Exception):
+    """A body moved slower than `Patience` allows."""
+
+
+SDK_ERRORS = (
+    sdk.ClientError,
+    sdk.BotoCoreError,
+    ResponseParserError,
+    urllib3.exceptions.HTTPError,
+    TooSlowError,
+    OSError,
+)
+"""all that a request may raise"""
+
+
+class RequestError(Exception):
+    """One request failed."""
+
+    def __init__(
+        self, reason: str, status: int = 0, *, passing: bool = False, fix: str | None = None
+    ):
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        """HTTP status; 0: no answer"""
+        self.passing = passing
+        """trying again may help"""
+        self.fix = fix
+        """what a person has to do before it can succeed, where only that helps"""
+
+
+_KEYS_FIX = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for this server, and check "
+    "that AWS_ENDPOINT_URL names the right one"
+)
+REGION_FIX = (
+    "the bucket is in another region, set AWS_REGION to its; or AWS_ENDPOINT_URL should say https"
+)
+_RIGHTS_FIX = (
+    "these credentials may not do this; allow s3:GetObject, s3:PutObject, s3:DeleteObject and "
+    "s3:ListBucket (without the last, an object that is missing reads as forbidden)"
+)
+_SERVER_FIX = "this server lacks what a dataset needs; docs/stores.md names servers that have it"
+_FIXES: dict[str | int, str] = {
+    "NoSuchBucket": "there is no such bucket; make it, or correct its name or AWS_ENDPOINT_URL",
+    "InvalidBucketName": "not a valid bucket name; correct the location",
+    "InvalidAccessKeyId": f"the server does not know this access key; {_KEYS_FIX}",
+    "SignatureDoesNotMatch": f"the secret key is not that of the access key; {_KEYS_FIX}",
+    "InvalidToken": f"the session token is not valid; {_KEYS_FIX}",
+    "ExpiredToken": "the session token has expired; get new credentials",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
+    "AuthorizationHeaderMalformed": REGION_FIX,
+    301: REGION_FIX,
+    403: _RIGHTS_FIX,
+    501: _SERVER_FIX,
+}
+"""by S3's error code, else by HTTP status"""
+_PASSING_CODES = {
+    *("SlowDown", "RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"),
+    *("Throttling", "ThrottlingException", "RequestLimitExceeded"),
+}
+_PASSING_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504}
+_LOST = {
+    sdk.ConnectTimeoutError: "connecting took too long",
+    sdk.EndpointConnectionError: "cannot connect",
+    sdk.ProxyConnectionError: "cannot connect to the HTTP proxy",
+    sdk.ReadTimeoutError: "no answer in time",
+    sdk.ConnectionClosedError: "the connection was closed without an answer",
+    sdk.IncompleteReadError: "the answer was cut short",
+    sdk.ResponseStreamingError: "the answer was cut short",
+    ResponseParserError: "the answer was not S3's",
+    urllib3.exceptions.TimeoutError: "the answer stopped",
+    urllib3.exceptions.ProtocolError: "the answer was cut short",
+    TooSlowError: "slower than a transfer may be",
+}
+"""failures of one connection, to be tried again"""
+
+
+def failure_of(error: Exception, endpoint: str) -> RequestError:
+    """What an exception of the SDK means, in words of our own.
+
+    Args:
+        endpoint: the server's URL, without secrets.
+    """
+    if isinstance(error, sdk.ClientError):
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = str(error.response.get("Error", {}).get("Code", ""))  # some put anything there
+        code = code if re.fullmatch("[A-Z][A-Za-z]*[a-z][A-Za-z0-9]*", code) else ""
+        unexplained = status == 400 and not code  # to a HEAD
+        passing = code in _PASSING_CODES or status in _PASSING_STATUSES or unexplained
+        fix = None if passing else _FIXES.get(code) or _FIXES.get(status)
+        return RequestError(f"HTTP {status} {code}".rstrip(), status, passing=passing, fix=fix)
+    if isinstance(error, sdk.SSLError):
+        fix = "its certificate is not trusted here; set AWS_CA_BUNDLE to its authority's"
+        return RequestError("TLS failed", fix=fix)
+    if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
+        return RequestError("no credentials, or half of them", fix=_KEYS_FIX)
+    if isinstance(error, sdk.ParamValidationError):
+        return RequestError("refused by the SDK", fix="not a valid bucket or object name")
+    inner = error.kwargs.get("error") if isinstance(error, sdk.HTTPClientError) else None
+    for kind, reason in _LOST.items():
+        if isinstance(error, kind) or isinstance(inner, kind):
+            return RequestError(f"{reason} ({endpoint})", passing=True)
+    name = type(error).__name__
+    if isinstance(error, sdk.HTTPClientError | urllib3.exceptions.HTTPError | OSError):
+        return RequestError(name, passing=True)
+    return RequestError(name, fix="the AWS configuration does not work; `aws sts` tells more")
