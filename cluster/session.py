@@ -92,7 +92,8 @@ class Session:
 
         started = time.perf_counter()
         try:
-            return collect(run_on_ray(work, shards, self.workers), on_outcome)
+            stages = (Stage(what, work),) if callable(work) else work
+            return collect(run_on_ray(stages, shards, self.workers), on_outcome)
         finally:
             progress.close()
             wall_s = time.perf_counter() - started
