@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = "1GB"
 """of the tables; what is beyond goes to a temporary folder"""
+NUM_THREADS = 4
+"""each needs memory of its own, so more would not fit on a large machine"""
 
 _SETUP = r"""
 CREATE TABLE files (
@@ -58,6 +60,7 @@ class InputTable:
         self.db = duckdb.connect(
             config={
                 "memory_limit": MEMORY_LIMIT,
+                "threads": NUM_THREADS,
                 "temp_directory": self._folder.name,
                 "preserve_insertion_order": "false",
             }

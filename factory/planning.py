@@ -46,7 +46,7 @@ class Planned:
     shard_sizes: tuple[int, ...]
     """planned inputs of every shard"""
     unreadable: tuple[str, ...]
-    """archives that could not be read, and why"""
+    """archives that could not be read and files that have no proper name, and why"""
 
 
 def plan_new_shards(

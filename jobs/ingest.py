@@ -129,7 +129,7 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
     )
     if planned.unreadable:
         raise ValueError(
-            f"{len(planned.unreadable)} archives could not be read; everything else is done:\n  "
+            f"{len(planned.unreadable)} inputs could not be listed; everything else is done:\n  "
             + "\n  ".join(planned.unreadable)
         )
 

@@ -1,6 +1,8 @@
 """A planner that runs again and again: what it need not open, hash or plan."""
 
+import os
 from collections import Counter
+from pathlib import Path
 
 import fakes
 import pyarrow as pa
@@ -140,6 +142,19 @@ def test_an_archive_that_cannot_be_read_is_named_and_the_others_are_planned(tmp_
     assert planned.num_new == 2
     assert len(planned.unreadable) == 1 and "half.zip: expected a zip" in planned.unreadable[0]
     assert planned.unreadable == fakes.plan_from(dataset, source).unreadable
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_the_others_are_planned(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    for name in (b"caf\xe9.jpg", b"caf\xe9.json"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name)).write_bytes(b"x")
+    planned = fakes.plan_from(
+        empty_dataset(tmp_path / "eyes"), UnityEyesSource(tmp_path / "in", OPTIONS)
+    )
+    assert planned.num_new == 1
+    assert sorted(planned.unreadable) == [
+        f"b'caf\\xe9.{suffix}': the name of this file is not UTF-8" for suffix in ("jpg", "json")
+    ]
 
 
 # --- held back --------------------------------------------------------------------------------

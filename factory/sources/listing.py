@@ -67,7 +67,15 @@ class StemFiles:
     def scan(self, seen: Seen) -> Iterator[ScanItem]:
         """Every input, in batches, in no order; and the archives, unchanged ones unopened."""
         for item in self.files.walk(self.suffixes, seen):
-            yield item if isinstance(item, Container) else item.by_stem()
+            if isinstance(item, Container):
+                yield item
+                continue
+            try:
+                yield item.by_stem()
+            except UnicodeEncodeError:
+                named, misnamed = item.split_off_misnamed()
+                yield named.by_stem()
+                yield from misnamed
 
     def listing(self) -> Listing:
         """Every input, in natural order of its id."""

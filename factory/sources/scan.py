@@ -57,8 +57,25 @@ class FileBatch:
         columns = self.names, self.sizes, self.mtimes_ns, self.etags
         return map(FileFacts, *columns)
 
+    def split_off_misnamed(self) -> tuple["FileBatch", list["Container"]]:
+        """The files whose names are text, and the others, which no plan could name."""
+        good, bad = FileBatch(self.container), []
+        for file in self.files():
+            try:
+                file.name.encode()
+                good.add(file)
+            except UnicodeEncodeError:
+                shown = file.name.encode("utf-8", "surrogateescape")
+                problem = f"{shown!r}: the name of this file is not UTF-8"
+                bad.append(Container(repr(shown), *file[1:], problem=problem))
+        return good, bad
+
     def by_stem(self) -> Any:
-        """A `pa.RecordBatch` of `SCAN_SCHEMA` in which files with one stem are one input."""
+        """A `pa.RecordBatch` of `SCAN_SCHEMA` in which files with one stem are one input.
+
+        Raises:
+            UnicodeEncodeError: a name that is no text.
+        """
         parts = pc.split_pattern(pa.array(self.names, pa.string()), ".", max_splits=1, reverse=True)
         columns = [
             pc.list_element(parts, 0),
