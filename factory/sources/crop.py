@@ -1,17 +1,17 @@
 """The eye crop: centred between the eye corners, scaled to one eye width, so that renders and
 camera images frame the eye alike."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images import Affine, Pixels, inverse, warp
 from schemas.base import Model
 
-PointXY = NDArray[np.float64]
+PointXY = Sequence[float]
 
 
 class EyeCrop(Model):
@@ -28,12 +28,12 @@ class EyeCrop(Model):
 
     def scale(self, inner: PointXY, outer: PointXY) -> float:
         """Crop pixels for one source pixel."""
-        return self.eye_width_px / float(np.hypot(*(outer - inner)))
+        return self.eye_width_px / float(np.hypot(outer[0] - inner[0], outer[1] - inner[1]))
 
     def affine(self, inner: PointXY, outer: PointXY) -> Affine:
-        """Source pixels to crop pixels, from the two eye corners (2,) in source pixels."""
+        """Source pixels to crop pixels, from the two eye corners (x, y) in source pixels."""
         scale = self.scale(inner, outer)
-        x, y = ((inner + outer) / 2).tolist()
+        x, y = (inner[0] + outer[0]) / 2, (inner[1] + outer[1]) / 2
         return np.array(
             [
                 [scale, 0, (self.width - 1) / 2 - scale * x],

@@ -24,7 +24,7 @@ MAX_WEIGHT_QUANTILE = 0.95
 
 def angles_of(gaze: NDArray[np.float64] | Vector) -> tuple[float, float]:
     """(yaw, pitch) in radians of a unit gaze vector in the camera frame (docs/conventions.md)."""
-    x, y, z = (float(v) for v in gaze)
+    x, y, z = map(float, gaze)
     return math.atan2(-x, -z), math.asin(max(-1.0, min(1.0, -y)))
 
 

@@ -120,8 +120,8 @@ class UnityEyesSource:
         if "pupil_2d" in label:
             pupil = image_point(source_id, label, "pupil_2d", height, width)
             pupil_from = "source"
-        inner, outer = _mean(caruncle), lid[OUTER_CORNER]
-        eye_width = float(np.hypot(*(outer - inner)))
+        inner, outer = _mean(caruncle), lid[OUTER_CORNER].tolist()
+        eye_width = float(np.hypot(outer[0] - inner[0], outer[1] - inner[1]))
         if eye_width < MIN_EYE_WIDTH_PX:
             raise BadRender(
                 source_id, f"eye is {eye_width:.1f} px wide, at least {MIN_EYE_WIDTH_PX:.0f} needed"
@@ -132,7 +132,7 @@ class UnityEyesSource:
         image, decoded = _decode(
             source_id, image_bytes, (height, width), affine, self.options.min_decode_scale
         )
-        points_px = transform(affine, np.concatenate((points, pupil[None])))
+        points_px = transform(affine, np.concatenate((points, [pupil])))
         lid_px, caruncle_px, iris_px = Landmarks.of(points_px[:-1])
         return Loaded(
             image=crop.cut(image, chain(affine, decoded)),
@@ -183,8 +183,8 @@ class UnityEyesSource:
         return image, label
 
 
-def _mean(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.add.reduce(points) / len(points))
+def _mean(points: NDArray[np.float64]) -> list[float]:
+    return [total / len(points) for total in np.add.reduce(points).tolist()]
 
 
 def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:

@@ -94,7 +94,7 @@ def landmarks(
     for name, low, high, part in zip(LANDMARKS, lowest, highest, Landmarks.of(points), strict=True):
         if min(low) < 0 or high[0] > width or high[1] > height:
             worst = part[np.abs(part - (width / 2, height / 2)).max(axis=1).argmax()]
-            raise _outside(source_id, name, worst, height, width)
+            raise _outside(source_id, name, worst.tolist(), height, width)
         if max(high[0] - low[0], high[1] - low[1]) < 1:
             raise BadRender(source_id, f"{name}: all points coincide")
     return points
@@ -102,10 +102,10 @@ def landmarks(
 
 def image_point(
     source_id: str, label: Mapping[str, Any], name: str, height: int, width: int
-) -> NDArray[np.float64]:
-    """(2,): one point of a picture, y down. Raises `BadRender`."""
+) -> list[float]:
+    """[x, y] of one point of a picture, y down. Raises `BadRender`."""
     x, y, _ = _triple(source_id, name, label[name])
-    point = np.array((x, height - y))
+    point = [x, height - y]
     if min(point) < 0 or point[0] > width or point[1] > height:
         raise _outside(source_id, name, point, height, width)
     return point
@@ -146,7 +146,7 @@ def numbers_of(source_id: str, name: str, text: object) -> list[float]:
 
 
 def _outside(
-    source_id: str, name: str, point: NDArray[np.float64], height: int, width: int
+    source_id: str, name: str, point: Sequence[float], height: int, width: int
 ) -> BadRender:
     place = f"({point[0]:.4g}, {point[1]:.4g})"
     return BadRender(
