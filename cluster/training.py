@@ -118,7 +118,7 @@ def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:
         "location": dataset.location,
         "card": dataset.card.digest(),
         "split": split,
-        "shards": [dataset.facts(shard).tar_sha256 for shard in dataset.committed_in(split)],
+        "shards": [f.tar_sha256 for f in dataset.all_facts(dataset.committed_in(split))],
     }
 
 

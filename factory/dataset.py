@@ -7,6 +7,7 @@ everything here lists `index/`, never `shards/`.
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +21,7 @@ from factory.domain import Domain
 from factory.domains import domain_named
 from factory.images import Pixels, decode_png
 from factory.shards import DamagedShardError, PackedSample, sha256, unpack
-from factory.store import Store, open_store
+from factory.store import READERS, Store, open_store
 from factory.stored_file import parsing_parquet
 from schemas.base import differences_of
 from schemas.dataset import DatasetCard, ShardPlan
@@ -131,7 +132,8 @@ class Dataset:
             )
         if len(self.card.splits) == 1:
             return self.committed()
-        return [shard for shard in self.committed() if self.facts(shard).split == split]
+        facts = self.all_facts(self.committed())
+        return [fact.shard for fact in facts if fact.split == split]
 
     def is_committed(self, shard: int) -> bool:
         """Whether a shard exists."""
@@ -155,6 +157,11 @@ class Dataset:
         return facts_of(
             self._metadata(shard).metadata, where=f"{self.location}/{index_name(shard)}"
         )
+
+    def all_facts(self, shards: Iterable[int]) -> list[ShardFacts]:
+        """The facts of several committed shards, in the given order, many requests at a time."""
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(self.facts, shards))
 
     def supersedes_none(self, shard: int) -> bool:
         """Whether no sample of a committed shard supersedes an older one."""

@@ -9,7 +9,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from factory.commit import Expected, commit_shard
 from factory.dataset import Dataset, key_of
 from factory.domain import Domain, record_of, to_json
 from factory.images import encode_png
-from factory.plans import READERS, read_plans
+from factory.plans import read_plans
 from factory.shards import PackedSample
 from factory.sources.base import BadRender, LeftOut, Source
 from factory.sources.registry import SourceOptions, make_source
@@ -163,9 +162,7 @@ def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, in
         TooManyRejectsError: rejected / (kept + rejected) is above `max_share`; names the reasons.
             An input that was mended and planned again since counts by its newest version.
     """
-    shards = dataset.committed()
-    with ThreadPoolExecutor(READERS) as pool:
-        facts = list(pool.map(dataset.facts, shards))
+    facts = dataset.all_facts(dataset.committed())
     kept = sum(fact.num_samples for fact in facts)
     filtered = sum(fact.num_filtered for fact in facts)
     rejected = sum(fact.num_rejected for fact in facts)

@@ -11,11 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from factory.dataset import Dataset, plan_name
+from factory.store import READERS
 from schemas.base import FORMAT_VERSION, FormatError
 from schemas.dataset import ShardPlan
-
-READERS = 16
-"""files read at once, which on an object store is mostly waiting"""
 
 PLANNED_SCHEMA = pa.schema(
     [

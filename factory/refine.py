@@ -79,12 +79,10 @@ def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
 
 def stale_shards(parent: Dataset, child: Dataset) -> list[int]:
     """Shards of the child whose parent shard has changed since, or is gone."""
-    have = set(parent.committed())
-    return [
-        shard
-        for shard in child.committed()
-        if shard not in have or child.facts(shard).parent_sha256 != parent.facts(shard).tar_sha256
-    ]
+    made = child.committed()
+    common = sorted(set(made) & set(parent.committed()))
+    now = {facts.shard: facts.tar_sha256 for facts in parent.all_facts(common)}
+    return [f.shard for f in child.all_facts(made) if f.parent_sha256 != now.get(f.shard)]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from typing import Protocol
 
 from factory.atomic import sync_folder, write_atomically
 
+READERS = 16
+"""small objects to read at once: each costs an object store some milliseconds of waiting"""
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -61,7 +61,7 @@ def _refine(
 ) -> None:
     missing = missing_shards(parent, child)
     if missing:
-        num_samples = sum(parent.facts(shard).num_samples for shard in missing)
+        num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
         log.info("%d images in %d shards to refine", num_samples, len(missing))
         stages = refine_stages(
             parent,

@@ -59,7 +59,7 @@ def main(job: ValidateJob) -> None:
     with start(job, job.input, workers=job.workers) as session:
         shards = validate.shards_of(trio.refined, job.split)
         validate.check_enough(trio, shards, job.split)
-        num_samples = sum(trio.refined.facts(shard).num_samples for shard in shards)
+        num_samples = sum(facts.num_samples for facts in trio.refined.all_facts(shards))
         report_id = validate.new_report_id()
         task = validate.validate_task(trio, report_id, finder)
         session.make_shards("validate", task, shards, num_samples)

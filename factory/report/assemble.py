@@ -47,7 +47,7 @@ def make_report(
     trio: Trio, report_id: str, shards: Sequence[int], measured: Measured, gate: Gate | None
 ) -> Report:
     """The numbers, with the gate's verdict if there is one."""
-    facts = [trio.refined.facts(shard) for shard in shards]
+    facts = trio.refined.all_facts(shards)
     report = Report(
         id=report_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
