@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from factory.dataset import Dataset, plan_name
 from factory.input_table import FACTS, InputTable
 from factory.ledger import Ledger
-from factory.plans import READERS
 from factory.sources.base import BadRender, Source
+from factory.store import READERS
 from schemas.dataset import plan_json
 
 log = logging.getLogger(__name__)
