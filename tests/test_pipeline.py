@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import ray.cloudpickle
 
 from cluster import pipeline
@@ -127,6 +129,46 @@ def test_whatever_one_shard_does_the_others_are_made(
     assert any("shard 4" in line and "died" in line for line in summary.lines())
     with pytest.raises(ShardsFailedError, match="3 of 9 shards were set aside"):
         collect(found.values())
+
+
+def big_read(folder: Path, shard: int) -> Numbers:
+    (folder / f"read-{shard}").touch()
+    return Numbers(shard, "", np.full((10, 1 << 20), shard, np.uint8), b"")
+
+
+def slow(folder: Path, numbers: Numbers) -> Numbers:
+    time.sleep(0.3)
+    done = len(list(folder.glob("done-*")))
+    ahead = len(list(folder.glob("read-*"))) - done
+    (folder / f"ahead-{numbers.shard}").write_text(str(ahead))
+    (folder / f"done-{numbers.shard}").touch()
+    return numbers
+
+
+def count(numbers: Numbers) -> Outcome:
+    return Outcome(shard=numbers.shard, num_samples=len(numbers.values))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_readers_wait_for_a_slow_engine_so_memory_is_bounded(tmp_path: Path) -> None:
+    """60 shards of 10 MiB through an object store of 150 MiB."""
+    if ray.is_initialized():
+        ray.shutdown()
+    ray.init(address="local", num_cpus=2, object_store_memory=150 << 20, include_dashboard=False)
+    try:
+        work = (
+            Stage("read", partial(_give, partial(big_read, tmp_path)), holds_core=False),
+            Stage("slow", partial(_give, partial(slow, tmp_path)), Numbers),
+            Stage("count", partial(_give, count), Numbers, holds_core=False),
+        )
+        outcomes = collect(run_on_ray(work, range(60), Workers(2)))
+        assert [outcome.num_samples for outcome in outcomes] == [10] * 60
+        ahead = [int(path.read_text()) for path in tmp_path.glob("ahead-*")]
+        assert len(ahead) == 60
+        assert max(ahead) <= 8, "no more shards are read ahead than the object store holds"
+    finally:
+        ray.shutdown()
 
 
 def test_the_summary_names_the_stage_that_held_the_run_back() -> None:
