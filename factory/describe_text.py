@@ -29,10 +29,14 @@ def text_of(described: Description) -> str:
 
 
 def release_text(release: ReleaseState, location: str) -> str:
-    """What a release holds, and whether it is whole."""
+    """What a release holds, and whether it is whole.
+
+    Args:
+        location: of the release itself.
+    """
     splits = ", ".join(f"{split} {count:,}" for split, count in release.splits.items())
     lines = [
-        f"{location}/releases/{release.name}",
+        location,
         _line("samples", f"{release.num_samples:,} ({splits})"),
         _line("shards", f"{release.num_shards:,}: {numbers(release.shards)}"),
         _line("size", size_text(release.size)),
