@@ -1,6 +1,6 @@
 """How fast renders become samples on one core, against a plain Pillow loop over the same files.
 
-    python benchmarks/bench_ingest.py [--renders FOLDER] [--count 256] [--rounds 7]
+    python benchmarks/bench_ingest.py [--renders FOLDER] [--count 512] [--rounds 7]
 
 Two comparisons, each like for like; every round runs all four loops over the same renders:
 
@@ -139,7 +139,7 @@ def measure(folder: Path, stems: Sequence[str], rounds: int) -> dict[str, list[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--renders", type=Path, help="folder of N.jpg with N.json; default: drawn")
-    parser.add_argument("--count", type=int, default=256, help="renders in a round")
+    parser.add_argument("--count", type=int, default=512, help="renders in a round")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
     options = parser.parse_args()
     cv2.setNumThreads(1)
