@@ -4,7 +4,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.shards import DamagedShardError, PackedSample, pack, unpack
@@ -92,12 +92,14 @@ def test_a_shard_without_samples_is_a_tar_without_members() -> None:
     assert list(unpack(pack([]), where="x")) == []
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=len(pack(SAMPLES)) - 1))
 def test_a_truncated_tar_is_damaged(length: int) -> None:
     with pytest.raises(DamagedShardError, match="here"):
         list(unpack(pack(SAMPLES)[:length], where="here"))
 
 
+@settings(deadline=None)
 @given(
     place=st.integers(min_value=0, max_value=len(pack(SAMPLES)) - 1),
     flip=st.integers(min_value=1, max_value=255),
