@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from factory.dataset import Dataset, parquet_bytes, superseded_keys, tar_name
 from factory.shards import DamagedShardError, pack, sha256, unpack
 from schemas.dataset import ReleasedShard, ReleaseManifest
-from schemas.index import ShardFacts
+from schemas.index import REPEATED_COLUMNS, ShardFacts
 from schemas.report import Report, ValidatedShard
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     if there is not None and there.shards == shards:
         return there
     index = pa.concat_tables(part.rows for part in parts)
-    index_bytes = parquet_bytes(index)
+    index_bytes = parquet_bytes(index, REPEATED_COLUMNS)
     assert report.gate is not None
     manifest = ReleaseManifest(
         release=release,
