@@ -95,8 +95,10 @@ class ShardPixels:
     """of the parent shard's tar"""
     images: Pixels
     """(n, height, width[, 3]) of the parent, then refined"""
+    keys: bytes
+    """one a line, in the order of the images"""
     labels: bytes
-    """the json members, one a line, in the order of the images"""
+    """the json members, one a line"""
 
 
 @dataclass
@@ -115,6 +117,7 @@ class ShardReader:
             split=facts.split,
             parent_sha256=facts.tar_sha256,
             images=np.asarray(np.stack(images)) if images else self.parent.no_images(),
+            keys=b"\n".join(sample.key.encode() for sample in samples),
             labels=b"\n".join(sample.json for sample in samples),
         )
 
@@ -142,12 +145,14 @@ class ShardCommitter:
             "refiner": self.child.card.refiner.sha256,
             "parent": pixels.parent_sha256,
         }
-        samples = []
-        lines = pixels.labels.split(b"\n") if pixels.labels else []
-        for image, line in zip(pixels.images, lines, strict=True):
-            label = orjson.loads(line)
-            json = orjson.dumps(label | {"refined": refined_by})
-            samples.append(PackedSample(label["key"], encode_png(image), json))
+        # Labels are carried as the bytes they are; what refined them is appended to each object.
+        ending = b',"refined":' + orjson.dumps(refined_by) + b"}"
+        samples = [
+            PackedSample(key.decode(), encode_png(image), line[:-1] + ending)
+            for key, line, image in zip(
+                pixels.keys.splitlines(), pixels.labels.splitlines(), pixels.images, strict=True
+            )
+        ]
         facts = commit_shard(
             self.child,
             Expected(
