@@ -4,9 +4,9 @@
 
 Both read the same committed shards and write the same samples with the pixels unchanged (an
 identity engine), on one local Ray with a worker a core. `write_webdataset` gets the encoded
-members; ours decodes, encodes again, verifies every image and label, and commits. Then each is killed (SIGKILL,
-the whole process group) half way through and run again into the same place: what lies there then
-is counted as a reader of `*.tar` sees it.
+members; ours decodes, encodes again, verifies every image and label, and commits. Then each is
+killed (SIGKILL, the whole process group) half way through and run again into the same place: what
+lies there then is counted as a reader of `*.tar` sees it.
 """
 
 import argparse
@@ -31,14 +31,9 @@ from bench_refine import dataset_of_copies, paper_refiner
 
 from cluster.local import ensure_ray
 from cluster.pipeline import run_on_ray
+from factory.carry import ShardCommitter, ShardPixels, ShardReader
 from factory.dataset import Dataset
-from factory.refine import (
-    ShardCommitter,
-    ShardPixels,
-    ShardReader,
-    missing_shards,
-    refined_card,
-)
+from factory.refine import missing_shards, refined_card
 from factory.work import Stage, collect
 
 

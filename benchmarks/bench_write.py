@@ -32,11 +32,11 @@ import orjson
 import pyarrow as pa
 import webdataset
 
+from factory.carry import ShardCommitter, ShardReader
 from factory.dataset import Dataset, plan_name
 from factory.domains.eye import EYE
 from factory.images import decode_png
 from factory.ingest import ShardIngester, ingested_card
-from factory.refine import ShardCommitter, ShardReader
 from factory.renderers.eye import EyeRenderer
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from schemas.dataset import DatasetCard, ParentRef, PlannedInput, RefinerRef, ShardPlan

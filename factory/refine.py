@@ -8,17 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import orjson
 import torch
 
+from factory.carry import ShardCommitter, ShardPixels, ShardReader
 from factory.checkpoint import load_refiner
-from factory.commit import Expected, commit_shard
 from factory.dataset import Dataset
 from factory.engine import RefinerEngine, make_engine
-from factory.images import Pixels, decode_png, encode_png
-from factory.shards import PackedSample
-from factory.work import Outcome, Stage
+from factory.work import Stage
 from schemas.base import digest_of
 from schemas.dataset import DatasetCard, ParentRef, RefinerRef
 
@@ -85,43 +81,6 @@ def stale_shards(parent: Dataset, child: Dataset) -> list[int]:
     return [f.shard for f in child.all_facts(made) if f.parent_sha256 != now.get(f.shard)]
 
 
-@dataclass(frozen=True)
-class ShardPixels:
-    """One shard on its way from its parent to its child."""
-
-    shard: int
-    split: str
-    parent_sha256: str
-    """of the parent shard's tar"""
-    images: Pixels
-    """(n, height, width[, 3]) of the parent, then refined"""
-    keys: bytes
-    """one a line, in the order of the images"""
-    labels: bytes
-    """the json members, one a line"""
-
-
-@dataclass
-class ShardReader:
-    """Reads and decodes a parent's shards."""
-
-    parent: Dataset
-
-    def __call__(self, shard: int) -> ShardPixels:
-        """Raises `DamagedShardError`: the parent's tar is not what was committed."""
-        facts = self.parent.facts(shard)
-        samples = list(self.parent.samples(shard))
-        images = [decode_png(sample.png) for sample in samples]
-        return ShardPixels(
-            shard=shard,
-            split=facts.split,
-            parent_sha256=facts.tar_sha256,
-            images=np.asarray(np.stack(images)) if images else self.parent.no_images(),
-            keys=b"\n".join(sample.key.encode() for sample in samples),
-            labels=b"\n".join(sample.json for sample in samples),
-        )
-
-
 @dataclass
 class PixelRefiner:
     """Runs the engine over a shard's images."""
@@ -130,47 +89,6 @@ class PixelRefiner:
 
     def __call__(self, pixels: ShardPixels) -> ShardPixels:
         return replace(pixels, images=self.engine(pixels.images))
-
-
-@dataclass
-class ShardCommitter:
-    """Encodes refined images, verifies the shard and commits it with the labels it had."""
-
-    parent: Dataset
-    child: Dataset
-
-    def __call__(self, pixels: ShardPixels) -> Outcome:
-        assert self.child.card.refiner is not None
-        refined_by = {
-            "refiner": self.child.card.refiner.sha256,
-            "parent": pixels.parent_sha256,
-        }
-        # Labels are carried as the bytes they are; what refined them is appended to each object.
-        ending = b',"refined":' + orjson.dumps(refined_by) + b"}"
-        samples = [
-            PackedSample(key.decode(), encode_png(image), line[:-1] + ending)
-            for key, line, image in zip(
-                pixels.keys.splitlines(), pixels.labels.splitlines(), pixels.images, strict=True
-            )
-        ]
-        facts = commit_shard(
-            self.child,
-            Expected(
-                shard=pixels.shard,
-                split=pixels.split,
-                keys=tuple(sample.key for sample in samples),
-                may_reject=False,
-                parent_sha256=pixels.parent_sha256,
-                supersedes=_supersedes(self.parent, pixels.shard),
-            ),
-            samples,
-        )
-        return Outcome(shard=pixels.shard, num_samples=facts.num_samples)
-
-
-def _supersedes(parent: Dataset, shard: int) -> dict[str, str]:
-    rows = parent.index(shard, ["key", "supersedes"]).to_pylist()
-    return {row["key"]: row["supersedes"] for row in rows if row["supersedes"] is not None}
 
 
 def refine_stages(

@@ -75,3 +75,12 @@ def test_a_job_file_shadows_no_standard_module() -> None:
     """`python jobs/x.py` puts jobs/ first on the path."""
     jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")} - {"__init__"}
     assert jobs and jobs & set(sys.stdlib_module_names) == set()
+
+
+@pytest.mark.parametrize("module", ["factory.carry", "factory.ingest", "cluster.pipeline"])
+def test_workers_that_only_read_and_write_need_no_torch(module) -> None:
+    """It takes seconds to import, in each of them."""
+    script = f"import sys, {module}\nassert 'torch' not in sys.modules"
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
