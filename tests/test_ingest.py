@@ -147,7 +147,8 @@ def test_a_poison_shard_is_named_and_the_others_are_made(renders, tmp_path) -> N
             except ValueError as error:
                 yield fakes.failed(shard, error)
 
-    with pytest.raises(ShardsFailedError, match=r"1 of 5 shards were set aside.*\n  shard 1: .*000001"):
+    wanted = r"1 of 5 shards were set aside.*\n  shard 1: .*000001"
+    with pytest.raises(ShardsFailedError, match=wanted):
         collect(outcomes())
     assert dataset.committed() == [0, 2, 3, 4]
 

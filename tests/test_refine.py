@@ -13,7 +13,7 @@ from factory.checkpoint import load_refiner
 from factory.dataset import CardMismatchError, Dataset, load_images, load_index
 from factory.engine import TorchEngine
 from factory.ingest import ingested_card
-from factory.refine import StaleShardsError, missing_shards, refined_card, refine_stages
+from factory.refine import StaleShardsError, missing_shards, refine_stages, refined_card
 from factory.shards import DamagedShardError
 from factory.sources.pictures import PicturesOptions
 from factory.sources.unityeyes import UnityEyesOptions
