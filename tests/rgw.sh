@@ -115,7 +115,7 @@ CONF
   ceph radosgw-admin -n client.admin user create --uid=lab --display-name=lab \
     --access-key="$RGW_ACCESS_KEY" --secret="$RGW_SECRET_KEY" >/dev/null 2>>"$run/log/start"
   if [ -n "${4:-}" ]; then
-    (while kill -0 "$4" 2>/dev/null; do sleep 1; done; down "$run") </dev/null >/dev/null 2>&1 &
+    (trap "" HUP INT TERM; while kill -0 "$4" 2>/dev/null; do sleep 1; done; down "$run") </dev/null >/dev/null 2>&1 &
   fi
 }
 
