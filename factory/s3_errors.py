@@ -54,8 +54,8 @@ class RequestError(Exception):
 
 
 _KEYS_FIX = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for this server, and check "
-    "that AWS_ENDPOINT_URL names the right one"
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for this server (on every "
+    "node of a cluster, before `ray start`), and check that AWS_ENDPOINT_URL names the right one"
 )
 REGION_FIX = (
     "the bucket is in another region, set AWS_REGION to its; or AWS_ENDPOINT_URL should say https"
