@@ -5,6 +5,7 @@ however many shards there are. No order is kept: what a shard becomes depends on
 """
 
 import logging
+import math
 import os
 import time
 import traceback
@@ -34,6 +35,8 @@ RETRIES_IN_RAY = 1
 """of a shard whose worker died, by Ray itself, within one attempt"""
 LIGHT_CPUS = 0.1
 """cores that Ray counts for a reader or writer, which works beside the engines on their cores"""
+ENGINES_A_LIGHT = 8
+"""engines on CPU cores that one reader and one writer keep up with, twice over"""
 WORKER_NAME = "simgan-stage"
 PAUSE_S = 5.0
 """before shards that failed for a reason outside them are tried again, times the attempt"""
@@ -116,11 +119,6 @@ def _given(stage: Stage, row: dict[str, Any]) -> Any:
     return stage.takes(**{field.name: row[field.name] for field in fields(stage.takes)})
 
 
-def _light(row: dict[str, Any], *, stage: Stage) -> dict[str, Any]:
-    """A task of a stage without workers of its own."""
-    return StageWorker(stage)(row)
-
-
 def run_on_ray(
     work: MakeTask | Sequence[Stage], shards: Sequence[int], workers: Workers | None = None
 ) -> Iterator[Outcome]:
@@ -184,23 +182,26 @@ def _attempt(stages: Sequence[Stage], shards: Sequence[int], workers: Workers) -
 def _with_stage(
     rows: ray.data.Dataset, stage: Stage, count: int, workers: Workers, beside: bool
 ) -> ray.data.Dataset:
-    if not stage.holds_core:
-        return rows.map(
-            _light,
-            fn_kwargs={"stage": stage},
-            compute=ray.data.TaskPoolStrategy(size=max(1, count)),
-            num_cpus=1 if workers.use_gpu else LIGHT_CPUS,
-            max_retries=RETRIES_IN_RAY,
+    """Every stage has actors: Ray ends the processes of tasks as soon as they idle beside those,
+    and a new one for each shard would spend seconds on imports."""
+    if stage.holds_core:
+        pool = ray.data.ActorPoolStrategy(
+            size=count, max_tasks_in_flight_per_actor=2 if workers.use_gpu else 1
         )
-    cores = 1 - 2 * LIGHT_CPUS if beside else 1
+        cpus = 0.0 if workers.use_gpu else 1 - 2 * LIGHT_CPUS if beside else 1.0
+    elif workers.use_gpu:
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
+        cpus = 1.0
+    else:
+        pool = ray.data.ActorPoolStrategy(size=math.ceil(count / ENGINES_A_LIGHT))
+        cpus = LIGHT_CPUS
     return rows.map(
         StageWorker,
         fn_constructor_kwargs={"stage": stage},
-        compute=ray.data.ActorPoolStrategy(
-            size=count, max_tasks_in_flight_per_actor=2 if workers.use_gpu else 1
-        ),
-        num_cpus=0 if workers.use_gpu else cores,
-        num_gpus=1 if workers.use_gpu else None,
+        compute=pool,
+        num_cpus=cpus,
+        num_gpus=1 if workers.use_gpu and stage.holds_core else None,
         max_restarts=-1,
         max_task_retries=RETRIES_IN_RAY,
         ray_remote_args_fn=_named,
