@@ -50,6 +50,7 @@ class Numbered:
     """Inputs `imgs/0` to `imgs/N` that exist in listings only."""
 
     name = "unityeyes"
+    location = "nowhere"
 
     def __init__(self, num: int, num_touched: int = 0):
         self.num, self.num_touched = num, num_touched

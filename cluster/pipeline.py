@@ -124,16 +124,18 @@ def run_on_ray(
 ) -> Iterator[Outcome]:
     """Make shards in parallel; each one's outcome comes once, in no order.
 
-    A shard whose worker dies, or whose store fails, is tried up to `MAX_ATTEMPTS` times, the last
-    time on its own, so that it cannot be blamed for another's crash.
+    A shard whose worker dies, or whose store fails, is tried up to `MAX_ATTEMPTS` times; after a
+    death the last time on its own, so that it cannot be blamed for another's crash.
     """
     ensure_ray()
     stages, workers = stages_of(work), workers or Workers()
-    left = list(shards)
+    left, lost = list(shards), list[int]()
     for attempt in range(1, MAX_ATTEMPTS + 1):
         last = attempt == MAX_ATTEMPTS
         seen: dict[int, Outcome] = {}
-        for group in [[shard] for shard in left] if last else [left]:
+        alone = lost if last else []
+        groups = [[shard for shard in left if shard not in alone], *([shard] for shard in alone)]
+        for group in filter(None, groups):
             for outcome in _attempt(stages, group, workers):
                 seen[outcome.shard] = outcome
                 if outcome.transient and not last:
@@ -143,7 +145,7 @@ def run_on_ray(
         lost = [shard for shard in left if shard not in seen]
         if last:
             for shard in lost:
-                error = f"its worker died in each of {MAX_ATTEMPTS} attempts"
+                error = f"its worker died in the last of {MAX_ATTEMPTS} attempts"
                 yield Outcome(shard=shard, error=error, transient=True, attempts=attempt)
             return
         if attempt > 1 and len(lost) == len(left) > 1:
@@ -192,7 +194,7 @@ def _with_stage(
     elif workers.use_gpu:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=cores)
-        cpus = 1.0
+        cpus = min(1.0, cores / 2)  # a reader and a writer have to fit beside a GPU at least
     else:
         pool = ray.data.ActorPoolStrategy(size=math.ceil(count / ENGINES_A_LIGHT))
         cpus = LIGHT_CPUS

@@ -19,6 +19,8 @@ from cluster.local import ensure_ray
 from cluster.pipeline import Workers, run_on_ray
 from cluster.runs import RunFolder, open_run
 from cluster.summary import summarise
+from factory.lease import lease
+from factory.store import open_store
 from factory.version import WRITER
 from factory.work import MakeTask, Outcome, Stage, collect
 from schemas.dataset import RunRecord
@@ -110,6 +112,19 @@ class Session:
             return list(ray.get(handles))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+
+
+@contextmanager
+def alone(what: str, output: str | Path, *, overlap: bool) -> Iterator[bool]:
+    """Whether this run may go on: no other run of the job is at work on the output, or the user
+    lets them overlap."""
+    if overlap:
+        yield True
+        return
+    with lease(open_store(output), what) as is_ours:
+        if not is_ours:
+            log.info("nothing done; --overlap works beside the other run, without harm")
+        yield is_ours
 
 
 def call_it(call: Callable[[], Any]) -> Any:

@@ -23,14 +23,19 @@ from factory.domain import Domain, record_of, to_json
 from factory.images import encode_png
 from factory.plans import read_plans
 from factory.shards import PackedSample
-from factory.sources.base import BadRender, LeftOut, Source
+from factory.sources.base import VANISHED, BadRender, LeftOut, Source
 from factory.sources.registry import SourceOptions, make_source
 from factory.version import WRITER
 from factory.work import MakeTask, Outcome
-from schemas.base import digest_of
+from schemas.base import FormatError, digest_of
 from schemas.dataset import DatasetCard, Reject, ShardPlan
 
 log = logging.getLogger(__name__)
+
+
+class InputsGoneError(OSError):
+    """No input of a shard is there: a place that this node does not see, or another place than the
+    one that was planned from. Committed, such a shard would be an empty one for ever."""
 
 
 class TooManyRejectsError(RuntimeError):
@@ -62,15 +67,17 @@ def ingested_card(
     )
 
 
-def ingest_task(dataset: Dataset, location: str | Path, options: SourceOptions) -> MakeTask:
+def ingest_task(
+    dataset: Dataset, location: str | Path, options: SourceOptions, *, may_be_gone: bool = False
+) -> MakeTask:
     """What a worker needs to make a `ShardIngester`."""
-    return partial(_make_ingester, dataset, location, options)
+    return partial(_make_ingester, dataset, location, options, may_be_gone)
 
 
 def _make_ingester(
-    dataset: Dataset, location: str | Path, options: SourceOptions
+    dataset: Dataset, location: str | Path, options: SourceOptions, may_be_gone: bool
 ) -> "ShardIngester":
-    return ShardIngester(dataset, make_source(location, options))
+    return ShardIngester(dataset, make_source(location, options), may_be_gone)
 
 
 @dataclass
@@ -79,9 +86,15 @@ class ShardIngester:
 
     dataset: Dataset
     source: Source
+    may_be_gone: bool = False
+    """commit a shard also where no input of it is there any more"""
 
     def __call__(self, shard: int) -> Outcome:
-        """Read the plan of a shard, load its inputs, commit what survives."""
+        """Read the plan of a shard, load its inputs, commit what survives.
+
+        Raises:
+            InputsGoneError: none of its inputs is there.
+        """
         started = time.perf_counter()
         plan = self.dataset.plan(shard)
         self.source.expect({planned.id: planned.suffixes for planned in plan.inputs})
@@ -92,6 +105,13 @@ class ShardIngester:
                 samples.append(self._sample(key, planned.id, plan.split))
             except BadRender as bad:
                 rejects.append(_reject(key, planned.id, bad))
+        num_gone = sum(reject.reason == VANISHED for reject in rejects)
+        if num_gone == len(plan.inputs) > 0 and not self.may_be_gone:
+            raise InputsGoneError(
+                f"none of its {num_gone} inputs is in {self.source.location}, as "
+                f"{plan.inputs[0].id}. Does this machine see that place, and is it the one that "
+                "was planned from? If they are gone for good: --give-up-vanished"
+            )
         facts = commit_shard(self.dataset, expected_of(plan), samples, rejects)
         return Outcome(
             shard=shard,
@@ -150,6 +170,30 @@ def reason_class(reason: str, kind: str) -> str:
     if kind == "filtered":
         return reason
     return re.sub(r"-?\d+(\.\d+)?", "#", reason.split(": ")[0] if "(" in reason else reason)
+
+
+def vanished_inputs(dataset: Dataset) -> dict[str, str]:
+    """Inputs that were gone when their shard was built, of which there is no newer version.
+
+    Returns:
+        Id to key. They may have come back since.
+    """
+    found = {}
+    for fact in dataset.all_facts(dataset.committed()):
+        for row in _rejects_in(dataset, fact.shard) if fact.num_rejected else ():
+            if row["reason"] == VANISHED:
+                found[row["source_id"]] = fact.shard, row["key"]
+    newest = _newest_shards(dataset, found) if found else {}
+    return {id: key for id, (shard, key) in found.items() if newest[id] == shard}
+
+
+def _rejects_in(dataset: Dataset, shard: int) -> list[dict[str, Any]]:
+    """What is recorded of a shard; nothing where that is lost, which an integrity check tells."""
+    try:
+        return list(dataset.rejects(shard).to_pylist())
+    except (FileNotFoundError, FormatError) as error:
+        log.warning("shard %d: its rejects cannot be read: %s", shard, error)
+        return []
 
 
 def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, int]:

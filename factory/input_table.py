@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -39,8 +39,7 @@ CREATE TABLE listed AS SELECT
     sum(size)::BIGINT AS size,
     max(mtime_ns) AS mtime_ns,
     CASE WHEN count(etag) = count(*) THEN joined(min(etag), max(etag)) END AS etag,
-    -- More than two files are no pair, so which ones they are has to be looked up.
-    CASE WHEN count(*) <= 2 THEN joined(min(suffix), max(suffix)) END AS suffixes,
+    CASE WHEN count(suffix) = count(*) THEN string_agg(suffix, ' ' ORDER BY suffix) END AS suffixes,
     min(container) AS container
 FROM files GROUP BY id;
 DROP TABLE files;
@@ -112,6 +111,11 @@ class InputTable:
         with self.db.cursor() as cursor:
             cursor.register("added", pa.table(rows))
             cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM added")
+
+    def sizes_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """Bytes of those of some inputs that are listed."""
+        query = "SELECT id, size FROM listed WHERE id IN (SELECT unnest($ids))"
+        return dict(self.rows(query, ids=list(ids)))
 
     def in_natural_order(self) -> Any:
         """All inputs as one Arrow table with the fields of `InputFacts`."""

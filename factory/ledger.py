@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from factory.dataset import Dataset, parquet_bytes
 from factory.input_table import InputTable
-from factory.plans import PLANNED_SCHEMA, read_plans
+from factory.plans import PLANNED_SCHEMA, location_of, read_plans
 from factory.sources.scan import Container
 from factory.store import Store
 
@@ -36,6 +36,7 @@ SEEN_SCHEMA = pa.schema(
 """An input, with the key of the planned version whose content it still has; or an archive, with
 the number of its inputs."""
 
+_VANISHED_SCHEMA = pa.schema([("id", pa.string()), ("key", pa.string())])
 _TABLES = """
 CREATE TABLE planned (
     id VARCHAR, size BIGINT, mtime_ns BIGINT, etag VARCHAR, supersedes VARCHAR, shard INTEGER,
@@ -45,6 +46,7 @@ CREATE TABLE seen (
     id VARCHAR, size BIGINT, mtime_ns BIGINT, etag VARCHAR, key VARCHAR, num_inputs BIGINT
 );
 CREATE TABLE committed (shard INTEGER);
+CREATE TABLE vanished (id VARCHAR, key VARCHAR);
 """
 # Inputs are seldom planned twice, so the newest version is looked for among those alone of which
 # some version differs from the listing.
@@ -53,6 +55,7 @@ CREATE OR REPLACE TABLE changed AS
 WITH
     suspects AS (
         SELECT DISTINCT l.id FROM listed l JOIN planned p USING (id) WHERE NOT same_facts(l, p)
+        UNION SELECT id FROM vanished
     ),
     newest AS (
         SELECT p.*, printf('%06d-%06d', shard, place) AS key
@@ -62,7 +65,7 @@ WITH
 SELECT
     l.*, n.key, n.shard, n.supersedes, n.shard IN (SELECT shard FROM committed) AS is_built
 FROM listed l JOIN newest n USING (id)
-WHERE NOT same_facts(l, n) AND NOT EXISTS (
+WHERE n.key IN (SELECT key FROM vanished) OR NOT same_facts(l, n) AND NOT EXISTS (
     SELECT 1 FROM seen s WHERE s.id = l.id AND s.key = n.key AND same_facts(l, s)
 )
 """
@@ -80,22 +83,40 @@ def read_seen(store: Store) -> Any:
     return SEEN_SCHEMA.empty_table()
 
 
-def containers_in(seen: Any) -> dict[str, Container]:
-    """The archives in the cache, by name."""
+def containers_in(seen: Any, without: Iterable[str] = ()) -> dict[str, Container]:
+    """The archives in the cache, by name.
+
+    Args:
+        without: inputs that have to be listed again, and so the archives that they lie in.
+    """
     rows = seen.filter(pc.is_valid(seen["num_inputs"])).drop(["key"]).to_pylist()
-    return {row["id"]: Container(row.pop("id"), **row) for row in rows}
+    found = {row["id"]: Container(row.pop("id"), **row) for row in rows}
+    wanted = tuple(without)
+    return {
+        name: container
+        for name, container in found.items()
+        if not any(source_id.startswith(name) for source_id in wanted)
+    }
 
 
 class Ledger:
     """The plans of a dataset, in the tables of a listing."""
 
-    def __init__(self, dataset: Dataset, inputs: InputTable):
+    def __init__(self, dataset: Dataset, inputs: InputTable, vanished: Mapping[str, str]):
+        """
+        Args:
+            vanished: id to key of versions that had vanished when their shard was built.
+        """
         self.dataset, self.inputs = dataset, inputs
         self.shard_sizes: list[int] = []
         """planned inputs of every shard"""
+        self.locations: list[str | None] = []
+        """where those of every shard lay when they were planned, if known"""
         inputs.db.execute(_TABLES)
         self._seen_before = read_seen(dataset.store)
         inputs.insert("seen", self._seen_before)
+        columns = {"id": list(vanished), "key": list(vanished.values())}
+        inputs.insert("vanished", pa.table(columns, schema=_VANISHED_SCHEMA))
 
     def read_plans(self) -> None:
         """Take in the plans that appeared since."""
@@ -105,9 +126,11 @@ class Ledger:
         for table in read_plans(self.dataset, new):
             self.inputs.insert("planned", table)
             self.shard_sizes.append(len(table))
+            self.locations.append(location_of(table))
 
     def find_changed(self) -> int:
-        """Make the table `changed`: listed inputs whose newest planned version has other facts.
+        """Make the table `changed`: listed inputs whose newest planned version has other facts, or
+        had vanished when its shard was built.
 
         Its columns are those of `listed`, the version's key, shard and `supersedes`, and whether
         its shard is committed.
@@ -121,10 +144,11 @@ class Ledger:
         self.inputs.db.execute(_CHANGED)
         return self.inputs.count("changed WHERE is_built")
 
-    def add(self, shard: int, table: Any) -> None:
+    def add(self, shard: int, location: str, table: Any) -> None:
         """Take in a plan of our own.
 
         Args:
+            location: of the inputs.
             table: Arrow table with the fields of `PlannedInput`.
         """
         columns = {name: table[name] for name in PLANNED_SCHEMA.names[:5]}
@@ -132,6 +156,7 @@ class Ledger:
         columns["place"] = pa.array(np.arange(len(table), dtype=np.int32))
         self.inputs.insert("planned", pa.table(columns))
         self.shard_sizes.append(len(table))
+        self.locations.append(location)
 
     def note_unchanged(self, rows: list[dict[str, Any]]) -> None:
         """Remember that inputs still have the content of a version, under new facts.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -34,6 +35,13 @@ _BUILT = ("key", "source_image_sha256", "source_label_sha256")
 Result = TypeVar("Result")
 
 
+NONE_VANISHED: Mapping[str, str] = MappingProxyType({})
+
+
+class OtherPlaceError(ValueError):
+    """Inputs of one place would take the place of another's."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """What a planner found and did."""
@@ -41,16 +49,26 @@ class Planned:
     num_listed: int
     num_new: int
     """inputs planned now, rewritten ones among them"""
+    num_rewritten: int
+    """those of them that take the place of an older sample"""
     num_held: int
     """new inputs held back until there are more"""
     shard_sizes: tuple[int, ...]
     """planned inputs of every shard"""
+    locations: tuple[str | None, ...]
+    """where those of every shard lay when they were planned, if known"""
     unreadable: tuple[str, ...]
     """archives that could not be read and files that have no proper name, and why"""
 
 
 def plan_new_shards(
-    dataset: Dataset, source: Source, inputs: InputTable, *, min_shard: int = 1
+    dataset: Dataset,
+    source: Source,
+    inputs: InputTable,
+    *,
+    min_shard: int = 1,
+    vanished: Mapping[str, str] = NONE_VANISHED,
+    moved: bool = False,
 ) -> Planned:
     """Plan every input of a listing that is new, or whose content changed.
 
@@ -58,29 +76,46 @@ def plan_new_shards(
         inputs: a listing of the source.
         min_shard: fewer new inputs than this (in a split) are held back, after whole shards were
             taken off.
+        vanished: id to key of inputs that had vanished when their shard was built: those that are
+            back are planned again.
+        moved: the inputs lay at another place when older versions of them were planned.
 
     Raises:
         FormatError: a plan that is there is none.
+        OtherPlaceError: inputs would take the place of samples that came from elsewhere; nothing
+            is planned then.
     """
-    planner = _Planner(dataset, source, inputs, min_shard)
+    planner = _Planner(dataset, source, inputs, min_shard, vanished, moved)
     while not planner.plan_all():
         log.info("another run plans too; reading its plans")
     planner.remember()
     return Planned(
         num_listed=len(inputs),
         num_new=planner.num_planned,
+        num_rewritten=planner.num_rewritten,
         num_held=planner.num_held,
         shard_sizes=tuple(planner.ledger.shard_sizes),
+        locations=tuple(planner.ledger.locations),
         unreadable=tuple(c.problem for c in inputs.containers if c.problem is not None),
     )
 
 
 class _Planner:
-    def __init__(self, dataset: Dataset, source: Source, inputs: InputTable, min_shard: int):
+    def __init__(
+        self,
+        dataset: Dataset,
+        source: Source,
+        inputs: InputTable,
+        min_shard: int,
+        vanished: Mapping[str, str],
+        moved: bool,
+    ):
         self.dataset, self.source, self.inputs = dataset, source, inputs
-        self.min_shard = min_shard
-        self.ledger = Ledger(dataset, inputs)
+        self.location = str(source.location)
+        self.min_shard, self.moved = min_shard, moved
+        self.ledger = Ledger(dataset, inputs, vanished)
         self.num_planned = 0
+        self.num_rewritten = 0
         self.num_held = 0
         self._first_own = 0
 
@@ -144,16 +179,29 @@ class _Planner:
                 digests = self._committed_digests(rows)
                 same, rewritten = [], []
                 for row, now in self._in_parallel(self._digests_now, rows):
-                    key = row.pop("key")
-                    del row["shard"]
+                    key, shard = row.pop("key"), row.pop("shard")
                     then, became_sample = digests.get(key, (UNREADABLE, False))
                     if now == then:
                         facts = {name: row[name] for name in ("id", "size", "mtime_ns", "etag")}
                         same.append(facts | {"key": key})
                     else:
+                        if became_sample:
+                            self._check_place(row["id"], shard)
                         rewritten.append(row | ({"supersedes": key} if became_sample else {}))
                 self.ledger.note_unchanged(same)
                 self._want(rewritten)
+
+    def _check_place(self, source_id: str, shard: int) -> None:
+        """Whether an input is at the place where its older version was planned from."""
+        before = self.ledger.locations[shard]
+        if not self.moved and before not in (None, self.location):
+            raise OtherPlaceError(
+                f"{source_id} in {self.location} has other content than {source_id} in {before}, "
+                f"which shard {shard} of {self.dataset.location} holds, and would take its place. "
+                "An input is known by its name below --input, so give two places a folder above "
+                "both as --input, or an --output each. If these are the same renders at a new "
+                "place, some of them made anew: --moved"
+            )
 
     def _want(self, rows: list[dict[str, Any]]) -> None:
         if rows:
@@ -236,13 +284,15 @@ class _Planner:
         with self.inputs.reader(query, size, **given) as batches:
             for table in _in_pieces(batches, size):
                 number = len(self.ledger.shard_sizes)
-                raw = plan_json(number, split, self.source.name, table.to_pylist())
+                rows = table.to_pylist()
+                raw = plan_json(number, split, self.source.name, self.location, rows)
                 try:
                     self.dataset.store.put_new(plan_name(number), raw)
                 except FileExistsError:
                     return False
-                self.ledger.add(number, table)
+                self.ledger.add(number, self.location, table)
                 self.num_planned += len(table)
+                self.num_rewritten += len(table) - table["supersedes"].null_count
         return True
 
 

@@ -27,10 +27,12 @@ PLANNED_SCHEMA = pa.schema(
     ]
 )
 """A planned input, with its shard and its place in the plan."""
+_LOCATION = b"location"
+"""key in a table's metadata"""
 
 
 def plan_columns(raw: bytes, shard: int, *, where: str) -> Any:
-    """The inputs of a plan as an Arrow table of `PLANNED_SCHEMA`.
+    """The inputs of a plan as an Arrow table of `PLANNED_SCHEMA`, see also `location_of`.
 
     Args:
         raw: the bytes of the file.
@@ -62,7 +64,14 @@ def plan_columns(raw: bytes, shard: int, *, where: str) -> Any:
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         ShardPlan.from_json(raw, where=where)  # says what is wrong with which input
         raise FormatError(f"{where}: not the plan of shard {shard} ({error})") from error
-    return table
+    where_from = {} if head.location is None else {_LOCATION: head.location.encode()}
+    return table.replace_schema_metadata(where_from)
+
+
+def location_of(table: Any) -> str | None:
+    """Where the inputs of a table from `plan_columns` lay when they were planned, if known."""
+    location = (table.schema.metadata or {}).get(_LOCATION)
+    return None if location is None else location.decode()
 
 
 def read_plans(dataset: Dataset, shards: Iterable[int]) -> Iterator[Any]:

@@ -14,20 +14,22 @@ from factory.checkpoint import load_refiner
 from factory.commit import adopt_orphan
 from factory.dataset import Dataset, index_name, rejects_name, tar_name
 from factory.ingest import ingest_task
+from factory.input_table import InputTable
 from factory.problems import Problem, ProblemKind
 from factory.refine import refine_stages
 from factory.release_state import ReleaseState, broken_releases
 from factory.shards import DamagedShardError
+from factory.sources.files import NOTHING_SEEN
 from factory.sources.registry import make_source, options_in
-from factory.verify import expected_shard
+from factory.verify import expected_shard, wrong_with_orphan
 from factory.work import MakeTask, Outcome, ShardsFailedError, Stage
 from schemas.base import FormatError, Model
-from schemas.dataset import InputFacts
 
 log = logging.getLogger(__name__)
 
 Remedy = Literal["remake", "index anew", "withdraw stale"]
-_WITHDRAWN: frozenset[ProblemKind] = frozenset({"tar", "index", "rejects", "orphan"})
+_WITHDRAWN: tuple[ProblemKind, ...] = ("tar", "orphan", "index", "rejects")
+"""worst first"""
 MakeShards = Callable[[MakeTask | Sequence[Stage], Sequence[int]], list[Outcome]]
 """runs work on shards; raises `ShardsFailedError`"""
 
@@ -90,19 +92,19 @@ class FromSource:
         self.options = options_in(dataset.card.config)
 
     @cached_property
-    def _listing(self) -> dict[str, InputFacts]:
-        source = make_source(self.location, self.options)
-        return {facts.id: facts for facts in source.listing()}
+    def _inputs(self) -> InputTable:
+        return InputTable(make_source(self.location, self.options).scan(NOTHING_SEEN))
 
     def obstacle(self, shard: int) -> str | None:
         try:
             inputs = self.dataset.plan(shard).inputs
         except (FileNotFoundError, FormatError) as error:
             return f"what it should hold is not known: {error}"
-        gone = [planned.id for planned in inputs if planned.id not in self._listing]
+        sizes = self._inputs.sizes_of([planned.id for planned in inputs])
+        gone = [planned.id for planned in inputs if planned.id not in sizes]
         if gone:
             return f"{self.location} lacks {len(gone)} of its {len(inputs)} inputs, as {gone[0]}"
-        other = [p.id for p in inputs if self._listing[p.id].size != p.size]
+        other = [planned.id for planned in inputs if sizes[planned.id] != planned.size]
         if other:
             return (
                 f"{len(other)} of its {len(inputs)} inputs, as {other[0]}, have another size in "
@@ -170,10 +172,14 @@ def repairs_for(
         if repair is None:
             continue
         remedy, why = repair
+        if why.kind == "index" and _is_whole(dataset, shard, parent):
+            remedy = "index anew"
         if remedy == "withdraw stale" and not withdraw_stale:
             obstacle: str | None = "give --withdraw-stale to have it made anew"
         elif remedy == "index anew":
             obstacle = _no_expectation(dataset, shard, parent)
+        elif means is None and why.kind == "rejects":
+            obstacle = "its samples are whole; give --source-input to have its rejects made anew"
         else:
             obstacle = means.obstacle(shard) if means is not None else None
         text = f"{why.name} {why.what}"
@@ -183,12 +189,20 @@ def repairs_for(
 
 def _repair_of(found: Mapping[ProblemKind, Problem]) -> tuple[Remedy, Problem] | None:
     """Of the problems of a shard, the remedy that ends them all, and its reason."""
-    damage = [problem for kind, problem in found.items() if kind in _WITHDRAWN]
+    damage = [found[kind] for kind in _WITHDRAWN if kind in found]
     if damage:
         return "remake", damage[0]
     if "stale" in found:
         return "withdraw stale", found["stale"]
     return ("index anew", found["rows"]) if "rows" in found else None
+
+
+def _is_whole(dataset: Dataset, shard: int, parent: Dataset | None) -> bool:
+    """Whether a shard's tar and rejects say all that its index should."""
+    try:
+        return wrong_with_orphan(dataset, shard, parent) is None
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _no_expectation(dataset: Dataset, shard: int, parent: Dataset | None) -> str | None:

@@ -10,6 +10,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -167,14 +168,15 @@ class LocalStore:
             below = pending.pop()
             if not (self.root / below).is_dir():
                 continue
-            with os.scandir(self.root / below) as entries:
+            with suppress(FileNotFoundError), os.scandir(self.root / below) as entries:
                 for entry in entries:
                     name = f"{below}{entry.name}"
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(f"{name}/")
                     elif entry.is_file():
-                        status = entry.stat()
-                        yield Entry(name, status.st_size, status.st_mtime_ns)
+                        with suppress(FileNotFoundError):  # a temporary file of a run at work
+                            status = entry.stat()
+                            yield Entry(name, status.st_size, status.st_mtime_ns)
 
     def folders(self, prefix: str) -> list[str]:
         folder = self.root / prefix

@@ -1,7 +1,7 @@
 """Turn raw renders or camera images into a dataset of shards, once."""
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,14 +9,18 @@ import tyro
 from pydantic import Field, field_validator
 
 from cluster.command import JobConfig, run_command
-from cluster.session import Session, start
+from cluster.session import Session, alone, start
 from factory.dataset import Dataset
 from factory.domains import domain_of
-from factory.ingest import check_reject_share, ingest_task, ingested_card
+from factory.ingest import (
+    check_reject_share,
+    ingest_task,
+    ingested_card,
+    vanished_inputs,
+)
 from factory.input_table import InputTable
-from factory.lease import lease
 from factory.ledger import containers_in, read_seen
-from factory.planning import parse_splits, plan_new_shards
+from factory.planning import Planned, parse_splits, plan_new_shards
 from factory.shards import sha256
 from factory.sources.crop import EyeCrop
 from factory.sources.files import open_files
@@ -65,6 +69,10 @@ class IngestJob(JobConfig):
     need not make ten-sample shards; whole shards are always made"""
     workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """parallel workers; default one a core"""
+    moved: bool = False
+    """the inputs lay at another place when earlier runs planned them"""
+    give_up_vanished: bool = False
+    """commit planned shards without a single input that is still there, as empty ones"""
     overlap: bool = False
     """work beside another run that is at work on this output; safe, but much is done twice"""
 
@@ -77,22 +85,36 @@ class IngestJob(JobConfig):
 
 def main(job: IngestJob) -> None:
     location = absolute(job.input)
+    _check_apart(location, absolute(job.output))
     open_files(location)  # before a run leaves its folder beside nothing
     options = _options(job)
-    with start(job, job.output, workers=job.workers) as session, _lease(job) as is_ours:
-        if is_ours:
+    with (
+        start(job, job.output, workers=job.workers) as session,
+        alone("ingest", job.output, overlap=job.overlap) as may_go_on,
+    ):
+        if may_go_on:
             _ingest(job, location, options, session)
-        else:
-            log.info("nothing done; --overlap works beside the other run, without harm")
 
 
-def _lease(job: IngestJob) -> AbstractContextManager[bool]:
-    return nullcontext(True) if job.overlap else lease(open_store(job.output), "ingest")
+def _check_apart(source: str, output: str) -> None:
+    if f"{output.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
+        raise ValueError(
+            f"--output {output} lies in --input {source}: the next run would ingest its shards"
+        )
+
+
+def _vanished(output: str) -> dict[str, str]:
+    try:
+        return vanished_inputs(Dataset.open(output))
+    except FileNotFoundError:  # the first run
+        return {}
 
 
 def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Session) -> None:
     source = make_source(location, options)
-    with InputTable(source.scan(containers_in(read_seen(open_store(job.output))))) as inputs:
+    vanished = _vanished(job.output)
+    seen = containers_in(read_seen(open_store(job.output)), without=vanished)
+    with InputTable(source.scan(seen)) as inputs:
         if not len(inputs) and all(c.problem is None for c in inputs.containers):
             raise ValueError(f"{job.input}: no {job.source} inputs found there")
         card = ingested_card(
@@ -103,16 +125,19 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
             splits=parse_splits(job.splits),
         )
         dataset = Dataset.enter(job.output, card)
-        planned = plan_new_shards(dataset, source, inputs, min_shard=job.min_shard)
-    missing = sorted(set(range(len(planned.shard_sizes))) - set(dataset.committed()))
-    held = f", {planned.num_held} held back until {job.min_shard} have gathered"
-    found = f"{planned.num_listed} inputs listed, {planned.num_new} new" + (
-        held if planned.num_held else ""
-    )
+        planned = plan_new_shards(
+            dataset, source, inputs, min_shard=job.min_shard, vanished=vanished, moved=job.moved
+        )
+    missing = _buildable(dataset, planned, location, moved=job.moved)
+    found = f"{planned.num_listed} inputs listed, {planned.num_new} new"
+    if planned.num_rewritten:
+        found += f" ({planned.num_rewritten} in place of older versions)"
+    if planned.num_held:
+        found += f", {planned.num_held} held back until {job.min_shard} have gathered"
     if missing:
         log.info("%s; %d shards to make", found, len(missing))
         num_inputs = sum(planned.shard_sizes[shard] for shard in missing)
-        task = ingest_task(dataset, location, options)
+        task = ingest_task(dataset, location, options, may_be_gone=job.give_up_vanished)
         outcomes = session.make_shards("ingest", task, missing, num_inputs)
         for reason, count in reasons_of(outcomes).most_common(10):
             log.info("set aside: %d × %s", count, reason)
@@ -132,6 +157,25 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
             f"{len(planned.unreadable)} inputs could not be listed; everything else is done:\n  "
             + "\n  ".join(planned.unreadable)
         )
+
+
+def _buildable(dataset: Dataset, planned: Planned, location: str, *, moved: bool) -> list[int]:
+    """Shards to make; those planned from another place wait for a run on that place."""
+    missing = sorted(set(range(len(planned.shard_sizes))) - set(dataset.committed()))
+    elsewhere = Counter(
+        place for shard in missing if (place := planned.locations[shard]) not in (None, location)
+    )
+    if moved or not elsewhere:
+        return missing
+    for place, count in elsewhere.items():
+        log.warning(
+            "%d planned shards wait for a run with --input %s; if its inputs lie in %s now: "
+            "--moved",
+            count,
+            place,
+            location,
+        )
+    return [shard for shard in missing if planned.locations[shard] in (None, location)]
 
 
 def _options(job: IngestJob) -> SourceOptions:

@@ -1,18 +1,16 @@
 """Refine a synthetic dataset into a realistic one, labels carried along."""
 
 import logging
-from contextlib import nullcontext
 from typing import Annotated, Literal
 
 import tyro
 from pydantic import Field
 
 from cluster.command import JobConfig, run_command
-from cluster.session import Session, start
+from cluster.session import Session, alone, start
 from factory.dataset import Dataset
-from factory.lease import lease
 from factory.refine import missing_shards, refine_stages, refined_card
-from factory.store import absolute, name_of, open_store
+from factory.store import absolute, name_of
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +45,12 @@ def main(job: RefineJob) -> None:
     refiner = absolute(job.refiner)
     card = refined_card(parent, refiner, name_of(job.output))
     use_gpu = job.device == "cuda"
-    with start(job, job.output, workers=job.workers, use_gpu=use_gpu) as session:
-        store = open_store(job.output)
-        with nullcontext(True) if job.overlap else lease(store, "refine") as is_ours:
-            if is_ours:
-                _refine(job, parent, Dataset.enter(job.output, card), refiner, session)
-            else:
-                log.info("nothing done; --overlap works beside the other run, without harm")
+    with (
+        start(job, job.output, workers=job.workers, use_gpu=use_gpu) as session,
+        alone("refine", job.output, overlap=job.overlap) as may_go_on,
+    ):
+        if may_go_on:
+            _refine(job, parent, Dataset.enter(job.output, card), refiner, session)
 
 
 def _refine(

@@ -104,19 +104,25 @@ class ShardPlan(Versioned):
     shard: int = Field(ge=0)
     split: Split
     source: str
+    location: str | None = None
+    """where the inputs lay when they were planned; null in plans of older writers"""
     inputs: tuple[PlannedInput, ...]
 
     def to_json(self) -> bytes:
         rows = (planned.model_dump(mode="json") for planned in self.inputs)
-        return plan_json(self.shard, self.split, self.source, rows)
+        return plan_json(self.shard, self.split, self.source, self.location, rows)
 
 
-def plan_json(shard: int, split: str, source: str, inputs: Iterable[Mapping[str, Any]]) -> bytes:
+def plan_json(
+    shard: int, split: str, source: str, location: str | None, inputs: Iterable[Mapping[str, Any]]
+) -> bytes:
     """A `ShardPlan` as JSON, one input a line, without what is null.
 
     Plans are the only JSON that grows with the number of inputs: 100 bytes for each.
     """
     head = {"format_version": FORMAT_VERSION, "shard": shard, "split": split, "source": source}
+    if location is not None:
+        head["location"] = location
     lines = b",\n".join(
         orjson.dumps({name: value for name, value in row.items() if value is not None})
         for row in inputs

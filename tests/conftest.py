@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import fakes
+import planted
 import pytest
 from s3_servers import (  # noqa: F401  (fixtures)
     any_location,
@@ -42,6 +43,50 @@ def synthetic(renders, tmp_path_factory) -> Dataset:
     """The renders ingested: shards 0..4 of 5, 5, 5, 5 and 4 samples. Read only."""
     output = tmp_path_factory.mktemp("synthetic") / "eyes"
     return fakes.ingest_here(renders, output, UnityEyesOptions(), shard_size=5)
+
+
+@pytest.fixture(scope="session")
+def six_inputs(tmp_path_factory) -> Path:
+    """Six inputs, of which the second and the fifth are malformed. Read only."""
+    folder = tmp_path_factory.mktemp("six-inputs")
+    for number in range(1, 7):
+        image = b"no picture" if number in (2, 5) else None
+        fakes.write_pair(folder, str(number), image=image, seed=number)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def one_shard(six_inputs, tmp_path_factory) -> Dataset:
+    """One shard of those inputs, built in a local folder without any trouble. Read only."""
+    output = tmp_path_factory.mktemp("one-shard") / "eyes"
+    return fakes.ingest_here(six_inputs, output, UnityEyesOptions(), shard_size=6)
+
+
+@pytest.fixture(scope="session")
+def eight_inputs(tmp_path_factory) -> Path:
+    """What `planted.write_inputs` writes. Read only."""
+    folder = tmp_path_factory.mktemp("eight-inputs")
+    planted.write_inputs(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_shards(eight_inputs, tmp_path_factory) -> Dataset:
+    """Shards 0 and 1 of those inputs, three samples and a reject each. Read only."""
+    output = tmp_path_factory.mktemp("two-shards") / "eyes"
+    return fakes.ingest_here(eight_inputs, output, planted.OPTIONS, shard_size=4)
+
+
+@pytest.fixture
+def dataset(two_shards, tmp_path) -> Dataset:
+    """A copy of the two shards, which a test may damage."""
+    return planted.copied(two_shards, tmp_path / "eyes")
+
+
+@pytest.fixture
+def child(dataset, refiner, tmp_path) -> Dataset:
+    """The two shards refined."""
+    return fakes.refine_here(dataset, refiner, tmp_path / "child")
 
 
 @pytest.fixture

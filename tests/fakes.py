@@ -20,16 +20,17 @@ import scipy.io
 from factory.checkpoint import RefinerDescription, save_refiner
 from factory.dataset import Dataset
 from factory.domains.eye import EYE
-from factory.ingest import ingest_task, ingested_card
+from factory.ingest import ShardIngester, ingest_task, ingested_card, vanished_inputs
 from factory.input_table import InputTable
 from factory.ledger import containers_in, read_seen
 from factory.models import Refiner, RefinerConfig
-from factory.planning import Planned, plan_new_shards
+from factory.planning import NONE_VANISHED, Planned, plan_new_shards
 from factory.refine import missing_shards, refine_stages, refined_card
 from factory.sources.base import BadRender, Source
 from factory.sources.registry import SourceOptions, make_source
 from factory.sources.scan import Container, FileFacts, ScanItem, Seen, batch_of
-from factory.store import Entry, LocalStore
+from factory.sources.unityeyes import UnityEyesOptions
+from factory.store import Entry, LocalStore, Store
 from factory.work import Outcome, collect, run_here
 from schemas.dataset import ImageSpec
 
@@ -45,25 +46,47 @@ def plan_here(
     options: SourceOptions,
     shard_size: int = 5,
     splits: Mapping[str, float] | None = None,
-    min_shard: int = 1,
+    **planning: Any,
 ) -> Dataset:
     """What the ingest job does before it builds shards."""
     card = ingested_card(EYE, "eyes", options, shard_size=shard_size, splits=splits or {"train": 1})
     dataset = Dataset.enter(output, card)
-    plan_from(dataset, make_source(renders, options), min_shard)
+    vanished = vanished_inputs(dataset)
+    plan_from(dataset, make_source(renders, options), vanished=vanished, **planning)
     return dataset
 
 
-def plan_from(dataset: Dataset, source: Source, min_shard: int = 1) -> Planned:
+def plan_from(
+    dataset: Dataset,
+    source: Source,
+    *,
+    vanished: Mapping[str, str] = NONE_VANISHED,
+    **planning: Any,
+) -> Planned:
     """List a source and plan what is new."""
-    with InputTable(source.scan(containers_in(read_seen(dataset.store)))) as inputs:
-        return plan_new_shards(dataset, source, inputs, min_shard=min_shard)
+    seen = containers_in(read_seen(dataset.store), without=vanished)
+    with InputTable(source.scan(seen)) as inputs:
+        return plan_new_shards(dataset, source, inputs, vanished=vanished, **planning)
 
 
 def build_here(dataset: Dataset, renders: Path, options: SourceOptions) -> None:
     """Build what is planned and not committed, one shard after the other."""
     missing = sorted(set(dataset.planned()) - set(dataset.committed()))
     collect(run_here(ingest_task(dataset, renders, options), missing))
+
+
+def build_shard(dataset: Dataset, inputs: Path) -> None:
+    """Build shard 0 of renders, whatever is there already."""
+    ShardIngester(dataset, make_source(inputs, UnityEyesOptions()))(0)
+
+
+def committed_files(dataset: Dataset) -> dict[str, bytes]:
+    """What commits have published, by name."""
+    return {
+        entry.name: dataset.store.read(entry.name)
+        for folder in ("shards", "index", "rejected")
+        for entry in dataset.store.walk(folder)
+    }
 
 
 def ingest_here(renders: Path, output: Path, options: SourceOptions, **planning: Any) -> Dataset:
@@ -214,21 +237,23 @@ def mpiigaze_day(
 # --- stores and sources that misbehave --------------------------------------------------------
 
 
-class HookedStore(LocalStore):
-    """A local store that calls a hook before and after everything it publishes."""
+class HookedStore:
+    """Any store, with a hook called before and after everything it publishes."""
 
-    def __init__(self, root: Path, hook: Callable[[str, str], None]):
-        super().__init__(root)
-        self.hook = hook
+    def __init__(self, store: Store, hook: Callable[[str, str], None]):
+        self.store, self.hook = store, hook
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
     def put_new(self, name: str, content: bytes) -> None:
         self.hook("before", name)
-        super().put_new(name, content)
+        self.store.put_new(name, content)
         self.hook("after", name)
 
-    def put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes, **options: Any) -> None:
         self.hook("before", name)
-        super().put(name, content)
+        self.store.put(name, content, **options)
         self.hook("after", name)
 
 
@@ -244,7 +269,7 @@ def kill_at(when: str, prefix: str) -> Callable[[str, str], None]:
 
 def hooked(dataset: Dataset, hook: Callable[[str, str], None]) -> Dataset:
     """The same dataset through a hooked store."""
-    return Dataset(HookedStore(Path(dataset.location), hook), dataset.card)
+    return Dataset(HookedStore(dataset.store, hook), dataset.card)
 
 
 class ForgetfulStore(LocalStore):
@@ -267,6 +292,7 @@ class FakeSource:
     mtimes_ns: dict[str, int] = field(default_factory=dict)
     name = "unityeyes"
     labelled = True
+    location = "fake"
 
     etags: dict[str, str] = field(default_factory=dict)
     containers: dict[str, Container] = field(default_factory=dict)

@@ -1,8 +1,6 @@
 """The commit protocol: one committed version of every shard, whoever dies whenever."""
 
 import io
-import multiprocessing
-import signal
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,56 +10,25 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pytest
+from fakes import build_shard, committed_files
 
 from factory.commit import adopt_orphan, commit_shard
 from factory.dataset import Dataset, parquet_bytes, rejects_name, tar_name
 from factory.images import decode_png, encode_png
-from factory.ingest import ShardIngester, expected_of
+from factory.ingest import expected_of
 from factory.shards import DamagedShardError, PackedSample, pack, sha256, unpack
-from factory.sources.registry import make_source
 from factory.sources.unityeyes import UnityEyesOptions
 from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA
 
 OPTIONS = UnityEyesOptions()
-COMMITTED = ("shards", "index", "rejected", "plan")
 IN_A_PAIR = ("jpg", "json")
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    """Six inputs: the second and the fifth are malformed."""
-    folder = tmp_path_factory.mktemp("inputs")
-    for number in range(1, 7):
-        image = b"no picture" if number in (2, 5) else None
-        fakes.write_pair(folder, str(number), image=image, seed=number)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(inputs, tmp_path_factory) -> Dataset:
-    """One shard of those inputs, built without any trouble."""
-    output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    return fakes.ingest_here(inputs, output, OPTIONS, shard_size=6)
-
-
 @pytest.fixture
-def planned(inputs, tmp_path) -> Dataset:
+def planned(six_inputs, tmp_path) -> Dataset:
     """The same plan, nothing built."""
-    return fakes.plan_here(inputs, tmp_path / "eyes", OPTIONS, shard_size=6)
-
-
-def build(dataset: Dataset, inputs: Path) -> None:
-    ShardIngester(dataset, make_source(inputs, OPTIONS))(0)
-
-
-def build_and_die(dataset: Dataset, inputs: Path, when: str, prefix: str) -> None:
-    build(fakes.hooked(dataset, fakes.kill_at(when, prefix)), inputs)
-
-
-def committed_files(dataset: Dataset) -> dict[str, bytes]:
-    files = fakes.files_below(Path(dataset.location), *COMMITTED)
-    return {name: raw for name, raw in files.items() if not name.startswith("plan")}
+    return fakes.plan_here(six_inputs, tmp_path / "eyes", OPTIONS, shard_size=6)
 
 
 def leave_orphan(dataset: Dataset, tar: bytes) -> None:
@@ -76,54 +43,24 @@ def with_record(tar: bytes, change) -> bytes:
     )
 
 
-@pytest.mark.parametrize(
-    ("when", "prefix", "left"),
-    [
-        ("before", "rejected/", set()),
-        ("after", "rejected/", {"rejected/000000.parquet"}),
-        ("before", "shards/", {"rejected/000000.parquet"}),
-        ("after", "shards/", {"rejected/000000.parquet", "shards/000000.tar"}),
-        ("before", "index/", {"rejected/000000.parquet", "shards/000000.tar"}),
-        (
-            "after",
-            "index/",
-            {"rejected/000000.parquet", "shards/000000.tar", "index/000000.parquet"},
-        ),
-    ],
-)
-def test_a_worker_killed_at_any_step_leaves_nothing_that_a_rerun_does_not_mend(
-    planned, inputs, undisturbed, when, prefix, left
-) -> None:
-    child = multiprocessing.get_context("fork").Process(
-        target=build_and_die, args=(planned, inputs, when, prefix)
-    )
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
-    assert committed_files(planned).keys() == left
-    assert planned.committed() == ([0] if "index/000000.parquet" in left else [])
-    build(planned, inputs)
-    assert committed_files(planned) == committed_files(undisturbed), "byte for byte"
-
-
-def test_a_rerun_touches_nothing(planned, inputs, undisturbed) -> None:
-    build(planned, inputs)
+def test_a_rerun_touches_nothing(planned, six_inputs, one_shard) -> None:
+    build_shard(planned, six_inputs)
     before = committed_files(planned)
     touched = []
-    build(fakes.hooked(planned, lambda when, name: touched.append(name)), inputs)
-    assert touched == [] and committed_files(planned) == before == committed_files(undisturbed)
+    build_shard(fakes.hooked(planned, lambda when, name: touched.append(name)), six_inputs)
+    assert touched == [] and committed_files(planned) == before == committed_files(one_shard)
 
 
-def test_a_valid_orphan_is_the_one_that_is_committed(planned, inputs, undisturbed) -> None:
+def test_a_valid_orphan_is_the_one_that_is_committed(planned, six_inputs, one_shard) -> None:
     """Another machine rounds differently: its published tar counts, not ours."""
 
     def brighter(sample: PackedSample) -> PackedSample:
         return replace(sample, png=encode_png(decode_png(sample.png) | 1))
 
-    theirs = pack(map(brighter, undisturbed.samples(0)))
+    theirs = pack(map(brighter, one_shard.samples(0)))
     leave_orphan(planned, theirs)
-    build(planned, inputs)
-    assert planned.tar(0) == theirs != undisturbed.tar(0)
+    build_shard(planned, six_inputs)
+    assert planned.tar(0) == theirs != one_shard.tar(0)
     assert planned.facts(0).tar_sha256 == sha256(theirs)
     digests = [sha256(sample.png) for sample in unpack(theirs, where="test")]
     assert planned.index(0)["png_sha256"].to_pylist() == digests
@@ -276,40 +213,38 @@ BAD_ORPHANS = {
 
 @pytest.mark.parametrize("kind", BAD_ORPHANS)
 def test_an_orphan_that_is_not_this_shard_stops_it_and_stays(
-    planned, inputs, undisturbed, kind
+    planned, six_inputs, one_shard, kind
 ) -> None:
     spoil, reason = BAD_ORPHANS[kind]
-    orphan = spoil(undisturbed.tar(0))
+    orphan = spoil(one_shard.tar(0))
     leave_orphan(planned, orphan)
     with pytest.raises(DamagedShardError, match=reason) as caught:
-        build(planned, inputs)
+        build_shard(planned, six_inputs)
     assert "000000.tar" in str(caught.value) or "shard 0" in str(caught.value)
     assert planned.committed() == []
     assert planned.store.read(tar_name(0)) == orphan
 
 
-def test_an_orphan_is_adopted_without_its_inputs(planned, undisturbed) -> None:
+def test_an_orphan_is_adopted_without_its_inputs(planned, one_shard) -> None:
     for name in (rejects_name(0), tar_name(0)):
-        planned.store.put_new(name, undisturbed.store.read(name))
+        planned.store.put_new(name, one_shard.store.read(name))
     facts = adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert facts == undisturbed.facts(0) == adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert committed_files(planned) == committed_files(undisturbed)
+    assert facts == one_shard.facts(0) == adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert committed_files(planned) == committed_files(one_shard)
 
 
-def test_an_orphan_that_lacks_inputs_for_no_known_reason_is_not_adopted(
-    planned, undisturbed
-) -> None:
-    leave_orphan(planned, undisturbed.tar(0))
+def test_an_orphan_that_lacks_inputs_for_no_known_reason_is_not_adopted(planned, one_shard) -> None:
+    leave_orphan(planned, one_shard.tar(0))
     with pytest.raises(DamagedShardError, match="2 planned inputs are neither in its tar nor"):
         adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert planned.committed() == [] and planned.store.read(tar_name(0)) == undisturbed.tar(0)
+    assert planned.committed() == [] and planned.store.read(tar_name(0)) == one_shard.tar(0)
 
 
 @pytest.mark.parametrize("kind", BAD_ORPHANS)
-def test_an_orphan_that_is_not_this_shard_is_not_adopted(planned, undisturbed, kind) -> None:
+def test_an_orphan_that_is_not_this_shard_is_not_adopted(planned, one_shard, kind) -> None:
     spoil, reason = BAD_ORPHANS[kind]
-    planned.store.put_new(rejects_name(0), undisturbed.store.read(rejects_name(0)))
-    leave_orphan(planned, spoil(undisturbed.tar(0)))
+    planned.store.put_new(rejects_name(0), one_shard.store.read(rejects_name(0)))
+    leave_orphan(planned, spoil(one_shard.tar(0)))
     with pytest.raises(DamagedShardError, match=reason):
         adopt_orphan(planned, expected_of(planned.plan(0)))
     assert planned.committed() == []
@@ -321,11 +256,13 @@ def test_where_there_is_no_orphan_none_is_adopted(planned) -> None:
     assert planned.committed() == []
 
 
-def test_rejects_say_what_the_rejected_inputs_held(inputs, undisturbed) -> None:
-    rows = undisturbed.rejects(0).to_pylist()
+def test_rejects_say_what_the_rejected_inputs_held(six_inputs, one_shard) -> None:
+    rows = one_shard.rejects(0).to_pylist()
     assert [row["source_id"] for row in rows] == ["2", "5"]
     for row in rows:
-        image, label = ((inputs / f"{row['source_id']}.{end}").read_bytes() for end in IN_A_PAIR)
+        image, label = (
+            (six_inputs / f"{row['source_id']}.{end}").read_bytes() for end in IN_A_PAIR
+        )
         assert (row["image_sha256"], row["label_sha256"]) == (sha256(image), sha256(label))
 
 
@@ -369,7 +306,7 @@ def test_a_refined_orphan_that_lacks_a_sample_stops_the_shard(synthetic, refiner
 @pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(
-    planned, inputs, tmp_path, prefix, changed
+    planned, six_inputs, tmp_path, prefix, changed
 ) -> None:
     """It stops before publishing; another worker, which may have seen other inputs, commits."""
     others = tmp_path / "others"
@@ -380,10 +317,10 @@ def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(
 
     def overtaken(when: str, name: str) -> None:
         if when == "before" and name.startswith(prefix) and not committed:
-            build(planned, others)
+            build_shard(planned, others)
             committed.update(committed_files(planned))
 
-    build(fakes.hooked(planned, overtaken), inputs)
+    build_shard(fakes.hooked(planned, overtaken), six_inputs)
     assert committed and committed_files(planned) == committed
     check_rejects_reconcile(planned)
 
@@ -401,15 +338,15 @@ def check_rejects_reconcile(dataset: Dataset) -> None:
 
 
 def test_rejects_of_a_dead_worker_are_mended_to_what_the_tar_lacks(
-    planned, inputs, undisturbed
+    planned, six_inputs, one_shard
 ) -> None:
     """It saw a malformed third input, and died before its tar; we read the input well."""
     dead = [Reject(key="000000-000002", source_id="3", kind="reject", reason="was half written")]
     keys = {"000000-000000", "000000-000001", "000000-000003", "000000-000004", "000000-000005"}
-    samples = [s for s in undisturbed.samples(0) if s.key in keys]
+    samples = [s for s in one_shard.samples(0) if s.key in keys]
     dead += [
         Reject(key=row["key"], source_id=row["source_id"], kind="reject", reason=row["reason"])
-        for row in undisturbed.rejects(0).to_pylist()
+        for row in one_shard.rejects(0).to_pylist()
     ]
 
     class Died(Exception):  # noqa: N818
@@ -422,26 +359,26 @@ def test_rejects_of_a_dead_worker_are_mended_to_what_the_tar_lacks(
     with pytest.raises(Died):
         commit_shard(fakes.hooked(planned, die), expected_of(planned.plan(0)), samples, dead)
     assert len(planned.rejects(0)) == 3
-    build(planned, inputs)
-    assert committed_files(planned) == committed_files(undisturbed)
+    build_shard(planned, six_inputs)
+    assert committed_files(planned) == committed_files(one_shard)
 
 
 def test_an_orphan_that_lacks_an_input_is_explained_by_its_own_rejects(
-    planned, inputs, undisturbed, tmp_path
+    planned, six_inputs, one_shard, tmp_path
 ) -> None:
     """Its writer recorded why before publishing; by now the input reads well."""
-    planned.store.put_new(tar_name(0), undisturbed.tar(0))
-    planned.store.put_new(rejects_name(0), undisturbed.store.read(rejects_name(0)))
+    planned.store.put_new(tar_name(0), one_shard.tar(0))
+    planned.store.put_new(rejects_name(0), one_shard.store.read(rejects_name(0)))
     mended = tmp_path / "mended"
     for number in range(1, 7):
         fakes.write_pair(mended, str(number), seed=number)
-    build(planned, mended)
-    assert committed_files(planned) == committed_files(undisturbed)
+    build_shard(planned, mended)
+    assert committed_files(planned) == committed_files(one_shard)
 
 
-def test_a_sample_that_is_neither_kept_nor_rejected_is_refused(planned, undisturbed) -> None:
+def test_a_sample_that_is_neither_kept_nor_rejected_is_refused(planned, one_shard) -> None:
     with pytest.raises(DamagedShardError, match="not in its tar"):
-        commit_shard(planned, expected_of(planned.plan(0)), list(undisturbed.samples(0)), [])
+        commit_shard(planned, expected_of(planned.plan(0)), list(one_shard.samples(0)), [])
     assert committed_files(planned) == {}
 
 
@@ -485,8 +422,8 @@ def test_index_rows_say_what_the_json_members_say(synthetic) -> None:
             assert (row["source_id"], row["shard"]) == (record["source"]["id"], shard)
 
 
-def test_a_shard_that_changed_after_its_commit_is_not_read(planned, inputs) -> None:
-    build(planned, inputs)
+def test_a_shard_that_changed_after_its_commit_is_not_read(planned, six_inputs) -> None:
+    build_shard(planned, six_inputs)
     path = Path(planned.location) / tar_name(0)
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1

@@ -18,26 +18,6 @@ from factory.store import open_store
 OLD_S = 2 * DAY_S
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    planted.write_inputs(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(inputs, tmp_path_factory) -> Dataset:
-    """Shards 0 and 1 of three samples and a reject each. Read only."""
-    output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    return fakes.ingest_here(inputs, output, planted.OPTIONS, shard_size=4)
-
-
-@pytest.fixture
-def dataset(undisturbed, tmp_path) -> Dataset:
-    """A copy that a test may change."""
-    return planted.copied(undisturbed, tmp_path / "eyes")
-
-
 def listed(dataset: Dataset, parent: Dataset | None = None, after_s: float = OLD_S) -> list[Stray]:
     """What is listed some time from now."""
     return stray_objects(dataset, parent, now_s=time.time() + after_s)
@@ -59,13 +39,13 @@ def test_all_that_jobs_write_is_part_of_the_dataset(dataset, refiner, tmp_path) 
 
 
 @pytest.mark.parametrize("after_s", [0.0, OLD_S])
-def test_a_whole_orphan_is_committed_at_any_age(undisturbed, dataset, after_s) -> None:
+def test_a_whole_orphan_is_committed_at_any_age(two_shards, dataset, after_s) -> None:
     dataset.store.delete(index_name(1))
     (stray,) = strays = listed(dataset, after_s=after_s)
     assert (stray.name, stray.kind, stray.action) == (tar_name(1), "orphan tar", "commit")
     (done,) = clean(dataset, strays)
     assert done.became == "committed"
-    assert planted.content(dataset) == planted.content(undisturbed), "byte for byte"
+    assert planted.content(dataset) == planted.content(two_shards), "byte for byte"
     assert listed(dataset) == []
 
 
@@ -150,11 +130,6 @@ def test_a_report_on_which_somebody_works_is_kept_whole(child) -> None:
     assert {stray.action for stray in listed(child, after_s=0.0)} == {"keep"}
 
 
-@pytest.fixture
-def child(dataset, refiner, tmp_path) -> Dataset:
-    return fakes.refine_here(dataset, refiner, tmp_path / "child")
-
-
 @pytest.mark.parametrize(
     "name",
     ["notes.txt", ".DS_Store", "shards/000000.tar.bak", "shards/0.tar", "index/.000000.parquet-x1",
@@ -208,8 +183,8 @@ def strays_name(strays: list[Stray]) -> str:
     return stray.name
 
 
-def test_garbage_in_every_kind_of_store(undisturbed, any_location) -> None:
-    dataset = planted.copied(undisturbed, any_location)
+def test_garbage_in_every_kind_of_store(two_shards, any_location) -> None:
+    dataset = planted.copied(two_shards, any_location)
     assert listed(dataset) == []
     dataset.store.delete(index_name(0))
     spoilt(dataset)
@@ -221,4 +196,4 @@ def test_garbage_in_every_kind_of_store(undisturbed, any_location) -> None:
     }
     list(clean(dataset, listed(dataset)))
     assert dataset.committed() == [0] and actions(listed(dataset)).keys() == {"foreign.bin"}
-    assert dataset.facts(0) == undisturbed.facts(0)
+    assert dataset.facts(0) == two_shards.facts(0)

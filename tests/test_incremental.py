@@ -103,7 +103,7 @@ def in_archives(mtimes_ns: dict[str, int], *ids: str) -> fakes.FakeSource:
 
 def opened(dataset: Dataset, source: fakes.FakeSource, min_shard: int = 1) -> list[str]:
     source.opened.clear()
-    fakes.plan_from(dataset, source, min_shard)
+    fakes.plan_from(dataset, source, min_shard=min_shard)
     return sorted(source.opened)
 
 
@@ -155,6 +155,16 @@ def test_a_file_whose_name_is_no_text_is_named_and_the_others_are_planned(tmp_pa
     assert sorted(planned.unreadable) == [
         f"b'caf\\xe9.{suffix}': the name of this file is not UTF-8" for suffix in ("jpg", "json")
     ]
+
+
+def test_an_archive_whose_name_is_no_text_is_named_and_the_others_are_planned(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/n\xe4chte.zip")).write_bytes(b"x")
+    dataset = empty_dataset(tmp_path / "eyes")
+    for num_new in (1, 0):
+        planned = fakes.plan_from(dataset, UnityEyesSource(tmp_path / "in", OPTIONS))
+        assert planned.num_new == num_new
+        assert planned.unreadable == (r"b'n\xe4chte.zip': the name of this file is not UTF-8",)
 
 
 # --- held back --------------------------------------------------------------------------------

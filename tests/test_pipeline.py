@@ -186,3 +186,23 @@ def test_the_summary_names_the_stage_that_held_the_run_back() -> None:
     assert "held back by refine, busy 90%" in summary.lines()[-1]
     idle = summarise("refine", outcomes, wall_s=100, workers=2)
     assert "too little work" in idle.lines()[-1]
+
+
+def test_only_shards_whose_workers_died_are_tried_alone(monkeypatch) -> None:
+    """An outage fails many shards at once; alone, they would take a night."""
+    groups = []
+
+    def attempt(stages, shards, workers):
+        groups.append(list(shards))
+        for shard in shards:
+            if shard != 3:  # its worker dies each time
+                failed = len(groups) < 3
+                yield Outcome(shard=shard, error="no answer" if failed else None, transient=failed)
+
+    monkeypatch.setattr(pipeline, "_attempt", attempt)
+    monkeypatch.setattr(pipeline, "ensure_ray", lambda: None)
+    monkeypatch.setattr(pipeline, "PAUSE_S", 0)
+    outcomes = {outcome.shard: outcome for outcome in run_on_ray(stages(), range(5))}
+    assert groups == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 4], [3]]
+    assert [shard for shard, outcome in outcomes.items() if outcome.error] == [3]
+    assert "worker died" in (outcomes[3].error or "")

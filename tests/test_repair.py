@@ -33,31 +33,6 @@ from factory.work import Outcome, collect, run_here
 MADE = ("runs/", "reports/", "releases/", "tmp/")
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    planted.write_inputs(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(inputs, tmp_path_factory) -> Dataset:
-    """Shards 0 and 1 of three samples and a reject each. Read only."""
-    output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    return fakes.ingest_here(inputs, output, planted.OPTIONS, shard_size=4)
-
-
-@pytest.fixture
-def dataset(undisturbed, tmp_path) -> Dataset:
-    """A copy that a test may damage."""
-    return planted.copied(undisturbed, tmp_path / "eyes")
-
-
-@pytest.fixture
-def child(dataset, refiner, tmp_path) -> Dataset:
-    return fakes.refine_here(dataset, refiner, tmp_path / "child")
-
-
 def make_here(work: Any, shards: Sequence[int]) -> list[Outcome]:
     return collect(run_here(work, shards))
 
@@ -88,16 +63,18 @@ def made(dataset: Dataset) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("damage", planted.DAMAGE)
-def test_every_damage_is_mended_to_the_same_bytes(dataset, undisturbed, inputs, damage) -> None:
+def test_every_damage_is_mended_to_the_same_bytes(
+    dataset, two_shards, eight_inputs, damage
+) -> None:
     plant, kind = planted.DAMAGE[damage]
     plant(dataset.store, 1)
-    report = repaired(dataset, FromSource(dataset, str(inputs)))
+    report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
     assert [(r.shard, r.remedy) for r in report.repairs] == [
-        (1, "index anew" if kind == "rows" else "remake")
+        (1, "index anew" if kind in ("rows", "index") else "remake")
     ]
     assert report.remade == (1,) and report.failed is None and report.withdrawn == ()
     assert report.changed == ((1,) if kind == "index" else ()), "unknown where it was unreadable"
-    assert made(dataset) == made(undisturbed)
+    assert made(dataset) == made(two_shards)
     assert verified(dataset) == [] and report.broken_releases == ()
 
 
@@ -118,6 +95,35 @@ def test_rows_are_mended_from_the_tar_alone(child, dataset) -> None:
     assert made(child) == expected
 
 
+@pytest.mark.parametrize("damage", ["a truncated index", "an empty index"])
+def test_an_unreadable_index_is_made_from_its_tar_though_the_inputs_are_gone(
+    dataset, two_shards, damage
+) -> None:
+    planted.DAMAGE[damage][0](dataset.store, 1)
+    report = repaired(dataset)
+    assert [repair.remedy for repair in report.repairs] == ["index anew"]
+    assert report.remade == (1,) and made(dataset) == made(two_shards)
+
+
+def test_an_unreadable_index_of_a_damaged_tar_is_made_again_with_it(
+    dataset, two_shards, eight_inputs
+) -> None:
+    for damage in ("a truncated index", "a truncated tar"):
+        planted.DAMAGE[damage][0](dataset.store, 1)
+    report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
+    assert [repair.remedy for repair in report.repairs] == ["remake"]
+    assert made(dataset) == made(two_shards)
+
+
+@pytest.mark.parametrize("damage", ["missing rejects", "truncated rejects"])
+def test_lost_rejects_cost_no_sample(dataset, damage) -> None:
+    planted.DAMAGE[damage][0](dataset.store, 1)
+    before = made(dataset)
+    (repair,) = repaired(dataset).repairs
+    assert repair.obstacle is not None and "--source-input" in repair.obstacle
+    assert made(dataset) == before and dataset.committed() == [0, 1]
+
+
 def test_without_its_parent_an_index_is_left_as_it_is(child) -> None:
     planted.DAMAGE["an index with other places"][0](child.store, 0)
     before = made(child)
@@ -127,14 +133,14 @@ def test_without_its_parent_an_index_is_left_as_it_is(child) -> None:
 
 
 def test_without_means_it_is_withdrawn_and_the_next_ingest_makes_it(
-    dataset, undisturbed, inputs
+    dataset, two_shards, eight_inputs
 ) -> None:
     planted.DAMAGE["a truncated tar"][0](dataset.store, 0)
     report = repaired(dataset)
     assert report.withdrawn == (0,) == report.changed and report.remade == ()
     assert dataset.committed() == [1] and verified(dataset) == []
-    fakes.build_here(dataset, inputs, planted.OPTIONS)
-    assert made(dataset) == made(undisturbed)
+    fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert made(dataset) == made(two_shards)
 
 
 def test_the_next_refine_makes_a_withdrawn_shard(child, dataset, refiner) -> None:
@@ -162,31 +168,31 @@ class DyingStore(LocalStore):
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index", "truncated rejects"])
+@pytest.mark.parametrize("damage", ["a truncated tar", "truncated rejects"])
 def test_a_repair_that_dies_at_any_step_is_finished_by_the_next(
-    dataset, undisturbed, inputs, damage, step, after
+    dataset, two_shards, eight_inputs, damage, step, after
 ) -> None:
     planted.DAMAGE[damage][0](dataset.store, 1)
     root = Path(dataset.location)
     dying = Dataset(DyingStore(root, step, after), dataset.card)
     with pytest.raises(KeyboardInterrupt):
-        repaired(dying, FromSource(dying, str(inputs)))
+        repaired(dying, FromSource(dying, str(eight_inputs)))
     assert dataset.committed() == ([0, 1] if (step, after) == (0, False) else [0])
     if step == 2:  # nothing is in its way
-        fakes.build_here(dataset, inputs, planted.OPTIONS)
+        fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
     else:
-        repaired(dataset, FromSource(dataset, str(inputs)))
-        fakes.build_here(dataset, inputs, planted.OPTIONS)
-    assert made(dataset) == made(undisturbed) and verified(dataset) == []
+        repaired(dataset, FromSource(dataset, str(eight_inputs)))
+        fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert made(dataset) == made(two_shards) and verified(dataset) == []
 
 
-def test_a_dry_run_says_the_same_and_changes_nothing(dataset, inputs) -> None:
+def test_a_dry_run_says_the_same_and_changes_nothing(dataset, eight_inputs) -> None:
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
     before = made(dataset)
     (repair,) = repairs_for(
         dataset,
         verified(dataset),
-        means=FromSource(dataset, str(inputs)),
+        means=FromSource(dataset, str(eight_inputs)),
         parent=None,
         withdraw_stale=False,
     )
@@ -194,8 +200,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(dataset, inputs) -> None:
     assert "000001.tar is damaged" in repair.why and made(dataset) == before
 
 
-def test_a_shard_whose_inputs_are_gone_is_not_withdrawn(dataset, inputs, tmp_path) -> None:
-    shutil.copytree(inputs, tmp_path / "some")
+def test_a_shard_whose_inputs_are_gone_is_not_withdrawn(dataset, eight_inputs, tmp_path) -> None:
+    shutil.copytree(eight_inputs, tmp_path / "some")
     for suffix in ("jpg", "json"):
         (tmp_path / "some" / f"6.{suffix}").unlink()
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
@@ -205,8 +211,8 @@ def test_a_shard_whose_inputs_are_gone_is_not_withdrawn(dataset, inputs, tmp_pat
     assert made(dataset) == before
 
 
-def test_a_shard_whose_inputs_changed_is_not_withdrawn(dataset, inputs, tmp_path) -> None:
-    shutil.copytree(inputs, tmp_path / "other")
+def test_a_shard_whose_inputs_changed_is_not_withdrawn(dataset, eight_inputs, tmp_path) -> None:
+    shutil.copytree(eight_inputs, tmp_path / "other")
     fakes.write_pair(tmp_path / "other", "5", seed=99)
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
     (repair,) = repaired(dataset, FromSource(dataset, str(tmp_path / "other"))).repairs
@@ -214,10 +220,10 @@ def test_a_shard_whose_inputs_changed_is_not_withdrawn(dataset, inputs, tmp_path
     assert dataset.committed() == [0, 1]
 
 
-def test_a_shard_without_a_plan_is_not_withdrawn(dataset, inputs) -> None:
+def test_a_shard_without_a_plan_is_not_withdrawn(dataset, eight_inputs) -> None:
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
     planted.PLAN_DAMAGE["a missing plan"](dataset.store, 1)
-    (repair,) = repaired(dataset, FromSource(dataset, str(inputs))).repairs
+    (repair,) = repaired(dataset, FromSource(dataset, str(eight_inputs))).repairs
     assert repair.obstacle is not None and "not known" in repair.obstacle
     assert dataset.committed() == [0, 1]
 
@@ -237,12 +243,12 @@ def test_another_refiner_mends_nothing(child, dataset, tmp_path) -> None:
 
 
 @pytest.fixture
-def changed_parent(dataset, child, inputs, tmp_path) -> RepairReport:
+def changed_parent(dataset, child, eight_inputs, tmp_path) -> RepairReport:
     """Shard 1 of the parent lost, and made again from other pictures of the same size."""
     releases.release(child)
     releases.release(dataset)
     other = tmp_path / "other"
-    shutil.copytree(inputs, other)
+    shutil.copytree(eight_inputs, other)
     raw = bytearray((other / "5.json").read_bytes())
     place = raw.index(b"0.9441441")
     raw[place : place + 9] = b"0.9331441"
@@ -281,16 +287,16 @@ def test_stale_shards_are_made_anew_only_when_that_is_asked_for(
     assert made(child) == made(anew) and stale_children(dataset, [child]) == ()
 
 
-def test_a_release_is_whole_again_when_its_shard_is(dataset, inputs) -> None:
+def test_a_release_is_whole_again_when_its_shard_is(dataset, eight_inputs) -> None:
     releases.release(dataset)
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
     assert [p.kind for p in verified(dataset)] == ["tar", "release"]
-    assert repaired(dataset, FromSource(dataset, str(inputs))).broken_releases == ()
+    assert repaired(dataset, FromSource(dataset, str(eight_inputs))).broken_releases == ()
     assert verified(dataset) == []
 
 
 def test_shards_that_cannot_be_made_are_named_and_the_others_are_made(
-    dataset, undisturbed, inputs
+    dataset, two_shards, eight_inputs
 ) -> None:
     for shard in (0, 1):
         planted.DAMAGE["a truncated tar"][0](dataset.store, shard)
@@ -299,11 +305,11 @@ def test_shards_that_cannot_be_made_are_named_and_the_others_are_made(
         def work(self):
             return lambda: _poisoned(super(PoisonedSource, self).work()())
 
-    report = repaired(dataset, PoisonedSource(dataset, str(inputs)))
+    report = repaired(dataset, PoisonedSource(dataset, str(eight_inputs)))
     assert report.remade == (1,) and report.withdrawn == (0,)
     assert report.failed is not None and "shard 0: OSError: poison" in report.failed
-    fakes.build_here(dataset, inputs, planted.OPTIONS)
-    assert made(dataset) == made(undisturbed)
+    fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert made(dataset) == made(two_shards)
 
 
 def _poisoned(task):
@@ -313,16 +319,16 @@ def _poisoned(task):
     return make
 
 
-def test_repair_in_every_kind_of_store(undisturbed, inputs, any_location) -> None:
-    dataset = planted.copied(undisturbed, any_location)
+def test_repair_in_every_kind_of_store(two_shards, eight_inputs, any_location) -> None:
+    dataset = planted.copied(two_shards, any_location)
     planted.DAMAGE["a truncated tar"][0](dataset.store, 0)
     planted.DAMAGE["an empty index"][0](dataset.store, 1)
-    report = repaired(dataset, FromSource(dataset, str(inputs)))
+    report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
     assert report.remade == (0, 1) and verified(dataset) == []
     for name in (tar_name(0), index_name(0), tar_name(1), index_name(1)):
-        assert dataset.store.read(name) == undisturbed.store.read(name)
+        assert dataset.store.read(name) == two_shards.store.read(name)
 
 
-def test_only_children_are_looked_at(dataset, undisturbed) -> None:
+def test_only_children_are_looked_at(dataset, two_shards) -> None:
     with pytest.raises(ValueError, match="was not refined from"):
-        stale_children(dataset, [undisturbed])
+        stale_children(dataset, [two_shards])

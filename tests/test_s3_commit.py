@@ -2,84 +2,29 @@
 
 import multiprocessing
 import signal
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import fakes
 import pytest
+from fakes import build_shard, committed_files
 from s3_servers import new_location
 
 from factory.commit import commit_shard
 from factory.dataset import Dataset, tar_name
 from factory.images import decode_png, encode_png
-from factory.ingest import ShardIngester, expected_of
+from factory.ingest import expected_of
 from factory.shards import DamagedShardError, PackedSample, pack, sha256
-from factory.sources.registry import make_source
 from factory.sources.unityeyes import UnityEyesOptions
-from factory.store import Store
 from schemas.dataset import Reject
 
 OPTIONS = UnityEyesOptions()
 WRITERS = 16
 
 
-class HookedStore:
-    """Any store, with a hook before and after everything it publishes."""
-
-    def __init__(self, store: Store, hook: Callable[[str, str], None]):
-        self.store, self.hook = store, hook
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
-
-    def put_new(self, name: str, content: bytes) -> None:
-        self.hook("before", name)
-        self.store.put_new(name, content)
-        self.hook("after", name)
-
-    def put(self, name: str, content: bytes) -> None:
-        self.hook("before", name)
-        self.store.put(name, content)
-        self.hook("after", name)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    """Six inputs: the second and the fifth are malformed."""
-    folder = tmp_path_factory.mktemp("inputs")
-    for number in range(1, 7):
-        image = b"no picture" if number in (2, 5) else None
-        fakes.write_pair(folder, str(number), image=image, seed=number)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(inputs, tmp_path_factory) -> Dataset:
-    """One shard of those inputs, built in a local folder without any trouble."""
-    output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    return fakes.ingest_here(inputs, output, OPTIONS, shard_size=6)
-
-
 @pytest.fixture
-def planned(inputs, any_location) -> Dataset:
+def planned(six_inputs, any_location) -> Dataset:
     """The same plan in an empty place, nothing built."""
-    return fakes.plan_here(inputs, any_location, OPTIONS, shard_size=6)
-
-
-def build(dataset: Dataset, inputs: Path, hook: Callable[[str, str], None] | None = None) -> None:
-    if hook is not None:
-        dataset = Dataset(HookedStore(dataset.store, hook), dataset.card)
-    ShardIngester(dataset, make_source(inputs, OPTIONS))(0)
-
-
-def committed_files(dataset: Dataset) -> dict[str, bytes]:
-    return {
-        entry.name: dataset.store.read(entry.name)
-        for folder in ("shards", "index", "rejected")
-        for entry in dataset.store.walk(folder)
-    }
+    return fakes.plan_here(six_inputs, any_location, OPTIONS, shard_size=6)
 
 
 def marked(dataset: Dataset, number: int) -> list[PackedSample]:
@@ -90,21 +35,21 @@ def marked(dataset: Dataset, number: int) -> list[PackedSample]:
     ]
 
 
-def race(location: str, undisturbed: Dataset, number: int, barrier, results) -> None:
+def race(location: str, one_shard: Dataset, number: int, barrier, results) -> None:
     dataset = Dataset.open(location)
-    rejects = [Reject.model_validate(row) for row in undisturbed.rejects(0).to_pylist()]
-    samples, expected = marked(undisturbed, number), expected_of(dataset.plan(0))
+    rejects = [Reject.model_validate(row) for row in one_shard.rejects(0).to_pylist()]
+    samples, expected = marked(one_shard, number), expected_of(dataset.plan(0))
     barrier.wait()
     facts = commit_shard(dataset, expected, samples, rejects)
     results.put((number, facts.tar_sha256))
 
 
-def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, undisturbed) -> None:
+def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, one_shard) -> None:
     """Each would write other pixels, as machines that round differently do."""
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(WRITERS), context.Queue()
     writers = [
-        context.Process(target=race, args=(planned.location, undisturbed, number, barrier, results))
+        context.Process(target=race, args=(planned.location, one_shard, number, barrier, results))
         for number in range(WRITERS)
     ]
     for writer in writers:
@@ -113,10 +58,10 @@ def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, undisturbed
     for writer in writers:
         writer.join()
     assert len(told) == WRITERS and len(set(told.values())) == 1
-    assert committed_files(planned).keys() == committed_files(undisturbed).keys()
+    assert committed_files(planned).keys() == committed_files(one_shard).keys()
     assert sha256(planned.store.read(tar_name(0))) == planned.facts(0).tar_sha256 == told[0]
     (winner,) = {int(image.min()) & 0x0F for image in planned.images(0)}
-    wanted = pack(marked(undisturbed, winner))
+    wanted = pack(marked(one_shard, winner))
     assert planned.tar(0) == wanted
     rows = planned.index(0).to_pylist()
     assert [row["png_sha256"] for row in rows] == [sha256(s.png) for s in planned.samples(0)]
@@ -125,6 +70,7 @@ def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, undisturbed
 KILLED = [
     ("before", "rejected/", set()),
     ("after", "rejected/", {"rejected"}),
+    ("before", "shards/", {"rejected"}),
     ("after", "shards/", {"rejected", "shards"}),
     ("before", "index/", {"rejected", "shards"}),
     ("after", "index/", {"rejected", "shards", "index"}),
@@ -133,28 +79,28 @@ KILLED = [
 
 @pytest.mark.parametrize(("when", "prefix", "left"), KILLED)
 def test_a_writer_killed_between_steps_leaves_nothing_that_a_rerun_does_not_mend(
-    planned, inputs, undisturbed, when, prefix, left
+    planned, six_inputs, one_shard, when, prefix, left
 ) -> None:
     child = multiprocessing.get_context("fork").Process(
-        target=build, args=(planned, inputs, fakes.kill_at(when, prefix))
+        target=build_shard, args=(fakes.hooked(planned, fakes.kill_at(when, prefix)), six_inputs)
     )
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
     assert {name.partition("/")[0] for name in committed_files(planned)} == left
     assert planned.committed() == ([0] if "index" in left else [])
-    build(planned, inputs)
-    assert committed_files(planned) == committed_files(undisturbed), "byte for byte"
+    build_shard(planned, six_inputs)
+    assert committed_files(planned) == committed_files(one_shard), "byte for byte"
 
 
 def test_an_orphan_that_rounds_differently_is_the_one_that_is_committed(
-    planned, inputs, undisturbed
+    planned, six_inputs, one_shard
 ) -> None:
-    theirs = pack(marked(undisturbed, 7))
+    theirs = pack(marked(one_shard, 7))
     planned.store.put_new(tar_name(0), theirs)
-    build(planned, inputs)
+    build_shard(planned, six_inputs)
     assert planned.tar(0) == theirs
-    assert committed_files(planned).keys() == committed_files(undisturbed).keys()
+    assert committed_files(planned).keys() == committed_files(one_shard).keys()
 
 
 def cut_short(tar: bytes) -> bytes:
@@ -168,18 +114,18 @@ def flipped(tar: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [cut_short, flipped, lambda tar: b""])
-def test_a_damaged_orphan_stops_the_shard_and_stays(planned, inputs, undisturbed, damage) -> None:
-    orphan = damage(undisturbed.tar(0))
+def test_a_damaged_orphan_stops_the_shard_and_stays(planned, six_inputs, one_shard, damage) -> None:
+    orphan = damage(one_shard.tar(0))
     planned.store.put_new(tar_name(0), orphan)
     with pytest.raises(DamagedShardError, match="000000"):
-        build(planned, inputs)
+        build_shard(planned, six_inputs)
     assert planned.committed() == []
     assert planned.store.read(tar_name(0)) == orphan
 
 
 @pytest.mark.parametrize("damage", [cut_short, flipped, lambda tar: b"", None])
-def test_a_tar_damaged_after_its_commit_is_found_and_not_read(planned, inputs, damage) -> None:
-    build(planned, inputs)
+def test_a_tar_damaged_after_its_commit_is_found_and_not_read(planned, six_inputs, damage) -> None:
+    build_shard(planned, six_inputs)
     if damage is None:
         planned.store.delete(tar_name(0))
     else:
@@ -193,16 +139,16 @@ def test_a_tar_damaged_after_its_commit_is_found_and_not_read(planned, inputs, d
 
 @pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
 def test_a_paused_writer_that_wakes_after_the_commit_changes_nothing(
-    planned, inputs, prefix
+    planned, six_inputs, prefix
 ) -> None:
     committed: dict[str, bytes] = {}
 
     def overtaken(when: str, name: str) -> None:
         if when == "before" and name.startswith(prefix) and not committed:
-            build(planned, inputs)
+            build_shard(planned, six_inputs)
             committed.update(committed_files(planned))
 
-    build(planned, inputs, overtaken)
+    build_shard(fakes.hooked(planned, overtaken), six_inputs)
     assert committed and committed_files(planned) == committed
 
 
@@ -238,10 +184,10 @@ REQUESTS_OF_A_SHARD = [
 """what docs/stores.md says that a shard costs"""
 
 
-def test_requests_of_a_committed_shard_are_few(proxy, inputs) -> None:
-    planned = fakes.plan_here(inputs, new_location(), OPTIONS, shard_size=6)
+def test_requests_of_a_committed_shard_are_few(proxy, six_inputs) -> None:
+    planned = fakes.plan_here(six_inputs, new_location(), OPTIONS, shard_size=6)
     before = len(proxy.requests)
-    build(planned, inputs)
+    build_shard(planned, six_inputs)
     asked = [f"{it.method} {it.key.split('/')[-2]}" for it in proxy.requests[before:]]
     assert sorted(asked) == sorted(REQUESTS_OF_A_SHARD)
     assert planned.committed() == [0]

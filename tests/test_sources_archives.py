@@ -216,3 +216,25 @@ def test_one_archive_in_a_bucket_is_an_input(drops, tmp_path, moto_store, name) 
     local = fakes.ingest_here(drops / name, tmp_path / "local", UnityEyesOptions())
     assert dataset.tar(0) == local.tar(0)
     assert fakes.plan_from(dataset, source_of(location)).num_listed == 2
+
+
+class FailingStore(CountingStore):
+    """A store whose first read fails."""
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        content = super().read_range(name, offset, length)
+        if len(self.ranges) == 1:
+            raise ConnectionError("no answer")
+        return content
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_a_store_that_fails_is_not_a_damaged_archive(tmp_path, name) -> None:
+    write_archive(tmp_path / name, 1)
+    store = FailingStore(tmp_path)
+    with pytest.raises(ConnectionError, match="no answer"):
+        open_archive(store, name)
+    assert {file.name for file in open_archive(store, name).files()} == {
+        "imgs/1.jpg",
+        "imgs/1.json",
+    }

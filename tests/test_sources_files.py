@@ -141,3 +141,16 @@ def test_an_unreadable_file_stops_the_shard_and_is_not_rejected_for_ever(folder)
     (folder / "imgs" / "1.jpg").chmod(0)
     with pytest.raises(PermissionError):
         source_of(folder).load("imgs/1")
+
+
+def test_an_input_of_three_files_is_refused_without_a_look_at_all_others(folder, tmp_path) -> None:
+    fakes.write_pair(folder / "imgs", "10")
+    (folder / "imgs" / "10.jpeg").write_bytes(b"x")
+    dataset = fakes.plan_here(folder, tmp_path / "out", UnityEyesOptions())
+    suffixes = {planned.id: planned.suffixes for planned in dataset.plan(0).inputs}
+    assert suffixes["imgs/10"] == ".jpeg .jpg .json"
+    source = source_of(folder)
+    source.expect(suffixes)
+    source._inputs.files.walk = None  # type: ignore[method-assign,assignment]
+    with pytest.raises(BadRender, match=r"more than one pair: imgs/10\.jpeg, imgs/10\.jpg"):
+        source.load("imgs/10")

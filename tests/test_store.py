@@ -346,3 +346,13 @@ def test_names_and_absolute_locations(monkeypatch, tmp_path) -> None:
         "bucket",
     ]
     assert is_remote("s3://bucket") and not is_remote("bucket")
+
+
+def test_files_that_vanish_during_a_walk_are_passed_over(store) -> None:
+    for number in range(40):
+        store.put(f"tmp/{number}", b"x")
+    walk = store.walk()
+    next(walk)
+    for path in (store.root / "tmp").iterdir():
+        path.unlink()
+    assert list(walk) == []

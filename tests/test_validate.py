@@ -2,6 +2,7 @@
 
 import fakes
 import numpy as np
+import planted
 import pytest
 
 from factory.dataset import Dataset
@@ -33,6 +34,14 @@ def test_a_shard_without_samples_is_measured_as_one(synthetic, renders, tmp_path
     outcome = ShardValidator(Trio(empty, empty, empty), "id", PupilFinder())(0)
     assert outcome.num_samples == 0
     assert empty.store.size(samples_name("id", 0)) is not None
+
+
+def test_a_shard_is_measured_again_where_a_worker_died_after_it_had_measured_it(
+    synthetic, tmp_path
+):
+    dataset = Dataset.open(planted.copied(synthetic, tmp_path / "eyes").location)
+    validator = ShardValidator(Trio(dataset, dataset, dataset), "id", PupilFinder())
+    assert validator(0).num_samples == validator(0).num_samples == 5
 
 
 def test_only_a_refined_dataset_is_validated(synthetic):

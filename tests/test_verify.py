@@ -1,7 +1,5 @@
 """The integrity check finds every kind of damage, and nothing where there is none."""
 
-from pathlib import Path
-
 import fakes
 import numpy as np
 import orjson
@@ -12,31 +10,6 @@ from planted import verified
 
 from factory.dataset import Dataset, index_name, tar_name
 from factory.stored_file import DamagedParquetError, read_parquet
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    planted.write_inputs(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(inputs, tmp_path_factory) -> Dataset:
-    """Shards 0 and 1 of three samples and a reject each. Read only."""
-    output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    return fakes.ingest_here(inputs, output, planted.OPTIONS, shard_size=4)
-
-
-@pytest.fixture
-def dataset(undisturbed, tmp_path) -> Dataset:
-    """A copy that a test may damage."""
-    return planted.copied(undisturbed, tmp_path / "eyes")
-
-
-@pytest.fixture
-def child(dataset, refiner, tmp_path) -> Dataset:
-    return fakes.refine_here(dataset, refiner, tmp_path / "child")
 
 
 def test_nothing_is_wrong_with_what_nobody_touched(dataset, child) -> None:
@@ -74,8 +47,8 @@ def test_a_plan_of_other_inputs_is_found(dataset) -> None:
     assert "plans 3 inputs of train, its index says 4" in verified(dataset)[0].what
 
 
-def test_damage_is_found_in_every_kind_of_store(undisturbed, any_location) -> None:
-    dataset = planted.copied(undisturbed, any_location)
+def test_damage_is_found_in_every_kind_of_store(two_shards, any_location) -> None:
+    dataset = planted.copied(two_shards, any_location)
     assert verified(dataset) == []
     planted.DAMAGE["a bit flipped in an image"][0](dataset.store, 0)
     planted.DAMAGE["a truncated index"][0](dataset.store, 1)

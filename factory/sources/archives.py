@@ -52,6 +52,8 @@ def open_archive(store: Store, name: str) -> Archive:
     """
     where = f"{store.location}/{name}"
     file = _file(store, name)
+    file.read(1)  # a store that fails must not pass for a file that is no zip, as it would below
+    file.seek(0)
     try:
         # Not for a tar, whose last member may be a zip.
         if not name.lower().endswith(".tar") and zipfile.is_zipfile(file):

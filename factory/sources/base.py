@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from factory.images import Affine, Pixels
 from factory.sources.scan import ScanItem, Seen
 from schemas.dataset import DatasetKind, InputFacts
+
+VANISHED = "vanished since it was listed"
+"""the reason of a `Vanished` input"""
 
 
 class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failure of the program
@@ -23,6 +27,13 @@ class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failur
 
 class LeftOut(BadRender):
     """One input is fine, and a filter leaves it out on purpose."""
+
+
+class Vanished(BadRender):
+    """One input was listed and is not there any more. It may come back."""
+
+    def __init__(self, source_id: str):
+        super().__init__(source_id, VANISHED)
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class Source(Protocol):
     name: ClassVar[str]
     labelled: ClassVar[bool]
     kind: ClassVar[DatasetKind]
+    location: str | Path
+    """where the inputs lie"""
 
     def listing(self) -> Sequence[InputFacts]:
         """Every input, in natural order of its id, whatever the file system's order."""

@@ -185,9 +185,13 @@ class Tree:
                 yield batch
                 continue
             yield from in_batches(file for file in batch.files() if not is_archive(file.name))
-            for file in batch.files():
-                if is_archive(file.name):
-                    yield from self._walk_archive(Container(*file), suffixes, seen)
+            archives = FileBatch()
+            for file in filter(lambda file: is_archive(file.name), batch.files()):
+                archives.add(file)
+            named, misnamed = archives.split_off_misnamed()
+            yield from misnamed
+            for file in named.files():
+                yield from self._walk_archive(Container(*file), suffixes, seen)
 
     def read(self, name: str) -> bytes:
         for outer, inner in split_at_archive(name):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from factory.images import chain
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
-from factory.sources.base import BadRender, Loaded
+from factory.sources.base import BadRender, Loaded, Vanished
 from factory.sources.crop import EyeCrop
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.gaze_filter import angles_of
@@ -172,7 +172,7 @@ class MpiiGazeSource:
             raise BadRender(source_id, "was unreadable when it was listed, and reads now")
         eye = self._day(name)[side]
         if row >= len(eye["image"]):
-            raise BadRender(source_id, "vanished since it was listed")
+            raise Vanished(source_id)
         return side, eye["image"][row], eye["gaze"][row], eye["pose"][row]
 
     def _load_day(self, name: str) -> dict[Side, dict[str, Any]]:
@@ -180,7 +180,7 @@ class MpiiGazeSource:
         try:
             raw = files.read(name)
         except FileNotFoundError as error:
-            raise BadRender(name, "vanished since it was listed") from error
+            raise Vanished(name) from error
         except DamagedFileError as error:
             raise BadRender(name, str(error)) from error
         try:

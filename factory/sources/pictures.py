@@ -10,7 +10,7 @@ import numpy as np
 from factory.images import Affine, decode
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
-from factory.sources.base import BadRender, Loaded
+from factory.sources.base import BadRender, Loaded, Vanished
 from factory.sources.crop import EyeCrop
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
 from factory.sources.scan import ScanItem, Seen
@@ -96,14 +96,15 @@ class PicturesSource:
         names = self._inputs.names(source_id)
         if len(names) > 1:
             raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
+        if not names:
+            raise Vanished(source_id)
+        files = self._inputs.files  # an input that is not there at all is no fault of one picture
         try:
-            raw = self._inputs.files.read(names[0]) if names else b""
-        except FileNotFoundError:
-            names = []
+            raw = files.read(names[0])
+        except FileNotFoundError as error:
+            raise Vanished(source_id) from error
         except DamagedFileError as error:
             raise BadRender(source_id, str(error)) from error
-        if not names:
-            raise BadRender(source_id, "vanished since it was listed")
         if not raw:
             raise BadRender(source_id, f"{names[0]} is empty")
         return raw

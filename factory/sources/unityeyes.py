@@ -26,7 +26,7 @@ from factory.images import (
 from factory.jpeg import FULL_SCALE, decode_jpeg, jpeg_size
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
-from factory.sources.base import BadRender, LeftOut, Loaded
+from factory.sources.base import BadRender, LeftOut, Loaded, Vanished
 from factory.sources.crop import EyeCrop
 from factory.sources.gaze_filter import GazeFilter, angles_of
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
@@ -163,6 +163,8 @@ class UnityEyesSource:
     def _read(self, source_id: str) -> tuple[bytes, bytes]:
         """The bytes of the pair."""
         names = self._inputs.names(source_id)
+        if not names:
+            raise Vanished(source_id)
         labels = [name for name in names if name.lower().endswith(".json")]
         images = [name for name in names if name not in labels]
         if not images:
@@ -171,10 +173,11 @@ class UnityEyesSource:
             raise BadRender(source_id, "no label beside the image")
         if len(names) > 2:
             raise BadRender(source_id, f"more than one pair: {', '.join(names)}")
+        files = self._inputs.files  # an input that is not there at all is no fault of one render
         try:
-            image, label = self._inputs.files.read(images[0]), self._inputs.files.read(labels[0])
+            image, label = files.read(images[0]), files.read(labels[0])
         except FileNotFoundError as error:
-            raise BadRender(source_id, "vanished since it was listed") from error
+            raise Vanished(source_id) from error
         except DamagedFileError as error:
             raise BadRender(source_id, str(error)) from error
         for name, content in ((images[0], image), (labels[0], label)):

@@ -1,0 +1,136 @@
+"""Inputs that are gone when their shard is built, come back, or lie at another place."""
+
+import os
+import shutil
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+
+from factory.dataset import Dataset, load_index
+from factory.ingest import InputsGoneError, ShardIngester, vanished_inputs
+from factory.planning import OtherPlaceError
+from factory.sources.base import VANISHED
+from factory.sources.mpiigaze import MpiiGazeOptions
+from factory.sources.pictures import PicturesOptions
+from factory.sources.registry import SourceOptions, make_source
+from factory.sources.unityeyes import UnityEyesOptions
+from factory.work import failed_outcome
+
+OPTIONS = UnityEyesOptions()
+
+
+def write_renders(folder: Path, *numbers: int, seed: int = 0) -> Path:
+    """Renders with a date of their own, as a file system gives it back that was away."""
+    for number in numbers:
+        fakes.write_pair(folder, str(number), seed=seed + number)
+        for suffix in (".jpg", ".json"):
+            os.utime(folder / f"{number}{suffix}", ns=(seed, seed))
+    return folder
+
+
+def build(dataset: Dataset, location: Path, options: SourceOptions = OPTIONS) -> None:
+    for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
+        ShardIngester(dataset, make_source(location, options))(shard)
+
+
+def ids_in(dataset: Dataset) -> list[str]:
+    return sorted(load_index(dataset, ["source_id"])["source_id"].to_pylist())
+
+
+# --- gone -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["not there", "empty"])
+@pytest.mark.parametrize(
+    "options", [OPTIONS, PicturesOptions(), MpiiGazeOptions()], ids=lambda o: type(o).__name__
+)
+def test_a_place_that_a_worker_does_not_see_makes_no_empty_shard(tmp_path, options, how) -> None:
+    place = write_renders(tmp_path / "in", 1, 2, 3)
+    eyes = np.full((1, 36, 60), 128, np.uint8), np.array([[0.0, 0, -1]]), np.zeros((1, 3))
+    fakes.mpiigaze_day(place / "p00" / "day01.mat", eyes, eyes)
+    dataset = fakes.plan_here(place, tmp_path / "out", options, shard_size=2)
+    place.rename(tmp_path / "elsewhere")
+    if how == "empty":
+        place.mkdir()
+    with pytest.raises((InputsGoneError, FileNotFoundError), match="in"):
+        build(dataset, place, options)
+    assert dataset.committed() == [] and not list(dataset.store.walk("rejected"))
+    shutil.rmtree(place, ignore_errors=True)
+    (tmp_path / "elsewhere").rename(place)
+    build(dataset, place, options)
+    assert dataset.committed() == dataset.planned()
+    assert sum(facts.num_samples for facts in dataset.all_facts(dataset.committed())) >= 2
+
+
+def test_that_may_help_to_try_again_on_another_node() -> None:
+    assert failed_outcome(0, InputsGoneError("none of its inputs")).transient
+
+
+def test_inputs_that_are_gone_for_good_can_be_given_up(tmp_path) -> None:
+    place = write_renders(tmp_path / "in", 1, 2)
+    dataset = fakes.plan_here(place, tmp_path / "out", OPTIONS)
+    shutil.rmtree(place)
+    place.mkdir()
+    ShardIngester(dataset, make_source(place, OPTIONS), may_be_gone=True)(0)
+    assert dataset.rejects(0)["reason"].to_pylist() == [VANISHED] * 2
+
+
+@pytest.mark.parametrize("in_archive", [False, True])
+def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
+    tmp_path, in_archive
+) -> None:
+    place = write_renders(tmp_path / "in", 1, 2, 3)
+    if in_archive:
+        shutil.make_archive(str(tmp_path / "tar" / "all"), "tar", place)
+        place = write_renders(tmp_path / "tar", 9)
+    dataset = fakes.plan_here(place, tmp_path / "out", OPTIONS)
+    name = "all.tar" if in_archive else "2.jpg"
+    (place / name).rename(tmp_path / "away")
+    build(dataset, place)
+    gone = ["all.tar/1", "all.tar/2", "all.tar/3"] if in_archive else ["2"]
+    assert sorted(vanished_inputs(dataset)) == gone
+    (tmp_path / "away").rename(place / name)
+    for _ in range(2):  # and once only
+        fakes.plan_here(place, tmp_path / "out", OPTIONS)
+        build(dataset, place)
+        assert dataset.committed() == [0, 1]
+        assert ids_in(dataset) == sorted([*gone, *(["9"] if in_archive else ["1", "3"])])
+    assert [planned.supersedes for planned in dataset.plan(1).inputs] == [None] * len(gone)
+    assert vanished_inputs(dataset) == {}
+
+
+# --- elsewhere ------------------------------------------------------------------------------------
+
+
+def test_other_renders_of_the_same_name_do_not_take_the_place_of_the_first(tmp_path) -> None:
+    one, other = (write_renders(tmp_path / n, 1, 2, seed=s) for n, s in (("a", 10), ("b", 50)))
+    dataset = fakes.ingest_here(one, tmp_path / "out", OPTIONS)
+    before = fakes.files_below(tmp_path / "out")
+    with pytest.raises(OtherPlaceError, match=f"1 in {other} has other content than 1 in {one}"):
+        fakes.plan_here(other, tmp_path / "out", OPTIONS)
+    assert fakes.files_below(tmp_path / "out") == before
+    fakes.plan_here(tmp_path / "b", tmp_path / "out", OPTIONS, moved=True)
+    build(dataset, other)
+    assert dataset.committed() == [0, 1] and ids_in(dataset) == ["1", "2"]
+
+
+def test_the_same_renders_at_a_new_place_are_nothing_new(tmp_path) -> None:
+    one = write_renders(tmp_path / "a", 1, 2)
+    fakes.ingest_here(one, tmp_path / "out", OPTIONS)
+    other = tmp_path / "b"
+    shutil.copytree(one, other)
+    for path in other.iterdir():
+        os.utime(path, ns=(7, 7))
+    assert fakes.plan_here(other, tmp_path / "out", OPTIONS).planned() == [0]
+
+
+def test_places_without_a_name_in_common_share_a_dataset(tmp_path) -> None:
+    for name, numbers in (("a", (1, 2)), ("b", (3, 4))):
+        dataset = fakes.ingest_here(
+            write_renders(tmp_path / name, *numbers), tmp_path / "out", OPTIONS
+        )
+    assert ids_in(dataset) == ["1", "2", "3", "4"]
+    assert dataset.plan(0).location == str(tmp_path / "a")
+    assert dataset.plan(1).location == str(tmp_path / "b")
