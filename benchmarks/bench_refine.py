@@ -1,12 +1,12 @@
 """How much of the engine's speed arrives as committed images, in the steady state.
 
-    python benchmarks/bench_refine.py [--rounds 3] [--shards 24] [--shard-size 512]
+    python benchmarks/bench_refine.py [--rounds 3] [--shards 16] [--shard-size 1024]
 
-Baseline: the engine alone, one single-threaded process a core, over images in memory. Beside it the
-refine pipeline as the job runs it, on as many workers: read, decode, refine, encode, verify,
-commit. Both with the paper's refiner, on the same cores, in turns. The steady state leaves out the
-start of the workers and the last shards, when some workers have nothing left to do: it is the slope
-of the committed samples over the middle of the run.
+Baseline: the engine alone, one single-threaded process a core, over images in memory, before and
+after. In between the refine pipeline as the job runs it, on as many workers: read, decode, refine,
+encode, verify, commit. Both with the paper's refiner, on the same cores. The steady state leaves
+out the start of the workers and the last shards, when some workers have nothing left to do: it is
+the slope of the committed samples over the middle of the run.
 """
 
 import argparse
@@ -138,8 +138,8 @@ def committed_rate(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shards", type=int, default=24)
-    parser.add_argument("--shard-size", type=int, default=512)
+    parser.add_argument("--shards", type=int, default=16)
+    parser.add_argument("--shard-size", type=int, default=1024)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-refine-") as name:
@@ -149,12 +149,13 @@ def main() -> None:
         images = parent.images(0)
         ratios, alone, steady, whole = [], [], [], []
         for number in range(args.rounds):
-            alone.append(engine_rate(refiner, images, args.workers, seconds=15))
+            before = engine_rate(refiner, images, args.workers, seconds=15)
             of_run = committed_rate(parent, refiner, folder / f"refined-{number}", args.workers)
+            after = engine_rate(refiner, images, args.workers, seconds=15)
+            alone.append(statistics.mean([before, after]))
             steady.append(of_run[0])
             whole.append(of_run[1])
-            after = engine_rate(refiner, images, args.workers, seconds=15)
-            ratios.append(of_run[0] / statistics.mean([alone[-1], after]))
+            ratios.append(of_run[0] / alone[-1])
         print(
             json.dumps(
                 {

@@ -38,6 +38,8 @@ class RunSummary(Model):
     """inputs dealt with a second, with the start of the workers"""
     workers: int
     stages: tuple[StageTime, ...]
+    engines: dict[str, int]
+    """shards by the name of what refined them"""
 
     def to_json(self) -> bytes:
         """Indented, with a newline."""
@@ -61,6 +63,7 @@ class RunSummary(Model):
         if len(self.stages) > 1:
             parts = ", ".join(f"{stage.name} {stage.seconds:.1f} s" for stage in self.stages)
             lines.append(f"{self.what}: work by stage: {parts}")
+        lines += [f"{self.what}: {n} shards by engine {name}" for name, n in self.engines.items()]
         lines.append(f"{self.what}: held back by {self.bottleneck()}")
         lines += [f"{self.what}: set aside: shard {s}: {why}" for s, why in self.set_aside.items()]
         return lines
@@ -90,4 +93,5 @@ def summarise(what: str, outcomes: Sequence[Outcome], wall_s: float, workers: in
             StageTime(name=name, seconds=total, busy=total / (wall_s * workers))
             for name, total in seconds.items()
         ),
+        engines=dict(Counter(outcome.engine for outcome in made if outcome.engine is not None)),
     )

@@ -29,6 +29,8 @@ class ShardPixels:
     """one a line, in the order of the images"""
     labels: bytes
     """the json members, one a line"""
+    engine: str = ""
+    """name of what refined them"""
 
 
 @dataclass
@@ -85,7 +87,9 @@ class ShardCommitter:
             ),
             samples,
         )
-        return Outcome(shard=pixels.shard, num_samples=facts.num_samples)
+        return Outcome(
+            shard=pixels.shard, num_samples=facts.num_samples, engine=pixels.engine or None
+        )
 
 
 def _supersedes(parent: Dataset, shard: int) -> dict[str, str]:

@@ -88,7 +88,7 @@ class PixelRefiner:
     engine: RefinerEngine
 
     def __call__(self, pixels: ShardPixels) -> ShardPixels:
-        return replace(pixels, images=self.engine(pixels.images))
+        return replace(pixels, images=self.engine(pixels.images), engine=self.engine.name)
 
 
 def refine_stages(

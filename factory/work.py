@@ -27,6 +27,8 @@ class Outcome(Model):
     """of work in the workers"""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     """the same by stage, where the work has several"""
+    engine: str | None = None
+    """name of what refined its images"""
     error: str | None = None
     """why the shard was not made; None if it was"""
     transient: bool = False

@@ -1,6 +1,7 @@
 """Turn raw renders or camera images into a dataset of shards, once."""
 
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,7 +30,7 @@ from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.pictures import PicturesOptions
 from factory.sources.registry import SourceOptions, make_source, weights_for
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.store import absolute, name_of, open_store
+from factory.store import absolute, is_remote, name_of, open_store
 from factory.work import reasons_of
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class IngestJob(JobConfig):
 
 def main(job: IngestJob) -> None:
     location = absolute(job.input)
-    _check_apart(location, absolute(job.output))
+    _check_apart(job)
     open_files(location)  # before a run leaves its folder beside nothing
     options = _options(job)
     with (
@@ -96,10 +97,15 @@ def main(job: IngestJob) -> None:
             _ingest(job, location, options, session)
 
 
-def _check_apart(source: str, output: str) -> None:
-    if f"{output.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
+def _check_apart(job: IngestJob) -> None:
+    source, output = (
+        place.rstrip("/") if is_remote(place) else os.path.realpath(place)
+        for place in (job.input, job.output)
+    )
+    if f"{output}/".startswith(f"{source}/"):
         raise ValueError(
-            f"--output {output} lies in --input {source}: the next run would ingest its shards"
+            f"--output {job.output} lies in --input {job.input}: the next run would ingest its "
+            "shards; choose an output beside the input"
         )
 
 

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import fakes
 import numpy as np
 import pytest
 
+from cluster.session import Session
 from factory.dataset import Dataset, load_index
 from factory.ingest import InputsGoneError, ShardIngester, vanished_inputs
 from factory.planning import OtherPlaceError
@@ -16,7 +18,9 @@ from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.pictures import PicturesOptions
 from factory.sources.registry import SourceOptions, make_source
 from factory.sources.unityeyes import UnityEyesOptions
-from factory.work import failed_outcome
+from factory.work import MakeTask, Outcome, collect, failed_outcome, run_here
+from jobs import ingest
+from jobs.ingest import IngestJob
 
 OPTIONS = UnityEyesOptions()
 
@@ -33,6 +37,10 @@ def write_renders(folder: Path, *numbers: int, seed: int = 0) -> Path:
 def build(dataset: Dataset, location: Path, options: SourceOptions = OPTIONS) -> None:
     for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
         ShardIngester(dataset, make_source(location, options))(shard)
+
+
+def make_here(work: MakeTask, shards: Sequence[int]) -> list[Outcome]:
+    return collect(run_here(work, shards))
 
 
 def ids_in(dataset: Dataset) -> list[str]:
@@ -134,3 +142,48 @@ def test_places_without_a_name_in_common_share_a_dataset(tmp_path) -> None:
     assert ids_in(dataset) == ["1", "2", "3", "4"]
     assert dataset.plan(0).location == str(tmp_path / "a")
     assert dataset.plan(1).location == str(tmp_path / "b")
+
+
+def job(place: Path, output: Path, **options: object) -> IngestJob:
+    return IngestJob(source="unityeyes", input=str(place), output=str(output), **options)
+
+
+def test_an_output_below_its_input_is_refused(tmp_path) -> None:
+    place = write_renders(tmp_path / "in", 1)
+    for output in (place, place / "deep" / "out", tmp_path / "other" / ".." / "in" / "out"):
+        with pytest.raises(ValueError, match="lies in --input"):
+            ingest.main(job(place, output))
+    assert {path.name for path in place.iterdir()} == {"1.jpg", "1.json"}
+
+
+def test_shards_planned_from_one_place_wait_for_a_run_on_it(tmp_path, monkeypatch, caplog) -> None:
+    one, other = (write_renders(tmp_path / n, k) for n, k in (("a", 1), ("b", 2)))
+    output = tmp_path / "out"
+    fakes.plan_here(one, output, OPTIONS, shard_size=16384)
+    made: list[int] = []
+
+    def make_shards(session, what, work, shards, num_samples):
+        made.extend(shards)
+        return make_here(work, shards)
+
+    monkeypatch.setattr(Session, "make_shards", make_shards)
+    caplog.set_level("INFO")
+    ingest.main(job(other, output))
+    assert made == [1] and f"1 planned shards wait for a run with --input {one}" in caplog.text
+    ingest.main(job(one, output))
+    assert made == [1, 0] and ids_in(Dataset.open(output)) == ["1", "2"]
+
+
+def test_inputs_that_moved_before_they_were_built_are_built_where_they_are(
+    tmp_path, monkeypatch
+) -> None:
+    place = write_renders(tmp_path / "a", 1)
+    fakes.plan_here(place, tmp_path / "out", OPTIONS, shard_size=16384)
+    place.rename(tmp_path / "b")
+    monkeypatch.setattr(
+        Session,
+        "make_shards",
+        lambda session, what, work, shards, n: collect(run_here(work, shards)),
+    )
+    ingest.main(job(tmp_path / "b", tmp_path / "out", moved=True))
+    assert ids_in(Dataset.open(tmp_path / "out")) == ["1"]
