@@ -25,7 +25,7 @@ demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html
 test: $(READY)   ## every test that needs no GPU; says at its end what it skipped
 	$(PY) -m pytest -rs -m "not gpu"
 
-test-fast: $(READY)  ## the tests that need no Ray, no S3 and no training: under a minute
+test-fast: $(READY)  ## the tests that need no Ray, no S3 and no training: minutes
 	$(PY) -m pytest -rs -m "not gpu and not ray and not s3 and not slow"
 
 rgw:             ## unpack Ceph's S3 server, which `make test` uses (Debian 12, no root, once)

@@ -179,7 +179,12 @@ def vanished_inputs(dataset: Dataset) -> dict[str, str]:
         Id to key. They may have come back since.
     """
     found = {}
-    for fact in dataset.all_facts(dataset.committed()):
+    try:
+        facts = dataset.all_facts(dataset.committed())
+    except FormatError as error:  # no reason to hold up what is new
+        log.warning("which inputs had vanished cannot be told: %s", error)
+        return {}
+    for fact in facts:
         for row in _rejects_in(dataset, fact.shard) if fact.num_rejected else ():
             if row["reason"] == VANISHED:
                 found[row["source_id"]] = fact.shard, row["key"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fakes
 import numpy as np
+import planted
 import pytest
 
 from cluster.session import Session
@@ -106,6 +107,11 @@ def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
         assert dataset.committed() == [0, 1]
         assert ids_in(dataset) == sorted([*gone, *(["9"] if in_archive else ["1", "3"])])
     assert [planned.supersedes for planned in dataset.plan(1).inputs] == [None] * len(gone)
+    assert vanished_inputs(dataset) == {}
+
+
+def test_a_damaged_index_does_not_hold_up_what_is_new(dataset) -> None:
+    planted.DAMAGE["a truncated index"][0](dataset.store, 0)
     assert vanished_inputs(dataset) == {}
 
 
