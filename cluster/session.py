@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,8 @@ from factory.work import MakeTask, Outcome, Stage, collect
 from schemas.dataset import RunRecord
 
 log = logging.getLogger(__name__)
+SILENCE_S = 120.0
+"""without a shard, after which the log says what the cluster has"""
 LINE_EVERY_S = 10.0
 """between progress lines where there is no terminal"""
 
@@ -95,7 +98,8 @@ class Session:
         started = time.perf_counter()
         try:
             stages = (Stage(what, work),) if callable(work) else work
-            return collect(run_on_ray(stages, shards, self.workers), on_outcome)
+            with _saying_when_nothing_comes(what, lambda: len(outcomes)):
+                return collect(run_on_ray(stages, shards, self.workers), on_outcome)
         finally:
             progress.close()
             wall_s = time.perf_counter() - started
@@ -125,6 +129,37 @@ def alone(what: str, output: str | Path, *, overlap: bool) -> Iterator[bool]:
         if not is_ours:
             log.info("nothing done; --overlap works beside the other run, without harm")
         yield is_ours
+
+
+@contextmanager
+def _saying_when_nothing_comes(what: str, count: Callable[[], int]) -> Iterator[None]:
+    """Say what the cluster has while shards are waited for that do not come.
+
+    A cluster may be about to grow, or to get a lost node back, so waiting is right; but who looks
+    at the log has to see what for.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        before = count()
+        while not done.wait(SILENCE_S):
+            if count() == before:
+                alive = sum(node["Alive"] for node in ray.nodes())
+                cores, gpus = (ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU"))
+                log.warning(
+                    "%s: no shard came back in %.0f s; the cluster has %d nodes with %.0f cores "
+                    "and %.0f GPUs",
+                    *(what, SILENCE_S, alive, cores, gpus),
+                )
+            before = count()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def call_it(call: Callable[[], Any]) -> Any:

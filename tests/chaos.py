@@ -86,7 +86,10 @@ class Nodes:
     workers: list = field(default_factory=list)
 
     def start(self) -> None:
-        """Begin with two worker nodes."""
+        """See that there are two worker nodes; one goes with its agent, too, if that is killed."""
+        for node in [node for node in self.workers if node.dead_processes()]:
+            self.workers.remove(node)
+            self.cluster.remove_node(node, allow_graceful=False)
         while len(self.workers) < 2:
             self.workers.append(self.cluster.add_node(num_cpus=1, object_store_memory=150 << 20))
 
@@ -213,6 +216,7 @@ class Trial:
                 if time.monotonic() - submitted > LONGEST_S:
                     self._end(processes)
                     raise WrongDatasetError(f"{command[0]} hangs after {self.happened}")
+                self.world.nodes.start()
                 time.sleep(0.1)
             if processes[0].returncode == 0:
                 break

@@ -14,7 +14,7 @@ import pytest
 import ray
 import ray.cloudpickle
 
-from cluster import pipeline
+from cluster import pipeline, session
 from cluster.pipeline import Workers, run_on_ray
 from cluster.summary import summarise
 from factory.work import Outcome, ShardsFailedError, Stage, collect, run_here
@@ -206,3 +206,18 @@ def test_only_shards_whose_workers_died_are_tried_alone(monkeypatch) -> None:
     assert groups == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 4], [3]]
     assert [shard for shard, outcome in outcomes.items() if outcome.error] == [3]
     assert "worker died" in (outcomes[3].error or "")
+
+
+def test_who_waits_in_vain_is_told_what_the_cluster_has(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(session, "SILENCE_S", 0.05)
+    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 3.0})
+    made: list[int] = []
+    with session._saying_when_nothing_comes("refine", lambda: len(made)):
+        for _ in range(8):  # as long as shards come, nothing is said
+            made.append(0)
+            time.sleep(0.02)
+        assert caplog.text == ""
+        time.sleep(0.3)
+    assert "no shard came back" in caplog.text
+    assert "the cluster has 1 nodes with 3 cores and 0 GPUs" in caplog.text
