@@ -149,8 +149,10 @@ class Dataset:
         return ShardPlan.from_json(self.store.read(name), where=f"{self.location}/{name}")
 
     def index(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """The rows of a committed shard."""
-        return pq.read_table(pa.BufferReader(self.store.read(index_name(shard))), columns=columns)
+        """The rows of a committed shard. Raises `DamagedParquetError`."""
+        raw = self.store.read(index_name(shard))
+        with parsing_parquet(f"{self.location}/{index_name(shard)}"):
+            return pq.read_table(pa.BufferReader(raw), columns=columns)
 
     def facts(self, shard: int) -> ShardFacts:
         """What a committed shard's index says of it as a whole."""

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from factory.dataset import Dataset, index_name, rejects_name, tar_name
-from factory.ingest import reason_class
 from factory.label_spread import ColumnSpread, LabelSpread
 from factory.lineage import Ancestor, lineage_of, open_parent
 from factory.publish import read_report, report_name
+from factory.rejects import reason_class
 from factory.release_state import (
     Held,
     ReleaseState,

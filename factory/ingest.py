@@ -4,42 +4,31 @@ Decoding an 800x600 JPEG costs far more than refining it on a GPU, so training, 
 validating all read the small, uniform, labelled images that this makes.
 """
 
-import logging
-import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from factory.commit import Expected, commit_shard
 from factory.dataset import Dataset, key_of
 from factory.domain import Domain, record_of, to_json
 from factory.images import encode_png
-from factory.plans import read_plans
+from factory.rejects import reason_class
 from factory.shards import PackedSample
 from factory.sources.base import VANISHED, BadRender, LeftOut, Source
 from factory.sources.registry import SourceOptions, make_source
 from factory.version import WRITER
 from factory.work import MakeTask, Outcome
-from schemas.base import FormatError, digest_of
+from schemas.base import digest_of
 from schemas.dataset import DatasetCard, Reject, ShardPlan
-
-log = logging.getLogger(__name__)
 
 
 class InputsGoneError(OSError):
     """No input of a shard is there: a place that this node does not see, or another place than the
     one that was planned from. Committed, such a shard would be an empty one for ever."""
-
-
-class TooManyRejectsError(RuntimeError):
-    """More inputs were malformed than the job allows."""
 
 
 def ingested_card(
@@ -163,101 +152,3 @@ def expected_of(plan: ShardPlan) -> Expected:
             if planned.supersedes is not None
         },
     )
-
-
-def reason_class(reason: str, kind: str) -> str:
-    """A reason without its numbers and quoted values, so that alike ones are counted together."""
-    if kind == "filtered":
-        return reason
-    return re.sub(r"-?\d+(\.\d+)?", "#", reason.split(": ")[0] if "(" in reason else reason)
-
-
-def vanished_inputs(dataset: Dataset) -> dict[str, str]:
-    """Inputs that were gone when their shard was built, of which there is no newer version.
-
-    Returns:
-        Id to key. They may have come back since.
-    """
-    found = {}
-    try:
-        facts = dataset.all_facts(dataset.committed())
-    except FormatError as error:  # no reason to hold up what is new
-        log.warning("which inputs had vanished cannot be told: %s", error)
-        return {}
-    for fact in facts:
-        for row in _rejects_in(dataset, fact.shard) if fact.num_rejected else ():
-            if row["reason"] == VANISHED:
-                found[row["source_id"]] = fact.shard, row["key"]
-    newest = _newest_shards(dataset, found) if found else {}
-    return {id: key for id, (shard, key) in found.items() if newest[id] == shard}
-
-
-def _rejects_in(dataset: Dataset, shard: int) -> list[dict[str, Any]]:
-    """What is recorded of a shard; nothing where that is lost, which an integrity check tells."""
-    try:
-        return list(dataset.rejects(shard).to_pylist())
-    except (FileNotFoundError, FormatError) as error:
-        log.warning("shard %d: its rejects cannot be read: %s", shard, error)
-        return []
-
-
-def check_reject_share(dataset: Dataset, max_share: float) -> tuple[int, int, int]:
-    """Count what became of all planned inputs of a dataset.
-
-    Returns:
-        (kept, filtered, rejected).
-
-    Raises:
-        TooManyRejectsError: rejected / (kept + rejected) is above `max_share`; names the reasons.
-            An input that was mended and planned again since counts by its newest version.
-    """
-    facts = dataset.all_facts(dataset.committed())
-    kept = sum(fact.num_samples for fact in facts)
-    filtered = sum(fact.num_filtered for fact in facts)
-    rejected = sum(fact.num_rejected for fact in facts)
-    if _is_above(rejected, kept, max_share):  # those mended since may yet bring it down
-        _check_newest(dataset, [f.shard for f in facts if f.num_rejected], kept, max_share)
-    return kept, filtered, rejected
-
-
-def _is_above(bad: int, kept: int, max_share: float) -> bool:
-    return bad > 0 and bad / (kept + bad) > max_share
-
-
-def _check_newest(dataset: Dataset, shards: Sequence[int], kept: int, max_share: float) -> None:
-    """Check the share of inputs whose newest version was rejected.
-
-    Args:
-        shards: that have rejects.
-    """
-    rows = [
-        row | {"shard": shard}
-        for shard in shards
-        for row in dataset.rejects(shard).to_pylist()
-        if row["kind"] == "reject"
-    ]
-    newest = _newest_shards(dataset, {row["source_id"] for row in rows})
-    rows = [row for row in rows if newest[row["source_id"]] == row["shard"]]
-    if not _is_above(len(rows), kept, max_share):
-        return
-    reasons = Counter(reason_class(row["reason"], row["kind"]) for row in rows)
-    examples = {reason_class(r["reason"], r["kind"]): r for r in reversed(rows)}
-    lines = "\n  ".join(
-        f"{count} × {reason} (e.g. {examples[reason]['source_id']}: {examples[reason]['reason']})"
-        for reason, count in reasons.most_common(8)
-    )
-    considered = kept + len(rows)
-    raise TooManyRejectsError(
-        f"{len(rows)} of {considered} inputs of {dataset.location} were rejected, "
-        f"{len(rows) / considered:.1%}, more than the {max_share:.1%} allowed:\n  {lines}\n"
-        "All are listed in its rejected/ folder. Mend the inputs, or raise --max-reject-share."
-    )
-
-
-def _newest_shards(dataset: Dataset, ids: Iterable[str]) -> dict[str, int]:
-    """The shard that each of some inputs was planned into last."""
-    wanted, found = pa.array(list(ids), pa.string()), {}
-    for table in read_plans(dataset, dataset.planned()):
-        for row in table.filter(pc.is_in(table["id"], wanted)).select(["id", "shard"]).to_pylist():
-            found[row["id"]] = row["shard"]
-    return found

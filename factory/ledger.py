@@ -6,7 +6,8 @@ that they are not opened again. Without it the same inputs are planned, later.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,15 @@ def containers_in(seen: Any, without: Iterable[str] = ()) -> dict[str, Container
     """
     rows = seen.filter(pc.is_valid(seen["num_inputs"])).drop(["key"]).to_pylist()
     found = {row["id"]: Container(row.pop("id"), **row) for row in rows}
-    wanted = tuple(without)
-    return {
-        name: container
-        for name, container in found.items()
-        if not any(source_id.startswith(name) for source_id in wanted)
-    }
+    places = {place for source_id in without for place in _places_of(source_id)}
+    return {name: container for name, container in found.items() if name not in places}
+
+
+def _places_of(source_id: str) -> Iterator[str]:
+    """All that an input may lie in: one archive that is the whole place, folders, files."""
+    yield ""
+    for mark in re.finditer("[/:]", source_id):
+        yield source_id[: mark.start()]
 
 
 class Ledger:

@@ -9,7 +9,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -21,7 +20,8 @@ from factory.dataset import Dataset, plan_name
 from factory.input_table import FACTS, InputTable
 from factory.ledger import Ledger
 from factory.sources.base import BadRender, Source
-from factory.store import READERS
+from factory.store import READERS, real_place
+from schemas.base import FormatError
 from schemas.dataset import plan_json
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class _Planner:
         moved: bool,
     ):
         self.dataset, self.source, self.inputs = dataset, source, inputs
-        self.location = str(source.location)
+        self.location = real_place(source.location)
         self.min_shard, self.moved = min_shard, moved
         self.ledger = Ledger(dataset, inputs, vanished)
         self.num_planned = 0
@@ -180,12 +180,14 @@ class _Planner:
                 same, rewritten = [], []
                 for row, now in self._in_parallel(self._digests_now, rows):
                     key, shard = row.pop("key"), row.pop("shard")
-                    then, became_sample = digests.get(key, (UNREADABLE, False))
+                    if key not in digests:
+                        continue
+                    then, became_sample = digests[key]
                     if now == then:
                         facts = {name: row[name] for name in ("id", "size", "mtime_ns", "etag")}
                         same.append(facts | {"key": key})
                     else:
-                        if became_sample:
+                        if became_sample or row["supersedes"] is not None:
                             self._check_place(row["id"], shard)
                         rewritten.append(row | ({"supersedes": key} if became_sample else {}))
                 self.ledger.note_unchanged(same)
@@ -209,18 +211,24 @@ class _Planner:
             self.inputs.insert("wanted", pa.Table.from_pylist([r | {"split": split} for r in rows]))
 
     def _committed_digests(self, rows: list[dict[str, Any]]) -> dict[str, tuple[Digests, bool]]:
-        """(what was read when it was built, whether it became a sample) of inputs, by key."""
+        """(what was read when it was built, whether it became a sample) of inputs, by key.
+
+        Those of damaged shards are left out: they wait until it is mended.
+        """
         keys = pa.array([row["key"] for row in rows], pa.string())
         found = {}
         for shard in sorted({row["shard"] for row in rows}):
-            built = self.dataset.index(shard, list(_BUILT))
+            try:
+                built = self.dataset.index(shard, list(_BUILT))
+                rejects = self.dataset.rejects(shard)
+            except (FileNotFoundError, FormatError) as error:
+                log.warning("shard %d: inputs that changed are left for later: %s", shard, error)
+                continue
             for row in built.filter(pc.is_in(built["key"], keys)).to_pylist():
                 key, *digests = (row[name] for name in _BUILT)
                 found[key] = (digests[0], digests[1]), True
-            with suppress(FileNotFoundError):
-                rejects = self.dataset.rejects(shard)
-                for row in rejects.filter(pc.is_in(rejects["key"], keys)).to_pylist():
-                    found[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
+            for row in rejects.filter(pc.is_in(rejects["key"], keys)).to_pylist():
+                found[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
         return found
 
     def _digests_now(self, source_id: str) -> Digests:

@@ -53,7 +53,7 @@ def release_names(dataset: Dataset) -> list[str]:
 
 
 def release_at(location: str) -> tuple[str, str] | None:
-    """(location of the dataset, name) where a location is that of a release; else None."""
+    """(location of the dataset, name) where a location is named as a release is; else None."""
     match = re.fullmatch(r"(.+)/releases/([^/]+)(?:/manifest\.json)?/?", location)
     return (match[1], match[2]) if match is not None else None
 

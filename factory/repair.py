@@ -172,17 +172,20 @@ def repairs_for(
         if repair is None:
             continue
         remedy, why = repair
-        if why.kind == "index" and _is_whole(dataset, shard, parent):
-            remedy = "index anew"
-        if remedy == "withdraw stale" and not withdraw_stale:
-            obstacle: str | None = "give --withdraw-stale to have it made anew"
-        elif remedy == "index anew":
-            obstacle = _no_expectation(dataset, shard, parent)
-        elif means is None and why.kind == "rejects":
-            obstacle = "its samples are whole; give --source-input to have its rejects made anew"
-        else:
-            obstacle = means.obstacle(shard) if means is not None else None
         text = f"{why.name} {why.what}"
+        obstacle = means.obstacle(shard) if means is not None else None
+        cannot_be_made = means is None or obstacle is not None
+        if why.kind == "index" and cannot_be_made and _is_whole(dataset, shard, parent):
+            remedy = "index anew"
+            text += "; its tar is whole, as far as that shows without the digest that is lost"
+        if remedy == "index anew":
+            obstacle = _no_expectation(dataset, shard, parent)
+        elif remedy == "withdraw stale" and not withdraw_stale:
+            obstacle = "give --withdraw-stale to have it made anew"
+        elif remedy == "remake" and means is None:
+            obstacle = _no_expectation(dataset, shard, parent)
+            if why.kind == "rejects":
+                obstacle = "its samples are whole; its rejects are made anew with --source-input"
         repairs.append(Repair(shard=shard, remedy=remedy, why=text, obstacle=obstacle))
     return repairs
 

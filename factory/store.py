@@ -116,6 +116,11 @@ def absolute(location: str | Path) -> str:
     return open_store(location).location
 
 
+def real_place(location: str | Path) -> str:
+    """A location by which two ways to name one place are found to be the same."""
+    return absolute(location) if is_remote(location) else os.path.realpath(location)
+
+
 def name_of(location: str | Path) -> str:
     """The last part of a location: a name for what lies there."""
     return absolute(location).rpartition("/")[2]

@@ -8,12 +8,12 @@ from factory.problems import Problem
 from factory.repair import RepairReport
 
 
-def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """Of an integrity check."""
+def problem_lines(problems: Sequence[Problem], read: str) -> Iterator[str]:
+    """Of an integrity check, and what it read."""
     if not problems:
-        yield "verified: everything was read, nothing is wrong"
+        yield f"verified: nothing is wrong with {read}"
         return
-    yield f"verified: {len(problems):,} problems"
+    yield f"verified: {len(problems):,} problems in {read}"
     for problem in problems:
         yield f"  {problem.line()}"
 

@@ -15,7 +15,7 @@ from cluster.command import JobConfig, run_command
 from cluster.session import Progress, Session, start
 from factory.atomic import write_atomically
 from factory.contact_sheet import contact_sheet, pick_tiles
-from factory.dataset import Dataset
+from factory.dataset import CARD, Dataset
 from factory.describe import Description, describe
 from factory.describe_text import release_text, text_of
 from factory.garbage import Stray, clean, stray_objects
@@ -31,7 +31,7 @@ from factory.repair import (
     repairs_for,
     stale_children,
 )
-from factory.store import absolute
+from factory.store import absolute, open_store
 from factory.upkeep_text import problem_lines, repair_lines, stray_lines
 from factory.verify import (
     NotWholeError,
@@ -121,13 +121,18 @@ class Answer(Model):
     release: ReleaseState | None = None
     problems: tuple[Problem, ...] | None = None
     """None where nothing was verified"""
+    verified: str | None = None
+    """what was read for that"""
     strays: tuple[Stray, ...] | None = None
     repair: RepairReport | None = None
 
 
 def main(job: DescribeJob) -> None:
     release = release_at(job.input)
-    answer = _of_dataset(job) if release is None else _of_release(job, *release)
+    if release is None or _is_dataset(job.input):  # it may lie in a folder called releases
+        answer = _of_dataset(job)
+    else:
+        answer = _of_release(job, *release)
     if job.as_json:
         shown = answer.model_dump(mode="json", exclude_none=True)
         print(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -138,6 +143,10 @@ def main(job: DescribeJob) -> None:
         raise NotWholeError(f"{job.input}: {answer.repair.failed}")
     if problems:
         raise NotWholeError(f"{job.input}: {problems} problems, each is listed above with its fix")
+
+
+def _is_dataset(location: str) -> bool:
+    return open_store(location.removesuffix("/manifest.json")).size(CARD) is not None
 
 
 def _of_dataset(job: DescribeJob) -> Answer:
@@ -151,7 +160,8 @@ def _of_dataset(job: DescribeJob) -> Answer:
                 described = None if job.shards else answer.dataset
                 num_samples = described.num_samples if described is not None else None
                 found = _verify(session, dataset, parent, shards, num_samples=num_samples)
-                answer = answer.model_copy(update={"problems": found})
+                read = _read(dataset, parent, shards)
+                answer = answer.model_copy(update={"problems": found, "verified": read})
             if job.repair:
                 answer = _repair(job, session, dataset, parent, answer)
             if job.gc:
@@ -167,15 +177,23 @@ def _of_release(job: DescribeJob, location: str, name: str) -> Answer:
     dataset = Dataset.open(location)
     manifest = read_manifest(dataset, name)
     shards = [shard.shard for shard in manifest.shards]
-    problems = None
+    problems, read = None, None
     if job.verify:
+        parent = _parent(job, dataset)
         with _session(job, dataset) as session:
-            problems = _verify(
-                session, dataset, _parent(job, dataset), shards, [name], manifest.num_samples
-            )
+            problems = _verify(session, dataset, parent, shards, [name], manifest.num_samples)
+        read = _read(dataset, parent, shards)
     damaged = {problem.shard for problem in problems or () if problem.shard is not None}
     state = release_state(dataset, manifest, held_by(dataset, shards, damaged))
-    return Answer(release=state, problems=problems)
+    return Answer(release=state, problems=problems, verified=read)
+
+
+def _read(dataset: Dataset, parent: Dataset | None, shards: Sequence[int]) -> str:
+    """What an integrity check reads."""
+    orphan = dataset.card.parent is not None and parent is None
+    return f"{len(shards):,} of {len(shards_to_verify(dataset)):,} shards" + (
+        ", not compared with their parent, which is out of reach" if orphan else ""
+    )
 
 
 def _parent(job: DescribeJob, dataset: Dataset) -> Dataset | None:
@@ -247,8 +265,11 @@ def _repair(
     )
     touched = [repair.shard for repair in repairs if repair.obstacle is None]
     again = _verify(session, dataset, parent, touched)
-    left = (p for p in problems if p.shard is not None and p.shard not in touched)
-    return answer.model_copy(update={"repair": report, "problems": (*left, *again)})
+    left = [p for p in problems if p.shard is not None and p.shard not in touched]
+    damaged = {p.shard for p in (*left, *again) if p.shard is not None}
+    elsewhere = verify_reports_and_releases(dataset, damaged)
+    found = (*left, *(p for p in again if p.shard is not None), *elsewhere)
+    return answer.model_copy(update={"repair": report, "problems": found})
 
 
 def means_of(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> Means | None:
@@ -299,7 +320,7 @@ def _lines(answer: Answer, job: DescribeJob) -> Iterator[str]:
         yield release_text(answer.release, job.input)
     if answer.problems is not None:
         yield ""
-        yield from problem_lines(answer.problems)
+        yield from problem_lines(answer.problems, answer.verified or "")
     if answer.repair is not None:
         yield from repair_lines(answer.repair)
     if answer.strays is not None:

@@ -1,8 +1,8 @@
 """Turn raw renders or camera images into a dataset of shards, once."""
 
 import logging
-import os
 from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,15 +13,11 @@ from cluster.command import JobConfig, run_command
 from cluster.session import Session, alone, start
 from factory.dataset import Dataset
 from factory.domains import domain_of
-from factory.ingest import (
-    check_reject_share,
-    ingest_task,
-    ingested_card,
-    vanished_inputs,
-)
+from factory.ingest import ingest_task, ingested_card
 from factory.input_table import InputTable
 from factory.ledger import containers_in, read_seen
 from factory.planning import Planned, parse_splits, plan_new_shards
+from factory.rejects import Facts, check_reject_share, facts_by_shard, vanished_inputs
 from factory.shards import sha256
 from factory.sources.crop import EyeCrop
 from factory.sources.files import open_files
@@ -30,8 +26,9 @@ from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.pictures import PicturesOptions
 from factory.sources.registry import SourceOptions, make_source, weights_for
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.store import absolute, is_remote, name_of, open_store
+from factory.store import absolute, name_of, open_store, real_place
 from factory.work import reasons_of
+from schemas.base import FormatError
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +95,7 @@ def main(job: IngestJob) -> None:
 
 
 def _check_apart(job: IngestJob) -> None:
-    source, output = (
-        place.rstrip("/") if is_remote(place) else os.path.realpath(place)
-        for place in (job.input, job.output)
-    )
+    source, output = real_place(job.input), real_place(job.output)
     if f"{output}/".startswith(f"{source}/"):
         raise ValueError(
             f"--output {job.output} lies in --input {job.input}: the next run would ingest its "
@@ -109,16 +103,22 @@ def _check_apart(job: IngestJob) -> None:
         )
 
 
-def _vanished(output: str) -> dict[str, str]:
+def _known(output: str) -> tuple[Facts, dict[str, str]]:
+    """Facts of the shards that are there, and their vanished inputs."""
     try:
-        return vanished_inputs(Dataset.open(output))
+        dataset = Dataset.open(output)
+        facts = facts_by_shard(dataset)
+        return facts, vanished_inputs(dataset, facts)
     except FileNotFoundError:  # the first run
-        return {}
+        pass
+    except FormatError as error:  # a damaged index: no reason to hold up what is new
+        log.warning("which inputs had vanished cannot be told: %s", error)
+    return {}, {}
 
 
 def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Session) -> None:
     source = make_source(location, options)
-    vanished = _vanished(job.output)
+    facts, vanished = _known(job.output)
     seen = containers_in(read_seen(open_store(job.output)), without=vanished)
     with InputTable(source.scan(seen)) as inputs:
         if not len(inputs) and all(c.problem is None for c in inputs.containers):
@@ -134,7 +134,9 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
         planned = plan_new_shards(
             dataset, source, inputs, min_shard=job.min_shard, vanished=vanished, moved=job.moved
         )
-    missing = _buildable(dataset, planned, location, moved=job.moved)
+    missing = sorted(set(range(len(planned.shard_sizes))) - set(dataset.committed()))
+    if not job.moved:
+        missing = [n for n in missing if _was_planned_here(planned, n, location)]
     found = f"{planned.num_listed} inputs listed, {planned.num_new} new"
     if planned.num_rewritten:
         found += f" ({planned.num_rewritten} in place of older versions)"
@@ -147,7 +149,8 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
         outcomes = session.make_shards("ingest", task, missing, num_inputs)
         for reason, count in reasons_of(outcomes).most_common(10):
             log.info("set aside: %d × %s", count, reason)
-    kept, filtered, rejected = check_reject_share(dataset, job.max_reject_share)
+    facts = facts_by_shard(dataset, facts)
+    kept, filtered, rejected = check_reject_share(dataset, facts, job.max_reject_share)
     log.info(
         "%s: %s%d planned = %d kept + %d filtered + %d rejected, in %d shards",
         job.output,
@@ -156,32 +159,29 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
         kept,
         filtered,
         rejected,
-        len(dataset.committed()),
+        len(facts),
     )
-    if planned.unreadable:
-        raise ValueError(
-            f"{len(planned.unreadable)} inputs could not be listed; everything else is done:\n  "
-            + "\n  ".join(planned.unreadable)
-        )
+    not_done = [*planned.unreadable, *_waiting(planned, set(facts), location)]
+    if not_done:
+        raise ValueError("everything else is done, but:\n  " + "\n  ".join(not_done))
 
 
-def _buildable(dataset: Dataset, planned: Planned, location: str, *, moved: bool) -> list[int]:
-    """Shards to make; those planned from another place wait for a run on that place."""
-    missing = sorted(set(range(len(planned.shard_sizes))) - set(dataset.committed()))
-    elsewhere = Counter(
-        place for shard in missing if (place := planned.locations[shard]) not in (None, location)
+def _was_planned_here(planned: Planned, shard: int, location: str) -> bool:
+    return planned.locations[shard] in (None, real_place(location))
+
+
+def _waiting(planned: Planned, made: Set[int], location: str) -> list[str]:
+    """Shards that only a run on another place can make."""
+    waiting = Counter(
+        planned.locations[shard]
+        for shard in range(len(planned.shard_sizes))
+        if shard not in made and not _was_planned_here(planned, shard, location)
     )
-    if moved or not elsewhere:
-        return missing
-    for place, count in elsewhere.items():
-        log.warning(
-            "%d planned shards wait for a run with --input %s; if its inputs lie in %s now: "
-            "--moved",
-            count,
-            place,
-            location,
-        )
-    return [shard for shard in missing if planned.locations[shard] in (None, location)]
+    return [
+        f"{count} planned shards wait for a run with --input {place}, or for --moved if its inputs "
+        f"lie in {location} now"
+        for place, count in waiting.items()
+    ]
 
 
 def _options(job: IngestJob) -> SourceOptions:

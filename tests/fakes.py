@@ -20,12 +20,13 @@ import scipy.io
 from factory.checkpoint import RefinerDescription, save_refiner
 from factory.dataset import Dataset
 from factory.domains.eye import EYE
-from factory.ingest import ShardIngester, ingest_task, ingested_card, vanished_inputs
+from factory.ingest import ShardIngester, ingest_task, ingested_card
 from factory.input_table import InputTable
 from factory.ledger import containers_in, read_seen
 from factory.models import Refiner, RefinerConfig
 from factory.planning import NONE_VANISHED, Planned, plan_new_shards
 from factory.refine import missing_shards, refine_stages, refined_card
+from factory.rejects import facts_by_shard, vanished_inputs
 from factory.sources.base import BadRender, Source
 from factory.sources.registry import SourceOptions, make_source
 from factory.sources.scan import Container, FileFacts, ScanItem, Seen, batch_of
@@ -51,7 +52,7 @@ def plan_here(
     """What the ingest job does before it builds shards."""
     card = ingested_card(EYE, "eyes", options, shard_size=shard_size, splits=splits or {"train": 1})
     dataset = Dataset.enter(output, card)
-    vanished = vanished_inputs(dataset)
+    vanished = vanished_inputs(dataset, facts_by_shard(dataset))
     plan_from(dataset, make_source(renders, options), vanished=vanished, **planning)
     return dataset
 

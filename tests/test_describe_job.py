@@ -10,9 +10,11 @@ import pytest
 import releases
 
 from cluster.command import parse
+from cluster.session import Session
 from factory.dataset import Dataset, index_name
 from factory.images import decode_png
 from factory.verify import NotWholeError
+from factory.work import collect, run_here
 from jobs.describe import DescribeJob, main, means_of
 
 
@@ -90,6 +92,33 @@ def test_means_of_the_other_kind_of_dataset_are_refused(
     job = parse(DescribeJob, ["--input", of.location, "--repair", option, str(refiner)])
     with pytest.raises(ValueError, match=why):
         means_of(job, of, dataset)
+
+
+def test_a_dataset_in_a_folder_called_releases_is_one(run, dataset, tmp_path) -> None:
+    place = planted.copied(dataset, tmp_path / "releases" / "eyes").location
+    assert "24" in run("--input", place) and "garbage: none" in run("--input", place, "--gc")
+
+
+def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
+    run, dataset, refiner, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        Session, "make_shards", lambda _, what, work, shards, n: collect(run_here(work, shards))
+    )
+    child = fakes.refine_here(dataset, refiner, tmp_path / "child")
+    assert "nothing is wrong with 2 of 5 shards\n" in run(
+        "--input", child.location, "--verify", "--shards", 0, 3
+    )
+    releases.release(child)
+    for shard in (0, 1):
+        planted.DAMAGE["a bit flipped in an image"][0](child.store, shard)
+    planted.DAMAGE["a bit flipped in an image"][0](dataset.store, 0)  # so the child's has to wait
+    mend = ("--input", child.location, "--repair", "--apply", "--refiner", refiner)
+    printed = run(*mend, problems="2 problems")
+    assert "1 shards made again: 1" in printed and "shard 0 is damaged" in printed
+    shutil.rmtree(dataset.location)
+    printed = run("--input", child.location, "--verify", problems="2 problems")
+    assert "in 5 of 5 shards, not compared with their parent, which is out of reach" in printed
 
 
 @pytest.mark.ray

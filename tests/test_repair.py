@@ -70,7 +70,7 @@ def test_every_damage_is_mended_to_the_same_bytes(
     plant(dataset.store, 1)
     report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
     assert [(r.shard, r.remedy) for r in report.repairs] == [
-        (1, "index anew" if kind in ("rows", "index") else "remake")
+        (1, "index anew" if kind == "rows" else "remake")
     ]
     assert report.remade == (1,) and report.failed is None and report.withdrawn == ()
     assert report.changed == ((1,) if kind == "index" else ()), "unknown where it was unreadable"
@@ -105,14 +105,33 @@ def test_an_unreadable_index_is_made_from_its_tar_though_the_inputs_are_gone(
     assert report.remade == (1,) and made(dataset) == made(two_shards)
 
 
-def test_an_unreadable_index_of_a_damaged_tar_is_made_again_with_it(
-    dataset, two_shards, eight_inputs
+@pytest.mark.parametrize("of_the_tar", ["a truncated tar", "a digit changed in a label"])
+def test_what_an_index_lost_is_made_from_the_inputs_where_they_are_there(
+    dataset, two_shards, eight_inputs, of_the_tar
 ) -> None:
-    for damage in ("a truncated index", "a truncated tar"):
+    """Without its digest nobody can tell whether the labels in the tar are the right ones."""
+    for damage in ("a truncated index", of_the_tar):
         planted.DAMAGE[damage][0](dataset.store, 1)
     report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
     assert [repair.remedy for repair in report.repairs] == ["remake"]
     assert made(dataset) == made(two_shards)
+
+
+@pytest.mark.parametrize("damage", ["a truncated index", "a truncated tar", "a missing tar"])
+def test_nothing_is_withdrawn_that_nobody_could_make_again(dataset, damage) -> None:
+    planted.DAMAGE[damage][0](dataset.store, 1)
+    dataset.store.delete("plan/000001.json")
+    before = made(dataset)
+    (repair,) = repaired(dataset).repairs
+    assert repair.obstacle is not None and "not known" in repair.obstacle
+    assert made(dataset) == before
+
+
+def test_no_refined_shard_is_withdrawn_while_its_parent_is_out_of_reach(child) -> None:
+    planted.DAMAGE["a truncated index"][0](child.store, 1)
+    before = made(child)
+    (repair,) = repaired(child, None, None).repairs
+    assert repair.obstacle is not None and made(child) == before
 
 
 @pytest.mark.parametrize("damage", ["missing rejects", "truncated rejects"])
@@ -168,7 +187,7 @@ class DyingStore(LocalStore):
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize("damage", ["a truncated tar", "truncated rejects"])
+@pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index", "truncated rejects"])
 def test_a_repair_that_dies_at_any_step_is_finished_by_the_next(
     dataset, two_shards, eight_inputs, damage, step, after
 ) -> None:

@@ -3,17 +3,21 @@
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import fakes
 import numpy as np
 import planted
+import pyarrow as pa
 import pytest
 
 from cluster.session import Session
 from factory.dataset import Dataset, load_index
-from factory.ingest import InputsGoneError, ShardIngester, vanished_inputs
+from factory.ingest import InputsGoneError, ShardIngester
+from factory.ledger import containers_in
 from factory.planning import OtherPlaceError
+from factory.rejects import check_reject_share, facts_by_shard, vanished_inputs
 from factory.sources.base import VANISHED
 from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.pictures import PicturesOptions
@@ -22,6 +26,7 @@ from factory.sources.unityeyes import UnityEyesOptions
 from factory.work import MakeTask, Outcome, collect, failed_outcome, run_here
 from jobs import ingest
 from jobs.ingest import IngestJob
+from schemas.base import FormatError
 
 OPTIONS = UnityEyesOptions()
 
@@ -84,6 +89,17 @@ def test_inputs_that_are_gone_for_good_can_be_given_up(tmp_path) -> None:
     place.mkdir()
     ShardIngester(dataset, make_source(place, OPTIONS), may_be_gone=True)(0)
     assert dataset.rejects(0)["reason"].to_pylist() == [VANISHED] * 2
+    assert check_reject_share(dataset, facts_by_shard(dataset), 0.0) == (0, 0, 2)
+
+
+def test_only_archives_with_vanished_inputs_are_opened_again() -> None:
+    names = ["", "a.zip", "b/a.zip", "p00/day01.mat", "a.zip2", "b"]
+    table = pa.table(
+        {"id": names, "size": [1] * 6, "mtime_ns": [1] * 6, "etag": pa.nulls(6, pa.string()),
+         "key": pa.nulls(6, pa.string()), "num_inputs": [1] * 6}
+    )  # fmt: skip
+    left = containers_in(table, without=["b/a.zip/imgs/1", "p00/day01.mat:left:000001"])
+    assert set(left) == {"a.zip", "a.zip2"}
 
 
 @pytest.mark.parametrize("in_archive", [False, True])
@@ -99,7 +115,7 @@ def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
     (place / name).rename(tmp_path / "away")
     build(dataset, place)
     gone = ["all.tar/1", "all.tar/2", "all.tar/3"] if in_archive else ["2"]
-    assert sorted(vanished_inputs(dataset)) == gone
+    assert sorted(vanished_inputs(dataset, facts_by_shard(dataset))) == gone
     (tmp_path / "away").rename(place / name)
     for _ in range(2):  # and once only
         fakes.plan_here(place, tmp_path / "out", OPTIONS)
@@ -107,12 +123,21 @@ def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
         assert dataset.committed() == [0, 1]
         assert ids_in(dataset) == sorted([*gone, *(["9"] if in_archive else ["1", "3"])])
     assert [planned.supersedes for planned in dataset.plan(1).inputs] == [None] * len(gone)
-    assert vanished_inputs(dataset) == {}
+    assert vanished_inputs(dataset, facts_by_shard(dataset)) == {}
 
 
-def test_a_damaged_index_does_not_hold_up_what_is_new(dataset) -> None:
-    planted.DAMAGE["a truncated index"][0](dataset.store, 0)
-    assert vanished_inputs(dataset) == {}
+@pytest.mark.parametrize("damage", ["a truncated index", "truncated rejects", "missing rejects"])
+def test_damage_does_not_hold_up_what_is_new(tmp_path, monkeypatch, damage) -> None:
+    place = write_renders(tmp_path / "in", 1, 2)
+    dataset = fakes.ingest_here(place, tmp_path / "out", OPTIONS, shard_size=16384)
+    planted.DAMAGE[damage][0](dataset.store, 0)
+    write_renders(place, 3)
+    os.utime(place / "2.jpg", ns=(9, 9))
+    monkeypatch.setattr(Session, "make_shards", lambda _, what, work, n, m: make_here(work, n))
+    with suppress(FormatError):  # it is told, at the end
+        ingest.main(job(place, tmp_path / "out"))
+    assert [planned.id for planned in dataset.plan(1).inputs] == ["3"]
+    assert dataset.is_committed(1)
 
 
 # --- elsewhere ------------------------------------------------------------------------------------
@@ -128,6 +153,16 @@ def test_other_renders_of_the_same_name_do_not_take_the_place_of_the_first(tmp_p
     fakes.plan_here(tmp_path / "b", tmp_path / "out", OPTIONS, moved=True)
     build(dataset, other)
     assert dataset.committed() == [0, 1] and ids_in(dataset) == ["1", "2"]
+
+
+def test_nor_do_they_where_the_first_was_rejected_since(tmp_path) -> None:
+    one, other = (write_renders(tmp_path / n, 1, seed=s) for n, s in (("a", 10), ("b", 50)))
+    dataset = fakes.ingest_here(one, tmp_path / "out", OPTIONS)
+    (one / "1.jpg").write_bytes(b"no picture")
+    fakes.ingest_here(one, tmp_path / "out", OPTIONS)
+    assert dataset.facts(1).num_rejected == 1
+    with pytest.raises(OtherPlaceError):
+        fakes.plan_here(other, tmp_path / "out", OPTIONS)
 
 
 def test_the_same_renders_at_a_new_place_are_nothing_new(tmp_path) -> None:
@@ -174,9 +209,12 @@ def test_shards_planned_from_one_place_wait_for_a_run_on_it(tmp_path, monkeypatc
 
     monkeypatch.setattr(Session, "make_shards", make_shards)
     caplog.set_level("INFO")
-    ingest.main(job(other, output))
-    assert made == [1] and f"1 planned shards wait for a run with --input {one}" in caplog.text
-    ingest.main(job(one, output))
+    with pytest.raises(ValueError, match=f"1 planned shards wait for a run with --input {one}"):
+        ingest.main(job(other, output))
+    assert made == [1] and "nothing to do" not in caplog.text
+    link = tmp_path / "link"
+    link.symlink_to(one)
+    ingest.main(job(link / ".." / "a", output))  # the same place, otherwise named
     assert made == [1, 0] and ids_in(Dataset.open(output)) == ["1", "2"]
 
 
