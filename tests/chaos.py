@@ -200,7 +200,7 @@ class Trial:
 
     def _disturbed(self, command: tuple, kinds: list[str]) -> None:
         """Run a job to its end, submitting it again whenever it ends otherwise."""
-        due = sorted((self.rng.uniform(2, 22), kind) for kind in kinds)
+        due = sorted((self.rng.uniform(2, 14), kind) for kind in kinds)
         started = time.monotonic()
         processes = [self._submit(command)]
         for _ in range(MAX_SUBMISSIONS):
