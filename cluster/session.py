@@ -144,13 +144,7 @@ def _saying_when_nothing_comes(what: str, count: Callable[[], int]) -> Iterator[
         before = count()
         while not done.wait(SILENCE_S):
             if count() == before:
-                alive = sum(node["Alive"] for node in ray.nodes())
-                cores, gpus = (ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU"))
-                log.warning(
-                    "%s: no shard came back in %.0f s; the cluster has %d nodes with %.0f cores "
-                    "and %.0f GPUs",
-                    *(what, SILENCE_S, alive, cores, gpus),
-                )
+                log.warning("%s: no shard came back in %.0f s; %s", what, SILENCE_S, _cluster())
             before = count()
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -160,6 +154,16 @@ def _saying_when_nothing_comes(what: str, count: Callable[[], int]) -> Iterator[
     finally:
         done.set()
         watcher.join()
+
+
+def _cluster() -> str:
+    """What there is to work with, for the log."""
+    try:
+        alive = sum(node["Alive"] for node in ray.nodes())
+        cores, gpus = (ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU"))
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+        return f"the cluster does not answer ({error})"
+    return f"the cluster has {alive} nodes with {cores:.0f} cores and {gpus:.0f} GPUs"
 
 
 def call_it(call: Callable[[], Any]) -> Any:
