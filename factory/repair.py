@@ -173,7 +173,8 @@ def repairs_for(
             continue
         remedy, why = repair
         text = f"{why.name} {why.what}"
-        obstacle = means.obstacle(shard) if means is not None else None
+        is_made_anew = remedy == "remake" or (remedy == "withdraw stale" and withdraw_stale)
+        obstacle = means.obstacle(shard) if means is not None and is_made_anew else None
         cannot_be_made = means is None or obstacle is not None
         if why.kind == "index" and cannot_be_made and _is_whole(dataset, shard, parent):
             remedy = "index anew"

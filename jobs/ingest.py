@@ -134,9 +134,10 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
         planned = plan_new_shards(
             dataset, source, inputs, min_shard=job.min_shard, vanished=vanished, moved=job.moved
         )
+    here = (None, real_place(location))
     missing = sorted(set(range(len(planned.shard_sizes))) - set(dataset.committed()))
     if not job.moved:
-        missing = [n for n in missing if _was_planned_here(planned, n, location)]
+        missing = [shard for shard in missing if planned.locations[shard] in here]
     found = f"{planned.num_listed} inputs listed, {planned.num_new} new"
     if planned.num_rewritten:
         found += f" ({planned.num_rewritten} in place of older versions)"
@@ -166,16 +167,13 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
         raise ValueError("everything else is done, but:\n  " + "\n  ".join(not_done))
 
 
-def _was_planned_here(planned: Planned, shard: int, location: str) -> bool:
-    return planned.locations[shard] in (None, real_place(location))
-
-
 def _waiting(planned: Planned, made: Set[int], location: str) -> list[str]:
     """Shards that only a run on another place can make."""
+    here = (None, real_place(location))
     waiting = Counter(
-        planned.locations[shard]
-        for shard in range(len(planned.shard_sizes))
-        if shard not in made and not _was_planned_here(planned, shard, location)
+        place
+        for shard, place in enumerate(planned.locations)
+        if shard not in made and place not in here
     )
     return [
         f"{count} planned shards wait for a run with --input {place}, or for --moved if its inputs "

@@ -85,7 +85,7 @@ def dataset(two_shards, tmp_path) -> Dataset:
 
 @pytest.fixture
 def child(dataset, refiner, tmp_path) -> Dataset:
-    """The two shards refined."""
+    """`dataset` refined, a test file's own where it has one."""
     return fakes.refine_here(dataset, refiner, tmp_path / "child")
 
 

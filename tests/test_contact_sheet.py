@@ -27,11 +27,6 @@ def dataset(synthetic, tmp_path) -> Dataset:
     return planted.copied(synthetic, tmp_path / "eyes")
 
 
-@pytest.fixture
-def child(dataset, refiner, tmp_path) -> Dataset:
-    return fakes.refine_here(dataset, refiner, tmp_path / "child")
-
-
 def test_a_choice_is_seeded_and_spread_over_shards(synthetic) -> None:
     tiles = pick_tiles(synthetic, None, 10, seed=3)
     shards = Counter(tile.key.split("-")[0] for tile in tiles)

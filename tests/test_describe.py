@@ -35,11 +35,6 @@ def dataset(synthetic, tmp_path) -> Dataset:
     return planted.copied(synthetic, tmp_path / "eyes")
 
 
-@pytest.fixture
-def child(dataset, refiner, tmp_path) -> Dataset:
-    return fakes.refine_here(dataset, refiner, tmp_path / "child")
-
-
 def column(described: Description, name: str) -> ColumnSpread:
     (found,) = [spread for spread in described.labels if spread.column == name]
     return found

@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from pathlib import Path
 
 import fakes
 import pytest
@@ -20,20 +19,10 @@ OPTIONS = UnityEyesOptions()
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    """Six inputs: the second and the fifth are malformed."""
-    folder = tmp_path_factory.mktemp("inputs")
-    for number in range(1, 7):
-        image = b"no picture" if number in (2, 5) else None
-        fakes.write_pair(folder, str(number), image=image, seed=number)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(inputs, tmp_path_factory) -> dict[str, bytes]:
+def undisturbed(six_inputs, tmp_path_factory) -> dict[str, bytes]:
     """What those inputs become in a local folder, in shards of three."""
     output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    fakes.ingest_here(inputs, output, OPTIONS, shard_size=3)
+    fakes.ingest_here(six_inputs, output, OPTIONS, shard_size=3)
     return everything_in(str(output))
 
 
@@ -44,21 +33,21 @@ def everything_in(location: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("fault", [name for name in PASSING if name != "late answer"])
 def test_a_dataset_is_right_though_every_object_meets_a_fault(
-    proxy, inputs, undisturbed, fault
+    proxy, six_inputs, undisturbed, fault
 ) -> None:
     """Whenever it is first written, read and asked for."""
     location = new_location()
     for name in undisturbed:
         for method in ("PUT", "GET", "HEAD"):
             proxy.spoil(PASSING[fault], method, f"{name}$")
-    fakes.ingest_here(inputs, location, OPTIONS, shard_size=3)
+    fakes.ingest_here(six_inputs, location, OPTIONS, shard_size=3)
     proxy.mend()
     assert everything_in(location) == undisturbed
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_dataset_is_right_though_a_third_of_all_requests_fail(
-    proxy, inputs, undisturbed, seed
+    proxy, six_inputs, undisturbed, seed
 ) -> None:
     chance = random.Random(seed)
 
@@ -70,7 +59,7 @@ def test_a_dataset_is_right_though_a_third_of_all_requests_fail(
 
     location = new_location()
     proxy.spoil(maybe, times=100_000)
-    fakes.ingest_here(inputs, location, OPTIONS, shard_size=3)
+    fakes.ingest_here(six_inputs, location, OPTIONS, shard_size=3)
     proxy.mend()
     assert everything_in(location) == undisturbed
 
