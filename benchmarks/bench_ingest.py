@@ -2,7 +2,8 @@
 
     python benchmarks/bench_ingest.py [--renders FOLDER] [--count 512] [--rounds 7]
 
-Two comparisons, each like for like; every round runs all four loops over the same renders:
+Two comparisons, each like for like. Every round runs all four loops over the same renders, in turns
+of 128, so that a machine that is now slower, now faster is so for all of them:
 
 - load: a render in memory as a 35x55 crop with its labels. Pillow: open, decode in full, convert
   to grey, crop, resize; `json.load`, every point of the label to floats, mapped to the crop.
@@ -25,6 +26,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,8 @@ from schemas.dataset import PlannedInput, ShardPlan
 
 POINTS = ("interior_margin_2d", "caruncle_2d", "iris_2d")
 OPTIONS = UnityEyesOptions()
+TURN = 128
+"""renders: one shard of ours, one tar of theirs"""
 WIDTH, HEIGHT, EYE_WIDTH = OPTIONS.crop.width, OPTIONS.crop.height, OPTIONS.crop.eye_width_px
 
 
@@ -112,27 +116,29 @@ def measure(folder: Path, stems: Sequence[str], rounds: int) -> dict[str, list[f
     with tempfile.TemporaryDirectory() as outputs:
         output = Path(outputs) / "out"
 
-        def plain_load() -> None:
+        def plain_load(stems: Sequence[str]) -> None:
             for stem in stems:
                 np.asarray(pillow_load(folder, stem)[0])
 
-        def our_load() -> None:
+        def our_load(stems: Sequence[str]) -> None:
             for stem in stems:
                 source.load(stem)
 
-        loops: dict[str, Callable[[], None]] = {
+        loops: dict[str, Callable[[Sequence[str]], None]] = {
             "pillow load": plain_load,
             "our load": our_load,
-            "pillow write": lambda: pillow_write(folder, stems, output),
-            "our write": lambda: our_write(source, stems, output),
+            "pillow write": lambda stems: pillow_write(folder, stems, output),
+            "our write": lambda stems: our_write(source, stems, output),
         }
         seconds: dict[str, list[float]] = {name: [] for name in loops}
         for number in range(rounds + 1):
-            for name, loop in loops.items():
-                shutil.rmtree(output, ignore_errors=True)
-                spent = cpu_seconds(loop)
-                if number > 0:
-                    seconds[name].append(spent)
+            spent = dict.fromkeys(loops, 0.0)
+            for start in range(0, len(stems), TURN):
+                for name, loop in loops.items():
+                    shutil.rmtree(output, ignore_errors=True)
+                    spent[name] += cpu_seconds(partial(loop, stems[start : start + TURN]))
+            for name in loops if number > 0 else ():
+                seconds[name].append(spent[name])
     return seconds
 
 

@@ -2,8 +2,9 @@
 
 Decoding is most of an ingest. What is not needed at full size is not transformed at full size; but
 the coded data is always read to its end, for only that tells damage. (Stopping below the crop
-would save a quarter of the time. Of files with 512 bytes zeroed it would then refuse none, where
-reading to the end refuses all; of single changed bits none, where it refuses a third.)
+would save a fifth of an ingest. Of 1,000 UnityEyes renders with 512 bytes of another one's coded
+data in them it would then let 702 pass as wrong pixels, where reading to the end lets 17; with one
+bit changed, 721 instead of 392.)
 """
 
 import math

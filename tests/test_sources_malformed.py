@@ -106,6 +106,11 @@ LABELS = {
     "landmark as numbers": (changed("iris_2d.3", [1.0, 2.0, 3.0]), 'expected "\\(x, y'),
     "landmark as object": (changed("iris_2d.3", {"x": 1}), 'expected "\\(x, y'),
     "landmark of two numbers": (changed("iris_2d.3", "(1.0, 2.0)"), "points of 3 numbers"),
+    "landmark of two in one text": (
+        changed("iris_2d.3", "(1.0, 2.0, 3.0);(4.0)"),
+        "could not convert",
+    ),
+    "landmark with a gap": (changed("iris_2d.3", "(1.0);(2.0)"), "could not convert"),
     "landmark of words": (changed("iris_2d.3", "(one, two, three)"), "could not convert"),
     "landmark without brackets": (changed("iris_2d.3", "1.0, 2.0, 3.0"), "expected"),
     "a landmark in two texts": (

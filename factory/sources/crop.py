@@ -1,6 +1,7 @@
 """The eye crop: centred between the eye corners, scaled to one eye width, so that renders and
 camera images frame the eye alike."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -28,7 +29,7 @@ class EyeCrop(Model):
 
     def scale(self, inner: PointXY, outer: PointXY) -> float:
         """Crop pixels for one source pixel."""
-        return self.eye_width_px / float(np.hypot(outer[0] - inner[0], outer[1] - inner[1]))
+        return self.eye_width_px / math.dist(inner, outer)
 
     def affine(self, inner: PointXY, outer: PointXY) -> Affine:
         """Source pixels to crop pixels, from the two eye corners (x, y) in source pixels."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images import (
@@ -32,8 +31,10 @@ from factory.sources.gaze_filter import GazeFilter, angles_of
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
 from factory.sources.scan import ScanItem, Seen
 from factory.sources.unityeyes_label import (
+    CARUNCLE,
+    IRIS,
     LANDMARKS,
-    Landmarks,
+    LID,
     detail_of,
     gaze_of,
     head_angles_of,
@@ -115,13 +116,12 @@ class UnityEyesSource:
 
         height, width = _picture_size(source_id, image_bytes)
         points = landmarks(source_id, label, height, width)
-        lid, caruncle, iris = Landmarks.of(points)
-        pupil, pupil_from = _mean(iris), "iris_mean"
+        pupil, pupil_from = points.mean(IRIS), "iris_mean"
         if "pupil_2d" in label:
             pupil = image_point(source_id, label, "pupil_2d", height, width)
             pupil_from = "source"
-        inner, outer = _mean(caruncle), lid[OUTER_CORNER].tolist()
-        eye_width = float(np.hypot(outer[0] - inner[0], outer[1] - inner[1]))
+        inner, outer = points.mean(CARUNCLE), (points.x[OUTER_CORNER], points.y[OUTER_CORNER])
+        eye_width = math.dist(inner, outer)
         if eye_width < MIN_EYE_WIDTH_PX:
             raise BadRender(
                 source_id, f"eye is {eye_width:.1f} px wide, at least {MIN_EYE_WIDTH_PX:.0f} needed"
@@ -132,8 +132,8 @@ class UnityEyesSource:
         image, decoded = _decode(
             source_id, image_bytes, (height, width), affine, self.options.min_decode_scale
         )
-        points_px = transform(affine, np.concatenate((points, [pupil])))
-        lid_px, caruncle_px, iris_px = Landmarks.of(points_px[:-1])
+        source_points = np.array(([*points.x, pupil[0]], [*points.y, pupil[1]])).T
+        points_px = transform(affine, source_points)
         return Loaded(
             image=crop.cut(image, chain(affine, decoded)),
             labels={
@@ -141,9 +141,9 @@ class UnityEyesSource:
                 "pupil_from": pupil_from,
                 "eye_side": "left" if inner[0] < outer[0] else "right",
                 "mirrored": False,
-                "iris_px": iris_px,
-                "lid_px": lid_px,
-                "caruncle_px": caruncle_px,
+                "iris_px": points_px[IRIS],
+                "lid_px": points_px[LID],
+                "caruncle_px": points_px[CARUNCLE],
                 "eye_width_px": eye_width * scale_of(affine),
                 "gaze": gaze,
                 "gaze_pitch_rad": gaze_pitch,
@@ -184,10 +184,6 @@ class UnityEyesSource:
             if not content:
                 raise BadRender(source_id, f"{name} is empty")
         return image, label
-
-
-def _mean(points: NDArray[np.float64]) -> list[float]:
-    return [total / len(points) for total in np.add.reduce(points).tolist()]
 
 
 def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:

@@ -21,25 +21,22 @@ MAX_NESTING = 32
 """of a label's objects and lists: JSON libraries stop at different depths, all deeper"""
 GAZE_LENGTH_TOLERANCE = 0.02
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
-_STARTS = np.cumsum([0, *LANDMARKS.values()])[:-1]
-"""where each landmark field begins among all points"""
+LID, CARUNCLE, IRIS = slice(0, 16), slice(16, 23), slice(23, 55)
+"""where each landmark field is among all points"""
 _OF_PLAIN_NUMBERS = b"0123456789+-.eE, ();"
 
 
 class Landmarks(NamedTuple):
-    """Points of a picture, y down."""
+    """All landmarks of a picture in the order of `LANDMARKS`, y down. Lists, not arrays: of so few
+    numbers Python computes sums and bounds in a fraction of the time."""
 
-    lid: NDArray[np.float64]
-    """(16, 2)"""
-    caruncle: NDArray[np.float64]
-    """(7, 2)"""
-    iris: NDArray[np.float64]
-    """(32, 2)"""
+    x: list[float]
+    y: list[float]
 
-    @classmethod
-    def of(cls, points: NDArray[np.float64]) -> "Landmarks":
-        """The parts of (55, 2) points in the order of `LANDMARKS`."""
-        return cls(points[:16], points[16:23], points[23:])
+    def mean(self, part: slice) -> tuple[float, float]:
+        """The middle of one field's points."""
+        count = part.stop - part.start
+        return math.fsum(self.x[part]) / count, math.fsum(self.y[part]) / count
 
 
 def parse_label(source_id: str, raw: bytes) -> dict[str, Any]:
@@ -71,10 +68,8 @@ def _nests_deeper(value: object, levels: int) -> bool:
     return levels == 0 or any(_nests_deeper(part, levels - 1) for part in inner)
 
 
-def landmarks(
-    source_id: str, label: Mapping[str, Any], height: int, width: int
-) -> NDArray[np.float64]:
-    """(55, 2): all landmarks of a picture, in the order of `LANDMARKS`, y down.
+def landmarks(source_id: str, label: Mapping[str, Any], height: int, width: int) -> Landmarks:
+    """All landmarks of a picture.
 
     Raises:
         BadRender: too few, not numbers, outside the picture, or all in one place.
@@ -85,44 +80,52 @@ def landmarks(
             raise BadRender(source_id, f"{name}: expected a list, found {found}")
         if len(label[name]) != count:
             raise BadRender(source_id, f"{name}: expected {count} points of 3 numbers")
-    numbers = _triples_at_once([text for name in LANDMARKS for text in label[name]])
-    if numbers is None:
-        numbers = np.array([_triple(source_id, name, t) for name in LANDMARKS for t in label[name]])
-    points = numbers[:, :2]
-    points[:, 1] = height - points[:, 1]
-    lowest, highest = (f.reduceat(points, _STARTS).tolist() for f in (np.minimum, np.maximum))
-    for name, low, high, part in zip(LANDMARKS, lowest, highest, Landmarks.of(points), strict=True):
-        if min(low) < 0 or high[0] > width or high[1] > height:
-            worst = part[np.abs(part - (width / 2, height / 2)).max(axis=1).argmax()]
-            raise _outside(source_id, name, worst.tolist(), height, width)
-        if max(high[0] - low[0], high[1] - low[1]) < 1:
+    texts = [text for name in LANDMARKS for text in label[name]]
+    x, y = _xy_at_once(texts) or _xy(source_id, label)
+    y = [height - value for value in y]
+    for name, part in zip(LANDMARKS, (LID, CARUNCLE, IRIS), strict=True):
+        left, top, right, bottom = min(x[part]), min(y[part]), max(x[part]), max(y[part])
+        if min(left, top) < 0 or right > width or bottom > height:
+            points = zip(x[part], y[part], strict=True)
+            worst = max(points, key=lambda p: max(abs(p[0] - width / 2), abs(p[1] - height / 2)))
+            raise _outside(source_id, name, worst, height, width)
+        if max(right - left, bottom - top) < 1:
             raise BadRender(source_id, f"{name}: all points coincide")
-    return points
+    return Landmarks(x, y)
 
 
 def image_point(
     source_id: str, label: Mapping[str, Any], name: str, height: int, width: int
-) -> list[float]:
-    """[x, y] of one point of a picture, y down. Raises `BadRender`."""
+) -> tuple[float, float]:
+    """(x, y) of one point of a picture, y down. Raises `BadRender`."""
     x, y, _ = _triple(source_id, name, label[name])
-    point = [x, height - y]
+    point = x, height - y
     if min(point) < 0 or point[0] > width or point[1] > height:
         raise _outside(source_id, name, point, height, width)
     return point
 
 
-def _triples_at_once(texts: Sequence[Any]) -> NDArray[np.float64] | None:
-    """(n, 3) numbers of n texts `"(x, y, z)"`; None if they are not all such, in plain digits."""
+def _xy_at_once(texts: Sequence[Any]) -> tuple[list[float], list[float]] | None:
+    """x and y of texts `"(x, y, z)"`; None if they are not all such, in plain digits."""
     try:
         joined = b"[;%b;]" % ";".join(texts).encode()
         if joined[2:-2].translate(None, _OF_PLAIN_NUMBERS):
             return None
         # A text that lacks a bracket leaves a semicolon behind, which is no JSON.
-        rows = joined.replace(b");(", b"],[").replace(b"[;(", b"[[").replace(b");]", b"]]")
-        numbers = np.array(orjson.loads(rows), np.float64)
+        row = joined.replace(b");(", b",null,").replace(b"[;(", b"[").replace(b");]", b"]")
+        numbers = orjson.loads(row)
     except (TypeError, ValueError):
         return None
-    return numbers if numbers.shape == (len(texts), 3) else None
+    gaps = len(texts) - 1
+    if len(numbers) != 3 + 4 * gaps or not numbers.count(None) == numbers[3::4].count(None) == gaps:
+        return None
+    return numbers[0::4], numbers[1::4]
+
+
+def _xy(source_id: str, label: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """The same of the landmark fields, text by text. Raises `BadRender` for the first bad one."""
+    points = [_triple(source_id, name, text) for name in LANDMARKS for text in label[name]]
+    return [x for x, _, _ in points], [y for _, y, _ in points]
 
 
 def _triple(source_id: str, name: str, text: object) -> list[float]:
