@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
+# Two processes, a file of tests to each in turn: a Ray cluster apiece is enough for one machine.
+PYTEST := $(PY) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
 .PHONY: help setup demo test test-fast rgw chaos check format schemas bench clean
@@ -23,10 +25,10 @@ demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html
 	$(PY) -m jobs.demo
 
 test: $(READY)   ## every test that needs no GPU; says at its end what it skipped
-	$(PY) -m pytest -rs -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 test-fast: $(READY)  ## the tests that need no Ray, no S3 and no training: minutes
-	$(PY) -m pytest -rs -m "not gpu and not ray and not s3 and not slow"
+	$(PYTEST) -m "not gpu and not ray and not s3 and not slow"
 
 rgw:             ## unpack Ceph's S3 server, which `make test` uses (Debian 12, no root, once)
 	tests/rgw.sh get "$(RGW)"

@@ -22,6 +22,11 @@ from factory.sources.unityeyes import UnityEyesOptions
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that parallel processes end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Research data that lies beside the repository and never enters it."""

@@ -1,4 +1,8 @@
-"""The commands as a user runs them: processes, exit codes, files; killed and run again."""
+"""The commands as a user runs them: processes, exit codes, files; killed and run again.
+
+They share one cluster, as jobs that are submitted to it do: starting Ray takes longer than their
+work. Those that are killed start their own, as on one machine, and take it along.
+"""
 
 import hashlib
 import json
@@ -8,9 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from factory.dataset import Dataset, load_index
 
@@ -23,8 +30,21 @@ def command(job: str, *options: object) -> list[str]:
     return [sys.executable, str(REPOSITORY / "jobs" / f"{job}.py"), *map(str, options)]
 
 
-def run(job: str, *options: object, expect: int = 0) -> str:
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One node, where `run` runs its jobs."""
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": True}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIMGAN_TEST_CLUSTER", cluster.address)
+        yield
+    cluster.shutdown()
+
+
+def run(job: str, *options: object, expect: int = 0, own_ray: bool = False) -> str:
     """Everything a job printed, after it exited as expected."""
+    there = {} if own_ray else {"RAY_ADDRESS": os.environ["SIMGAN_TEST_CLUSTER"]}
     done = subprocess.run(
         command(job, *options),
         check=False,
@@ -32,13 +52,18 @@ def run(job: str, *options: object, expect: int = 0) -> str:
         text=True,
         timeout=500,
         cwd=REPOSITORY,
+        env=os.environ | there,
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def killed_after(seconds: float, job: str, *options: object) -> None:
-    """Run a job and kill it and all its processes with SIGKILL, unless it was faster."""
+def killed_after(due: float | Callable[[], bool], job: str, *options: object) -> None:
+    """Run a job and kill it and all its processes with SIGKILL, unless it was faster.
+
+    Args:
+        due: seconds, or what is true when it is time.
+    """
     process = subprocess.Popen(
         command(job, *options),
         stdout=subprocess.DEVNULL,
@@ -46,8 +71,13 @@ def killed_after(seconds: float, job: str, *options: object) -> None:
         start_new_session=True,
         cwd=REPOSITORY,
     )
-    time.sleep(seconds)
-    os.killpg(process.pid, signal.SIGKILL)
+    if callable(due):
+        while process.poll() is None and not due():
+            time.sleep(0.05)
+    else:
+        time.sleep(due)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
@@ -61,7 +91,7 @@ def digests(dataset: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Renders, stand-ins, both ingested, and a refiner of a few steps."""
+    """Renders, stand-ins, both ingested, a refiner of a few steps, and what it refined."""
     folder = tmp_path_factory.mktemp("chain")
     run("simulate", "--count", 120, "--output", folder / "renders", "--seed", 7)
     run("simulate", "--count", 120, "--output", folder / "camera", "--style", "camera")
@@ -72,12 +102,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--output", folder / "real", *common)  # fmt: skip
     run("train", "--config", CONFIG, "--synthetic", folder / "synthetic",
         "--real", folder / "real", "--output", folder / "run")  # fmt: skip
+    run("refine", "--input", folder / "synthetic", "--refiner", folder / "run",
+        "--output", folder / "refined", own_ray=True)  # fmt: skip
     return folder
 
 
 def test_the_chain_ends_in_a_release(made: Path) -> None:
-    run("refine", "--input", made / "synthetic", "--refiner", made / "run",
-        "--output", made / "refined")  # fmt: skip
     out = run("validate", "--config", CONFIG, "--input", made / "refined", "--real", made / "real",
               "--gate", REPOSITORY / "tests" / "data" / "open-gate.toml")  # fmt: skip
     assert "report.html" in out
@@ -95,13 +125,13 @@ def test_the_chain_ends_in_a_release(made: Path) -> None:
 
 
 def test_a_gate_that_is_missed_exits_with_3_and_stops_the_release(made: Path) -> None:
-    run("refine", "--input", made / "synthetic", "--refiner", made / "run",
-        "--output", made / "gated")  # fmt: skip
-    out = run("validate", "--config", CONFIG, "--input", made / "gated", "--real", made / "real",
-              "--gate", REPOSITORY / "tests" / "data" / "shut-gate.toml", expect=3)  # fmt: skip
+    gate = REPOSITORY / "tests" / "data" / "shut-gate.toml"
+    out = run("validate", "--config", CONFIG, "--input", made / "refined", "--real", made / "real",
+              "--gate", gate, expect=3)  # fmt: skip
     assert "FAIL" in out
-    assert "did not pass" in run("publish", "--input", made / "gated", "--release", "r", expect=1)
-    assert not (made / "gated" / "releases").exists()
+    told = run("publish", "--input", made / "refined", "--release", "gated", expect=1)
+    assert "did not pass" in told
+    assert not (made / "refined" / "releases" / "gated").exists()
 
 
 def test_an_ingest_killed_at_random_and_run_again_equals_an_undisturbed_one(
@@ -131,9 +161,8 @@ def test_a_refine_killed_at_random_and_run_again_equals_an_undisturbed_one(
     rng = random.Random(6)
     for _ in range(2):
         killed_after(rng.uniform(6, 18), "refine", *options, "--output", tmp_path / "ours")
-    run("refine", *options, "--output", tmp_path / "ours")
-    run("refine", *options, "--output", tmp_path / "one", "--workers", 1)
-    assert digests(tmp_path / "ours") == digests(tmp_path / "one")
+    run("refine", *options, "--output", tmp_path / "ours", "--workers", 1)
+    assert digests(tmp_path / "ours") == digests(made / "refined")
 
 
 def test_new_renders_after_a_kill_become_new_shards_and_change_no_plan(
@@ -142,8 +171,8 @@ def test_new_renders_after_a_kill_become_new_shards_and_change_no_plan(
     run("simulate", "--count", 40, "--output", tmp_path / "renders", "--seed", 3)
     options = ("--source", "unityeyes", "--input", tmp_path / "renders",
                "--output", tmp_path / "set", "--shard-size", 16)  # fmt: skip
-    killed_after(6, "ingest", *options)
     dataset = tmp_path / "set"
+    killed_after(lambda: any((dataset / "plan").glob("*.json")), "ingest", *options)
     planned = {p.name: p.read_bytes() for p in sorted((dataset / "plan").glob("*.json"))}
     assert planned
     run("simulate", "--count", 50, "--output", tmp_path / "renders", "--seed", 3)
@@ -159,7 +188,8 @@ def test_a_training_killed_at_random_and_run_again_makes_the_same_refiner(
     made: Path, tmp_path: Path
 ) -> None:
     options = ("--config", CONFIG, "--synthetic", made / "synthetic", "--real", made / "real")
-    killed_after(22, "train", *options, "--output", tmp_path / "run")
+    strips = tmp_path / "run" / "strips"
+    killed_after(strips.is_dir, "train", *options, "--output", tmp_path / "run")
     run("train", *options, "--output", tmp_path / "run")
     again, first = (f / "run" / "refiner.safetensors" for f in (tmp_path, made))
     assert again.read_bytes() == first.read_bytes()
