@@ -2,11 +2,12 @@
 
 import logging
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from cluster.every import every
 from factory.store import LocalStore, Store, open_store
 
 log = logging.getLogger(__name__)
@@ -44,20 +45,12 @@ def open_run(output: str | Path, name: str) -> Iterator[RunFolder]:
     with tempfile.TemporaryDirectory(prefix="simgan-run-") as folder:
         path = Path(folder) / "log.txt"
         path.touch()
-        run, done = RunFolder(store, name, path), threading.Event()
-        copier = threading.Thread(target=_copy_now_and_then, args=(run, done), daemon=True)
-        copier.start()
+        run = RunFolder(store, name, path)
         try:
-            yield run
+            with every(COPY_EVERY_S, partial(_copy, run)):
+                yield run
         finally:
-            done.set()
-            copier.join()
             _copy(run)
-
-
-def _copy_now_and_then(run: RunFolder, done: threading.Event) -> None:
-    while not done.wait(COPY_EVERY_S):
-        _copy(run)
 
 
 def _copy(run: RunFolder) -> None:

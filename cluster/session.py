@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cluster.command import JobConfig
+from cluster.every import every
 from cluster.local import ensure_ray
 from cluster.pipeline import Workers, run_on_ray
 from cluster.runs import RunFolder, open_run
@@ -138,22 +138,16 @@ def _saying_when_nothing_comes(what: str, count: Callable[[], int]) -> Iterator[
     A cluster may be about to grow, or to get a lost node back, so waiting is right; but who looks
     at the log has to see what for.
     """
-    done = threading.Event()
+    before = count()
 
     def watch() -> None:
+        nonlocal before
+        if count() == before:
+            log.warning("%s: no shard came back in %.0f s; %s", what, SILENCE_S, _cluster())
         before = count()
-        while not done.wait(SILENCE_S):
-            if count() == before:
-                log.warning("%s: no shard came back in %.0f s; %s", what, SILENCE_S, _cluster())
-            before = count()
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with every(SILENCE_S, watch):
         yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _cluster() -> str:

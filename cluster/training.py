@@ -1,10 +1,11 @@
-"""Training on Ray Train: one worker here, with retries that resume from our own checkpoints."""
+"""Training on Ray Train: any number of workers, which go on from our own checkpoints."""
 
 import json
 import logging
-import threading
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,104 +13,166 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
+from cluster.every import every
+from cluster.history import SharedHistory
 from cluster.local import ensure_ray
 from cluster.session import Progress
 from factory.dataset import Dataset, load_images
-from factory.training import METRICS_NAME, TrainConfig, train
+from factory.metrics_log import METRICS_NAME
+from factory.simgan import average_over_process_group
+from factory.store import LocalStore, Store, open_store
+from factory.training import NonFiniteLoss, Peers, TrainConfig, train
 
 log = logging.getLogger(__name__)
-POLL_S = 1.0
 SHOWN = ("mean_abs_delta", "realism_loss", "discriminator_loss")
 ERROR_NAME = "train-error.txt"
+PROCESS_GROUP_TIMEOUT_S = 300
+"""that workers wait for each other; the longest they do is while a checkpoint is taken down"""
 
 
 def train_on_ray(
     config: TrainConfig,
     synthetic: str,
     real: str,
-    output: Path,
+    output: str | Path,
     *,
     split: str,
-    use_gpu: bool,
-    cpus: int | None,
+    use_gpu: bool = False,
+    workers: int = 1,
+    cpus: int | None = None,
+    history_actors: int = 1,
     max_failures: int = 3,
 ) -> None:
-    """Train in a Ray Train worker; a worker that dies is replaced and goes on.
+    """Train in Ray Train workers. Where a worker, the history or a node is lost, all start again
+    from the newest checkpoint.
+
+    One worker is the plain loop, with its history in its own process. Several share the batch,
+    each with its own part of the images, and the history in actors of its own.
 
     Args:
-        synthetic, real: locations of the datasets, readable from the worker.
+        synthetic, real: locations of the datasets, readable from the workers.
+        output: place of the run, which all workers see.
         split: of both datasets, to train on.
-        output: folder of the run, on storage that driver and worker share.
-        cpus: cores for the worker; None for all of the largest node.
-        max_failures: lost workers to replace before giving up.
+        workers: with a GPU each, if `use_gpu`.
+        cpus: cores for each worker; None for as many as there are.
+        history_actors: that several workers share the history in.
+        max_failures: losses to survive before giving up.
 
     Raises:
         RuntimeError: the training itself failed; the message is its own.
     """
     ensure_ray(dashboard=True)
-    cpus = _cpus_of_one_node(use_gpu, cpus)
-    errors = output / ERROR_NAME
-    errors.unlink(missing_ok=True)
-    trainer = TorchTrainer(
-        _train_here,
-        train_loop_config={
-            "config": config.model_dump(mode="json"),
-            "synthetic": synthetic,
-            "real": real,
-            "output": str(output),
-            "split": split,
-            "device": "cuda" if use_gpu else "cpu",
-        },
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=1,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if use_gpu else {}),
-        ),
-        run_config=ray.train.RunConfig(
-            name="ray-train",
-            storage_path=str(output.absolute() / "runs"),
-            failure_config=ray.train.FailureConfig(max_failures=max_failures),
-        ),
-    )
-    with _progress(config, output):
-        trainer.fit()
-    if errors.exists():
-        raise RuntimeError(errors.read_text())
+    cpus = _cpus_of_a_worker(workers, use_gpu, cpus)
+    store = open_store(output)
+    store.delete(ERROR_NAME)
+    loop = {
+        "config": config.model_dump(mode="json"),
+        "synthetic": synthetic,
+        "real": real,
+        "output": store.location,
+        "split": split,
+        "device": "cuda" if use_gpu else "cpu",
+        "history": None,
+    }
+    if workers > 1 and config.buffer_size:
+        spec = Dataset.open(synthetic).card.image
+        shape = (spec.channels, spec.height, spec.width)
+        loop["history"] = SharedHistory.start(
+            config.buffer_size, shape, config.seed, actors=history_actors
+        )
+    with _scratch(store) as folder:
+        trainer = TorchTrainer(
+            _train_here,
+            train_loop_config=loop,
+            torch_config=ray.train.torch.TorchConfig(timeout_s=PROCESS_GROUP_TIMEOUT_S),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=workers,
+                use_gpu=use_gpu,
+                resources_per_worker={"CPU": cpus} | ({"GPU": 1} if use_gpu else {}),
+            ),
+            run_config=ray.train.RunConfig(
+                name="ray-train",
+                storage_path=str(folder),
+                failure_config=ray.train.FailureConfig(max_failures=max_failures),
+            ),
+        )
+        progress = Progress("train", config.total_clock, "steps")
+        advance = partial(_advance, progress, store)
+        try:
+            with every(1.0 if isinstance(store, LocalStore) else 10.0, advance):
+                trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise RuntimeError(_error_of(store) or f"the training failed: {error}") from error
+        finally:
+            advance()
+            progress.close()
+    if (error := _error_of(store)) is not None:
+        raise RuntimeError(error)
 
 
-def _cpus_of_one_node(use_gpu: bool, cpus: int | None) -> int:
-    """Cores for the worker on a node that can hold it.
+def _cpus_of_a_worker(workers: int, use_gpu: bool, cpus: int | None) -> int:
+    """Cores for each worker, so that the nodes can hold them all.
 
     Raises:
-        RuntimeError: no node can.
+        RuntimeError: they cannot.
     """
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fit = [int(have.get("CPU", 0)) for have in resources if not use_gpu or have.get("GPU", 0)]
-    if use_gpu and not fit:
-        raise RuntimeError("no node of this Ray cluster has a GPU; train with --device cpu")
-    most = max(fit, default=0)
-    if most < (cpus or 1):
-        raise RuntimeError(f"no node has {cpus or 1} cores for the training worker, at most {most}")
-    return cpus if cpus is not None else most
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    gpus = [int(node.get("GPU", 0)) if use_gpu else workers for node in nodes]
+    for count in [cpus] if cpus is not None else range(max(cores, default=0), 0, -1):
+        fit = sum(min(c // count, g) for c, g in zip(cores, gpus, strict=True))
+        if fit >= workers:
+            return count
+    wanted = f"{workers} workers of {cpus or 1} cores" + (" and a GPU" if use_gpu else "")
+    raise RuntimeError(
+        f"this Ray cluster cannot hold {wanted}: its nodes have {cores} cores"
+        + (f" and {gpus} GPUs; train with --device cpu, or fewer --workers" if use_gpu else "")
+    )
+
+
+@contextmanager
+def _scratch(store: Store) -> Iterator[Path]:
+    """Where Ray Train keeps its own state, of which a run that goes on needs nothing."""
+    if isinstance(store, LocalStore):
+        yield store.root / "runs"
+        return
+    with tempfile.TemporaryDirectory(prefix="simgan-train-") as folder:
+        yield Path(folder)
 
 
 def _train_here(loop: dict[str, Any]) -> None:
-    """The worker's side. Only a lost worker is retried: an error of ours would come again."""
-    output, split = Path(loop["output"]), loop["split"]
+    """One worker's side.
+
+    What is lost may come back: such an error ends the worker, and Ray Train starts all of them
+    again. One of ours would come again: it is written down, and nobody tries.
+    """
+    context = ray.train.get_context()
+    rank, size = context.get_world_rank(), context.get_world_size()
+    split, store = loop["split"], open_store(loop["output"])
+    if store.size(ERROR_NAME) is not None:  # another worker found one before it ended
+        return
     try:
         synthetic, real = Dataset.open(loop["synthetic"]), Dataset.open(loop["real"])
+        images = [
+            load_images(dataset, dataset.committed_in(split), (rank, size))
+            for dataset in (synthetic, real)
+        ]
         train(
             TrainConfig.model_validate(loop["config"]),
-            load_images(synthetic, synthetic.committed_in(split)),
-            load_images(real, real.committed_in(split)),
-            output,
+            images[0],
+            images[1],
+            store.location,
+            loop["history"],
             lineage={"synthetic": lineage_of(synthetic, split), "real": lineage_of(real, split)},
             domain=synthetic.card.domain,
+            peers=Peers(rank, size, average_over_process_group if size > 1 else None),
             device=loop["device"],
         )
-    except Exception as error:
+    except (ValueError, FileNotFoundError, NonFiniteLoss) as error:
         log.exception("training stopped")
-        (output / ERROR_NAME).write_text(f"{type(error).__name__}: {error}")
+        store.put(ERROR_NAME, f"{type(error).__name__}: {error}".encode())
+        if size > 1:  # the others may be waiting for this one
+            raise
 
 
 def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:
@@ -122,37 +185,21 @@ def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _progress(config: TrainConfig, output: Path) -> Iterator[None]:
-    """A bar that follows the metrics file, which the worker writes as it goes."""
-    progress = Progress("train", config.total_clock, "steps")
-    stop = threading.Event()
+def _error_of(store: Store) -> str | None:
+    if store.size(ERROR_NAME) is None:
+        return None
+    return store.read(ERROR_NAME).decode()
 
-    def follow() -> None:
-        while not stop.wait(POLL_S):
-            _advance(progress, output / METRICS_NAME)
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
+def _advance(progress: Progress, store: Store) -> None:
+    """Follow the metrics, which a worker writes as it goes."""
     try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        _advance(progress, output / METRICS_NAME)
-        progress.close()
-
-
-def _advance(progress: Progress, metrics: Path) -> None:
-    try:
-        lines = metrics.read_bytes().splitlines()
+        lines = store.read_tail(METRICS_NAME, 4096).splitlines()
     except FileNotFoundError:
-        return
-    if not lines:
         return
     try:
         newest = json.loads(lines[-1])
-    except json.JSONDecodeError:  # the worker is in the middle of writing it
+    except (IndexError, json.JSONDecodeError):  # none yet, or one that is just being written
         return
     shown = ", ".join(f"{name} {newest[name]:.3f}" for name in SHOWN if name in newest)
     progress.advance(max(0, newest["clock"] - progress.done), f"{newest['phase']} {shown}")

@@ -1,33 +1,24 @@
-"""Refiners and snapshots of training on disk: safetensors with a JSON description, never pickle."""
+"""Refiners on disk: safetensors with a JSON description, never pickle."""
 
 import hashlib
-import json
-import logging
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from factory.atomic import sync_folder, write_atomically
 from factory.models import Refiner, RefinerConfig
 from factory.store import Store, absolute, is_remote, open_store
 from factory.version import WRITER
 from schemas.base import Float, FormatError, Sha256, Versioned
 from schemas.dataset import ImageSpec
 
-log = logging.getLogger(__name__)
-
 WEIGHTS_NAME = "refiner.safetensors"
 DESCRIPTION_NAME = "refiner.json"
-_STATE_NAME = "state.json"
 
 
 class RefinerDescription(Versioned):
@@ -65,23 +56,20 @@ def refiner_bytes(refiner: Refiner) -> bytes:
     return content
 
 
-def save_refiner(folder: Path, refiner: Refiner, description: RefinerDescription) -> Path:
+def save_refiner(location: str | Path, refiner: Refiner, description: RefinerDescription) -> None:
     """Write `refiner.safetensors`, then `refiner.json`: a refiner exists once both do.
 
     Args:
-        folder: made if it is missing.
+        location: a folder, made if it is missing, or `s3://bucket/prefix`.
         description: its `sha256` and `architecture` are overwritten by the refiner's own.
-
-    Returns:
-        The path of the safetensors file.
     """
+    store = open_store(location)
     content = refiner_bytes(refiner)
     description = description.model_copy(
         update={"sha256": hashlib.sha256(content).hexdigest(), "architecture": refiner.config}
     )
-    write_atomically(folder / WEIGHTS_NAME, content)
-    write_atomically(folder / DESCRIPTION_NAME, description.to_json())
-    return folder / WEIGHTS_NAME
+    store.put(WEIGHTS_NAME, content)
+    store.put(DESCRIPTION_NAME, description.to_json())
 
 
 def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
@@ -159,74 +147,3 @@ def _store_of_run(location: str | Path) -> tuple[Store, str]:
         return open_store(location), WEIGHTS_NAME
     folder, _, name = absolute(location).rpartition("/")
     return open_store(folder or "/"), f"{name.rpartition('.')[0]}.safetensors"
-
-
-class Snapshot(NamedTuple):
-    """All that a trainer needs to go on as if never stopped."""
-
-    clock: int
-    """updates of Algorithm 1's schedule that were done"""
-    tensors: dict[str, Tensor]
-    history: dict[str, np.ndarray]
-    counters: dict[str, JsonValue]
-
-
-def save_snapshot(folder: Path, snapshot: Snapshot, keep: int = 2) -> Path:
-    """Write `folder/step-…/`: in a temporary folder, synced, then renamed. Older ones go.
-
-    Args:
-        keep: how many of the newest to leave.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".tmp-*"):
-        shutil.rmtree(leftover)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder))
-    temporary.chmod(0o755)
-    files = {
-        "networks.safetensors": save(_plain(snapshot.tensors)),
-        "history.safetensors": save(
-            {name: torch.from_numpy(array) for name, array in snapshot.history.items()}
-        ),
-    }
-    state = {
-        "clock": snapshot.clock,
-        "counters": snapshot.counters,
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-    }
-    files[_STATE_NAME] = json.dumps(state, indent=2).encode() + b"\n"
-    for name, content in files.items():
-        write_atomically(temporary / name, content)
-    final = folder / f"step-{snapshot.clock:08d}"
-    if final.exists():  # a damaged one, or load_snapshot would have gone on from it
-        shutil.rmtree(final)
-    temporary.rename(final)
-    sync_folder(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
-    return final
-
-
-def load_snapshot(folder: Path) -> Snapshot | None:
-    """The newest snapshot that is whole; damaged ones are passed over with a warning.
-
-    Returns:
-        None where there is none.
-    """
-    for path in sorted(folder.glob("step-*"), reverse=True):
-        try:
-            state = json.loads((path / _STATE_NAME).read_bytes())
-            contents = {}
-            for name, digest in state["sha256"].items():
-                contents[name] = (path / name).read_bytes()
-                if hashlib.sha256(contents[name]).hexdigest() != digest:
-                    raise FormatError(f"{path / name} is not what it was when it was written")
-            history = load(contents["history.safetensors"])
-            return Snapshot(
-                state["clock"],
-                load(contents["networks.safetensors"]),
-                {name: tensor.numpy() for name, tensor in history.items()},
-                state["counters"],
-            )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            log.warning("passing over the checkpoint %s: %s", path, error)
-    return None

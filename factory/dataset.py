@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
@@ -257,25 +257,48 @@ class Dataset:
         return [shard for shard, _ in self.numbered(folder, suffix)]
 
 
-def load_images(dataset: Dataset, shards: Iterable[int] | None = None) -> Pixels:
+def load_images(
+    dataset: Dataset, shards: Iterable[int] | None = None, part: tuple[int, int] = (0, 1)
+) -> Pixels:
     """All images of a dataset (or of some shards) in one array, in order of key.
 
     Samples that others of these shards supersede are left out, as in `load_index`.
+
+    Args:
+        part: (i, n) for the i-th of n parts of equal size; shards that hold none of it are not
+            read.
 
     Raises:
         ValueError: there are none.
     """
     numbers = dataset.committed() if shards is None else list(shards)
     old = superseded_keys(dataset, numbers)
-    parts = [dataset.images(shard) for shard in numbers]
+    kept: dict[int, np.ndarray] = {}
     if old is not None:
-        for place, shard in enumerate(numbers):
+        for shard in numbers:
             keys = dataset.index(shard, ["key"])["key"]
-            parts[place] = parts[place][~np.asarray(pc.is_in(keys, old), bool)]
-    images = np.concatenate([dataset.no_images(), *parts])
-    if not len(images):
-        raise ValueError(f"{dataset.location} holds no images yet")
-    return images
+            kept[shard] = ~np.asarray(pc.is_in(keys, old), bool)
+    counts = [
+        int(kept[shard].sum()) if shard in kept else dataset.facts(shard).num_samples
+        for shard in numbers
+    ]
+    index, num_parts = part
+    first, last = (sum(counts) * edge // num_parts for edge in (index, index + 1))
+    images: list[Pixels] = [dataset.no_images()]
+    start = 0
+    for shard, count in zip(numbers, counts, strict=True):
+        rows = slice(max(0, first - start), max(0, last - start))
+        start += count
+        if rows.start < min(rows.stop, count):
+            whole = dataset.images(shard)
+            images.append((whole[kept[shard]] if shard in kept else whole)[rows])
+    if first == last:
+        raise ValueError(
+            f"{dataset.location} holds {sum(counts)} images, {num_parts} workers need one each"
+            if num_parts > 1
+            else f"{dataset.location} holds no images yet"
+        )
+    return cast("Pixels", np.concatenate(images))
 
 
 def load_index(

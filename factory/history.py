@@ -1,19 +1,45 @@
 """A pool of refined images of the past, so that D does not forget what R once did."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from safetensors.numpy import load, save
+
+from factory.store import open_store
+from schemas.base import FormatError
+
+Written = Callable[[], dict[str, str]]
+"""waits until files are written: their sha256 by name"""
 
 
 class History(Protocol):
-    """What a trainer needs of a history: a `HistoryBuffer`, or a proxy of one elsewhere."""
+    """What trainers share: a `HistoryBuffer`, or a proxy of some elsewhere."""
 
-    def exchange(self, fresh: np.ndarray) -> np.ndarray: ...
+    def exchange(self, fresh: np.ndarray, worker: int = 0) -> np.ndarray:
+        """Swap fresh refined images for past ones, as `HistoryBuffer.exchange`."""
 
-    def state_dict(self) -> dict[str, np.ndarray]: ...
+    def last(self, worker: int) -> np.ndarray | None:
+        """What the last exchange of a worker gave it; None before its first."""
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
+    def statistics(self) -> "HistoryStatistics":
+        """How full and how old it is."""
+
+    def start_saving(self, location: str, stem: str) -> Written:
+        """Take down its state now, and write it to files `<stem>….safetensors` of a store while
+        exchanges go on. One thread may wait for that."""
+
+    def restore(self, location: str, digests: Mapping[str, str]) -> None:
+        """Become what those files hold; empty where there are none.
+
+        Raises:
+            FormatError: a file is not what it was when it was written.
+            ValueError: it holds a pool of another capacity or image shape.
+        """
+
+
+_LAST = "last."
 
 
 class HistoryStatistics(NamedTuple):
@@ -27,6 +53,9 @@ class HistoryStatistics(NamedTuple):
     """images ever put in"""
     mean_age: float
     """exchanges since the images in the pool were put in; NaN while it is empty"""
+    age_given: tuple[float, float, float] = (float("nan"),) * 3
+    """exchanges since the images that were last handed out were put in: 10th, 50th and 90th
+    percentile; NaN before the first"""
 
 
 class HistoryBuffer:
@@ -50,15 +79,18 @@ class HistoryBuffer:
         self._seed = seed
         self._num_exchanges = 0
         self._num_stored = 0
+        self._last: dict[int, np.ndarray] = {}
+        self._ages_given = np.zeros(0, np.int64)
 
-    def exchange(self, fresh: np.ndarray) -> np.ndarray:
+    def exchange(self, fresh: np.ndarray, worker: int = 0) -> np.ndarray:
         """Swap fresh refined images for as many past ones.
 
         Shrivastava et al. 2017 (arXiv:1612.07828), section 2.3. Unlike the paper,
         nothing is overwritten until the pool is full.
 
         Args:
-            fresh: (n, C, H, W) float16 in [-1, 1], where n is half a batch.
+            fresh: (n, C, H, W) float16 in [-1, 1], where n is a worker's share of half a batch.
+            worker: who asks; the answer is kept for it until its next, as part of the state.
 
         Returns:
             (n, C, H, W) float16 in [-1, 1], drawn without replacement before
@@ -80,7 +112,9 @@ class HistoryBuffer:
         rng = np.random.default_rng([self._seed, self._num_exchanges])
         past = fresh
         if self._size >= n:
-            past = self._images[rng.choice(self._size, n, replace=False)]
+            drawn = rng.choice(self._size, n, replace=False)
+            past = self._images[drawn]
+            self._ages_given = self._num_exchanges - self._born[drawn]
         num_appended = min(n, capacity - self._size)
         slots = np.concatenate(
             [
@@ -93,7 +127,12 @@ class HistoryBuffer:
         self._size += num_appended
         self._num_exchanges += 1
         self._num_stored += n
+        self._last[worker] = past
         return past
+
+    def last(self, worker: int) -> np.ndarray | None:
+        """(n, C, H, W) float16 that the last exchange of a worker gave it."""
+        return self._last.get(worker)
 
     def statistics(self) -> HistoryStatistics:
         """How full and how old the pool is."""
@@ -104,15 +143,18 @@ class HistoryBuffer:
             self._num_exchanges,
             self._num_stored,
             float(ages.mean()) if self._size else float("nan"),
+            _percentiles(self._ages_given),
         )
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All of it, as copies: images (size, C, H, W) float16, born and counters int64."""
+        """All of it, as copies: images (size, C, H, W) float16, born and counters int64, and
+        `last.<worker>` (n, C, H, W) float16 for each worker."""
         counters = [self._seed, self._num_exchanges, self._num_stored, len(self._images)]
         return {
             "images": self._images[: self._size].copy(),
             "born": self._born[: self._size].copy(),
             "counters": np.array(counters, np.int64),
+            **{f"{_LAST}{worker}": past.copy() for worker, past in self._last.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
@@ -132,3 +174,39 @@ class HistoryBuffer:
         self._images[: self._size] = images
         self._born[: self._size] = state["born"]
         self._seed, self._num_exchanges, self._num_stored = seed, num_exchanges, num_stored
+        self._last = {
+            int(name.removeprefix(_LAST)): past.copy()
+            for name, past in state.items()
+            if name.startswith(_LAST)
+        }
+
+    def start_saving(self, location: str, stem: str) -> Written:
+        """See `History`: one file, `<stem>.safetensors`."""
+        state, name = self.state_dict(), f"{stem}.safetensors"
+
+        def write() -> dict[str, str]:
+            content = save(state)
+            open_store(location).put(name, content)
+            return {name: hashlib.sha256(content).hexdigest()}
+
+        return write
+
+    def restore(self, location: str, digests: Mapping[str, str]) -> None:
+        """See `History`."""
+        if len(digests) > 1:
+            raise ValueError(f"one history cannot be {len(digests)}: {', '.join(sorted(digests))}")
+        for name, digest in digests.items():
+            content = open_store(location).read(name)
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise FormatError(f"{location}/{name} is not what it was when it was written")
+            self.load_state_dict(load(content))
+        if not digests:
+            self._size = self._num_exchanges = self._num_stored = 0
+            self._last.clear()
+
+
+def _percentiles(ages: np.ndarray) -> tuple[float, float, float]:
+    if not len(ages):
+        return (float("nan"),) * 3
+    low, middle, high = np.percentile(ages, (10, 50, 90)).tolist()
+    return low, middle, high

@@ -53,6 +53,22 @@ def realism_loss(refined_logits: Tensor) -> Tensor:
     return _cross_entropy(refined_logits, REAL)
 
 
+def gradient_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
+    """R1 of Mescheder et al. 2018 (arXiv:1801.04406), equation (9): E |d D(x) / d x|^2 over real
+    images, where D(x) is the log-odds of `real`, in the mean over patches.
+
+    Args:
+        real_logits: (m, 2, h, w), D of real images.
+        real: (m, C, H, W), what they were computed from, with gradients required.
+
+    Returns:
+        Scalar, to be multiplied by gamma / 2.
+    """
+    log_odds = (real_logits[:, REAL] - real_logits[:, REFINED]).mean(dim=(1, 2))
+    (gradient,) = torch.autograd.grad(log_odds.sum(), real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
 def identity(images: Tensor) -> Tensor:
     """The image itself, the paper's default."""
     return images

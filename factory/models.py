@@ -88,6 +88,12 @@ class DiscriminatorConfig(Model):
     """first to last; the last one makes the two logits"""
     channels: int = Field(default=1, ge=1)
     """channels of the images"""
+    scope: Literal["local", "global"] = "local"
+    """what is judged: each patch, or the image as a whole, by a last layer that is fully connected
+    (the paper's section 3.1 compares them)"""
+    spectral_norm: bool = False
+    """divide each convolution's weights by their largest singular value (Miyato et al. 2018,
+    arXiv:1802.05957)"""
 
     @model_validator(mode="after")
     def _two_logits(self) -> Self:
@@ -193,10 +199,21 @@ class Discriminator(nn.Module):
     """D: (n, C, H, W) float32 in [-1, 1] to logits (n, 2, h, w); class 0 real, class 1 refined.
 
     A ReLU follows every convolution but the last, whose output is the logits: the paper's
-    softmax is part of the losses. Weights are drawn from `seed` alone.
+    softmax is part of the losses. Weights are drawn from `seed` alone. Of global scope the logits
+    are (n, 2, 1, 1), and images must be of the one size that it was made for.
     """
 
-    def __init__(self, config: DiscriminatorConfig | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: DiscriminatorConfig | None = None,
+        *,
+        seed: int = 0,
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
+        """
+        Args:
+            image_size: (H, W); needed for global scope alone.
+        """
         super().__init__()
         self.config = config = config if config is not None else DiscriminatorConfig()
         generator = torch.Generator().manual_seed(seed)
@@ -206,11 +223,14 @@ class Discriminator(nn.Module):
             if layer.kind == "maxpool":
                 layers.append(nn.MaxPool2d(layer.kernel, layer.stride, layer.kernel // 2))
                 continue
-            conv = _conv(channels, layer.maps, layer.kernel, layer.stride)
-            channels = layer.maps
-            layers.append(conv)
             is_last = place == len(config.layers) - 1
+            if is_last and config.scope == "global":
+                conv = _fully_connected(channels, layer.maps, config, image_size)
+            else:
+                conv = _conv(channels, layer.maps, layer.kernel, layer.stride)
+            channels = layer.maps
             _he_init(conv, generator, gain=1.0 if is_last else 2.0)
+            layers.append(_normalised(conv, generator) if config.spectral_norm else conv)
             if not is_last:
                 layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers)
@@ -218,6 +238,26 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.layers(images)
         return logits
+
+
+def _fully_connected(
+    channels: int, maps: int, config: DiscriminatorConfig, image_size: tuple[int, int] | None
+) -> nn.Conv2d:
+    """A convolution as large as the map that reaches it."""
+    if image_size is None:
+        raise ValueError("a discriminator of global scope needs the size of its images")
+    before = config.model_copy(update={"layers": config.layers[:-1]})
+    conv: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, channels, maps, patch_map_size(before, *image_size)
+    )
+    return conv
+
+
+def _normalised(conv: nn.Conv2d, generator: torch.Generator) -> nn.Module:
+    """Spectrally normalised, without a draw from the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        return nn.utils.parametrizations.spectral_norm(conv)
 
 
 def patch_map_size(config: DiscriminatorConfig, height: int, width: int) -> tuple[int, int]:

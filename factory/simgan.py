@@ -1,9 +1,16 @@
 """Algorithm 1 of Shrivastava et al. 2017 (arXiv:1612.07828): R and D, trained against each other.
 
 This module knows tensors and random draws; `factory.training` knows files.
+
+Several workers train one pair of networks: each draws its share of every batch from its own part
+of the images, gradients are averaged, the history is shared. `batch_size` is the batch of all of
+them together, so neither it, nor b/2, nor a learning rate depends on how many there are.
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
 from typing import Literal, NamedTuple
 
@@ -13,7 +20,12 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from factory.history import History
-from factory.losses import discriminator_loss, refiner_loss, self_regularisation
+from factory.losses import (
+    discriminator_loss,
+    gradient_penalty,
+    refiner_loss,
+    self_regularisation,
+)
 from factory.models import (
     REAL,
     REFINED,
@@ -37,23 +49,32 @@ class NonFiniteLoss(RuntimeError):  # noqa: N818
 
 
 class Peers(NamedTuple):
-    """The workers that train one refiner together, each on its own batches."""
+    """The workers that train one refiner together, each on its own part of the images."""
 
     rank: int = 0
     size: int = 1
     average: Callable[[Sequence[Tensor]], None] | None = None
-    """replaces each gradient by its mean over the workers, in place, the same call on all"""
+    """replaces each tensor by its mean over the workers, in place, the same call on all"""
+
+    def mean(self, tensors: Sequence[Tensor]) -> None:
+        """`average`, where there is more than one worker."""
+        if self.average is not None:
+            self.average(tensors)
+
+    def wait_for_all(self, device: torch.device) -> None:
+        """Return once every worker has called this."""
+        self.mean([torch.zeros(1, device=device)])
 
 
-def average_over_process_group(gradients: Sequence[Tensor]) -> None:
+def average_over_process_group(tensors: Sequence[Tensor]) -> None:
     """`Peers.average` by one all-reduce of torch.distributed's default group."""
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     torch.distributed.all_reduce(flat)
     flat /= torch.distributed.get_world_size()
     start = 0
-    for gradient in gradients:
-        end = start + gradient.numel()
-        gradient.copy_(flat[start:end].view(gradient.shape))
+    for tensor in tensors:
+        end = start + tensor.numel()
+        tensor.copy_(flat[start:end].view(tensor.shape))
         start = end
 
 
@@ -68,6 +89,10 @@ class SimGAN:
 
     Every draw of images depends on (seed, worker, number of draws) alone, so the whole state of
     the randomness is one counter.
+
+    The history answers while the networks work: fresh images are sent when a discriminator step is
+    done, and the past ones that come back are for the next step. So D sees images that are one
+    exchange older than if each step waited for its own.
     """
 
     def __init__(
@@ -75,26 +100,41 @@ class SimGAN:
         config: TrainConfig,
         synthetic: np.ndarray,
         real: np.ndarray,
-        history: History,
+        history: History | None,
         *,
         peers: Peers | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         """
         Args:
-            synthetic: (n, H, W) or (n, C, H, W), unsigned integers.
-            real: (m, H, W) or (m, C, H, W), of the same H, W and C.
-            history: of capacity `config.buffer_size`; several workers may share one.
+            synthetic: (n, H, W) or (n, C, H, W), unsigned integers: this worker's part.
+            real: (m, H, W) or (m, C, H, W), of the same H, W and C: this worker's part.
+            history: of capacity `config.buffer_size`, the same one for all workers; None for
+                D to see none but fresh images.
+
+        Raises:
+            ValueError: half a batch is not a multiple of the number of workers.
         """
         self.config = config
         self.history = history
         self.peers = peers if peers is not None else Peers()
+        self.half = config.batch_size // 2 // self.peers.size
+        """this worker's share of half a batch"""
+        if self.half * self.peers.size * 2 != config.batch_size:
+            raise ValueError(
+                f"{self.peers.size} workers cannot share a batch of {config.batch_size} and its "
+                f"halves evenly; make batch_size a multiple of {2 * self.peers.size}"
+            )
         self.device = torch.device(device)
         self.images = {"synthetic": synthetic, "real": real}
         self.refiner = Refiner(config.refiner, seed=config.seed)
         if config.refiner_init == "identity":
             self.refiner.initialise_as_identity()
-        self.discriminator = Discriminator(config.discriminator, seed=config.seed + 1)
+        self.discriminator = Discriminator(
+            config.discriminator,
+            seed=config.seed + 1,
+            image_size=(synthetic.shape[-2], synthetic.shape[-1]),
+        )
         for network in (self.refiner, self.discriminator):
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.refiner_optimiser = _optimiser(config, self.refiner, config.refiner_lr)
@@ -106,7 +146,11 @@ class SimGAN:
         self.num_draws = 0
         self.num_refiner_updates = 0
         self.num_refined = 0
-        """images that this object has refined in its updates, for measuring speed"""
+        """images that all workers have refined in their updates, for measuring speed"""
+        self.waited_s = {"data": 0.0, "history": 0.0}
+        """that the networks stood still for images, and for the history"""
+        self._exchanges = ThreadPoolExecutor(1, thread_name_prefix="history")
+        self._past: Future[np.ndarray] | None = None
 
     @property
     def chosen(self) -> Refiner:
@@ -138,17 +182,20 @@ class SimGAN:
 
     def draw(self, domain: Literal["synthetic", "real"], n: int) -> Tensor:
         """n images of a domain, with replacement: (n, C, H, W) float32 in [-1, 1]."""
+        started = time.perf_counter()
         seeds = [self.config.seed, self.peers.rank, self.num_draws]
         rows = np.random.default_rng(seeds).integers(len(self.images[domain]), size=n)
         self.num_draws += 1
         images = to_network(self.images[domain][rows], self.config.full_scale)
-        return images.to(self.device, non_blocking=True)
+        images = images.to(self.device, non_blocking=True)
+        self.waited_s["data"] += time.perf_counter() - started
+        return images
 
     def refiner_step(self, *, adversarial: bool = True) -> Metrics:
         """One update of R by equation (4), D held fixed; without D, by its second term alone."""
-        synthetic = self.draw("synthetic", self.config.batch_size)
+        synthetic = self.draw("synthetic", 2 * self.half)
         refined = self.refiner(synthetic)
-        self.num_refined += len(synthetic)
+        self.num_refined += self.config.batch_size
         metrics: Metrics = {}
         if adversarial:
             self.discriminator.requires_grad_(False)  # gradients pass through D, not into it
@@ -164,7 +211,7 @@ class SimGAN:
             loss = regularisation = self_regularisation(refined, synthetic, self.config.psi)
         metrics["regularisation_loss"] = regularisation.detach()
         metrics["refiner_loss"] = loss.detach()
-        self._update(
+        metrics["refiner_gradient_norm"] = self._update(
             "refiner", self.refiner_optimiser, loss, {"synthetic": synthetic, "refined": refined}
         )
         self.num_refiner_updates += 1
@@ -176,32 +223,63 @@ class SimGAN:
     def discriminator_step(self) -> Metrics:
         """One update of D by equation (2): b real, b/2 fresh and b/2 past refined images.
 
-        All of them pass through float16, the history's precision: D must not tell the domains,
-        or past from present, by their rounding.
+        Without a history, b fresh ones. All of them pass through float16, the history's precision:
+        D must not tell the domains, or past from present, by their rounding.
         """
-        half = self.config.batch_size // 2
+        num_fresh = self.half if self.history is not None else 2 * self.half
         with torch.no_grad():
-            fresh = self.refiner(self.draw("synthetic", half)).to(torch.float16)
-            real = self.draw("real", 2 * half).to(torch.float16).float()
-        if not bool(torch.isfinite(fresh).all()):
-            raise self._stopped("a refined image", "", {"fresh": fresh})
-        self.num_refined += half
-        past = self.history.exchange(fresh.cpu().contiguous().numpy())
-        past_images = torch.from_numpy(np.ascontiguousarray(past)).to(self.device)
-        refined = torch.cat([fresh, past_images]).float()
-        refined = refined.contiguous(memory_format=torch.channels_last)
+            fresh = self.refiner(self.draw("synthetic", num_fresh)).to(torch.float16)
+            real = self.draw("real", 2 * self.half).to(torch.float16).float()
+        self.num_refined += num_fresh * self.peers.size
+        refined = fresh if self.history is None else torch.cat([fresh, self._past_or(fresh)])
+        refined = refined.float().contiguous(memory_format=torch.channels_last)
         self.discriminator.requires_grad_(True)
-        refined_logits, real_logits = self.discriminator(torch.cat([refined, real])).split(2 * half)
+        real.requires_grad_(self.config.r1_gamma > 0)
+        refined_logits, real_logits = self.discriminator(torch.cat([refined, real])).split(
+            2 * self.half
+        )
         loss = discriminator_loss(refined_logits, real_logits)
-        self._update(
+        metrics: Metrics = {"discriminator_loss": loss.detach()}
+        if self.config.r1_gamma > 0:
+            penalty = gradient_penalty(real_logits, real)
+            metrics["gradient_penalty"] = penalty.detach()
+            loss = loss + self.config.r1_gamma / 2 * penalty
+        metrics["discriminator_gradient_norm"] = self._update(
             "discriminator", self.discriminator_optimiser, loss, {"refined": refined, "real": real}
         )
+        if self.history is not None:
+            images = fresh.cpu().contiguous().numpy()
+            self._past = self._exchanges.submit(self.history.exchange, images, self.peers.rank)
         with torch.no_grad():
-            return {
-                "discriminator_loss": loss.detach(),
-                "accuracy_refined": (refined_logits.argmax(1) == REFINED).float().mean(),
-                "accuracy_real": (real_logits.argmax(1) == REAL).float().mean(),
-            }
+            metrics["accuracy_refined"] = (refined_logits.argmax(1) == REFINED).float().mean()
+            metrics["accuracy_real"] = (real_logits.argmax(1) == REAL).float().mean()
+        return metrics
+
+    def _past_or(self, fresh: Tensor) -> Tensor:
+        """Past images that the last exchange gave; `fresh` before the first."""
+        if self._past is None:
+            return fresh
+        started = time.perf_counter()
+        past = np.require(self._past.result(), requirements=["C", "W"])
+        self.waited_s["history"] += time.perf_counter() - started
+        return torch.from_numpy(past).to(self.device)
+
+    def wait_for_history(self) -> None:
+        """Until every worker's exchange is done: then the history is that of this step."""
+        if self._past is not None:
+            self._past.result()
+        self.peers.wait_for_all(self.device)
+
+    def history_metrics(self) -> dict[str, float]:
+        """How full the history is, and how old is what it last handed out, in exchanges."""
+        if self.history is None:
+            return {}
+        if self._past is not None:
+            self._past.result()
+        found = self.history.statistics()
+        ages = zip(("p10", "p50", "p90"), found.age_given, strict=True)
+        given = {f"history_age_{name}": age for name, age in ages if not math.isnan(age)}
+        return {"history_size": float(found.size), **given}
 
     def _update(
         self,
@@ -209,8 +287,12 @@ class SimGAN:
         optimiser: torch.optim.Optimizer,
         loss: Tensor,
         batch: Mapping[str, Tensor],
-    ) -> None:
-        """Descend, unless the loss or a gradient is not finite: then raise, nothing changed."""
+    ) -> Tensor:
+        """Descend, unless the loss or a gradient is not finite: then raise, nothing changed.
+
+        Returns:
+            The norm of the gradient, a scalar.
+        """
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [
@@ -219,13 +301,14 @@ class SimGAN:
             for parameter in group["params"]
             if parameter.grad is not None
         ]
-        if self.peers.average is not None:
-            self.peers.average(gradients)
+        loss = loss.detach()
+        self.peers.mean([*gradients, loss])  # the loss too: all workers stop, or none
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not bool(torch.isfinite(loss.detach()) & torch.isfinite(norm)):
-            found = f" (loss {float(loss.detach()):.6g}, gradient norm {float(norm):.6g})"
+        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            found = f" (loss {float(loss):.6g}, gradient norm {float(norm):.6g})"
             raise self._stopped(f"{name} loss or its gradient", found, batch)
         optimiser.step()
+        return norm
 
     def _stopped(self, what: str, found: str, batch: Mapping[str, Tensor]) -> NonFiniteLoss:
         phase, step = self.config.place(self.clock + 1)
@@ -296,6 +379,13 @@ class SimGAN:
         self.clock = _whole(counters["clock"])
         self.num_draws = _whole(counters["num_draws"])
         self.num_refiner_updates = _whole(counters["num_refiner_updates"])
+
+    def resume_history(self) -> None:
+        """Take up the answer of the last exchange, after `load` and the history's own `restore`."""
+        past = self.history.last(self.peers.rank) if self.history is not None else None
+        if past is not None and len(past) == self.half:  # not of a run of more or fewer workers
+            self._past = Future()
+            self._past.set_result(past)
 
 
 def _below(tensors: Mapping[str, Tensor], owner: str) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from factory.atomic import write_atomically
+from factory.images import decode
 from factory.models import Refiner, to_network, to_pixels
 
 _NUM_IMAGES = 10
@@ -63,7 +62,7 @@ def _png(picture: np.ndarray) -> bytes:
     return bytes(encoded.tobytes())
 
 
-def write_strip(path: Path, synthetic: np.ndarray, refined: np.ndarray, full_scale: float) -> None:
+def strip_png(synthetic: np.ndarray, refined: np.ndarray, full_scale: float) -> bytes:
     """One interval of a run: synthetic above refined, magnified.
 
     Args:
@@ -72,31 +71,30 @@ def write_strip(path: Path, synthetic: np.ndarray, refined: np.ndarray, full_sca
     """
     scale = _scale_of(synthetic)
     rows = [_row(images, full_scale, scale) for images in (synthetic, refined)]
-    write_atomically(path, _png(np.concatenate(rows)))
+    return _png(np.concatenate(rows))
 
 
-def _read_strip(path: Path, num_images: int) -> list[np.ndarray]:
+def _read_strip(step: int, png: bytes, num_images: int) -> list[np.ndarray]:
     """The refined pictures of a strip, as they lie in it."""
-    strip = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    strip = decode(png, cv2.IMREAD_GRAYSCALE)
     if strip is None:
-        raise ValueError(f"{path}: not a picture; delete it and train again to remake it")
+        raise ValueError(f"the strip of step {step} is no picture; delete it and train again")
     refined = strip[strip.shape[0] // 2 :]
     return list(np.split(refined, num_images, axis=1))
 
 
-def write_overview(
-    path: Path,
-    strips: Sequence[tuple[int, Path]],
+def overview_png(
+    strips: Sequence[tuple[int, bytes]],
     synthetic: np.ndarray,
     real: np.ndarray,
     full_scale: float,
-) -> None:
+) -> bytes:
     """The paper's Figure 16: one row for each image, one column for each interval.
 
     The first column is the synthetic images, the last one real images, which belong to no row.
 
     Args:
-        strips: (step, path of its strip), in order; at most 8 of them, evenly spread, are shown.
+        strips: (step, its strip), in order; at most 8 of them, evenly spread, are shown.
         synthetic: (n, C, H, W) the strips' images as stored.
         real: (n or more, C, H, W) real images as stored.
     """
@@ -105,7 +103,8 @@ def write_overview(
     scale = _scale_of(synthetic)
     columns = [("synthetic", [_row(image[None], full_scale, scale) for image in synthetic])]
     columns += [
-        (f"step {strips[place][0]}", _read_strip(strips[place][1], num_images)) for place in places
+        (f"step {step}", _read_strip(step, png, num_images))
+        for step, png in (strips[place] for place in places)
     ]
     columns.append(("real", [_row(image[None], full_scale, scale) for image in real[:num_images]]))
     drawn = []
@@ -116,12 +115,16 @@ def write_overview(
         for place, picture in enumerate(pictures):
             column[_LABEL_HEIGHT + place * height :][:height] = picture
         drawn.append(column)
-    write_atomically(path, _png(np.concatenate(drawn, axis=1)))
+    return _png(np.concatenate(drawn, axis=1))
 
 
-def write_losses(path: Path, metrics: Path) -> None:
-    """Plot the losses, the discriminator's accuracies and the change over the updates."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+def losses_png(metrics: bytes) -> bytes:
+    """The losses, the discriminator's accuracies and the change over the updates.
+
+    Args:
+        metrics: lines of `metrics.jsonl`.
+    """
+    lines = [json.loads(line) for line in metrics.splitlines()]
     panels = {
         "losses": ("realism_loss", "discriminator_loss", "regularisation_loss"),
         "share of patches told right": ("accuracy_real", "accuracy_refined"),
@@ -142,4 +145,4 @@ def write_losses(path: Path, metrics: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     rgba = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    write_atomically(path, _png(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR)))
+    return _png(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR))

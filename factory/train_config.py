@@ -21,7 +21,7 @@ class TrainConfig(Model):
     steps: int = Field(ge=0)
     """discriminator updates after pre-training, a multiple of k_d"""
     batch_size: int = Field(default=512, ge=2)
-    """b: images in a batch of each worker, even"""
+    """b: images in a batch of all workers together, even"""
     refiner_pretrain_steps: int = Field(default=1000, ge=0)
     """refiner updates with self-regularisation alone"""
     discriminator_pretrain_steps: int = Field(default=200, ge=0)
@@ -43,8 +43,10 @@ class TrainConfig(Model):
     """of Adam"""
     momentum: Float = Field(default=0.0, ge=0, lt=1)
     """of SGD"""
-    buffer_size: int = Field(default=51200, ge=1)
-    """B: images in the history of refined images, at least half a batch"""
+    buffer_size: int = Field(default=51200, ge=0)
+    """B: images in the history of refined images, at least half a batch; 0 for no history"""
+    r1_gamma: Float = Field(default=0.0, ge=0)
+    """weight of the R1 gradient penalty on the discriminator (Mescheder et al. 2018)"""
     ema_decay: Float | None = Field(default=None, gt=0, lt=1)
     """of the running average of the refiner's weights that is kept as the result; absent: the
     last weights are"""
@@ -62,9 +64,9 @@ class TrainConfig(Model):
     def _consistent(self) -> Self:
         if self.batch_size % 2:
             raise ValueError(f"batch_size must be even, is {self.batch_size}")
-        if self.buffer_size < self.batch_size // 2:
+        if 0 < self.buffer_size < self.batch_size // 2:
             raise ValueError(
-                f"buffer_size must hold half a batch ({self.batch_size // 2}), "
+                f"buffer_size must hold half a batch ({self.batch_size // 2}) or be 0, "
                 f"is {self.buffer_size}"
             )
         for name in ("steps", "strip_every"):

@@ -1,8 +1,9 @@
-"""A training run on disk: starts, goes on after a kill, and is a no-op once finished."""
+"""A training run in a folder or object store: starts, goes on after a kill, and is a no-op once
+finished."""
 
 import contextlib
 import hashlib
-import json
+import io
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,20 +15,21 @@ import torch
 from pydantic import JsonValue
 
 from factory import strips
-from factory.atomic import write_atomically
+from factory.alarms import Alarm, alarm_of
+from factory.board import Board
 from factory.checkpoint import (
     DESCRIPTION_NAME,
     RefinerDescription,
-    Snapshot,
     load_refiner,
-    load_snapshot,
     save_refiner,
-    save_snapshot,
 )
+from factory.checkpoints import Checkpoint, Checkpoints
 from factory.history import History, HistoryBuffer
+from factory.metrics_log import MetricsLog
 from factory.simgan import NonFiniteLoss, Peers, SimGAN
+from factory.store import Store, open_store
 from factory.train_config import Phase, TrainConfig
-from schemas.base import Versioned, differences_of, digest_of
+from schemas.base import FormatError, Versioned, differences_of, digest_of
 from schemas.dataset import ImageSpec
 
 __all__ = [
@@ -42,8 +44,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-METRICS_NAME = "metrics.jsonl"
 RUN_NAME = "train.json"
+STRIPS = "strips"
 
 
 class RunMismatchError(ValueError):
@@ -73,7 +75,6 @@ class TrainRecord(Versioned):
     synthetic: str
     """digest of the synthetic images"""
     real: str
-    num_workers: int = 1
 
     def content(self) -> dict[str, JsonValue]:
         """What a run and its resumption must agree on."""
@@ -87,7 +88,7 @@ def train(
     config: TrainConfig,
     synthetic: np.ndarray,
     real: np.ndarray,
-    output: Path,
+    output: str | Path,
     history: History | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     lineage: Mapping[str, JsonValue] | None = None,
@@ -95,7 +96,7 @@ def train(
     domain: str = "eye",
     peers: Peers | None = None,
     device: torch.device | str | None = None,
-) -> Path:
+) -> None:
     """Train a refiner, or go on with a training that was stopped.
 
     `output` receives train.json, metrics.jsonl, strips/, checkpoints/, and at the end
@@ -104,102 +105,121 @@ def train(
     bit for bit, as one that was not.
 
     Args:
-        synthetic: (n, H, W) or (n, C, H, W) uint8 (uint16 with a matching `config.full_scale`).
+        synthetic: (n, H, W) or (n, C, H, W) uint8 (uint16 with a matching `config.full_scale`);
+            of several workers, this one's part.
         real: (m, H, W) or (m, C, H, W), same type and image size.
+        output: a folder, or `s3://bucket/prefix`.
         history: where refined images of the past are kept; a `HistoryBuffer` when absent.
         on_progress: called after every pass of the schedule; what it raises stops the run.
-        lineage: what the images are, kept in refiner.json.
+        lineage: what the images are, kept in refiner.json. A run goes on only with the same;
+            without it, with the same pixels.
         peers: the workers of a joint run. All call `train` with the same arguments but their own
-            rank; `output` is a folder that all of them see, and rank 0 alone writes there.
+            rank and images; `output` is a place that all of them see, and rank 0 alone writes.
         device: CUDA where there is one, else the CPU, when absent.
-
-    Returns:
-        `output`.
 
     Raises:
         ValueError: images that do not fit each other or the configuration.
         RunMismatchError: `output` holds another run; the message spells out the difference.
         NonFiniteLoss: the weights are as before the offending update; its batch is in `output`.
     """
-    output = Path(output)
+    store = open_store(output)
     peers = peers if peers is not None else Peers()
     image = _image_spec(config, synthetic, real)
+    of_images = {"synthetic": synthetic, "real": real}
     record = TrainRecord(
         domain=domain,
         config=config,
-        synthetic=_digest(synthetic),
-        real=_digest(real),
-        num_workers=peers.size,
+        **{name: _digest(pixels, lineage, name) for name, pixels in of_images.items()},
     )
     is_writer = peers.rank == 0
     if is_writer:
-        _enter(output, record)
-    if (output / DESCRIPTION_NAME).exists():
+        _enter(store, record)
+    if store.size(DESCRIPTION_NAME) is not None:
         load_refiner(output)
         log.info("%s: already trained", output)
-        return output
-    if history is None:
-        shape = (image.channels, image.height, image.width)
-        history = HistoryBuffer(config.buffer_size, shape, config.seed)
+        return
+    if history is None and config.buffer_size:
+        history = empty_history(config, image)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with _threads(config.num_threads):
         gan = SimGAN(config, synthetic, real, history, peers=peers, device=device)
-        run = _Run(gan, output, is_writer)
+        run = _Run(gan, store, is_writer)
         run.resume()
         run.go(on_progress)
         if is_writer:
             run.finish(record, image, lineage or {})
-    return output
+
+
+def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
+    """The history of a run that begins."""
+    shape = (image.channels, image.height, image.width)
+    return HistoryBuffer(config.buffer_size, shape, config.seed)
 
 
 class _Run:
     """The loop and its files."""
 
-    def __init__(self, gan: SimGAN, output: Path, is_writer: bool) -> None:
+    def __init__(self, gan: SimGAN, store: Store, is_writer: bool) -> None:
         self.gan = gan
-        self.output = output
+        self.store = store
         self.is_writer = is_writer
         self.samples = strips.pick_samples(gan.images["synthetic"], gan.config.seed)
+        self.checkpoints = Checkpoints(store.location)
+        self.metrics = MetricsLog(store)
+        self.board: Board | None = None
+        self.alarm: Alarm | None = None
         self.seconds = 0.0
 
-    @property
-    def _metrics_path(self) -> Path:
-        return self.output / METRICS_NAME
-
     def resume(self) -> None:
-        """Take up the newest snapshot, and forget what was logged after it."""
-        snapshot = load_snapshot(self.output / "checkpoints")
-        if snapshot is not None:
-            self.gan.load(snapshot.tensors, snapshot.counters)
-            if self.is_writer:
-                self.gan.history.load_state_dict(snapshot.history)
-            self.seconds = float(str(snapshot.counters["seconds"]))
-            phase, step = self.gan.config.place(self.gan.clock)
-            log.info("going on after %s step %d", phase, step)
+        """Take up the newest checkpoint that is whole, and forget what was logged after it."""
+        gan = self.gan
+        found = self._newest() if self.is_writer else None
+        clock = torch.tensor([found.clock if found else 0], dtype=torch.float64, device=gan.device)
+        gan.peers.mean([clock])  # only the first worker looks: all go on from the same one
+        agreed = round(float(clock) * gan.peers.size)
+        if agreed and found is None:
+            found = self._checkpoint_of_all(agreed)
+        if found is not None:
+            gan.load(found.tensors, found.counters)
+            gan.resume_history()
+            self.seconds = float(str(found.counters["seconds"]))
+            log.info("going on after %s step %d", *gan.config.place(gan.clock))
         if self.is_writer:
-            kept = _lines_until(self._metrics_path, self.gan.clock)
-            write_atomically(self._metrics_path, kept)
-        self._agree_on_clock()
+            self.metrics.take_up(gan.clock)
+            self.board = Board(self.store, gan.clock)
+            self.alarm = alarm_of(self.metrics.lines)
 
-    def _agree_on_clock(self) -> None:
-        """Stop where a worker does not see the checkpoints that the others went on from."""
-        peers, clock = self.gan.peers, float(self.gan.clock)
-        if peers.average is not None:
-            mean = torch.tensor([clock], device=self.gan.device)
-            peers.average([mean])
-            if float(mean) != clock:
-                raise RuntimeError(
-                    f"worker {peers.rank} is at update {clock:.0f}, all of them on average at "
-                    f"{float(mean):.2f}: {self.output} must be one folder that all workers share"
-                )
+    def _newest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, restored into the history."""
+        history, location = self.gan.history, self.store.location
+        for clock in self.checkpoints.clocks():
+            try:
+                found = self.checkpoints.read(clock)
+                if history is not None:
+                    history.restore(location, found.history)
+                return found
+            except (FormatError, FileNotFoundError) as error:
+                log.warning("passing over a checkpoint: %s", error)
+        if history is not None:
+            history.restore(location, {})
+        return None
+
+    def _checkpoint_of_all(self, clock: int) -> Checkpoint:
+        try:
+            return self.checkpoints.read(clock)
+        except FileNotFoundError as error:
+            raise RuntimeError(
+                f"worker {self.gan.peers.rank} does not see the checkpoint that the first one goes "
+                f"on from: {self.store.location} must be one place that all workers share"
+            ) from error
 
     def go(self, on_progress: Callable[[Progress], None] | None) -> None:
         """All passes that are left."""
         config, gan = self.gan.config, self.gan
         total = config.total_clock
         values: dict[str, float] = {}
-        num_before, since = gan.num_refined, time.perf_counter()
+        meter = _Meter(gan)
         if self.is_writer and gan.clock == 0 and config.pretrain_clock == 0:
             self._write_strip(0)
         while gan.clock < total:
@@ -211,20 +231,21 @@ class _Run:
             phase, step = config.place(clock)
             is_phase_end = clock in (config.refiner_pretrain_steps, config.pretrain_clock, total)
             if clock % config.log_every == 0 or is_phase_end:
+                gan.peers.mean(list(metrics.values()))
                 values = {name: float(value) for name, value in metrics.items()}
-                now = time.perf_counter()
-                self.seconds += now - since
-                values["images_per_s"] = (gan.num_refined - num_before) / max(now - since, 1e-9)
-                values["seconds"] = self.seconds
-                num_before, since = gan.num_refined, now
-                self._log({"clock": clock, "phase": phase, "step": step, **values})
+                speed, spent_s = meter.read()
+                self.seconds += spent_s
+                values |= speed | {"seconds": self.seconds}
+                if self.is_writer:
+                    values |= gan.history_metrics()
+                    self._log({"clock": clock, "phase": phase, "step": step, **values})
             if self.is_writer:
                 if clock == config.pretrain_clock:
                     self._write_strip(0)
                 elif phase == "adversarial" and (step % config.strip_every == 0 or clock == total):
                     self._write_strip(step)
-                if clock % config.checkpoint_every == 0 or clock == total:
-                    self._save_snapshot()
+            if clock % config.checkpoint_every == 0 or clock == total:
+                self._save_checkpoint()
             if on_progress is not None:
                 on_progress(Progress(clock, total, phase, step, values))
 
@@ -233,15 +254,20 @@ class _Run:
     ) -> None:
         """The pictures, then the chosen refiner, whose description makes the run finished."""
         config = record.config
-        found = {int(path.stem.split("-")[1]): path for path in self._strips.glob("step-*.png")}
-        strips.write_overview(
-            self.output / "overview.png",
-            sorted(found.items()),
+        self.checkpoints.wait()
+        self.metrics.flush()
+        if self.board is not None:
+            self.board.close()
+        names = [entry.name for entry in self.store.entries(STRIPS)]
+        found = sorted((int(name[:-4].rpartition("-")[2]), name) for name in names)
+        overview = strips.overview_png(
+            [(step, self.store.read(name)) for step, name in found],
             self.samples,
             strips.pick_samples(self.gan.images["real"], config.seed),
             config.full_scale,
         )
-        strips.write_losses(self.output / "losses.png", self._metrics_path)
+        self.store.put("overview.png", overview)
+        self.store.put("losses.png", strips.losses_png(bytes(self.metrics.content)))
         description = RefinerDescription(
             domain=record.domain,
             image=image,
@@ -254,40 +280,78 @@ class _Run:
             config=digest_of(record.content()),
             lineage=dict(lineage),
         )
-        save_refiner(self.output, self.gan.chosen, description)
+        save_refiner(self.store.location, self.gan.chosen, description)
 
-    @property
-    def _strips(self) -> Path:
-        return self.output / "strips"
+    def _log(self, line: Mapping[str, object]) -> None:
+        """One line of metrics, and an alarm where one begins or ends."""
+        self.metrics.add(line)
+        before, self.alarm = self.alarm, alarm_of(self.metrics.lines)
+        if self.board is not None:
+            self.board.add(line)
+        name, where = self.alarm and self.alarm.name, f"{line['phase']} step {line['step']}"
+        if name == (before and before.name):
+            return
+        if self.alarm is not None:
+            log.warning("%s: ALARM, %s: %s", where, *self.alarm)
+            if self.board is not None:
+                self.board.add_text(self.gan.clock, "alarm", ": ".join(self.alarm))
+        elif before is not None:
+            log.info("%s: no longer: %s", where, before.name)
 
     def _write_strip(self, step: int) -> None:
         full_scale = self.gan.config.full_scale
         refined = strips.refine_samples(self.gan.chosen, self.samples, full_scale)
-        path = self._strips / f"step-{step:06d}.png"
-        strips.write_strip(path, self.samples, refined, full_scale)
+        png = strips.strip_png(self.samples, refined, full_scale)
+        self.store.put(f"{STRIPS}/step-{step:06d}.png", png)
+        if self.board is not None:
+            self.board.add_strip(self.gan.clock, png)
 
-    def _save_snapshot(self) -> None:
-        snapshot = Snapshot(
-            self.gan.clock,
-            self.gan.tensors(),
-            self.gan.history.state_dict(),
-            {**self.gan.counters(), "seconds": self.seconds},
-        )
-        save_snapshot(self.output / "checkpoints", snapshot)
-
-    def _log(self, line: Mapping[str, object]) -> None:
+    def _save_checkpoint(self) -> None:
+        """Of all workers' state; the others wait while the first one takes it down."""
+        gan = self.gan
+        gan.wait_for_history()
         if self.is_writer:
-            with self._metrics_path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            self.metrics.flush()
+            if self.board is not None:
+                self.board.flush()
+            counters = {**gan.counters(), "seconds": self.seconds}
+            self.checkpoints.save(gan.clock, gan.tensors(), counters, gan.history)
+        gan.peers.wait_for_all(gan.device)
 
     def _with_batch_saved(self, error: NonFiniteLoss) -> NonFiniteLoss:
-        path = self.output / f"nonfinite-{self.gan.clock + 1:08d}-rank{self.gan.peers.rank}.npz"
-        np.savez(path, **error.batch)  # type: ignore[arg-type]
+        name = f"nonfinite-{self.gan.clock + 1:08d}-rank{self.gan.peers.rank}.npz"
+        content = io.BytesIO()
+        np.savez(content, **error.batch)  # type: ignore[arg-type]
+        self.store.put(name, content.getvalue())
         return NonFiniteLoss(
-            f"{error}. Its batch is in {path}. Lower the learning rates, raise lambda_reg or look "
-            "for broken images there; a new run needs another output folder",
+            f"{error}. Its batch is in {self.store.location}/{name}. Lower the learning rates, "
+            "raise lambda_reg or look for broken images there; a new run needs another output "
+            "folder",
             error.batch,
         )
+
+
+class _Meter:
+    """Speed of the training since it was last read."""
+
+    def __init__(self, gan: SimGAN) -> None:
+        self.gan = gan
+        self._mark = self._now()
+
+    def read(self) -> tuple[dict[str, float], float]:
+        """Speed, and seconds since the last call."""
+        before, self._mark = self._mark, self._now()
+        spent = {name: value - before[name] for name, value in self._mark.items()}
+        spent_s = max(spent["seconds"], 1e-9)
+        return {
+            "images_per_s": spent["images"] / spent_s,
+            "data_wait_share": spent["data"] / spent_s,
+            "history_wait_share": spent["history"] / spent_s,
+        }, spent_s
+
+    def _now(self) -> dict[str, float]:
+        gan = self.gan
+        return {"seconds": time.perf_counter(), "images": gan.num_refined, **gan.waited_s}
 
 
 def _image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> ImageSpec:
@@ -321,39 +385,31 @@ def _image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) ->
     )
 
 
-def _digest(images: np.ndarray) -> str:
+def _digest(images: np.ndarray, lineage: Mapping[str, JsonValue] | None, name: str) -> str:
+    """Of the lineage, whose parts name their content by digests; without it, of the pixels."""
+    if lineage is not None:
+        described = lineage[name]
+        assert isinstance(described, dict), described
+        return digest_of({key: value for key, value in described.items() if key != "location"})
     digest = hashlib.sha256(f"{images.shape} {images.dtype} ".encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
 
 
-def _enter(output: Path, record: TrainRecord) -> None:
-    """Claim the folder for this run, or see that it is this run's already."""
-    path = output / RUN_NAME
-    if not path.exists():
-        write_atomically(path, record.to_json())
-        return
-    there = TrainRecord.from_json(path.read_bytes(), where=str(path))
+def _enter(store: Store, record: TrainRecord) -> None:
+    """Claim the place for this run, or see that it is this run's already."""
+    if store.size(RUN_NAME) is None:
+        with contextlib.suppress(FileExistsError):  # another one was quicker: compare with it
+            store.put_new(RUN_NAME, record.to_json())
+            return
+    where = f"{store.location}/{RUN_NAME}"
+    there = TrainRecord.from_json(store.read(RUN_NAME), where=where)
     differences = list(differences_of(there.content(), record.content()))
     if differences:
         raise RunMismatchError(
-            f"{output} holds another training run: {'; '.join(differences)}. "
+            f"{store.location} holds another training run: {'; '.join(differences)}. "
             "Train into another folder, or with the configuration that it was begun with"
         )
-
-
-def _lines_until(path: Path, clock: int) -> bytes:
-    """The whole lines of a metrics file up to a clock; a line cut short by a kill goes too."""
-    if not path.exists():
-        return b""
-    kept = []
-    for line in path.read_bytes().splitlines():
-        try:
-            if json.loads(line)["clock"] <= clock:
-                kept.append(line + b"\n")
-        except ValueError:
-            break
-    return b"".join(kept)
 
 
 @contextlib.contextmanager

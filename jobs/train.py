@@ -1,15 +1,17 @@
 """Train a refiner that makes renders look like camera images (SimGAN)."""
 
 import logging
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
+from pydantic import Field
 
 from cluster.command import JobConfig, run_command
 from cluster.session import start
 from cluster.training import train_on_ray
+from factory.checkpoint import WEIGHTS_NAME
 from factory.dataset import Dataset
+from factory.store import open_store
 from factory.training import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -19,22 +21,28 @@ class TrainJob(JobConfig, TrainConfig):
     """Train a refiner that makes renders look like camera images (SimGAN).
 
     Writes losses (metrics.jsonl, losses.png), sample strips (strips/) and, at the end, the refiner
-    (refiner.safetensors, refiner.json) to the output folder. A stopped run goes on from its newest
-    checkpoint when the command is given again.
+    (refiner.safetensors, refiner.json) to the output. A stopped run goes on from its newest
+    checkpoint when the command is given again, also with another number of workers.
     """
 
     synthetic: str
     """dataset of labelled renders"""
     real: str
     """dataset of camera images"""
-    output: Path
-    """folder of the run"""
+    output: str
+    """folder of the run, or s3://bucket/prefix"""
     split: str = "train"
     """split of both datasets to train on; other splits stay unseen"""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """cpu, or one GPU"""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """processes that share each batch and its images; the result means the same for any number"""
+    use_gpu: bool = False
+    """give each worker a GPU"""
     cpus: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """cores for the worker; default all"""
+    """cores for each worker; default all there are"""
+    history_actors: Annotated[int, Field(ge=1)] = 1
+    """processes that hold the history of refined images which several workers share"""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """losses of a worker, the history or a node to go on after"""
 
 
 def main(job: TrainJob) -> None:
@@ -50,12 +58,15 @@ def main(job: TrainJob) -> None:
             config,
             synthetic.location,
             real.location,
-            job.output.absolute(),
+            job.output,
             split=job.split,
-            use_gpu=job.device == "cuda",
+            use_gpu=job.use_gpu,
+            workers=job.workers,
             cpus=job.cpus,
+            history_actors=job.history_actors,
+            max_failures=job.max_failures,
         )
-        log.info("the refiner is %s", job.output / "refiner.safetensors")
+        log.info("the refiner is %s/%s", open_store(job.output).location, WEIGHTS_NAME)
 
 
 if __name__ == "__main__":

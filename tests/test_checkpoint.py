@@ -3,19 +3,15 @@ import json
 import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import factory
 from factory.checkpoint import (
     RefinerDescription,
-    Snapshot,
     load_refiner,
-    load_snapshot,
     refiner_bytes,
     save_refiner,
-    save_snapshot,
 )
 from factory.models import Refiner, RefinerConfig
 from schemas.base import FormatError
@@ -128,40 +124,3 @@ def test_a_newer_format_is_refused(run):
     (run / "refiner.json").write_text(text.replace('"format_version": 1', '"format_version": 99'))
     with pytest.raises(FormatError, match="newer"):
         load_refiner(run)
-
-
-def snapshot(clock: int) -> Snapshot:
-    return Snapshot(
-        clock,
-        {"refiner.weight": torch.full((2, 3), float(clock)), "step": torch.tensor(1.0)},
-        {"images": np.full((2, 1, 3, 3), clock, np.float16), "counters": np.arange(4)},
-        {"num_draws": 2**40, "seconds": 1.5},
-    )
-
-
-def test_snapshots_come_back_and_two_are_kept(tmp_path):
-    assert load_snapshot(tmp_path) is None
-    for clock in (5, 10, 100):
-        save_snapshot(tmp_path, snapshot(clock))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
-    read = load_snapshot(tmp_path)
-    assert read is not None
-    assert read.clock == 100 and read.counters == {"num_draws": 2**40, "seconds": 1.5}
-    assert torch.equal(read.tensors["refiner.weight"], torch.full((2, 3), 100.0))
-    assert read.history["images"].dtype == np.float16 and read.history["images"][0, 0, 0, 0] == 100
-
-
-def test_an_unfinished_or_damaged_snapshot_is_passed_over(tmp_path, caplog):
-    save_snapshot(tmp_path, snapshot(5))
-    newest = save_snapshot(tmp_path, snapshot(10))
-    path = newest / "history.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
-    (tmp_path / ".tmp-killed").mkdir()
-    (tmp_path / ".tmp-killed" / "networks.safetensors").write_bytes(b"half")
-    read = load_snapshot(tmp_path)
-    assert read is not None and read.clock == 5
-    assert "step-00000010" in caplog.text
-    save_snapshot(tmp_path, snapshot(10))
-    read = load_snapshot(tmp_path)
-    assert read is not None and read.clock == 10
-    assert not (tmp_path / ".tmp-killed").exists()

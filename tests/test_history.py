@@ -110,7 +110,7 @@ def test_statistics():
     assert np.isnan(buffer.statistics().mean_age)
     buffer.exchange(numbered(1, 2))
     buffer.exchange(numbered(3, 4))
-    assert buffer.statistics() == (4, 4, 2, 4, 1.5)
+    assert buffer.statistics() == (4, 4, 2, 4, 1.5, (1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from factory.losses import (
     derivatives,
     discriminator_loss,
     features,
+    gradient_penalty,
     identity,
     lambda_from_sums,
     realism_loss,
@@ -151,3 +152,12 @@ def test_the_adversarial_gradient_reaches_the_refiner():
     refiner_loss(discriminator(refined), refined, synthetic, lambda_reg=0.0).total.backward()
     for parameter in refiner.parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+
+
+def test_gradient_penalty_of_a_linear_discriminator():
+    """|d D / d x|^2 of log-odds w . x is |w|^2 / patches^2, whatever x is."""
+    weights = torch.tensor([1.0, -2.0, 3.0])
+    real = torch.randn(5, 1, 1, 3, requires_grad=True)
+    odds = (real * weights).sum(dim=(1, 2, 3))
+    logits = torch.stack([odds, torch.zeros_like(odds)], 1)[..., None, None].expand(-1, -1, 2, 2)
+    assert torch.isclose(gradient_penalty(logits, real), torch.tensor(14.0))

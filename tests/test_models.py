@@ -184,3 +184,28 @@ def test_reflecting_the_border_leaves_no_frame_on_an_even_picture():
         framed = Refiner(RefinerConfig(maps=8, blocks=2))(grey)
         even = Refiner(RefinerConfig(maps=8, blocks=2, padding="reflect"))(grey)
     assert even.std() < 1e-6 < framed.std()
+
+
+def test_a_global_discriminator_judges_the_image_as_a_whole():
+    """Fully connected: one pair of logits, to which every part of the map has its own weights."""
+    discriminator = Discriminator(DiscriminatorConfig(scope="global"), image_size=(35, 55))
+    assert discriminator(torch.zeros(3, 1, 35, 55)).shape == (3, 2, 1, 1)
+    *_, last = (layer for layer in discriminator.layers if isinstance(layer, torch.nn.Conv2d))
+    assert last.weight.shape == (2, 32, 9, 14)
+    with pytest.raises(ValueError, match="size of its images"):
+        Discriminator(DiscriminatorConfig(scope="global"))
+
+
+def test_spectral_norm_bounds_every_layer_and_draws_from_its_seed_alone():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    config = DiscriminatorConfig(spectral_norm=True)
+    one, two = (Discriminator(config, seed=3) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    images = torch.randn(2, 1, 35, 55)
+    assert torch.equal(one(images), two(images))
+    for _ in range(30):
+        one(images)
+    convs = [layer for layer in one.layers if isinstance(layer, torch.nn.Conv2d)]
+    norms = [torch.linalg.matrix_norm(conv.weight.flatten(1), 2).item() for conv in convs]
+    assert len(norms) == 5 and all(abs(norm - 1) < 0.05 for norm in norms)

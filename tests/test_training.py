@@ -1,6 +1,8 @@
 import json
 import threading
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,9 @@ import torch
 
 from factory.checkpoint import load_refiner
 from factory.history import HistoryBuffer
+from factory.losses import gradient_penalty
 from factory.models import DiscriminatorConfig, LayerConfig, RefinerConfig
+from factory.store import open_store
 from factory.training import (
     NonFiniteLoss,
     Peers,
@@ -27,6 +31,9 @@ SMALL_LAYERS = (
     LayerConfig(kernel=3, stride=2, maps=8),
     LayerConfig(kernel=1, maps=2),
 )
+
+
+GLOBAL = DiscriminatorConfig(layers=SMALL_LAYERS, scope="global", spectral_norm=True)
 
 
 def small_config(**changes) -> TrainConfig:
@@ -60,9 +67,15 @@ def gan(images) -> SimGAN:
 
 
 def make_gan(config: TrainConfig, images, history=None, **kwargs) -> SimGAN:
-    if history is None:
+    if history is None and config.buffer_size:
         history = HistoryBuffer(config.buffer_size, SHAPE, config.seed)
     return SimGAN(config, *images, history, **kwargs)
+
+
+def trained(config: TrainConfig, images, run: Path, **kwargs) -> Path:
+    """A finished run."""
+    train(config, *images, run, device="cpu", **kwargs)
+    return run
 
 
 def weights_of(network: torch.nn.Module) -> list[torch.Tensor]:
@@ -126,7 +139,7 @@ def test_refiner_feels_the_discriminator(images):
 
 def test_discriminator_learns_to_tell_the_domains(images):
     gan = make_gan(small_config(batch_size=8, discriminator_lr=3e-3), images)
-    for _ in range(60):
+    for _ in range(90):
         metrics = gan.discriminator_step()
     assert metrics["accuracy_real"] > 0.9 and metrics["accuracy_refined"] > 0.9
 
@@ -162,15 +175,18 @@ def test_discriminator_sees_half_fresh_half_past_and_a_batch_of_real(images):
     fresh_seen = []
 
     class PastIsQuarter(HistoryBuffer):
-        def exchange(self, fresh):
+        def exchange(self, fresh, worker=0):
             fresh_seen.append(fresh)
             return np.full_like(fresh, 0.25)
 
     gan = make_gan(small_config(batch_size=8), images, PastIsQuarter(16, SHAPE, 0))
+    first = seen_by_discriminator(gan)
+    assert torch.equal(first[4:8], first[:4])  # nothing is past yet
     seen = seen_by_discriminator(gan)
-    assert len(seen) == 16 and len(fresh_seen) == 1
-    assert fresh_seen[0].shape == (4, *SHAPE) and fresh_seen[0].dtype == np.float16
-    assert np.array_equal(seen[:4].numpy(), fresh_seen[0])
+    gan.wait_for_history()
+    assert len(seen) == 16 and len(fresh_seen) == 2
+    assert fresh_seen[1].shape == (4, *SHAPE) and fresh_seen[1].dtype == np.float16
+    assert np.array_equal(seen[:4].numpy(), fresh_seen[1])
     assert (seen[4:8] == 0.25).all()
     stored = torch.from_numpy(images[1])[:, None].float() / 127.5 - 1
     for real in seen[8:]:
@@ -237,7 +253,7 @@ def test_nothing_changes_when_it_is_not_finite(images, step, culprit):
 def test_a_refined_image_that_is_not_finite_never_enters_the_history(gan):
     with torch.no_grad():
         gan.refiner.last.bias.fill_(float("nan"))
-    with pytest.raises(NonFiniteLoss, match="refined image"):
+    with pytest.raises(NonFiniteLoss, match="discriminator loss"):
         gan.discriminator_step()
     assert gan.history.statistics().num_stored == 0
 
@@ -276,7 +292,8 @@ def kill_at(clock: int):
 
 def metrics_of(run: Path) -> list[dict]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in x.items() if k not in ("seconds", "images_per_s")} for x in lines]
+    timed = ("seconds", "images_per_s", "data_wait_share", "history_wait_share")
+    return [{k: v for k, v in line.items() if k not in timed} for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -285,11 +302,12 @@ def metrics_of(run: Path) -> list[dict]:
         {},
         {"ema_decay": 0.9, "refiner_init": "identity", "k_g": 1, "psi": "features"},
         {"optimizer": "sgd", "momentum": 0.9, "k_d": 2, "refiner_pretrain_steps": 0},
+        {"r1_gamma": 1.0, "discriminator": GLOBAL},
     ],
 )
 def test_a_killed_run_resumed_equals_an_undisturbed_one(images, tmp_path, changes):
     config = small_config(**changes)
-    whole = train(config, *images, tmp_path / "whole", device="cpu")
+    whole = trained(config, images, tmp_path / "whole")
     rng = np.random.default_rng(len(changes))
     clocks = sorted(rng.choice(np.arange(1, config.total_clock + 1), 4, replace=False))
     for clock in clocks:
@@ -297,18 +315,41 @@ def test_a_killed_run_resumed_equals_an_undisturbed_one(images, tmp_path, change
             train(config, *images, tmp_path / "cut", on_progress=kill_at(clock), device="cpu")
         with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
             file.write('{"clock": 1, "pha')  # killed in the middle of a line
-    resumed = train(config, *images, tmp_path / "cut", device="cpu")
+    resumed = trained(config, images, tmp_path / "cut")
     for name in ("refiner.safetensors", "refiner.json", "train.json", "overview.png"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
     assert metrics_of(whole) == metrics_of(resumed)
-    newest = f"checkpoints/step-{config.total_clock:08d}"
-    for name in ("networks.safetensors", "history.safetensors"):
-        assert (whole / newest / name).read_bytes() == (resumed / newest / name).read_bytes()
+    for part in ("networks", "history"):
+        name = f"checkpoints/step-{config.total_clock:08d}.{part}.safetensors"
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+
+
+@pytest.mark.s3
+def test_a_run_in_every_kind_of_store_is_the_same(images, tmp_path, any_location):
+    """Killed and resumed there; every file but the board's and the settings' is the same."""
+    whole = trained(small_config(), images, tmp_path / "whole")
+    for clock in (7, 13):
+        with pytest.raises(Killed):
+            train(small_config(), *images, any_location, on_progress=kill_at(clock), device="cpu")
+    train(small_config(), *images, any_location, device="cpu")
+    assert load_refiner(any_location)[1] == load_refiner(whole)[1]
+    there, here = open_store(any_location), open_store(whole)
+    names = [
+        {entry.name for entry in store.walk() if not entry.name.startswith(("tensorboard", "tmp"))}
+        for store in (there, here)
+    ]
+    assert names[0] == names[1]
+    for name in names[0] - {"metrics.jsonl", "losses.png"}:
+        if not name.startswith("checkpoints/") or name.endswith(".safetensors"):
+            assert there.read(name) == here.read(name), name
+    assert any(there.walk("tensorboard"))
+    lines = [json.loads(line) for line in there.read("metrics.jsonl").splitlines()]
+    assert [line["clock"] for line in lines] == [x["clock"] for x in metrics_of(whole)]
 
 
 def test_seeds_decide(images, tmp_path):
     made = {
-        name: load_refiner(train(small_config(seed=seed), *images, tmp_path / name))[1].sha256
+        name: load_refiner(trained(small_config(seed=seed), images, tmp_path / name))[1].sha256
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     }
     assert made["a"] == made["b"] != made["c"]
@@ -341,7 +382,7 @@ def test_what_a_run_leaves(images, tmp_path):
         *images,
         tmp_path,
         on_progress=seen.append,
-        lineage={"synthetic": {"card": "abc"}},
+        lineage={"synthetic": {"card": "abc"}, "real": {"card": "def"}},
         device="cpu",
     )
     assert [p.clock for p in seen] == list(range(1, 18)) and seen[-1].total == 17
@@ -353,9 +394,9 @@ def test_what_a_run_leaves(images, tmp_path):
     assert last["clock"] == 17 and wanted <= last.keys()
     strips = sorted(p.name for p in (tmp_path / "strips").iterdir())
     assert strips == [f"step-{step:06d}.png" for step in (0, 4, 8, 12)]
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    assert len(list((tmp_path / "checkpoints").glob("*.json"))) == 2
     _, description = load_refiner(tmp_path)
-    assert description.lineage == {"synthetic": {"card": "abc"}} and description.step == 12
+    assert description.lineage["synthetic"] == {"card": "abc"} and description.step == 12
     assert description.domain == "eye" and description.train["batch_size"] == 4
     # 10 images and their refined selves, magnified 8 times in frames of one pixel.
     strip = cv2.imread(str(tmp_path / "strips/step-000012.png"), cv2.IMREAD_UNCHANGED)
@@ -375,7 +416,7 @@ def test_colour_images(tmp_path):
         discriminator=DiscriminatorConfig(layers=SMALL_LAYERS, channels=3),
         steps=2,
     )
-    refiner, description = load_refiner(train(config, colour, colour, tmp_path))
+    refiner, description = load_refiner(trained(config, (colour, colour), tmp_path))
     assert refiner.config.channels == 3 and description.image.channels == 3
 
 
@@ -416,52 +457,152 @@ def test_the_named_configurations_load(name):
     assert config.discriminator == DiscriminatorConfig()
 
 
+class Workers:
+    """Several trainers in threads, whose gradients are averaged."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.barrier = threading.Barrier(size, timeout=30)
+        self._given: dict[int, list[torch.Tensor]] = {}
+
+    def peers(self, rank: int) -> Peers:
+        return Peers(rank, self.size, partial(self._average, rank))
+
+    def _average(self, rank: int, tensors) -> None:
+        self._given[rank] = [tensor.clone() for tensor in tensors]
+        self.barrier.wait()
+        for place, tensor in enumerate(tensors):
+            kinds = {(given[place].dtype, given[place].shape) for given in self._given.values()}
+            assert len(kinds) == 1, kinds  # or gloo aborts the process
+            tensor.copy_(torch.stack([self._given[r][place] for r in range(self.size)]).mean(0))
+        self.barrier.wait()
+
+    def run(self, work) -> None:
+        """`work(rank, peers)` in each."""
+
+        def guarded(rank: int) -> None:
+            try:
+                work(rank, self.peers(rank))
+            except BaseException:
+                self.barrier.abort()
+                raise
+
+        with ThreadPoolExecutor(self.size) as pool:
+            for call in [pool.submit(guarded, rank) for rank in range(self.size)]:
+                call.result()
+
+
+class Locked(HistoryBuffer):
+    """As an actor is: one call at a time."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.lock = threading.Lock()
+
+    def exchange(self, fresh, worker=0):
+        with self.lock:
+            return super().exchange(fresh, worker)
+
+
 def test_two_workers_stay_one_refiner(images):
     """Different batches, averaged gradients, one history: equal weights after every step."""
-    config = small_config()
-    history = HistoryBuffer(config.buffer_size, SHAPE, config.seed)
-    barrier, lock = threading.Barrier(2, timeout=30), threading.Lock()
-    gradients_of: dict[int, list[torch.Tensor]] = {}
-
-    def average_for(rank):
-        def average(gradients):
-            gradients_of[rank] = [gradient.clone() for gradient in gradients]
-            barrier.wait()
-            for place, gradient in enumerate(gradients):
-                gradient.copy_((gradients_of[0][place] + gradients_of[1][place]) / 2)
-            barrier.wait()
-
-        return average
-
-    class Locked:
-        def exchange(self, fresh):
-            with lock:
-                return history.exchange(fresh)
-
-    gans = [
-        make_gan(config, images, Locked(), peers=Peers(rank, 2, average_for(rank)))
-        for rank in range(2)
-    ]
+    config, workers = small_config(), Workers(2)
+    history = Locked(config.buffer_size, SHAPE, config.seed)
+    gans = [make_gan(config, images, history, peers=workers.peers(rank)) for rank in range(2)]
     assert not torch.equal(gans[0].draw("real", 8), gans[1].draw("real", 8))
-    failed = []
 
-    def work(gan):
-        try:
-            for _ in range(config.total_clock):
-                gan.step()
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
-            failed.append(error)
-            barrier.abort()
+    def work(rank, peers) -> None:
+        for _ in range(config.total_clock):
+            gans[rank].step()
+        gans[rank].wait_for_history()
 
-    threads = [threading.Thread(target=work, args=(gan,)) for gan in gans]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
+    workers.run(work)
     assert same(weights_of(gans[0].refiner), weights_of(gans[1].refiner))
     assert same(weights_of(gans[0].discriminator), weights_of(gans[1].discriminator))
-    assert history.statistics().num_exchanges == 2 * (config.total_clock - 3)
+    statistics = history.statistics()
+    num_steps = config.total_clock - config.refiner_pretrain_steps
+    assert statistics.num_exchanges == 2 * num_steps
+    assert statistics.num_stored == num_steps * config.batch_size // 2  # for any number of workers
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_batch_of_all_workers_is_that_of_one(images, size):
+    """An update of several workers is one worker's update on the same images."""
+    config, workers = small_config(batch_size=16, buffer_size=0), Workers(size)
+    alone = make_gan(config, images)
+    gans = [make_gan(config, images, peers=workers.peers(rank)) for rank in range(size)]
+    drawn = {"synthetic": [], "real": []}
+    for gan in gans:
+        for domain in drawn:
+            drawn[domain].append(gan.draw(domain, 16 // size))
+    given = {domain: torch.cat(parts) for domain, parts in drawn.items()}
+    alone.draw = lambda domain, n: given[domain]
+    for rank, gan in enumerate(gans):
+        gan.draw = lambda domain, n, rank=rank: drawn[domain][rank]
+    for step in ("refiner_step", "discriminator_step"):
+        getattr(alone, step)()
+        workers.run(lambda rank, peers, step=step: getattr(gans[rank], step)())
+    for network in ("refiner", "discriminator"):
+        expected, found = (weights_of(getattr(gan, network)) for gan in (alone, gans[0]))
+        assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(expected, found, strict=True))
+
+
+def test_workers_that_cannot_share_a_batch_evenly_are_told(images):
+    with pytest.raises(ValueError, match="make batch_size a multiple of 6"):
+        make_gan(small_config(batch_size=8), images, peers=Peers(0, 3, lambda tensors: None))
+
+
+def test_two_workers_go_on_together_after_a_kill(images, tmp_path):
+    """From the same checkpoint, with the history of its moment and what each was last given."""
+    config = small_config()
+
+    def train_both(kill_clock: int | None) -> Locked:
+        workers = Workers(2)
+        history = Locked(config.buffer_size, SHAPE, config.seed)
+
+        def work(rank, peers) -> None:
+            train(
+                config,
+                *images,
+                tmp_path,
+                history,
+                kill_at(kill_clock) if kill_clock else None,
+                peers=peers,
+                device="cpu",
+            )
+
+        workers.run(work)
+        return history
+
+    with pytest.raises((Killed, threading.BrokenBarrierError)):
+        train_both(10)
+    history = train_both(None)
+    assert load_refiner(tmp_path)[1].step == 12
+    num_steps = config.total_clock - config.refiner_pretrain_steps
+    assert history.statistics().num_exchanges == 2 * num_steps
+
+
+def test_the_gradient_penalty_holds_the_discriminator_back(images):
+    """Trained alone, D's slope on real images ends far lower with it."""
+    slopes = []
+    for gamma in (0.0, 10.0):
+        config = small_config(batch_size=8, discriminator_lr=3e-3, r1_gamma=gamma)
+        gan = make_gan(config, images)
+        for _ in range(60):
+            metrics = gan.discriminator_step()
+        assert ("gradient_penalty" in metrics) == (gamma > 0)
+        real = gan.draw("real", 16).requires_grad_()
+        slopes.append(float(gradient_penalty(gan.discriminator(real), real).detach()))
+    assert slopes[1] < slopes[0] / 3
+
+
+def test_without_a_history_every_refined_image_is_fresh(images):
+    gan = make_gan(small_config(batch_size=8, buffer_size=0), images)
+    assert gan.history is None
+    for _ in range(2):
+        seen = seen_by_discriminator(gan)
+        assert len(seen) == 16
+        assert len(torch.unique(seen[:8].flatten(1), dim=0)) > 4  # b drawn, not b/2 twice
 
 
 def test_workers_that_do_not_share_the_folder_are_stopped(images, tmp_path):

@@ -1,0 +1,96 @@
+"""What the shared history costs a training step, and how many workers one actor can serve.
+
+    python benchmarks/bench_history.py [--steps 200] [--step-ms 10 40]
+
+Baseline: the same loop without a history. A step is simulated by sleeping as long as a GPU would
+compute, so only what the exchanges add is seen; the loop exchanges as `SimGAN` does, in a thread,
+for the next step. Batch 512 of 35x55 eyes (the paper's), shared by the workers: b/2 float16 images
+each way and step, 2 MB. Each worker is a process, the actors are others.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import ray
+
+from cluster.history import SharedHistory
+
+SHAPE = (1, 35, 55)
+HALF_BATCH = 256
+CAPACITY = 51_200
+
+
+@ray.remote(num_cpus=0)
+class Worker:
+    """A trainer that only exchanges."""
+
+    def __init__(self, history: SharedHistory, rank: int, num_images: int) -> None:
+        self.history, self.rank = history, rank
+        rng = np.random.default_rng(rank)
+        self.fresh = rng.uniform(-1, 1, (num_images, *SHAPE)).astype(np.float16)
+        self.thread = ThreadPoolExecutor(1)
+
+    def steps(self, count: int, step_s: float, exchange: bool) -> float:
+        """Seconds a step."""
+        past: Future[np.ndarray] | None = None
+        started = time.perf_counter()
+        for _ in range(count):
+            time.sleep(step_s)
+            if exchange:
+                if past is not None:
+                    past.result()
+                past = self.thread.submit(self.history.exchange, self.fresh, self.rank)
+        seconds = time.perf_counter() - started
+        if past is not None:
+            past.result()
+        return seconds / count
+
+
+def measure(workers: int, actors: int, step_s: float, steps: int, rounds: int) -> dict[str, float]:
+    """Medians over rounds of the slowest worker."""
+    history = SharedHistory.start(CAPACITY, SHAPE, 0, actors=actors)
+    history.restore("/nowhere", {})
+    every = [Worker.remote(history, rank, HALF_BATCH // workers) for rank in range(workers)]
+    for exchange in (True, False):  # fills the pools, starts the processes
+        ray.get([worker.steps.remote(20, step_s, exchange) for worker in every])
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(rounds):
+        for exchange, found in seconds.items():
+            calls = [worker.steps.remote(steps, step_s, exchange) for worker in every]
+            found.append(max(ray.get(calls)))
+    ratios = [a / b for a, b in zip(seconds[True], seconds[False], strict=True)]
+    return {
+        "step_ms": 1e3 * statistics.median(seconds[True]),
+        "baseline_step_ms": 1e3 * statistics.median(seconds[False]),
+        "added_percent": 100 * (statistics.median(ratios) - 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--step-ms", type=float, nargs="+", default=[10.0, 40.0])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--actors", type=int, nargs="+", default=[1, 2])
+    args = parser.parse_args()
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)
+    for step_ms in args.step_ms:
+        for workers in args.workers:
+            for actors in (count for count in args.actors if count <= workers):
+                found = measure(workers, actors, step_ms / 1e3, args.steps, args.rounds)
+                rounded = {name: round(value, 2) for name, value in found.items()}
+                named = {"workers": workers, "actors": actors, "baseline": "no history"}
+                print(json.dumps({"bench": f"history, step of {step_ms:g} ms", **named, **rounded}))
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

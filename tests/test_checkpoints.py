@@ -1,0 +1,100 @@
+"""Checkpoints of training: whole or not there, in every kind of store."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from factory.checkpoints import FOLDER, Checkpoints
+from factory.history import HistoryBuffer
+from factory.store import open_store
+from schemas.base import FormatError
+
+SHAPE = (1, 2, 3)
+
+
+def history(value: float) -> HistoryBuffer:
+    buffer = HistoryBuffer(4, SHAPE, seed=0)
+    buffer.exchange(np.full((2, *SHAPE), value, np.float16), worker=1)
+    return buffer
+
+
+def save(checkpoints: Checkpoints, *clocks: int) -> None:
+    for clock in clocks:
+        tensors = {"refiner.weight": torch.full((2, 3), float(clock)), "step": torch.tensor(1.0)}
+        counters = {"num_draws": 2**40, "seconds": 1.5}
+        checkpoints.save(clock, tensors, counters, history(clock))
+    checkpoints.wait()
+
+
+def test_they_come_back_and_two_are_kept(any_location) -> None:
+    checkpoints = Checkpoints(any_location)
+    assert checkpoints.clocks() == []
+    save(checkpoints, 5, 10, 100)
+    assert checkpoints.clocks() == [100, 10]
+    assert len(list(open_store(any_location).entries(FOLDER))) == 6
+    read = Checkpoints(any_location).read(100)
+    assert read.counters == {"num_draws": 2**40, "seconds": 1.5}
+    assert torch.equal(read.tensors["refiner.weight"], torch.full((2, 3), 100.0))
+    found = HistoryBuffer(4, SHAPE, seed=9)
+    found.restore(any_location, read.history)
+    assert (found.last(1) == 100).all() and found.last(0) is None
+    assert found.statistics().size == 2
+    again = np.full((2, *SHAPE), 7, np.float16)
+    assert np.array_equal(found.exchange(again), history(100).exchange(again))
+
+
+def test_saving_takes_down_the_moment_of_the_call(tmp_path) -> None:
+    """Weights and history go on changing while it is written."""
+    buffer, weight = history(1), torch.ones(3)
+    held = threading.Event()
+
+    checkpoints = Checkpoints(str(tmp_path))
+    put = checkpoints.store.put
+    checkpoints.store.put = lambda name, content: (held.wait(10), put(name, content))
+    checkpoints.save(1, {"weight": weight}, {}, buffer)
+    weight.add_(1)
+    buffer.exchange(np.full((2, *SHAPE), 9, np.float16))
+    held.set()
+    checkpoints.wait()
+    read = checkpoints.read(1)
+    assert (read.tensors["weight"] == 1).all()
+    found = HistoryBuffer(4, SHAPE, seed=0)
+    found.restore(str(tmp_path), read.history)
+    assert found.statistics().num_exchanges == 1
+
+
+def test_what_a_kill_left_is_no_checkpoint_and_goes_later(tmp_path) -> None:
+    store = open_store(tmp_path)
+    store.put(f"{FOLDER}/step-00000007.networks.safetensors", b"half")
+    checkpoints = Checkpoints(str(tmp_path))
+    save(checkpoints, 5)
+    assert checkpoints.clocks() == [5]
+    with pytest.raises(FileNotFoundError):
+        checkpoints.read(7)
+    save(checkpoints, 8, 10)
+    assert not any("00000007" in entry.name for entry in store.entries(FOLDER))
+
+
+@pytest.mark.parametrize("part", ["json", "networks.safetensors", "history.safetensors"])
+def test_damage_is_found(tmp_path, part) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    save(checkpoints, 5)
+    path = tmp_path / FOLDER / f"step-00000005.{part}"
+    path.write_bytes(path.read_bytes()[:-3] + b"\xff")
+    with pytest.raises(FormatError, match=r"damaged|not what it was"):
+        HistoryBuffer(4, SHAPE, seed=0).restore(str(tmp_path), checkpoints.read(5).history)
+
+
+def test_what_keeps_one_from_being_written_is_raised(tmp_path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+
+    def full(name: str, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    checkpoints.store.put = full
+    checkpoints.save(1, {}, {}, None)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.wait()
+    assert checkpoints.clocks() == []
