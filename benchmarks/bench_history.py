@@ -1,6 +1,6 @@
 """What the shared history costs a training step, and how many workers one actor can serve.
 
-    python benchmarks/bench_history.py [--steps 200] [--step-ms 10 40]
+    python benchmarks/bench_history.py [--steps 200] [--step-ms 15 40]
 
 Baseline: the same loop without a history. A step is simulated by sleeping as long as a GPU would
 compute, so only what the exchanges add is seen; the loop exchanges as `SimGAN` does, in a thread,
@@ -58,8 +58,8 @@ def measure(workers: int, actors: int, step_s: float, steps: int, rounds: int) -
     history = SharedHistory.start(CAPACITY, SHAPE, 0, actors=actors)
     history.restore("/nowhere", {})
     every = [Worker.remote(history, rank, HALF_BATCH // workers) for rank in range(workers)]
-    for exchange in (True, False):  # fills the pools, starts the processes
-        ray.get([worker.steps.remote(20, step_s, exchange) for worker in every])
+    fill = CAPACITY // HALF_BATCH + 10
+    ray.get([worker.steps.remote(fill, 0.0, True) for worker in every])
     seconds: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(rounds):
         for exchange, found in seconds.items():
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--step-ms", type=float, nargs="+", default=[10.0, 40.0])
+    parser.add_argument("--step-ms", type=float, nargs="+", default=[15.0, 40.0])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--actors", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()

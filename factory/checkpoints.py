@@ -90,6 +90,10 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
+    def close(self) -> None:
+        """End the thread; a checkpoint that it is writing becomes whole first, if it can."""
+        self._writer.shutdown()
+
     def clocks(self) -> list[int]:
         """Of all whole checkpoints, newest first."""
         names = [entry.name for entry in self.store.entries(FOLDER)]

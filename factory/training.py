@@ -145,10 +145,13 @@ def train(
     with _threads(config.num_threads):
         gan = SimGAN(config, synthetic, real, history, peers=peers, device=device)
         run = _Run(gan, store, is_writer)
-        run.resume()
-        run.go(on_progress)
-        if is_writer:
-            run.finish(record, image, lineage or {})
+        try:
+            run.resume()
+            run.go(on_progress)
+            if is_writer:
+                run.finish(record, image, lineage or {})
+        finally:
+            run.close()
 
 
 def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
@@ -256,8 +259,6 @@ class _Run:
         config = record.config
         self.checkpoints.wait()
         self.metrics.flush()
-        if self.board is not None:
-            self.board.close()
         names = [entry.name for entry in self.store.entries(STRIPS)]
         found = sorted((int(name[:-4].rpartition("-")[2]), name) for name in names)
         overview = strips.overview_png(
@@ -281,6 +282,12 @@ class _Run:
             lineage=dict(lineage),
         )
         save_refiner(self.store.location, self.gan.chosen, description)
+
+    def close(self) -> None:
+        """Leave nothing half written, however the run ended."""
+        self.checkpoints.close()
+        if self.board is not None:
+            self.board.close()
 
     def _log(self, line: Mapping[str, object]) -> None:
         """One line of metrics, and an alarm where one begins or ends."""
