@@ -108,14 +108,33 @@ class Session:
             for line in summary.lines():
                 log.info("%s", line)
 
-    def side_by_side(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
-        """Results of several calls, each made in a Ray worker of one core."""
+    def side_by_side(
+        self, calls: Sequence[Callable[[], Any]], what: str | None = None, *, use_gpu: bool = False
+    ) -> list[Any]:
+        """Results of several calls, each made in a Ray worker of one core.
+
+        Args:
+            what: for a progress bar; none where it is absent.
+            use_gpu: give each a GPU as well.
+        """
         ensure_ray()
-        handles = [ray.remote(call_it).remote(call) for call in calls]
+        remote = ray.remote(call_it).options(num_gpus=1 if use_gpu else 0)
+        handles = [remote.remote(call) for call in calls]
+        progress = Progress(what, len(calls), "runs") if what else None
+        pending = list(handles)
         try:
+            while pending and progress is not None:
+                done, pending = ray.wait(pending)
+                ray.get(done)  # an error ends the others early
+                progress.advance(len(done))
             return list(ray.get(handles))
         except ray.exceptions.RayTaskError as error:
+            for handle in handles:
+                ray.cancel(handle)
             raise error.cause from None
+        finally:
+            if progress is not None:
+                progress.close()
 
 
 @contextmanager

@@ -107,10 +107,29 @@ def overview_png(
         for step, png in (strips[place] for place in places)
     ]
     columns.append(("real", [_row(image[None], full_scale, scale) for image in real[:num_images]]))
+    return _columns_png(columns)
+
+
+def columns_png(columns: Sequence[tuple[str, np.ndarray]], full_scale: float) -> bytes:
+    """Labelled columns of images side by side, magnified.
+
+    Args:
+        columns: (label, (n, C, H, W) as stored), all of one size.
+    """
+    scale = _scale_of(columns[0][1])
+    return _columns_png(
+        [
+            (label, [_row(image[None], full_scale, scale) for image in images])
+            for label, images in columns
+        ]
+    )
+
+
+def _columns_png(columns: Sequence[tuple[str, Sequence[np.ndarray]]]) -> bytes:
     drawn = []
     for label, pictures in columns:
         height, width = pictures[0].shape
-        column = np.zeros((_LABEL_HEIGHT + num_images * height, width), np.uint8)
+        column = np.zeros((_LABEL_HEIGHT + len(pictures) * height, width), np.uint8)
         cv2.putText(column, label, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1, cv2.LINE_AA)
         for place, picture in enumerate(pictures):
             column[_LABEL_HEIGHT + place * height :][:height] = picture

@@ -116,7 +116,7 @@ class ShardValidator:
         started = time.perf_counter()
         before = grey(self.trio.parent.images(shard))
         after = grey(self.trio.refined.images(shard))
-        table = _drift_of(self.trio.refined.index(shard), before, after, self.finder)
+        table = drift_of(self.trio.refined.index(shard), before, after, self.finder)
         change = mean_abs_change(before, after)
         rows = table.to_arrow().append_column("mean_abs_change", pa.array(change, pa.float32()))
         # Not exclusively: the report is this run's own, and a shard may be measured again.
@@ -146,7 +146,8 @@ def mean_abs_change(before: Grey, after: Grey) -> NDArray[np.float32]:
     return np.asarray(difference.mean(axis=tuple(range(1, difference.ndim))), np.float32)
 
 
-def _drift_of(index: pa.Table, before: Grey, after: Grey, finder: PupilFinder) -> DriftTable:
+def drift_of(index: pa.Table, before: Grey, after: Grey, finder: PupilFinder) -> DriftTable:
+    """The pupils' drift between pairs, whose labels are rows of an index."""
     return measure_drift(
         before,
         after,
@@ -207,15 +208,20 @@ def check_enough(trio: Trio, shards: Sequence[int], split: str | None) -> None:
 
 def sample_pairs(trio: Trio, shards: Sequence[int], count: int, seed: int) -> Sampled:
     """About `count` pairs out of as few of the shards as hold them."""
+    index, refined = sample_labelled(trio.refined, shards, count, seed)
+    _, synthetic = sample_labelled(trio.parent, shards, count, seed)
+    return Sampled(index, synthetic, refined)
+
+
+def sample_labelled(
+    dataset: Dataset, shards: Sequence[int], count: int, seed: int
+) -> tuple[pa.Table, Grey]:
+    """About `count` samples, index rows and images, out of as few of the shards as hold them."""
     rng = np.random.default_rng(seed)
-    shards = _some_shards(trio.refined, shards, count, rng)
-    index = load_index(trio.refined, shards=shards)
+    shards = _some_shards(dataset, shards, count, rng)
+    index = load_index(dataset, shards=shards)
     chosen = rng.permutation(len(index))[:count]
-    return Sampled(
-        index.take(pa.array(chosen)),
-        grey(load_images(trio.parent, shards))[chosen],
-        grey(load_images(trio.refined, shards))[chosen],
-    )
+    return index.take(pa.array(chosen)), grey(load_images(dataset, shards))[chosen]
 
 
 def sample_images(dataset: Dataset, split: str | None, count: int, seed: int) -> Grey:

@@ -1,0 +1,180 @@
+"""Train several configurations on the same images and compare what comes out."""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import tyro
+from pydantic import Field
+
+from cluster.command import JobConfig, run_command
+from cluster.session import start
+from cluster.training import lineage_of
+from factory.ablation import SCORE_NAME, Row, ScoreRecord, load_variants, row_of
+from factory.checkpoint import load_refiner
+from factory.dataset import Dataset, load_images
+from factory.engine import make_engine
+from factory.held_out import HeldOut, Score
+from factory.labels.pupil import PupilFinder
+from factory.metrics_log import METRICS_NAME
+from factory.realism import TwoSampleTest
+from factory.report.ablation import Pictures, write_page
+from factory.store import open_store
+from factory.train_config import TrainConfig
+from factory.training import train
+from schemas.base import digest_of
+
+log = logging.getLogger(__name__)
+NUM_PICTURES = 12
+
+
+class AblateJob(JobConfig):
+    """Train several configurations on the same images and compare what comes out.
+
+    Trains every variant with every seed, each run on one core (or GPU) beside the others, scores
+    the refiners on the held-out split (drift, change, two-sample test), and writes ablation.html
+    with a table, pictures side by side and the losses. A stopped ablation goes on where it was.
+    """
+
+    variants: Path
+    """TOML file, as configs/ablation.toml: [train] is common, [variants.NAME] what one changes"""
+    synthetic: str
+    """dataset of labelled renders, with the splits below"""
+    real: str
+    """dataset of camera images, with the splits below"""
+    output: str
+    """folder of the ablation, or s3://bucket/prefix"""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    """one run of each variant for each"""
+    split: str = "train"
+    """to train on"""
+    held_out: str = "test"
+    """split to score on"""
+    num_held_out: Annotated[int, Field(ge=40)] = 1000
+    """renders, and real images, to score on"""
+    use_gpu: bool = False
+    """give each run a GPU"""
+    finder: Annotated[PupilFinder, tyro.conf.arg(name="pupil")] = PupilFinder()
+    """the pupil finder"""
+    test: TwoSampleTest = TwoSampleTest()
+    """the two-sample test"""
+
+
+class Run(NamedTuple):
+    """One variant with one seed."""
+
+    name: str
+    config: TrainConfig
+    location: str
+
+
+def main(job: AblateJob) -> None:
+    configs = load_variants(job.variants)
+    for location in (job.synthetic, job.real):
+        missing = {job.split, job.held_out} - set(Dataset.open(location).card.splits)
+        if missing:
+            raise ValueError(
+                f"{location} has no split {', '.join(sorted(missing))}; ingest it with "
+                f"--splits {job.split}=0.8 {job.held_out}=0.2"
+            )
+    root = open_store(job.output).location
+    runs = [
+        Run(
+            name,
+            config.model_copy(update={"seed": seed}),
+            f"{root}/{_slug(name)}/seed-{seed}",
+        )
+        for seed in job.seeds
+        for name, config in configs.items()
+    ]
+    with start(job, job.output) as session:
+        calls = [partial(_train_and_score, run, job) for run in runs]
+        scores = session.side_by_side(calls, "ablate", use_gpu=job.use_gpu)
+        by_name = {
+            name: [score for run, score in zip(runs, scores, strict=True) if run.name == name]
+            for name in configs
+        }
+        held_out = _held_out(job)
+        (unrefined,) = session.side_by_side(
+            [partial(held_out.score, held_out.synthetic, job.finder, job.test)]
+        )
+        rows = [row_of("not refined", [unrefined])._replace(num_seeds=0)]
+        rows += [row_of(name, found) for name, found in by_name.items()]
+        _write(job, root, rows, runs[: len(configs)], held_out)
+        for row in rows:
+            log.info(
+                "%s: drift %s px, mean |change| %s, told from real %s",
+                row.name, row.drift_median_px, row.mean_abs_delta, row.accuracy,
+            )  # fmt: skip
+        log.info("report: %s/ablation.html", root)
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def _held_out(job: AblateJob) -> HeldOut:
+    return HeldOut.sample(
+        Dataset.open(job.synthetic), Dataset.open(job.real), job.held_out, job.num_held_out, seed=0
+    )
+
+
+def _train_and_score(run: Run, job: AblateJob) -> Score:
+    """In a worker of its own; does only what is not done yet."""
+    synthetic, real = Dataset.open(job.synthetic), Dataset.open(job.real)
+    images = [load_images(data, data.committed_in(job.split)) for data in (synthetic, real)]
+    train(
+        run.config.model_copy(update={"num_threads": run.config.num_threads or 1}),
+        images[0],
+        images[1],
+        run.location,
+        lineage={
+            "synthetic": lineage_of(synthetic, job.split),
+            "real": lineage_of(real, job.split),
+        },
+        domain=synthetic.card.domain,
+        device="cuda" if job.use_gpu else "cpu",
+    )
+    store, held_out = open_store(run.location), _held_out(job)
+    refiner = load_refiner(run.location)[1].sha256
+    how = {"finder": job.finder.model_dump(mode="json"), "test": job.test.model_dump(mode="json")}
+    measured_with = digest_of({"held_out": held_out.digest(), **how})
+    if store.size(SCORE_NAME) is not None:
+        there = ScoreRecord.from_json(store.read(SCORE_NAME), where=f"{run.location}/{SCORE_NAME}")
+        if (there.refiner, there.measured_with) == (refiner, measured_with):
+            return there.score
+    refined = np.asarray(make_engine(run.location)(held_out.synthetic), np.uint8)
+    score = held_out.score(refined, job.finder, job.test)
+    record = ScoreRecord(refiner=refiner, measured_with=measured_with, score=score)
+    store.put(SCORE_NAME, record.to_json())
+    return score
+
+
+def _write(job: AblateJob, root: str, rows: list[Row], shown: list[Run], held_out: HeldOut) -> None:
+    """The page, with pictures of the first seed's runs."""
+    refined: Mapping[str, np.ndarray] = {
+        run.name: np.asarray(make_engine(run.location)(held_out.synthetic[:NUM_PICTURES]))
+        for run in shown
+    }
+    metrics = {run.name: open_store(run.location).read(METRICS_NAME) for run in shown}
+    pictures = Pictures(
+        held_out.synthetic[:NUM_PICTURES], refined, held_out.real[:NUM_PICTURES], metrics
+    )
+    page = write_page(
+        rows,
+        pictures,
+        split=job.held_out,
+        seed=job.seeds[0],
+        num_samples=len(held_out.synthetic),
+        num_real=len(held_out.real),
+    )
+    store = open_store(root)
+    store.put("ablation.html", page.encode())
+    store.put("variants.toml", job.variants.read_bytes())
+
+
+if __name__ == "__main__":
+    run_command(AblateJob, main)

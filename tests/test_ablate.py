@@ -1,0 +1,143 @@
+"""Variants of one training compared: the file, the table, and the job as a user runs it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+import ray
+
+from cluster.command import parse
+from factory.ablation import load_variants, row_of
+from factory.dataset import Dataset
+from factory.held_out import HeldOut, Score
+from factory.labels.pupil import PupilFinder
+from factory.realism import TwoSampleTest
+from factory.renderers.eye import EyeRenderer, write_renders
+from factory.sources.pictures import PicturesOptions
+from factory.sources.unityeyes import UnityEyesOptions
+from jobs.ablate import AblateJob, main
+from schemas.report import Spread, TwoSample
+
+REPOSITORY = Path(__file__).parent.parent
+SPLITS = {"train": 0.5, "test": 0.5}
+VARIANTS = """
+[train]
+steps = 4
+batch_size = 4
+buffer_size = 8
+refiner_pretrain_steps = 2
+discriminator_pretrain_steps = 0
+log_every = 1
+strip_every = 4
+
+[train.refiner]
+maps = 4
+blocks = 1
+
+[variants."all of it"]
+
+[variants."no history, global D"]
+buffer_size = 0
+discriminator.scope = "global"
+"""
+
+
+def test_the_file_of_the_repository_is_the_papers_ablation() -> None:
+    variants = load_variants(REPOSITORY / "configs" / "ablation.toml")
+    whole, no_history, whole_image = variants.values()
+    assert no_history == whole.model_copy(update={"buffer_size": 0})
+    assert whole_image.discriminator.scope == "global" and whole_image.buffer_size
+    assert whole_image.discriminator.layers == whole.discriminator.layers
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nsteps = 3\n", r"no table \[variants\.NAME\]"),
+        (VARIANTS + "[variants.wrong]\nlambda = 3\n", r"\[variants\.wrong\].*lambda"),
+        (VARIANTS + "[variants.odd]\nbatch_size = 5\n", r"\[variants\.odd\].*even"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_by_name(tmp_path, text, message) -> None:
+    (tmp_path / "v.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_variants(tmp_path / "v.toml")
+
+
+def score(drift_px: float | None, accuracy: float) -> Score:
+    spread = drift_px and Spread(num=9, mean=1.0, sd=0.1, median=drift_px, p95=2.0)
+    told = TwoSample(accuracy=accuracy, low=0.4, high=1.0, num_train=20, num_test=20, seeds=(0,))
+    return Score(num_samples=40, drift_px=spread or None, mean_abs_delta=0.2, two_sample=told)
+
+
+def test_a_row_has_the_mean_and_scatter_over_seeds() -> None:
+    row = row_of("a", [score(0.4, 0.9), score(0.6, 1.0)])
+    assert (row.num_seeds, row.drift_median_px, row.accuracy) == (2, "0.50 ± 0.14", "95.0% ± 7.1%")
+    assert row_of("a", [score(0.4, 0.9)]).drift_median_px == "0.40"
+    assert row_of("a", [score(None, 0.9)]).drift_median_px == "not measured"
+    assert row_of("a", [score(None, 0.9), score(0.5, 0.9)]).measured == "4"
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory) -> tuple[Dataset, Dataset]:
+    """60 renders of several people, and as many stand-ins for camera images."""
+    folder = tmp_path_factory.mktemp("ablate")
+    for name, seed in (("renders", 5), ("camera", 6)):
+        drawn = EyeRenderer(height=240, width=320, seed=seed).render(range(160))
+        write_renders(folder / name, drawn)
+    for path in (folder / "camera").glob("*.json"):
+        path.unlink()
+    synthetic = fakes.ingest_here(
+        folder / "renders", folder / "s", UnityEyesOptions(), shard_size=80, splits=SPLITS
+    )
+    real = fakes.ingest_here(
+        folder / "camera", folder / "r", PicturesOptions(), shard_size=80, splits=SPLITS
+    )
+    return synthetic, real
+
+
+def test_a_score_sees_what_was_done(datasets) -> None:
+    held_out = HeldOut.sample(*datasets, "test", 60, seed=0)
+    test = TwoSampleTest(seeds=(0,), num_steps=2)
+    same = held_out.score(held_out.synthetic, PupilFinder(), test)
+    assert same.mean_abs_delta == 0 and same.drift_px is not None and same.drift_px.p95 == 0
+    moved = held_out.score(np.roll(held_out.synthetic, 2, axis=2), PupilFinder(), test)
+    assert moved.drift_px is not None and abs(moved.drift_px.median - 2) < 0.2
+    assert held_out.digest() != HeldOut.sample(*datasets, "test", 60, seed=1).digest()
+
+
+@pytest.fixture
+def embedded_ray() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_job_trains_scores_and_reports_once(embedded_ray, datasets, tmp_path) -> None:
+    (tmp_path / "variants.toml").write_text(VARIANTS)
+    output = tmp_path / "out"
+    options = {
+        "variants": tmp_path / "variants.toml",
+        "synthetic": datasets[0].location,
+        "real": datasets[1].location,
+        "output": output,
+        "num-held-out": 60,
+        "test.num-steps": 2,
+    }
+    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    job = parse(AblateJob, [*flags, "--seeds", "0", "--test.seeds", "0"])
+    main(job)
+    scores = {path: path.stat().st_mtime_ns for path in output.glob("*/seed-*/score.json")}
+    assert {path.parent.parent.name for path in scores} == {"all-of-it", "no-history-global-d"}
+    assert len(scores) == 2
+    page = (output / "ablation.html").read_text()
+    assert "no history, global D" in page and "not refined" in page
+    assert page.count("data:image/png;base64,") == 3 and "http" not in page
+    main(job)
+    assert scores == {path: path.stat().st_mtime_ns for path in scores}  # nothing made twice
+    with pytest.raises(ValueError, match="no split dev"):
+        main(job.model_copy(update={"held_out": "dev"}))
