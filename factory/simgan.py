@@ -78,6 +78,22 @@ def average_over_process_group(tensors: Sequence[Tensor]) -> None:
         start = end
 
 
+RESIDENT_SHARE = 0.25
+"""of a device's free memory that one domain's images may take"""
+
+
+def resident(images: np.ndarray, device: torch.device) -> Tensor | None:
+    """(n, C, H, W) images on a device, so that batches need no copying; None if they take too
+    much of its memory."""
+    if (
+        device.type == "cuda"
+        and images.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    ):
+        return None
+    there = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return there if there.ndim == 4 else there[:, None]
+
+
 def _optimiser(config: TrainConfig, network: nn.Module, lr: float) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), lr=lr, momentum=config.momentum)
@@ -141,6 +157,13 @@ class SimGAN:
         self.discriminator_optimiser = _optimiser(
             config, self.discriminator, config.discriminator_lr
         )
+        self._refine = self._forward(self.refiner)
+        self._judge = self._forward(self.discriminator)
+        self._resident = {
+            name: resident(images, self.device)
+            for name, images in self.images.items()
+            if self.device.type == "cuda"
+        }
         self.average = deepcopy(self.refiner) if config.ema_decay is not None else None
         self.clock = 0
         self.num_draws = 0
@@ -151,6 +174,19 @@ class SimGAN:
         """that the networks stood still for images, and for the history"""
         self._exchanges = ThreadPoolExecutor(1, thread_name_prefix="history")
         self._past: Future[np.ndarray] | None = None
+
+    def _forward(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """The network's forward pass in the configured precision, to float32."""
+        run = torch.compile(network) if self.config.compile else network
+        if self.config.precision == "float32":
+            return run
+
+        def forward(images: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                made: Tensor = run(images)
+            return made.float()
+
+        return forward
 
     @property
     def chosen(self) -> Refiner:
@@ -186,21 +222,27 @@ class SimGAN:
         seeds = [self.config.seed, self.peers.rank, self.num_draws]
         rows = np.random.default_rng(seeds).integers(len(self.images[domain]), size=n)
         self.num_draws += 1
-        images = to_network(self.images[domain][rows], self.config.full_scale)
-        images = images.to(self.device, non_blocking=True)
+        there = self._resident.get(domain)
+        if there is not None:
+            chosen = there[torch.from_numpy(rows).to(self.device)].float()
+            images = chosen.div_(self.config.full_scale / 2).sub_(1.0)
+            images = images.contiguous(memory_format=torch.channels_last)
+        else:
+            images = to_network(self.images[domain][rows], self.config.full_scale)
+            images = images.to(self.device, non_blocking=True)
         self.waited_s["data"] += time.perf_counter() - started
         return images
 
     def refiner_step(self, *, adversarial: bool = True) -> Metrics:
         """One update of R by equation (4), D held fixed; without D, by its second term alone."""
         synthetic = self.draw("synthetic", 2 * self.half)
-        refined = self.refiner(synthetic)
+        refined = self._refine(synthetic)
         self.num_refined += self.config.batch_size
         metrics: Metrics = {}
         if adversarial:
             self.discriminator.requires_grad_(False)  # gradients pass through D, not into it
             loss, realism, regularisation = refiner_loss(
-                self.discriminator(refined),
+                self._judge(refined),
                 refined,
                 synthetic,
                 lambda_reg=self.config.lambda_reg,
@@ -228,16 +270,15 @@ class SimGAN:
         """
         num_fresh = self.half if self.history is not None else 2 * self.half
         with torch.no_grad():
-            fresh = self.refiner(self.draw("synthetic", num_fresh)).to(torch.float16)
+            fresh = self._refine(self.draw("synthetic", num_fresh)).to(torch.float16)
             real = self.draw("real", 2 * self.half).to(torch.float16).float()
         self.num_refined += num_fresh * self.peers.size
         refined = fresh if self.history is None else torch.cat([fresh, self._past_or(fresh)])
         refined = refined.float().contiguous(memory_format=torch.channels_last)
         self.discriminator.requires_grad_(True)
         real.requires_grad_(self.config.r1_gamma > 0)
-        refined_logits, real_logits = self.discriminator(torch.cat([refined, real])).split(
-            2 * self.half
-        )
+        logits = self._judge(torch.cat([refined, real]))
+        refined_logits, real_logits = logits[: 2 * self.half], logits[2 * self.half :]
         loss = discriminator_loss(refined_logits, real_logits)
         metrics: Metrics = {"discriminator_loss": loss.detach()}
         if self.config.r1_gamma > 0:

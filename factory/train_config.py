@@ -50,6 +50,11 @@ class TrainConfig(Model):
     ema_decay: Float | None = Field(default=None, gt=0, lt=1)
     """of the running average of the refiner's weights that is kept as the result; absent: the
     last weights are"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the networks' arithmetic; weights, losses and optimisers are float32 either way. bfloat16
+    is for GPUs: CPUs without it are far slower"""
+    compile: bool = False
+    """compile the networks (a minute or two, once): for long runs on GPUs"""
     seed: int = Field(default=0, ge=0)
     log_every: int = Field(default=10, ge=1)
     """updates between lines of metrics"""
@@ -79,6 +84,8 @@ class TrainConfig(Model):
                 f"the refiner has {self.refiner.channels} channels, "
                 f"the discriminator {self.discriminator.channels}"
             )
+        if self.compile and self.r1_gamma > 0:
+            raise ValueError("compile and r1_gamma > 0: compiled networks have no second gradient")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in [0, 1), are {self.betas}")
         return self

@@ -14,6 +14,7 @@ from factory.checkpoint import load_refiner
 from factory.history import HistoryBuffer
 from factory.losses import gradient_penalty
 from factory.models import DiscriminatorConfig, LayerConfig, RefinerConfig
+from factory.simgan import resident
 from factory.store import open_store
 from factory.training import (
     NonFiniteLoss,
@@ -198,6 +199,42 @@ def test_precision_tells_the_discriminator_nothing(gan):
     for _ in range(3):
         seen = seen_by_discriminator(gan)
         assert torch.equal(seen, seen.half().float())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_images_that_lie_on_the_device_are_the_same(images, dtype):
+    full_scale = float(np.iinfo(dtype).max)
+    pair = tuple(image.astype(dtype) * (257 if dtype == np.uint16 else 1) for image in images)
+    gan = make_gan(small_config(full_scale=full_scale), pair)
+    drawn = gan.draw("synthetic", 16)
+    gan.num_draws = 0
+    gan._resident = {"synthetic": resident(pair[0], gan.device)}
+    there = gan.draw("synthetic", 16)
+    assert torch.equal(there, drawn) and there.stride() == drawn.stride()
+
+
+def test_bfloat16_is_near_float32(images):
+    """Half the bits in the networks; weights, losses and what the history gets are as before."""
+    made = []
+    for precision in ("float32", "bfloat16"):
+        gan = make_gan(small_config(precision=precision, batch_size=8), images)
+        made.append([gan.refiner_step(), gan.discriminator_step()])
+        assert {p.dtype for p in gan.refiner.parameters()} == {torch.float32}
+        assert gan.refiner_step()["refiner_loss"].dtype == torch.float32
+    for single, half in zip(*made, strict=True):
+        for name in ("refiner_loss", "discriminator_loss", "mean_abs_delta"):
+            if name in single:
+                assert torch.isclose(single[name], half[name], rtol=0.02)
+                assert single[name] != half[name]
+
+
+def test_compiled_networks_are_the_networks(images):
+    pytest.importorskip("torch._inductor")
+    losses = [
+        make_gan(small_config(compile=compile), images).refiner_step()["refiner_loss"]
+        for compile in (False, True)
+    ]
+    assert torch.isclose(*losses, rtol=1e-4)
 
 
 def test_both_domains_are_normalised_alike(images):
@@ -440,6 +477,7 @@ def test_images_that_do_not_fit_are_refused(images, tmp_path):
         ({"buffer_size": 1}, "half a batch"),
         ({"k_d": 5}, "multiple of k_d"),
         ({"betas": (0.5, 1.0)}, "betas"),
+        ({"compile": True, "r1_gamma": 1.0}, "second gradient"),
         ({"lambda_reg": float("inf")}, "finite"),
         ({"refiner": RefinerConfig(channels=3)}, "3 channels"),
     ],
