@@ -4,6 +4,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import ray
 import ray.train
+import torch
 from ray.train.torch import TorchTrainer
 
 from cluster.every import every
@@ -18,10 +20,15 @@ from cluster.history import SharedHistory
 from cluster.local import ensure_ray
 from cluster.session import Progress
 from factory.dataset import Dataset, load_images
+from factory.held_out import HeldOut, Score
+from factory.labels.pupil import PupilFinder
 from factory.metrics_log import METRICS_NAME
+from factory.realism import TwoSampleTest
+from factory.scoring import Scorer, score_refiner
 from factory.simgan import average_over_process_group
 from factory.store import LocalStore, Store, open_store
 from factory.training import NonFiniteLoss, Peers, TrainConfig, train
+from factory.validate import crop_of, shards_of
 
 log = logging.getLogger(__name__)
 SHOWN = ("mean_abs_delta", "realism_loss", "discriminator_loss")
@@ -42,6 +49,8 @@ def train_on_ray(
     cpus: int | None = None,
     history_actors: int = 1,
     max_failures: int = 3,
+    held_out: str = "test",
+    num_held_out: int = 600,
 ) -> None:
     """Train in Ray Train workers. Where a worker, the history or a node is lost, all start again
     from the newest checkpoint.
@@ -57,6 +66,8 @@ def train_on_ray(
         cpus: cores for each worker; None for as many as there are.
         history_actors: that several workers share the history in.
         max_failures: losses to survive before giving up.
+        held_out: split of both datasets to score refiners on, where the configuration wants that.
+        num_held_out: images of it.
 
     Raises:
         RuntimeError: the training itself failed; the message is its own.
@@ -73,7 +84,10 @@ def train_on_ray(
         "split": split,
         "device": "cuda" if use_gpu else "cpu",
         "history": None,
+        "scorer": None,
     }
+    if config.validate_every:
+        loop["scorer"] = RemoteScorer(synthetic, real, held_out, num_held_out)
     if workers > 1 and config.buffer_size:
         spec = Dataset.open(synthetic).card.image
         shape = (spec.channels, spec.height, spec.width)
@@ -167,12 +181,45 @@ def _train_here(loop: dict[str, Any]) -> None:
             domain=synthetic.card.domain,
             peers=Peers(rank, size, average_over_process_group if size > 1 else None),
             device=loop["device"],
+            scorer=loop["scorer"],
         )
     except (ValueError, FileNotFoundError, NonFiniteLoss) as error:
         log.exception("training stopped")
         store.put(ERROR_NAME, f"{type(error).__name__}: {error}".encode())
         if size > 1:  # the others may be waiting for this one
             raise
+
+
+class RemoteScorer(Scorer):
+    """Scores refiners in tasks of the cluster, beside the training on whatever cores it has."""
+
+    def __init__(self, synthetic: str, real: str, split: str, count: int) -> None:
+        """
+        Raises:
+            ValueError: a dataset has no such split, or no images in it.
+        """
+        for location in (synthetic, real):
+            dataset = Dataset.open(location)
+            if split not in dataset.card.splits:
+                raise ValueError(
+                    f"{location} has no split {split} to score on; ingest it with "
+                    f"--splits train=0.8 {split}=0.2, or set validate_every to 0"
+                )
+            shards_of(dataset, split)
+        self.where = synthetic, real, split, count
+        self.eye_width_px = crop_of(Dataset.open(synthetic)).eye_width_px
+
+    def __call__(self, location: str) -> "Future[Score]":
+        # No core is asked for: the workers may hold them all, and would wait for this at the end.
+        remote = ray.remote(_score).options(num_cpus=0, max_retries=3)
+        future: Future[Score] = remote.remote(location, *self.where).future()
+        return future
+
+
+def _score(location: str, synthetic: str, real: str, split: str, count: int) -> Score:
+    torch.set_num_threads(1)
+    held_out = HeldOut.sample(Dataset.open(synthetic), Dataset.open(real), split, count, seed=0)
+    return score_refiner(location, held_out, PupilFinder(), TwoSampleTest(seeds=(0,)))
 
 
 def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:

@@ -10,18 +10,7 @@ from pydantic import ValidationError
 
 from factory.held_out import Score
 from factory.train_config import TrainConfig
-from schemas.base import Sha256, Versioned, spell_out
-
-SCORE_NAME = "score.json"
-
-
-class ScoreRecord(Versioned):
-    """`score.json` beside a refiner: its score, and what that depends on."""
-
-    refiner: Sha256
-    measured_with: Sha256
-    """digest of the held-out images and of how they were measured"""
-    score: Score
+from schemas.base import spell_out
 
 
 def load_variants(path: Path) -> dict[str, TrainConfig]:

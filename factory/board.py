@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tensorboardX import SummaryWriter
+from torch.utils.tensorboard import SummaryWriter
 
 from factory.images import decode
 from factory.store import LocalStore, Store

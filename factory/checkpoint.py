@@ -56,11 +56,14 @@ def refiner_bytes(refiner: Refiner) -> bytes:
     return content
 
 
-def save_refiner(location: str | Path, refiner: Refiner, description: RefinerDescription) -> None:
+def save_refiner(
+    location: str | Path, refiner: Refiner, description: RefinerDescription, *, below: str = ""
+) -> None:
     """Write `refiner.safetensors`, then `refiner.json`: a refiner exists once both do.
 
     Args:
         location: a folder, made if it is missing, or `s3://bucket/prefix`.
+        below: a folder of it, with a slash at its end.
         description: its `sha256` and `architecture` are overwritten by the refiner's own.
     """
     store = open_store(location)
@@ -68,8 +71,8 @@ def save_refiner(location: str | Path, refiner: Refiner, description: RefinerDes
     description = description.model_copy(
         update={"sha256": hashlib.sha256(content).hexdigest(), "architecture": refiner.config}
     )
-    store.put(WEIGHTS_NAME, content)
-    store.put(DESCRIPTION_NAME, description.to_json())
+    store.put(f"{below}{WEIGHTS_NAME}", content)
+    store.put(f"{below}{DESCRIPTION_NAME}", description.to_json())
 
 
 def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:

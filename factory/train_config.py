@@ -62,6 +62,10 @@ class TrainConfig(Model):
     """steps between sample strips, a multiple of k_d"""
     checkpoint_every: int = Field(default=500, ge=1)
     """updates between checkpoints"""
+    validate_every: int = Field(default=0, ge=0)
+    """updates between scores on held-out images, beside the training; 0 for none"""
+    keep: Literal["last", "best"] = "last"
+    """which refiner is the result: the last, or the one that scored best"""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads; torch's own choice when absent. Another number may change the last bits"""
 
@@ -84,6 +88,8 @@ class TrainConfig(Model):
                 f"the refiner has {self.refiner.channels} channels, "
                 f"the discriminator {self.discriminator.channels}"
             )
+        if self.keep == "best" and not self.validate_every:
+            raise ValueError("keep = best needs validate_every: what is not scored is not compared")
         if self.compile and self.r1_gamma > 0:
             raise ValueError("compile and r1_gamma > 0: compiled networks have no second gradient")
         if not all(0 <= beta < 1 for beta in self.betas):

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from factory.checkpoint import (
 from factory.checkpoints import Checkpoint, Checkpoints
 from factory.history import History, HistoryBuffer
 from factory.metrics_log import MetricsLog
+from factory.scoring import Scorer, Scores
 from factory.simgan import NonFiniteLoss, Peers, SimGAN
 from factory.store import Store, open_store
 from factory.train_config import Phase, TrainConfig
@@ -96,6 +98,7 @@ def train(
     domain: str = "eye",
     peers: Peers | None = None,
     device: torch.device | str | None = None,
+    scorer: Scorer | None = None,
 ) -> None:
     """Train a refiner, or go on with a training that was stopped.
 
@@ -116,12 +119,16 @@ def train(
         peers: the workers of a joint run. All call `train` with the same arguments but their own
             rank and images; `output` is a place that all of them see, and rank 0 alone writes.
         device: CUDA where there is one, else the CPU, when absent.
+        scorer: of refiners, every `config.validate_every` updates.
 
     Raises:
-        ValueError: images that do not fit each other or the configuration.
+        ValueError: images that do not fit each other or the configuration; no scorer for one that
+            wants scores.
         RunMismatchError: `output` holds another run; the message spells out the difference.
         NonFiniteLoss: the weights are as before the offending update; its batch is in `output`.
     """
+    if config.validate_every and scorer is None:
+        raise ValueError(f"validate_every = {config.validate_every} needs held-out images")
     store = open_store(output)
     peers = peers if peers is not None else Peers()
     image = _image_spec(config, synthetic, real)
@@ -144,14 +151,33 @@ def train(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with _threads(config.num_threads):
         gan = SimGAN(config, synthetic, real, history, peers=peers, device=device)
-        run = _Run(gan, store, is_writer)
+        describe = partial(_describe, record, image, lineage or {})
+        run = _Run(gan, store, is_writer, describe, scorer if config.validate_every else None)
         try:
             run.resume()
             run.go(on_progress)
             if is_writer:
-                run.finish(record, image, lineage or {})
+                run.finish()
         finally:
             run.close()
+
+
+def _describe(
+    record: TrainRecord, image: ImageSpec, lineage: Mapping[str, JsonValue], step: int
+) -> RefinerDescription:
+    config = record.config
+    return RefinerDescription(
+        domain=record.domain,
+        image=image,
+        full_scale=config.full_scale,
+        architecture=config.refiner,
+        weights="last" if config.ema_decay is None else "ema",
+        sha256="0" * 64,
+        step=step,
+        train=config.model_dump(mode="json"),
+        config=digest_of(record.content()),
+        lineage=dict(lineage),
+    )
 
 
 def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
@@ -163,7 +189,20 @@ def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
 class _Run:
     """The loop and its files."""
 
-    def __init__(self, gan: SimGAN, store: Store, is_writer: bool) -> None:
+    def __init__(
+        self,
+        gan: SimGAN,
+        store: Store,
+        is_writer: bool,
+        describe: Callable[[int], RefinerDescription],
+        scorer: Scorer | None,
+    ) -> None:
+        """
+        Args:
+            describe: the description of a refiner after so many steps.
+        """
+        self.describe = describe
+        self.scores = Scores(store, scorer) if scorer is not None and is_writer else None
         self.gan = gan
         self.store = store
         self.is_writer = is_writer
@@ -192,6 +231,8 @@ class _Run:
             self.metrics.take_up(gan.clock)
             self.board = Board(self.store, gan.clock)
             self.alarm = alarm_of(self.metrics.lines)
+        if self.scores is not None:
+            self.scores.take_up(gan.clock)
 
     def _newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, restored into the history."""
@@ -247,16 +288,26 @@ class _Run:
                     self._write_strip(0)
                 elif phase == "adversarial" and (step % config.strip_every == 0 or clock == total):
                     self._write_strip(step)
+            if self.scores is not None and phase == "adversarial":
+                if clock % config.validate_every == 0 or clock == total:
+                    self.scores.submit(clock, gan.chosen, self.describe(step))
+                self._take_scores()
             if clock % config.checkpoint_every == 0 or clock == total:
                 self._save_checkpoint()
             if on_progress is not None:
                 on_progress(Progress(clock, total, phase, step, values))
 
-    def finish(
-        self, record: TrainRecord, image: ImageSpec, lineage: Mapping[str, JsonValue]
-    ) -> None:
+    def finish(self) -> None:
         """The pictures, then the chosen refiner, whose description makes the run finished."""
-        config = record.config
+        config, refiner, step = self.gan.config, self.gan.chosen, self.gan.config.steps
+        if self.scores is not None:
+            self._take_scores(wait=True)
+            if config.keep == "best":
+                best, refiner = self.scores.best()
+                _, step = config.place(best.clock)
+                log.info(
+                    "of %d scored, the refiner of step %d is kept", len(self.scores.done), step
+                )
         self.checkpoints.wait()
         self.metrics.flush()
         names = [entry.name for entry in self.store.entries(STRIPS)]
@@ -269,19 +320,14 @@ class _Run:
         )
         self.store.put("overview.png", overview)
         self.store.put("losses.png", strips.losses_png(bytes(self.metrics.content)))
-        description = RefinerDescription(
-            domain=record.domain,
-            image=image,
-            full_scale=config.full_scale,
-            architecture=config.refiner,
-            weights="last" if config.ema_decay is None else "ema",
-            sha256="0" * 64,
-            step=config.steps,
-            train=config.model_dump(mode="json"),
-            config=digest_of(record.content()),
-            lineage=dict(lineage),
-        )
-        save_refiner(self.store.location, self.gan.chosen, description)
+        save_refiner(self.store.location, refiner, self.describe(step))
+
+    def _take_scores(self, *, wait: bool = False) -> None:
+        """Show the scores that have come."""
+        assert self.scores is not None
+        for scored in self.scores.collect(wait=wait):
+            if self.board is not None:
+                self.board.add({"clock": scored.clock, **scored.metrics()})
 
     def close(self) -> None:
         """Leave nothing half written, however the run ended."""

@@ -13,8 +13,7 @@ from pydantic import Field
 from cluster.command import JobConfig, run_command
 from cluster.session import start
 from cluster.training import lineage_of
-from factory.ablation import SCORE_NAME, Row, ScoreRecord, load_variants, row_of
-from factory.checkpoint import load_refiner
+from factory.ablation import Row, load_variants, row_of
 from factory.dataset import Dataset, load_images
 from factory.engine import make_engine
 from factory.held_out import HeldOut, Score
@@ -22,10 +21,10 @@ from factory.labels.pupil import PupilFinder
 from factory.metrics_log import METRICS_NAME
 from factory.realism import TwoSampleTest
 from factory.report.ablation import Pictures, write_page
+from factory.scoring import score_refiner
 from factory.store import open_store
 from factory.train_config import TrainConfig
 from factory.training import train
-from schemas.base import digest_of
 
 log = logging.getLogger(__name__)
 NUM_PICTURES = 12
@@ -138,19 +137,7 @@ def _train_and_score(run: Run, job: AblateJob) -> Score:
         domain=synthetic.card.domain,
         device="cuda" if job.use_gpu else "cpu",
     )
-    store, held_out = open_store(run.location), _held_out(job)
-    refiner = load_refiner(run.location)[1].sha256
-    how = {"finder": job.finder.model_dump(mode="json"), "test": job.test.model_dump(mode="json")}
-    measured_with = digest_of({"held_out": held_out.digest(), **how})
-    if store.size(SCORE_NAME) is not None:
-        there = ScoreRecord.from_json(store.read(SCORE_NAME), where=f"{run.location}/{SCORE_NAME}")
-        if (there.refiner, there.measured_with) == (refiner, measured_with):
-            return there.score
-    refined = np.asarray(make_engine(run.location)(held_out.synthetic), np.uint8)
-    score = held_out.score(refined, job.finder, job.test)
-    record = ScoreRecord(refiner=refiner, measured_with=measured_with, score=score)
-    store.put(SCORE_NAME, record.to_json())
-    return score
+    return score_refiner(run.location, _held_out(job), job.finder, job.test)
 
 
 def _write(job: AblateJob, root: str, rows: list[Row], shown: list[Run], held_out: HeldOut) -> None:

@@ -41,6 +41,10 @@ class TrainJob(JobConfig, TrainConfig):
     """cores for each worker; default all there are"""
     history_actors: Annotated[int, Field(ge=1)] = 1
     """processes that hold the history of refined images which several workers share"""
+    held_out: str = "test"
+    """split of both datasets that refiners are scored on, with --validate-every"""
+    num_held_out: Annotated[int, Field(ge=40)] = 600
+    """renders, and real images, of it"""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """losses of a worker, the history or a node to go on after"""
 
@@ -65,6 +69,8 @@ def main(job: TrainJob) -> None:
             cpus=job.cpus,
             history_actors=job.history_actors,
             max_failures=job.max_failures,
+            held_out=job.held_out,
+            num_held_out=job.num_held_out,
         )
         log.info("the refiner is %s/%s", open_store(job.output).location, WEIGHTS_NAME)
 

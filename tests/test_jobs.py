@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
+from test_submit import free_port
 
 from factory.dataset import Dataset, load_index
 
@@ -34,7 +35,8 @@ def command(job: str, *options: object) -> list[str]:
 def cluster() -> Iterator[None]:
     """One node, where `run` runs its jobs."""
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": True}
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": True, "dashboard_port": free_port()},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIMGAN_TEST_CLUSTER", cluster.address)

@@ -163,7 +163,7 @@ def test_refined_shards_are_the_same_on_every_store(
 
 
 def test_a_refiner_may_lie_in_the_store(synthetic, refiner, any_store, tmp_path) -> None:
-    for path in refiner.iterdir():
+    for path in refiner.glob("refiner.*"):
         any_store.put(f"run/{path.name}", path.read_bytes())
     run = f"{any_store.location}/run"
     here = fakes.refine_here(synthetic, refiner, tmp_path / "here")

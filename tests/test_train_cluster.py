@@ -16,6 +16,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 from ray.util import state
+from test_submit import free_port
 
 from cluster.history import HistoryLostError, SharedHistory
 from cluster.training import train_on_ray
@@ -38,7 +39,8 @@ KILL_AT = 70
 def cluster() -> Iterator[Cluster]:
     """A head without cores and two nodes with one each."""
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True}
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()},
     )
     for _ in range(2):
         cluster.add_node(num_cpus=1)
