@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import tyro
 from pydantic import Field
 
 from cluster.command import JobConfig, run_command
@@ -56,7 +55,7 @@ class AblateJob(JobConfig):
     """renders, and real images, to score on"""
     use_gpu: bool = False
     """give each run a GPU"""
-    finder: Annotated[PupilFinder, tyro.conf.arg(name="pupil")] = PupilFinder()
+    finder: PupilFinder = PupilFinder()
     """the pupil finder"""
     test: TwoSampleTest = TwoSampleTest()
     """the two-sample test"""

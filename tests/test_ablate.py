@@ -110,6 +110,7 @@ def test_a_score_sees_what_was_done(datasets) -> None:
 
 @pytest.fixture
 def embedded_ray() -> Iterator[None]:
+    ray.shutdown()  # what other tests in this process may have started
     ray.init(address="local", num_cpus=2, include_dashboard=False)
     yield
     ray.shutdown()

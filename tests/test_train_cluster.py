@@ -46,6 +46,7 @@ def cluster() -> Iterator[Cluster]:
         cluster.add_node(num_cpus=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", cluster.address)
+        ray.shutdown()  # what other tests in this process may have started
         ray.init(log_to_driver=False)
         yield cluster
         ray.shutdown()
