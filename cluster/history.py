@@ -35,9 +35,7 @@ class HistoryKeeper:
     def exchange(self, fresh: np.ndarray, worker: int) -> np.ndarray:
         """Raises `HistoryLostError` before the first `restore`."""
         with self._lock:
-            if not self._is_restored:
-                raise HistoryLostError("the history's actor was restarted and holds nothing")
-            return self._buffer.exchange(fresh, worker)
+            return self._restored.exchange(fresh, worker)
 
     @ray.method(max_task_retries=RETRIES)
     def last(self, worker: int) -> np.ndarray | None:
@@ -52,9 +50,7 @@ class HistoryKeeper:
     def start_saving(self, location: str, stem: str) -> None:
         """What `finish_saving` will write."""
         with self._lock:
-            if not self._is_restored:
-                raise HistoryLostError("the history's actor was restarted and holds nothing")
-            self._written = self._buffer.start_saving(location, stem)
+            self._written = self._restored.start_saving(location, stem)
 
     def finish_saving(self) -> dict[str, str]:
         """Write it, without holding up exchanges. Raises `HistoryLostError` after a restart."""
@@ -68,6 +64,12 @@ class HistoryKeeper:
         with self._lock:
             self._buffer.restore(location, digests)
             self._is_restored = True
+
+    @property
+    def _restored(self) -> HistoryBuffer:
+        if not self._is_restored:
+            raise HistoryLostError("the history's actor was restarted and holds nothing")
+        return self._buffer
 
 
 class SharedHistory(History):

@@ -162,24 +162,18 @@ def _train_here(loop: dict[str, Any]) -> None:
     """
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
-    split, store = loop["split"], open_store(loop["output"])
+    store = open_store(loop["output"])
     if store.size(ERROR_NAME) is not None:  # another worker found one before it ended
         return
     try:
-        synthetic, real = Dataset.open(loop["synthetic"]), Dataset.open(loop["real"])
-        images = [
-            load_images(dataset, dataset.committed_in(split), (rank, size))
-            for dataset in (synthetic, real)
-        ]
-        train(
+        train_on_datasets(
             TrainConfig.model_validate(loop["config"]),
-            images[0],
-            images[1],
+            loop["synthetic"],
+            loop["real"],
             store.location,
-            loop["history"],
-            lineage={"synthetic": lineage_of(synthetic, split), "real": lineage_of(real, split)},
-            domain=synthetic.card.domain,
+            split=loop["split"],
             peers=Peers(rank, size, average_over_process_group if size > 1 else None),
+            history=loop["history"],
             device=loop["device"],
             scorer=loop["scorer"],
         )
@@ -188,6 +182,37 @@ def _train_here(loop: dict[str, Any]) -> None:
         store.put(ERROR_NAME, f"{type(error).__name__}: {error}".encode())
         if size > 1:  # the others may be waiting for this one
             raise
+
+
+def train_on_datasets(
+    config: TrainConfig,
+    synthetic: str,
+    real: str,
+    output: str,
+    *,
+    split: str,
+    device: str,
+    peers: Peers | None = None,
+    history: SharedHistory | None = None,
+    scorer: Scorer | None = None,
+) -> None:
+    """`train` in this process, on this worker's part of a split of two datasets."""
+    pair = {"synthetic": Dataset.open(synthetic), "real": Dataset.open(real)}
+    peers = peers if peers is not None else Peers()
+    part = peers.rank, peers.size
+    images = [load_images(data, data.committed_in(split), part) for data in pair.values()]
+    train(
+        config,
+        images[0],
+        images[1],
+        output,
+        history,
+        lineage={name: lineage_of(data, split) for name, data in pair.items()},
+        domain=pair["synthetic"].card.domain,
+        peers=peers,
+        device=device,
+        scorer=scorer,
+    )
 
 
 class RemoteScorer(Scorer):

@@ -203,6 +203,7 @@ class HistoryBuffer:
         if not digests:
             self._size = self._num_exchanges = self._num_stored = 0
             self._last.clear()
+            self._ages_given = np.zeros(0, np.int64)
 
 
 def _percentiles(ages: np.ndarray) -> tuple[float, float, float]:

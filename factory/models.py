@@ -286,7 +286,11 @@ def to_network(images: np.ndarray, full_scale: Float = 255.0) -> Tensor:
             "images must be (n, H, W) or (n, C, H, W) unsigned integers, "
             f"are {images.shape} {images.dtype}"
         )
-    values = torch.from_numpy(np.ascontiguousarray(images).astype(np.float32))
+    return normalised(torch.from_numpy(np.ascontiguousarray(images).astype(np.float32)), full_scale)
+
+
+def normalised(values: Tensor, full_scale: Float = 255.0) -> Tensor:
+    """The same of (n, C, H, W) float32 pixel values on any device, which it overwrites."""
     values = values.div_(full_scale / 2).sub_(1.0)
     return values.contiguous(memory_format=torch.channels_last)
 

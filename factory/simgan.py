@@ -31,6 +31,7 @@ from factory.models import (
     REFINED,
     Discriminator,
     Refiner,
+    normalised,
     to_network,
 )
 from factory.train_config import TrainConfig
@@ -225,8 +226,7 @@ class SimGAN:
         there = self._resident.get(domain)
         if there is not None:
             chosen = there[torch.from_numpy(rows).to(self.device)].float()
-            images = chosen.div_(self.config.full_scale / 2).sub_(1.0)
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = normalised(chosen, self.config.full_scale)
         else:
             images = to_network(self.images[domain][rows], self.config.full_scale)
             images = images.to(self.device, non_blocking=True)

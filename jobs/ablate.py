@@ -11,9 +11,9 @@ from pydantic import Field
 
 from cluster.command import JobConfig, run_command
 from cluster.session import start
-from cluster.training import lineage_of
+from cluster.training import train_on_datasets
 from factory.ablation import Row, load_variants, row_of
-from factory.dataset import Dataset, load_images
+from factory.dataset import Dataset
 from factory.engine import make_engine
 from factory.held_out import HeldOut, Score
 from factory.labels.pupil import PupilFinder
@@ -23,7 +23,6 @@ from factory.report.ablation import Pictures, write_page
 from factory.scoring import score_refiner
 from factory.store import open_store
 from factory.train_config import TrainConfig
-from factory.training import train
 
 log = logging.getLogger(__name__)
 NUM_PICTURES = 12
@@ -122,18 +121,12 @@ def _held_out(job: AblateJob) -> HeldOut:
 
 def _train_and_score(run: Run, job: AblateJob) -> Score:
     """In a worker of its own; does only what is not done yet."""
-    synthetic, real = Dataset.open(job.synthetic), Dataset.open(job.real)
-    images = [load_images(data, data.committed_in(job.split)) for data in (synthetic, real)]
-    train(
+    train_on_datasets(
         run.config.model_copy(update={"num_threads": run.config.num_threads or 1}),
-        images[0],
-        images[1],
+        job.synthetic,
+        job.real,
         run.location,
-        lineage={
-            "synthetic": lineage_of(synthetic, job.split),
-            "real": lineage_of(real, job.split),
-        },
-        domain=synthetic.card.domain,
+        split=job.split,
         device="cuda" if job.use_gpu else "cpu",
     )
     return score_refiner(run.location, _held_out(job), job.finder, job.test)

@@ -20,6 +20,7 @@ import scipy.io
 from factory.checkpoint import RefinerDescription, save_refiner
 from factory.dataset import Dataset
 from factory.domains.eye import EYE
+from factory.held_out import Score
 from factory.ingest import ShardIngester, ingest_task, ingested_card
 from factory.input_table import InputTable
 from factory.ledger import containers_in, read_seen
@@ -34,6 +35,7 @@ from factory.sources.unityeyes import UnityEyesOptions
 from factory.store import Entry, LocalStore, Store
 from factory.work import Outcome, collect, run_here
 from schemas.dataset import ImageSpec
+from schemas.report import Spread, TwoSample
 
 SHA = "0" * 64
 
@@ -349,3 +351,12 @@ def unit(yaw_rad: float, pitch_rad: float) -> tuple[float, float, float]:
     """The camera-frame gaze vector of two angles, by the inverse of docs/conventions.md."""
     level = math.cos(pitch_rad)
     return -level * math.sin(yaw_rad), -math.sin(pitch_rad), -level * math.cos(yaw_rad)
+
+
+def score(drift_px: float | None, accuracy: float) -> Score:
+    """A refiner's score with this median drift and two-sample accuracy."""
+    spread = None
+    if drift_px is not None:
+        spread = Spread(num=9, mean=1.0, sd=0.1, median=drift_px, p95=2.0)
+    told = TwoSample(accuracy=accuracy, low=0.1, high=1.0, num_train=20, num_test=20, seeds=(0,))
+    return Score(num_samples=40, drift_px=spread, mean_abs_delta=0.2, two_sample=told)

@@ -7,18 +7,18 @@ import fakes
 import numpy as np
 import pytest
 import ray
+from fakes import score
 
 from cluster.command import parse
 from factory.ablation import load_variants, row_of
 from factory.dataset import Dataset
-from factory.held_out import HeldOut, Score
+from factory.held_out import HeldOut
 from factory.labels.pupil import PupilFinder
 from factory.realism import TwoSampleTest
 from factory.renderers.eye import EyeRenderer, write_renders
 from factory.sources.pictures import PicturesOptions
 from factory.sources.unityeyes import UnityEyesOptions
 from jobs.ablate import AblateJob, main
-from schemas.report import Spread, TwoSample
 
 REPOSITORY = Path(__file__).parent.parent
 SPLITS = {"train": 0.5, "test": 0.5}
@@ -64,12 +64,6 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path, text, message) -> N
     (tmp_path / "v.toml").write_text(text)
     with pytest.raises(ValueError, match=message):
         load_variants(tmp_path / "v.toml")
-
-
-def score(drift_px: float | None, accuracy: float) -> Score:
-    spread = drift_px and Spread(num=9, mean=1.0, sd=0.1, median=drift_px, p95=2.0)
-    told = TwoSample(accuracy=accuracy, low=0.4, high=1.0, num_train=20, num_test=20, seeds=(0,))
-    return Score(num_samples=40, drift_px=spread or None, mean_abs_delta=0.2, two_sample=told)
 
 
 def test_a_row_has_the_mean_and_scatter_over_seeds() -> None:

@@ -4,6 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fakes import score
 from test_training import Killed, kill_at, small_config, trained, weights_of
 from test_training import images as images  # a fixture
 
@@ -11,15 +12,6 @@ from factory.checkpoint import load_refiner
 from factory.held_out import Score
 from factory.scoring import FOLDER, Scored
 from factory.training import train
-from schemas.report import Spread, TwoSample
-
-
-def score(drift_px: float | None, accuracy: float) -> Score:
-    spread = None
-    if drift_px is not None:
-        spread = Spread(num=9, mean=1.0, sd=0.1, median=drift_px, p95=2.0)
-    told = TwoSample(accuracy=accuracy, low=0.1, high=1.0, num_train=20, num_test=20, seeds=(0,))
-    return Score(num_samples=40, drift_px=spread, mean_abs_delta=0.2, two_sample=told)
 
 
 class Told:
