@@ -4,11 +4,13 @@ import logging
 import os
 import socket
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import s3_proxy
@@ -129,15 +131,24 @@ def _three_free_ports() -> int:
 @contextmanager
 def moto_running() -> Iterator[S3Server]:
     """moto: quick, in memory, and it lets any credentials through."""
-    from moto.server import ThreadedMotoServer  # slow to import, and most test runs need none
+    from moto.s3.responses import S3Response  # slow to import, and most test runs need none
+    from moto.server import ThreadedMotoServer
+
+    # It looks whether a name is free and then stores, with nothing to keep a second thread out.
+    one_put_at_a_time, put_object = threading.Lock(), S3Response.put_object
+
+    def put_object_alone(self):
+        with one_put_at_a_time:
+            return put_object(self)
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
-        found = S3Server(server.get_host_and_port()[1])
-        found.make_bucket()
-        yield found
+        with mock.patch.object(S3Response, "put_object", put_object_alone):
+            found = S3Server(server.get_host_and_port()[1])
+            found.make_bucket()
+            yield found
     finally:
         server.stop()
 

@@ -139,7 +139,7 @@ def test_the_total_time_is_bounded_too(store, proxy, monkeypatch) -> None:
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="no answer in time"):
         open_store(store.location).read(TAR)
-    assert 0.9 < time.monotonic() - started < 2
+    assert 0.9 < time.monotonic() - started < 30  # 1,000 attempts would take five minutes
 
 
 def test_a_body_that_trickles_is_dropped_and_read_again(store, proxy) -> None:
