@@ -10,24 +10,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import ray.train
 import torch
+from numpy.typing import NDArray
 from ray.train.torch import TorchTrainer
 
 from cluster.every import every
 from cluster.history import SharedHistory
 from cluster.local import ensure_ray
 from cluster.session import Progress
-from factory.dataset import Dataset, load_images
+from factory.dataset import Dataset, load_images, load_index
 from factory.held_out import HeldOut, Score
+from factory.label_matching import LabelTarget, match_labels
 from factory.labels.pupil import PupilFinder
 from factory.metrics_log import METRICS_NAME
+from factory.peers import Peers, average_over_process_group
 from factory.realism import TwoSampleTest
 from factory.scoring import Scorer, score_refiner
-from factory.simgan import average_over_process_group
 from factory.store import LocalStore, Store, open_store
-from factory.training import NonFiniteLoss, Peers, TrainConfig, train
+from factory.training import NonFiniteLoss, TrainConfig, train
 from factory.validate import crop_of, shards_of
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ def train_on_ray(
     max_failures: int = 3,
     held_out: str = "test",
     num_held_out: int = 600,
+    target: LabelTarget | None = None,
 ) -> None:
     """Train in Ray Train workers. Where a worker, the history or a node is lost, all start again
     from the newest checkpoint.
@@ -68,6 +72,7 @@ def train_on_ray(
         max_failures: losses to survive before giving up.
         held_out: split of both datasets to score refiners on, where the configuration wants that.
         num_held_out: images of it.
+        target: distribution of labels that the renders are drawn by; None for all alike.
 
     Raises:
         RuntimeError: the training itself failed; the message is its own.
@@ -85,6 +90,7 @@ def train_on_ray(
         "device": "cuda" if use_gpu else "cpu",
         "history": None,
         "scorer": None,
+        "target": target,
     }
     if config.validate_every:
         loop["scorer"] = RemoteScorer(synthetic, real, held_out, num_held_out)
@@ -176,6 +182,7 @@ def _train_here(loop: dict[str, Any]) -> None:
             history=loop["history"],
             device=loop["device"],
             scorer=loop["scorer"],
+            target=loop["target"],
         )
     except (ValueError, FileNotFoundError, NonFiniteLoss) as error:
         log.exception("training stopped")
@@ -195,24 +202,42 @@ def train_on_datasets(
     peers: Peers | None = None,
     history: SharedHistory | None = None,
     scorer: Scorer | None = None,
+    target: LabelTarget | None = None,
 ) -> None:
     """`train` in this process, on this worker's part of a split of two datasets."""
     pair = {"synthetic": Dataset.open(synthetic), "real": Dataset.open(real)}
     peers = peers if peers is not None else Peers()
     part = peers.rank, peers.size
     images = [load_images(data, data.committed_in(split), part) for data in pair.values()]
+    lineage = {name: lineage_of(data, split) for name, data in pair.items()}
+    weights = None
+    if target is not None:
+        lineage["synthetic"]["target_labels"] = target.digest()
+        weights = _matching_weights(pair["synthetic"], split, part, target)
     train(
         config,
         images[0],
         images[1],
         output,
         history,
-        lineage={name: lineage_of(data, split) for name, data in pair.items()},
+        lineage=lineage,
         domain=pair["synthetic"].card.domain,
         peers=peers,
         device=device,
         scorer=scorer,
+        weights=weights,
     )
+
+
+def _matching_weights(
+    synthetic: Dataset, split: str, part: tuple[int, int], target: LabelTarget
+) -> NDArray[np.float64]:
+    """For this worker's part: each part is matched by itself."""
+    index = load_index(synthetic, list(target.columns), synthetic.committed_in(split))
+    first, last = (len(index) * edge // part[1] for edge in (part[0], part[0] + 1))
+    matching = match_labels(target.of(index)[first:last], target.angles_rad)
+    log.info("renders drawn by their labels: %s", matching)
+    return matching.weights
 
 
 class RemoteScorer(Scorer):

@@ -35,6 +35,7 @@ def make_engine(
     name: str = "auto",
     batch_size: int | None = None,
     device: str = "cpu",
+    noise_seed: int = 0,
 ) -> RefinerEngine:
     """The engine that refines with a checkpoint.
 
@@ -43,6 +44,7 @@ def make_engine(
         name: `torch`, `ncnn` (on a CPU), `cuda` (on a GPU), or `auto`, see `choose_engine`.
         batch_size: images at once; None for what suits the engine. ncnn takes one at a time.
         device: `cpu` or `cuda`.
+        noise_seed: for refiners with noise: another seed, another refined image of each render.
 
     Raises:
         ValueError: no engine of that name on such a device.
@@ -56,6 +58,7 @@ def make_engine(
         name=name,
         batch_size=batch_size,
         device=device,
+        noise_seed=noise_seed,
     )
 
 
@@ -67,6 +70,7 @@ def choose_engine(
     name: str = "auto",
     batch_size: int | None = None,
     device: str = "cpu",
+    noise_seed: int = 0,
 ) -> RefinerEngine:
     """The engine that was named, or with `auto` the one that our benchmarks found to be fastest.
 
@@ -92,7 +96,13 @@ def choose_engine(
         raise ValueError(f"engine {name!r} on {device}: expected auto, torch or {fastest}")
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineUnavailableError("PyTorch sees no CUDA device")
-    torch_engine = TorchEngine(refiner, full_scale=full_scale, batch_size=batch_size, device=device)
+    torch_engine = TorchEngine(
+        refiner,
+        full_scale=full_scale,
+        batch_size=batch_size,
+        device=device,
+        noise_seed=noise_seed,
+    )
     if name == "torch":
         log.info("refining with PyTorch, as asked")
         return torch_engine
@@ -100,9 +110,9 @@ def choose_engine(
     if name == "auto" and device == "cpu" and kernel > _LARGEST_WINOGRAD_KERNEL:
         log.info("refining with PyTorch: filters of %d x %d have no Winograd form", kernel, kernel)
         return torch_engine
-    reference = TorchEngine(refiner, full_scale=full_scale)
+    reference = TorchEngine(refiner, full_scale=full_scale, noise_seed=noise_seed)
     try:
-        engine, tolerance = _fast_engine(refiner, image, full_scale, batch_size, device)
+        engine, tolerance = _fast_engine(refiner, image, full_scale, batch_size, device, noise_seed)
         parity = require_parity(engine, reference, probe_images(image), tolerance)
     except EngineUnavailableError as error:
         if name != "auto":
@@ -114,7 +124,12 @@ def choose_engine(
 
 
 def _fast_engine(
-    refiner: Refiner, image: ImageSpec, full_scale: float, batch_size: int | None, device: str
+    refiner: Refiner,
+    image: ImageSpec,
+    full_scale: float,
+    batch_size: int | None,
+    device: str,
+    noise_seed: int,
 ) -> tuple[CheckedEngine, Tolerance]:
     if device == "cuda":
         return (
@@ -131,4 +146,4 @@ def _fast_engine(
         from factory.engines.ncnn import NcnnEngine
     except ImportError as error:
         raise EngineUnavailableError(f"ncnn cannot be imported ({error})") from error
-    return NcnnEngine(refiner, full_scale=full_scale), SAME_FLOAT32
+    return NcnnEngine(refiner, full_scale=full_scale, noise_seed=noise_seed), SAME_FLOAT32

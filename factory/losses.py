@@ -6,7 +6,7 @@ size; `lambda_from_sums` converts the paper's.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import functional
 from factory.models import REAL, REFINED
 
 PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
+"""a fixed transform; `factory.patch_nce` is one that is learnt"""
 Psi = Callable[[Tensor], Tensor]
 """A feature transform: (n, C, H, W) to (n, ...), differentiable."""
 
@@ -133,26 +134,20 @@ def self_regularisation(refined: Tensor, synthetic: Tensor, psi: PsiName = "iden
     return transform(refined - synthetic).abs().mean()
 
 
-class RefinerLoss(NamedTuple):
-    """Equation (4) and its two terms, scalars."""
+def diversity(refined: Tensor, other: Tensor, apart: Tensor, limit: float) -> Tensor:
+    """How different two refined images of a render are, for how different their noise was: Yang et
+    al. 2019 (arXiv:1901.09024), equation (2). To be made large.
 
-    total: Tensor
-    realism: Tensor
-    regularisation: Tensor
+    Args:
+        refined, other: (n, C, H, W), R of the same images with other noise, attached to R.
+        apart: (n, k), the difference of their noise.
+        limit: beyond which more difference is worth nothing.
 
-
-def refiner_loss(
-    refined_logits: Tensor,
-    refined: Tensor,
-    synthetic: Tensor,
-    *,
-    lambda_reg: float,
-    psi: PsiName = "identity",
-) -> RefinerLoss:
-    """Equation (4), with lambda in the mean/mean convention of this module."""
-    realism = realism_loss(refined_logits)
-    regularisation = self_regularisation(refined, synthetic, psi)
-    return RefinerLoss(realism + lambda_reg * regularisation, realism, regularisation)
+    Returns:
+        Scalar: mean |difference of pixels| over mean |difference of noise|.
+    """
+    ratio = (refined - other).abs().mean(dim=(1, 2, 3)) / apart.abs().mean(dim=1).clamp_min(1e-6)
+    return ratio.clamp_max(limit).mean()
 
 
 def lambda_from_sums(

@@ -33,6 +33,9 @@ class RefinerConfig(Model):
     padding: Literal["zeros", "reflect"] = "zeros"
     """beyond the border: `zeros` as usual, at the price of a faint frame on refined images;
     `reflect` leaves none"""
+    noise_channels: int = Field(default=0, ge=0)
+    """numbers of noise for each image, with which one render gives several refined images (the
+    paper's future work, section 4)"""
 
     @model_validator(mode="after")
     def _odd(self) -> Self:
@@ -143,7 +146,7 @@ class Refiner(nn.Module):
     """R: (n, C, H, W) float32 in [-1, 1] to the same, for any H and W.
 
     Fully convolutional, without stride or pooling (section 2.1). Weights are drawn from
-    `seed` alone.
+    `seed` alone. Noise enters as further channels, each of one number all over the image.
     """
 
     def __init__(self, config: RefinerConfig | None = None, *, seed: int = 0) -> None:
@@ -151,7 +154,8 @@ class Refiner(nn.Module):
         self.config = config = config if config is not None else RefinerConfig()
         first_kernel = config.first_kernel if config.first_kernel is not None else config.kernel
         padding = config.padding
-        self.first = _conv(config.channels, config.maps, first_kernel, padding=padding)
+        channels = config.channels + config.noise_channels
+        self.first = _conv(channels, config.maps, first_kernel, padding=padding)
         self.blocks = nn.Sequential(
             *(ResNetBlock(config.maps, config.kernel, padding) for _ in range(config.blocks))
         )
@@ -191,8 +195,35 @@ class Refiner(nn.Module):
             assert isinstance(block, ResNetBlock)
             block.conv2.weight.zero_()
 
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.tanh(self.last(self.blocks(torch.relu(self.first(images)))))
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            noise: (n, noise_channels), standard normal; None for zeros, its mean.
+        """
+        return self.from_channels(with_noise(images, noise, self.config.noise_channels))
+
+    def from_channels(self, channels: Tensor) -> Tensor:
+        """The same of images whose noise is in channels already: (n, C + noise_channels, H, W)."""
+        return torch.tanh(self.last(self.blocks(torch.relu(self.first(channels)))))
+
+    def layers(self, images: Tensor, noise: Tensor | None = None) -> list[Tensor]:
+        """What the first convolution and each block make: (n, maps, H, W) each, not negative."""
+        channels = with_noise(images, noise, self.config.noise_channels)
+        found = [torch.relu(self.first(channels))]
+        for block in self.blocks:
+            found.append(block(found[-1]))
+        return found
+
+
+def with_noise(images: Tensor, noise: Tensor | None, noise_channels: int) -> Tensor:
+    """(n, C, H, W) and (n, k) noise as the first convolution takes them: (n, C + k, H, W)."""
+    if not noise_channels:
+        return images
+    n, _, height, width = images.shape
+    if noise is None:
+        noise = images.new_zeros(n, noise_channels)
+    planes = noise.to(images)[:, :, None, None].expand(-1, -1, height, width)
+    return torch.cat([images, planes], dim=1).contiguous(memory_format=torch.channels_last)
 
 
 class Discriminator(nn.Module):

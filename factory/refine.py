@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
 from factory.carry import ShardCommitter, ShardPixels, ShardReader
 from factory.checkpoint import load_refiner
@@ -23,15 +24,22 @@ class StaleShardsError(ValueError):
     """Shards were refined from a version of their parent that is no longer there."""
 
 
-def refined_card(parent: Dataset, refiner: str | Path, name: str) -> DatasetCard:
+def refined_card(
+    parent: Dataset, refiner: str | Path, name: str, *, noise_seed: int | None = None
+) -> DatasetCard:
     """The card of the dataset that a refiner makes of a parent.
 
+    Args:
+        noise_seed: for refiners with noise, 0 when absent.
+
     Raises:
-        ValueError: the refiner is for other images than the parent's.
+        ValueError: the refiner is for other images than the parent's, or has no noise to seed.
     """
-    network, described = load_refiner(refiner)
-    del network
+    _, described = load_refiner(refiner)
     card = parent.card
+    has_noise = described.architecture.noise_channels > 0
+    if noise_seed is not None and not has_noise:
+        raise ValueError(f"{refiner} has no noise: with every seed it makes the same images")
     if card.kind != "synthetic" or not card.labelled:
         raise ValueError(f"{parent.location} is a {card.kind} dataset; refine reads synthetic ones")
     if described.domain != card.domain or described.image != card.image:
@@ -39,7 +47,9 @@ def refined_card(parent: Dataset, refiner: str | Path, name: str) -> DatasetCard
             f"{refiner} refines {described.domain} images of {described.image}, "
             f"{parent.location} holds {card.domain} images of {card.image}"
         )
-    config = {"refiner": described.sha256, "parent": card.config_digest}
+    config: dict[str, JsonValue] = {"refiner": described.sha256, "parent": card.config_digest}
+    if has_noise:
+        config["noise_seed"] = noise_seed or 0
     return DatasetCard(
         name=name,
         kind="refined",
@@ -52,7 +62,7 @@ def refined_card(parent: Dataset, refiner: str | Path, name: str) -> DatasetCard
         refiner=RefinerRef(
             sha256=described.sha256, config=digest_of(described.model_dump(mode="json"))
         ),
-        config=dict(config),
+        config=config,
         config_digest=digest_of(config),
     )
 
@@ -126,4 +136,10 @@ def _make_pixel_refiner(
             f"{refiner} changed while the job ran: {described.sha256[:12]}…, the dataset is made "
             f"with {child.card.refiner.sha256[:12]}…"
         )
-    return PixelRefiner(make_engine(refiner, name=engine, batch_size=batch_size, device=device))
+    noise_seed = child.card.config.get("noise_seed", 0)
+    assert isinstance(noise_seed, int), noise_seed
+    return PixelRefiner(
+        make_engine(
+            refiner, name=engine, batch_size=batch_size, device=device, noise_seed=noise_seed
+        )
+    )

@@ -1,6 +1,6 @@
 """Algorithm 1 of Shrivastava et al. 2017 (arXiv:1612.07828): R and D, trained against each other.
 
-This module knows tensors and random draws; `factory.training` knows files.
+This module knows tensors; `factory.draws` draws them, `factory.training` knows files.
 
 Several workers train one pair of networks: each draws its share of every batch from its own part
 of the images, gradients are averaged, the history is shared. `batch_size` is the batch of all of
@@ -12,28 +12,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import deepcopy
-from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import Tensor, nn
 
+from factory.draws import Draws
 from factory.history import History
-from factory.losses import (
-    discriminator_loss,
-    gradient_penalty,
-    refiner_loss,
-    self_regularisation,
-)
-from factory.models import (
-    REAL,
-    REFINED,
-    Discriminator,
-    Refiner,
-    normalised,
-    to_network,
-)
+from factory.landmarks import LandmarkNetwork
+from factory.losses import discriminator_loss, gradient_penalty, realism_loss
+from factory.models import REAL, REFINED, Discriminator, Refiner
+from factory.peers import Peers
+from factory.refiner_terms import Batch, RefinerTerms, Term
 from factory.train_config import TrainConfig
 
 Metrics = dict[str, Tensor]
@@ -49,63 +41,17 @@ class NonFiniteLoss(RuntimeError):  # noqa: N818
         """the images of the update, by name"""
 
 
-class Peers(NamedTuple):
-    """The workers that train one refiner together, each on its own part of the images."""
-
-    rank: int = 0
-    size: int = 1
-    average: Callable[[Sequence[Tensor]], None] | None = None
-    """replaces each tensor by its mean over the workers, in place, the same call on all"""
-
-    def mean(self, tensors: Sequence[Tensor]) -> None:
-        """`average`, where there is more than one worker."""
-        if self.average is not None:
-            self.average(tensors)
-
-    def wait_for_all(self, device: torch.device) -> None:
-        """Return once every worker has called this."""
-        self.mean([torch.zeros(1, device=device)])
-
-
-def average_over_process_group(tensors: Sequence[Tensor]) -> None:
-    """`Peers.average` by one all-reduce of torch.distributed's default group."""
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
-    start = 0
-    for tensor in tensors:
-        end = start + tensor.numel()
-        tensor.copy_(flat[start:end].view(tensor.shape))
-        start = end
-
-
-RESIDENT_SHARE = 0.25
-"""of a device's free memory that one domain's images may take"""
-
-
-def resident(images: np.ndarray, device: torch.device) -> Tensor | None:
-    """(n, C, H, W) images on a device, so that batches need no copying; None if they take too
-    much of its memory."""
-    if (
-        device.type == "cuda"
-        and images.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-    ):
-        return None
-    there = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    return there if there.ndim == 4 else there[:, None]
-
-
-def _optimiser(config: TrainConfig, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+def _optimiser(
+    config: TrainConfig, networks: Sequence[nn.Module], lr: float
+) -> torch.optim.Optimizer:
+    parameters = [parameter for network in networks for parameter in network.parameters()]
     if config.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=lr, momentum=config.momentum)
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=config.betas)
+        return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum)
+    return torch.optim.Adam(parameters, lr=lr, betas=config.betas)
 
 
 class SimGAN:
     """Owner of R, D, their optimisers and the clock of the schedule.
-
-    Every draw of images depends on (seed, worker, number of draws) alone, so the whole state of
-    the randomness is one counter.
 
     The history answers while the networks work: fresh images are sent when a discriminator step is
     done, and the past ones that come back are for the next step. So D sees images that are one
@@ -121,6 +67,8 @@ class SimGAN:
         *,
         peers: Peers | None = None,
         device: torch.device | str = "cpu",
+        weights: NDArray[np.float64] | None = None,
+        landmarks: LandmarkNetwork | None = None,
     ) -> None:
         """
         Args:
@@ -128,6 +76,8 @@ class SimGAN:
             real: (m, H, W) or (m, C, H, W), of the same H, W and C: this worker's part.
             history: of capacity `config.buffer_size`, the same one for all workers; None for
                 D to see none but fresh images.
+            weights: (n,), how often each synthetic image is drawn; None for all alike.
+            landmarks: for a configuration with a `label_weight`.
 
         Raises:
             ValueError: half a batch is not a multiple of the number of workers.
@@ -143,7 +93,14 @@ class SimGAN:
                 f"halves evenly; make batch_size a multiple of {2 * self.peers.size}"
             )
         self.device = torch.device(device)
-        self.images = {"synthetic": synthetic, "real": real}
+        self.draws = Draws(
+            {"synthetic": synthetic, "real": real},
+            full_scale=config.full_scale,
+            seed=config.seed,
+            rank=self.peers.rank,
+            device=self.device,
+            weights=weights,
+        )
         self.refiner = Refiner(config.refiner, seed=config.seed)
         if config.refiner_init == "identity":
             self.refiner.initialise_as_identity()
@@ -154,37 +111,38 @@ class SimGAN:
         )
         for network in (self.refiner, self.discriminator):
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.refiner_optimiser = _optimiser(config, self.refiner, config.refiner_lr)
-        self.discriminator_optimiser = _optimiser(
-            config, self.discriminator, config.discriminator_lr
-        )
         self._refine = self._forward(self.refiner)
         self._judge = self._forward(self.discriminator)
-        self._resident = {
-            name: resident(images, self.device)
-            for name, images in self.images.items()
-            if self.device.type == "cuda"
-        }
+        self.terms = RefinerTerms(config, self.refiner, self._refine, self.draws, landmarks)
+        self.refiner_optimiser = _optimiser(
+            config, [self.refiner, *self._heads().values()], config.refiner_lr
+        )
+        self.discriminator_optimiser = _optimiser(
+            config, [self.discriminator], config.discriminator_lr
+        )
         self.average = deepcopy(self.refiner) if config.ema_decay is not None else None
         self.clock = 0
-        self.num_draws = 0
         self.num_refiner_updates = 0
         self.num_refined = 0
         """images that all workers have refined in their updates, for measuring speed"""
-        self.waited_s = {"data": 0.0, "history": 0.0}
-        """that the networks stood still for images, and for the history"""
+        self._waited_for_history_s = 0.0
         self._exchanges = ThreadPoolExecutor(1, thread_name_prefix="history")
         self._past: Future[np.ndarray] | None = None
 
-    def _forward(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+    @property
+    def waited_s(self) -> dict[str, float]:
+        """Seconds that the networks stood still for images, and for the history."""
+        return {"data": self.draws.waited_s, "history": self._waited_for_history_s}
+
+    def _forward(self, network: nn.Module) -> Callable[..., Tensor]:
         """The network's forward pass in the configured precision, to float32."""
         run = torch.compile(network) if self.config.compile else network
         if self.config.precision == "float32":
             return run
 
-        def forward(images: Tensor) -> Tensor:
+        def forward(*given: Tensor | None) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16):
-                made: Tensor = run(images)
+                made: Tensor = run(*given)
             return made.float()
 
         return forward
@@ -217,49 +175,34 @@ class SimGAN:
         self.clock += 1
         return metrics
 
-    def draw(self, domain: Literal["synthetic", "real"], n: int) -> Tensor:
-        """n images of a domain, with replacement: (n, C, H, W) float32 in [-1, 1]."""
-        started = time.perf_counter()
-        seeds = [self.config.seed, self.peers.rank, self.num_draws]
-        rows = np.random.default_rng(seeds).integers(len(self.images[domain]), size=n)
-        self.num_draws += 1
-        there = self._resident.get(domain)
-        if there is not None:
-            chosen = there[torch.from_numpy(rows).to(self.device)].float()
-            images = normalised(chosen, self.config.full_scale)
-        else:
-            images = to_network(self.images[domain][rows], self.config.full_scale)
-            images = images.to(self.device, non_blocking=True)
-        self.waited_s["data"] += time.perf_counter() - started
-        return images
+    def _refined(self, n: int) -> Batch:
+        """n renders that are drawn now, refined with noise that is."""
+        synthetic = self.draws.images("synthetic", n)
+        channels = self.config.refiner.noise_channels
+        noise = self.draws.normal(n, channels) if channels else None
+        self.num_refined += n * self.peers.size
+        return Batch(synthetic, noise, self._refine(synthetic, noise))
 
     def refiner_step(self, *, adversarial: bool = True) -> Metrics:
         """One update of R by equation (4), D held fixed; without D, by its second term alone."""
-        synthetic = self.draw("synthetic", 2 * self.half)
-        refined = self._refine(synthetic)
-        self.num_refined += self.config.batch_size
-        metrics: Metrics = {}
+        batch = self._refined(2 * self.half)
         if adversarial:
             self.discriminator.requires_grad_(False)  # gradients pass through D, not into it
-            loss, realism, regularisation = refiner_loss(
-                self._judge(refined),
-                refined,
-                synthetic,
-                lambda_reg=self.config.lambda_reg,
-                psi=self.config.psi,
-            )
-            metrics["realism_loss"] = realism.detach()
+            terms = [Term("realism_loss", 1.0, realism_loss(self._judge(batch.refined)))]
+            terms += self.terms(batch)
         else:
-            loss = regularisation = self_regularisation(refined, synthetic, self.config.psi)
-        metrics["regularisation_loss"] = regularisation.detach()
+            terms = self.terms.pretraining(batch)
+        loss = torch.stack([term.weight * term.value for term in terms]).sum()
+        metrics: Metrics = {term.name: term.value.detach() for term in terms}
         metrics["refiner_loss"] = loss.detach()
+        images = {"synthetic": batch.synthetic, "refined": batch.refined}
         metrics["refiner_gradient_norm"] = self._update(
-            "refiner", self.refiner_optimiser, loss, {"synthetic": synthetic, "refined": refined}
+            "refiner", self.refiner_optimiser, loss, images
         )
         self.num_refiner_updates += 1
         self._update_average()
         with torch.no_grad():
-            metrics["mean_abs_delta"] = (refined - synthetic).abs().mean()
+            metrics["mean_abs_delta"] = (batch.refined - batch.synthetic).abs().mean()
         return metrics
 
     def discriminator_step(self) -> Metrics:
@@ -270,9 +213,8 @@ class SimGAN:
         """
         num_fresh = self.half if self.history is not None else 2 * self.half
         with torch.no_grad():
-            fresh = self._refine(self.draw("synthetic", num_fresh)).to(torch.float16)
-            real = self.draw("real", 2 * self.half).to(torch.float16).float()
-        self.num_refined += num_fresh * self.peers.size
+            fresh = self._refined(num_fresh).refined.to(torch.float16)
+            real = self.draws.images("real", 2 * self.half).to(torch.float16).float()
         refined = fresh if self.history is None else torch.cat([fresh, self._past_or(fresh)])
         refined = refined.float().contiguous(memory_format=torch.channels_last)
         self.discriminator.requires_grad_(True)
@@ -302,7 +244,7 @@ class SimGAN:
             return fresh
         started = time.perf_counter()
         past = np.require(self._past.result(), requirements=["C", "W"])
-        self.waited_s["history"] += time.perf_counter() - started
+        self._waited_for_history_s += time.perf_counter() - started
         return torch.from_numpy(past).to(self.device)
 
     def wait_for_history(self) -> None:
@@ -368,10 +310,15 @@ class SimGAN:
         for mean, value in zip(self.average.parameters(), self.refiner.parameters(), strict=True):
             mean.lerp_(value, weight)
 
+    def _heads(self) -> dict[str, nn.Module]:
+        """What is trained with R and no part of it."""
+        return {} if self.terms.patch_nce is None else {"patch_nce": self.terms.patch_nce}
+
     def _networks(self) -> dict[str, nn.Module]:
         networks: dict[str, nn.Module] = {
             "refiner": self.refiner,
             "discriminator": self.discriminator,
+            **self._heads(),
         }
         if self.average is not None:
             networks["average"] = self.average
@@ -401,7 +348,7 @@ class SimGAN:
         """What `tensors` leaves out of the state."""
         return {
             "clock": self.clock,
-            "num_draws": self.num_draws,
+            "num_draws": self.draws.count,
             "num_refiner_updates": self.num_refiner_updates,
         }
 
@@ -418,7 +365,7 @@ class SimGAN:
                     value = torch.empty_like(parameter).copy_(value)
                 optimiser.state[parameter][name] = value
         self.clock = _whole(counters["clock"])
-        self.num_draws = _whole(counters["num_draws"])
+        self.draws.count = _whole(counters["num_draws"])
         self.num_refiner_updates = _whole(counters["num_refiner_updates"])
 
     def resume_history(self) -> None:

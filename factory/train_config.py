@@ -32,8 +32,24 @@ class TrainConfig(Model):
     """discriminator updates in one pass"""
     lambda_reg: Float = Field(default=3.0, ge=0)
     """weight of the mean absolute difference against the mean patch cross-entropy"""
-    psi: PsiName = "identity"
-    """feature transform of the self-regularisation"""
+    psi: PsiName | Literal["patch_nce"] = "identity"
+    """feature transform of the self-regularisation; `patch_nce` compares patches as the refiner
+    sees them (Park et al. 2020), for which 1 is a good lambda_reg"""
+    label_network: str | None = None
+    """a landmark network of jobs/train_landmarks.py: path, or s3://bucket/prefix"""
+    label_weight: Float = Field(default=0.0, ge=0)
+    """weight of the px by which that network sees landmarks move (label consistency, after
+    Hoffman et al. 2018)"""
+    sequence_weight: Float = Field(default=0.0, ge=0)
+    """weight of the difference between refined frames of a short sequence (after Eilertsen et al.
+    2019)"""
+    sequence_frames: int = Field(default=3, ge=2)
+    """of such a sequence"""
+    diversity_weight: Float = Field(default=0.0, ge=0)
+    """reward for refined images that differ with their noise (Yang et al. 2019); needs
+    refiner.noise_channels"""
+    diversity_limit: Float = Field(default=0.2, gt=0)
+    """mean change on [-1, 1] for a unit of noise, beyond which no more is rewarded"""
     refiner_init: Literal["random", "identity"] = "random"
     """where the refiner starts: `identity` needs hardly any pre-training"""
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -88,6 +104,10 @@ class TrainConfig(Model):
                 f"the refiner has {self.refiner.channels} channels, "
                 f"the discriminator {self.discriminator.channels}"
             )
+        if self.label_weight > 0 and self.label_network is None:
+            raise ValueError("label_weight > 0 needs a label_network (jobs/train_landmarks.py)")
+        if self.diversity_weight > 0 and not self.refiner.noise_channels:
+            raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
         if self.keep == "best" and not self.validate_every:
             raise ValueError("keep = best needs validate_every: what is not scored is not compared")
         if self.compile and self.r1_gamma > 0:
@@ -115,5 +135,8 @@ class TrainConfig(Model):
         return "adversarial", (clock - self.pretrain_clock) * self.k_d
 
     def content(self) -> dict[str, JsonValue]:
-        """What decides the result: all but threads and how often to save."""
-        return self.model_dump(mode="json", exclude={"num_threads", "checkpoint_every"})
+        """What decides the result: all but threads, how often to save, and where a network lies
+        that the record names by its content."""
+        return self.model_dump(
+            mode="json", exclude={"num_threads", "checkpoint_every", "label_network"}
+        )

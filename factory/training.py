@@ -2,7 +2,6 @@
 finished."""
 
 import contextlib
-import hashlib
 import io
 import logging
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from factory import strips
@@ -26,12 +26,21 @@ from factory.checkpoint import (
 )
 from factory.checkpoints import Checkpoint, Checkpoints
 from factory.history import History, HistoryBuffer
+from factory.landmarks import load_landmarks
 from factory.metrics_log import MetricsLog
+from factory.peers import Peers
 from factory.scoring import Scorer, Scores
-from factory.simgan import NonFiniteLoss, Peers, SimGAN
+from factory.simgan import NonFiniteLoss, SimGAN
 from factory.store import Store, open_store
 from factory.train_config import Phase, TrainConfig
-from schemas.base import FormatError, Versioned, differences_of, digest_of
+from factory.train_record import (
+    RunMismatchError,
+    TrainRecord,
+    digest_of_images,
+    enter,
+    image_spec,
+)
+from schemas.base import FormatError, digest_of
 from schemas.dataset import ImageSpec
 
 __all__ = [
@@ -46,12 +55,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-RUN_NAME = "train.json"
 STRIPS = "strips"
-
-
-class RunMismatchError(ValueError):
-    """The output folder holds a run of another configuration, or on other images."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,6 @@ class Progress:
     """the newest that were measured; empty before the first"""
 
 
-class TrainRecord(Versioned):
-    """`train.json`: what a run is. Written before anything else, compared on entry."""
-
-    domain: str
-    config: TrainConfig
-    synthetic: str
-    """digest of the synthetic images"""
-    real: str
-
-    def content(self) -> dict[str, JsonValue]:
-        """What a run and its resumption must agree on."""
-        return {
-            **self.model_dump(mode="json", exclude={"config", "format_version"}),
-            "config": self.config.content(),
-        }
-
-
 def train(
     config: TrainConfig,
     synthetic: np.ndarray,
@@ -99,6 +86,7 @@ def train(
     peers: Peers | None = None,
     device: torch.device | str | None = None,
     scorer: Scorer | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> None:
     """Train a refiner, or go on with a training that was stopped.
 
@@ -120,10 +108,13 @@ def train(
             rank and images; `output` is a place that all of them see, and rank 0 alone writes.
         device: CUDA where there is one, else the CPU, when absent.
         scorer: of refiners, every `config.validate_every` updates.
+        weights: (n,), how often each synthetic image is drawn; None for all alike. `lineage` has
+            to say what they come from.
 
     Raises:
         ValueError: images that do not fit each other or the configuration; no scorer for one that
             wants scores.
+        FileNotFoundError: no landmark network where the configuration says.
         RunMismatchError: `output` holds another run; the message spells out the difference.
         NonFiniteLoss: the weights are as before the offending update; its batch is in `output`.
     """
@@ -131,16 +122,21 @@ def train(
         raise ValueError(f"validate_every = {config.validate_every} needs held-out images")
     store = open_store(output)
     peers = peers if peers is not None else Peers()
-    image = _image_spec(config, synthetic, real)
+    image = image_spec(config, synthetic, real)
+    landmarks, described = None, None
+    if config.label_network is not None and config.label_weight > 0:
+        landmarks, described = load_landmarks(config.label_network)
+        described.require(image)
     of_images = {"synthetic": synthetic, "real": real}
     record = TrainRecord(
         domain=domain,
         config=config,
-        **{name: _digest(pixels, lineage, name) for name, pixels in of_images.items()},
+        label_network=described.sha256 if described is not None else None,
+        **{name: digest_of_images(pixels, lineage, name) for name, pixels in of_images.items()},
     )
     is_writer = peers.rank == 0
     if is_writer:
-        _enter(store, record)
+        enter(store, record)
     if store.size(DESCRIPTION_NAME) is not None:
         load_refiner(output)
         log.info("%s: already trained", output)
@@ -150,7 +146,16 @@ def train(
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with _threads(config.num_threads):
-        gan = SimGAN(config, synthetic, real, history, peers=peers, device=device)
+        gan = SimGAN(
+            config,
+            synthetic,
+            real,
+            history,
+            peers=peers,
+            device=device,
+            weights=weights,
+            landmarks=landmarks,
+        )
         describe = partial(_describe, record, image, lineage or {})
         run = _Run(gan, store, is_writer, describe, scorer if config.validate_every else None)
         try:
@@ -206,7 +211,7 @@ class _Run:
         self.gan = gan
         self.store = store
         self.is_writer = is_writer
-        self.samples = strips.pick_samples(gan.images["synthetic"], gan.config.seed)
+        self.samples = strips.pick_samples(gan.draws.stored["synthetic"], gan.config.seed)
         self.checkpoints = Checkpoints(store.location)
         self.metrics = MetricsLog(store)
         self.board: Board | None = None
@@ -315,7 +320,7 @@ class _Run:
         overview = strips.overview_png(
             [(step, self.store.read(name)) for step, name in found],
             self.samples,
-            strips.pick_samples(self.gan.images["real"], config.seed),
+            strips.pick_samples(self.gan.draws.stored["real"], config.seed),
             config.full_scale,
         )
         self.store.put("overview.png", overview)
@@ -405,64 +410,6 @@ class _Meter:
     def _now(self) -> dict[str, float]:
         gan = self.gan
         return {"seconds": time.perf_counter(), "images": gan.num_refined, **gan.waited_s}
-
-
-def _image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> ImageSpec:
-    """What the images are, after checking that they fit each other and the networks."""
-    for name, images in (("synthetic", synthetic), ("real", real)):
-        if images.ndim not in (3, 4) or images.dtype not in (np.uint8, np.uint16):
-            raise ValueError(
-                f"{name} images must be (n, H, W) or (n, C, H, W) uint8 or uint16, "
-                f"are {images.shape} {images.dtype}"
-            )
-        channels = 1 if images.ndim == 3 else images.shape[1]
-        if channels != config.refiner.channels:
-            raise ValueError(
-                f"{name} images have {channels} channels, the refiner {config.refiner.channels}"
-            )
-        if len(images) == 0:
-            raise ValueError(f"there are no {name} images to train on")
-    if synthetic.shape[-2:] != real.shape[-2:] or synthetic.dtype != real.dtype:
-        raise ValueError(
-            "both domains must have one image size and type: synthetic "
-            f"{synthetic.shape[-2:]} {synthetic.dtype}, real {real.shape[-2:]} {real.dtype}"
-        )
-    height, width = synthetic.shape[-2:]
-    return ImageSpec.model_validate(
-        {
-            "height": height,
-            "width": width,
-            "channels": config.refiner.channels,
-            "bits": 8 * synthetic.dtype.itemsize,
-        }
-    )
-
-
-def _digest(images: np.ndarray, lineage: Mapping[str, JsonValue] | None, name: str) -> str:
-    """Of the lineage, whose parts name their content by digests; without it, of the pixels."""
-    if lineage is not None:
-        described = lineage[name]
-        assert isinstance(described, dict), described
-        return digest_of({key: value for key, value in described.items() if key != "location"})
-    digest = hashlib.sha256(f"{images.shape} {images.dtype} ".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    return digest.hexdigest()
-
-
-def _enter(store: Store, record: TrainRecord) -> None:
-    """Claim the place for this run, or see that it is this run's already."""
-    if store.size(RUN_NAME) is None:
-        with contextlib.suppress(FileExistsError):  # another one was quicker: compare with it
-            store.put_new(RUN_NAME, record.to_json())
-            return
-    where = f"{store.location}/{RUN_NAME}"
-    there = TrainRecord.from_json(store.read(RUN_NAME), where=where)
-    differences = list(differences_of(there.content(), record.content()))
-    if differences:
-        raise RunMismatchError(
-            f"{store.location} holds another training run: {'; '.join(differences)}. "
-            "Train into another folder, or with the configuration that it was begun with"
-        )
 
 
 @contextlib.contextmanager

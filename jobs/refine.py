@@ -36,6 +36,9 @@ class RefineJob(JobConfig):
     """cpu: one single-threaded worker a core; cuda: one worker a GPU"""
     workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
     """parallel workers; default one a core, or one a GPU"""
+    noise_seed: Annotated[int | None, Field(ge=0), tyro.conf.arg(metavar="INT")] = None
+    """for a refiner with noise: another seed gives another refined image of each render, in an
+    output of its own; default 0"""
     overlap: bool = False
     """work beside another run that is at work on this output; safe, but much is done twice"""
 
@@ -43,7 +46,7 @@ class RefineJob(JobConfig):
 def main(job: RefineJob) -> None:
     parent = Dataset.open(job.input)
     refiner = absolute(job.refiner)
-    card = refined_card(parent, refiner, name_of(job.output))
+    card = refined_card(parent, refiner, name_of(job.output), noise_seed=job.noise_seed)
     use_gpu = job.device == "cuda"
     with (
         start(job, job.output, workers=job.workers, use_gpu=use_gpu) as session,

@@ -14,6 +14,7 @@ from s3_servers import (  # noqa: F401  (fixtures)
     rgw,
     s3_server,
 )
+from trainers import gan, images  # noqa: F401  (fixtures)
 
 from factory.dataset import Dataset
 from factory.renderers.eye import EyeRenderer, write_renders

@@ -13,7 +13,6 @@ from factory.losses import (
     identity,
     lambda_from_sums,
     realism_loss,
-    refiner_loss,
     self_regularisation,
 )
 from factory.models import Discriminator, Refiner, RefinerConfig
@@ -117,15 +116,8 @@ def test_lambda_means_the_same_at_any_batch_and_image_size(psi):
     logits = random_logits(4)
 
     def terms(repeat: tuple[int, int, int, int]) -> torch.Tensor:
-        result = refiner_loss(
-            logits.repeat(repeat),
-            refined.repeat(repeat),
-            synthetic.repeat(repeat),
-            lambda_reg=3.0,
-            psi=psi,
-        )
-        assert torch.allclose(result.total, result.realism + 3.0 * result.regularisation)
-        return torch.stack([result.realism, result.regularisation])
+        changed = self_regularisation(refined.repeat(repeat), synthetic.repeat(repeat), psi)
+        return torch.stack([realism_loss(logits.repeat(repeat)), changed])
 
     assert torch.allclose(terms((1, 1, 1, 1)), terms((5, 1, 1, 1)), rtol=1e-5)
     # Seams between tiles are neighbours that a single image does not have.
@@ -137,19 +129,18 @@ def test_the_papers_lambda_converts():
     assert lambda_from_sums(1.0, (1, 35, 55), (9, 14)) == pytest.approx(15.28, abs=0.01)
     refined, synthetic = torch.rand(2, 4, 1, 35, 55)
     logits = random_logits(4)
-    sums = refiner_loss(logits, refined, synthetic, lambda_reg=0.0).realism * 4 * 126
-    sums = sums + 0.2 * (refined - synthetic).abs().sum()
-    means = refiner_loss(
-        logits, refined, synthetic, lambda_reg=lambda_from_sums(0.2, (1, 35, 55), (9, 14))
-    )
-    assert torch.allclose(means.total * 4 * 126, sums, rtol=1e-5)
+    realism = realism_loss(logits)
+    sums = realism * 4 * 126 + 0.2 * (refined - synthetic).abs().sum()
+    lambda_reg = lambda_from_sums(0.2, (1, 35, 55), (9, 14))
+    means = realism + lambda_reg * self_regularisation(refined, synthetic)
+    assert torch.allclose(means * 4 * 126, sums, rtol=1e-5)
 
 
 def test_the_adversarial_gradient_reaches_the_refiner():
     refiner, discriminator = Refiner(RefinerConfig(maps=4, blocks=1)), Discriminator()
     synthetic = torch.rand(2, 1, 35, 55) * 2 - 1
     refined = refiner(synthetic)
-    refiner_loss(discriminator(refined), refined, synthetic, lambda_reg=0.0).total.backward()
+    realism_loss(discriminator(refined)).backward()
     for parameter in refiner.parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0
 

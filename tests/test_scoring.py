@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes import score
-from test_training import Killed, kill_at, small_config, trained, weights_of
-from test_training import images as images  # a fixture
+from trainers import Killed, kill_at, small_config, trained, weights_of
 
 from factory.checkpoint import load_refiner
 from factory.held_out import Score

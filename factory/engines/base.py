@@ -4,12 +4,16 @@ An engine that agrees with PyTorch may still round a pixel to the neighbouring g
 nothing that names content (digests, cards, labels) depends on which engine made it.
 """
 
+import zlib
 from typing import Protocol, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from factory.images import Pixels
+from factory.models import RefinerConfig, to_network, with_noise
 
 
 class RefinerEngine(Protocol):
@@ -47,3 +51,24 @@ def from_planes(planes: Pixels, like: Pixels) -> Pixels:
 
 Values = NDArray[np.float32]
 """(n, C, H, W) in [-1, 1]: what the network says, before it is rounded to pixels"""
+
+
+def noise_of(images: Pixels, channels: int, seed: int) -> NDArray[np.float32]:
+    """(n, channels) standard normal numbers that depend on each image and the seed alone, so an
+    image is refined alike whatever batch, shard or engine it is in."""
+    noise = np.empty((len(images), channels), np.float32)
+    for image, row in zip(images, noise, strict=True):
+        content = zlib.crc32(np.ascontiguousarray(image).data)
+        row[:] = np.random.default_rng([seed, content]).standard_normal(channels, np.float32)
+    return noise
+
+
+def network_input(
+    images: Pixels, config: RefinerConfig, *, full_scale: float, noise_seed: int
+) -> Tensor:
+    """What the first convolution takes of images (n, H, W) or (n, H, W, C): (n, C + k, H, W)
+    float32, with k channels of noise."""
+    values = to_network(to_planes(images), full_scale)
+    channels = config.noise_channels
+    noise = torch.from_numpy(noise_of(images, channels, noise_seed)) if channels else None
+    return with_noise(values, noise, channels)

@@ -200,7 +200,7 @@ class CudaEngine:
             but pass over memory once more for every ReLU and sum.
 
     Raises:
-        EngineUnavailableError: no such device, or pixels of more than 8 bits.
+        EngineUnavailableError: no such device, pixels of more than 8 bits, or a refiner with noise.
     """
 
     name = "cuda"
@@ -221,6 +221,8 @@ class CudaEngine:
             raise EngineUnavailableError(
                 f"{self.name} keeps pixels in 8 bits, the refiner's go to {full_scale:g}"
             )
+        if refiner.config.noise_channels:
+            raise EngineUnavailableError(f"{self.name} gives a refiner no noise yet")
         self.full_scale = full_scale
         self.device = torch.device(device)
         if self.device.type == "cuda" and not torch.cuda.is_available():

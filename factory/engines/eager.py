@@ -4,10 +4,11 @@ import copy
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from factory.engines.base import Values, from_planes, to_planes
+from factory.engines.base import Values, from_planes, network_input
 from factory.images import Pixels
-from factory.models import Refiner, to_network, to_pixels
+from factory.models import Refiner, to_pixels
 
 CPU_BATCH, DEVICE_BATCH = 16, 256
 """images at once: on a CPU as many as keep the activations near the caches"""
@@ -19,6 +20,7 @@ class TorchEngine:
     Args:
         full_scale: the pixel value that becomes 1 in the network.
         batch_size: images at once; None for what suits the device.
+        noise_seed: for refiners with noise, see `noise_of`.
         device: as PyTorch names it. PyTorch's own setting of TF32 holds on Nvidia's.
     """
 
@@ -29,10 +31,12 @@ class TorchEngine:
         refiner: Refiner,
         *,
         full_scale: float = 255.0,
+        noise_seed: int = 0,
         batch_size: int | None = None,
         device: str = "cpu",
     ) -> None:
         self.full_scale = full_scale
+        self.noise_seed = noise_seed
         self.device = torch.device(device)
         if batch_size is None:
             batch_size = CPU_BATCH if self.device.type == "cpu" else DEVICE_BATCH
@@ -53,11 +57,15 @@ class TorchEngine:
     def values(self, images: Pixels) -> Values:
         """What the network makes of images, before rounding."""
         with torch.inference_mode():
-            refined = [
-                self.refiner(to_network(to_planes(part), self.full_scale).to(self.device)).cpu()
-                for part in self._parts(images)
-            ]
+            refined = [self._refined(part).cpu() for part in self._parts(images)]
         return np.asarray(torch.cat(refined).contiguous())
+
+    def _refined(self, images: Pixels) -> Tensor:
+        given = network_input(
+            images, self.refiner.config, full_scale=self.full_scale, noise_seed=self.noise_seed
+        )
+        refined: Tensor = self.refiner.from_channels(given.to(self.device))
+        return refined
 
     def _parts(self, images: Pixels) -> list[Pixels]:
         size = self.batch_size

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from factory.engines.base import EngineUnavailableError, Values, from_planes, to_planes
+from factory.engines.base import EngineUnavailableError, Values, from_planes, network_input
 from factory.images import Pixels
-from factory.models import Refiner, ResNetBlock, to_network, to_pixels
+from factory.models import Refiner, ResNetBlock, to_pixels
 
 _MAGIC = "7767517"
 _FLOAT32 = np.zeros(1, np.uint32).tobytes()
@@ -98,6 +98,7 @@ class NcnnEngine:
 
     Args:
         full_scale: the pixel value that becomes 1 in the network.
+        noise_seed: for refiners with noise, see `noise_of`.
 
     Raises:
         EngineUnavailableError: ncnn does not take the network.
@@ -105,8 +106,10 @@ class NcnnEngine:
 
     name = "ncnn"
 
-    def __init__(self, refiner: Refiner, *, full_scale: float = 255.0) -> None:
+    def __init__(self, refiner: Refiner, *, full_scale: float = 255.0, noise_seed: int = 0) -> None:
         self.full_scale = full_scale
+        self.noise_seed = noise_seed
+        self.config = refiner.config
         graph, weights = ncnn_graph(refiner)
         self.net = ncnn.Net()
         option = self.net.opt
@@ -133,8 +136,11 @@ class NcnnEngine:
 
     def values(self, images: Pixels) -> Values:
         """What the network makes of images, before rounding."""
-        given = np.ascontiguousarray(to_network(to_planes(images), self.full_scale).numpy())
-        refined = np.empty_like(given)
+        channels = network_input(
+            images, self.config, full_scale=self.full_scale, noise_seed=self.noise_seed
+        )
+        given = np.ascontiguousarray(channels.numpy())
+        refined = np.empty_like(given[:, : self.config.channels])
         for image, result in zip(given, refined, strict=True):
             extractor = self.net.create_extractor()
             # A Mat borrows the array's memory, which `given` keeps until the network has run.

@@ -36,7 +36,7 @@ def load_target(path: Path) -> NDArray[np.float64]:
     Raises:
         ValueError: other arrays, other shapes, or angles that cannot be radians.
     """
-    arrays = _arrays_of(path)
+    arrays = plain_arrays_of(path)
     if "gaze_rad" in arrays:
         angles = np.asarray(arrays["gaze_rad"], np.float64)
     elif {"gaze_yaw_rad", "gaze_pitch_rad"} <= arrays.keys():
@@ -53,7 +53,7 @@ def load_target(path: Path) -> NDArray[np.float64]:
     return angles.astype(np.float64)
 
 
-def _arrays_of(path: Path) -> dict[str, NDArray[np.generic]]:
+def plain_arrays_of(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):

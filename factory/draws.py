@@ -1,0 +1,97 @@
+"""What a training draws at random: batches of both domains, and numbers for its losses.
+
+Every draw depends on (seed, worker, number of draws) alone, so the whole state of the randomness
+is one counter.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from factory.models import normalised, to_network
+
+Domain = Literal["synthetic", "real"]
+RESIDENT_SHARE = 0.25
+"""of a device's free memory that one domain's images may take"""
+
+
+def resident(images: np.ndarray, device: torch.device) -> Tensor | None:
+    """(n, C, H, W) images on a device, so that batches need no copying; None if they take too
+    much of its memory."""
+    if (
+        device.type == "cuda"
+        and images.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    ):
+        return None
+    there = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return there if there.ndim == 4 else there[:, None]
+
+
+class Draws:
+    """One worker's."""
+
+    def __init__(
+        self,
+        images: Mapping[Domain, np.ndarray],
+        *,
+        full_scale: float,
+        seed: int,
+        rank: int,
+        device: torch.device,
+        weights: NDArray[np.float64] | None = None,
+    ) -> None:
+        """
+        Args:
+            images: (n, H, W) or (n, C, H, W) unsigned integers of each domain.
+            full_scale: the pixel value that becomes 1.
+            weights: (n,) of the synthetic images: how often each is drawn, on any scale; None
+                for all alike.
+        """
+        self.stored = images
+        self.full_scale = full_scale
+        self.device = device
+        self.count = 0
+        """draws so far"""
+        self.waited_s = 0.0
+        """spent on drawing images"""
+        self._seeds = seed, rank
+        self._shares = None if weights is None else weights / weights.sum()
+        self._resident = {
+            name: resident(pixels, device)
+            for name, pixels in images.items()
+            if device.type == "cuda"
+        }
+
+    def generator(self) -> np.random.Generator:
+        """For the next draw."""
+        generator = np.random.default_rng([*self._seeds, self.count])
+        self.count += 1
+        return generator
+
+    def images(self, domain: Domain, n: int) -> Tensor:
+        """n images of a domain, with replacement: (n, C, H, W) float32 in [-1, 1]."""
+        started = time.perf_counter()
+        pixels, generator = self.stored[domain], self.generator()
+        if domain == "synthetic" and self._shares is not None:
+            rows = generator.choice(len(pixels), size=n, p=self._shares)
+        else:
+            rows = generator.integers(len(pixels), size=n)
+        there = self._resident.get(domain)
+        if there is not None:
+            chosen = there[torch.from_numpy(rows).to(self.device)].float()
+            images = normalised(chosen, self.full_scale)
+        else:
+            images = to_network(pixels[rows], self.full_scale)
+            images = images.to(self.device, non_blocking=True)
+        self.waited_s += time.perf_counter() - started
+        return images
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal float32 numbers."""
+        numbers = self.generator().standard_normal(shape, np.float32)
+        return torch.from_numpy(numbers).to(self.device)

@@ -1,0 +1,166 @@
+"""A small network that finds landmarks of eyes, trained on labelled renders.
+
+Its heatmaps end in a soft argmax, so landmarks are differentiable and finer than a pixel. The
+training varies light, contrast, blur and noise, and turns images a little, so that it does not
+depend on the renders' look.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from factory.store import open_store
+from factory.version import WRITER
+from schemas.base import Float, FormatError, Model, Sha256, Versioned
+from schemas.dataset import ImageSpec
+
+WEIGHTS_NAME = "landmarks.safetensors"
+DESCRIPTION_NAME = "landmarks.json"
+GROUPS = {"pupil": 1, "iris": 8, "lids": 16}
+"""landmarks by what they belong to, in the order of the network's output"""
+NUM_LANDMARKS = sum(GROUPS.values())
+
+
+class LandmarkConfig(Model):
+    """Architecture."""
+
+    maps: int = Field(default=32, ge=1)
+    """feature maps of every layer"""
+    channels: int = Field(default=1, ge=1)
+    """of the images"""
+
+
+class LandmarkNetwork(nn.Module):
+    """(n, C, H, W) float32 in [-1, 1] to (n, 25, 2) float32: x and y in px, (0, 0) in the centre of
+    the first pixel. Weights are drawn from `seed` alone."""
+
+    def __init__(self, config: LandmarkConfig | None = None, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config = config if config is not None else LandmarkConfig()
+        maps = config.maps
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.layers = nn.Sequential(
+                nn.Conv2d(config.channels, maps, 5, padding=2),
+                nn.ReLU(),
+                nn.Conv2d(maps, maps, 3, stride=2, padding=1),
+                nn.ReLU(),
+                *_dilated(maps, (1, 2, 4, 2)),
+                nn.Conv2d(maps, NUM_LANDMARKS, 1),
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        n, _, height, width = images.shape
+        heat = self.layers(images)
+        rows, columns = heat.shape[-2:]
+        share = heat.flatten(2).softmax(dim=-1).view(n, NUM_LANDMARKS, rows, columns)
+        # A cell of stride 2 lies over every other pixel, from the first.
+        xs = torch.arange(columns, device=images.device) * (width - 1) / (columns - 1)
+        ys = torch.arange(rows, device=images.device) * (height - 1) / (rows - 1)
+        x = (share.sum(dim=2) * xs).sum(dim=-1)
+        y = (share.sum(dim=3) * ys).sum(dim=-1)
+        return torch.stack([x, y], dim=-1)
+
+
+def _dilated(maps: int, dilations: tuple[int, ...]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for dilation in dilations:
+        layers += [nn.Conv2d(maps, maps, 3, padding=dilation, dilation=dilation), nn.ReLU()]
+    return layers
+
+
+def landmarks_px(index: pa.Table) -> np.ndarray:
+    """Labels of an index of eyes as the network gives them: (n, 25, 2) float32.
+
+    Raises:
+        ValueError: an eye lacks them.
+    """
+    columns = []
+    for name, every in (("pupil_px", 1), ("iris_px", 4), ("lid_px", 1)):
+        column = index[name].combine_chunks()
+        if column.null_count:
+            raise ValueError(f"{column.null_count} samples have no {name} to learn from")
+        while pa.types.is_fixed_size_list(column.type):
+            column = column.flatten()
+        points = column.to_numpy(zero_copy_only=False).reshape(len(index), -1, 2)
+        columns.append(points[:, ::every])
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+class LandmarkDescription(Versioned):
+    """`landmarks.json`: what `landmarks.safetensors` beside it holds and how good it is."""
+
+    domain: str
+    image: ImageSpec
+    architecture: LandmarkConfig
+    sha256: Sha256
+    error_px: dict[str, Float]
+    """median distance from the labels of held-out renders, by group of landmarks"""
+    train: dict[str, Any]
+    """how it was trained, and on what"""
+    writer: str = WRITER
+
+    def require(self, image: ImageSpec) -> None:
+        """Raises ValueError where the network is for other images."""
+        if self.image != image:
+            raise ValueError(f"the landmark network is for {self.image}, the images are {image}")
+
+
+def save_landmarks(
+    location: str | Path, network: LandmarkNetwork, description: LandmarkDescription
+) -> None:
+    """Write `landmarks.safetensors`, then `landmarks.json`, whose `sha256` is filled in."""
+    store = open_store(location)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in _state(network).items()}
+    content: bytes = save(plain)
+    digest = hashlib.sha256(content).hexdigest()
+    store.put(WEIGHTS_NAME, content)
+    store.put(DESCRIPTION_NAME, description.model_copy(update={"sha256": digest}).to_json())
+
+
+def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescription]:
+    """Read a network back.
+
+    Args:
+        location: the output of jobs/train_landmarks.py.
+
+    Returns:
+        The network, in evaluation mode on the CPU, and its description.
+
+    Raises:
+        FileNotFoundError: nothing there, or its training has not finished.
+        FormatError: damaged, or from another run than its description.
+    """
+    store = open_store(location)
+    try:
+        described = store.read(DESCRIPTION_NAME)
+        content = store.read(WEIGHTS_NAME)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{location}: no landmark network; train one with jobs/train_landmarks.py"
+        ) from error
+    where = f"{store.location}/{WEIGHTS_NAME}"
+    description = LandmarkDescription.from_json(
+        described, where=f"{store.location}/{DESCRIPTION_NAME}"
+    )
+    if hashlib.sha256(content).hexdigest() != description.sha256:
+        raise FormatError(f"{where} is not what {DESCRIPTION_NAME} describes; copy both again")
+    network = LandmarkNetwork(description.architecture)
+    try:
+        network.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError) as error:
+        raise FormatError(f"{where}: not the weights of such a network ({error})") from error
+    return network.eval(), description
+
+
+def _state(network: nn.Module) -> Mapping[str, Tensor]:
+    return network.state_dict()

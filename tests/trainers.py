@@ -1,0 +1,86 @@
+"""Small trainings, and what tests of them share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from factory.history import HistoryBuffer
+from factory.models import DiscriminatorConfig, LayerConfig, RefinerConfig
+from factory.training import (
+    Progress,
+    SimGAN,
+    TrainConfig,
+    train,
+)
+
+SHAPE = (1, 12, 14)
+SMALL_LAYERS = (
+    LayerConfig(kernel=3, stride=2, maps=8),
+    LayerConfig(kernel=3, stride=2, maps=8),
+    LayerConfig(kernel=1, maps=2),
+)
+GLOBAL = DiscriminatorConfig(layers=SMALL_LAYERS, scope="global", spectral_norm=True)
+
+
+def small_config(**changes) -> TrainConfig:
+    fields = {
+        "refiner": RefinerConfig(maps=4, blocks=1),
+        "discriminator": DiscriminatorConfig(layers=SMALL_LAYERS),
+        "steps": 12,
+        "batch_size": 4,
+        "buffer_size": 16,
+        "refiner_pretrain_steps": 3,
+        "discriminator_pretrain_steps": 2,
+        "strip_every": 4,
+        "checkpoint_every": 4,
+        "log_every": 2,
+        "num_threads": 1,
+    }
+    return TrainConfig.model_validate(fields | changes)
+
+
+@pytest.fixture
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Synthetic: bright noise. Real: dark noise."""
+    rng = np.random.default_rng(0)
+    synthetic = rng.integers(100, 256, (20, *SHAPE[1:]), dtype=np.uint8)
+    return synthetic, rng.integers(0, 150, (30, *SHAPE[1:]), dtype=np.uint8)
+
+
+@pytest.fixture
+def gan(images) -> SimGAN:
+    return make_gan(small_config(), images)
+
+
+def make_gan(config: TrainConfig, images, history=None, **kwargs) -> SimGAN:
+    if history is None and config.buffer_size:
+        history = HistoryBuffer(config.buffer_size, SHAPE, config.seed)
+    return SimGAN(config, *images, history, **kwargs)
+
+
+def trained(config: TrainConfig, images, run: Path, **kwargs) -> Path:
+    """A finished run."""
+    train(config, *images, run, device="cpu", **kwargs)
+    return run
+
+
+def weights_of(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+class Killed(Exception):  # noqa: N818
+    pass
+
+
+def kill_at(clock: int):
+    def on_progress(progress: Progress) -> None:
+        if progress.clock == clock:
+            raise Killed
+
+    return on_progress
