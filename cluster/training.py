@@ -54,7 +54,6 @@ def train_on_ray(
     max_failures: int = 3,
     held_out: str = "test",
     num_held_out: int = 600,
-    target: LabelTarget | None = None,
 ) -> None:
     """Train in Ray Train workers. Where a worker, the history or a node is lost, all start again
     from the newest checkpoint.
@@ -72,7 +71,6 @@ def train_on_ray(
         max_failures: losses to survive before giving up.
         held_out: split of both datasets to score refiners on, where the configuration wants that.
         num_held_out: images of it.
-        target: distribution of labels that the renders are drawn by; None for all alike.
 
     Raises:
         RuntimeError: the training itself failed; the message is its own.
@@ -90,7 +88,6 @@ def train_on_ray(
         "device": "cuda" if use_gpu else "cpu",
         "history": None,
         "scorer": None,
-        "target": target,
     }
     if config.validate_every:
         loop["scorer"] = RemoteScorer(synthetic, real, held_out, num_held_out)
@@ -182,7 +179,6 @@ def _train_here(loop: dict[str, Any]) -> None:
             history=loop["history"],
             device=loop["device"],
             scorer=loop["scorer"],
-            target=loop["target"],
         )
     except (ValueError, FileNotFoundError, NonFiniteLoss) as error:
         log.exception("training stopped")
@@ -202,7 +198,6 @@ def train_on_datasets(
     peers: Peers | None = None,
     history: SharedHistory | None = None,
     scorer: Scorer | None = None,
-    target: LabelTarget | None = None,
 ) -> None:
     """`train` in this process, on this worker's part of a split of two datasets."""
     pair = {"synthetic": Dataset.open(synthetic), "real": Dataset.open(real)}
@@ -211,7 +206,8 @@ def train_on_datasets(
     images = [load_images(data, data.committed_in(split), part) for data in pair.values()]
     lineage = {name: lineage_of(data, split) for name, data in pair.items()}
     weights = None
-    if target is not None:
+    if config.target_labels is not None:
+        target = LabelTarget.load(config.target_labels, head=config.match_head)
         lineage["synthetic"]["target_labels"] = target.digest()
         weights = _matching_weights(pair["synthetic"], split, part, target)
     train(

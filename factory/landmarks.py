@@ -131,7 +131,7 @@ def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescr
     """Read a network back.
 
     Args:
-        location: the output of jobs/train_landmarks.py.
+        location: the output of jobs/landmarks.py.
 
     Returns:
         The network, in evaluation mode on the CPU, and its description.
@@ -146,7 +146,7 @@ def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescr
         content = store.read(WEIGHTS_NAME)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{location}: no landmark network; train one with jobs/train_landmarks.py"
+            f"{location}: no landmark network; train one with jobs/landmarks.py"
         ) from error
     where = f"{store.location}/{WEIGHTS_NAME}"
     description = LandmarkDescription.from_json(

@@ -1,5 +1,6 @@
 """What decides a training run: the networks, the losses' weights and Algorithm 1's schedule."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
@@ -35,8 +36,13 @@ class TrainConfig(Model):
     psi: PsiName | Literal["patch_nce"] = "identity"
     """feature transform of the self-regularisation; `patch_nce` compares patches as the refiner
     sees them (Park et al. 2020), for which 1 is a good lambda_reg"""
+    target_labels: Path | None = None
+    """.npz file that all workers see, with gaze_rad (n, 2), yaw and pitch of the real domain in
+    radians: renders are drawn so that their gazes follow it (after Lee et al. 2018)"""
+    match_head: bool = False
+    """follow head_rad (n, 2) of that file as well"""
     label_network: str | None = None
-    """a landmark network of jobs/train_landmarks.py: path, or s3://bucket/prefix"""
+    """a landmark network of jobs/landmarks.py: path, or s3://bucket/prefix"""
     label_weight: Float = Field(default=0.0, ge=0)
     """weight of the px by which that network sees landmarks move (label consistency, after
     Hoffman et al. 2018)"""
@@ -105,7 +111,7 @@ class TrainConfig(Model):
                 f"the discriminator {self.discriminator.channels}"
             )
         if self.label_weight > 0 and self.label_network is None:
-            raise ValueError("label_weight > 0 needs a label_network (jobs/train_landmarks.py)")
+            raise ValueError("label_weight > 0 needs a label_network (jobs/landmarks.py)")
         if self.diversity_weight > 0 and not self.refiner.noise_channels:
             raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
         if self.keep == "best" and not self.validate_every:
@@ -135,8 +141,7 @@ class TrainConfig(Model):
         return "adversarial", (clock - self.pretrain_clock) * self.k_d
 
     def content(self) -> dict[str, JsonValue]:
-        """What decides the result: all but threads, how often to save, and where a network lies
-        that the record names by its content."""
-        return self.model_dump(
-            mode="json", exclude={"num_threads", "checkpoint_every", "label_network"}
-        )
+        """What decides the result: all but threads, how often to save, and the places of files
+        that a run's record names by their content."""
+        unimportant = {"num_threads", "checkpoint_every", "label_network", "target_labels"}
+        return self.model_dump(mode="json", exclude=unimportant)

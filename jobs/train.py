@@ -1,7 +1,6 @@
 """Train a refiner that makes renders look like camera images (SimGAN)."""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -12,7 +11,6 @@ from cluster.session import start
 from cluster.training import train_on_ray
 from factory.checkpoint import WEIGHTS_NAME
 from factory.dataset import Dataset
-from factory.label_matching import LabelTarget
 from factory.store import open_store
 from factory.training import TrainConfig
 
@@ -47,11 +45,6 @@ class TrainJob(JobConfig, TrainConfig):
     """split of both datasets that refiners are scored on, with --validate-every"""
     num_held_out: Annotated[int, Field(ge=40)] = 600
     """renders, and real images, of it"""
-    target_labels: Path | None = None
-    """.npz with gaze_rad (n, 2), yaw and pitch of the real domain in radians: renders are drawn so
-    that their gazes follow it"""
-    match_head: bool = False
-    """follow head_rad (n, 2) of that file as well"""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """losses of a worker, the history or a node to go on after"""
 
@@ -63,9 +56,6 @@ def main(job: TrainJob) -> None:
             f"{job.synthetic} holds {synthetic.card.domain} images of {synthetic.card.image}, "
             f"{job.real} {real.card.domain} images of {real.card.image}; ingest both alike"
         )
-    target = None
-    if job.target_labels is not None:
-        target = LabelTarget.load(job.target_labels, head=job.match_head)
     with start(job, job.output):
         config = TrainConfig(**{name: getattr(job, name) for name in TrainConfig.model_fields})
         train_on_ray(
@@ -81,7 +71,6 @@ def main(job: TrainJob) -> None:
             max_failures=job.max_failures,
             held_out=job.held_out,
             num_held_out=job.num_held_out,
-            target=target,
         )
         log.info("the refiner is %s/%s", open_store(job.output).location, WEIGHTS_NAME)
 

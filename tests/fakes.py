@@ -105,10 +105,17 @@ def failed(shard: int, error: Exception) -> Outcome:
 
 
 def refine_here(
-    parent: Dataset, refiner: Path, output: Path, *, batch_size: int = 4, seed: int | None = None
+    parent: Dataset,
+    refiner: Path,
+    output: Path,
+    *,
+    batch_size: int = 4,
+    seed: int | None = None,
+    noise_seed: int | None = None,
 ) -> Dataset:
     """The refine job in this process, its shards shuffled by `seed`."""
-    child = Dataset.enter(output, refined_card(parent, refiner, "refined"))
+    card = refined_card(parent, refiner, "refined", noise_seed=noise_seed)
+    child = Dataset.enter(output, card)
     shards = missing_shards(parent, child)
     if seed is not None:
         random.Random(seed).shuffle(shards)
@@ -117,9 +124,9 @@ def refine_here(
     return child
 
 
-def save_tiny_refiner(folder: Path, seed: int) -> Path:
+def save_tiny_refiner(folder: Path, seed: int, noise_channels: int = 0) -> Path:
     """A refiner of 4 maps and 1 block with random weights, written as training writes it."""
-    config = RefinerConfig(maps=4, blocks=1)
+    config = RefinerConfig(maps=4, blocks=1, noise_channels=noise_channels)
     described = RefinerDescription(
         domain="eye",
         image=ImageSpec(height=35, width=55),

@@ -12,7 +12,8 @@ import torch
 
 from factory.engine import EngineUnavailableError, choose_engine, make_engine
 from factory.engines import ncnn as ncnn_engine
-from factory.engines.base import from_planes, to_planes
+from factory.engines.base import from_planes, noise_of, to_planes
+from factory.engines.cuda import CudaEngine
 from factory.engines.eager import TorchEngine
 from factory.engines.ncnn import NcnnEngine, ncnn_graph
 from factory.engines.parity import SAME_FLOAT32, compare, probe_images, require_parity
@@ -56,8 +57,12 @@ def agree(refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> Non
         RefinerConfig(maps=4, blocks=0),
         RefinerConfig(maps=8, blocks=1, kernel=5, first_kernel=7),
         RefinerConfig(maps=8, blocks=1, kernel=1, first_kernel=3),
+        RefinerConfig(maps=8, blocks=1, noise_channels=3),
     ],
-    ids=lambda config: f"{config.maps}x{config.blocks}k{config.first_kernel}-{config.kernel}",
+    ids=lambda config: (
+        f"{config.maps}x{config.blocks}k{config.first_kernel}-{config.kernel}"
+        f"z{config.noise_channels}"
+    ),
 )
 def test_ncnn_agrees_with_pytorch(config, padding) -> None:
     agree(trained_alike(config.model_copy(update={"padding": padding})), images(4))
@@ -152,6 +157,38 @@ def test_memory_does_not_grow_with_the_images() -> None:
         engine(given)
     lost_if_one_array_stays_per_image = 5 * len(given) * given[0].size * 4
     assert resident_bytes() - before < lost_if_one_array_stays_per_image / 4
+
+
+# --- noise ------------------------------------------------------------------------------------
+
+
+NOISY = RefinerConfig(maps=6, blocks=1, noise_channels=2)
+
+
+@pytest.mark.parametrize("engine", [TorchEngine, NcnnEngine])
+def test_noise_belongs_to_an_image_and_a_seed(engine) -> None:
+    """Whatever else is in the batch; a seed gives another refined image of each."""
+    refiner, given = trained_alike(NOISY), images(9)
+    refined = engine(refiner)(given).astype(int)
+    backwards = engine(refiner)(given[::-1])[::-1].astype(int)
+    assert np.abs(refined - backwards).max() <= 1
+    others = [engine(refiner, noise_seed=seed)(given).astype(int) for seed in (0, 1, 2)]
+    assert np.array_equal(others[0], refined)
+    for one, other in ((0, 1), (1, 2)):
+        assert (np.abs(others[one] - others[other]).mean(axis=(1, 2)) > 2).all()
+
+
+def test_noise_is_standard_normal_and_differs_by_image() -> None:
+    noise = noise_of(images(2000, 3, 5), 4, seed=7)
+    assert noise.shape == (2000, 4) and noise.dtype == np.float32
+    assert noise.mean(axis=0) == pytest.approx([0] * 4, abs=0.1)
+    assert noise.std(axis=0) == pytest.approx([1] * 4, abs=0.1)
+    assert len(np.unique(noise, axis=0)) == 2000
+
+
+def test_the_cuda_engine_leaves_refiners_with_noise_to_pytorch() -> None:
+    with pytest.raises(EngineUnavailableError, match="no noise"):
+        CudaEngine(trained_alike(NOISY), height=35, width=55, device="cpu")
 
 
 # --- the choice -------------------------------------------------------------------------------

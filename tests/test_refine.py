@@ -234,3 +234,23 @@ def test_a_poison_shard_on_ray_is_reported_and_the_others_are_made(
     assert "DamagedShardError" in outcomes.pop(2)
     assert outcomes == dict.fromkeys([0, 1, 3, 4])
     assert child.committed() == [0, 1, 3, 4]
+
+
+def test_a_refiner_with_noise_makes_several_datasets_of_one(synthetic, tmp_path) -> None:
+    refiner = fakes.save_tiny_refiner(tmp_path / "noisy", 3, noise_channels=2)
+    made = {
+        seed: fakes.refine_here(synthetic, refiner, tmp_path / f"seed-{seed}", noise_seed=seed)
+        for seed in (None, 0, 1)
+    }
+    assert made[None].card.config_digest == made[0].card.config_digest
+    assert made[None].card.config["noise_seed"] == 0
+    pixels = {seed: load_images(dataset).astype(int) for seed, dataset in made.items()}
+    assert np.array_equal(pixels[None], pixels[0])
+    assert (np.abs(pixels[1] - pixels[0]).mean(axis=(1, 2)) > 1).all()
+    with pytest.raises(CardMismatchError, match="noise_seed"):
+        fakes.refine_here(synthetic, refiner, tmp_path / "seed-0", noise_seed=5)
+
+
+def test_a_seed_without_noise_is_refused(synthetic, refiner, tmp_path) -> None:
+    with pytest.raises(ValueError, match="has no noise"):
+        fakes.refine_here(synthetic, refiner, tmp_path / "x", noise_seed=1)
