@@ -6,6 +6,7 @@ else the machine does falls on both.
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -70,20 +71,23 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=5, help="timed passes of each")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--batch", type=int, default=32, help="images in a batch")
+    parser.add_argument("--k-g", type=int, nargs="+", default=[2, 50], help="updates of R a pass")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rng = np.random.default_rng(0)
     synthetic, real = rng.integers(0, 256, (2, 512, 35, 55), dtype=np.uint8)
     print(f"batch {options.batch}, {options.threads} thread(s), median of {options.passes}")
-    for name, refiner in (
-        ("small: 16 maps, 2 blocks", RefinerConfig(maps=16, blocks=2)),
-        ("paper: 64 maps, 4 blocks", RefinerConfig()),
-    ):
+    networks = {
+        "small: 16 maps, 2 blocks": RefinerConfig(maps=16, blocks=2),
+        "paper: 64 maps, 4 blocks": RefinerConfig(),
+    }
+    for k_g, (name, refiner) in itertools.product(options.k_g, networks.items()):
         config = TrainConfig(
             refiner=refiner,
             steps=1000,
             batch_size=options.batch,
             buffer_size=1024,
+            k_g=k_g,
             refiner_pretrain_steps=0,
             discriminator_pretrain_steps=0,
         )
@@ -99,9 +103,11 @@ def main() -> None:
                 if number > 0:
                     seconds[which].append(time.perf_counter() - start)
         medians = {which: statistics.median(times) for which, times in seconds.items()}
+        refined = (k_g + 0.5) * options.batch
         print(
-            f"{name}: ours {medians['ours']:.3f} s, plain {medians['plain']:.3f} s a pass, "
-            f"ratio {medians['ours'] / medians['plain']:.2f}"
+            f"K_g {k_g}, {name}: ours {medians['ours']:.3f} s, plain {medians['plain']:.3f} s a "
+            f"pass, ratio {medians['ours'] / medians['plain']:.2f}; ours "
+            f"{refined / medians['ours']:.0f} refined images/s"
         )
 
 

@@ -17,9 +17,9 @@ FLUSH_S = 30.0
 """between puts to an object store, which cannot append"""
 _GROUPS = {
     "loss": ("realism_loss", "regularisation_loss", "refiner_loss", "discriminator_loss",
-             "gradient_penalty"),
+             "gradient_penalty", "sequence_loss"),
     "discriminator": ("accuracy_real", "accuracy_refined"),
-    "refiner": ("mean_abs_delta",),
+    "refiner": ("mean_abs_delta", "label_shift_px", "diversity"),
     "gradient_norm": ("refiner_gradient_norm", "discriminator_gradient_norm"),
     "speed": ("images_per_s", "data_wait_share", "history_wait_share"),
     "history": ("history_size", "history_age_p10", "history_age_p50", "history_age_p90"),

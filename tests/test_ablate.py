@@ -11,6 +11,7 @@ from fakes import score
 
 from cluster.command import parse
 from factory.ablation import load_variants, row_of
+from factory.checkpoint import load_refiner
 from factory.dataset import Dataset
 from factory.held_out import HeldOut
 from factory.labels.pupil import PupilFinder
@@ -19,6 +20,8 @@ from factory.renderers.eye import EyeRenderer, write_renders
 from factory.sources.pictures import PicturesOptions
 from factory.sources.unityeyes import UnityEyesOptions
 from jobs.ablate import AblateJob, main
+from jobs.train import TrainJob
+from jobs.train import main as train
 
 REPOSITORY = Path(__file__).parent.parent
 SPLITS = {"train": 0.5, "test": 0.5}
@@ -136,3 +139,41 @@ def test_the_job_trains_scores_and_reports_once(embedded_ray, datasets, tmp_path
     assert scores == {path: path.stat().st_mtime_ns for path in scores}  # nothing made twice
     with pytest.raises(ValueError, match="no split dev"):
         main(job.model_copy(update={"held_out": "dev"}))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_training_on_ray_has_its_refiners_scored_beside_it(
+    embedded_ray, datasets, tmp_path
+) -> None:
+    """And keeps the best; labels of the real domain decide which renders are drawn."""
+    np.savez(tmp_path / "labels.npz", gaze_rad=np.random.default_rng(0).normal(0, 0.3, (200, 2)))
+    options = {
+        "synthetic": datasets[0].location,
+        "real": datasets[1].location,
+        "output": tmp_path / "run",
+        "steps": 8,
+        "batch-size": 4,
+        "buffer-size": 8,
+        "refiner-pretrain-steps": 2,
+        "discriminator-pretrain-steps": 0,
+        "refiner.maps": 4,
+        "refiner.blocks": 1,
+        "strip-every": 4,
+        "validate-every": 8,
+        "keep": "best",
+        "num-held-out": 60,
+        "target-labels": tmp_path / "labels.npz",
+    }
+    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    job = parse(TrainJob, flags)
+    train(job)
+    scored = {path.parent.name: path for path in (tmp_path / "run").glob("scored/*/score.json")}
+    assert set(scored) == {"00000008", "00000010"}
+    _, described = load_refiner(tmp_path / "run")
+    kept = [name for name, path in scored.items() if described.sha256 in path.read_text()]
+    assert kept and described.step in [int(name) - 2 for name in kept]
+    synthetic = described.lineage["synthetic"]
+    assert isinstance(synthetic, dict) and synthetic["target_labels"]
+    with pytest.raises(ValueError, match="no split dev to score on"):
+        train(job.model_copy(update={"held_out": "dev", "output": str(tmp_path / "other")}))

@@ -1,10 +1,14 @@
-"""The commands as a user runs them: processes, exit codes, files; killed and run again.
+"""The commands as a user runs them: options, exit codes, files; killed and run again.
 
-They share one cluster, as jobs that are submitted to it do: starting Ray takes longer than their
-work. Those that are killed start their own, as on one machine, and take it along.
+They share one cluster and this process, as starting Ray and importing it take longer than their
+work (tests/test_submit.py has them submitted). Those that are killed are processes with a Ray of
+their own, as on one machine, and take it along.
 """
 
 import hashlib
+import importlib
+import inspect
+import io
 import json
 import os
 import random
@@ -13,13 +17,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 from test_submit import free_port
 
+from cluster.command import JobConfig, run_command
 from factory.dataset import Dataset, load_index
 
 REPOSITORY = Path(__file__).parent.parent
@@ -39,14 +45,38 @@ def cluster() -> Iterator[None]:
         head_node_args={"num_cpus": 2, "include_dashboard": True, "dashboard_port": free_port()},
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SIMGAN_TEST_CLUSTER", cluster.address)
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        ray.shutdown()  # what other tests in this process may have started
         yield
+        ray.shutdown()
     cluster.shutdown()
 
 
-def run(job: str, *options: object, expect: int = 0, own_ray: bool = False) -> str:
+def run(job: str, *options: object, expect: int = 0) -> str:
     """Everything a job printed, after it exited as expected."""
-    there = {} if own_ray else {"RAY_ADDRESS": os.environ["SIMGAN_TEST_CLUSTER"]}
+    module = importlib.import_module(f"jobs.{job}")
+    kind = next(
+        found
+        for found in vars(module).values()
+        if inspect.isclass(found)
+        and issubclass(found, JobConfig)
+        and found.__module__ == module.__name__
+    )
+    printed = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(printed),
+        redirect_stderr(printed),
+        pytest.raises(SystemExit) as exited,
+    ):
+        patch.setattr(sys, "argv", command(job, *options)[1:])
+        run_command(kind, module.main)
+    assert exited.value.code == expect, printed.getvalue()
+    return printed.getvalue()
+
+
+def run_alone(job: str, *options: object) -> None:
+    """As a process with a Ray of its own."""
     done = subprocess.run(
         command(job, *options),
         check=False,
@@ -54,10 +84,9 @@ def run(job: str, *options: object, expect: int = 0, own_ray: bool = False) -> s
         text=True,
         timeout=500,
         cwd=REPOSITORY,
-        env=os.environ | there,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
     )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def killed_after(due: float | Callable[[], bool], job: str, *options: object) -> None:
@@ -72,6 +101,7 @@ def killed_after(due: float | Callable[[], bool], job: str, *options: object) ->
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
     )
     if callable(due):
         while process.poll() is None and not due():
@@ -104,8 +134,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--output", folder / "real", *common)  # fmt: skip
     run("train", "--config", CONFIG, "--synthetic", folder / "synthetic",
         "--real", folder / "real", "--output", folder / "run")  # fmt: skip
-    run("refine", "--input", folder / "synthetic", "--refiner", folder / "run",
-        "--output", folder / "refined", own_ray=True)  # fmt: skip
+    run_alone("refine", "--input", folder / "synthetic", "--refiner", folder / "run",
+              "--output", folder / "refined")  # fmt: skip
     return folder
 
 
