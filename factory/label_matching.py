@@ -1,6 +1,6 @@
 """Renders drawn so that their labels are distributed as the real domain's: after Lee, Kim and Suh,
 ICLR 2018 ("Simulated+Unsupervised Learning With Adaptive Data Generation and Bidirectional
-Mappings"), section 3.1. They simulate once more; here, the renders that are there get weights.
+Mappings"). They simulate once more; here, the renders that are there get weights.
 
 The weights are the ratio of the two densities of the labels, from a classifier that is quadratic
 in them, so that two normal distributions are matched exactly (Bickel, Brückner and Scheffer 2009,

@@ -136,7 +136,7 @@ def self_regularisation(refined: Tensor, synthetic: Tensor, psi: PsiName = "iden
 
 def diversity(refined: Tensor, other: Tensor, apart: Tensor, limit: float) -> Tensor:
     """How different two refined images of a render are, for how different their noise was: Yang et
-    al. 2019 (arXiv:1901.09024), equation (2). To be made large.
+    al. 2019 (arXiv:1901.09024). To be made large.
 
     Args:
         refined, other: (n, C, H, W), R of the same images with other noise, attached to R.

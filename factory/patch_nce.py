@@ -1,4 +1,4 @@
-"""PatchNCE of Park et al. 2020 (arXiv:2007.15651), section 3.
+"""PatchNCE of Park et al. 2020 (arXiv:2007.15651).
 
 A patch of the refined image, as the refiner's own layers see it, must be told among the patches of
 the render as the one that it was made from. That holds content in its place and leaves its looks
@@ -44,7 +44,7 @@ class PatchNCE(nn.Module):
     def forward(
         self, refined: Sequence[Tensor], synthetic: Sequence[Tensor], generator: np.random.Generator
     ) -> Tensor:
-        """Equation (4) there: cross-entropy of the right location, in the mean.
+        """Cross-entropy of the right location, in the mean.
 
         Args:
             refined: `Refiner.layers` of refined images, attached: (n, maps, H, W) each.

@@ -114,7 +114,7 @@ class RefinerTerms:
 
 def _label_shift_px(landmarks: LandmarkNetwork, batch: Batch) -> Tensor:
     """Mean distance by which a frozen network sees landmarks move, after the semantic consistency
-    of Hoffman et al. 2018 (arXiv:1711.03213), equation (4): it is compared with what it sees in
+    of Hoffman et al. 2018 (arXiv:1711.03213): it is compared with what it sees in
     the render, so that its own errors cost nothing."""
     with torch.no_grad():
         before = landmarks(batch.synthetic)

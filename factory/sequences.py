@@ -2,7 +2,7 @@
 
 Renders come one by one, so a sequence is made from each: the render moved a little further with
 every frame, by a motion that is known. A refiner whose images do not flicker refines the moved
-render to the moved refined image (Eilertsen et al. 2019, arXiv:1902.10424, section 3.1).
+render to the moved refined image (Eilertsen et al. 2019, arXiv:1902.10424).
 """
 
 import math

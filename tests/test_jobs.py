@@ -71,6 +71,7 @@ def run(job: str, *options: object, expect: int = 0) -> str:
     ):
         patch.setattr(sys, "argv", command(job, *options)[1:])
         run_command(kind, module.main)
+    ray.shutdown()  # as the end of its process would
     assert exited.value.code == expect, printed.getvalue()
     return printed.getvalue()
 
