@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import fakes
@@ -31,7 +32,7 @@ from factory.train_config import TrainConfig
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SHAPE = (1, 4, 5)
 REPOSITORY = Path(__file__).parent.parent
-KILL_AT = 70
+KILL_AT = 50
 """updates"""
 
 
@@ -65,7 +66,7 @@ def real(tmp_path_factory, renders) -> Dataset:
 def config(**changes) -> TrainConfig:
     fields = {
         "refiner": RefinerConfig(maps=4, blocks=1),
-        "steps": 200,
+        "steps": 120,
         "batch_size": 8,
         "buffer_size": 64,
         "refiner_pretrain_steps": 0,
@@ -86,13 +87,14 @@ def clock_of(run: Path) -> int:
         return 0
 
 
-def kill_at(run: Path, clock: int, kill: Callable[[], None]) -> threading.Thread:
-    """Kill something once the training has come that far."""
+def kill_in_turn(run: Path, kills: Mapping[int, Callable[[], None]]) -> threading.Thread:
+    """Kill something each time that the training has come so far."""
 
     def wait() -> None:
-        while clock_of(run) < clock:
-            time.sleep(0.05)
-        kill()
+        for clock, kill in kills.items():
+            while clock_of(run) < clock:
+                time.sleep(0.05)
+            kill()
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
@@ -119,11 +121,11 @@ def check_whole(run: Path, config: TrainConfig) -> None:
     assert history.statistics().num_exchanges == 2 * config.total_clock
 
 
-@pytest.mark.parametrize("victim", ["RayTrainWorker", "HistoryKeeper"])
-def test_a_lost_worker_or_history_costs_the_steps_since_a_checkpoint(
-    cluster, synthetic, real, tmp_path, victim
+def test_a_lost_worker_and_a_lost_history_cost_the_steps_since_a_checkpoint(
+    cluster, synthetic, real, tmp_path
 ) -> None:
-    killer = kill_at(tmp_path, KILL_AT, lambda: kill_actor(victim))
+    victims = {30: "RayTrainWorker", 80: "HistoryKeeper"}
+    killer = kill_in_turn(tmp_path, {at: partial(kill_actor, v) for at, v in victims.items()})
     train_on_ray(config(), synthetic.location, real.location, tmp_path, split="train", workers=2)
     killer.join(1)
     assert not killer.is_alive()
