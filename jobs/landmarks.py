@@ -109,6 +109,8 @@ def _labelled(dataset: Dataset, split: str) -> Labelled:
         )
     if not dataset.card.labelled:
         raise ValueError(f"{dataset.location} has no labels to learn from")
+    if dataset.card.image.channels != 1:
+        raise ValueError(f"{dataset.location} is in colour; landmarks are found in grey images")
     shards = dataset.committed_in(split)
     index = load_index(dataset, ["pupil_px", "iris_px", "lid_px"], shards)
     return Labelled(grey(load_images(dataset, shards)), landmarks_px(index))
