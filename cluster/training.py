@@ -16,6 +16,7 @@ import ray.train
 import torch
 from numpy.typing import NDArray
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.every import every
 from cluster.history import SharedHistory
@@ -117,14 +118,41 @@ def train_on_ray(
         advance = partial(_advance, progress, store)
         try:
             with every(1.0 if isinstance(store, LocalStore) else 10.0, advance):
-                trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            raise RuntimeError(_error_of(store) or f"the training failed: {error}") from error
+                failure = _fit_in_this_cluster(trainer)
         finally:
             advance()
             progress.close()
     if (error := _error_of(store)) is not None:
         raise RuntimeError(error)
+    if failure is not None:
+        raise RuntimeError(f"the training failed: {failure}")
+
+
+def _fit_in_this_cluster(trainer: TorchTrainer) -> str | None:
+    """Run a trainer; what went wrong, or None.
+
+    An actor of Ray Train looks after the trainer through Ray's state API, which without
+    RAY_ADDRESS asks the newest cluster of the machine (Ray 2.60). Where that is another one, it
+    finds the trainer dead and takes the workers' resources away. So all of Ray Train runs in a
+    task that has the address of its own cluster.
+    """
+    here = ray.get_runtime_context()
+    fit = ray.remote(_fit).options(
+        num_cpus=0,
+        max_retries=0,
+        runtime_env={"env_vars": {"RAY_ADDRESS": here.gcs_address}},
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here.get_node_id(), soft=False),
+    )
+    failure: str | None = ray.get(fit.remote(trainer))
+    return failure
+
+
+def _fit(trainer: TorchTrainer) -> str | None:
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        return str(error)
+    return None
 
 
 def _cpus_of_a_worker(workers: int, use_gpu: bool, cpus: int | None) -> int:

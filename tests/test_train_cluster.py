@@ -38,19 +38,25 @@ KILL_AT = 50
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without cores and two nodes with one each."""
+    """A head without cores and two nodes with one each; beside it a newer cluster of somebody
+    else, which Ray's own tools would rather look at."""
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()},
     )
     for _ in range(2):
         cluster.add_node(num_cpus=1)
+    stranger = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()},
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", cluster.address)
         ray.shutdown()  # what other tests in this process may have started
         ray.init(log_to_driver=False)
         yield cluster
         ray.shutdown()
+    stranger.shutdown()
     cluster.shutdown()
 
 
