@@ -22,7 +22,7 @@ from cluster.every import every
 from cluster.history import SharedHistory
 from cluster.local import ensure_ray
 from cluster.session import Progress
-from factory.dataset import Dataset, load_images, load_index
+from factory.dataset import Dataset, load_images, load_index, rows_of_part
 from factory.held_out import HeldOut, Score
 from factory.label_matching import LabelTarget, match_labels
 from factory.labels.pupil import PupilFinder
@@ -258,8 +258,8 @@ def _matching_weights(
 ) -> NDArray[np.float64]:
     """For this worker's part: each part is matched by itself."""
     index = load_index(synthetic, list(target.columns), synthetic.committed_in(split))
-    first, last = (len(index) * edge // part[1] for edge in (part[0], part[0] + 1))
-    matching = match_labels(target.of(index)[first:last], target.angles_rad)
+    rows = rows_of_part(len(index), part)
+    matching = match_labels(target.of(index)[rows], target.angles_rad)
     log.info("renders drawn by their labels: %s", matching)
     return matching.weights
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from factory.models import Refiner, RefinerConfig
 from factory.store import Store, absolute, is_remote, open_store
@@ -50,9 +50,9 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def refiner_bytes(refiner: Refiner) -> bytes:
-    """The safetensors file of a refiner: the same bytes for the same weights."""
-    content: bytes = save(_plain(refiner.state_dict()))
+def weights_bytes(network: nn.Module) -> bytes:
+    """The safetensors file of a network: the same bytes for the same weights."""
+    content: bytes = save(_plain(network.state_dict()))
     return content
 
 
@@ -67,7 +67,7 @@ def save_refiner(
         description: its `sha256` and `architecture` are overwritten by the refiner's own.
     """
     store = open_store(location)
-    content = refiner_bytes(refiner)
+    content = weights_bytes(refiner)
     description = description.model_copy(
         update={"sha256": hashlib.sha256(content).hexdigest(), "architecture": refiner.config}
     )

@@ -282,23 +282,28 @@ def load_images(
         int(kept[shard].sum()) if shard in kept else dataset.facts(shard).num_samples
         for shard in numbers
     ]
-    index, num_parts = part
-    first, last = (sum(counts) * edge // num_parts for edge in (index, index + 1))
+    mine = rows_of_part(sum(counts), part)
     images: list[Pixels] = [dataset.no_images()]
     start = 0
     for shard, count in zip(numbers, counts, strict=True):
-        rows = slice(max(0, first - start), max(0, last - start))
+        rows = slice(max(0, mine.start - start), max(0, mine.stop - start))
         start += count
         if rows.start < min(rows.stop, count):
             whole = dataset.images(shard)
             images.append((whole[kept[shard]] if shard in kept else whole)[rows])
-    if first == last:
+    if mine.start == mine.stop:
         raise ValueError(
-            f"{dataset.location} holds {sum(counts)} images, {num_parts} workers need one each"
-            if num_parts > 1
+            f"{dataset.location} holds {sum(counts)} images, {part[1]} workers need one each"
+            if part[1] > 1
             else f"{dataset.location} holds no images yet"
         )
     return cast("Pixels", np.concatenate(images))
+
+
+def rows_of_part(count: int, part: tuple[int, int]) -> slice:
+    """Of `count` rows, those of the i-th of n parts of equal size, for part (i, n)."""
+    index, num_parts = part
+    return slice(count * index // num_parts, count * (index + 1) // num_parts)
 
 
 def load_index(

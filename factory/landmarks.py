@@ -6,7 +6,6 @@ depend on the renders' look.
 """
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ import pyarrow as pa
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
+from factory.checkpoint import weights_bytes
 from factory.store import open_store
 from factory.version import WRITER
 from schemas.base import Float, FormatError, Model, Sha256, Versioned
@@ -120,8 +120,7 @@ def save_landmarks(
 ) -> None:
     """Write `landmarks.safetensors`, then `landmarks.json`, whose `sha256` is filled in."""
     store = open_store(location)
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in _state(network).items()}
-    content: bytes = save(plain)
+    content = weights_bytes(network)
     digest = hashlib.sha256(content).hexdigest()
     store.put(WEIGHTS_NAME, content)
     store.put(DESCRIPTION_NAME, description.model_copy(update={"sha256": digest}).to_json())
@@ -160,7 +159,3 @@ def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescr
     except (SafetensorError, RuntimeError) as error:
         raise FormatError(f"{where}: not the weights of such a network ({error})") from error
     return network.eval(), description
-
-
-def _state(network: nn.Module) -> Mapping[str, Tensor]:
-    return network.state_dict()

@@ -59,7 +59,8 @@ class PatchNCE(nn.Module):
             num = ours[0, 0].numel()
             where = torch.from_numpy(generator.choice(num, min(num, PATCHES), replace=False))
             query = _unit(head(_at(ours, where)))
-            key = _unit(head(_at(theirs, where))).detach()
+            with torch.no_grad():
+                key = _unit(head(_at(theirs, where)))
             likeness = (query @ key.transpose(1, 2) / TEMPERATURE).float()
             right = torch.arange(len(where), device=ours.device).expand(len(ours), -1)
             losses.append(functional.cross_entropy(likeness.transpose(1, 2), right))

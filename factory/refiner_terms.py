@@ -9,7 +9,7 @@ from torch import Tensor
 
 from factory.draws import Draws
 from factory.landmarks import LandmarkNetwork
-from factory.losses import diversity, self_regularisation
+from factory.losses import PsiName, diversity, self_regularisation
 from factory.models import Refiner
 from factory.patch_nce import PatchNCE
 from factory.sequences import sequence_loss, small_motions
@@ -64,13 +64,16 @@ class RefinerTerms:
                 raise ValueError(f"label_weight = {config.label_weight} without a landmark network")
             self.landmarks = landmarks.to(draws.device).eval().requires_grad_(False)
         self.patch_nce: PatchNCE | None = None
-        if config.psi == "patch_nce":
+        self.psi: PsiName = "identity"
+        """the fixed transform; with PatchNCE, that of the pre-training"""
+        if config.psi != "patch_nce":
+            self.psi = config.psi
+        else:
             self.patch_nce = PatchNCE(refiner, seed=config.seed + 2).to(draws.device)
 
     def pretraining(self, batch: Batch) -> list[Term]:
         """Before R meets D: the self-regularisation alone."""
-        psi = "identity" if self.config.psi == "patch_nce" else self.config.psi
-        value = self_regularisation(batch.refined, batch.synthetic, psi)
+        value = self_regularisation(batch.refined, batch.synthetic, self.psi)
         return [Term("regularisation_loss", 1.0, value)]
 
     def __call__(self, batch: Batch) -> list[Term]:
@@ -90,11 +93,11 @@ class RefinerTerms:
     def _regularisation(self, batch: Batch) -> Tensor:
         if self.patch_nce is not None:
             ours = self.refiner.layers(batch.refined, batch.noise)
-            theirs = self.refiner.layers(batch.synthetic, batch.noise)
+            with torch.no_grad():
+                theirs = self.refiner.layers(batch.synthetic, batch.noise)
             value: Tensor = self.patch_nce(ours, theirs, self.draws.generator())
             return value
-        assert self.config.psi != "patch_nce"
-        return self_regularisation(batch.refined, batch.synthetic, self.config.psi)
+        return self_regularisation(batch.refined, batch.synthetic, self.psi)
 
     def _sequence(self, batch: Batch) -> Tensor:
         n, _, height, width = batch.synthetic.shape

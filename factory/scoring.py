@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from factory.checkpoint import RefinerDescription, load_refiner, save_refiner
-from factory.engine import make_engine
+from factory.engine import choose_engine
 from factory.held_out import HeldOut, Score
 from factory.labels.pupil import PupilFinder
 from factory.models import Refiner
@@ -134,15 +134,16 @@ def score_refiner(
     location: str, held_out: HeldOut, finder: PupilFinder, test: TwoSampleTest
 ) -> Score:
     """Score a refiner, unless that was done before; `score.json` beside it keeps the result."""
-    store, refiner = open_store(location), load_refiner(location)[1].sha256
+    store, (refiner, described) = open_store(location), load_refiner(location)
     how = {"finder": finder.model_dump(mode="json"), "test": test.model_dump(mode="json")}
     measured_with = digest_of({"held_out": held_out.digest(), **how})
     if store.size(SCORE_NAME) is not None:
         there = ScoreRecord.from_json(store.read(SCORE_NAME), where=f"{location}/{SCORE_NAME}")
-        if (there.refiner, there.measured_with) == (refiner, measured_with):
+        if (there.refiner, there.measured_with) == (described.sha256, measured_with):
             return there.score
-    refined = np.asarray(make_engine(location)(held_out.synthetic), np.uint8)
+    engine = choose_engine(refiner, described.image, full_scale=described.full_scale)
+    refined = np.asarray(engine(held_out.synthetic), np.uint8)
     score = held_out.score(refined, finder, test)
-    record = ScoreRecord(refiner=refiner, measured_with=measured_with, score=score)
+    record = ScoreRecord(refiner=described.sha256, measured_with=measured_with, score=score)
     store.put(SCORE_NAME, record.to_json())
     return score

@@ -10,8 +10,8 @@ import factory
 from factory.checkpoint import (
     RefinerDescription,
     load_refiner,
-    refiner_bytes,
     save_refiner,
+    weights_bytes,
 )
 from factory.models import Refiner, RefinerConfig
 from schemas.base import FormatError
@@ -52,7 +52,7 @@ def test_a_refiner_comes_back(run, name):
 
 def test_the_description_names_the_file_by_its_digest(run):
     read = json.loads((run / "refiner.json").read_text())
-    again = refiner_bytes(Refiner(CONFIG, seed=3).to(memory_format=torch.channels_last))
+    again = weights_bytes(Refiner(CONFIG, seed=3).to(memory_format=torch.channels_last))
     assert (run / "refiner.safetensors").read_bytes() == again
     assert read["format_version"] == 1 and len(read["sha256"]) == 64
     assert read["image"] == {"height": 35, "width": 55, "channels": 1, "bits": 8}
