@@ -274,11 +274,12 @@ class RemoteScorer(Scorer):
         """
         for location in (synthetic, real):
             dataset = Dataset.open(location)
-            if split not in dataset.card.splits:
+            try:
+                dataset.require_splits(split)
+            except ValueError as error:
                 raise ValueError(
-                    f"{location} has no split {split} to score on; ingest it with "
-                    f"--splits train=0.8 {split}=0.2, or set validate_every to 0"
-                )
+                    f"nothing to score on: {error}; or set validate_every to 0"
+                ) from error
             shards_of(dataset, split)
         self.where = synthetic, real, split, count
         self.eye_width_px = crop_of(Dataset.open(synthetic)).eye_width_px

@@ -120,16 +120,23 @@ class Dataset:
         """Numbers of the shards that exist, in order."""
         return self._numbers("index", "parquet")
 
+    def require_splits(self, *splits: str) -> None:
+        """Raises ValueError where this dataset has not got all of these splits."""
+        missing = [split for split in splits if split not in self.card.splits]
+        if missing:
+            raise ValueError(
+                f"{self.location} has no split {', '.join(missing)}, only "
+                f"{', '.join(self.card.splits)}; name one of these, or ingest again with "
+                f"--splits train=0.8 {missing[-1]}=0.2"
+            )
+
     def committed_in(self, split: str) -> list[int]:
         """Numbers of the shards of one split, in order.
 
         Raises:
             ValueError: this dataset has no such split.
         """
-        if split not in self.card.splits:
-            raise ValueError(
-                f"{self.location} has no split {split!r}, only {', '.join(self.card.splits)}"
-            )
+        self.require_splits(split)
         if len(self.card.splits) == 1:
             return self.committed()
         facts = self.all_facts(self.committed())

@@ -92,11 +92,15 @@ def augmented(images: Tensor, points: Tensor, rng: np.random.Generator) -> tuple
     middle = _single(centre)
     back = _single(np.linalg.inv(matrix))
     points = torch.einsum("nij,nkj->nki", back, points - middle) + middle + _single(shift)[:, None]
-    return _relit(images, rng), points
+    return relit(images, rng), points
 
 
-def _relit(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Gamma, contrast, brightness, a gradient of light, blur and noise."""
+def relit(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Gamma, contrast, brightness, a gradient of light, blur and noise; nothing moves.
+
+    Args:
+        images: (n, C, H, W) in [-1, 1].
+    """
     n, channels, height, width = images.shape
 
     def each(low: float, high: float) -> Tensor:

@@ -5,26 +5,17 @@ training varies light, contrast, blur and noise, and turns images a little, so t
 depend on the renders' look.
 """
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
-from factory.checkpoint import weights_bytes
-from factory.store import open_store
-from factory.version import WRITER
-from schemas.base import Float, FormatError, Model, Sha256, Versioned
-from schemas.dataset import ImageSpec
+from factory.estimators import EstimatorDescription, load_estimator, save_estimator
+from schemas.base import Float, Model
 
-WEIGHTS_NAME = "landmarks.safetensors"
-DESCRIPTION_NAME = "landmarks.json"
 GROUPS = {"pupil": 1, "iris": 8, "lids": 16}
 """landmarks by what they belong to, in the order of the network's output"""
 NUM_LANDMARKS = sum(GROUPS.values())
@@ -96,66 +87,26 @@ def landmarks_px(index: pa.Table) -> np.ndarray:
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-class LandmarkDescription(Versioned):
+class LandmarkDescription(EstimatorDescription):
     """`landmarks.json`: what `landmarks.safetensors` beside it holds and how good it is."""
 
-    domain: str
-    image: ImageSpec
+    NAME = "landmarks"
+    ESTIMATES = "landmark"
+
     architecture: LandmarkConfig
-    sha256: Sha256
     error_px: dict[str, Float]
     """median distance from the labels of held-out renders, by group of landmarks"""
-    train: dict[str, Any]
-    """how it was trained, and on what"""
-    writer: str = WRITER
-
-    def require(self, image: ImageSpec) -> None:
-        """Raises ValueError where the network is for other images."""
-        if self.image != image:
-            raise ValueError(f"the landmark network is for {self.image}, the images are {image}")
 
 
 def save_landmarks(
     location: str | Path, network: LandmarkNetwork, description: LandmarkDescription
 ) -> None:
     """Write `landmarks.safetensors`, then `landmarks.json`, whose `sha256` is filled in."""
-    store = open_store(location)
-    content = weights_bytes(network)
-    digest = hashlib.sha256(content).hexdigest()
-    store.put(WEIGHTS_NAME, content)
-    store.put(DESCRIPTION_NAME, description.model_copy(update={"sha256": digest}).to_json())
+    save_estimator(location, network, description)
 
 
 def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescription]:
-    """Read a network back.
-
-    Args:
-        location: the output of jobs/landmarks.py.
-
-    Returns:
-        The network, in evaluation mode on the CPU, and its description.
-
-    Raises:
-        FileNotFoundError: nothing there, or its training has not finished.
-        FormatError: damaged, or from another run than its description.
-    """
-    store = open_store(location)
-    try:
-        described = store.read(DESCRIPTION_NAME)
-        content = store.read(WEIGHTS_NAME)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{location}: no landmark network; train one with jobs/landmarks.py"
-        ) from error
-    where = f"{store.location}/{WEIGHTS_NAME}"
-    description = LandmarkDescription.from_json(
-        described, where=f"{store.location}/{DESCRIPTION_NAME}"
+    """Read a network back: `load_estimator` of what jobs/landmarks.py has written."""
+    return load_estimator(
+        location, LandmarkDescription, lambda described: LandmarkNetwork(described.architecture)
     )
-    if hashlib.sha256(content).hexdigest() != description.sha256:
-        raise FormatError(f"{where} is not what {DESCRIPTION_NAME} describes; copy both again")
-    network = LandmarkNetwork(description.architecture)
-    try:
-        network.load_state_dict(load(content))
-    except (SafetensorError, RuntimeError) as error:
-        raise FormatError(f"{where}: not the weights of such a network ({error})") from error
-    return network.eval(), description

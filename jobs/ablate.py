@@ -71,12 +71,7 @@ class Run(NamedTuple):
 def main(job: AblateJob) -> None:
     configs = load_variants(job.variants)
     for location in (job.synthetic, job.real):
-        missing = {job.split, job.held_out} - set(Dataset.open(location).card.splits)
-        if missing:
-            raise ValueError(
-                f"{location} has no split {', '.join(sorted(missing))}; ingest it with "
-                f"--splits {job.split}=0.8 {job.held_out}=0.2"
-            )
+        Dataset.open(location).require_splits(job.split, job.held_out)
     root = open_store(job.output).location
     runs = [
         Run(
