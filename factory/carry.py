@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import orjson
+import pyarrow as pa
 
 from factory.commit import Expected, commit_shard
 from factory.dataset import Dataset
@@ -83,7 +84,8 @@ class ShardCommitter:
                 keys=tuple(sample.key for sample in samples),
                 may_reject=False,
                 parent_sha256=pixels.parent_sha256,
-                supersedes=_supersedes(self.parent, pixels.shard),
+                refined_from=pixels.parent_sha256,
+                supersedes=supersedes_in(self.parent.index(pixels.shard, ["key", "supersedes"])),
             ),
             samples,
         )
@@ -92,6 +94,27 @@ class ShardCommitter:
         )
 
 
-def _supersedes(parent: Dataset, shard: int) -> dict[str, str]:
-    rows = parent.index(shard, ["key", "supersedes"]).to_pylist()
-    return {row["key"]: row["supersedes"] for row in rows if row["supersedes"] is not None}
+def carried(
+    rows: pa.Table,
+    *,
+    shard: int,
+    split: str,
+    parent_sha256: str | None,
+    refined_from: str | None,
+) -> Expected:
+    """A shard of the samples that some index rows name, in their order, and of no others."""
+    return Expected(
+        shard=shard,
+        split=split,
+        keys=tuple(rows["key"].to_pylist()),
+        may_reject=False,
+        parent_sha256=parent_sha256,
+        refined_from=refined_from,
+        supersedes=supersedes_in(rows),
+    )
+
+
+def supersedes_in(rows: pa.Table) -> dict[str, str]:
+    """Key to the key of the older sample that it replaces, of the index rows that replace one."""
+    pairs = zip(rows["key"].to_pylist(), rows["supersedes"].to_pylist(), strict=True)
+    return {key: older for key, older in pairs if older is not None}

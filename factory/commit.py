@@ -44,6 +44,10 @@ class Expected:
     may_reject: bool
     """False: every key must be there, as in a refined shard"""
     parent_sha256: str | None = None
+    """of the parent shard's tar"""
+    refined_from: str | None = None
+    """sha256 of the synthetic shard's tar that the samples say they were refined from: the parent,
+    or the parent's parent where samples are copied; None where nobody can tell"""
     source_ids: Mapping[str, str] = field(default_factory=dict)
     """key to the planned input; empty where keys say enough, as in a refined shard"""
     supersedes: Mapping[str, str] = field(default_factory=dict)
@@ -155,10 +159,10 @@ def _check_provenance(
     if card.refiner is None:
         if record["made"]["config"] != card.config_digest or "refined" in record:
             raise DamagedShardError(f"{where}: made by another configuration")
-    elif record.get("refined") != {
-        "refiner": card.refiner.sha256,
-        "parent": expected.parent_sha256,
-    }:
+        return
+    refined = record.get("refined") or {}
+    refined_from = expected.refined_from or refined.get("parent")
+    if refined != {"refiner": card.refiner.sha256, "parent": refined_from}:
         raise DamagedShardError(f"{where}: refined by another refiner or from another parent")
 
 

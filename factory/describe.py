@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -11,9 +12,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from factory.dataset import Dataset, index_name, rejects_name, tar_name
+from factory.kept import Keeping
 from factory.label_spread import ColumnSpread, LabelSpread
 from factory.lineage import Ancestor, lineage_of, open_parent
-from factory.publish import read_report, report_name
+from factory.publish import read_report, report_name, validated_sha256
 from factory.rejects import reason_class
 from factory.release_state import (
     Held,
@@ -55,7 +57,8 @@ class Gaps(Model):
     """What one might expect and is not there."""
 
     not_committed: tuple[int, ...]
-    """shards that are planned (for a refined dataset: that its parent has) and not committed"""
+    """shards that are planned (for a refined dataset: that its parent has; for a filtered one: that
+    its report names) and not committed"""
     skipped: tuple[int, ...]
     """numbers below the highest that nothing planned and nothing holds"""
     num_missing_samples: int
@@ -151,6 +154,8 @@ class _Total:
     filtered: Counter[str] = field(default_factory=Counter)
     labels: LabelSpread = field(default_factory=LabelSpread)
     tar_sha256: dict[int, str] = field(default_factory=dict)
+    validated_sha256: dict[int, str | None] = field(default_factory=dict)
+    """of each shard, the digest that a report would name"""
     suspect: dict[int, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -269,6 +274,7 @@ def _add(dataset: Dataset, total: _Total, index: _Index, tar_size: Mapping[int, 
         total.suspect[shard] = index.error
         return
     total.add(facts, index.rows)
+    total.validated_sha256[shard] = validated_sha256(dataset.card, facts)
     if shard not in tar_size and dataset.store.size(tar_name(shard)) is None:
         total.suspect[shard] = "its tar is missing"
     elif tar_size.get(shard, facts.tar_size) != facts.tar_size:
@@ -314,6 +320,9 @@ def _shards_of_parent(dataset: Dataset, location: str | None) -> list[int]:
         if location is not None:
             raise
         return []  # the lineage says that it cannot be reached
+    if dataset.card.kept is not None:
+        with suppress(FormatError):  # the list of unreadable reports has it
+            return sorted(Keeping(dataset, parent).validated)
     return parent.committed() if parent is not None else []
 
 
@@ -333,7 +342,8 @@ def _reports(dataset: Dataset, total: _Total) -> Iterator[ReportLine]:
             num_samples=report.num_samples,
             failed=tuple(check.measure for check in report.checks if not check.passed),
             of_present_shards=all(
-                total.tar_sha256.get(shard.shard) == shard.tar_sha256 for shard in report.shards
+                total.validated_sha256.get(shard.shard) == shard.tar_sha256
+                for shard in report.shards
             ),
         )
 

@@ -85,6 +85,8 @@ def _head(described: Description) -> Iterator[str]:
     image = card.image
     colour = "RGB" if image.channels == 3 else "grey"
     labelled = "labelled" if card.labelled else "unlabelled"
+    if card.kept is not None:
+        labelled += f", those that report {card.kept.report} kept"
     yield described.location
     yield _line("dataset", f"{card.name}: {card.kind} {card.domain} images, {labelled}")
     yield _line(
@@ -101,6 +103,8 @@ def _counts(described: Description) -> Iterator[str]:
     missing = ""
     if gaps.not_committed:
         whose = "planned" if described.num_planned is not None else "in the parent"
+        if described.card.kept is not None:
+            whose = "validated"
         missing = (
             f"; {len(gaps.not_committed):,} {whose} and not made: {numbers(gaps.not_committed)}"
         )

@@ -34,7 +34,7 @@ _LAYOUT = re.compile(
     | index/\d{6,}\.parquet
     | shards/(?P<tar>\d{6,})\.tar
     | rejected/(?P<rejects>\d{6,})\.parquet
-    | reports/[^/]+/(report\.json|report\.html|samples/\d{6,}\.parquet)
+    | reports/[^/]+/(report\.json|report\.html|verdicts\.parquet|samples/\d{6,}\.parquet)
     | releases/[^/]+/(manifest\.json|index\.parquet|[a-z][a-z0-9_]*\.wids\.json
         |shards/\d{6,}\.tar)
     | runs/[^/]+/.+

@@ -22,7 +22,8 @@ class Ancestor(Model):
     kind: str | None = None
     config_digest: str | None = None
     made_by: str | None = None
-    """the refiner's sha256, or the source's name; None where the card could not be read"""
+    """the refiner's sha256, the source's name, or the report whose verdicts chose its samples; None
+    where the card could not be read"""
 
 
 class OtherParentError(ValueError):
@@ -57,6 +58,8 @@ def _known(card: DatasetCard, location: str, reach: Reach) -> Ancestor:
     made_by = f"source {source}" if source is not None else None
     if card.refiner is not None:
         made_by = f"refiner {card.refiner.sha256}"
+    if card.kept is not None:
+        made_by = f"the verdicts of report {card.kept.report}"
     return Ancestor(
         location=location,
         reach=reach,

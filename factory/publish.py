@@ -3,6 +3,8 @@
 An input that was rewritten is in it once, by its newest sample: a shard that holds an older one is
 written anew without it, into the release.
 
+A filtered dataset (`factory.kept`) is released by the report of its parent, of which it has a copy.
+
 The manifest is written last, so a release exists once its manifest does. Readers are pointed at
 the manifest: it lists every shard, and never changes while the dataset grows.
 """
@@ -18,7 +20,8 @@ import pyarrow.compute as pc
 
 from factory.dataset import Dataset, parquet_bytes, superseded_keys, tar_name
 from factory.shards import DamagedShardError, pack, sha256, unpack
-from schemas.dataset import ReleasedShard, ReleaseManifest
+from factory.verdicts import has_verdicts, is_kept, own_verdicts, read_verdicts, verdicts_name
+from schemas.dataset import DatasetCard, ReleasedShard, ReleaseManifest
 from schemas.index import REPEATED_COLUMNS, ShardFacts
 from schemas.report import Report, ValidatedShard
 
@@ -69,18 +72,21 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     Raises:
         NotReleasableError: the report does not pass, is of something else, or the release exists
             with other content.
-        DamagedShardError: a shard is not what was validated.
+        DamagedShardError: a shard is not what was validated, or a filtered dataset holds a sample
+            that failed.
     """
     report, raw_report = read_report(dataset, report_id)
-    _check_report(dataset, report)
+    check_report(dataset, report)
     for shard in report.shards:
-        _check_shard(dataset, shard)
+        check_unchanged(dataset, shard)
+        dataset.tar(shard.shard)
     parts = _released(dataset, report)
+    index = pa.concat_tables(part.rows for part in parts)
+    _look_for_failed(dataset, report, index["key"])
     shards = tuple(part.shard for part in parts)
     there = _released_before(dataset, release)
     if there is not None and there.shards == shards:
         return there
-    index = pa.concat_tables(part.rows for part in parts)
     index_bytes = parquet_bytes(index, REPEATED_COLUMNS)
     assert report.gate is not None
     manifest = ReleaseManifest(
@@ -114,8 +120,22 @@ def _released_before(dataset: Dataset, release: str) -> ReleaseManifest | None:
     return ReleaseManifest.from_json(dataset.store.read(name), where=where)
 
 
-def _check_report(dataset: Dataset, report: Report) -> None:
-    if report.dataset.digest() != dataset.card.digest():
+def check_report(dataset: Dataset, report: Report) -> None:
+    """See that a report passes, and speaks of a dataset (or chose the samples of a filtered one).
+
+    Raises:
+        NotReleasableError: it does not.
+    """
+    card = dataset.card
+    validated = card.digest()
+    if card.kept is not None and card.parent is not None:
+        validated = card.parent.card
+        if report.id != card.kept.report:
+            raise NotReleasableError(
+                f"{dataset.location} holds what report {card.kept.report} kept; it is released by "
+                f"that report, not by {report.id}"
+            )
+    if report.dataset.digest() != validated:
         raise NotReleasableError(f"report {report.id} speaks of another dataset")
     if report.passed is None or report.gate is None:
         raise NotReleasableError(
@@ -126,19 +146,47 @@ def _check_report(dataset: Dataset, report: Report) -> None:
         raise NotReleasableError(f"report {report.id} did not pass its gate: {failed}")
 
 
-def _check_shard(dataset: Dataset, validated: ValidatedShard) -> None:
-    """See that a shard is, byte for byte, the one that was validated."""
+def validated_sha256(card: DatasetCard, facts: ShardFacts) -> str | None:
+    """Digest by which a report names a shard: of its tar, or of that which it was filtered from."""
+    return facts.tar_sha256 if card.kept is None else facts.parent_sha256
+
+
+def check_unchanged(dataset: Dataset, validated: ValidatedShard) -> None:
+    """See that a shard is, as its index says, the one that was validated.
+
+    Raises:
+        DamagedShardError: it is another, or gone.
+    """
     if not dataset.is_committed(validated.shard):
         raise DamagedShardError(
             f"{dataset.location}/{tar_name(validated.shard)} was validated and is no longer "
             "committed"
         )
     facts = dataset.facts(validated.shard)
-    if facts.tar_sha256 != validated.tar_sha256:
+    if validated_sha256(dataset.card, facts) != validated.tar_sha256:
         raise DamagedShardError(
             f"{dataset.location}/{tar_name(validated.shard)} changed since it was validated"
         )
-    dataset.tar(validated.shard)
+
+
+def _look_for_failed(dataset: Dataset, report: Report, keys: pa.ChunkedArray) -> None:
+    """Say how many samples of a release failed; a filtered dataset must have none."""
+    if dataset.card.kept is not None:
+        failed = keys.filter(pc.invert(is_kept(keys, own_verdicts(dataset))))
+        if len(failed):
+            raise DamagedShardError(
+                f"{dataset.location} holds {len(failed)} samples that {verdicts_name(report.id)} "
+                f"does not keep, the first is {failed[0]}; mend it: jobs/describe.py --repair"
+            )
+    elif has_verdicts(dataset, report.id):
+        failed = keys.filter(pc.invert(is_kept(keys, read_verdicts(dataset, report)[0])))
+        if len(failed):
+            log.warning(
+                "%d of the %d released samples missed the limits on single samples; "
+                "--drop-failed releases the others alone",
+                len(failed),
+                len(keys),
+            )
 
 
 class _Part(NamedTuple):

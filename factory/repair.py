@@ -15,6 +15,7 @@ from factory.commit import adopt_orphan
 from factory.dataset import Dataset, index_name, rejects_name, tar_name
 from factory.ingest import ingest_task
 from factory.input_table import InputTable
+from factory.kept import Keeping, keep_task
 from factory.problems import Problem, ProblemKind
 from factory.refine import refine_stages
 from factory.release_state import ReleaseState, broken_releases
@@ -51,6 +52,8 @@ class StaleChild(Model):
 
     location: str
     shards: tuple[int, ...]
+    is_filtered: bool = False
+    """whether it holds samples of this dataset instead of refining them"""
 
 
 class RepairReport(Model):
@@ -144,6 +147,25 @@ class FromParent:
 
     def work(self) -> Sequence[Stage]:
         return refine_stages(self.parent, self.dataset, self.refiner, device=self.device)
+
+
+class KeptFromParent:
+    """Shards of a filtered dataset, from the parent's by the verdicts."""
+
+    def __init__(self, dataset: Dataset, parent: Dataset):
+        self.dataset, self.parent = dataset, parent
+        self._keeping = Keeping(dataset, parent)
+
+    def obstacle(self, shard: int) -> str | None:
+        try:
+            self._keeping.expected(shard)
+            self.parent.tar(shard)
+        except (FileNotFoundError, DamagedShardError, FormatError) as error:
+            return f"{error}"
+        return None
+
+    def work(self) -> MakeTask:
+        return keep_task(self.dataset, self.parent)
 
 
 def repairs_for(
@@ -292,7 +314,11 @@ def stale_children(dataset: Dataset, children: Iterable[Dataset]) -> tuple[Stale
             if of_parent != digests[shard]:
                 stale.append(shard)
         if stale:
-            found.append(StaleChild(location=child.location, shards=tuple(stale)))
+            filtered = child.card.kept is not None
+            stale_child = StaleChild(
+                location=child.location, shards=tuple(stale), is_filtered=filtered
+            )
+            found.append(stale_child)
     return tuple(found)
 
 

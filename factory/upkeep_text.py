@@ -57,6 +57,12 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
         if shards:
             yield f"repair: {len(shards):,} shards {what}: {numbers(shards)}"
     for child in report.stale:
+        if child.is_filtered:
+            yield (
+                f"STALE: {child.location}: shards {numbers(child.shards)} were filtered from what "
+                "is no longer there; validate again, and publish --drop-failed with another --kept"
+            )
+            continue
         yield (
             f"STALE: {child.location}: shards {numbers(child.shards)} were refined from what is no "
             f"longer there; python jobs/describe.py --input {child.location} --repair "

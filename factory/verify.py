@@ -1,24 +1,28 @@
 """The integrity check: everything is read, and every part of a dataset compared with the others.
 
 A shard's tar against the digest in its index; every row of the index against the tar; what is
-missing against `rejected/`; all of them against plan and card; a refined shard against its parent.
+missing against `rejected/`; all against plan and card, or against the parent and its verdicts.
 """
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import pyarrow as pa
 
+from factory.carry import carried
 from factory.commit import Expected, inspect_tar
 from factory.dataset import Dataset, index_name, plan_name, rejects_name, tar_name
 from factory.ingest import expected_of
+from factory.kept import Keeping
 from factory.problems import Problem, ProblemKind
 from factory.publish import read_report, report_name
 from factory.release_state import held_by, read_manifest, release_names, release_state
 from factory.shards import DamagedShardError, sha256
 from factory.stored_file import read_parquet
+from factory.verdicts import own_verdicts, verdicts_name
 from factory.work import MakeTask, Outcome
 from schemas.base import FormatError
 from schemas.dataset import ShardPlan
@@ -26,6 +30,8 @@ from schemas.index import ShardFacts, facts_of
 
 REPAIR = "Mend it: --repair --apply"
 REFINE_ANEW = "Refine it anew: --repair --withdraw-stale --apply with --refiner"
+FILTER_ANEW = "Validate the parent again, and filter by that into another dataset"
+PUT_BACK = "Remove it if it is there; publish with --drop-failed and --report puts it back"
 
 
 class NotWholeError(RuntimeError):
@@ -37,28 +43,23 @@ def expected_shard(dataset: Dataset, shard: int, parent: Dataset | None) -> Expe
 
     Raises:
         FileNotFoundError: it is not planned, or its parent does not have it.
-        FormatError: plan or parent's index cannot be read.
-        ValueError: a refined dataset, and no parent.
+        FormatError: plan, parent's index or a filtered dataset's verdicts cannot be read.
+        ValueError: a refined dataset, and no parent; or a filtered one, whose parent changed.
     """
+    if dataset.card.kept is not None:
+        return Keeping(dataset, parent).expected(shard)
     if dataset.card.parent is None:
         return expected_of(dataset.plan(shard))
     if parent is None:
         raise ValueError(f"{dataset.location}: what shard {shard} has to be is in its parent")
     rows, metadata = read_parquet(parent.store, index_name(shard))
     facts = facts_of(metadata, where=f"{parent.location}/{index_name(shard)}")
-    return _refined(rows, facts.split, shard, facts.tar_sha256)
-
-
-def _refined(rows: pa.Table, split: str, shard: int, parent_sha256: str | None) -> Expected:
-    keys = rows["key"].to_pylist()
-    older = zip(keys, rows["supersedes"].to_pylist(), strict=True)
-    return Expected(
+    return carried(
+        rows,
         shard=shard,
-        split=split,
-        keys=tuple(keys),
-        may_reject=False,
-        parent_sha256=parent_sha256,
-        supersedes={key: other for key, other in older if other is not None},
+        split=facts.split,
+        parent_sha256=facts.tar_sha256,
+        refined_from=facts.tar_sha256,
     )
 
 
@@ -131,7 +132,7 @@ class ShardVerifier:
             wrong = wrong_with_orphan(self.dataset, shard, self.parent)
         except FileNotFoundError:  # withdrawn a moment ago
             return
-        except FormatError as error:
+        except (FormatError, DamagedShardError) as error:
             yield _problem("orphan", shard, f"has no index, and {error}", "Mend that first")
             return
         if wrong is not None:
@@ -185,11 +186,13 @@ class ShardVerifier:
             return
         if now == facts.parent_sha256:
             return
+        filtered = self.dataset.card.kept is not None
+        made = "filtered" if filtered else "refined"
         then = f"{facts.parent_sha256 or 'none'}"[:12]
-        what = f"was refined from a parent shard (sha256 {then}…) that is gone"
+        what = f"was {made} from a parent shard (sha256 {then}…) that is gone"
         if now is not None:
-            what = f"was refined from another parent shard (sha256 {then}…) than now ({now[:12]}…)"
-        yield _problem("stale", shard, what, REFINE_ANEW)
+            what = f"was {made} from another parent shard (sha256 {then}…) than now ({now[:12]}…)"
+        yield _problem("stale", shard, what, FILTER_ANEW if filtered else REFINE_ANEW)
 
     def _plan(self, plan: ShardPlan, facts: ShardFacts) -> Iterator[Problem]:
         if (len(plan.inputs), plan.split) != (facts.num_planned, facts.split):
@@ -203,15 +206,33 @@ class ShardVerifier:
         """What the tar has to be; where plan or parent cannot say, what its index says of it."""
         if plan is not None and len(plan.inputs) == facts.num_planned:
             return expected_of(plan)
-        own = _refined(rows, facts.split, facts.shard, facts.parent_sha256)
         if self.parent is not None:
-            try:
-                theirs = expected_shard(self.dataset, facts.shard, self.parent)
-            except (FileNotFoundError, FormatError):
-                return own
-            if theirs.parent_sha256 == facts.parent_sha256:
-                return theirs
-        return own
+            with suppress(FileNotFoundError, FormatError, DamagedShardError):
+                if self._keeping is not None:
+                    theirs = self._keeping.expected(facts.shard)
+                else:
+                    theirs = expected_shard(self.dataset, facts.shard, self.parent)
+                if theirs.parent_sha256 == facts.parent_sha256:
+                    return theirs
+        return self._of_index(facts, rows)
+
+    def _of_index(self, facts: ShardFacts, rows: pa.Table) -> Expected:
+        if self._keeping is not None:
+            with suppress(FormatError):  # of the verdicts: a problem of its own
+                rows = self._keeping.among(rows)
+        return carried(
+            rows,
+            shard=facts.shard,
+            split=facts.split,
+            parent_sha256=facts.parent_sha256,
+            refined_from=facts.parent_sha256 if self._keeping is None else None,
+        )
+
+    @cached_property
+    def _keeping(self) -> Keeping | None:
+        """Once for all shards of a filtered dataset: it looks into every shard of the parent."""
+        filtered = self.dataset.card.kept is not None
+        return Keeping(self.dataset, self.parent) if filtered else None
 
     def _tar(
         self, shard: int, facts: ShardFacts, rows: pa.Table, expected: Expected
@@ -328,6 +349,7 @@ def verify_reports_and_releases(
     if names is None:
         for report_id in dataset.store.folders("reports"):
             yield from _verify_report(dataset, report_id)
+        yield from _verify_verdicts(dataset)
     wanted = release_names(dataset) if names is None else list(names)
     held = held_by(dataset, dataset.committed() if wanted else (), damaged)
     for name in wanted:
@@ -346,10 +368,24 @@ def _verify_report(dataset: Dataset, report_id: str) -> Iterator[Problem]:
     try:
         read_report(dataset, report_id)
     except FormatError as error:
-        yield Problem(
-            kind="report", name=name, shard=None, what=f"cannot be read ({error})",
-            fix="Validate again",
-        )  # fmt: skip
+        yield _of_report(name, f"cannot be read ({error})", "Validate again")
+
+
+def _verify_verdicts(dataset: Dataset) -> Iterator[Problem]:
+    """Of a filtered dataset: whether it still says by what its samples were kept."""
+    kept = dataset.card.kept
+    if kept is None:
+        return
+    if dataset.store.size(report_name(kept.report)) is None:
+        yield _of_report(report_name(kept.report), "is missing", PUT_BACK)
+    try:
+        own_verdicts(dataset)
+    except FormatError as error:
+        yield _of_report(verdicts_name(kept.report), f"cannot be read ({error})", PUT_BACK)
+
+
+def _of_report(name: str, what: str, fix: str) -> Problem:
+    return Problem(kind="report", name=name, shard=None, what=what, fix=fix)
 
 
 def _broken(name: str, wrong: str) -> Problem:

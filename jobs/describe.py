@@ -25,6 +25,7 @@ from factory.release_state import ReleaseState, held_by, read_manifest, release_
 from factory.repair import (
     FromParent,
     FromSource,
+    KeptFromParent,
     Means,
     RepairReport,
     apply_repairs,
@@ -284,6 +285,13 @@ def means_of(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> Mean
         if job.source_input is None:
             return None
         return FromSource(dataset, absolute(job.source_input))
+    if dataset.card.kept is not None:
+        if job.source_input is not None or job.refiner is not None:
+            raise ValueError(
+                f"{job.input} holds samples of its parent as they are: its shards are made again "
+                "from there, without --refiner and --source-input"
+            )
+        return KeptFromParent(dataset, parent) if parent is not None else None
     if job.source_input is not None:
         raise ValueError(f"{job.input} was refined: give --refiner, not --source-input")
     if job.refiner is None:
@@ -302,6 +310,8 @@ def _gc(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> tuple[Str
 
 def _draw(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> None:
     assert job.contact_sheet is not None
+    if dataset.card.kept is not None:  # the parent's pictures are the same ones
+        parent = None
     tiles = pick_tiles(dataset, parent, job.num_images, job.seed)
     card = dataset.card
     below = "; above the parent's image, below the refined one" if parent is not None else ""

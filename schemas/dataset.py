@@ -37,6 +37,17 @@ class RefinerRef(Model):
     config: Sha256
 
 
+class KeptBy(Model):
+    """By what a filtered dataset holds some samples of its parent and not the others."""
+
+    parent: Sha256
+    """the parent's configuration digest"""
+    report: str
+    """id of the parent's report that judged every sample"""
+    verdicts: Sha256
+    """of that report's verdicts.parquet"""
+
+
 class DatasetCard(Versioned):
     """`dataset.json`: what a dataset is. Written once, compared on every entry."""
 
@@ -61,7 +72,18 @@ class DatasetCard(Versioned):
             raise ValueError(f"splits must be positive and sum to 1, are {self.splits}")
         if (self.kind == "refined") != (self.refiner is not None and self.parent is not None):
             raise ValueError(f"a {self.kind} dataset with parent {self.parent}")
+        if self.kept is not None and self.kind != "refined":
+            raise ValueError(f"a {self.kind} dataset of kept samples; those are refined")
         return self
+
+    @property
+    def kept(self) -> KeptBy | None:
+        """By what it was filtered; None for every other dataset, which is whole.
+
+        A filtered dataset holds samples of a refined one, its parent, byte for byte.
+        """
+        kept = self.config.get("kept")
+        return None if kept is None else KeptBy.model_validate(kept)
 
     def identity(self) -> dict[str, JsonValue]:
         """What two cards of one dataset must agree on: all but names and places."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import fakes
 import planted
 import pytest
+from filtered import kept, refined  # noqa: F401  (fixtures)
 from s3_servers import (  # noqa: F401  (fixtures)
     any_location,
     any_store,

@@ -1,8 +1,12 @@
 """A released dataset without a validation run: a report by hand, then the real publish."""
 
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import report_example
 
 from factory.dataset import Dataset
@@ -11,6 +15,7 @@ from schemas.dataset import ReleaseManifest
 from schemas.report import GateCheck, Report, ValidatedShard
 
 GATE = "e" * 64
+REPORT_ID = "20261121-000000-aaaa"
 
 
 def report_on(dataset: Dataset, /, **changes) -> Report:
@@ -18,7 +23,7 @@ def report_on(dataset: Dataset, /, **changes) -> Report:
     facts = [dataset.facts(shard) for shard in dataset.committed()]
     check = GateCheck(measure="drift.drift_px.median", at_most=1.0, why="x", value=0.5, passed=True)
     fields = {
-        "id": "20261121-000000-aaaa",
+        "id": REPORT_ID,
         "dataset": dataset.card,
         "shards": tuple(
             ValidatedShard(shard=f.shard, tar_sha256=f.tar_sha256, num_samples=f.num_samples)
@@ -49,3 +54,27 @@ def urls_of(dataset: Dataset, name: str = "r1") -> list[str]:
     folder = Path(dataset.location) / "releases" / name
     manifest = orjson.loads((folder / "manifest.json").read_bytes())
     return [str((folder / shard["url"]).resolve()) for shard in manifest["shards"]]
+
+
+def put_verdicts(
+    dataset: Dataset, failed: Mapping[str, Sequence[str]], report_id: str = REPORT_ID
+) -> None:
+    """Verdicts on every committed sample, as validation leaves them beside its report.
+
+    Args:
+        failed: key to the limits that the sample missed.
+    """
+    keys = sorted(
+        key for shard in dataset.committed() for key in dataset.index(shard)["key"].to_pylist()
+    )
+    assert failed.keys() <= set(keys)
+    table = pa.table(
+        {
+            "key": keys,
+            "keep": [key not in failed for key in keys],
+            "reasons": pa.array([list(failed.get(key, ())) for key in keys], pa.list_(pa.string())),
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    dataset.store.put(f"reports/{report_id}/verdicts.parquet", buffer.getvalue())
