@@ -9,16 +9,13 @@ darkest tenth of the window.
 """
 
 import argparse
-import tarfile
 import time
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from eye_masks import EYE_WIDTH_PX, read_masks
 
 from factory.labels.calibration import Calibration, calibrate
 from factory.labels.camera_pairs import CameraPairs, camera_pairs
@@ -28,7 +25,6 @@ from factory.sources.base import BadRender, LeftOut
 from factory.sources.crop import EyeCrop
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
-EYE_WIDTH_PX = 40.0
 SEED = 7
 IN_RANGE_DEG = (25.0, 20.0)
 """|yaw| and |pitch| that real webcam eyes rarely leave"""
@@ -58,77 +54,6 @@ def unityeyes(location: Path, limit: int, skip: int = 0) -> Truth:
         if len(images) == limit:
             break
     return Truth(np.stack(images), np.stack(centers), np.stack(gaze))
-
-
-def masks(location: Path, limit: int, skip: int = 0) -> tuple[Truth, Values]:
-    """Eyes with hand-made masks: truth is the ellipse through the border of iris and sclera.
-
-    Returns:
-        the crops, turned so that the eye lies level, and (n,) the distance from the truth to the
-        centroid of the hand-made pupil, px: how far two truths differ.
-    """
-    images, centers, apart = [], [], []
-    for image, mask in islice(_mask_pairs(location), skip, None):
-        found = _limbus_center(mask)
-        if found is None:
-            continue
-        affine = _mask_affine(mask)
-        center = affine[:, :2] @ found + affine[:, 2]
-        pupil = np.argwhere(mask == 3)[:, ::-1]
-        if len(pupil) > 20:
-            apart.append(np.hypot(*(affine[:, :2] @ pupil.mean(axis=0) + affine[:, 2] - center)))
-        images.append(_warp(image, affine))
-        centers.append(center)
-        if len(images) == limit:
-            break
-    nowhere = np.full((len(images), 2), np.nan)
-    return Truth(np.stack(images), np.stack(centers), nowhere), np.array(apart)
-
-
-def _mask_pairs(location: Path) -> Iterator[tuple[Images, Images]]:
-    with tarfile.open(location) as tar:
-        members = {member.name: member for member in tar if member.isfile()}
-        for name in sorted(members):
-            pair = (name.replace(".mask.png", ".jpg"), name)
-            if not name.endswith(".mask.png") or pair[0] not in members:
-                continue
-            grey, mask = (
-                cv2.imdecode(np.frombuffer(tar.extractfile(members[n]).read(), np.uint8), 0)
-                for n in pair
-            )
-            yield grey, mask
-
-
-def _limbus_center(mask: Images) -> NDArray[np.float64] | None:
-    """Centre of the ellipse through iris pixels beside sclera; None unless both sides show."""
-    iris = (mask >= 2).astype(np.uint8)
-    beside = cv2.dilate((mask == 1).astype(np.uint8), np.ones((3, 3), np.uint8))
-    points = np.argwhere((iris > 0) & (beside > 0))[:, ::-1].astype(np.float32)
-    if len(points) < 30:
-        return None
-    (x, y), axes, _ = cv2.fitEllipseDirect(points)
-    side = np.sign(points[:, 0] - x)
-    both = min((side < 0).mean(), (side > 0).mean()) > 0.2
-    return np.array([x, y]) if both and min(axes) > 0.6 * max(axes) else None
-
-
-def _mask_affine(mask: Images) -> NDArray[np.float64]:
-    points = np.argwhere((mask >= 1) & (mask <= 3))[:, ::-1].astype(np.float64)
-    mean = points.mean(axis=0)
-    axis = np.linalg.eigh(np.cov((points - mean).T))[1][:, 1]
-    axis = axis if axis[0] > 0 else -axis
-    turn = np.array([[axis[0], axis[1]], [-axis[1], axis[0]]])
-    along = (points - mean) @ turn.T
-    middle = (along.max(axis=0) + along.min(axis=0)) / 2
-    scale = 0.95 * EYE_WIDTH_PX / np.ptp(along[:, 0])
-    shift = np.array([27.0, 17.0]) - scale * (turn @ mean + middle)
-    return np.hstack([scale * turn, shift[:, None]])
-
-
-def _warp(image: Images, affine: NDArray[np.float64]) -> Images:
-    scale = np.sqrt(np.linalg.det(affine[:, :2]))
-    smooth = cv2.GaussianBlur(image, (0, 0), 0.4 / scale) if scale < 0.8 else image
-    return cv2.warpAffine(smooth, affine, (55, 35), borderMode=cv2.BORDER_REPLICATE)
 
 
 def dark_centroid(image: Images, window_px: tuple[float, float]) -> tuple[float, float]:
@@ -202,9 +127,11 @@ def main() -> None:
             part = Truth(*(column[rows] for column in truth))
             show(f"{location.name}, {name} the webcam's gaze range", part, finder, None)
     if args.masks is not None:
-        truth, apart = masks(args.masks, args.limit, args.skip)
-        print(f"limbus to pupil centroid of the masks: median {np.median(apart):.2f} px")
-        show("hand-made masks", truth, finder, None)
+        masked = read_masks(args.masks, args.limit, args.skip)
+        apart = np.median(masked.pupil_apart_px)
+        print(f"limbus to pupil centroid of the masks: median {apart:.2f} px")
+        nowhere = np.full_like(masked.center_N2, np.nan)
+        show("hand-made masks", Truth(masked.images_NHW, masked.center_N2, nowhere), finder, None)
 
 
 if __name__ == "__main__":

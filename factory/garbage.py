@@ -35,6 +35,7 @@ _LAYOUT = re.compile(
     | shards/(?P<tar>\d{6,})\.tar
     | rejected/(?P<rejects>\d{6,})\.parquet
     | reports/[^/]+/(report\.json|report\.html|verdicts\.parquet|samples/\d{6,}\.parquet)
+    | measures/[0-9a-f]{16}/\d{6,}\.parquet
     | releases/[^/]+/(manifest\.json|index\.parquet|[a-z][a-z0-9_]*\.wids\.json
         |shards/\d{6,}\.tar)
     | runs/[^/]+/.+

@@ -3,12 +3,20 @@
 A gate is a TOML file::
 
     [[limit]]
-    measure = "drift.drift_px.median"
+    measure = "witnesses.iris.drift.median"
     at_most = 0.8
     why = "labels must stay on the pupil"
 
-`measure` is a dotted path to a number of `schemas.report.Report`, or one of `DERIVED`, numbers that
-follow from several of them. Names are checked when the file is read, hours before they are needed.
+    [[sample]]
+    measure = "iris_registration_px"
+    at_most = 2.0
+    max_share = 0.001
+    why = "an iris that moved by more than this has another gaze than its label"
+
+The measure of a `limit` is a dotted path to a number of `schemas.report.Report`, or one of
+`DERIVED`, numbers that follow from several of them. That of a `sample` is a column of
+`schemas.measures`: single samples that miss it are dropped, and too many of them fail the dataset
+(`factory.sample_checks`). Names are checked when the file is read, hours before they are needed.
 """
 
 import difflib
@@ -17,14 +25,15 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from schemas.base import FORMAT_VERSION, Float, FormatError, Model, Sha256, Versioned
-from schemas.report import GateCheck, PupilDrift, Report
+from schemas.measures import EYE_MEASURE_MEANINGS
+from schemas.report import GateCheck, PupilDrift, Report, SampleCheck
 
 MIN_BIN_SAMPLES = 20
 """measured samples below which the median of a gaze bin is chance"""
@@ -41,15 +50,8 @@ class Limit(Model):
 
     @model_validator(mode="after")
     def _known(self) -> "Limit":
-        if self.at_most is None and self.at_least is None:
-            raise ValueError(f"{self.measure}: neither at_most nor at_least")
-        known = measures()
-        if self.measure not in known:
-            close = difflib.get_close_matches(self.measure, known, n=4, cutoff=0.4)
-            raise ValueError(
-                f"no measure {self.measure!r}; "
-                + (f"close: {', '.join(close)}" if close else f"known: {', '.join(known)}")
-            )
+        _require_bound(self.measure, self.at_most, self.at_least)
+        _require_known(self.measure, measures())
         return self
 
     def holds(self, value: float | None) -> bool:
@@ -61,16 +63,64 @@ class Limit(Model):
         )
 
 
+def _require_bound(measure: str, at_most: float | None, at_least: float | None) -> None:
+    if at_most is None and at_least is None:
+        raise ValueError(f"{measure}: neither at_most nor at_least")
+
+
+def _require_known(measure: str, known: Sequence[str]) -> None:
+    if measure not in known:
+        close = difflib.get_close_matches(measure, known, n=4, cutoff=0.4)
+        raise ValueError(
+            f"no measure {measure!r}; "
+            + (f"close: {', '.join(close)}" if close else f"known: {', '.join(known)}")
+        )
+
+
+class SampleLimit(Model):
+    """What a single sample may measure, and how large a share may miss it."""
+
+    measure: str
+    """a column of `schemas.measures.EYE_MEASURES`"""
+    at_most: Float | None = None
+    at_least: Float | None = None
+    why: Annotated[str, Field(min_length=10)]
+    drop: bool = True
+    """False: missing it counts, but is no reason to leave out the sample"""
+    max_share: Annotated[Float, Field(ge=0, le=1)] | None = None
+    """share of a clean dataset that misses it; more fails the dataset"""
+    shard_share: Annotated[Float, Field(ge=0, le=1)] | None = None
+    """the same of a single shard"""
+
+    @model_validator(mode="after")
+    def _known(self) -> "SampleLimit":
+        _require_bound(self.measure, self.at_most, self.at_least)
+        _require_known(self.measure, tuple(EYE_MEASURE_MEANINGS))
+        return self
+
+    @property
+    def name(self) -> str:
+        """As reports and verdicts call it: what a sample that misses it does."""
+        bounds = []
+        if self.at_least is not None:
+            bounds.append(f"{self.measure} < {self.at_least:g}")
+        if self.at_most is not None:
+            bounds.append(f"{self.measure} > {self.at_most:g}")
+        return " or ".join(bounds)
+
+
 class GateFile(Versioned):
     """The content of a gate file."""
 
     limit: Annotated[tuple[Limit, ...], Field(min_length=1)]
+    sample: tuple[SampleLimit, ...] = ()
 
 
 class Gate(Model):
     """A gate, and the digest that a report names it by."""
 
     limits: tuple[Limit, ...]
+    samples: tuple[SampleLimit, ...] = ()
     sha256: Sha256
     """of the bytes of the file"""
 
@@ -94,14 +144,14 @@ def load_gate(path: Path) -> Gate:
             f"({FORMAT_VERSION}); update simgan-factory to read it"
         )
     try:
-        limits = GateFile.model_validate(content).limit
+        read = GateFile.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors()
         )
         raise FormatError(f"{path}: not a valid gate: {problems}") from error
-    return Gate(limits=limits, sha256=hashlib.sha256(raw).hexdigest())
+    return Gate(limits=read.limit, samples=read.sample, sha256=hashlib.sha256(raw).hexdigest())
 
 
 def check(report: Report, gate: Gate) -> tuple[GateCheck, ...]:
@@ -123,25 +173,75 @@ def check(report: Report, gate: Gate) -> tuple[GateCheck, ...]:
 
 
 def judged(report: Report, gate: Gate) -> Report:
-    """The report with the gate's verdict in it."""
+    """The report with the gate's verdict in it; its `samples` are already the gate's."""
     checks = check(report, gate)
-    passed = all(line.passed for line in checks)
+    passed = all(line.passed for line in checks) and all(line.passed for line in report.samples)
     return report.model_copy(update={"gate": gate.sha256, "checks": checks, "passed": passed})
 
 
-def explain(checks: tuple[GateCheck, ...]) -> str:
-    """The verdict for a terminal: misses first, each with its reason; then what was kept."""
-    if not checks:
+def misses_of(report: Report) -> list[str]:
+    """Names of the limits that a report misses."""
+    return [line.measure for line in report.checks if not line.passed] + [
+        line.limit for line in report.samples if not line.passed
+    ]
+
+
+def explain(report: Report) -> str:
+    """The verdict for a terminal, on one screen: misses first, each with its reason; then what was
+    kept, limits on samples in one line."""
+    lines = [*map(_check_line, report.checks), *map(_sample_line, report.samples)]
+    if not lines:
         return "no verdict: no gate was asked for"
-    missed = [line for line in checks if not line.passed]
-    kept = [line for line in checks if line.passed]
-    width = max(len(line.measure) for line in checks)
-    head = f"FAIL: {len(missed)} of {len(checks)} limits missed"
-    lines = [head if missed else f"PASS: all {len(checks)} limits kept"]
-    for line in missed:
-        lines += [f"  miss  {_line(line, width)}", f"        {line.why}"]
-    lines += [f"  kept  {_line(line, width)}" for line in kept]
-    return "\n".join(lines)
+    missed = [line for line in lines if not line.passed]
+    kept = [line for line in map(_check_line, report.checks) if line.passed]
+    width = max(len(line.name) for line in [*missed[:MAX_MISSES], *kept, lines[0]])
+    head = f"FAIL: {len(missed)} of {len(lines)} limits missed"
+    told = [head if missed else f"PASS: all {len(lines)} limits kept"]
+    for line in missed[:MAX_MISSES]:
+        told += [f"  miss  {line.name:<{width}}  {line.found}", f"        {line.why}"]
+    if len(missed) > MAX_MISSES:
+        told.append(f"  miss  and {len(missed) - MAX_MISSES} more, see the report")
+    told += [f"  kept  {line.name:<{width}}  {line.found}" for line in kept]
+    num_kept = sum(line.passed for line in report.samples)
+    if num_kept:
+        told.append(f"  kept  {num_kept} limits on samples")
+    return "\n".join(told)
+
+
+MAX_MISSES = 10
+"""that `explain` spells out"""
+
+
+class _Line(NamedTuple):
+    """A limit as `explain` shows it."""
+
+    name: str
+    found: str
+    why: str
+    passed: bool
+
+
+def _check_line(line: GateCheck) -> _Line:
+    value = "not measured" if line.value is None else f"{line.value:.4g}"
+    return _Line(line.measure, f"{value:>12}  ({limit_text(line)})", line.why, line.passed)
+
+
+def _sample_line(line: SampleCheck) -> _Line:
+    return _Line(line.limit, sample_text(line), line.why, line.passed)
+
+
+def sample_text(line: SampleCheck) -> str:
+    """How many samples a limit on samples found, how many it allows, and bad shards."""
+    found = f"{line.num_missed:,} samples ({100 * line.share:.2g} %)"
+    if line.most_allowed is not None:
+        found += f", at most {line.most_allowed:,}"
+    if line.bad_shards:
+        worst = line.bad_shards[0]
+        found += (
+            f"; bad shards: {line.num_bad_shards}, the worst {worst.shard:06d} with "
+            f"{worst.num_missed} of {worst.num_samples}"
+        )
+    return found
 
 
 def limit_text(line: GateCheck) -> str:
@@ -152,11 +252,6 @@ def limit_text(line: GateCheck) -> str:
     if line.at_most is not None:
         parts.append(f"at most {line.at_most:g}")
     return ", ".join(parts)
-
-
-def _line(line: GateCheck, width: int) -> str:
-    value = "not measured" if line.value is None else f"{line.value:.4g}"
-    return f"{line.measure:<{width}}  {value:>12}  ({limit_text(line)})"
 
 
 # --- measures -----------------------------------------------------------------------------------

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from factory.dataset import Dataset
+from factory.eye_looks import mean_abs_change
 from factory.labels.drift import spread_or_none
 from factory.labels.pupil import PupilFinder
 from factory.realism import TwoSampleTest
 from factory.validate import (
     Grey,
     drift_of,
-    mean_abs_change,
     sample_images,
     sample_labelled,
     shards_of,

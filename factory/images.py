@@ -100,6 +100,17 @@ def warp(image: Pixels, affine: Affine, height: int, width: int) -> Pixels:
     return np.asarray(result)
 
 
+def grey(images: Pixels) -> NDArray[np.uint8]:
+    """8-bit images as such.
+
+    Raises:
+        ValueError: they have 16 bits, which measurements of looks are not made for.
+    """
+    if images.dtype != np.uint8:
+        raise ValueError(f"expected 8-bit images, found {images.dtype}")
+    return images.astype(np.uint8, copy=False)
+
+
 def encode_png(image: Pixels) -> bytes:
     """Lossless PNG: (h, w) grey of 8 or 16 bits, or (h, w, 3) RGB of 8 bits."""
     if image.nbytes <= STORED_BYTES:

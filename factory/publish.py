@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from factory.dataset import Dataset, parquet_bytes, superseded_keys, tar_name
+from factory.gate import misses_of
 from factory.shards import DamagedShardError, pack, sha256, unpack
 from factory.verdicts import has_verdicts, is_kept, own_verdicts, read_verdicts, verdicts_name
 from schemas.dataset import DatasetCard, ReleasedShard, ReleaseManifest
@@ -141,9 +142,9 @@ def check_report(dataset: Dataset, report: Report) -> None:
         raise NotReleasableError(
             f"report {report.id} was made without a gate; validate with --gate first"
         )
-    if not (report.passed and all(check.passed for check in report.checks)):
-        failed = ", ".join(check.measure for check in report.checks if not check.passed)
-        raise NotReleasableError(f"report {report.id} did not pass its gate: {failed}")
+    failed = misses_of(report)
+    if not report.passed or failed:
+        raise NotReleasableError(f"report {report.id} did not pass its gate: {', '.join(failed)}")
 
 
 def validated_sha256(card: DatasetCard, facts: ShardFacts) -> str | None:

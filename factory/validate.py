@@ -1,16 +1,12 @@
 """Validate: compare a refined dataset with its parent, key by key, and with a real one as a
 distribution.
 
-Drift is measured shard by shard, in parallel; every sample's measurements are kept beside the
-report. Calibration and realism are measured on a seeded sample of the dataset.
+Every sample is measured shard by shard, in parallel (`factory.measuring`). Calibration and realism
+are measured on a seeded sample of the dataset.
 """
 
-import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from secrets import token_hex
 from typing import NamedTuple
 
@@ -18,20 +14,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from factory.dataset import Dataset, load_images, load_index, parquet_bytes
-from factory.images import Pixels
+from factory.dataset import Dataset, load_images, load_index
+from factory.eye_measures import points_of, values_of
+from factory.images import grey
 from factory.labels.calibration import Calibration, calibrate
-from factory.labels.camera_pairs import camera_pairs
+from factory.labels.camera_pairs import CameraPairs
 from factory.labels.drift import DriftTable, measure_drift
 from factory.labels.pupil import PupilFinder
 from factory.realism import MIN_IMAGES
 from factory.refine import stale_shards
 from factory.sources.crop import EyeCrop
 from factory.sources.unityeyes import UnityEyesOptions
-from factory.work import MakeTask, Outcome
 from schemas.dataset import DatasetKind
 
-log = logging.getLogger(__name__)
 Grey = NDArray[np.uint8]
 
 
@@ -47,8 +42,8 @@ class Trio(NamedTuple):
     real: Dataset
 
 
-def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
-    """The three datasets, checked to belong together.
+def open_pair(refined: str, parent: str | None = None) -> tuple[Dataset, Dataset]:
+    """A refined dataset and its parent, checked to belong together.
 
     Args:
         parent: where the parent lies now; the place in the refined dataset's card when None.
@@ -59,21 +54,36 @@ def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
     child = Dataset.open(refined)
     if child.card.parent is None:
         raise NotComparableError(f"{refined} is a {child.card.kind} dataset, not a refined one")
+    if child.card.kept is not None:
+        raise NotComparableError(
+            f"{refined} holds what report {child.card.kept.report} kept; validate its parent, "
+            f"{child.card.parent.location}"
+        )
     synthetic = Dataset.open(parent if parent is not None else child.card.parent.location)
     if synthetic.card.digest() != child.card.parent.card:
         raise NotComparableError(f"{synthetic.location} is not the parent of {refined}")
+    stale = stale_shards(synthetic, child)
+    if stale:
+        raise NotComparableError(
+            f"{refined}: shards {stale[:10]} were refined from other versions of their parent "
+            f"shards than {synthetic.location} holds"
+        )
+    return child, synthetic
+
+
+def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
+    """`open_pair`, and the real dataset.
+
+    Raises:
+        NotComparableError: they do not belong together.
+    """
+    child, synthetic = open_pair(refined, parent)
     camera = Dataset.open(real)
     wanted: DatasetKind = "real"
     if camera.card.kind != wanted or camera.card.image != child.card.image:
         raise NotComparableError(
             f"{real} holds {camera.card.kind} images of {camera.card.image}, "
             f"expected {wanted} ones of {child.card.image}"
-        )
-    stale = stale_shards(synthetic, child)
-    if stale:
-        raise NotComparableError(
-            f"{refined}: shards {stale[:10]} were refined from other versions of their parent "
-            f"shards than {synthetic.location} holds"
         )
     return Trio(child, synthetic, camera)
 
@@ -95,74 +105,18 @@ def new_report_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
 
 
-def samples_name(report_id: str, shard: int) -> str:
-    """Where the measurements of a shard's samples lie."""
-    return f"reports/{report_id}/samples/{shard:06d}.parquet"
-
-
-# --- shard by shard -----------------------------------------------------------------------------
-
-
-@dataclass
-class ShardValidator:
-    """Measures one shard at a time."""
-
-    trio: Trio
-    report_id: str
-    finder: PupilFinder
-
-    def __call__(self, shard: int) -> Outcome:
-        """Drift and change of every sample, kept beside the report."""
-        started = time.perf_counter()
-        before = grey(self.trio.parent.images(shard))
-        after = grey(self.trio.refined.images(shard))
-        table = drift_of(self.trio.refined.index(shard), before, after, self.finder)
-        change = mean_abs_change(before, after)
-        rows = table.to_arrow().append_column("mean_abs_change", pa.array(change, pa.float32()))
-        # Not exclusively: the report is this run's own, and a shard may be measured again.
-        self.trio.refined.store.put(samples_name(self.report_id, shard), parquet_bytes(rows))
-        return Outcome(shard=shard, num_samples=len(before), seconds=time.perf_counter() - started)
-
-
-def validate_task(trio: Trio, report_id: str, finder: PupilFinder) -> MakeTask:
-    """What a worker needs to measure shards."""
-    return partial(ShardValidator, trio, report_id, finder)
-
-
-def grey(images: Pixels) -> Grey:
-    """8-bit images as such.
-
-    Raises:
-        NotComparableError: they have 16 bits, which these measurements are not made for.
-    """
-    if images.dtype != np.uint8:
-        raise NotComparableError(f"expected 8-bit images, found {images.dtype}")
-    return images.astype(np.uint8, copy=False)
-
-
-def mean_abs_change(before: Grey, after: Grey) -> NDArray[np.float32]:
-    """(n,) mean |after - before| of each image on [-1, 1]; 0 where the refiner did nothing."""
-    difference = np.abs(after.astype(np.float32) - before.astype(np.float32)) / 127.5
-    return np.asarray(difference.mean(axis=tuple(range(1, difference.ndim))), np.float32)
-
-
 def drift_of(index: pa.Table, before: Grey, after: Grey, finder: PupilFinder) -> DriftTable:
     """The pupils' drift between pairs, whose labels are rows of an index."""
     return measure_drift(
         before,
         after,
-        windows_N2=_column(index, "pupil_px"),
-        eye_width_px_N=_column(index, "eye_width_px"),
-        gaze_yaw_rad_N=_column(index, "gaze_yaw_rad"),
-        gaze_pitch_rad_N=_column(index, "gaze_pitch_rad"),
+        windows_N2=points_of(index, "pupil_px"),
+        eye_width_px_N=values_of(index, "eye_width_px"),
+        gaze_yaw_rad_N=values_of(index, "gaze_yaw_rad"),
+        gaze_pitch_rad_N=values_of(index, "gaze_pitch_rad"),
         keys=index["key"].to_pylist(),
         finder=finder,
     )
-
-
-def _column(index: pa.Table, name: str) -> NDArray[np.float64]:
-    values = np.array(index[name].to_pylist(), np.float64)
-    return values.reshape(len(index), 2) if name == "pupil_px" else values
 
 
 # --- on a sample of the dataset -----------------------------------------------------------------
@@ -244,21 +198,29 @@ def _some_shards(
     return sorted(chosen)
 
 
-def calibrate_on(
-    sampled: Sampled, crop: EyeCrop, finder: PupilFinder, seed: int, num: int
-) -> Calibration:
-    """How far the estimator can be trusted on the parent's own images.
+def calibration_part(sampled: Sampled, num: int) -> Sampled:
+    """Samples for the calibration: of other splits than `train`, where there are enough of them.
 
-    Args:
-        crop: how the parent was cut, for built-in eyes in two looks to be cut alike.
+    A network trained on the split `train` of the parent would flatter itself on it.
     """
-    index = sampled.index.slice(0, num)
+    others = np.flatnonzero(np.asarray(sampled.index["split"].to_pylist()) != "train")
+    chosen = (others if len(others) >= MIN_IMAGES else np.arange(len(sampled.index)))[:num]
+    return Sampled(
+        sampled.index.take(pa.array(chosen)), sampled.synthetic[chosen], sampled.refined[chosen]
+    )
+
+
+def calibrate_on(
+    sampled: Sampled, pairs: CameraPairs, finder: PupilFinder, seed: int
+) -> Calibration:
+    """How far the pupil finder can be trusted on the parent's own images."""
+    index = sampled.index
     return calibrate(
-        sampled.synthetic[:num],
+        sampled.synthetic,
         truth_px_N2=np.array(index["iris_px"].to_pylist(), np.float64).mean(axis=1),
-        eye_width_px_N=_column(index, "eye_width_px"),
+        eye_width_px_N=values_of(index, "eye_width_px"),
         finder=finder,
         seed=seed,
-        pairs=camera_pairs(crop, num, seed),
+        pairs=pairs,
         truth="iris circles in the labels of the parent's own renders",
     )

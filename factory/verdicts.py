@@ -35,6 +35,8 @@ def read_verdicts(dataset: Dataset, report: Report) -> tuple[pa.Table, bytes]:
     """
     raw = dataset.store.read(verdicts_name(report.id))
     where = f"{dataset.location}/{verdicts_name(report.id)}"
+    if sha256(raw) != report.verdicts.sha256:
+        raise FormatError(f"{where} is not what its report names; validate again")
     verdicts = _parsed(raw, where)
     keys = _keys_of(dataset, [validated.shard for validated in report.shards])
     if not verdicts["key"].equals(keys):

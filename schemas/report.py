@@ -18,6 +18,143 @@ class Spread(Model):
     p95: Float
 
 
+class Estimate(Model):
+    """A distribution in numbers, with 95 % bootstrap intervals over identities (over samples,
+    where there are too few identities)."""
+
+    num: int = Field(ge=0)
+    mean: Float
+    mean_low: Float
+    mean_high: Float
+    sd: Float
+    median: Float
+    median_low: Float
+    median_high: Float
+    p95: Float
+    p95_low: Float
+    p95_high: Float
+    p99: Float
+
+
+class ValueBin(Model):
+    """The samples of one range of a condition."""
+
+    by: str
+    """the condition with its unit, e.g. `head yaw, deg`"""
+    low: Float | None
+    """None: no lower bound"""
+    high: Float | None
+    num_samples: int
+    estimate: Estimate | None
+    """None where nothing could be measured"""
+
+
+class LookDrift(Model):
+    """What a witness says of two looks of one geometry, where nothing moved."""
+
+    look: str
+    drift: Spread
+
+
+class Witness(Model):
+    """One way of telling whether labels still fit, with its own error beside what it says."""
+
+    unit: Literal["px", "deg"]
+    means: str
+    """how it measures, in words"""
+    network: Sha256 | None
+    """of its weights, where it is a network"""
+    num_samples: int
+    num_measured: int
+    unmeasured: dict[str, int]
+    """reason to number of samples"""
+    drift: Estimate | None
+    """from parent to refined, sample by sample; None where nothing was measured"""
+    mean_shift: tuple[Float, Float] | None
+    """mean signed displacement, (x, y) px or (yaw, pitch) deg: what all samples share"""
+    label_error: Estimate | None
+    """of refined images against their labels: drift, and the witness' own error; None where it
+    answers with a displacement alone"""
+    error: Spread | None
+    """of the parent's images against their labels: its own error"""
+    null_drift: tuple[LookDrift, ...]
+    floor: Spread | None
+    """null drift over the looks that are most like a refiner's change"""
+    bins: tuple[ValueBin, ...]
+    """of the drift"""
+
+
+class Witnesses(Model):
+    """Independent answers to one question."""
+
+    pupil: Witness
+    """ellipse fitted to the iris border; classical"""
+    iris: Witness | None
+    """centre of the iris, by the landmark network; None without one"""
+    lids: Witness | None
+    """the lids, by the landmark network"""
+    gaze: Witness | None
+    """direction of gaze, by the paper's estimator; None without one"""
+    registration: Witness
+    """the whole picture's edges against its parent's; classical"""
+    iris_registration: Witness
+    """the edges around the iris against its parent's; classical"""
+
+
+class Agreement(Model):
+    """What two witnesses say of the same samples."""
+
+    first: str
+    second: str
+    num: int
+    """measured by both"""
+    rank_correlation: Float | None
+    """Spearman's, of the drifts; None where one of them is constant"""
+    median_difference_px: Float | None
+    """of the drifts, where both are in px"""
+
+
+class ShardCount(Model):
+    """Samples of one shard that miss a limit."""
+
+    shard: int
+    num_missed: int
+    num_samples: int
+
+
+class SampleCheck(Model):
+    """A limit on single samples, against the whole set and against each shard."""
+
+    limit: str
+    measure: str
+    at_most: Float | None
+    at_least: Float | None
+    why: str
+    drop: bool
+    """whether a sample that misses it is dropped"""
+    max_share: Float | None
+    shard_share: Float | None
+    num_measured: int
+    num_missed: int
+    share: Float
+    most_allowed: int | None
+    """how many may miss it in a set of this size"""
+    num_bad_shards: int
+    bad_shards: tuple[ShardCount, ...]
+    """the worst of them"""
+    passed: bool
+
+
+class Verdicts(Model):
+    """Every sample's verdict, in sum; `verdicts.parquet` beside the report has each."""
+
+    sha256: Sha256
+    """of verdicts.parquet"""
+    num_kept: int
+    num_dropped: int
+    dropped_share: Float
+
+
 class PlantedShift(Model):
     """How well a known displacement is recovered."""
 
@@ -141,7 +278,12 @@ class Report(Versioned):
     """mean |refined - synthetic| of an image on [-1, 1]: 0 means the refiner did nothing"""
     drift: PupilDrift
     calibration: PupilCalibration
+    witnesses: Witnesses
+    agreement: tuple[Agreement, ...]
     realism: Realism
+    samples: tuple[SampleCheck, ...] = ()
+    """the gate's limits on single samples"""
+    verdicts: Verdicts
     gate: Sha256 | None
     """digest of the gate file; None when there was none"""
     checks: tuple[GateCheck, ...]

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import report_example
 
 from factory.dataset import Dataset
-from factory.publish import publish, report_name
+from factory.publish import publish, read_report, report_name
+from factory.shards import sha256
+from factory.verdicts import verdicts_name
 from schemas.dataset import ReleaseManifest
 from schemas.report import GateCheck, Report, ValidatedShard
 
@@ -40,8 +42,16 @@ def report_on(dataset: Dataset, /, **changes) -> Report:
 def put_report(dataset: Dataset, /, **changes) -> str:
     """Write a report where validation writes it; gives its id."""
     report = report_on(dataset, **changes)
+    name = verdicts_name(report.id)
+    if dataset.store.size(name) is not None:
+        report = _naming(report, dataset.store.read(name))
     dataset.store.put(report_name(report.id), report.to_json())
     return report.id
+
+
+def _naming(report: Report, verdicts: bytes) -> Report:
+    summed = report.verdicts.model_copy(update={"sha256": sha256(verdicts)})
+    return report.model_copy(update={"verdicts": summed})
 
 
 def release(dataset: Dataset, name: str = "r1", /, **changes) -> ReleaseManifest:
@@ -59,7 +69,7 @@ def urls_of(dataset: Dataset, name: str = "r1") -> list[str]:
 def put_verdicts(
     dataset: Dataset, failed: Mapping[str, Sequence[str]], report_id: str = REPORT_ID
 ) -> None:
-    """Verdicts on every committed sample, as validation leaves them beside its report.
+    """Verdicts on every committed sample, as validation leaves them beside its report, if any.
 
     Args:
         failed: key to the limits that the sample missed.
@@ -77,4 +87,7 @@ def put_verdicts(
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
-    dataset.store.put(f"reports/{report_id}/verdicts.parquet", buffer.getvalue())
+    dataset.store.put(verdicts_name(report_id), buffer.getvalue())
+    if dataset.store.size(report_name(report_id)) is not None:
+        report = _naming(read_report(dataset, report_id)[0], buffer.getvalue())
+        dataset.store.put(report_name(report_id), report.to_json())

@@ -1,22 +1,34 @@
 """A report with plausible numbers, for tests of what reads one."""
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.report.figures import Outline
 from factory.report.page import ReportPictures, WorstDrift
+from factory.report.witness_figures import Shifts
 from schemas.dataset import DatasetCard, ImageSpec, ParentRef, RefinerRef
 from schemas.report import (
+    Agreement,
+    Estimate,
     GazeBin,
+    LookDrift,
     NullDrift,
     PlantedShift,
     PupilCalibration,
     PupilDrift,
     Realism,
     Report,
+    SampleCheck,
+    ShardCount,
     Spread,
     TwoSample,
     ValidatedShard,
+    ValueBin,
+    Verdicts,
+    Witness,
+    Witnesses,
 )
 
 YAWS = ((-25.0, -15.0), (-15.0, -5.0), (-5.0, 5.0), (5.0, 15.0), (15.0, 25.0))
@@ -118,6 +130,87 @@ def example_drift_found(scale_px: float = 0.45) -> PupilDrift:
     )
 
 
+def example_estimate(scale: float = 0.45, num: int = 1300) -> Estimate:
+    drift = example_drift(scale, num)
+    mean, median, p95 = drift.mean(), np.median(drift), np.percentile(drift, 95)
+    return Estimate(
+        num=num,
+        mean=mean,
+        mean_low=0.95 * mean,
+        mean_high=1.05 * mean,
+        sd=drift.std(),
+        median=median,
+        median_low=0.94 * median,
+        median_high=1.06 * median,
+        p95=p95,
+        p95_low=0.9 * p95,
+        p95_high=1.1 * p95,
+        p99=np.percentile(drift, 99),
+    )
+
+
+def example_witness(scale: float = 0.45, unit: str = "px", network: str | None = None) -> Witness:
+    floor = spread_of(example_null())
+    edges = (None, -15.0, 0.0, 15.0, None)
+    return Witness.model_validate(
+        {
+            "unit": unit,
+            "means": "an ellipse fitted to the border of iris and sclera",
+            "network": network,
+            "num_samples": 1440,
+            "num_measured": 1300,
+            "unmeasured": {"too little of the picture to match": 140},
+            "drift": example_estimate(scale),
+            "mean_shift": (0.08, -0.05),
+            "label_error": example_estimate(1.3 * scale),
+            "error": floor,
+            "null_drift": [LookDrift(look=look, drift=floor) for look in ("blur", "camera style")],
+            "floor": floor,
+            "bins": [
+                ValueBin(
+                    by="head yaw, deg",
+                    low=low,
+                    high=high,
+                    num_samples=360,
+                    estimate=None if high is None else example_estimate(scale, 325),
+                )
+                for low, high in itertools.pairwise(edges)
+            ],
+        }
+    )
+
+
+def example_witnesses(scale_px: float) -> Witnesses:
+    return Witnesses(
+        pupil=example_witness(scale_px),
+        iris=example_witness(scale_px, network="e" * 64),
+        lids=example_witness(scale_px, network="e" * 64),
+        gaze=example_witness(3 * scale_px, "deg", "f" * 64),
+        registration=example_witness(0.6 * scale_px),
+        iris_registration=example_witness(0.8 * scale_px),
+    )
+
+
+def example_sample_check(num_missed: int = 9, bad: tuple[ShardCount, ...] = ()) -> SampleCheck:
+    return SampleCheck(
+        limit="iris_registration_px > 2",
+        measure="iris_registration_px",
+        at_most=2.0,
+        at_least=None,
+        why="the iris moved against its place in the parent",
+        drop=True,
+        max_share=0.005,
+        shard_share=0.02,
+        num_measured=1440,
+        num_missed=num_missed,
+        share=num_missed / 1440,
+        most_allowed=24,
+        num_bad_shards=len(bad),
+        bad_shards=bad,
+        passed=num_missed <= 24 and not bad,
+    )
+
+
 def example_report(
     scale_px: float = 0.45, refined_accuracy: float = 0.83, name: str = "eyes, refined"
 ) -> Report:
@@ -138,6 +231,18 @@ def example_report(
         mean_abs_change=Spread(num=1440, mean=0.141, sd=0.03, median=0.138, p95=0.19),
         drift=example_drift_found(scale_px),
         calibration=example_calibration(),
+        witnesses=example_witnesses(scale_px),
+        agreement=(
+            Agreement(
+                first="pupil",
+                second="iris",
+                num=1300,
+                rank_correlation=0.61,
+                median_difference_px=0.2,
+            ),
+        ),
+        samples=(example_sample_check(),),
+        verdicts=Verdicts(sha256="9" * 64, num_kept=1431, num_dropped=9, dropped_share=9 / 1440),
         realism=Realism(
             synthetic_vs_real=two_sample(0.997),
             refined_vs_real=two_sample(refined_accuracy),
@@ -160,7 +265,9 @@ def example_pictures(num: int = 40) -> ReportPictures:
             refined=refined[k],
             synthetic_outline=Outline((27.0, 17.0), (7.5, 6.8), 0.2),
             refined_outline=Outline((29.5, 18.0), (7.2, 6.9), -0.1),
-            drift_px=2.7 - 0.1 * k,
+            drift=f"{2.7 - 0.1 * k:.2f} px by pupil",
+            synthetic_points=np.full((25, 2), 12.5),
+            refined_points=np.full((25, 2), 13.5),
             gaze_deg=(12.0, -4.0),
         )
         for k in range(min(6, num))
@@ -174,4 +281,7 @@ def example_pictures(num: int = 40) -> ReportPictures:
         drift_px=example_drift(),
         null_drift_px=example_null(),
         mean_abs_change=rng.normal(0.141, 0.03, 1440),
+        shifts=Shifts(
+            rng.uniform(-25, 25, 1440), rng.uniform(-20, 20, 1440), rng.normal(0.1, 0.4, (1440, 2))
+        ),
     )

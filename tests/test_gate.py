@@ -4,10 +4,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from report_example import example_report
+from report_example import example_report, example_sample_check
 
-from factory.gate import DERIVED, check, explain, judged, load_gate, measures, value_of
+from factory.gate import DERIVED, check, explain, judged, load_gate, measures, misses_of, value_of
 from schemas.base import FormatError
+from schemas.report import ShardCount
 
 EYE_GATE = Path(__file__).parents[1] / "gates" / "eye.toml"
 
@@ -62,7 +63,8 @@ def test_what_was_not_measured_fails(tmp_path: Path) -> None:
     checks = check(report, load_gate(path))
     assert [(line.value, line.passed) for line in checks] == [(None, False)] * 3
     assert value_of(report, "derived.abstained_share") == 1
-    assert "not measured" in explain(checks)
+    judgement = report.model_copy(update={"checks": checks})
+    assert "not measured" in explain(judgement)
 
 
 def test_an_unknown_measure_is_refused_with_those_of_similar_name(tmp_path: Path) -> None:
@@ -118,11 +120,46 @@ def test_derived_measures() -> None:
 
 
 def test_the_explanation_fits_a_screen_and_puts_misses_first() -> None:
-    checks = judged(example_report(scale_px=1.2), load_gate(EYE_GATE)).checks
-    lines = explain(checks).splitlines()
-    assert lines[0].startswith("FAIL: ") and f"of {len(checks)} limits" in lines[0]
+    bad = judged(example_report(scale_px=1.2), load_gate(EYE_GATE))
+    lines = explain(bad).splitlines()
+    assert lines[0].startswith("FAIL: ") and f"of {len(bad.checks) + 1} limits" in lines[0]
     verdicts = [line.split()[0] for line in lines if line.startswith(("  miss", "  kept"))]
-    assert verdicts == sorted(verdicts, reverse=True) and len(verdicts) == len(checks)
+    assert verdicts == sorted(verdicts, reverse=True) and len(verdicts) == len(bad.checks) + 1
     assert len(lines) <= 40 and max(map(len, lines)) <= 120
-    good = judged(example_report(), load_gate(EYE_GATE)).checks
-    assert explain(good).startswith(f"PASS: all {len(good)} limits kept")
+    good = judged(example_report(), load_gate(EYE_GATE))
+    assert explain(good).startswith(f"PASS: all {len(good.checks) + 1} limits kept")
+    assert "1 limits on samples" in explain(good)
+
+
+def test_limits_on_samples_and_bad_shards_fail_a_report_that_keeps_all_others() -> None:
+    gate = load_gate(EYE_GATE)
+    shard = ShardCount(shard=12, num_missed=88, num_samples=100)
+    for check_line in (example_sample_check(30), example_sample_check(9, (shard,))):
+        report = judged(example_report().model_copy(update={"samples": (check_line,)}), gate)
+        assert report.passed is False and misses_of(report) == ["iris_registration_px > 2"]
+    told = explain(report)
+    assert "iris_registration_px > 2" in told and "000012 with 88 of 100" in told
+
+
+def test_many_misses_still_fit_a_screen() -> None:
+    many = (example_sample_check(500),) * 60
+    report = judged(example_report().model_copy(update={"samples": many}), load_gate(EYE_GATE))
+    assert len(explain(report).splitlines()) <= 40 and "and 50 more" in explain(report)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('measure = "iris_drift"\nat_most = 1', "close: .*iris_drift_px"),
+        ('measure = "iris_drift_px"', "neither at_most nor at_least"),
+        ('measure = "iris_drift_px"\nat_most = 1\nmax_share = 2', "max_share"),
+    ],
+)
+def test_a_limit_on_samples_that_means_nothing_is_refused(
+    tmp_path: Path, table: str, message: str
+) -> None:
+    path = gate_file(tmp_path, 'measure = "mean_abs_change.mean"\nat_most = 1')
+    why = 'why = "because of the labels"'
+    path.write_text(f"{path.read_text()}\n[[sample]]\n{table}\n{why}\n")
+    with pytest.raises(FormatError, match=message):
+        load_gate(path)

@@ -305,6 +305,9 @@ def test_verdicts_that_are_not_on_the_validated_samples_are_refused(
 ) -> None:
     name = f"reports/{REPORT_ID}/verdicts.parquet"
     refined.store.put(name, planted.with_rows(refined.store.read(name), change))
+    with pytest.raises(FormatError, match="not what its report names"):
+        kept_here(refined, tmp_path / "kept")
+    releases.put_report(refined)
     with pytest.raises(FormatError, match=r"verdicts\.parquet: "):
         kept_here(refined, tmp_path / "kept")
     with pytest.raises(FormatError):
@@ -342,7 +345,7 @@ def test_a_filtered_dataset_is_not_validated_against_its_parent(kept, tmp_path, 
     from factory.sources.pictures import PicturesOptions
 
     camera = fakes.ingest_here(renders, tmp_path / "camera", PicturesOptions())
-    with pytest.raises(NotComparableError, match="was not made from renders"):
+    with pytest.raises(NotComparableError, match="validate its parent"):
         crop_of(open_trio(kept.location, camera.location).parent)
 
 

@@ -2,15 +2,17 @@
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.renderers.eye import render_pair, write_renders
 from factory.sources.base import BadRender, Loaded
 from factory.sources.crop import EyeCrop
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from schemas.index import EYE_LABELS
 
 LOOKS = ("render", "camera")
 
@@ -22,6 +24,8 @@ class CameraPairs(NamedTuple):
     camera_NHW: NDArray[np.uint8]  # noqa: N815
     center_N2: NDArray[np.float64]  # noqa: N815
     """(x, y) of the iris centre in both, px"""
+    labels: pa.Table
+    """of both, as columns of an index"""
 
 
 def camera_pairs(crop: EyeCrop, count: int, seed: int) -> CameraPairs:
@@ -48,4 +52,19 @@ def camera_pairs(crop: EyeCrop, count: int, seed: int) -> CameraPairs:
         np.stack([render.image for render, _ in pairs]).astype(np.uint8),
         np.stack([camera.image for _, camera in pairs]).astype(np.uint8),
         np.stack([render.labels["iris_px"].mean(axis=0) for render, _ in pairs]),
+        pa.Table.from_pylist(
+            [_row(f"{k:06d}", render) for k, (render, _) in enumerate(pairs)],
+            schema=pa.schema([_KEY, *EYE_LABELS, _IDENTITY]),
+        ),
     )
+
+
+_KEY, _IDENTITY = pa.field("key", pa.string()), pa.field("identity", pa.string())
+
+
+def _row(key: str, loaded: Loaded) -> dict[str, Any]:
+    labels = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in loaded.labels.items()
+    }
+    return {"key": key, "identity": loaded.identity, **labels}

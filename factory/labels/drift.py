@@ -150,6 +150,20 @@ class DriftTable:
         return pa.table(columns)
 
     @classmethod
+    def from_measures(cls, measures: pa.Table) -> "DriftTable":
+        """What the pupil finder has in a table of `schemas.measures.EYE_MEASURES_SCHEMA`."""
+        pupil = {
+            f"{image}_{axis}_px": f"pupil_{image}_{axis}_px"
+            for image in ("parent", "refined")
+            for axis in "xy"
+        }
+        names = {**pupil, "drift_px": "pupil_drift_px", "reason": "pupil_reason"}
+        same = ("key", "eye_width_px", "gaze_yaw_rad", "gaze_pitch_rad")
+        return cls.from_arrow(
+            pa.table({name: measures[names.get(name, name)] for name in (*names, *same)})
+        )
+
+    @classmethod
     def from_arrow(cls, rows: pa.Table) -> "DriftTable":
         """The table that `to_arrow` made."""
 

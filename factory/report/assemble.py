@@ -7,47 +7,60 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from factory.dataset import parquet_bytes
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
 from factory.gate import Gate, judged
+from factory.images import grey
 from factory.labels.calibration import Calibration
 from factory.labels.drift import DriftTable, spread
-from factory.labels.pupil import Abstained, PupilFinder, PupilFit
+from factory.labels.pupil import Abstained, PupilFit
 from factory.report.figures import Outline
 from factory.report.page import MAX_TILES, MAX_WORST, ReportPictures, WorstDrift, render_page
-from factory.validate import Grey, Sampled, Trio, grey, samples_name
+from factory.report.witness_figures import Shifts
+from factory.sample_checks import check_samples, verdicts_of
+from factory.shards import sha256
+from factory.validate import Grey, Sampled, Trio
+from factory.verdicts import verdicts_name
 from factory.version import WRITER
-from schemas.report import Realism, Report, ValidatedShard
+from factory.witnesses import DRIFTS, NullMeasures, agreement_of, witnesses_of
+from schemas.report import Realism, Report, ValidatedShard, Verdicts
 
 
 class Measured(NamedTuple):
     """Everything that a report is made from."""
 
-    table: DriftTable
-    change: NDArray[np.float32]
+    measures: pa.Table
+    """rows of `schemas.measures.EYE_MEASURES_SCHEMA`, all samples in order of key"""
     calibration: Calibration
+    null: NullMeasures
     realism: Realism
+    witnesses: EyeWitnesses
 
+    @property
+    def table(self) -> DriftTable:
+        """The pupil finder's part."""
+        return DriftTable.from_measures(self.measures)
 
-def read_samples(
-    trio: Trio, report_id: str, shards: Sequence[int]
-) -> tuple[DriftTable, NDArray[np.float32]]:
-    """The measurements of all shards, merged exactly."""
-    tables = [
-        pq.read_table(pa.BufferReader(trio.refined.store.read(samples_name(report_id, shard))))
-        for shard in shards
-    ]
-    rows = pa.concat_tables(tables)
-    change = np.asarray(rows["mean_abs_change"].to_numpy(), np.float32)
-    return DriftTable.from_arrow(rows.drop_columns(["mean_abs_change"])), change
+    @property
+    def change(self) -> NDArray[np.float32]:
+        """(N,) mean |refined - parent| on [-1, 1]."""
+        return np.asarray(self.measures["mean_abs_change"].to_numpy(), np.float32)
 
 
 def make_report(
     trio: Trio, report_id: str, shards: Sequence[int], measured: Measured, gate: Gate | None
-) -> Report:
-    """The numbers, with the gate's verdict if there is one."""
+) -> tuple[Report, bytes]:
+    """The numbers, with the gate's verdict if there is one; and verdicts.parquet."""
     facts = trio.refined.all_facts(shards)
+    measures = measured.measures
+    limits = gate.samples if gate is not None else ()
+    verdicts = verdicts_of(measures, limits)
+    content = parquet_bytes(verdicts)
+    num_dropped = len(verdicts) - int(pc.sum(verdicts["keep"]).as_py() or 0)
+    calibration = measured.calibration.summary
     report = Report(
         id=report_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -65,25 +78,35 @@ def make_report(
         num_samples=sum(f.num_samples for f in facts),
         mean_abs_change=spread(measured.change),
         drift=measured.table.summary(),
-        calibration=measured.calibration.summary,
+        calibration=calibration,
+        witnesses=witnesses_of(measures, measured.null, measured.witnesses, calibration),
+        agreement=agreement_of(measures),
         realism=measured.realism,
+        samples=check_samples(measures, limits),
+        verdicts=Verdicts(
+            sha256=sha256(content),
+            num_kept=len(verdicts) - num_dropped,
+            num_dropped=num_dropped,
+            dropped_share=num_dropped / len(verdicts) if len(verdicts) else 0.0,
+        ),
         gate=None,
         checks=(),
         passed=None,
     )
-    return report if gate is None else judged(report, gate)
+    return (report if gate is None else judged(report, gate)), content
 
 
 def write_report(
     trio: Trio,
     report: Report,
+    verdicts: bytes,
     measured: Measured,
     sampled: Sampled,
     real: Grey,
-    finder: PupilFinder,
     notes: Sequence[str],
+    earlier: Report | None = None,
 ) -> str:
-    """Write report.html, then report.json: a report exists once its numbers do.
+    """Write verdicts.parquet, report.html, then report.json: a report exists once its numbers do.
 
     Returns:
         the name of the page in the refined dataset.
@@ -93,43 +116,66 @@ def write_report(
         synthetic_NHW=sampled.synthetic[:MAX_TILES],
         refined_NHW=sampled.refined[:MAX_TILES],
         real_NHW=real[:MAX_TILES],
-        worst=worst_pairs(trio, measured.table, finder),
+        worst=worst_pairs(trio, measured),
         drift_px=measured.table.measured_px(),
         null_drift_px=measured.calibration.null_drift_px,
         mean_abs_change=measured.change,
+        shifts=shifts_of(measured.measures),
         notes=notes,
     )
     folder = f"reports/{report.id}"
     store = trio.refined.store
-    store.put_new(f"{folder}/report.html", render_page(report, pictures).encode())
+    store.put_new(verdicts_name(report.id), verdicts)
+    store.put_new(f"{folder}/report.html", render_page(report, pictures, earlier).encode())
     store.put_new(f"{folder}/report.json", report.to_json())
     return f"{folder}/report.html"
 
 
-def worst_pairs(trio: Trio, table: DriftTable, finder: PupilFinder) -> list[WorstDrift]:
-    """The pairs with the largest drift: centres as measured, outlines fitted again."""
+def worst_pairs(trio: Trio, measured: Measured) -> list[WorstDrift]:
+    """The pairs with the largest drift by each witness: centres as measured, ellipses fitted and
+    landmarks found again."""
+    measurer = EyeMeasurer(measured.witnesses)
+    table = measured.table
     worst = []
-    drift_px = table.drift_px
-    for key in table.worst_keys(MAX_WORST):
-        row = table.keys.index(key)
-        labels = trio.refined.index(int(key.split("-")[0]), ["key", "pupil_px"])
-        x, y = labels["pupil_px"][labels["key"].to_pylist().index(key)].as_py()
-        before, after = (grey(dataset.image(key)) for dataset in (trio.parent, trio.refined))
-        worst.append(
-            WorstDrift(
-                key=key,
-                synthetic=before,
-                refined=after,
-                synthetic_outline=_outline(table.parent_N2[row], finder.find(before, (x, y))),
-                refined_outline=_outline(table.refined_N2[row], finder.find(after, (x, y))),
-                drift_px=float(drift_px[row]),
-                gaze_deg=(
-                    math.degrees(table.gaze_yaw_rad_N[row]),
-                    math.degrees(table.gaze_pitch_rad_N[row]),
-                ),
+    for name, witness in DRIFTS.items():
+        drift = np.nan_to_num(values_of(measured.measures, witness.drift), nan=-1.0)
+        for row in np.argsort(-drift, kind="stable")[: MAX_WORST // len(DRIFTS)]:
+            if drift[row] < 0:
+                break
+            key = table.keys[row]
+            labels = trio.refined.index(int(key.split("-")[0]), ["key", "pupil_px"])
+            x, y = labels["pupil_px"][labels["key"].to_pylist().index(key)].as_py()
+            before, after = (grey(dataset.image(key)) for dataset in (trio.parent, trio.refined))
+            finder = measured.witnesses.finder
+            worst.append(
+                WorstDrift(
+                    key=key,
+                    synthetic=before,
+                    refined=after,
+                    synthetic_outline=_outline(table.parent_N2[row], finder.find(before, (x, y))),
+                    refined_outline=_outline(table.refined_N2[row], finder.find(after, (x, y))),
+                    drift=f"{drift[row]:.2f} {witness.unit} by {name}",
+                    synthetic_points=measurer.landmarks_of(before),
+                    refined_points=measurer.landmarks_of(after),
+                    gaze_deg=(
+                        math.degrees(table.gaze_yaw_rad_N[row]),
+                        math.degrees(table.gaze_pitch_rad_N[row]),
+                    ),
+                )
             )
-        )
     return worst
+
+
+def shifts_of(measures: pa.Table) -> Shifts | None:
+    """What the plot of arrows draws; None without a landmark network."""
+    shift = [values_of(measures, f"iris_shift_{axis}_px") for axis in "xy"]
+    if not np.isfinite(shift[0]).any():
+        return None
+    return Shifts(
+        np.degrees(values_of(measures, "gaze_yaw_rad")),
+        np.degrees(values_of(measures, "gaze_pitch_rad")),
+        np.stack(shift, axis=1),
+    )
 
 
 def _outline(center: NDArray[np.float64], fit: PupilFit | Abstained) -> Outline:
@@ -141,21 +187,27 @@ def _outline(center: NDArray[np.float64], fit: PupilFit | Abstained) -> Outline:
 
 def summary_lines(report: Report) -> list[str]:
     """The report in a few lines for a terminal: every drift beside its floor."""
-    drift, null = report.drift.drift_px, report.calibration.null_drift_px
     realism = report.realism
-    measured = f"{report.drift.num_measured} of {report.drift.num_samples} samples"
-    lines = ["pupil-centre drift: nothing could be measured"]
-    if drift is not None:
-        lines = [
-            f"pupil-centre drift ({report.calibration.circle} circle, {measured}): "
-            f"{drift.mean:.2f} ± {drift.sd:.2f} px, median {drift.median:.2f}, "
-            f"95th percentile {drift.p95:.2f}",
-            f"  floor (null drift): median {null.median:.2f}, 95th percentile {null.p95:.2f}",
-        ]
+    lines = []
+    for name, witness in report.witnesses:
+        if witness is None:
+            continue
+        measured = f"{witness.num_measured} of {witness.num_samples} samples"
+        if witness.drift is None:
+            lines.append(f"drift by {name}: nothing could be measured")
+            continue
+        floor = witness.floor
+        lines.append(
+            f"drift by {name} ({measured}): {witness.drift.mean:.2f} ± {witness.drift.sd:.2f} "
+            f"{witness.unit}, median {witness.drift.median:.2f}, 95 % below "
+            f"{witness.drift.p95:.2f}; floor: "
+            + ("not measured" if floor is None else f"{floor.median:.2f}, {floor.p95:.2f}")
+        )
     return [
         *lines,
         f"mean |change| on [-1, 1]: {report.mean_abs_change.mean:.3f}",
         f"told from real: synthetic {realism.synthetic_vs_real.accuracy:.1%}, refined "
         f"{realism.refined_vs_real.accuracy:.1%}, real from real "
         f"{realism.real_vs_real.accuracy:.1%} (50 % is perfect)",
+        f"samples kept {report.verdicts.num_kept}, dropped {report.verdicts.num_dropped}",
     ]

@@ -15,15 +15,19 @@ import orjson
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from factory.gate import DERIVED, limit_text, value_of
+from factory.gate import DERIVED, limit_text, sample_text, value_of
 from factory.images import Pixels
 from factory.report import figures
+from factory.report.against import compared
 from factory.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Mark, Outline
-from schemas.report import GazeBin, Report, Spread
+from factory.report.witness_figures import ARROW, Shifts, arrows, by_condition
+from schemas.report import GazeBin, Report, Spread, ValueBin
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0
 """Shrivastava et al. 2017, section 3.1: centres marked by hand on 100 pairs."""
 MAX_TILES, MAX_WORST, STRIP_LENGTH = 38, 24, 8
+ARROW_CELL_PX = 50.0
+"""of the plot of arrows, about"""
 GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
 """of data URIs; of larger images fewer are shown"""
 
@@ -39,7 +43,11 @@ class WorstDrift:
     refined: Pixels
     synthetic_outline: Outline
     refined_outline: Outline
-    drift_px: float
+    drift: str
+    """how far it is, by which witness, e.g. `2.3 px by pupil`"""
+    synthetic_points: Values | None = None
+    """(P, 2) landmarks found, px; None without a landmark network"""
+    refined_points: Values | None = None
     gaze_deg: tuple[float, float] | None = None
     """(yaw, pitch)"""
 
@@ -56,13 +64,15 @@ class ReportPictures:
     refined_NHW: Pixels  # noqa: N815
     real_NHW: Pixels  # noqa: N815
     worst: Sequence[WorstDrift]
-    """largest drift first"""
+    """witness by witness, largest drift first"""
     drift_px: Values
     """of all measured samples"""
     null_drift_px: Values
     """of the looks that make the floor"""
     mean_abs_change: Values
     """of all samples, on [-1, 1]"""
+    shifts: Shifts | None = None
+    """of the iris landmarks; None without a landmark network"""
     notes: Sequence[str] = ()
     """what a reader must know before any number, e.g. that the real images are a stand-in"""
 
@@ -74,8 +84,12 @@ class ReportPictures:
             )
 
 
-def render_page(report: Report, pictures: ReportPictures) -> str:
-    """The whole page as one string of HTML."""
+def render_page(report: Report, pictures: ReportPictures, earlier: Report | None = None) -> str:
+    """The whole page as one string of HTML.
+
+    Args:
+        earlier: a report to compare with.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -96,6 +110,11 @@ def render_page(report: Report, pictures: ReportPictures) -> str:
         strip_length=STRIP_LENGTH,
         worst=_worst(pictures),
         plots=_plots(report, pictures),
+        witnesses=[(name, found) for name, found in report.witnesses if found is not None],
+        condition_plots=_condition_plots(report),
+        arrow_px=ARROW_CELL_PX / ARROW,
+        sample_text=sample_text,
+        against=None if earlier is None else compared(report, earlier),
         gaze=GazeTable.of(report.drift.bins),
         derived={name: value_of(report, name) for name in DERIVED},
         meanings={name: meaning for name, (_, meaning) in DERIVED.items()},
@@ -184,8 +203,11 @@ def _worst(pictures: ReportPictures) -> list[_WorstView]:
         was = dataclasses.replace(pair.synthetic_outline, axes_px=None)
         before = [(pair.synthetic_outline, "#56b4e9")]
         after = [(was, "#56b4e9"), (pair.refined_outline, "#e69f00")]
+        arrow = pair.synthetic_outline.center_px, pair.refined_outline.center_px
         view = _WorstView(
-            pair, figures.overlay(pair.synthetic, before), figures.overlay(pair.refined, after)
+            pair,
+            figures.overlay(pair.synthetic, before, points=pair.synthetic_points),
+            figures.overlay(pair.refined, after, points=pair.refined_points, arrow=arrow),
         )
         used += len(view.before) + len(view.after)
         if used > WORST_BUDGET_BYTES and views:
@@ -194,7 +216,7 @@ def _worst(pictures: ReportPictures) -> list[_WorstView]:
     return views
 
 
-def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup]:
+def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup | None]:
     drift, null = report.drift.drift_px, report.calibration.null_drift_px
     marks = [Mark(null.median, f"null median {null.median:.2f} px", "#111")]
     if drift is not None:
@@ -203,6 +225,7 @@ def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup]:
     change = report.mean_abs_change
     realism = report.realism
     return {
+        "arrows": None if pictures.shifts is None else arrows(pictures.shifts),
         "drift": figures.histogram(
             pictures.drift_px,
             axis="pupil-centre drift, crop px",
@@ -224,6 +247,20 @@ def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup]:
             ]
         ),
     }
+
+
+def _condition_plots(report: Report) -> list[tuple[str, list[Markup]]]:
+    """For each witness, a plot for each condition."""
+    found = []
+    for name, witness in report.witnesses:
+        if witness is None or witness.drift is None:
+            continue
+        by: dict[str, list[ValueBin]] = {}
+        for line in witness.bins:
+            by.setdefault(line.by, []).append(line)
+        plots = [by_condition(bins, unit=witness.unit, floor=witness.floor) for bins in by.values()]
+        found.append((f"{name}, {witness.unit}", plots))
+    return found
 
 
 def _number(value: float | Spread | None, digits: int = 2) -> str:

@@ -1,0 +1,143 @@
+"""How far each witness can be trusted, on eyes that no code of this repository drew.
+
+    python benchmarks/bench_witnesses.py --dataset SYNTHETIC --split test \\
+        --masks MASKS.tar --landmarks LANDMARKS --gaze GAZE
+
+Errors against labels (of a dataset that the networks have not seen) and against hand-made masks,
+displacements found where one was planted in another look, apparent ones where nothing moved, and
+images a second on one core. Lengths are px of crops whose eye is 55 px wide.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from eye_masks import EYE_WIDTH_PX, Masked, Values, read_masks
+
+from factory.dataset import Dataset, load_images, load_index
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, LandmarksFound, values_of
+from factory.labels.calibration import DEGRADED_LOOK, looks, shifted
+from factory.labels.drift import find_centers
+from factory.labels.pupil import PupilFinder
+from factory.labels.registration import registered, registered_iris
+from factory.landmark_training import found_landmarks_px
+from factory.landmarks import load_landmarks
+
+PER_PX = 55.0 / EYE_WIDTH_PX
+SEED = 3
+JITTER_PX = 3.0
+
+
+def told(name: str, values: Values, unit: str = "px") -> None:
+    """A line of the table: mean and sd, median, 95th percentile, how many."""
+    known = np.asarray(values, np.float64)[np.isfinite(values)]
+    scale = PER_PX if unit == "px" else 1.0
+    if not len(known):
+        print(f"| {name} | nothing measured | | | 0 of {len(values)} |")
+        return
+    known = known * scale
+    print(
+        f"| {name}, {unit} | {known.mean():.2f} ± {known.std():.2f} | {np.median(known):.2f} | "
+        f"{np.percentile(known, 95):.2f} | {len(known)} of {len(values)} |"
+    )
+
+
+def head(title: str) -> None:
+    print(f"\n## {title}\n| | mean ± sd | median | 95 % | measured |\n|---|---|---|---|---|")
+
+
+def on_dataset(dataset: Dataset, split: str, witnesses: EyeWitnesses, limit: int) -> None:
+    """Errors against labels, and drifts between looks."""
+    shards = dataset.committed_in(split)
+    images, rows = load_images(dataset, shards)[:limit], load_index(dataset, shards=shards)
+    rows = rows.slice(0, len(images))
+    changed = looks(images, np.random.default_rng(SEED))[DEGRADED_LOOK]
+    measurer = EyeMeasurer(witnesses)
+    started = time.process_time()
+    found = measurer(rows, images, changed)
+    seconds = time.process_time() - started
+    own = EyeMeasurer(witnesses, with_pupil=False)(rows, images, images)
+    centre = np.array(rows["iris_px"].to_pylist()).mean(axis=1)
+    pupil = [values_of(found, f"pupil_parent_{axis}_px") for axis in "xy"]
+    head(f"labelled renders: {len(images)} eyes of {dataset.location}, split {split}")
+    told("pupil finder, error", np.hypot(*(np.stack(pupil, axis=1) - centre).T))
+    told("landmark network, iris error", values_of(own, "iris_error_px"))
+    told("landmark network, lid error", values_of(own, "lid_error_px"))
+    told("gaze network, error", values_of(own, "gaze_error_deg"), "deg")
+    for name, column, unit in (
+        ("pupil finder", "pupil_drift_px", "px"),
+        ("landmark network, iris", "iris_drift_px", "px"),
+        ("landmark network, lids", "lid_drift_px", "px"),
+        ("gaze network", "gaze_drift_deg", "deg"),
+        ("registration", "registration_px", "px"),
+        ("registration, iris", "iris_registration_px", "px"),
+    ):
+        told(f"{name}, null drift", values_of(found, column), unit)
+    print(f"\nall witnesses and looks: {len(images) / seconds:.0f} pairs/s of CPU time, one thread")
+
+
+def on_masks(masked: Masked, witnesses: EyeWitnesses) -> None:
+    """Errors against hand-made masks, photographs and renders apart."""
+    rng = np.random.default_rng(SEED)
+    images = np.stack([cv2.equalizeHist(image) for image in masked.images_NHW])
+    for name, chosen in (("photographs", masked.is_photo_N), ("renders", ~masked.is_photo_N)):
+        rows = np.flatnonzero(chosen)
+        part, centre = images[rows], masked.center_N2[rows]
+        head(f"hand-made masks, {name}: {len(rows)} eyes")
+        windows = centre + rng.uniform(-JITTER_PX, JITTER_PX, centre.shape)
+        found = find_centers(part, windows, witnesses.finder)
+        told("pupil finder, error", np.hypot(*(found.center_N2 - centre).T))
+        if witnesses.landmarks is not None:
+            network, _ = load_landmarks(witnesses.landmarks)
+            seen = LandmarksFound(found_landmarks_px(network, part))
+            told("landmark network, iris error", np.hypot(*(seen.iris_N2 - centre).T))
+            told("landmark network, lids to the mask's border", _to_outline(seen, masked, rows))
+        planted = _planted(rng, len(part))
+        moved = shifted(looks(part, rng)[DEGRADED_LOOK], planted)
+        width = np.full(len(part), EYE_WIDTH_PX)
+        whole, iris = registered(part, moved), registered_iris(part, moved, centre, width)
+        told("registration, error at 2 px planted", np.hypot(*(whole.shift_N2 - planted).T))
+        told("registration, iris, the same", np.hypot(*(iris.shift_N2 - planted).T))
+
+
+def _planted(rng: np.random.Generator, num: int) -> Values:
+    angle = rng.uniform(0, 2 * np.pi, num)
+    return 2.0 / PER_PX * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def _to_outline(seen: LandmarksFound, masked: Masked, rows: np.ndarray) -> Values:
+    """(N,) mean distance of the found lids from the nearest point of the mask's border."""
+    distances = []
+    for lids, row in zip(seen.lids_NK2, rows, strict=True):
+        apart = np.linalg.norm(lids[:, None] - masked.outline[row][None], axis=2)
+        distances.append(apart.min(axis=1).mean())
+    return np.array(distances)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", help="labelled dataset of 40 px eyes")
+    parser.add_argument("--split", default="test", help="of the dataset, unseen by the networks")
+    parser.add_argument("--masks", type=Path, help="tar of NAME.jpg with NAME.mask.png")
+    parser.add_argument("--landmarks", help="output of jobs/landmarks.py")
+    parser.add_argument("--gaze", help="output of jobs/gaze.py")
+    parser.add_argument("--limit", type=int, default=1000, help="eyes of the dataset")
+    args = parser.parse_args()
+    if args.dataset is None and args.masks is None:
+        parser.error("give --dataset, --masks or both")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    image = Dataset.open(args.dataset).card.image if args.dataset else None
+    finder = PupilFinder(eye_width_px=EYE_WIDTH_PX)
+    witnesses = EyeWitnesses.of(finder, args.landmarks, args.gaze, image)
+    if args.dataset:
+        on_dataset(Dataset.open(args.dataset), args.split, witnesses, args.limit)
+    if args.masks:
+        on_masks(read_masks(args.masks), witnesses)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Measurements of a refined dataset, shard by shard, kept beside its index.
+
+`measures/<how>/NNNNNN.parquet` holds a row for every sample of a shard, where `how` is the digest
+of all that decides a measurement. A file says which bytes it speaks of, so what is left to do is
+"committed shards less those measured", and validating again measures what is new. Measurements are
+never summed before they are merged, so every statistic is that of one table, however it was cut.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.dataset import Dataset, parquet_bytes
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer
+from factory.images import grey
+from factory.store import READERS, Store
+from factory.stored_file import parsing_parquet
+from factory.work import MakeTask, Outcome
+from schemas.base import FormatError
+from schemas.measures import EYE_MEASURES_SCHEMA, METADATA_KEY, MeasuredShard
+
+FOLDER = "measures"
+
+
+def measures_name(how: str, shard: int) -> str:
+    """Where a shard's measurements lie."""
+    return f"{FOLDER}/{how[:16]}/{shard:06d}.parquet"
+
+
+def measured_of(refined: Dataset, parent: Dataset, shard: int) -> MeasuredShard:
+    """The bytes that a measurement of a shard would speak of now."""
+    return MeasuredShard(
+        refined=refined.facts(shard).tar_sha256, parent=parent.facts(shard).tar_sha256
+    )
+
+
+def not_measured(
+    refined: Dataset, parent: Dataset, shards: Sequence[int], witnesses: EyeWitnesses
+) -> list[int]:
+    """Which of the shards have no measurements, or those of other bytes."""
+    how = witnesses.digest()
+
+    def is_missing(shard: int) -> bool:
+        name = measures_name(how, shard)
+        if refined.store.size(name) is None:
+            return True
+        try:
+            there = _read(refined.store, name)[1]
+        except FormatError:  # damaged: measured again
+            return True
+        return there != measured_of(refined, parent, shard)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        missing = list(pool.map(is_missing, shards))
+    return [shard for shard, is_so in zip(shards, missing, strict=True) if is_so]
+
+
+def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: EyeWitnesses) -> pa.Table:
+    """The measurements of all samples of some shards, in order of key.
+
+    Raises:
+        FormatError: a file is damaged.
+    """
+    how = witnesses.digest()
+
+    def rows(shard: int) -> pa.Table:
+        return _read(dataset.store, measures_name(how, shard))[0]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        tables = list(pool.map(rows, shards))
+    return pa.concat_tables([EYE_MEASURES_SCHEMA.empty_table(), *tables])
+
+
+def _read(store: Store, name: str) -> tuple[pa.Table, MeasuredShard]:
+    where = f"{store.location}/{name}"
+    with parsing_parquet(where):
+        table = pq.read_table(pa.BufferReader(store.read(name)))
+    raw = (table.schema.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise FormatError(f"{where}: not a file of measurements")
+    return table.replace_schema_metadata(), MeasuredShard.from_json(raw, where=where)
+
+
+@dataclass
+class ShardMeasurer:
+    """Measures one shard at a time."""
+
+    refined: Dataset
+    parent: Dataset
+    measurer: EyeMeasurer
+
+    def __call__(self, shard: int) -> Outcome:
+        started = time.perf_counter()
+        speaks_of = measured_of(self.refined, self.parent, shard)
+        before, after = grey(self.parent.images(shard)), grey(self.refined.images(shard))
+        rows = self.measurer(self.refined.index(shard), before, after)
+        content = rows.replace_schema_metadata({METADATA_KEY: speaks_of.to_json()})
+        # Not exclusively: whoever measures the same bytes in the same way writes the same.
+        name = measures_name(self.measurer.witnesses.digest(), shard)
+        self.refined.store.put(name, parquet_bytes(content, ["identity", "pupil_reason"]))
+        return Outcome(shard=shard, num_samples=len(rows), seconds=time.perf_counter() - started)
+
+
+def measure_task(refined: Dataset, parent: Dataset, witnesses: EyeWitnesses) -> MakeTask:
+    """What a worker needs to measure shards."""
+    return partial(_make, refined, parent, witnesses)
+
+
+def _make(refined: Dataset, parent: Dataset, witnesses: EyeWitnesses) -> ShardMeasurer:
+    return ShardMeasurer(refined, parent, make_measurer(witnesses))

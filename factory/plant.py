@@ -1,0 +1,72 @@
+"""Damaged versions of a clean refined dataset, measured like the clean one, kept to go on from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.damage.kinds import Damage, damaged
+from factory.damage.pairs import Pairs
+from factory.dataset import Dataset, parquet_bytes
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer
+from factory.images import grey
+from factory.power_report import DamageFound
+from factory.store import open_store
+from factory.stored_file import parsing_parquet
+from schemas.base import digest_of
+
+LEAST_SWAP_DEG = 10.0
+"""between the gazes of two samples whose labels are swapped; nearer ones are hardly wrong"""
+HARMED = "is_harmed"
+
+
+@dataclass(frozen=True)
+class DamageMeasurer:
+    """Plants one damage in every sample of some shards and measures what it did."""
+
+    refined: Dataset
+    parent: Dataset
+    shards: tuple[int, ...]
+    witnesses: EyeWitnesses
+    output: str
+    """where the measurements are kept"""
+    seed: int
+
+    def __call__(self, damage: Damage) -> DamageFound:
+        """Shard by shard, as validation measures; or what an earlier run left."""
+        store, name = open_store(self.output), self._name(damage)
+        if store.size(name) is None:
+            measurer = make_measurer(self.witnesses)
+            tables = [self._measured(damage, shard, measurer) for shard in self.shards]
+            store.put(name, parquet_bytes(pa.concat_tables(tables)))
+        with parsing_parquet(f"{store.location}/{name}"):
+            rows = pq.read_table(pa.BufferReader(store.read(name)))
+        harmed = np.asarray(rows[HARMED].to_numpy(zero_copy_only=False), bool)
+        return DamageFound(damage, rows.drop_columns([HARMED]), harmed)
+
+    def _measured(self, damage: Damage, shard: int, measure: EyeMeasurer) -> pa.Table:
+        labels = self.refined.index(shard).replace_schema_metadata()
+        parent, refined = grey(self.parent.images(shard)), grey(self.refined.images(shard))
+        rng = np.random.default_rng([self.seed, shard])
+        found = damaged(damage, Pairs(parent, refined, labels), rng)
+        rows = labels.take(pa.array(found.label_rows_N))
+        measures = measure(rows, parent, found.refined_NHW)
+        is_harmed = np.ones(len(labels), bool)
+        if damage.kind == "labels_swapped":
+            assert found.gaze_change_deg_N is not None
+            is_harmed = found.gaze_change_deg_N >= LEAST_SWAP_DEG
+        # Rows stay those of the clean table, whose identities say which half they are in.
+        for column in ("key", "identity"):
+            place = measures.schema.get_field_index(column)
+            measures = measures.set_column(place, measures.schema.field(place), labels[column])
+        return measures.append_column(HARMED, pa.array(is_harmed))
+
+    def _name(self, damage: Damage) -> str:
+        content = {
+            "damage": damage.name,
+            "witnesses": self.witnesses.digest(),
+            "shards": [facts.tar_sha256 for facts in self.refined.all_facts(self.shards)],
+            "seed": self.seed,
+        }
+        return f"damaged/{damage.name.replace(' ', '-')}-{digest_of(content)[:12]}.parquet"

@@ -1,0 +1,95 @@
+"""Verdicts: samples that miss a limit are dropped, too many of them fail set or shard."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import binom
+
+from factory.gate import SampleLimit
+from factory.sample_checks import CHANCE, check_samples, missed, most_allowed, verdicts_of
+from schemas.measures import EYE_MEASURES_SCHEMA
+
+WHY = "because of the labels"
+DRIFT = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY, max_share=0.01, shard_share=0.02)
+
+
+def measures(drift: list[float | None], per_shard: int, **others) -> pa.Table:
+    """Rows with these drifts, so many to a shard."""
+    columns = {
+        "key": [f"{k // per_shard:06d}-{k % per_shard:06d}" for k in range(len(drift))],
+        "iris_drift_px": drift,
+        **others,
+    }
+    return pa.table(
+        {
+            field.name: pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else pa.nulls(len(drift), field.type)
+            for field in EYE_MEASURES_SCHEMA
+        },
+        schema=EYE_MEASURES_SCHEMA,
+    )
+
+
+def test_a_limit_is_kept_at_its_end_and_by_what_was_not_measured():
+    rows = measures([1.0, 2.0, 2.5, None], 4)
+    assert missed(rows, DRIFT).tolist() == [False, False, True, False]
+    low = SampleLimit(measure="iris_drift_px", at_least=1.5, at_most=2.0, why=WHY)
+    assert missed(rows, low).tolist() == [True, False, True, False]
+
+
+def test_every_sample_has_a_verdict_with_every_reason():
+    closed = SampleLimit(measure="opening_ratio", at_least=0.5, why=WHY)
+    counted = SampleLimit(measure="contrast", at_least=0.9, drop=False, why=WHY)
+    rows = measures([3.0, 3.0, 0.1], 3, opening_ratio=[0.1, 1.0, 1.0], contrast=[0.1, 0.1, 0.1])
+    verdicts = verdicts_of(rows, [DRIFT, closed, counted]).to_pylist()
+    assert [line["keep"] for line in verdicts] == [False, False, True]
+    assert verdicts[0]["reasons"] == ["iris_drift_px > 2", "opening_ratio < 0.5"]
+    assert verdicts[1]["reasons"] == ["iris_drift_px > 2"] and verdicts[2]["reasons"] == []
+
+
+def test_without_limits_everything_is_kept():
+    assert verdicts_of(measures([9.0], 1), []).to_pylist() == [
+        {"key": "000000-000000", "keep": True, "reasons": []}
+    ]
+    assert len(verdicts_of(measures([], 1), [DRIFT])) == 0
+
+
+@pytest.mark.parametrize(("num", "share"), [(100, 0.001), (1000, 0.01), (10_000, 0.05)])
+def test_as_many_as_chance_explains_are_allowed_and_no_more(num, share):
+    allowed = most_allowed(num, share)
+    assert binom.sf(allowed, num, share) <= CHANCE < binom.sf(allowed - 1, num, share)
+    assert most_allowed(0, share) == 0 and most_allowed(10, 0) == 0
+
+
+def test_too_many_misses_fail_the_set():
+    allowed = most_allowed(1000, 0.01)
+    for num_missed, passed in ((allowed, True), (allowed + 1, False)):
+        drift = np.zeros(1000)
+        drift[np.random.default_rng(0).permutation(1000)[:num_missed]] = 5
+        (line,) = check_samples(measures(drift.tolist(), 1000), [
+            DRIFT.model_copy(update={"shard_share": None})
+        ])  # fmt: skip
+        assert line.passed == passed
+        assert (line.num_missed, line.most_allowed) == (num_missed, allowed)
+        assert line.share == num_missed / 1000
+
+
+def test_one_bad_shard_fails_a_set_that_its_size_would_hide():
+    drift = np.zeros(10_000)
+    drift[300:350] = 5  # half of shard 3, and half a percent of the set
+    (line,) = check_samples(measures(drift.tolist(), 100), [DRIFT])
+    assert line.num_missed <= line.most_allowed and not line.passed
+    (bad,) = line.bad_shards
+    assert (bad.shard, bad.num_missed, bad.num_samples, line.num_bad_shards) == (3, 50, 100, 1)
+
+
+def test_a_limit_without_shares_only_drops():
+    limit = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY)
+    (line,) = check_samples(measures([5.0] * 50, 10), [limit])
+    assert line.passed and line.most_allowed is None and line.share == 1
+
+
+def test_an_empty_set_misses_nothing():
+    (line,) = check_samples(measures([], 1), [DRIFT])
+    assert line.passed and line.share == 0
