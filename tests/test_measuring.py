@@ -79,7 +79,7 @@ def test_an_identical_pair_has_moved_nowhere_and_changed_nothing(synthetic):
     rows, images = synthetic.index(0), synthetic.images(0)
     table = EyeMeasurer(WITNESSES)(rows, images, images)
     for name in ("registration_px", "mean_abs_change"):
-        assert values_of(table, name) == pytest.approx(0, abs=0.02)
+        assert values_of(table, name) == pytest.approx(0, abs=0.05)
     assert values_of(table, "likeness") == pytest.approx(1)
     assert values_of(table, "sharpness_ratio") == pytest.approx(1)
     drift = values_of(table, "pupil_drift_px")

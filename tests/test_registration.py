@@ -17,7 +17,7 @@ def eyes() -> np.ndarray:
 
 def test_equal_pictures_do_not_move(eyes):
     whole = registered(eyes, eyes)
-    assert whole.distance_px == pytest.approx(0, abs=0.02)
+    assert whole.distance_px == pytest.approx(0, abs=0.05)
     assert whole.match_N == pytest.approx(1, abs=1e-4)
 
 

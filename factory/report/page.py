@@ -20,14 +20,12 @@ from factory.images import Pixels
 from factory.report import figures
 from factory.report.against import compared
 from factory.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Mark, Outline
-from factory.report.witness_figures import ARROW, Shifts, arrows, by_condition
+from factory.report.witness_figures import Shifts, arrows, by_condition
 from schemas.report import GazeBin, Report, Spread, ValueBin
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0
 """Shrivastava et al. 2017, section 3.1: centres marked by hand on 100 pairs."""
 MAX_TILES, MAX_WORST, STRIP_LENGTH = 38, 24, 8
-ARROW_CELL_PX = 50.0
-"""of the plot of arrows, about"""
 GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
 """of data URIs; of larger images fewer are shown"""
 
@@ -112,7 +110,6 @@ def render_page(report: Report, pictures: ReportPictures, earlier: Report | None
         plots=_plots(report, pictures),
         witnesses=[(name, found) for name, found in report.witnesses if found is not None],
         condition_plots=_condition_plots(report),
-        arrow_px=ARROW_CELL_PX / ARROW,
         sample_text=sample_text,
         against=None if earlier is None else compared(report, earlier),
         gaze=GazeTable.of(report.drift.bins),
@@ -259,7 +256,7 @@ def _condition_plots(report: Report) -> list[tuple[str, list[Markup]]]:
         for line in witness.bins:
             by.setdefault(line.by, []).append(line)
         plots = [by_condition(bins, unit=witness.unit, floor=witness.floor) for bins in by.values()]
-        found.append((f"{name}, {witness.unit}", plots))
+        found.append((f"{name.replace('_', ' ')}, {witness.unit}", plots))
     return found
 
 

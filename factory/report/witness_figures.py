@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from factory.report.figures import FLOOR, REFINED, Plot, nice_step, svg, text
 from schemas.report import Spread, ValueBin
 
-ARROW = 20.0
-"""length of an arrow on the page for a drift of 1 px"""
 MIN_ARROW_SAMPLES = 5
 
 
@@ -87,7 +85,7 @@ class Shifts:
 
 
 def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
-    """Mean displacement of the iris by direction of gaze, enlarged.
+    """Mean displacement of the iris by direction of gaze, enlarged: the scale is written below.
 
     Laid out as the eye looks: up is up, and image left (positive yaw) is left.
     """
@@ -100,20 +98,25 @@ def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
     columns, rows = (high - low + 1).tolist()
     size = min(52.0, 400 / columns, 230 / rows)
     plot = Plot(left=60, right=60 + size * columns, top=10, bottom=10 + size * rows,
-                 height=48 + size * rows)  # fmt: skip
+                 height=50 + size * rows)  # fmt: skip
+    inside = [(cell, (cells == cell).all(axis=1)) for cell in np.unique(cells, axis=0)]
+    means = [
+        shifts.shift_N2[known][here].mean(axis=0) if here.sum() >= MIN_ARROW_SAMPLES else None
+        for _, here in inside
+    ]
+    longest = max((float(np.hypot(*mean)) for mean in means if mean is not None), default=0.0)
+    scale_px = nice_step(longest, 1)
     parts = []
-    for cell in np.unique(cells, axis=0):
-        here = (cells == cell).all(axis=1)
+    for (cell, _), mean in zip(inside, means, strict=True):
         x = plot.left + (high[0] - cell[0] + 0.5) * size
         y = plot.top + (high[1] - cell[1] + 0.5) * size
         parts.append(
             f'<rect x="{x - size / 2 + 1:.1f}" y="{y - size / 2 + 1:.1f}" width="{size - 2:.1f}" '
             f'height="{size - 2:.1f}" fill="#f4f5f7"/>'
         )
-        if here.sum() < MIN_ARROW_SAMPLES:
-            continue
-        dx, dy = shifts.shift_N2[known][here].mean(axis=0) * ARROW
-        parts.append(_arrow(x, y, float(dx), float(dy)))
+        if mean is not None:
+            dx, dy = 0.9 * size * mean / scale_px
+            parts.append(_arrow(x, y, float(dx), float(dy)))
     for k in range(columns):
         x = plot.left + (columns - k - 0.5) * size
         label = f"{(low[0] + k) * step_deg:g}°".replace("-", "−")
@@ -122,8 +125,8 @@ def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
         y = plot.top + (rows - k - 0.5) * size
         label = f"{(low[1] + k) * step_deg:g}°".replace("-", "−")
         parts.append(text(plot.left - 6, y + 4, label, "end", size=11))
-    middle = (plot.left + plot.right) / 2
-    parts.append(text(middle, plot.height - 4, "gaze yaw; pitch upwards", "middle", size=12))
+    words = f"gaze yaw, pitch upwards; an arrow as long as a cell: {scale_px:g} px"
+    parts.append(text(8, plot.height - 4, words, "start", size=12))
     return svg(plot, parts, "mean displacement of the iris by direction of gaze")
 
 
