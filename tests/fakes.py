@@ -124,20 +124,31 @@ def refine_here(
     return child
 
 
+def save_mild_refiner(folder: Path) -> Path:
+    """A refiner that lowers the contrast of an image and changes nothing else."""
+    refiner = Refiner(RefinerConfig(maps=4, blocks=1), seed=1)
+    refiner.initialise_as_identity(slope=0.7)
+    return _save_refiner(folder, refiner)
+
+
 def save_tiny_refiner(folder: Path, seed: int, noise_channels: int = 0) -> Path:
     """A refiner of 4 maps and 1 block with random weights, written as training writes it."""
     config = RefinerConfig(maps=4, blocks=1, noise_channels=noise_channels)
+    return _save_refiner(folder, Refiner(config, seed=seed))
+
+
+def _save_refiner(folder: Path, refiner: Refiner) -> Path:
     described = RefinerDescription(
         domain="eye",
         image=ImageSpec(height=35, width=55),
-        architecture=config,
+        architecture=refiner.config,
         weights="last",
         sha256=SHA,
         step=1,
-        train={"seed": seed},
+        train={},
         config=SHA,
     )
-    save_refiner(folder, Refiner(config, seed=seed), described)
+    save_refiner(folder, refiner, described)
     return folder
 
 
