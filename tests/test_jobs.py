@@ -162,6 +162,7 @@ def test_a_gate_that_is_missed_exits_with_3_and_stops_the_release(made: Path) ->
     out = run("validate", "--config", CONFIG, "--input", made / "refined", "--real", made / "real",
               "--gate", gate, expect=3)  # fmt: skip
     assert "FAIL" in out
+    assert "0 of 4 shards to measure" in out  # the validation before has measured them
     told = run("publish", "--input", made / "refined", "--release", "gated", expect=1)
     assert "did not pass" in told
     assert not (made / "refined" / "releases" / "gated").exists()
