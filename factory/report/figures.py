@@ -88,7 +88,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class _Plot:
+class Plot:
     """The frame of a plot, in the drawing's own units."""
 
     left: float = 44
@@ -124,12 +124,12 @@ def histogram(
     if finite.size == 0:
         return Markup('<p class="none">Nothing was measured.</p>')
     shown = finite if floor is None else np.concatenate([finite, floor[np.isfinite(floor)]])
-    step = _nice_step(float(np.percentile(shown, TAIL_PERCENTILE)), 6)
+    step = nice_step(float(np.percentile(shown, TAIL_PERCENTILE)), 6)
     end = step * math.ceil(max(float(np.percentile(shown, TAIL_PERCENTILE)) / step, 1e-9))
     shares = _shares(finite, end)
     floor_shares = None if floor is None or floor.size == 0 else _shares(floor, end)
     top = max(shares.max(), 0 if floor_shares is None else floor_shares.max())
-    plot = _Plot()
+    plot = Plot()
     parts = [_share_axis(plot, float(top))]
     bar = (plot.right - plot.left) / NUM_BINS
     for k, share in enumerate(shares):
@@ -151,14 +151,14 @@ def histogram(
     for k in range(round(end / step) + 1):
         last = k == round(end / step)
         label = f"{k * step:g}" + ("+" if last and float(shown.max()) > end else "")
-        parts.append(_text(plot.x(k * step / end), plot.bottom + 17, label, "middle"))
-    parts.append(_text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
-    return _svg(plot, parts, f"histogram of {axis}")
+        parts.append(text(plot.x(k * step / end), plot.bottom + 17, label, "middle"))
+    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    return svg(plot, parts, f"histogram of {axis}")
 
 
 def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
     """Accuracies with their intervals on an axis from 40 % to 100 %."""
-    plot = _Plot(left=164, top=10, bottom=26 + 44 * len(lines), height=66 + 44 * len(lines))
+    plot = Plot(left=164, top=10, bottom=26 + 44 * len(lines), height=66 + 44 * len(lines))
     low = 0.4
 
     def at(value: float) -> float:
@@ -169,7 +169,7 @@ def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
         x = at(percent / 100)
         style = 'stroke="#111" stroke-dasharray="5 3"' if percent == 50 else 'stroke="#d9dde2"'
         parts.append(f'<path d="M{x:.1f} {plot.top}V{plot.bottom}" {style}/>')
-        parts.append(_text(x, plot.bottom + 17, f"{percent} %", "middle"))
+        parts.append(text(x, plot.bottom + 17, f"{percent} %", "middle"))
     for k, (name, test, colour) in enumerate(lines):
         y = plot.top + 30 + 44 * k
         parts.append(
@@ -177,12 +177,12 @@ def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
             f'M{at(test.high):.1f} {y - 6}v12" stroke="{colour}" stroke-width="3"/>'
             f'<circle cx="{at(test.accuracy):.1f}" cy="{y}" r="6.5" fill="{colour}"/>'
         )
-        parts.append(_text(plot.left - 12, y - 3, name, "end"))
+        parts.append(text(plot.left - 12, y - 3, name, "end"))
         interval = f"{100 * test.accuracy:.1f} % ({100 * test.low:.1f} to {100 * test.high:.1f})"
-        parts.append(_text(plot.left - 12, y + 13, interval, "end", size=12))
+        parts.append(text(plot.left - 12, y + 13, interval, "end", size=12))
     axis = "held-out accuracy; 50 %: cannot be told from real"
-    parts.append(_text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
-    return _svg(plot, parts, "two-sample accuracies")
+    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    return svg(plot, parts, "two-sample accuracies")
 
 
 def heat(value: float, top: float) -> str:
@@ -198,44 +198,44 @@ def _shares(values: Values, end: float) -> NDArray[np.float64]:
     return np.asarray(counts / max(1, finite.size))
 
 
-def _nice_step(span: float, num: int) -> float:
+def nice_step(span: float, num: int) -> float:
     """1, 2 or 5 times a power of ten, such that about `num` of them make `span`."""
     rough = max(span, 1e-6) / num
     power = 10.0 ** math.floor(math.log10(rough))
     return float(next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999))
 
 
-def _share_axis(plot: _Plot, top: float) -> str:
-    step = _nice_step(top, 4)
+def _share_axis(plot: Plot, top: float) -> str:
+    step = nice_step(top, 4)
     lines = []
     for k in range(int(top / step + 1e-6) + 1):
         y = plot.y(k * step / top)
         lines.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
-        lines.append(_text(plot.left - 6, y + 4, f"{100 * k * step:g} %", "end"))
+        lines.append(text(plot.left - 6, y + 4, f"{100 * k * step:g} %", "end"))
     return "".join(lines)
 
 
-def _mark(plot: _Plot, mark: Mark, end: float, row: int) -> str:
+def _mark(plot: Plot, mark: Mark, end: float, row: int) -> str:
     x = plot.x(min(mark.value / end, 1))
     y = 14 + 16 * row
     side, dx = ("start", 5) if x < (plot.left + plot.right) / 2 else ("end", -5)
     return (
         f'<path d="M{x:.1f} {y - 9}V{plot.bottom}" stroke="{mark.colour}" stroke-width="1.8"/>'
-        + _text(x + dx, y, mark.label, side, colour=mark.colour)
+        + text(x + dx, y, mark.label, side, colour=mark.colour)
     )
 
 
-def _text(
-    x: float, y: float, text: str, anchor: str, *, size: int = 13, colour: str = "#333"
+def text(
+    x: float, y: float, words: str, anchor: str, *, size: int = 13, colour: str = "#333"
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
-        f'fill="{colour}">{escape(text)}</text>'
+        f'fill="{colour}">{escape(words)}</text>'
     )
 
 
-def _svg(plot: _Plot, parts: Sequence[str], title: str) -> Markup:
-    return Markup(  # numbers of ours, and text that `_text` escaped
+def svg(plot: Plot, parts: Sequence[str], title: str) -> Markup:
+    return Markup(  # numbers of ours, and words that `text` escaped
         f'<svg class="plot" viewBox="0 0 {plot.width:g} {plot.height:g}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )
