@@ -212,9 +212,9 @@ def interval(accuracies: Sequence[float], num_test: int) -> tuple[float, float]:
     Cross-validation asks about more images than those of one network, but its answers are not
     independent: near 50 %, what one fold happens to have more of helps the network that is trained
     on it as much as the one that is asked about it. There is no unbiased estimate of that (Bengio
-    and Grandvalet 2004). In simulations of two to six linear classifiers an interval that counted
-    every image held the truth in 87 to 97 % of the cases near chance, this one in 98 % or more at any
-    accuracy: it errs on the wide side, by up to the square root of the number of folds.
+    and Grandvalet 2004). In simulations of three to six linear classifiers an interval that counted
+    every image held the truth in 87 to 97 % of the cases near chance, this one in 98 % or more at
+    any accuracy: it errs on the wide side, by up to the square root of the number of folds.
     """
     mean = float(np.mean(accuracies))
     of_images = mean * (1 - mean) / num_test
