@@ -1,0 +1,1 @@
+"""How alike two sets of grey images look, measure by measure, with intervals."""
