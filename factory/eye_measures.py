@@ -7,6 +7,7 @@ the gaze, and the registration of the two pictures' edges. What they say is kept
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,9 @@ from factory.eye_looks import (
     mirror_gain,
     sharpness_ratio,
 )
-from factory.gaze import GazeNetwork, angle_deg, load_gaze
+from factory.gaze import GazeNetwork, angle_deg, gaze_of, load_gaze, yaw_pitch_deg
 from factory.gaze_training import found_gaze_N3
-from factory.labels.drift import measure_drift
+from factory.labels.drift import Centers, find_centers, measure_drift
 from factory.labels.pupil import PupilFinder
 from factory.labels.registration import registered, registered_iris
 from factory.landmark_training import found_landmarks_px
@@ -83,6 +84,14 @@ class EyeWitnesses(Model):
         return digest_of({"version": VERSION, **content})
 
 
+class Seen(NamedTuple):
+    """What the witnesses that look at one image at a time see in the parents."""
+
+    pupils: Centers | None
+    landmarks_NK2: NDArray[np.floating] | None  # noqa: N815
+    gaze_N3: NDArray[np.floating] | None  # noqa: N815
+
+
 @dataclass
 class EyeMeasurer:
     """Measures pairs. Lives in a worker; its networks run on one thread."""
@@ -91,12 +100,19 @@ class EyeMeasurer:
     with_pupil: bool = True
     """False: no ellipses are fitted, which takes longer than all else"""
 
-    def __call__(self, rows: pa.Table, parent_NHW: Images, refined_NHW: Images) -> pa.Table:
+    def __call__(
+        self,
+        rows: pa.Table,
+        parent_NHW: Images,
+        refined_NHW: Images,
+        seen: Seen | None = None,
+    ) -> pa.Table:
         """Every measurement of every pair.
 
         Args:
             rows: index rows of the refined images, in the same order.
             parent_NHW: (N, H, W) uint8; refined_NHW likewise.
+            seen: of the same rows and parents; looked at anew when None.
 
         Returns:
             Rows of `schemas.measures.EYE_MEASURES_SCHEMA`, in the same order.
@@ -110,11 +126,13 @@ class EyeMeasurer:
             )
         if not len(rows):
             return EYE_MEASURES_SCHEMA.empty_table()
+        if seen is None:
+            seen = self.seen(rows, parent_NHW)
         columns = {
             **_conditions(rows, parent_NHW),
-            **self._pupil(rows, parent_NHW, refined_NHW),
-            **self._landmarks(rows, parent_NHW, refined_NHW),
-            **self._gaze(rows, parent_NHW, refined_NHW),
+            **self._pupil(rows, parent_NHW, refined_NHW, seen.pupils),
+            **self._landmarks(rows, refined_NHW, seen.landmarks_NK2),
+            **self._gaze(rows, refined_NHW, seen.gaze_N3),
             **_registration(rows, parent_NHW, refined_NHW),
             **_looks(parent_NHW, refined_NHW),
         }
@@ -128,8 +146,21 @@ class EyeMeasurer:
             schema=EYE_MEASURES_SCHEMA,
         )
 
-    def _pupil(self, rows: pa.Table, parent: Images, refined: Images) -> Columns:
-        if not self.with_pupil:
+    def seen(self, rows: pa.Table, parent_NHW: Images) -> Seen:
+        """What is seen in the parents alone."""
+        landmarks, gaze = self._landmark_network, self._gaze_network
+        return Seen(
+            find_centers(parent_NHW, points_of(rows, "pupil_px"), self.witnesses.finder)
+            if self.with_pupil
+            else None,
+            None if landmarks is None else found_landmarks_px(landmarks, parent_NHW),
+            None if gaze is None else found_gaze_N3(gaze, parent_NHW),
+        )
+
+    def _pupil(
+        self, rows: pa.Table, parent: Images, refined: Images, pupils: Centers | None
+    ) -> Columns:
+        if pupils is None:
             return {}
         table = measure_drift(
             parent,
@@ -139,6 +170,7 @@ class EyeMeasurer:
             gaze_yaw_rad_N=values_of(rows, "gaze_yaw_rad"),
             gaze_pitch_rad_N=values_of(rows, "gaze_pitch_rad"),
             finder=self.witnesses.finder,
+            parent=pupils,
         )
         return {
             "pupil_parent_x_px": table.parent_N2[:, 0],
@@ -149,13 +181,13 @@ class EyeMeasurer:
             "pupil_drift_px": table.drift_px,
         }
 
-    def _landmarks(self, rows: pa.Table, parent: Images, refined: Images) -> Columns:
-        if self._landmark_network is None:
+    def _landmarks(
+        self, rows: pa.Table, refined: Images, parent_NK2: NDArray[np.floating] | None
+    ) -> Columns:
+        if self._landmark_network is None or parent_NK2 is None:
             return {}
-        before, after = (
-            LandmarksFound(found_landmarks_px(self._landmark_network, images))
-            for images in (parent, refined)
-        )
+        before = LandmarksFound(parent_NK2)
+        after = LandmarksFound(found_landmarks_px(self._landmark_network, refined))
         label = LandmarksFound(landmarks_px(rows))
         seen_NK = label.inside(refined.shape[1:])
         shift_N2 = after.iris_N2 - before.iris_N2
@@ -177,15 +209,16 @@ class EyeMeasurer:
             return None
         return np.asarray(found_landmarks_px(self._landmark_network, image_HW[None])[0])
 
-    def _gaze(self, rows: pa.Table, parent: Images, refined: Images) -> Columns:
-        if self._gaze_network is None:
+    def _gaze(
+        self, rows: pa.Table, refined: Images, before: NDArray[np.floating] | None
+    ) -> Columns:
+        if self._gaze_network is None or before is None:
             return {}
-        before, after = (found_gaze_N3(self._gaze_network, images) for images in (parent, refined))
-        label = points_of(rows, "gaze", 3)
-        (yaw_0, pitch_0), (yaw_1, pitch_1) = _angles_deg(before), _angles_deg(after)
+        after = found_gaze_N3(self._gaze_network, refined)
+        (yaw_0, pitch_0), (yaw_1, pitch_1) = yaw_pitch_deg(before).T, yaw_pitch_deg(after).T
         return {
             "gaze_drift_deg": angle_deg(before, after),
-            "gaze_error_deg": angle_deg(after, label),
+            "gaze_error_deg": angle_deg(after, gaze_of(rows)),
             "gaze_yaw_shift_deg": (yaw_1 - yaw_0 + 180) % 360 - 180,
             "gaze_pitch_shift_deg": pitch_1 - pitch_0,
         }
@@ -258,12 +291,6 @@ def _mean_distance(
         return np.where(seen > 0, (distance * seen_NK).sum(axis=1) / seen, np.nan)
 
 
-def _angles_deg(gaze_N3: NDArray[np.floating]) -> tuple[np.ndarray, np.ndarray]:
-    """(yaw, pitch) as docs/conventions.md defines them."""
-    x, y, z = gaze_N3.T
-    return np.degrees(np.arctan2(-x, -z)), np.degrees(np.arcsin(np.clip(-y, -1, 1)))
-
-
 def _conditions(rows: pa.Table, parent_NHW: Images) -> Columns:
     """What a drift may depend on."""
     lids = LandmarksFound(landmarks_px(rows)).lids_NK2
@@ -309,6 +336,6 @@ def values_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
     return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
 
 
-def points_of(rows: pa.Table, name: str, size: int = 2) -> NDArray[np.float64]:
-    """(N, size) a column of points or vectors."""
-    return np.array(rows[name].to_pylist(), np.float64).reshape(len(rows), size)
+def points_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
+    """(N, 2) a column of points."""
+    return np.array(rows[name].to_pylist(), np.float64).reshape(len(rows), 2)

@@ -1,6 +1,7 @@
 """Damaged versions of a clean refined dataset, measured like the clean one, kept to go on from."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 from factory.damage.kinds import Damage, damaged
 from factory.damage.pairs import Pairs
 from factory.dataset import Dataset, parquet_bytes
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, Seen, make_measurer
 from factory.images import grey
 from factory.power_report import DamageFound
 from factory.store import open_store
@@ -37,7 +38,7 @@ class DamageMeasurer:
         """Shard by shard, as validation measures; or what an earlier run left."""
         store, name = open_store(self.output), self._name(damage)
         if store.size(name) is None:
-            measurer = make_measurer(self.witnesses)
+            measurer = _measurer(self.witnesses)
             tables = [self._measured(damage, shard, measurer) for shard in self.shards]
             store.put(name, parquet_bytes(pa.concat_tables(tables)))
         with parsing_parquet(f"{store.location}/{name}"):
@@ -51,7 +52,11 @@ class DamageMeasurer:
         rng = np.random.default_rng([self.seed, shard])
         found = damaged(damage, Pairs(parent, refined, labels), rng)
         rows = labels.take(pa.array(found.label_rows_N))
-        measures = measure(rows, parent, found.refined_NHW)
+        seen = None
+        if damage.kind != "labels_swapped":  # the labels say where to look
+            facts = self.parent.facts(shard)
+            seen = _seen(measure, facts.tar_sha256, self.refined, self.parent, shard)
+        measures = measure(rows, parent, found.refined_NHW, seen)
         is_harmed = np.ones(len(labels), bool)
         if damage.kind == "labels_swapped":
             assert found.gaze_change_deg_N is not None
@@ -70,3 +75,23 @@ class DamageMeasurer:
             "seed": self.seed,
         }
         return f"damaged/{damage.name.replace(' ', '-')}-{digest_of(content)[:12]}.parquet"
+
+
+@lru_cache(maxsize=1)
+def _measurer(witnesses: EyeWitnesses) -> EyeMeasurer:
+    """One for all damages that a worker plants."""
+    return make_measurer(witnesses)
+
+
+_SEEN: dict[tuple[str, str], Seen] = {}
+"""by how it was measured and the parent shard's digest: the same for every damage"""
+
+
+def _seen(
+    measurer: EyeMeasurer, digest: str, refined: Dataset, parent: Dataset, shard: int
+) -> Seen:
+    """What is seen in the parents of a shard, looked at once in a worker."""
+    key = measurer.witnesses.digest(), digest
+    if key not in _SEEN:
+        _SEEN[key] = measurer.seen(refined.index(shard), grey(parent.images(shard)))
+    return _SEEN[key]

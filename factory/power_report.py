@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from factory.damage.kinds import Damage
 from factory.gate import SampleLimit
 from factory.power import (
+    MIN_SETS,
     SHARES,
     Bound,
+    CleanHalves,
     Damaged,
     PowerSettings,
     Refusals,
+    bound_of,
     by_measure,
     fitted_limits,
     flags_of,
@@ -60,6 +63,8 @@ class PowerReport(Versioned):
     limits: tuple[SampleLimit, ...]
     false_alarms: dict[int, Bound]
     """by size of set, on the half that the limits were not fitted on"""
+    of_other_splits: dict[int, Bound]
+    """the same of limits fitted on and sets drawn from other random halves, together"""
     caught: tuple[Caught, ...]
 
     def misses(self) -> list[str]:
@@ -96,11 +101,8 @@ def power_of(
     Args:
         clean: measurements of the clean samples.
     """
-    halves = halves_of(clean, settings.seed)
-    limits = fitted_limits(clean.take(pa.array(halves.fit)), settings)
-    test = clean.take(pa.array(halves.test))
-    identities = test["identity"].to_pylist()
-    refusals = Refusals(flags_of(test, limits), identities, limits, settings)
+    refusals, halves = _fitted(clean, settings, settings.seed)
+    limits = refusals.limits
     caught = []
     for line in found:
         rows = line.measures.take(pa.array(halves.test))
@@ -112,10 +114,32 @@ def power_of(
         num_samples=len(clean),
         num_identities=len(set(clean["identity"].to_pylist())),
         settings=settings,
-        limits=limits,
-        false_alarms={size: refusals.of_clean(size) for size in settings.set_sizes},
+        limits=tuple(limits),
+        false_alarms={
+            size: refusals.of_clean(size, settings.num_clean) for size in settings.set_sizes
+        },
+        of_other_splits=_of_other_splits(clean, settings),
         caught=tuple(caught),
     )
+
+
+def _fitted(clean: pa.Table, settings: PowerSettings, seed: int) -> tuple[Refusals, CleanHalves]:
+    """Limits fitted on one half, and the other half to try them on."""
+    halves = halves_of(clean, seed)
+    limits = fitted_limits(clean.take(pa.array(halves.fit)), settings)
+    test = clean.take(pa.array(halves.test))
+    people = test["identity"].to_pylist()
+    return Refusals(flags_of(test, limits), people, limits, settings), halves
+
+
+def _of_other_splits(clean: pa.Table, settings: PowerSettings) -> dict[int, Bound]:
+    others = range(settings.seed + 1, settings.seed + settings.num_splits)
+    fitted = [_fitted(clean, settings, seed)[0] for seed in others]
+    found = {}
+    for size in settings.set_sizes if fitted else ():
+        bounds = [refusals.of_clean(size, MIN_SETS) for refusals in fitted]
+        found[size] = bound_of(sum(b.num for b in bounds), sum(b.trials for b in bounds))
+    return found
 
 
 def _caught(damage: Damage, refusals: Refusals, damaged: Damaged, size: int) -> Caught:
@@ -148,7 +172,8 @@ def markdown(report: PowerReport) -> str:
             f"{100 * bound.upper:.2g} %)"
             for size, bound in report.false_alarms.items()
         )
-        + ".",
+        + ". "
+        + _of_others(report),
         "",
         f"| damage | smallest share caught with {100 * settings.power:.0f} % power: {head} "
         f"| one bad shard in {settings.shards} (of {max(sizes):,}) "
@@ -166,6 +191,16 @@ def markdown(report: PowerReport) -> str:
         must = "**" if largest.must_catch else ""
         lines.append(f"| {must}{name}{must} | {shares} | {_share(largest.bad_shard)} | {told} |")
     return "\n".join(lines) + "\n"
+
+
+def _of_others(report: PowerReport) -> str:
+    if not report.of_other_splits:
+        return ""
+    told = "; ".join(
+        f"{bound.num} of {bound.trials:,} sets of {size:,} (at most {100 * bound.upper:.2g} %)"
+        for size, bound in report.of_other_splits.items()
+    )
+    return f"The same for {report.settings.num_splits - 1} other random halves: {told}."
 
 
 def _share(share: float | None) -> str:

@@ -1,6 +1,6 @@
 """Copies of a refined dataset in which some samples are damaged, committed like any other.
 
-    python tests/spoiled.py REFINED OUTPUT --damage "shift 3 px" --share 0.01
+python tests/spoiled.py REFINED OUTPUT --damage "shift 3 px" --share 0.01
 """
 
 import argparse

@@ -17,8 +17,13 @@ from factory.sources.unityeyes import UnityEyesOptions
 WITNESSES = EyeWitnesses(finder=PupilFinder())
 LIMITS = tuple(
     SampleLimit.model_validate(
-        {"measure": name, side: bound, "why": "in these tests", "max_share": 0.001,
-         "shard_share": 0.01}  # fmt: skip
+        {
+            "measure": name,
+            side: bound,
+            "why": "in these tests",
+            "max_share": 0.001,
+            "shard_share": 0.01,
+        }
     )
     for name, side, bound in (
         ("registration_px", "at_most", 1.5),

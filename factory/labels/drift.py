@@ -226,6 +226,7 @@ def measure_drift(
     gaze_pitch_rad_N: NDArray[np.floating],
     finder: PupilFinder,
     keys: Sequence[str] | None = None,
+    parent: Centers | None = None,
 ) -> DriftTable:
     """Measure both pictures of every pair by themselves, in the same window.
 
@@ -233,6 +234,7 @@ def measure_drift(
         parent_NHW: (N, H, W) uint8; refined_NHW likewise, same samples in the same order.
         windows_N2: (x, y) of the window's centre, px: the label, used for nothing else.
         keys: names of the pairs; their numbers when None.
+        parent: what was found in the first pictures; they are measured when None.
 
     Raises:
         ValueError: the arguments are of different lengths.
@@ -243,7 +245,8 @@ def measure_drift(
         raise ValueError(
             f"expected {len(parent_NHW)} of each, found {[len(column) for column in columns]}"
         )
-    parent = find_centers(parent_NHW, windows_N2, finder)
+    if parent is None:
+        parent = find_centers(parent_NHW, windows_N2, finder)
     refined = find_centers(refined_NHW, windows_N2, finder)
     same = same_circle(parent, refined)
     reasons = [
