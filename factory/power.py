@@ -78,7 +78,7 @@ class PowerSettings(Model):
     """samples in a set"""
     rates: tuple[float, ...] = (0.1, 0.01, 0.001)
     """shares of clean samples that may lie beyond the thresholds of a measure"""
-    tail: Annotated[Float, Field(ge=1)] = 2.5
+    tail: Annotated[Float, Field(ge=1)] = 3.0
     """how much heavier than exponential a tail may be where too few clean samples tell"""
     num_clean: Annotated[int, Field(ge=MIN_SETS)] = 2_000
     """clean sets in which false alarms are counted"""
