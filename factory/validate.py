@@ -198,6 +198,16 @@ def _some_shards(
     return sorted(chosen)
 
 
+MIN_IDENTITIES = 8
+"""fewer say too little about others for intervals over identities"""
+
+
+def identities_of(sampled: Sampled) -> list[str] | None:
+    """Who each sample shows; None where that is not known of all, or there are too few people."""
+    names = sampled.index["identity"].to_pylist()
+    return None if None in names or len(set(names)) < MIN_IDENTITIES else names
+
+
 def calibration_part(sampled: Sampled, num: int) -> Sampled:
     """Samples for the calibration: of other splits than `train`, where there are enough of them.
 

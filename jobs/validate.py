@@ -17,6 +17,7 @@ from factory.eye_measures import EyeWitnesses
 from factory.gate import explain, load_gate
 from factory.labels.camera_pairs import camera_pairs
 from factory.labels.pupil import PupilFinder
+from factory.looks.measure import LookSettings, look_parts, looks_of
 from factory.measuring import measure_task, not_measured, read_measures
 from factory.publish import read_report, report_name
 from factory.realism import TwoSampleTest, comparisons, realism_of
@@ -54,6 +55,9 @@ class ValidateJob(JobConfig):
     finder: PupilFinder = PupilFinder()
     """the pupil finder; its eye width is that of the dataset's card"""
     test: TwoSampleTest = TwoSampleTest()
+    """the classifier two-sample test"""
+    looks: LookSettings = LookSettings()
+    """the other measures of looks"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of the samples that calibration and realism are measured on"""
     num_calibration: Annotated[int, Field(gt=0)] = 500
@@ -85,18 +89,23 @@ def main(job: ValidateJob) -> None:
         real = validate.sample_images(trio.real, job.split, job.num_realism, job.seed)
         known = validate.calibration_part(sampled, job.num_calibration)
         pairs = camera_pairs(crop, job.num_calibration, job.seed)
-        calibration, null, *realism = session.side_by_side(
+        who = validate.identities_of(sampled)
+        parts = look_parts(sampled.synthetic, sampled.refined, real, job.looks, identities=who)
+        tests = comparisons(sampled.synthetic, sampled.refined, real, job.test)
+        calibration, null, *others = session.side_by_side(
             [
                 partial(validate.calibrate_on, known, pairs, finder, job.seed),
                 partial(measure_null, known.synthetic, known.index, pairs, witnesses, job.seed),
-                *comparisons(sampled.synthetic, sampled.refined, real, job.test),
+                *tests,
+                *parts,
             ]
         )
         measured = assemble.Measured(
             read_measures(trio.refined, shards, witnesses),
             calibration,
             null,
-            realism_of(realism),
+            realism_of(others[: len(tests)]),
+            looks_of(others[len(tests) :]),
             witnesses,
         )
         report_id = validate.new_report_id()

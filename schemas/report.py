@@ -6,6 +6,7 @@ from pydantic import Field
 
 from schemas.base import Float, Model, Sha256, Versioned
 from schemas.dataset import DatasetCard
+from schemas.realism import LookDistances
 
 
 class Spread(Model):
@@ -281,6 +282,7 @@ class Report(Versioned):
     witnesses: Witnesses
     agreement: tuple[Agreement, ...]
     realism: Realism
+    looks: LookDistances
     samples: tuple[SampleCheck, ...] = ()
     """the gate's limits on single samples"""
     verdicts: Verdicts

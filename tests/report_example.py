@@ -9,6 +9,7 @@ from factory.report.figures import Outline
 from factory.report.page import ReportPictures, WorstDrift
 from factory.report.witness_figures import Shifts
 from schemas.dataset import DatasetCard, ImageSpec, ParentRef, RefinerRef
+from schemas.realism import ClosestPair, Compared, Curves, Distance, LookDistances
 from schemas.report import (
     Agreement,
     Estimate,
@@ -211,6 +212,51 @@ def example_sample_check(num_missed: int = 9, bad: tuple[ShardCount, ...] = ()) 
     )
 
 
+def example_looks() -> LookDistances:
+    def compared(synthetic: float, refined: float, floor: float) -> Compared:
+        return Compared(
+            **{
+                name: Distance(value=value, low=0.9 * value, high=1.1 * value)
+                for name, value in (
+                    ("synthetic", synthetic),
+                    ("refined", refined),
+                    ("floor", floor),
+                )
+            }
+        )
+
+    def curves(num: int) -> Curves:
+        at = np.arange(num, dtype=float)
+        return Curves(
+            at=tuple(at),
+            synthetic=tuple(np.exp(-at / num)),
+            refined=tuple(np.exp(-1.5 * at / num)),
+            real=tuple(np.exp(-2 * at / num)),
+        )
+
+    return LookDistances(
+        frechet=compared(324, 73, 0.5),
+        kernel=compared(762, 13, 0.01),
+        sliced_wasserstein_fine=compared(0.35, 0.06, 0.02),
+        sliced_wasserstein_coarse=compared(0.27, 0.26, 0.01),
+        spectrum_db=compared(7.0, 1.2, 0.1),
+        grey=compared(1.2, 0.02, 0.02),
+        gradient=compared(3.7, 1.2, 0.1),
+        coverage=compared(0.01, 0.04, 0.97),
+        density=compared(0.01, 0.13, 0.98),
+        diversity=compared(1.5, 1.06, 1.01),
+        memorised_share=compared(0, 0, 0.011),
+        copy_distance=0.21,
+        copy_percentile=1.0,
+        closest=(ClosestPair(refined=3, real=5, distance=0.3),),
+        spectra=curves(17),
+        grey_histogram=curves(256),
+        gradient_histogram=curves(64),
+        num_images=720,
+        num_identities=20,
+    )
+
+
 def example_report(
     scale_px: float = 0.45, refined_accuracy: float = 0.83, name: str = "eyes, refined"
 ) -> Report:
@@ -242,6 +288,7 @@ def example_report(
             ),
         ),
         samples=(example_sample_check(),),
+        looks=example_looks(),
         verdicts=Verdicts(sha256="9" * 64, num_kept=1431, num_dropped=9, dropped_share=9 / 1440),
         realism=Realism(
             synthetic_vs_real=two_sample(0.997),

@@ -26,6 +26,7 @@ from factory.validate import Grey, Sampled, Trio
 from factory.verdicts import verdicts_name
 from factory.version import WRITER
 from factory.witnesses import DRIFTS, NullMeasures, agreement_of, witnesses_of
+from schemas.realism import LookDistances
 from schemas.report import Realism, Report, ValidatedShard, Verdicts
 
 
@@ -37,6 +38,7 @@ class Measured(NamedTuple):
     calibration: Calibration
     null: NullMeasures
     realism: Realism
+    looks: LookDistances
     witnesses: EyeWitnesses
 
     @property
@@ -82,6 +84,7 @@ def make_report(
         witnesses=witnesses_of(measures, measured.null, measured.witnesses, calibration),
         agreement=agreement_of(measures),
         realism=measured.realism,
+        looks=measured.looks,
         samples=check_samples(measures, limits),
         verdicts=Verdicts(
             sha256=sha256(content),
@@ -209,5 +212,10 @@ def summary_lines(report: Report) -> list[str]:
         f"told from real: synthetic {realism.synthetic_vs_real.accuracy:.1%}, refined "
         f"{realism.refined_vs_real.accuracy:.1%}, real from real "
         f"{realism.real_vs_real.accuracy:.1%} (50 % is perfect)",
+        f"from real, features: synthetic {report.looks.frechet.synthetic.value:.1f}, refined "
+        f"{report.looks.frechet.refined.value:.1f}, real from real "
+        f"{report.looks.frechet.floor.value:.1f} (Fréchet); diversity "
+        f"{report.looks.diversity.refined.value:.2f}, copies of real images "
+        f"{report.looks.memorised_share.refined.value:.1%}",
         f"samples kept {report.verdicts.num_kept}, dropped {report.verdicts.num_dropped}",
     ]

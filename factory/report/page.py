@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from factory.gate import DERIVED, limit_text, sample_text, value_of
 from factory.images import Pixels
-from factory.report import figures
+from factory.report import figures, look_figures
 from factory.report.against import compared
 from factory.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Mark, Outline
 from factory.report.witness_figures import Shifts, arrows, by_condition
@@ -108,6 +108,7 @@ def render_page(report: Report, pictures: ReportPictures, earlier: Report | None
         strip_length=STRIP_LENGTH,
         worst=_worst(pictures),
         plots=_plots(report, pictures),
+        look_rows=look_figures.ROWS | {"memorised_share": "copies of real images"},
         witnesses=[(name, found) for name, found in report.witnesses if found is not None],
         condition_plots=_condition_plots(report),
         sample_text=sample_text,
@@ -222,6 +223,10 @@ def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup | None]
     change = report.mean_abs_change
     realism = report.realism
     return {
+        "looks": look_figures.distances(report.looks),
+        "spectra": look_figures.spectra(report.looks.spectra),
+        "greys": look_figures.grey_histograms(report.looks.grey_histogram),
+        "gradients": look_figures.gradient_histograms(report.looks.gradient_histogram),
         "arrows": None if pictures.shifts is None else arrows(pictures.shifts),
         "drift": figures.histogram(
             pictures.drift_px,
