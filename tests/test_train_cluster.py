@@ -130,12 +130,20 @@ def check_whole(run: Path, config: TrainConfig) -> None:
 def test_a_lost_worker_and_a_lost_history_cost_the_steps_since_a_checkpoint(
     cluster, synthetic, real, tmp_path
 ) -> None:
+    """And nothing else does: a cluster beside this one disturbs nobody's workers."""
     victims = {30: "RayTrainWorker", 80: "HistoryKeeper"}
+    before = workers_ever()
     killer = kill_in_turn(tmp_path, {at: partial(kill_actor, v) for at, v in victims.items()})
     train_on_ray(config(), synthetic.location, real.location, tmp_path, split="train", workers=2)
     killer.join(1)
     assert not killer.is_alive()
     check_whole(tmp_path, config())
+    assert workers_ever() - before == 3 * 2, "two at the start, and two after each loss"
+
+
+def workers_ever() -> int:
+    """Of this cluster, dead ones included."""
+    return len(state.list_actors(filters=[("class_name", "=", "RayTrainWorker")], limit=1000))
 
 
 def test_a_lost_node_is_waited_for(cluster, synthetic, real, tmp_path) -> None:
