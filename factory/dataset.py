@@ -184,11 +184,11 @@ class Dataset:
         return True
 
     def _metadata(self, shard: int) -> Any:
-        footer = self._footer(index_name(shard))
+        footer = self.footer(index_name(shard))
         with parsing_parquet(f"{self.location}/{index_name(shard)}"):
             return pq.read_metadata(pa.BufferReader(footer))
 
-    def _footer(self, name: str) -> bytes:
+    def footer(self, name: str) -> bytes:
         """The end of a Parquet file with its metadata: all that counting shards has to read."""
         tail = self.store.read_tail(name, FOOTER_GUESS)
         needed = int.from_bytes(tail[-8:-4], "little") + 8

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from factory.dataset import Dataset, parquet_bytes
 from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer
 from factory.images import grey
-from factory.store import READERS, Store
+from factory.store import READERS
 from factory.stored_file import parsing_parquet
 from factory.work import MakeTask, Outcome
 from schemas.base import FormatError
@@ -50,10 +50,9 @@ def not_measured(
         if refined.store.size(name) is None:
             return True
         try:
-            there = _read(refined.store, name)[1]
+            return _speaks_of(refined, name) != measured_of(refined, parent, shard)
         except FormatError:  # damaged: measured again
             return True
-        return there != measured_of(refined, parent, shard)
 
     with ThreadPoolExecutor(READERS) as pool:
         missing = list(pool.map(is_missing, shards))
@@ -69,21 +68,25 @@ def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: EyeWitness
     how = witnesses.digest()
 
     def rows(shard: int) -> pa.Table:
-        return _read(dataset.store, measures_name(how, shard))[0]
+        name = measures_name(how, shard)
+        with parsing_parquet(f"{dataset.location}/{name}"):
+            return pq.read_table(pa.BufferReader(dataset.store.read(name)))
 
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(rows, shards))
-    return pa.concat_tables([EYE_MEASURES_SCHEMA.empty_table(), *tables])
+    parts = (table.replace_schema_metadata() for table in tables)
+    return pa.concat_tables([EYE_MEASURES_SCHEMA.empty_table(), *parts])
 
 
-def _read(store: Store, name: str) -> tuple[pa.Table, MeasuredShard]:
-    where = f"{store.location}/{name}"
+def _speaks_of(dataset: Dataset, name: str) -> MeasuredShard:
+    """Which bytes a file of measurements speaks of: its end says so."""
+    where = f"{dataset.location}/{name}"
+    footer = dataset.footer(name)
     with parsing_parquet(where):
-        table = pq.read_table(pa.BufferReader(store.read(name)))
-    raw = (table.schema.metadata or {}).get(METADATA_KEY)
+        raw = (pq.read_metadata(pa.BufferReader(footer)).metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise FormatError(f"{where}: not a file of measurements")
-    return table.replace_schema_metadata(), MeasuredShard.from_json(raw, where=where)
+    return MeasuredShard.from_json(raw, where=where)
 
 
 @dataclass
