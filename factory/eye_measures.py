@@ -32,7 +32,7 @@ from factory.landmark_training import found_landmarks_px
 from factory.landmarks import GROUPS, LandmarkNetwork, landmarks_px, load_landmarks
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
-from schemas.measures import EYE_MEASURES_SCHEMA
+from schemas.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA
 
 VERSION = 1
 """of what is measured and how; measurements of other versions are made again"""
@@ -329,6 +329,21 @@ def _looks(parent: Images, refined: Images) -> Columns:
         "checkerboard": checkerboard(refined),
         "alike_ratio": alike_ratio(parent, refined),
     }
+
+
+def with_derived(measures: pa.Table) -> pa.Table:
+    """Stored measurements with those that follow from them (`DERIVED_EYE_MEASURES`).
+
+    The gross errors of one witness are not those of another, so their geometric mean has a lighter
+    tail than any of them, and finds smaller movements.
+    """
+    names = ["registration_px", "iris_registration_px"]
+    if measures["iris_drift_px"].null_count < len(measures):
+        names.append("iris_drift_px")
+    product = np.prod([values_of(measures, name) for name in names], axis=0)
+    (field,) = DERIVED_EYE_MEASURES
+    agreed = np.maximum(product, 0) ** (1 / len(names))
+    return measures.append_column(field.name, pa.array(agreed, field.type, from_pandas=True))
 
 
 def values_of(rows: pa.Table, name: str) -> NDArray[np.float64]:

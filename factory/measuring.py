@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.dataset import Dataset, parquet_bytes
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer, with_derived
 from factory.images import grey
 from factory.store import READERS
 from factory.stored_file import parsing_parquet
@@ -60,7 +60,7 @@ def not_measured(
 
 
 def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: EyeWitnesses) -> pa.Table:
-    """The measurements of all samples of some shards, in order of key.
+    """The measurements of all samples of some shards, in order of key, with derived ones.
 
     Raises:
         FormatError: a file is damaged.
@@ -75,7 +75,7 @@ def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: EyeWitness
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(rows, shards))
     parts = (table.replace_schema_metadata() for table in tables)
-    return pa.concat_tables([EYE_MEASURES_SCHEMA.empty_table(), *parts])
+    return with_derived(pa.concat_tables([EYE_MEASURES_SCHEMA.empty_table(), *parts]))
 
 
 def _speaks_of(dataset: Dataset, name: str) -> MeasuredShard:

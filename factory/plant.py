@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from factory.damage.kinds import Damage, damaged
 from factory.damage.pairs import Pairs
 from factory.dataset import Dataset, parquet_bytes
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, Seen, make_measurer
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, Seen, make_measurer, with_derived
 from factory.images import grey
 from factory.power_report import DamageFound
 from factory.store import open_store
@@ -44,7 +44,7 @@ class DamageMeasurer:
         with parsing_parquet(f"{store.location}/{name}"):
             rows = pq.read_table(pa.BufferReader(store.read(name)))
         harmed = np.asarray(rows[HARMED].to_numpy(zero_copy_only=False), bool)
-        return DamageFound(damage, rows.drop_columns([HARMED]), harmed)
+        return DamageFound(damage, with_derived(rows.drop_columns([HARMED])), harmed)
 
     def _measured(self, damage: Damage, shard: int, measure: EyeMeasurer) -> pa.Table:
         labels = self.refined.index(shard).replace_schema_metadata()

@@ -38,6 +38,7 @@ class Tail(NamedTuple):
 
 
 TAILS = (
+    Tail("agreed_drift_px", True, "several witnesses agree that the eye moved against its parent"),
     Tail("registration_px", True, "the picture moved against its parent, and every label with it"),
     Tail("iris_registration_px", True, "the iris moved against its place in the parent"),
     Tail("iris_match", False, "what lies around the iris is no longer what the parent has there"),

@@ -38,7 +38,17 @@ EYE_MEASURES: tuple[pa.Field, ...] = (
 )  # fmt: skip
 """what a sample's verdict may rest on; displacements are from parent to refined"""
 
-EYE_MEASURE_MEANINGS = {field.name: field.metadata[b"meaning"].decode() for field in EYE_MEASURES}
+DERIVED_EYE_MEASURES: tuple[pa.Field, ...] = (
+    _float("agreed_drift_px", "geometric mean of registration_px, iris_registration_px and, with "
+           "a landmark network, iris_drift_px: what witnesses that err apart agree on"),
+)  # fmt: skip
+"""what follows from others: not stored, but added where measurements are read"""
+
+EYE_MEASURE_MEANINGS = {
+    field.name: field.metadata[b"meaning"].decode()
+    for field in (*EYE_MEASURES, *DERIVED_EYE_MEASURES)
+}
+"""every measure that limits on samples may name"""
 
 EYE_MEASURES_SCHEMA = pa.schema(
     [

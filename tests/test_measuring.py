@@ -37,7 +37,10 @@ def test_every_sample_has_one_row_in_order_of_key(pair):
     table = measure(refined, parent, refined.committed())
     keys = [key for shard in refined.committed() for key in refined.index(shard)["key"].to_pylist()]
     assert table["key"].to_pylist() == keys and len(keys) == 6
-    assert table.schema.equals(EYE_MEASURES_SCHEMA)
+    stored = table.drop_columns(["agreed_drift_px"])
+    assert stored.schema.equals(EYE_MEASURES_SCHEMA)
+    both = values_of(table, "registration_px") * values_of(table, "iris_registration_px")
+    assert values_of(table, "agreed_drift_px") == pytest.approx(np.sqrt(both), rel=1e-4)
 
 
 def test_measured_shards_are_not_measured_again(pair):

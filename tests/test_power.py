@@ -6,7 +6,7 @@ import pytest
 from test_sample_checks import measures
 
 from factory.damage.kinds import DAMAGES, Damage
-from factory.eye_measures import values_of
+from factory.eye_measures import values_of, with_derived
 from factory.gate import load_gate
 from factory.power import (
     SHARES,
@@ -31,11 +31,13 @@ def clean_measures(seed: int = 0, scale: float = 1.0) -> pa.Table:
     rng = np.random.default_rng(seed)
     who = np.arange(NUM) % IDENTITIES
     own = rng.uniform(0.9, 1.1, IDENTITIES)[who]
-    return measures(
-        (scale * own * rng.exponential(0.3, NUM)).tolist(),
-        NUM,
-        identity=[f"p{k}" for k in who],
-        likeness=(0.9 - 0.05 * own * rng.exponential(0.3, NUM)).tolist(),
+    return with_derived(
+        measures(
+            (scale * own * rng.exponential(0.3, NUM)).tolist(),
+            NUM,
+            identity=[f"p{k}" for k in who],
+            likeness=(0.9 - 0.05 * own * rng.exponential(0.3, NUM)).tolist(),
+        )
     )
 
 
