@@ -12,7 +12,7 @@ from report_example import PITCHES, YAWS, example_pictures, example_report
 
 from factory.gate import judged, load_gate
 from factory.images import decode_png
-from factory.report.figures import heat, histogram
+from factory.report.figures import Outline, heat, histogram, overlay
 from factory.report.page import GazeTable, render_page
 
 EYE_GATE = Path(__file__).parents[1] / "gates" / "eye.toml"
@@ -203,3 +203,11 @@ def test_heat_grows_with_the_value() -> None:
 def test_pairs_must_be_pairs() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         dataclasses.replace(example_pictures(4), keys=["000000-000000"])
+
+
+def test_what_was_not_measured_is_not_drawn() -> None:
+    nowhere = Outline((float("nan"), float("nan")), (7.0, 7.0))
+    image = example_pictures(1).refined_NHW[0]
+    drawn = overlay(image, [(nowhere, "#000")], arrow=((3.0, 4.0), nowhere.center_px))
+    assert "nan" not in drawn and "ellipse" not in drawn
+    assert "ellipse" in overlay(image, [(Outline((3.0, 4.0), (7.0, 7.0)), "#000")])

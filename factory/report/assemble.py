@@ -157,7 +157,7 @@ def worst_pairs(trio: Trio, measured: Measured) -> list[WorstDrift]:
                     refined=after,
                     synthetic_outline=_outline(table.parent_N2[row], finder.find(before, (x, y))),
                     refined_outline=_outline(table.refined_N2[row], finder.find(after, (x, y))),
-                    drift=f"{drift[row]:.2f} {witness.unit} by {name}",
+                    drift=f"{drift[row]:.2f} {witness.unit} by {name.replace('_', ' ')}",
                     synthetic_points=measurer.landmarks_of(before),
                     refined_points=measurer.landmarks_of(after),
                     gaze_deg=(

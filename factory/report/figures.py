@@ -29,6 +29,7 @@ class Outline:
     """A measured circle, as the ellipse that it is in projection."""
 
     center_px: tuple[float, float]
+    """NaN where it was not measured: then it is not drawn"""
     axes_px: tuple[float, float] | None = None
     """half axes"""
     angle_rad: float = 0.0
@@ -57,7 +58,11 @@ def overlay(
     they were measured at any zoom.
     """
     height, width = image.shape[:2]
-    marks = [_outline(outline, colour) for outline, colour in outlines]
+    marks = [
+        _outline(outline, colour)
+        for outline, colour in outlines
+        if np.isfinite(outline.center_px).all()
+    ]
     for x, y in [] if points is None else points:
         marks.append(_dot(float(x), float(y)))
     if arrow is not None and np.isfinite(arrow).all():
