@@ -232,6 +232,8 @@ def _sample_line(line: SampleCheck) -> _Line:
 
 def sample_text(line: SampleCheck) -> str:
     """How many samples a limit on samples found, how many it allows, and bad shards."""
+    if not line.passed and line.num_measured == 0:
+        return "not measured on any sample; the gate needs the network that measures it"
     found = f"{line.num_missed:,} samples ({100 * line.share:.2g} %)"
     if line.most_allowed is not None:
         found += f", at most {line.most_allowed:,}"

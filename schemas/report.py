@@ -136,6 +136,7 @@ class SampleCheck(Model):
     max_share: Float | None
     shard_share: Float | None
     num_measured: int
+    """none: the limit is missed, for nobody looked"""
     num_missed: int
     share: Float
     most_allowed: int | None

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binom
 
-from factory.gate import SampleLimit
+from factory.gate import SampleLimit, sample_text
 from factory.sample_checks import CHANCE, check_samples, missed, most_allowed, verdicts_of
 from schemas.measures import EYE_MEASURES_SCHEMA
 
@@ -93,3 +93,12 @@ def test_a_limit_without_shares_only_drops():
 def test_an_empty_set_misses_nothing():
     (line,) = check_samples(measures([], 1), [DRIFT])
     assert line.passed and line.share == 0
+
+
+def test_a_measure_that_no_sample_has_is_missed_for_nobody_looked():
+    rows = measures([None] * 50, 10)
+    (line,) = check_samples(rows, [DRIFT])
+    assert not line.passed and "the gate needs the network" in sample_text(line)
+    only_drops = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY)
+    assert check_samples(rows, [only_drops])[0].passed
+    assert check_samples(measures([None] * 49 + [0.1], 10), [DRIFT])[0].passed
