@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
@@ -142,7 +143,7 @@ def test_calibration_of_drawn_eyes():
     images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(truth)])
     cameras = np.stack([cv2.GaussianBlur(image, (0, 0), 0.7) for image in images])
     widths = np.full(len(images), 40.0)
-    pairs = CameraPairs(images, cameras, truth)
+    pairs = CameraPairs(images, cameras, truth, pa.table({}))
     calibration = calibrate(images, truth, widths, FINDER, 0, pairs, "drawn")
     summary = calibration.summary
     assert summary.circle == "iris"
@@ -185,7 +186,7 @@ def test_bounds_on_unityeyes_renders():
 @needs_research_data
 @pytest.mark.slow
 def test_bounds_on_hand_made_masks():
-    truth, _ = bench().masks(SHARED / "eye-masks" / "eyes-with-masks.tar", 150, skip=200)
+    truth = bench().read_masks(SHARED / "eye-masks" / "eyes-with-masks.tar", 150, skip=200)
     widths = np.full(len(truth.images_NHW), 40.0)
     summary = calibrate(truth.images_NHW, truth.center_N2, widths, FINDER, 0).summary
     _within(summary, median_px=1.5, p95_px=5.0, abstained=0.65, null_px=0.4)
