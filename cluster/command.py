@@ -15,6 +15,9 @@ DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 """exit codes of every job"""
 
 
+Part = TypeVar("Part", bound=BaseModel)
+
+
 class JobConfig(BaseModel):
     """Options of one command."""
 
@@ -24,6 +27,10 @@ class JobConfig(BaseModel):
     def command(cls) -> str:
         """`refine` for a `RefineJob`: the name of its file, and of its table in a config file."""
         return cls.__name__.removesuffix("Job").lower()
+
+    def part(self, kind: type[Part]) -> Part:
+        """The options that a job has from a model which is a base of it, as that model."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
 
 class GateFailedError(RuntimeError):

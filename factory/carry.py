@@ -78,14 +78,12 @@ class ShardCommitter:
         ]
         facts = commit_shard(
             self.child,
-            Expected(
+            carried(
+                self.parent.index(pixels.shard, ["key", "supersedes"]),
                 shard=pixels.shard,
                 split=pixels.split,
-                keys=tuple(sample.key for sample in samples),
-                may_reject=False,
                 parent_sha256=pixels.parent_sha256,
                 refined_from=pixels.parent_sha256,
-                supersedes=supersedes_in(self.parent.index(pixels.shard, ["key", "supersedes"])),
             ),
             samples,
         )
@@ -103,18 +101,13 @@ def carried(
     refined_from: str | None,
 ) -> Expected:
     """A shard of the samples that some index rows name, in their order, and of no others."""
+    keys, older_keys = rows["key"].to_pylist(), rows["supersedes"].to_pylist()
     return Expected(
         shard=shard,
         split=split,
-        keys=tuple(rows["key"].to_pylist()),
+        keys=tuple(keys),
         may_reject=False,
         parent_sha256=parent_sha256,
         refined_from=refined_from,
-        supersedes=supersedes_in(rows),
+        supersedes={key: older for key, older in zip(keys, older_keys, strict=True) if older},
     )
-
-
-def supersedes_in(rows: pa.Table) -> dict[str, str]:
-    """Key to the key of the older sample that it replaces, of the index rows that replace one."""
-    pairs = zip(rows["key"].to_pylist(), rows["supersedes"].to_pylist(), strict=True)
-    return {key: older for key, older in pairs if older is not None}

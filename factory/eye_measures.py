@@ -25,7 +25,7 @@ from factory.eye_looks import (
 )
 from factory.gaze import GazeNetwork, angle_deg, gaze_of, load_gaze, yaw_pitch_deg
 from factory.gaze_training import found_gaze_N3
-from factory.labels.drift import Centers, find_centers, measure_drift
+from factory.labels.drift import Centers, DriftTable, find_centers, measure_drift
 from factory.labels.pupil import PupilFinder
 from factory.labels.registration import registered, registered_iris
 from factory.landmark_training import found_landmarks_px
@@ -162,16 +162,7 @@ class EyeMeasurer:
     ) -> Columns:
         if pupils is None:
             return {}
-        table = measure_drift(
-            parent,
-            refined,
-            windows_N2=points_of(rows, "pupil_px"),
-            eye_width_px_N=values_of(rows, "eye_width_px"),
-            gaze_yaw_rad_N=values_of(rows, "gaze_yaw_rad"),
-            gaze_pitch_rad_N=values_of(rows, "gaze_pitch_rad"),
-            finder=self.witnesses.finder,
-            parent=pupils,
-        )
+        table = drift_of(rows, parent, refined, self.witnesses.finder, pupils)
         return {
             "pupil_parent_x_px": table.parent_N2[:, 0],
             "pupil_parent_y_px": table.parent_N2[:, 1],
@@ -238,6 +229,31 @@ class EyeMeasurer:
         network, described = load_gaze(self.witnesses.gaze)
         _require(self.witnesses.gaze, described.sha256, self.witnesses.gaze_sha256)
         return network
+
+
+def drift_of(
+    rows: pa.Table,
+    parent_NHW: Images,
+    refined_NHW: Images,
+    finder: PupilFinder,
+    pupils: Centers | None = None,
+) -> DriftTable:
+    """The pupils' drift between pairs, whose labels are rows of an index.
+
+    Args:
+        pupils: found in the parents before; looked for when None.
+    """
+    return measure_drift(
+        parent_NHW,
+        refined_NHW,
+        windows_N2=points_of(rows, "pupil_px"),
+        eye_width_px_N=values_of(rows, "eye_width_px"),
+        gaze_yaw_rad_N=values_of(rows, "gaze_yaw_rad"),
+        gaze_pitch_rad_N=values_of(rows, "gaze_pitch_rad"),
+        keys=rows["key"].to_pylist(),
+        finder=finder,
+        parent=pupils,
+    )
 
 
 def make_measurer(witnesses: EyeWitnesses) -> EyeMeasurer:

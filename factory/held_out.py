@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from factory.dataset import Dataset
 from factory.eye_looks import mean_abs_change
+from factory.eye_measures import drift_of
 from factory.labels.drift import spread_or_none
 from factory.labels.pupil import PupilFinder
 from factory.realism import TwoSampleTest
 from factory.validate import (
     Grey,
-    drift_of,
     sample_images,
     sample_labelled,
     shards_of,

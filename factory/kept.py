@@ -21,6 +21,7 @@ from factory.publish import (
     NotReleasableError,
     check_report,
     check_unchanged,
+    put_same,
     read_report,
     report_name,
 )
@@ -32,6 +33,8 @@ from schemas.base import FormatError, digest_of
 from schemas.dataset import DatasetCard, KeptBy, ParentRef
 from schemas.index import facts_of
 from schemas.report import Report
+
+NOT_THE_PARENTS = "is not the parent's any more; remove it, and the same command puts it back"
 
 
 def kept_card(parent: Dataset, report: Report, verdicts_sha256: str, name: str) -> DatasetCard:
@@ -78,11 +81,12 @@ def enter_kept(parent: Dataset, report_id: str, location: str, name: str) -> Dat
     check_report(parent, report)
     raw_verdicts = _releasable_verdicts(parent, report)
     child = Dataset.enter(location, kept_card(parent, report, sha256(raw_verdicts), name))
-    _copy(child, verdicts_name(report_id), raw_verdicts)
+    put_same(child, verdicts_name(report_id), raw_verdicts, NOT_THE_PARENTS)
     page = report_name(report_id).replace(".json", ".html")
     if parent.store.size(page) is not None:
-        _copy(child, page, parent.store.read(page))
-    _copy(child, report_name(report_id), raw_report)  # last: a report exists once its numbers do
+        put_same(child, page, parent.store.read(page), NOT_THE_PARENTS)
+    # Last: a report exists once its numbers do.
+    put_same(child, report_name(report_id), raw_report, NOT_THE_PARENTS)
     return child
 
 
@@ -102,17 +106,6 @@ def _releasable_verdicts(parent: Dataset, report: Report) -> bytes:
             "to release"
         )
     return raw
-
-
-def _copy(child: Dataset, name: str, content: bytes) -> None:
-    try:
-        child.store.put_new(name, content)
-    except FileExistsError:
-        if child.store.read(name) != content:
-            raise NotReleasableError(
-                f"{child.location}/{name} is not the parent's any more; remove it, and the same "
-                "command puts it back"
-            ) from None
 
 
 def reasons_in(verdicts: pa.Table) -> Counter[str]:

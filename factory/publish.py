@@ -104,12 +104,12 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     folder = f"releases/{release}"
     for part in parts:
         if part.shard.rewritten_from is not None:
-            _put_same(dataset, f"{folder}/{part.shard.url}", _without(dataset, part.rows)[0])
-    _put_same(dataset, f"{folder}/index.parquet", index_bytes)
+            put_same(dataset, f"{folder}/{part.shard.url}", _without(dataset, part.rows)[0])
+    put_same(dataset, f"{folder}/index.parquet", index_bytes)
     for split in manifest.splits:
         members = [shard for shard in shards if shard.split == split]
-        _put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
-    _put_same(dataset, f"{folder}/manifest.json", manifest.to_json())
+        put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
+    put_same(dataset, f"{folder}/manifest.json", manifest.to_json())
     return manifest
 
 
@@ -280,12 +280,20 @@ def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> byte
     return orjson.dumps(listing, option=orjson.OPT_INDENT_2)
 
 
-def _put_same(dataset: Dataset, name: str, content: bytes) -> None:
+NEVER_CHANGES = "is there with other content: a release never changes; choose another name"
+
+
+def put_same(dataset: Dataset, name: str, content: bytes, otherwise: str = NEVER_CHANGES) -> None:
+    """Write an object, or find that it is there.
+
+    Args:
+        otherwise: what is wrong where it has other content, after its name.
+
+    Raises:
+        NotReleasableError: it has.
+    """
     try:
         dataset.store.put_new(name, content)
     except FileExistsError:
         if dataset.store.read(name) != content:
-            raise NotReleasableError(
-                f"{dataset.location}/{name} is there with other content: a release never "
-                "changes; choose another name"
-            ) from None
+            raise NotReleasableError(f"{dataset.location}/{name} {otherwise}") from None

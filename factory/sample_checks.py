@@ -79,7 +79,8 @@ def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[Sa
         ]
         num, num_missed = len(measures), int(missing.sum())
         measured = int(pc.count(measures[limit.measure]).as_py())
-        whole = limit.max_share is None or num_missed <= most_allowed(num, limit.max_share)
+        allowed = None if limit.max_share is None else most_allowed(num, limit.max_share)
+        whole = allowed is None or num_missed <= allowed
         judges = limit.max_share is not None or limit.shard_share is not None
         blind = judges and num > 0 and measured == 0  # a network that the gate needs is missing
         checks.append(
@@ -95,9 +96,7 @@ def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[Sa
                 num_measured=measured,
                 num_missed=num_missed,
                 share=num_missed / num if num else 0.0,
-                most_allowed=None
-                if limit.max_share is None
-                else most_allowed(num, limit.max_share),
+                most_allowed=allowed,
                 num_bad_shards=len(bad),
                 bad_shards=tuple(
                     sorted(bad, key=lambda shard: -shard.num_missed / shard.num_samples)

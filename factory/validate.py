@@ -15,11 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.dataset import Dataset, load_images, load_index
-from factory.eye_measures import points_of, values_of
+from factory.estimates import MIN_CLUSTERS
+from factory.eye_measures import values_of
 from factory.images import grey
 from factory.labels.calibration import Calibration, calibrate
 from factory.labels.camera_pairs import CameraPairs
-from factory.labels.drift import DriftTable, measure_drift
 from factory.labels.pupil import PupilFinder
 from factory.realism import MIN_IMAGES
 from factory.refine import stale_shards
@@ -105,20 +105,6 @@ def new_report_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
 
 
-def drift_of(index: pa.Table, before: Grey, after: Grey, finder: PupilFinder) -> DriftTable:
-    """The pupils' drift between pairs, whose labels are rows of an index."""
-    return measure_drift(
-        before,
-        after,
-        windows_N2=points_of(index, "pupil_px"),
-        eye_width_px_N=values_of(index, "eye_width_px"),
-        gaze_yaw_rad_N=values_of(index, "gaze_yaw_rad"),
-        gaze_pitch_rad_N=values_of(index, "gaze_pitch_rad"),
-        keys=index["key"].to_pylist(),
-        finder=finder,
-    )
-
-
 # --- on a sample of the dataset -----------------------------------------------------------------
 
 
@@ -198,14 +184,10 @@ def _some_shards(
     return sorted(chosen)
 
 
-MIN_IDENTITIES = 8
-"""fewer say too little about others for intervals over identities"""
-
-
 def identities_of(sampled: Sampled) -> list[str] | None:
     """Who each sample shows; None where that is not known of all, or there are too few people."""
     names = sampled.index["identity"].to_pylist()
-    return None if None in names or len(set(names)) < MIN_IDENTITIES else names
+    return None if None in names or len(set(names)) < MIN_CLUSTERS else names
 
 
 def calibration_part(sampled: Sampled, num: int) -> Sampled:

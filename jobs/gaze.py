@@ -29,7 +29,7 @@ class GazeJob(EstimatorJob, GazeTraining):
 def main(job: GazeJob) -> None:
     dataset = Dataset.open(job.synthetic)
     dataset.require_splits(job.split, job.held_out)
-    training = GazeTraining(**{name: getattr(job, name) for name in GazeTraining.model_fields})
+    training = job.part(GazeTraining)
     made_of = {**training.model_dump(mode="json"), "lineage": lineage_of(dataset, job.split)}
     with start(job, job.output):
         if already_trained(job.output, load_gaze, made_of):

@@ -35,7 +35,7 @@ class LandmarksJob(EstimatorJob, LandmarkTraining):
 def main(job: LandmarksJob) -> None:
     dataset = Dataset.open(job.synthetic)
     dataset.require_splits(job.split, job.held_out)
-    training = LandmarkTraining(**{n: getattr(job, n) for n in LandmarkTraining.model_fields})
+    training = job.part(LandmarkTraining)
     made_of = {**training.model_dump(mode="json"), "lineage": lineage_of(dataset, job.split)}
     with start(job, job.output):
         if already_trained(job.output, load_landmarks, made_of):

@@ -54,7 +54,7 @@ def main(job: PowerJob) -> None:
     finder = job.finder.model_copy(update={"eye_width_px": validate.crop_of(parent).eye_width_px})
     places = (absolute(place) if place else None for place in (job.landmarks, job.gaze))
     witnesses = EyeWitnesses.of(finder, *places, image=refined.card.image)
-    settings = PowerSettings(**{name: getattr(job, name) for name in PowerSettings.model_fields})
+    settings = job.part(PowerSettings)
     with start(job, job.output, workers=job.workers) as session:
         shards = validate.shards_of(refined, job.split)
         missing = not_measured(refined, parent, shards, witnesses)

@@ -57,7 +57,7 @@ def main(job: TrainJob) -> None:
             f"{job.real} {real.card.domain} images of {real.card.image}; ingest both alike"
         )
     with start(job, job.output):
-        config = TrainConfig(**{name: getattr(job, name) for name in TrainConfig.model_fields})
+        config = job.part(TrainConfig)
         train_on_ray(
             config,
             synthetic.location,

@@ -103,10 +103,7 @@ def edge_field(image_HW: NDArray[np.uint8], sigma_px: float) -> Floats:
     Returns:
         (H, W, 2) float32 vectors towards brighter, whose length to the sixth power is the strength.
     """
-    ranks = cv2.equalizeHist(image_HW).astype(np.float32)
-    smooth = cv2.GaussianBlur(ranks, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
-    gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
-    gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
+    smooth, gx, gy = rank_gradient(image_HW, sigma_px)
     size = np.sqrt(gx * gx + gy * gy) + np.float32(1e-6)
     ux, uy = gx / size, gy / size
     y, x = np.mgrid[: size.shape[0], : size.shape[1]].astype(np.float32)
@@ -116,6 +113,15 @@ def edge_field(image_HW: NDArray[np.uint8], sigma_px: float) -> Floats:
     length = np.sqrt(size / (size + _HALF_STRENGTH)) * (up / 255) ** (1 / 6)
     length /= np.partition(length.ravel(), _strong(length.size))[_strong(length.size)] + 1e-6
     return np.dstack([ux * length, uy * length])
+
+
+def rank_gradient(image_HW: NDArray[np.uint8], sigma_px: float) -> tuple[Floats, Floats, Floats]:
+    """The equalised and smoothed picture, and its gradient in x and in y, ranks of 255 per px."""
+    ranks = cv2.equalizeHist(image_HW).astype(np.float32)
+    smooth = cv2.GaussianBlur(ranks, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
+    gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
+    gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(smooth), np.asarray(gx), np.asarray(gy)
 
 
 def _strong(num: int) -> int:

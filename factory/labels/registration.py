@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.labels.ellipse import rank_gradient
+
 Values = NDArray[np.float32]
 REACH_PX = 5
 """largest displacement looked for, in x and in y"""
@@ -95,10 +97,7 @@ def _registered(
 
 def _edges(image: NDArray[np.uint8]) -> Values:
     """Edge strength, whose square root keeps one strong border from standing for all."""
-    ranks = cv2.equalizeHist(image).astype(np.float32)
-    smooth = cv2.GaussianBlur(ranks, (0, 0), SIGMA_PX, borderType=cv2.BORDER_REPLICATE)
-    gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
-    gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)
+    _, gx, gy = rank_gradient(image, SIGMA_PX)
     return np.asarray(np.sqrt(np.sqrt(gx * gx + gy * gy)), np.float32)
 
 

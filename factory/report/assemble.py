@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,8 @@ from schemas.realism import LookDistances
 from schemas.report import Realism, Report, ValidatedShard, Verdicts
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """Everything that a report is made from."""
 
     measures: pa.Table
@@ -41,7 +43,7 @@ class Measured(NamedTuple):
     looks: LookDistances
     witnesses: EyeWitnesses
 
-    @property
+    @cached_property
     def table(self) -> DriftTable:
         """The pupil finder's part."""
         return DriftTable.from_measures(self.measures)
