@@ -25,7 +25,8 @@ from cluster.pipeline import Workers, run_on_ray
 from factory import validate
 from factory.dataset import Dataset
 from factory.estimates import clusters_of, estimate
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer, values_of
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
+from factory.eye_validation import crop_of
 from factory.gate import SampleLimit
 from factory.images import grey
 from factory.labels.pupil import PupilFinder
@@ -60,7 +61,7 @@ def by_witness(refined: Dataset, parent: Dataset, witnesses: EyeWitnesses) -> No
     }
     seconds = {}
     for name, (which, with_pupil) in plans.items():
-        measurer = replace(make_measurer(which), with_pupil=with_pupil)
+        measurer = replace(which.measurer(), with_pupil=with_pupil)
         measurer(rows, before, after)
         seconds[name] = timed(lambda m=measurer: m(rows, before, after)) / len(rows)
     always = seconds["registration and looks, always"]
@@ -131,10 +132,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()
     refined, parent = validate.open_pair(args.refined)
-    width = validate.crop_of(parent).eye_width_px
+    width = crop_of(parent).eye_width_px
     finder = PupilFinder(eye_width_px=width)
     witnesses = EyeWitnesses.of(finder, args.landmarks, args.gaze, refined.card.image)
-    make_measurer(witnesses)  # one thread
+    witnesses.measurer()  # one thread
     by_witness(refined, parent, witnesses)
     ray.init(log_to_driver=False)
     by_worker(refined, parent, witnesses, args.workers)

@@ -13,8 +13,8 @@ from torch import nn
 from cluster.command import JobConfig
 from factory.dataset import Dataset, load_images, load_index
 from factory.estimators import EstimatorDescription
+from factory.eye_validation import Grey
 from factory.images import grey
-from factory.validate import Grey
 
 
 class EstimatorJob(JobConfig):

@@ -23,6 +23,7 @@ from cluster.history import SharedHistory
 from cluster.local import ensure_ray
 from cluster.session import Progress
 from factory.dataset import Dataset, load_images, load_index, rows_of_part
+from factory.eye_validation import crop_of
 from factory.held_out import HeldOut, Score
 from factory.label_matching import LabelTarget, match_labels
 from factory.labels.pupil import PupilFinder
@@ -32,7 +33,7 @@ from factory.realism import TwoSampleTest
 from factory.scoring import Scorer, score_refiner
 from factory.store import LocalStore, Store, open_store
 from factory.training import NonFiniteLoss, TrainConfig, train
-from factory.validate import crop_of, shards_of
+from factory.validate import shards_of
 
 log = logging.getLogger(__name__)
 SHOWN = ("mean_abs_delta", "realism_loss", "discriminator_loss")

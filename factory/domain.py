@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import orjson
@@ -15,6 +15,9 @@ from schemas.base import FormatError, Model, spell_out
 from schemas.dataset import ImageSpec
 from schemas.index import index_schema
 from schemas.sample import Envelope
+
+if TYPE_CHECKING:
+    from factory.validator import Validator
 
 
 class Renderer(Protocol):
@@ -44,6 +47,9 @@ class Domain:
     sources: tuple[type[Source], ...]
     renderer: Callable[..., Renderer]
     """built from the options of jobs/simulate.py"""
+    validator: "Callable[[], Validator] | None" = None
+    """makes what validates its refined samples; called late, as it reads datasets and they their
+    domain"""
 
     def index_schema(self, labelled: bool) -> pa.Schema:
         """Columns of the index of a dataset of this domain."""

@@ -5,9 +5,10 @@ to the iris border (`factory.labels.pupil`), a network that finds landmarks, a n
 the gaze, and the registration of the two pictures' edges. What they say is kept for every sample.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from factory.eye_looks import (
 )
 from factory.gaze import GazeNetwork, angle_deg, gaze_of, load_gaze, yaw_pitch_deg
 from factory.gaze_training import found_gaze_N3
+from factory.images import Pixels, grey
 from factory.labels.drift import Centers, DriftTable, find_centers, measure_drift
 from factory.labels.pupil import PupilFinder
 from factory.labels.registration import registered, registered_iris
@@ -50,6 +52,9 @@ class EyeWitnesses(Model):
     gaze: str | None = None
     """place of a gaze network, the output of jobs/gaze.py"""
     gaze_sha256: Sha256 | None = None
+
+    schema: ClassVar[pa.Schema] = EYE_MEASURES_SCHEMA
+    repeated: ClassVar[Sequence[str]] = ("identity", "pupil_reason")
 
     @classmethod
     def of(
@@ -83,6 +88,15 @@ class EyeWitnesses(Model):
         content = self.model_dump(mode="json", exclude={"landmarks", "gaze"})
         return digest_of({"version": VERSION, **content})
 
+    def measurer(self) -> "EyeMeasurer":
+        """For a worker of one core: verdicts must not depend on how many threads summed them up."""
+        torch.set_num_threads(1)
+        return EyeMeasurer(self)
+
+    def with_derived(self, measures: pa.Table) -> pa.Table:
+        """Stored measurements with those that follow from them."""
+        return with_derived(measures)
+
 
 class Seen(NamedTuple):
     """What the witnesses that look at one image at a time see in the parents."""
@@ -103,23 +117,24 @@ class EyeMeasurer:
     def __call__(
         self,
         rows: pa.Table,
-        parent_NHW: Images,
-        refined_NHW: Images,
+        parent: Pixels,
+        refined: Pixels,
         seen: Seen | None = None,
     ) -> pa.Table:
         """Every measurement of every pair.
 
         Args:
             rows: index rows of the refined images, in the same order.
-            parent_NHW: (N, H, W) uint8; refined_NHW likewise.
+            parent: (N, H, W) uint8; refined likewise.
             seen: of the same rows and parents; looked at anew when None.
 
         Returns:
             Rows of `schemas.measures.EYE_MEASURES_SCHEMA`, in the same order.
 
         Raises:
-            ValueError: not as many of each.
+            ValueError: not as many of each, or not grey images of 8 bits.
         """
+        parent_NHW, refined_NHW = grey(parent), grey(refined)
         if not len(rows) == len(parent_NHW) == len(refined_NHW):
             raise ValueError(
                 f"{len(rows)} rows, {len(parent_NHW)} parent and {len(refined_NHW)} refined images"
@@ -254,12 +269,6 @@ def drift_of(
         finder=finder,
         parent=pupils,
     )
-
-
-def make_measurer(witnesses: EyeWitnesses) -> EyeMeasurer:
-    """For a worker of one core: verdicts must not depend on how many threads summed them up."""
-    torch.set_num_threads(1)
-    return EyeMeasurer(witnesses)
 
 
 def _require(where: str, found: str, expected: str | None) -> None:

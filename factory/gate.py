@@ -13,30 +13,26 @@ A gate is a TOML file::
     max_share = 0.001
     why = "an iris that moved by more than this has another gaze than its label"
 
-The measure of a `limit` is a dotted path to a number of `schemas.report.Report`, or one of
-`DERIVED`, numbers that follow from several of them. That of a `sample` is a column of
-`schemas.measures`: single samples that miss it are dropped, and too many of them fail the dataset
-(`factory.sample_checks`). Names are checked when the file is read, hours before they are needed.
+The measure of a `limit` is a dotted path to a number of the domain's report (for eyes
+`schemas.eye_report.EyeReport`), or one of those that follow from several of them (its `derived`).
+That of a `sample` is a column of the domain's measurements (`schemas.measures`): single samples
+that miss it are dropped, and too many of them fail the dataset (`factory.sample_checks`). Names are
+checked when the file is read, hours before they are needed.
 """
 
 import difflib
 import hashlib
-import math
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from schemas.base import FORMAT_VERSION, Float, FormatError, Model, Sha256, Versioned
-from schemas.measures import EYE_MEASURE_MEANINGS
-from schemas.report import GateCheck, PupilDrift, Report, SampleCheck
-
-MIN_BIN_SAMPLES = 20
-"""measured samples below which the median of a gaze bin is chance"""
+from schemas.report import GateCheck, Report, SampleCheck
 
 
 class Limit(Model):
@@ -49,9 +45,8 @@ class Limit(Model):
     """shown beside the verdict: what goes wrong where the limit is missed"""
 
     @model_validator(mode="after")
-    def _known(self) -> "Limit":
+    def _bounded(self) -> "Limit":
         _require_bound(self.measure, self.at_most, self.at_least)
-        _require_known(self.measure, measures())
         return self
 
     def holds(self, value: float | None) -> bool:
@@ -81,7 +76,7 @@ class SampleLimit(Model):
     """What a single sample may measure, and how large a share may miss it."""
 
     measure: str
-    """a column of `schemas.measures.EYE_MEASURES`"""
+    """a column of the domain's measurements"""
     at_most: Float | None = None
     at_least: Float | None = None
     why: Annotated[str, Field(min_length=10)]
@@ -93,9 +88,8 @@ class SampleLimit(Model):
     """the same of a single shard"""
 
     @model_validator(mode="after")
-    def _known(self) -> "SampleLimit":
+    def _bounded(self) -> "SampleLimit":
         _require_bound(self.measure, self.at_most, self.at_least)
-        _require_known(self.measure, tuple(EYE_MEASURE_MEANINGS))
         return self
 
     @property
@@ -125,8 +119,11 @@ class Gate(Model):
     """of the bytes of the file"""
 
 
-def load_gate(path: Path) -> Gate:
+def load_gate(path: Path, kind: type[Report]) -> Gate:
     """Read and check a gate file.
+
+    Args:
+        kind: of the reports that it is for.
 
     Raises:
         FormatError: no TOML, of a newer format, without limits, or a limit on no known measure;
@@ -151,7 +148,18 @@ def load_gate(path: Path) -> Gate:
             for problem in error.errors()
         )
         raise FormatError(f"{path}: not a valid gate: {problems}") from error
+    known = measures(kind)
+    try:
+        for limit in read.limit:
+            _require_known(limit.measure, known)
+        for sample in read.sample:
+            _require_known(sample.measure, tuple(kind.sample_measures))
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
     return Gate(limits=read.limit, samples=read.sample, sha256=hashlib.sha256(raw).hexdigest())
+
+
+Judged = TypeVar("Judged", bound=Report)
 
 
 def check(report: Report, gate: Gate) -> tuple[GateCheck, ...]:
@@ -172,7 +180,7 @@ def check(report: Report, gate: Gate) -> tuple[GateCheck, ...]:
     return tuple(checks)
 
 
-def judged(report: Report, gate: Gate) -> Report:
+def judged(report: Judged, gate: Gate) -> Judged:
     """The report with the gate's verdict in it; its `samples` are already the gate's."""
     checks = check(report, gate)
     passed = all(line.passed for line in checks) and all(line.passed for line in report.samples)
@@ -259,87 +267,13 @@ def limit_text(line: GateCheck) -> str:
 # --- measures -----------------------------------------------------------------------------------
 
 
-def _mean_shift(report: Report) -> float | None:
-    shift = report.drift.mean_shift_px
-    return None if shift is None else math.hypot(*shift)
-
-
-def _drift_over_null(report: Report) -> float | None:
-    drift = report.drift.drift_px
-    return None if drift is None else drift.median - report.calibration.null_drift_px.median
-
-
-def _worst_bin(report: Report) -> float | None:
-    drift: PupilDrift = report.drift
-    medians = [
-        line.drift_px.median
-        for line in drift.bins
-        if line.drift_px is not None and line.drift_px.num >= MIN_BIN_SAMPLES
-    ]
-    return max(medians, default=None)
-
-
-def _worst_planted(report: Report) -> float | None:
-    errors = [abs(shift.mean_signed_error_px) for shift in report.calibration.shifts]
-    return max(errors, default=None)
-
-
-def _abstained_share(report: Report) -> float | None:
-    num = report.drift.num_samples
-    return 1 - report.drift.num_measured / num if num else None
-
-
-def _realism_gain(report: Report) -> float | None:
-    realism = report.realism
-    return realism.synthetic_vs_real.accuracy - realism.refined_vs_real.accuracy
-
-
-def _refined_over_floor(report: Report) -> float | None:
-    realism = report.realism
-    return realism.refined_vs_real.accuracy - realism.real_vs_real.accuracy
-
-
-Measure = Callable[[Report], float | None]
-
-DERIVED: dict[str, tuple[Measure, str]] = {
-    "derived.mean_shift_px": (
-        _mean_shift,
-        "length of the mean displacement: a drift that all samples share",
-    ),
-    "derived.drift_over_null_px": (
-        _drift_over_null,
-        "median drift less the median null drift of the estimator",
-    ),
-    "derived.worst_bin_drift_px": (
-        _worst_bin,
-        f"largest median drift of a gaze bin with {MIN_BIN_SAMPLES} measured samples or more",
-    ),
-    "derived.worst_planted_error_px": (
-        _worst_planted,
-        "largest mean error in recovering a planted shift",
-    ),
-    "derived.abstained_share": (
-        _abstained_share,
-        "share of the samples whose drift could not be measured",
-    ),
-    "derived.realism_gain": (
-        _realism_gain,
-        "two-sample accuracy of synthetic against real, less that of refined against real",
-    ),
-    "derived.refined_over_floor": (
-        _refined_over_floor,
-        "two-sample accuracy of refined against real, less that of real against real",
-    ),
-}
-"""Numbers that follow from several of a report, with their meaning."""
-
 _NOT_MEASURED = frozenset({"format_version", "dataset", "parent", "real", "gate", "checks"})
 """fields of a report that are no findings"""
 
 
-def measures() -> tuple[str, ...]:
-    """All names that a limit may use."""
-    return (*_numbers(Report), *DERIVED)
+def measures(kind: type[Report]) -> tuple[str, ...]:
+    """All names that a limit may use in a gate for reports of this kind."""
+    return (*_numbers(kind), *kind.derived)
 
 
 def value_of(report: Report, measure: str) -> float | None:
@@ -348,9 +282,9 @@ def value_of(report: Report, measure: str) -> float | None:
     Raises:
         ValueError: no such measure.
     """
-    if measure in DERIVED:
-        return DERIVED[measure][0](report)
-    if measure not in measures():
+    if measure in report.derived:
+        return report.derived[measure][0](report)
+    if measure not in measures(type(report)):
         raise ValueError(f"no measure {measure!r}")
     value: Any = report
     for name in measure.split("."):
@@ -363,7 +297,7 @@ def value_of(report: Report, measure: str) -> float | None:
 def _numbers(model: type[BaseModel]) -> Iterator[str]:
     """Dotted paths of all numbers of a model and of the models in it, lists left out."""
     for name, field in model.model_fields.items():
-        if model is Report and name in _NOT_MEASURED:
+        if issubclass(model, Report) and name in _NOT_MEASURED:
             continue
         for kind in _alternatives(field.annotation):
             if kind in (int, float):

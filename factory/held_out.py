@@ -9,21 +9,24 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from factory.dataset import Dataset
 from factory.eye_looks import mean_abs_change
 from factory.eye_measures import drift_of
+from factory.images import grey
 from factory.labels.drift import spread_or_none
 from factory.labels.pupil import PupilFinder
 from factory.realism import TwoSampleTest
 from factory.validate import (
-    Grey,
     sample_images,
     sample_labelled,
     shards_of,
 )
 from schemas.base import Float, Model, digest_of
 from schemas.report import Spread, TwoSample
+
+Grey = NDArray[np.uint8]
 
 
 class Score(Model):
@@ -54,7 +57,7 @@ class HeldOut:
             ValueError: there are none in that split.
         """
         index, images = sample_labelled(synthetic, shards_of(synthetic, split), count, seed)
-        return cls(index, images, sample_images(real, split, count, seed))
+        return cls(index, grey(images), grey(sample_images(real, split, count, seed)))
 
     def digest(self) -> str:
         """Of the renders' keys and the real images' pixels: names the choice."""

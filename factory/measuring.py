@@ -16,13 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.dataset import Dataset, parquet_bytes
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, make_measurer, with_derived
-from factory.images import grey
 from factory.store import READERS
 from factory.stored_file import parsing_parquet
+from factory.validator import Measurer, Witnesses
 from factory.work import MakeTask, Outcome
 from schemas.base import FormatError
-from schemas.measures import EYE_MEASURES_SCHEMA, METADATA_KEY, MeasuredShard
+from schemas.measures import METADATA_KEY, MeasuredShard
 
 FOLDER = "measures"
 
@@ -40,7 +39,7 @@ def measured_of(refined: Dataset, parent: Dataset, shard: int) -> MeasuredShard:
 
 
 def not_measured(
-    refined: Dataset, parent: Dataset, shards: Sequence[int], witnesses: EyeWitnesses
+    refined: Dataset, parent: Dataset, shards: Sequence[int], witnesses: Witnesses
 ) -> list[int]:
     """Which of the shards have no measurements, or those of other bytes."""
     how = witnesses.digest()
@@ -59,7 +58,7 @@ def not_measured(
     return [shard for shard, is_so in zip(shards, missing, strict=True) if is_so]
 
 
-def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: EyeWitnesses) -> pa.Table:
+def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: Witnesses) -> pa.Table:
     """The measurements of all samples of some shards, in order of key, with derived ones.
 
     Raises:
@@ -75,7 +74,7 @@ def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: EyeWitness
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(rows, shards))
     parts = (table.replace_schema_metadata() for table in tables)
-    return with_derived(pa.concat_tables([EYE_MEASURES_SCHEMA.empty_table(), *parts]))
+    return witnesses.with_derived(pa.concat_tables([witnesses.schema.empty_table(), *parts]))
 
 
 def _speaks_of(dataset: Dataset, name: str) -> MeasuredShard:
@@ -95,24 +94,25 @@ class ShardMeasurer:
 
     refined: Dataset
     parent: Dataset
-    measurer: EyeMeasurer
+    measurer: Measurer
 
     def __call__(self, shard: int) -> Outcome:
         started = time.perf_counter()
         speaks_of = measured_of(self.refined, self.parent, shard)
-        before, after = grey(self.parent.images(shard)), grey(self.refined.images(shard))
+        before, after = self.parent.images(shard), self.refined.images(shard)
         rows = self.measurer(self.refined.index(shard), before, after)
         content = rows.replace_schema_metadata({METADATA_KEY: speaks_of.to_json()})
         # Not exclusively: whoever measures the same bytes in the same way writes the same.
-        name = measures_name(self.measurer.witnesses.digest(), shard)
-        self.refined.store.put(name, parquet_bytes(content, ["identity", "pupil_reason"]))
+        witnesses = self.measurer.witnesses
+        name = measures_name(witnesses.digest(), shard)
+        self.refined.store.put(name, parquet_bytes(content, list(witnesses.repeated)))
         return Outcome(shard=shard, num_samples=len(rows), seconds=time.perf_counter() - started)
 
 
-def measure_task(refined: Dataset, parent: Dataset, witnesses: EyeWitnesses) -> MakeTask:
+def measure_task(refined: Dataset, parent: Dataset, witnesses: Witnesses) -> MakeTask:
     """What a worker needs to measure shards."""
     return partial(_make, refined, parent, witnesses)
 
 
-def _make(refined: Dataset, parent: Dataset, witnesses: EyeWitnesses) -> ShardMeasurer:
-    return ShardMeasurer(refined, parent, make_measurer(witnesses))
+def _make(refined: Dataset, parent: Dataset, witnesses: Witnesses) -> ShardMeasurer:
+    return ShardMeasurer(refined, parent, witnesses.measurer())

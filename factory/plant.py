@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from factory.damage.kinds import Damage, damaged
 from factory.damage.pairs import Pairs
 from factory.dataset import Dataset, parquet_bytes
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, Seen, make_measurer, with_derived
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, Seen, with_derived
 from factory.images import grey
 from factory.power_report import DamageFound
 from factory.store import open_store
@@ -80,7 +80,7 @@ class DamageMeasurer:
 @lru_cache(maxsize=1)
 def _measurer(witnesses: EyeWitnesses) -> EyeMeasurer:
     """One for all damages that a worker plants."""
-    return make_measurer(witnesses)
+    return witnesses.measurer()
 
 
 _SEEN: dict[tuple[str, str], Seen] = {}

@@ -12,34 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from factory.dataset import Dataset, load_images, load_index
 from factory.estimates import MIN_CLUSTERS
-from factory.eye_measures import values_of
-from factory.images import grey
-from factory.labels.calibration import Calibration, calibrate
-from factory.labels.camera_pairs import CameraPairs
-from factory.labels.pupil import PupilFinder
+from factory.images import Pixels
 from factory.realism import MIN_IMAGES
 from factory.refine import stale_shards
-from factory.sources.crop import EyeCrop
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.validator import Trio
 from schemas.dataset import DatasetKind
-
-Grey = NDArray[np.uint8]
 
 
 class NotComparableError(ValueError):
     """The datasets are not a refined one, its parent and a real one."""
-
-
-class Trio(NamedTuple):
-    """The datasets of one validation."""
-
-    refined: Dataset
-    parent: Dataset
-    real: Dataset
 
 
 def open_pair(refined: str, parent: str | None = None) -> tuple[Dataset, Dataset]:
@@ -88,18 +72,6 @@ def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
     return Trio(child, synthetic, camera)
 
 
-def crop_of(dataset: Dataset) -> EyeCrop:
-    """How the renders of a dataset were cut.
-
-    Raises:
-        NotComparableError: it was not made from renders.
-    """
-    try:
-        return UnityEyesOptions.model_validate(dataset.card.config["options"]).crop
-    except (KeyError, ValueError) as error:
-        raise NotComparableError(f"{dataset.location} was not made from renders") from error
-
-
 def new_report_id() -> str:
     """Sorts by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
@@ -112,8 +84,8 @@ class Sampled(NamedTuple):
     """A seeded choice of pairs, in a random order that has nothing to do with keys."""
 
     index: pa.Table
-    synthetic: Grey
-    refined: Grey
+    synthetic: Pixels
+    refined: Pixels
 
 
 def shards_of(dataset: Dataset, split: str | None) -> list[int]:
@@ -155,20 +127,20 @@ def sample_pairs(trio: Trio, shards: Sequence[int], count: int, seed: int) -> Sa
 
 def sample_labelled(
     dataset: Dataset, shards: Sequence[int], count: int, seed: int
-) -> tuple[pa.Table, Grey]:
+) -> tuple[pa.Table, Pixels]:
     """About `count` samples, index rows and images, out of as few of the shards as hold them."""
     rng = np.random.default_rng(seed)
     shards = _some_shards(dataset, shards, count, rng)
     index = load_index(dataset, shards=shards)
     chosen = rng.permutation(len(index))[:count]
-    return index.take(pa.array(chosen)), grey(load_images(dataset, shards))[chosen]
+    return index.take(pa.array(chosen)), load_images(dataset, shards)[chosen]
 
 
-def sample_images(dataset: Dataset, split: str | None, count: int, seed: int) -> Grey:
+def sample_images(dataset: Dataset, split: str | None, count: int, seed: int) -> Pixels:
     """About `count` images of a dataset in random order; of a split, where it has that."""
     rng = np.random.default_rng(seed)
     shards = shards_of(dataset, split if split in dataset.card.splits else None)
-    images = grey(load_images(dataset, _some_shards(dataset, shards, count, rng)))
+    images = load_images(dataset, _some_shards(dataset, shards, count, rng))
     return images[rng.permutation(len(images))[:count]]
 
 
@@ -199,20 +171,4 @@ def calibration_part(sampled: Sampled, num: int) -> Sampled:
     chosen = (others if len(others) >= MIN_IMAGES else np.arange(len(sampled.index)))[:num]
     return Sampled(
         sampled.index.take(pa.array(chosen)), sampled.synthetic[chosen], sampled.refined[chosen]
-    )
-
-
-def calibrate_on(
-    sampled: Sampled, pairs: CameraPairs, finder: PupilFinder, seed: int
-) -> Calibration:
-    """How far the pupil finder can be trusted on the parent's own images."""
-    index = sampled.index
-    return calibrate(
-        sampled.synthetic,
-        truth_px_N2=np.array(index["iris_px"].to_pylist(), np.float64).mean(axis=1),
-        eye_width_px_N=values_of(index, "eye_width_px"),
-        finder=finder,
-        seed=seed,
-        pairs=pairs,
-        truth="iris circles in the labels of the parent's own renders",
     )

@@ -15,7 +15,8 @@ from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
 from factory.labels.calibration import CAMERA_LOOK, FLOOR_LOOKS, looks
 from factory.labels.camera_pairs import CameraPairs
 from factory.labels.drift import spread_or_none
-from schemas.report import Agreement, LookDrift, PupilCalibration, Spread, Witness, Witnesses
+from schemas.eye_report import PupilCalibration, Witnesses
+from schemas.report import Agreement, LookDrift, Spread, Witness
 
 Values = NDArray[np.float64]
 Images = NDArray[np.uint8]

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from schemas.dataset import DatasetCard, Reject, ReleaseManifest, RunRecord, ShardPlan
+from schemas.eye_report import EyeReport
 from schemas.index import ShardFacts
-from schemas.report import Report
 from schemas.sample import Eye, UnlabelledEye
 
 FOLDER = Path(__file__).parent / "json"
@@ -22,7 +22,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "shard-facts": ShardFacts,
     "reject": Reject,
     "run-record": RunRecord,
-    "report": Report,
+    "report-eye": EyeReport,
     "release-manifest": ReleaseManifest,
 }
 

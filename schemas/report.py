@@ -1,12 +1,12 @@
 """What a validation run found: the numbers behind `reports/<id>/report.html`."""
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from schemas.base import Float, Model, Sha256, Versioned
 from schemas.dataset import DatasetCard
-from schemas.realism import LookDistances
 
 
 class Spread(Model):
@@ -85,23 +85,6 @@ class Witness(Model):
     """of the drift"""
 
 
-class Witnesses(Model):
-    """Independent answers to one question."""
-
-    pupil: Witness
-    """ellipse fitted to the iris border; classical"""
-    iris: Witness | None
-    """centre of the iris, by the landmark network; None without one"""
-    lids: Witness | None
-    """the lids, by the landmark network"""
-    gaze: Witness | None
-    """direction of gaze, by the paper's estimator; None without one"""
-    registration: Witness
-    """the whole picture's edges against its parent's; classical"""
-    iris_registration: Witness
-    """the edges around the iris against its parent's; classical"""
-
-
 class Agreement(Model):
     """What two witnesses say of the same samples."""
 
@@ -157,68 +140,6 @@ class Verdicts(Model):
     dropped_share: Float
 
 
-class PlantedShift(Model):
-    """How well a known displacement is recovered."""
-
-    shift_px: Float
-    mean_signed_error_px: Float
-    """along the planted direction, recovered minus planted"""
-    sd_px: Float
-    num: int
-
-
-class NullDrift(Model):
-    """Apparent drift between two looks of the same geometry: the floor of every drift."""
-
-    look: str
-    """blur, noise, gamma, contrast, camera style ..."""
-    drift_px: Spread
-    abstained_share: Float
-
-
-class PupilCalibration(Model):
-    """How far the pupil-centre estimator can be trusted on images like these."""
-
-    circle: Literal["iris", "pupil"]
-    """which circle was measured"""
-    window_radius_px: Float
-    """half width of the search window placed around the label"""
-    truth: str
-    """what the error was measured against, in words"""
-    error_px: Spread
-    error_percent_eye_width: Spread
-    shifts: tuple[PlantedShift, ...]
-    null_drift: tuple[NullDrift, ...]
-    null_drift_px: Spread
-    """the floor: over the looks that are most like a refiner's change (camera style, and blur,
-    gamma, gradient and noise together)"""
-    abstained_share: Float
-
-
-class GazeBin(Model):
-    """Drift of the samples that look in one direction."""
-
-    yaw_deg: tuple[Float, Float]
-    pitch_deg: tuple[Float, Float]
-    num_samples: int
-    drift_px: Spread | None
-    """None where nothing could be measured"""
-
-
-class PupilDrift(Model):
-    """Displacement of the measured pupil centre from parent to refined, sample by sample."""
-
-    num_samples: int
-    num_measured: int
-    abstained: dict[str, int]
-    """reason to number of samples that could not be measured"""
-    drift_px: Spread | None
-    drift_percent_eye_width: Spread | None
-    mean_shift_px: tuple[Float, Float] | None
-    """mean signed displacement (x, y): a drift that all samples share"""
-    bins: tuple[GazeBin, ...]
-
-
 class TwoSample(Model):
     """Held-out accuracy of a network trained to tell two sets apart; 0.5 is perfect."""
 
@@ -262,7 +183,15 @@ class ValidatedShard(Model):
 
 
 class Report(Versioned):
-    """`reports/<id>/report.json`."""
+    """`reports/<id>/report.json`: what reports of all domains say. Each domain has its own class,
+    whose numbers a gate may limit by their dotted names."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    derived: ClassVar[Mapping[str, tuple[Callable[[Any], float | None], str]]] = {}
+    """numbers that follow from several of a report, with their meaning"""
+    sample_measures: ClassVar[Mapping[str, str]] = {}
+    """what limits on single samples may name, with its meaning: columns of measurements"""
 
     id: str
     created: str
@@ -278,17 +207,12 @@ class Report(Versioned):
     num_samples: int
     mean_abs_change: Spread
     """mean |refined - synthetic| of an image on [-1, 1]: 0 means the refiner did nothing"""
-    drift: PupilDrift
-    calibration: PupilCalibration
-    witnesses: Witnesses
-    agreement: tuple[Agreement, ...]
     realism: Realism
-    looks: LookDistances
     samples: tuple[SampleCheck, ...] = ()
     """the gate's limits on single samples"""
     verdicts: Verdicts
-    gate: Sha256 | None
+    gate: Sha256 | None = None
     """digest of the gate file; None when there was none"""
-    checks: tuple[GateCheck, ...]
-    passed: bool | None
+    checks: tuple[GateCheck, ...] = ()
+    passed: bool | None = None
     """None without a gate"""

@@ -9,18 +9,21 @@ from factory.report.figures import Outline
 from factory.report.page import ReportPictures, WorstDrift
 from factory.report.witness_figures import Shifts
 from schemas.dataset import DatasetCard, ImageSpec, ParentRef, RefinerRef
-from schemas.realism import ClosestPair, Compared, Curves, Distance, LookDistances
-from schemas.report import (
-    Agreement,
-    Estimate,
+from schemas.eye_report import (
+    EyeReport,
     GazeBin,
-    LookDrift,
     NullDrift,
     PlantedShift,
     PupilCalibration,
     PupilDrift,
+    Witnesses,
+)
+from schemas.realism import ClosestPair, Compared, Curves, Distance, LookDistances
+from schemas.report import (
+    Agreement,
+    Estimate,
+    LookDrift,
     Realism,
-    Report,
     SampleCheck,
     ShardCount,
     Spread,
@@ -29,7 +32,6 @@ from schemas.report import (
     ValueBin,
     Verdicts,
     Witness,
-    Witnesses,
 )
 
 YAWS = ((-25.0, -15.0), (-15.0, -5.0), (-5.0, 5.0), (5.0, 15.0), (15.0, 25.0))
@@ -259,8 +261,8 @@ def example_looks() -> LookDistances:
 
 def example_report(
     scale_px: float = 0.45, refined_accuracy: float = 0.83, name: str = "eyes, refined"
-) -> Report:
-    return Report(
+) -> EyeReport:
+    return EyeReport(
         id="20261121-101500-3fa9",
         created="2026-11-21T10:15:00Z",
         writer="simgan-factory 0.1.0",

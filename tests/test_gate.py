@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from report_example import example_report, example_sample_check
 
-from factory.gate import DERIVED, check, explain, judged, load_gate, measures, misses_of, value_of
+from factory.gate import check, explain, judged, load_gate, measures, misses_of, value_of
 from schemas.base import FormatError
+from schemas.eye_report import EyeReport
 from schemas.report import ShardCount
 
 EYE_GATE = Path(__file__).parents[1] / "gates" / "eye.toml"
@@ -21,7 +22,7 @@ def gate_file(folder: Path, *limits: str, head: str = "format_version = 1\n") ->
 
 
 def test_the_gate_of_this_repository_passes_a_good_report_and_stops_a_bad_one() -> None:
-    gate = load_gate(EYE_GATE)
+    gate = load_gate(EYE_GATE, EyeReport)
     good = judged(example_report(), gate)
     assert good.passed and good.gate == hashlib.sha256(EYE_GATE.read_bytes()).hexdigest()
     drifting = judged(example_report(scale_px=1.2), gate)
@@ -48,7 +49,7 @@ def test_the_gate_of_this_repository_passes_a_good_report_and_stops_a_bad_one() 
 )
 def test_limits_include_their_ends(tmp_path: Path, limit: str, passed: bool) -> None:
     path = gate_file(tmp_path, f'measure = "mean_abs_change.mean"\n{limit}')
-    (line,) = check(example_report(), load_gate(path))
+    (line,) = check(example_report(), load_gate(path, EyeReport))
     assert (line.passed, line.value) == (passed, 0.141)
 
 
@@ -60,7 +61,7 @@ def test_what_was_not_measured_fails(tmp_path: Path) -> None:
     report = report.model_copy(update={"drift": nothing})
     names = ("drift.drift_px.median", "derived.mean_shift_px", "derived.worst_bin_drift_px")
     path = gate_file(tmp_path, *(f'measure = "{name}"\nat_most = 1e9' for name in names))
-    checks = check(report, load_gate(path))
+    checks = check(report, load_gate(path, EyeReport))
     assert [(line.value, line.passed) for line in checks] == [(None, False)] * 3
     assert value_of(report, "derived.abstained_share") == 1
     judgement = report.model_copy(update={"checks": checks})
@@ -70,7 +71,7 @@ def test_what_was_not_measured_fails(tmp_path: Path) -> None:
 def test_an_unknown_measure_is_refused_with_those_of_similar_name(tmp_path: Path) -> None:
     path = gate_file(tmp_path, 'measure = "drift.drift.median"\nat_most = 1')
     with pytest.raises(FormatError, match=r"no measure 'drift\.drift\.median'.*drift\.drift_px"):
-        load_gate(path)
+        load_gate(path, EyeReport)
 
 
 @pytest.mark.parametrize(
@@ -96,13 +97,13 @@ def test_a_file_that_is_no_gate_is_refused(tmp_path: Path, content: str, message
     path = tmp_path / "gate.toml"
     path.write_text(content)
     with pytest.raises(FormatError, match=message):
-        load_gate(path)
+        load_gate(path, EyeReport)
 
 
 def test_every_measure_can_be_read_from_a_report() -> None:
     report = example_report()
-    names = measures()
-    assert len(names) == len(set(names)) and set(DERIVED) <= set(names)
+    names = measures(EyeReport)
+    assert len(names) == len(set(names)) and set(EyeReport.derived) <= set(names)
     assert {"drift.drift_px.p95", "realism.real_vs_real.accuracy"} <= set(names)
     assert all(isinstance(value_of(report, name), float) for name in names)
 
@@ -120,19 +121,19 @@ def test_derived_measures() -> None:
 
 
 def test_the_explanation_fits_a_screen_and_puts_misses_first() -> None:
-    bad = judged(example_report(scale_px=1.2), load_gate(EYE_GATE))
+    bad = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
     lines = explain(bad).splitlines()
     assert lines[0].startswith("FAIL: ") and f"of {len(bad.checks) + 1} limits" in lines[0]
     verdicts = [line.split()[0] for line in lines if line.startswith(("  miss", "  kept"))]
     assert verdicts == sorted(verdicts, reverse=True) and len(verdicts) == len(bad.checks) + 1
     assert len(lines) <= 40 and max(map(len, lines)) <= 120
-    good = judged(example_report(), load_gate(EYE_GATE))
+    good = judged(example_report(), load_gate(EYE_GATE, EyeReport))
     assert explain(good).startswith(f"PASS: all {len(good.checks) + 1} limits kept")
     assert "1 limits on samples" in explain(good)
 
 
 def test_limits_on_samples_and_bad_shards_fail_a_report_that_keeps_all_others() -> None:
-    gate = load_gate(EYE_GATE)
+    gate = load_gate(EYE_GATE, EyeReport)
     shard = ShardCount(shard=12, num_missed=88, num_samples=100)
     for check_line in (example_sample_check(30), example_sample_check(9, (shard,))):
         report = judged(example_report().model_copy(update={"samples": (check_line,)}), gate)
@@ -143,7 +144,9 @@ def test_limits_on_samples_and_bad_shards_fail_a_report_that_keeps_all_others() 
 
 def test_many_misses_still_fit_a_screen() -> None:
     many = (example_sample_check(500),) * 60
-    report = judged(example_report().model_copy(update={"samples": many}), load_gate(EYE_GATE))
+    report = judged(
+        example_report().model_copy(update={"samples": many}), load_gate(EYE_GATE, EyeReport)
+    )
     assert len(explain(report).splitlines()) <= 40 and "and 50 more" in explain(report)
 
 
@@ -162,4 +165,4 @@ def test_a_limit_on_samples_that_means_nothing_is_refused(
     why = 'why = "because of the labels"'
     path.write_text(f"{path.read_text()}\n[[sample]]\n{table}\n{why}\n")
     with pytest.raises(FormatError, match=message):
-        load_gate(path)
+        load_gate(path, EyeReport)

@@ -20,13 +20,14 @@ from cluster.session import Session
 from factory.dataset import CardMismatchError, Dataset, index_name, load_index, tar_name
 from factory.describe import describe
 from factory.describe_text import text_of
+from factory.eye_validation import crop_of
 from factory.garbage import clean, stray_objects
 from factory.kept import ShardKeeper, enter_kept, keep_task
 from factory.publish import NotReleasableError, publish
 from factory.refine import refined_card
 from factory.shards import DamagedShardError
 from factory.sources.unityeyes import UnityEyesOptions
-from factory.validate import NotComparableError, crop_of, open_trio
+from factory.validate import NotComparableError, open_trio
 from factory.work import collect, run_here
 from jobs.publish import PublishJob, beside, main
 from schemas.base import FormatError

@@ -6,7 +6,7 @@ import pytest
 from spoiled import damage_named
 
 from factory.dataset import Dataset
-from factory.eye_measures import EyeWitnesses, make_measurer, values_of
+from factory.eye_measures import EyeWitnesses, values_of
 from factory.labels.pupil import PupilFinder
 from factory.measuring import ShardMeasurer, read_measures
 from factory.plant import DamageMeasurer
@@ -28,7 +28,7 @@ def plant(refined, synthetic, tmp_path) -> DamageMeasurer:
 
 def clean(refined: Dataset, parent: Dataset):
     for shard in (0, 1):
-        ShardMeasurer(refined, parent, make_measurer(WITNESSES))(shard)
+        ShardMeasurer(refined, parent, WITNESSES.measurer())(shard)
     return read_measures(refined, (0, 1), WITNESSES)
 
 

@@ -18,8 +18,10 @@ from factory.power import (
     fitted_limits,
     flags_of,
     halves_of,
+    rare_share,
 )
 from factory.power_report import DamageFound, curves_png, gate_toml, markdown, power_of
+from schemas.eye_report import EyeReport
 from schemas.measures import EYE_MEASURE_MEANINGS
 
 SETTINGS = PowerSettings(set_sizes=(1_000,), num_clean=300, num_damaged=100, shards=10)
@@ -81,6 +83,21 @@ def test_thresholds_grow_with_rarity_and_clean_samples_keep_them():
     beyond = values_of(clean, "iris_drift_px") > bounds[1]
     assert beyond.mean() == pytest.approx(0.01, abs=0.003)
     assert not (values_of(clean_measures(7), "iris_drift_px") > bounds[-1]).any()
+
+
+@pytest.mark.parametrize(
+    ("misses", "light", "share"),
+    [
+        (0, True, 0.001),  # its rate is believed
+        (1, True, 0.001),
+        (5, True, 0.0053),  # more than the rate explains: what they cannot rule out
+        (0, False, 0.0015),
+        (1, False, 0.0024),
+    ],
+)
+def test_the_share_of_a_light_tail_is_its_rate(misses, light, share):
+    found = rare_share(np.arange(2_000) < misses, 0.001, light)
+    assert found == pytest.approx(share, abs=1e-4)
 
 
 def test_clean_sets_are_hardly_ever_refused():
@@ -159,7 +176,7 @@ def test_the_limits_make_a_gate(report, tmp_path):
     path = tmp_path / "gate.toml"
     head = '[[limit]]\nmeasure = "mean_abs_change.mean"\nat_most = 1\nwhy = "for the test"\n'
     path.write_text(head + gate_toml(report.limits))
-    assert load_gate(path).samples == report.limits
+    assert load_gate(path, EyeReport).samples == report.limits
 
 
 def test_the_damage_that_must_be_caught_is_all_there():

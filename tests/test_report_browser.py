@@ -10,6 +10,7 @@ from report_example import example_pictures, example_report, example_sample_chec
 
 from factory.gate import judged, load_gate
 from factory.report.page import render_page
+from schemas.eye_report import EyeReport
 from schemas.report import ShardCount
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -38,7 +39,9 @@ def page_file(tmp_path_factory) -> Path:
     report = example_report(scale_px=1.2).model_copy(
         update={"samples": (example_sample_check(90), example_sample_check(9, (bad,)))}
     )
-    html = render_page(judged(report, load_gate(EYE_GATE)), example_pictures(), example_report())
+    html = render_page(
+        judged(report, load_gate(EYE_GATE, EyeReport)), example_pictures(), example_report()
+    )
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html)
     return path

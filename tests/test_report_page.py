@@ -14,6 +14,7 @@ from factory.gate import judged, load_gate
 from factory.images import decode_png
 from factory.report.figures import Outline, heat, histogram, overlay
 from factory.report.page import GazeTable, render_page
+from schemas.eye_report import EyeReport
 
 EYE_GATE = Path(__file__).parents[1] / "gates" / "eye.toml"
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -59,7 +60,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_needs_nothing_from_outside() -> None:
-    html = render_page(judged(example_report(), load_gate(EYE_GATE)), example_pictures())
+    html = render_page(judged(example_report(), load_gate(EYE_GATE, EyeReport)), example_pictures())
     page = Page(html)
     assert not page.open
     for tag, attrs in page.tags:
@@ -116,7 +117,7 @@ def test_text_from_outside_is_escaped() -> None:
 
 
 def test_the_page_says_what_the_report_says() -> None:
-    report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE))
+    report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
     text = Page(render_page(report, example_pictures())).text
     drift, null = report.drift.drift_px, report.calibration.null_drift_px
     assert drift is not None
@@ -152,7 +153,7 @@ def test_the_floor_stands_beside_every_drift() -> None:
 @pytest.mark.parametrize(("gated", "verdict"), [(True, "PASS"), (False, "NOT GATED")])
 def test_the_verdict_comes_first(gated: bool, verdict: str) -> None:
     report = example_report()
-    report = judged(report, load_gate(EYE_GATE)) if gated else report
+    report = judged(report, load_gate(EYE_GATE, EyeReport)) if gated else report
     text = Page(render_page(report, example_pictures())).text
     assert text.split(report.dataset.name, 2)[1].strip().endswith(verdict)
 
@@ -169,7 +170,7 @@ def test_a_report_without_anything_measured_still_renders() -> None:
         }
     )
     pictures = dataclasses.replace(example_pictures(1), drift_px=np.empty(0), worst=[])
-    report = judged(report.model_copy(update={"drift": drift}), load_gate(EYE_GATE))
+    report = judged(report.model_copy(update={"drift": drift}), load_gate(EYE_GATE, EyeReport))
     page = Page(render_page(report, pictures))
     assert "Nothing was measured" in page.text and "FAIL" in page.text
 

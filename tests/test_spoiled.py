@@ -6,7 +6,7 @@ import pytest
 from spoiled import damage_named, spoil
 
 from factory.dataset import Dataset
-from factory.eye_measures import EyeWitnesses, make_measurer
+from factory.eye_measures import EyeWitnesses
 from factory.gate import SampleLimit
 from factory.labels.pupil import PupilFinder
 from factory.measuring import ShardMeasurer, read_measures
@@ -56,7 +56,7 @@ def good(parent, tmp_path_factory) -> Dataset:
 
 def judged(refined: Dataset, parent: Dataset):
     """Every sample's measurements without the slow ellipse, and what the limits say."""
-    measurer = make_measurer(WITNESSES)
+    measurer = WITNESSES.measurer()
     measurer.with_pupil = False
     for shard in refined.committed():
         ShardMeasurer(refined, parent, measurer)(shard)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from factory.labels.camera_pairs import CameraPairs
 from factory.labels.drift import Centers, Images, Values, find_centers, same_circle, spread
 from factory.labels.pupil import CIRCLE, PupilFinder
-from schemas.report import NullDrift, PlantedShift, PupilCalibration
+from schemas.eye_report import NullDrift, PlantedShift, PupilCalibration
 
 SHIFTS_PX = (0.5, 1.0, 2.0)
 NUM_DIRECTIONS = 8

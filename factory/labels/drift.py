@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.labels.pupil import Abstained, PupilFinder
-from schemas.report import GazeBin, PupilDrift, Spread
+from schemas.eye_report import GazeBin, PupilDrift
+from schemas.report import Spread
 
 Values = NDArray[np.float64]
 Images = NDArray[np.uint8]

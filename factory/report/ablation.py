@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jinja2
 
 from factory.ablation import Row
+from factory.eye_validation import Grey
 from factory.strips import columns_png, losses_png
-from factory.validate import Grey
 
 FULL_SCALE = 255.0
 

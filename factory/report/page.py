@@ -15,13 +15,14 @@ import orjson
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from factory.gate import DERIVED, limit_text, sample_text, value_of
+from factory.gate import limit_text, sample_text, value_of
 from factory.images import Pixels
 from factory.report import figures, look_figures
 from factory.report.against import compared
 from factory.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Mark, Outline
 from factory.report.witness_figures import Shifts, arrows, by_condition
-from schemas.report import GazeBin, Report, Spread, ValueBin
+from schemas.eye_report import EyeReport, GazeBin
+from schemas.report import Spread, ValueBin
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0
 """Shrivastava et al. 2017, section 3.1: centres marked by hand on 100 pairs."""
@@ -82,7 +83,9 @@ class ReportPictures:
             )
 
 
-def render_page(report: Report, pictures: ReportPictures, earlier: Report | None = None) -> str:
+def render_page(
+    report: EyeReport, pictures: ReportPictures, earlier: EyeReport | None = None
+) -> str:
     """The whole page as one string of HTML.
 
     Args:
@@ -114,8 +117,8 @@ def render_page(report: Report, pictures: ReportPictures, earlier: Report | None
         sample_text=sample_text,
         against=None if earlier is None else compared(report, earlier),
         gaze=GazeTable.of(report.drift.bins),
-        derived={name: value_of(report, name) for name in DERIVED},
-        meanings={name: meaning for name, (_, meaning) in DERIVED.items()},
+        derived={name: value_of(report, name) for name in report.derived},
+        meanings={name: meaning for name, (_, meaning) in report.derived.items()},
         limit_text=limit_text,
         colours={"synthetic": SYNTHETIC, "refined": REFINED, "real": REAL, "floor": FLOOR},
         paper={
@@ -214,7 +217,7 @@ def _worst(pictures: ReportPictures) -> list[_WorstView]:
     return views
 
 
-def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup | None]:
+def _plots(report: EyeReport, pictures: ReportPictures) -> dict[str, Markup | None]:
     drift, null = report.drift.drift_px, report.calibration.null_drift_px
     marks = [Mark(null.median, f"null median {null.median:.2f} px", "#111")]
     if drift is not None:
@@ -251,7 +254,7 @@ def _plots(report: Report, pictures: ReportPictures) -> dict[str, Markup | None]
     }
 
 
-def _condition_plots(report: Report) -> list[tuple[str, list[Markup]]]:
+def _condition_plots(report: EyeReport) -> list[tuple[str, list[Markup]]]:
     """For each witness, a plot for each condition."""
     found = []
     for name, witness in report.witnesses:
