@@ -87,7 +87,7 @@ _PLACE = ["key", "png_offset", "png_length", "png_sha256"]
 
 
 def _rows(dataset: Dataset, shard: int, size: int) -> pa.Table:
-    labels = dataset.domain.label_columns if dataset.card.labelled else ()
+    labels = dataset.domain.columns(dataset.card.labelled)
     shown = {"pupil_px", "gaze_yaw_rad", "gaze_pitch_rad"} & {label.name for label in labels}
     return read_columns(dataset.store, index_name(shard), size, [*_PLACE, *sorted(shown)])[0]
 

@@ -247,7 +247,7 @@ def describe(
 
 def _read_indexes(dataset: Dataset, indexes: Iterable[tuple[int, int]]) -> Iterator[_Index]:
     """In order, a few ahead of who reads them."""
-    labels = dataset.domain.label_columns if dataset.card.labelled else ()
+    labels = dataset.domain.columns(dataset.card.labelled)
     columns = ["identity", "supersedes", *(label.name for label in labels), "png_length"]
     with ThreadPoolExecutor(READERS) as pool:
         left = iter(indexes)

@@ -44,16 +44,24 @@ class Domain:
     unlabelled: type[Envelope]
     label_columns: tuple[pa.Field, ...]
     image: ImageSpec
+    shard_size: int
+    """samples planned into one shard unless asked otherwise: about 100 MB"""
     sources: tuple[type[Source], ...]
-    renderer: Callable[..., Renderer]
-    """built from the options of jobs/simulate.py"""
+    renderer: Callable[..., Renderer] | None
+    """built from the options of jobs/simulate.py; None where there is no built-in one"""
     validator: "Callable[[], Validator] | None" = None
     """makes what validates its refined samples; called late, as it reads datasets and they their
     domain"""
+    unlabelled_columns: tuple[pa.Field, ...] = ()
+    """what samples have without labels too, beyond the envelope"""
+
+    def columns(self, labelled: bool) -> tuple[pa.Field, ...]:
+        """Columns of the index that this domain adds to the envelope."""
+        return self.unlabelled_columns + (self.label_columns if labelled else ())
 
     def index_schema(self, labelled: bool) -> pa.Schema:
         """Columns of the index of a dataset of this domain."""
-        return index_schema(self.label_columns if labelled else ())
+        return index_schema(self.columns(labelled))
 
     def parse(self, raw: bytes, *, labelled: bool, where: str) -> dict[str, Any]:
         """A json member, checked against its model, as plain values (lists of labels as tuples).

@@ -62,7 +62,7 @@ def _check_finite(name: str, numbers: pa.Array) -> None:
 
 
 class _Scalars:
-    """Texts, counts, truth values, and single numbers."""
+    """Texts, counts, truth values, single numbers, and records of these."""
 
     def __init__(self, field: pa.Field):
         self.field = field
@@ -71,8 +71,10 @@ class _Scalars:
 
     def array(self) -> pa.Array:
         values = pa.array(self.values, self.field.type)
-        if self.field.type == pa.float32():
-            _check_finite(self.field.name, values)
+        parts = values.flatten() if pa.types.is_struct(values.type) else [values]
+        for part in parts:
+            if part.type == pa.float32():
+                _check_finite(self.field.name, part)
         return values
 
 

@@ -19,7 +19,7 @@ from factory.images import encode_png
 from factory.rejects import reason_class
 from factory.shards import PackedSample
 from factory.sources.base import VANISHED, BadRender, LeftOut, Source
-from factory.sources.registry import SourceOptions, make_source
+from factory.sources.registry import SourceOptions, make_source, size_px_of
 from factory.version import WRITER
 from factory.work import MakeTask, Outcome
 from schemas.base import digest_of
@@ -42,13 +42,13 @@ def ingested_card(
     """The card of a dataset made from a source with these options."""
     source = make_source("", options)
     config = {"source": source.name, "options": options.model_dump(mode="json")}
-    crop = options.crop
+    height, width = size_px_of(options)
     return DatasetCard(
         name=name,
         kind=source.kind,
         domain=domain.name,
         labelled=source.labelled,
-        image=domain.image.model_copy(update={"height": crop.height, "width": crop.width}),
+        image=domain.image.model_copy(update={"height": height, "width": width}),
         shard_size=shard_size,
         splits=dict(splits),
         config=config,

@@ -133,8 +133,7 @@ class LabelSpread:
 
     def add(self, table: pa.Table) -> None:
         """The rows of one more shard."""
-        for name in table.column_names:
-            column = table[name]
+        for name, column in _fields(table):
             if not (_is_number(column.type) or pa.types.is_fixed_size_list(column.type)):
                 held = self._columns.setdefault(name, _TextColumn())
                 assert isinstance(held, _TextColumn)
@@ -148,6 +147,17 @@ class LabelSpread:
     def spreads(self) -> tuple[ColumnSpread, ...]:
         """Of every column so far, in the order of the table."""
         return tuple(held.spread(name) for name, held in self._columns.items())
+
+
+def _fields(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Columns, the fields of records each as one of its own: `camera.fx_px`."""
+    for name in table.column_names:
+        column = table[name]
+        if not pa.types.is_struct(column.type):
+            yield name, column
+            continue
+        for field in column.type:
+            yield f"{name}.{field.name}", pc.struct_field(column, field.name)
 
 
 def _is_number(kind: pa.DataType) -> bool:

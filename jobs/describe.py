@@ -315,7 +315,8 @@ def _draw(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> None:
     tiles = pick_tiles(dataset, parent, job.num_images, job.seed)
     card = dataset.card
     below = "; above the parent's image, below the refined one" if parent is not None else ""
-    gaze = "; label: gaze yaw, pitch" if card.labelled else ""
+    columns = {column.name for column in dataset.domain.columns(card.labelled)}
+    gaze = "; label: gaze yaw, pitch" if "gaze_yaw_rad" in columns else ""
     title = f"{card.name}: {card.kind} {card.domain} images"
     subtitle = f"{dataset.location}: {len(tiles)} images, seed {job.seed}{below}{gaze}"
     page = contact_sheet(tiles, title, subtitle, draw_pupil=job.draw_pupil)

@@ -23,6 +23,7 @@ from factory.sources.crop import EyeCrop
 from factory.sources.files import open_files
 from factory.sources.gaze_filter import GazeFilter, GazeWeights, Range
 from factory.sources.mpiigaze import MpiiGazeOptions
+from factory.sources.nyu import NyuOptions
 from factory.sources.pictures import PicturesOptions
 from factory.sources.registry import SourceOptions, make_source, weights_for
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
@@ -40,28 +41,29 @@ class IngestJob(JobConfig):
     the dataset's rejected/ folder with their reason.
     """
 
-    source: Literal["unityeyes", "mpiigaze", "images"]
-    """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, or
-    any folder of unlabelled eye pictures"""
+    source: Literal["unityeyes", "mpiigaze", "images", "nyu"]
+    """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, any
+    folder of unlabelled eye pictures, or NYU's hands (synthdepth_* or depth_*, with joints)"""
     input: str
     """a folder or s3://bucket/prefix, with or without tar and zip archives in it, or one archive"""
     output: str
     """where the dataset lies: a folder, or s3://bucket/prefix"""
-    shard_size: Annotated[int, Field(gt=0)] = 16384
-    """samples planned into one shard"""
+    shard_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    """samples planned into one shard; default 16384 eyes, 1024 hands"""
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """fail if more than this share of the inputs is malformed (filtered ones do not count)"""
     splits: tuple[str, ...] = ("train=1",)
     """splits and the share of identities in each, e.g. train=0.9 test=0.1"""
     crop: EyeCrop = EyeCrop()
+    nyu: NyuOptions = NyuOptions()
     keep_gaze_yaw_deg: Range | None = None
-    """renders only: keep gazes with yaw in this range, degrees, positive towards image left"""
+    """UnityEyes only: keep gazes with yaw in this range, degrees, positive towards image left"""
     keep_gaze_pitch_deg: Range | None = None
-    """renders only: keep gazes with pitch in this range, degrees, positive up"""
+    """UnityEyes only: keep gazes with pitch in this range, degrees, positive up"""
     keep_head_yaw_deg: Range | None = None
-    """renders only: keep heads with yaw in this range, degrees"""
+    """UnityEyes only: keep heads with yaw in this range, degrees"""
     target_gaze: Path | None = None
-    """renders only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
+    """UnityEyes only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
     min_shard: Annotated[int, Field(gt=0)] = 1
     """hold new inputs back until so many have gathered (in each split), so that ten renders a night
     need not make ten-sample shards; whole shards are always made"""
@@ -90,6 +92,8 @@ def main(job: IngestJob) -> None:
         start(job, job.output, workers=job.workers) as session,
         alone("ingest", job.output, overlap=job.overlap) as may_go_on,
     ):
+        for line in _not_applied(job):
+            log.warning(line)
         if may_go_on:
             _ingest(job, location, options, session)
 
@@ -123,11 +127,12 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
     with InputTable(source.scan(seen)) as inputs:
         if not len(inputs) and all(c.problem is None for c in inputs.containers):
             raise ValueError(f"{job.input}: no {job.source} inputs found there")
+        domain = domain_of(job.source)
         card = ingested_card(
-            domain_of(job.source),
+            domain,
             name_of(job.output),
             options,
-            shard_size=job.shard_size,
+            shard_size=job.shard_size or domain.shard_size,
             splits=parse_splits(job.splits),
         )
         dataset = Dataset.enter(job.output, card)
@@ -182,12 +187,22 @@ def _waiting(planned: Planned, made: Set[int], location: str) -> list[str]:
     ]
 
 
-def _options(job: IngestJob) -> SourceOptions:
+def _not_applied(job: IngestJob) -> list[str]:
+    """Options that were given and are for other sources."""
+    lines = []
     if job.source != "unityeyes":
         renders_only = ("keep_gaze_yaw_deg", "keep_gaze_pitch_deg", "keep_head_yaw_deg")
         given = [n for n in (*renders_only, "target_gaze") if getattr(job, n) is not None]
         if given:
-            log.info("%s: for renders only, not applied", ", ".join(given))
+            lines.append(f"{', '.join(given)}: for UnityEyes renders only, not applied")
+    if job.source == "nyu" and job.crop != EyeCrop():
+        lines.append("crop: for eyes only, not applied")
+    if job.source != "nyu" and job.nyu != NyuOptions():
+        lines.append("nyu: for hands only, not applied")
+    return lines
+
+
+def _options(job: IngestJob) -> SourceOptions:
     match job.source:
         case "images":
             return PicturesOptions(crop=job.crop)
@@ -201,6 +216,8 @@ def _options(job: IngestJob) -> SourceOptions:
                 weights=_weights(job),
             )
             return UnityEyesOptions(crop=job.crop, keep=keep)
+        case "nyu":
+            return job.nyu
 
 
 def _weights(job: IngestJob) -> GazeWeights | None:

@@ -26,7 +26,7 @@ class SimulateJob(JobConfig):
     """where N.jpg (and N.json) go, N from 1: a folder, or s3://bucket/prefix"""
     count: Annotated[int, Field(gt=0)]
     """pictures; a larger number later adds the missing ones"""
-    domain: Literal["eye"] = "eye"
+    domain: Literal["eye", "hand"] = "eye"
     """what to render"""
     style: Literal["render", "camera"] = "render"
     """render: labelled renders; camera: unlabelled stand-ins for camera images"""
@@ -42,10 +42,11 @@ class SimulateJob(JobConfig):
 
 def main(job: SimulateJob) -> None:
     location = absolute(job.output)
+    make_renderer = domain_named(job.domain).renderer
+    if make_renderer is None:
+        raise ValueError(f"there is no built-in renderer for --domain {job.domain}")
     with start(job, job.output, runs=".runs", workers=job.workers) as session:
-        renderer = domain_named(job.domain).renderer(
-            height=job.height, width=job.width, style=job.style, seed=job.seed
-        )
+        renderer = make_renderer(height=job.height, width=job.width, style=job.style, seed=job.seed)
         enter_location(location, renderer)
         batches, num_missing = missing_batches(location, renderer, job.count)
         log.info("%d of %d pictures to render", num_missing, job.count)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from schemas.dataset import DatasetCard, Reject, ReleaseManifest, RunRecord, ShardPlan
 from schemas.eye_report import EyeReport
+from schemas.hand import Hand, UnlabelledHand
 from schemas.index import ShardFacts
 from schemas.sample import Eye, UnlabelledEye
 
@@ -19,6 +20,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "shard-plan": ShardPlan,
     "sample-eye": Eye,
     "sample-eye-unlabelled": UnlabelledEye,
+    "sample-hand": Hand,
+    "sample-hand-unlabelled": UnlabelledHand,
     "shard-facts": ShardFacts,
     "reject": Reject,
     "run-record": RunRecord,

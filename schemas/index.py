@@ -35,6 +35,23 @@ EYE_LABELS: tuple[pa.Field, ...] = (
 )
 """Columns of the labels of `schemas.sample.Eye`, by the same names."""
 
+HAND_FRAME: tuple[pa.Field, ...] = (
+    pa.field("z_near_mm", pa.int32()),
+    pa.field("cube_mm", pa.int32()),
+    pa.field(
+        "camera",
+        pa.struct([(name, pa.float32()) for name in ("fx_px", "fy_px", "cx_px", "cy_px")]),
+    ),
+)
+"""Columns of `schemas.hand.UnlabelledHand`: what a depth picture cannot be read without."""
+HAND_LABELS: tuple[pa.Field, ...] = (
+    pa.field("joints_uvd", pa.list_(_VECTOR, 36)),
+    pa.field("joints_xyz_mm", pa.list_(_VECTOR, 36)),
+    pa.field("joints14_uvd", pa.list_(_VECTOR, 14)),
+    pa.field("joints14_xyz_mm", pa.list_(_VECTOR, 14)),
+)
+"""Columns of the labels of `schemas.hand.Hand`, by the same names."""
+
 _BEFORE_LABELS = (
     pa.field("key", pa.string(), nullable=False),
     pa.field("shard", pa.int32(), nullable=False),

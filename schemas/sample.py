@@ -11,13 +11,14 @@ class SourceRef(Model):
     """Where a sample came from."""
 
     name: str
-    """the source that read it: unityeyes, mpiigaze, images"""
+    """the source that read it: unityeyes, mpiigaze, images, nyu"""
     id: str
     """its name inside that source, e.g. `imgs/18`"""
     image_sha256: Sha256
     """of the image bytes as they lay in the source"""
     label_sha256: Sha256 | None
-    """of the label bytes as they lay in the source; null for unlabelled images"""
+    """of the label bytes as they lay in the source; null for unlabelled eyes. Of a hand, also an
+    unlabelled one: of what says where it is in the picture"""
 
 
 class Made(Model):

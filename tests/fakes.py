@@ -19,7 +19,7 @@ import scipy.io
 
 from factory.checkpoint import RefinerDescription, save_refiner
 from factory.dataset import Dataset
-from factory.domains.eye import EYE
+from factory.domains import domain_of
 from factory.held_out import Score
 from factory.ingest import ShardIngester, ingest_task, ingested_card
 from factory.input_table import InputTable
@@ -52,7 +52,10 @@ def plan_here(
     **planning: Any,
 ) -> Dataset:
     """What the ingest job does before it builds shards."""
-    card = ingested_card(EYE, "eyes", options, shard_size=shard_size, splits=splits or {"train": 1})
+    domain = domain_of(make_source(renders, options).name)
+    card = ingested_card(
+        domain, f"{domain.name}s", options, shard_size=shard_size, splits=splits or {"train": 1}
+    )
     dataset = Dataset.enter(output, card)
     vanished = vanished_inputs(dataset, facts_by_shard(dataset))
     plan_from(dataset, make_source(renders, options), vanished=vanished, **planning)

@@ -15,6 +15,7 @@ SCHEMA = pa.schema(
         pa.field("size", pa.float32()),
         pa.field("gaze", pa.list_(pa.float32(), 3)),
         pa.field("iris_px", pa.list_(pa.list_(pa.float32(), 2), 4)),
+        pa.field("camera", pa.struct([("fx_px", pa.float32()), ("cx_px", pa.float32())])),
     ]
 )
 
@@ -30,6 +31,7 @@ def random_rows(count: int) -> list[dict]:
             "size": rng.normal(),
             "gaze": rng.normal(size=3).tolist(),
             "iris_px": rng.normal(size=(4, 2)).tolist(),
+            "camera": {"fx_px": rng.normal(), "cx_px": rng.normal()},
         }
         rows.append({name: v for name, v in row.items() if name == "key" or rng.random() < 0.7})
     return rows
@@ -62,7 +64,12 @@ def test_lists_of_another_length_are_refused(name, value) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("size", 1e39), ("gaze", [0, 0, -1e39]), ("iris_px", [[0, float("inf")]] * 4)],
+    [
+        ("size", 1e39),
+        ("gaze", [0, 0, -1e39]),
+        ("iris_px", [[0, float("inf")]] * 4),
+        ("camera", {"fx_px": 1.0, "cx_px": 1e39}),
+    ],
 )
 def test_numbers_beyond_float32_are_refused(name, value) -> None:
     columns = IndexColumns(SCHEMA)

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from factory.domains.eye import EYE
+from factory.domains.hand import HAND
 from schemas.base import FORMAT_VERSION, FormatError
 from schemas.dataset import DatasetCard, ImageSpec
 from schemas.generate import FOLDER, schema_files
@@ -54,6 +55,39 @@ def eye_record() -> dict:
     }
 
 
+def hand_record() -> dict:
+    """A valid json member of a labelled hand."""
+    camera = {"fx_px": 500.0, "fy_px": 500.0, "cx_px": 111.5, "cy_px": 111.5}
+    xyz = [[-60.0 + 3 * joint, 40.0 - 2 * joint, 700.0 + joint] for joint in range(36)]
+    uvd = [[500 * x / z + 111.5, 500 * y / z + 111.5, z - 599] for x, y, z in xyz]
+    some = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
+    common = ("key", "split", "crop_affine", "made")
+    return {name: eye_record()[name] for name in common} | {
+        "schema": "hand/1",
+        "source": {
+            "name": "nyu",
+            "id": "depth_1_0000001",
+            "image_sha256": SHA,
+            "label_sha256": SHA,
+        },
+        "identity": "frame-0000001",
+        "extra": {"nyu_camera": 1, "nyu_frame": 1},
+        "z_near_mm": 600,
+        "cube_mm": 300,
+        "camera": camera,
+        "joints_uvd": uvd,
+        "joints_xyz_mm": xyz,
+        "joints14_uvd": [uvd[joint] for joint in some],
+        "joints14_xyz_mm": [xyz[joint] for joint in some],
+    }
+
+
+def with_joint(record: dict, name: str, joint: int, axis: int, value: float) -> dict:
+    points = [list(point) for point in record[name]]
+    points[joint][axis] = value
+    return record | {name: points}
+
+
 def test_json_schemas_are_those_of_the_models() -> None:
     there = {path.name: path.read_text() for path in FOLDER.glob("*.schema.json")}
     assert there == schema_files(), "run `make schemas` and read the difference"
@@ -71,6 +105,46 @@ def test_models_are_frozen_and_refuse_unknown_fields() -> None:
         CARD.name = "y"  # type: ignore[misc]
     with pytest.raises(FormatError, match="surprise"):
         Eye.from_json(json.dumps(eye_record() | {"surprise": 1}).encode(), where="here")
+
+
+def test_a_hand_follows_its_published_json_schema_and_its_domain() -> None:
+    record = hand_record()
+    joints = [name for name in record if name.startswith("joints")]
+    bare = {name: value for name, value in record.items() if name not in joints}
+    for labelled, name, sample in ((True, "hand", record), (False, "hand-unlabelled", bare)):
+        schema = json.loads((FOLDER / f"sample-{name}.schema.json").read_text())
+        jsonschema.validate(sample, schema)
+        parsed = HAND.parse(json.dumps(sample).encode(), labelled=labelled, where="here")
+        columns = {column.name for column in HAND.columns(labelled)}
+        assert columns <= set(parsed) and parsed["camera"] == record["camera"]
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(sample | {"surprise": 1}, schema)
+    with pytest.raises(FormatError, match="joints_uvd"):
+        HAND.parse(json.dumps(bare).encode(), labelled=True, where="here")
+    with pytest.raises(FormatError, match="joints_uvd"):
+        HAND.parse(json.dumps(record).encode(), labelled=False, where="here")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"z_near_mm": 0}, "z_near_mm"),
+        ({"z_near_mm": 600.5}, "z_near_mm"),
+        ({"cube_mm": 0}, "cube_mm"),
+        ({"camera": {"fx_px": 0.0, "fy_px": 1.0, "cx_px": 1.0, "cy_px": 1.0}}, "fx_px"),
+        ({"camera": {"fx_px": 1.0}}, "fy_px"),
+        ({"joints_uvd": hand_record()["joints_uvd"][:35]}, "joints_uvd"),
+        ({"joints14_uvd": hand_record()["joints_uvd"][:14]}, "not 14 of the 36"),
+        (with_joint(hand_record(), "joints_uvd", 3, 0, 5.0), "joint 3 is at .* projects to"),
+        (with_joint(hand_record(), "joints_uvd", 4, 2, 5.0), "joint 4 is at .* projects to"),
+        (with_joint(hand_record(), "joints_xyz_mm", 5, 2, -1.0), "joint 5 is at depth -1.0 mm"),
+        ({"z_near_mm": 601}, "joint 0 is at .* projects to"),
+    ],
+)
+def test_a_hand_that_contradicts_itself_is_refused(change: dict, reason: str) -> None:
+    record = hand_record() | change
+    with pytest.raises(FormatError, match=f"there: .*{reason}"):
+        HAND.parse(json.dumps(record).encode(), labelled=True, where="there")
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from factory.domain import Domain
 from factory.domains.eye import EYE
+from factory.domains.hand import HAND
 from schemas.base import FormatError
 
-DOMAINS: Mapping[str, Domain] = {EYE.name: EYE}
+DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in (EYE, HAND)}
 
 
 def domain_named(name: str) -> Domain:

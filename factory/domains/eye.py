@@ -28,6 +28,7 @@ EYE = Domain(
     unlabelled=UnlabelledEye,
     label_columns=EYE_LABELS,
     image=ImageSpec(height=35, width=55),
+    shard_size=16384,
     sources=(UnityEyesSource, MpiiGazeSource, PicturesSource),
     renderer=EyeRenderer,
     validator=_validator,

@@ -43,7 +43,7 @@ class Loaded:
     image: Pixels
     """of the dataset's image spec"""
     labels: Mapping[str, Any]
-    """the label fields of the domain's json member; empty for an unlabelled source"""
+    """fields of the domain's json member beyond the envelope; those of labels where labelled"""
     identity: str | None
     crop_affine: Affine
     """source pixels to crop pixels"""
@@ -57,10 +57,16 @@ class Source(Protocol):
     """One kind of input. Every method may be called in any process, in any order."""
 
     name: ClassVar[str]
-    labelled: ClassVar[bool]
-    kind: ClassVar[DatasetKind]
     location: str | Path
     """where the inputs lie"""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its samples carry labels."""
+
+    @property
+    def kind(self) -> DatasetKind:
+        """What its images are."""
 
     def listing(self) -> Sequence[InputFacts]:
         """Every input, in natural order of its id, whatever the file system's order."""

@@ -10,12 +10,13 @@ from pydantic import JsonValue, ValidationError
 from factory.sources.base import BadRender, Source
 from factory.sources.gaze_filter import GazeWeights, load_target
 from factory.sources.mpiigaze import MpiiGazeOptions, MpiiGazeSource
+from factory.sources.nyu import NyuOptions, NyuSource
 from factory.sources.pictures import PicturesOptions, PicturesSource
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from schemas.base import FormatError, spell_out
 from schemas.dataset import InputFacts
 
-SourceOptions = UnityEyesOptions | MpiiGazeOptions | PicturesOptions
+SourceOptions = UnityEyesOptions | MpiiGazeOptions | PicturesOptions | NyuOptions
 MAX_GAZES_READ = 4000
 """labels read to estimate how the renders look, when a target distribution is asked for"""
 
@@ -29,6 +30,15 @@ def make_source(location: str | Path, options: SourceOptions) -> Source:
             return MpiiGazeSource(location, options)
         case PicturesOptions():
             return PicturesSource(location, options)
+        case NyuOptions():
+            return NyuSource(location, options)
+
+
+def size_px_of(options: SourceOptions) -> tuple[int, int]:
+    """(height, width) of the images that these options make."""
+    if isinstance(options, NyuOptions):
+        return options.size_px, options.size_px
+    return options.crop.height, options.crop.width
 
 
 def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
@@ -41,6 +51,7 @@ def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
         UnityEyesSource.name: UnityEyesOptions,
         MpiiGazeSource.name: MpiiGazeOptions,
         PicturesSource.name: PicturesOptions,
+        NyuSource.name: NyuOptions,
     }
     name = config.get("source")
     if not isinstance(name, str) or name not in kinds:

@@ -1,0 +1,20 @@
+"""Hands: 224x224 depth in a cube around the hand, with 36 joints in pixels and in space."""
+
+from factory.domain import Domain
+from factory.sources.nyu import NyuSource
+from schemas.dataset import ImageSpec
+from schemas.hand import Hand, UnlabelledHand
+from schemas.index import HAND_FRAME, HAND_LABELS
+
+HAND = Domain(
+    name="hand",
+    schema="hand/1",
+    labelled=Hand,
+    unlabelled=UnlabelledHand,
+    label_columns=HAND_LABELS,
+    unlabelled_columns=HAND_FRAME,
+    image=ImageSpec(height=224, width=224, bits=16),
+    shard_size=1024,
+    sources=(NyuSource,),
+    renderer=None,
+)
