@@ -15,15 +15,6 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from factory.eye_looks import (
-    alike_ratio,
-    checkerboard,
-    contrast,
-    likeness,
-    mean_abs_change,
-    mirror_gain,
-    sharpness_ratio,
-)
 from factory.gaze import GazeNetwork, angle_deg, gaze_of, load_gaze, yaw_pitch_deg
 from factory.gaze_training import found_gaze_N3
 from factory.images import Pixels, grey
@@ -32,6 +23,15 @@ from factory.labels.pupil import PupilFinder
 from factory.labels.registration import registered, registered_iris
 from factory.landmark_training import found_landmarks_px
 from factory.landmarks import GROUPS, LandmarkNetwork, landmarks_px, load_landmarks
+from factory.looks.pairs import (
+    alike_ratio,
+    checkerboard,
+    contrast,
+    likeness,
+    mean_abs_change,
+    mirror_gain,
+    sharpness_ratio,
+)
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
 from schemas.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA

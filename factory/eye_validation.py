@@ -21,7 +21,8 @@ from factory.looks.measure import look_parts, looks_of
 from factory.measuring import read_measures
 from factory.realism import comparisons, realism_of
 from factory.report.figures import Outline
-from factory.report.page import MAX_TILES, MAX_WORST, ReportPictures, WorstDrift, render_page
+from factory.report.page import MAX_WORST, ReportPictures, WorstDrift, render_page
+from factory.report.parts import MAX_TILES
 from factory.report.witness_figures import Shifts
 from factory.sources.crop import EyeCrop
 from factory.sources.unityeyes import UnityEyesOptions
@@ -34,7 +35,14 @@ from factory.validate import (
     sample_pairs,
 )
 from factory.validator import SideBySide, Trio, ValidationSettings, require_known
-from factory.witnesses import DRIFTS, NullMeasures, agreement_of, measure_null, witnesses_of
+from factory.witnesses import (
+    DRIFTS,
+    NullMeasures,
+    agreement_of,
+    drift_lines,
+    measure_null,
+    witnesses_of,
+)
 from schemas.eye_report import EyeReport
 from schemas.realism import LookDistances
 from schemas.report import Realism
@@ -235,21 +243,7 @@ class EyeValidator:
 
     def summary(self, report: EyeReport) -> list[str]:
         """Every drift beside its floor, and the distances of looks."""
-        lines = []
-        for name, witness in report.witnesses:
-            if witness is None:
-                continue
-            measured = f"{witness.num_measured} of {witness.num_samples} samples"
-            if witness.drift is None:
-                lines.append(f"drift by {name}: nothing could be measured")
-                continue
-            floor = witness.floor
-            lines.append(
-                f"drift by {name} ({measured}): {witness.drift.mean:.2f} ± {witness.drift.sd:.2f} "
-                f"{witness.unit}, median {witness.drift.median:.2f}, 95 % below "
-                f"{witness.drift.p95:.2f}; floor: "
-                + ("not measured" if floor is None else f"{floor.median:.2f}, {floor.p95:.2f}")
-            )
+        lines = drift_lines(report.witnesses)
         looks = report.looks
         return [
             *lines,

@@ -12,11 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.dataset import Dataset
-from factory.eye_looks import mean_abs_change
 from factory.eye_measures import drift_of
 from factory.images import grey
 from factory.labels.drift import spread_or_none
 from factory.labels.pupil import PupilFinder
+from factory.looks.pairs import mean_abs_change
 from factory.realism import TwoSampleTest
 from factory.validate import (
     sample_images,

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from factory.images import Pixels
 from schemas.base import Model
 from schemas.report import Realism, TwoSample
 
 log = logging.getLogger(__name__)
 
-Images = NDArray[np.uint8]
+Images = Pixels
+Some = TypeVar("Some", bound=NDArray[Any])
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 """positions of the images to hold out and to train on"""
 Z95 = 1.959964
@@ -60,11 +62,14 @@ class TwoSampleTest(Model):
     max_shift_px: Annotated[int, Field(ge=0)] = 2
     """training images are shifted at random, both sets alike"""
 
-    def __call__(self, real_NHW: Images, other_NHW: Images) -> TwoSample:
+    def __call__(
+        self, real_NHW: Images, other_NHW: Images, full_scale: int | None = None
+    ) -> TwoSample:
         """How well a network tells held-out images of the two sets apart.
 
         Args:
-            real_NHW, other_NHW: uint8, of one size, at least 20 of each.
+            real_NHW, other_NHW: uint8, or uint16, of one size, at least 20 of each.
+            full_scale: of 16-bit images, the value that becomes 1 (0 becomes -1); 255 of others.
 
         Returns:
             The accuracy, 0.5 for equal distributions, with a 95 % interval (see `interval`);
@@ -73,15 +78,17 @@ class TwoSampleTest(Model):
             The same on every run and with any number of threads.
 
         Raises:
-            ValueError: too few images, or not two sets of images of one size.
+            ValueError: too few images, or not two sets of images of one size, or no full scale of
+                16-bit images.
         """
-        check_images("real", real_NHW, real_NHW)
-        check_images("other", other_NHW, real_NHW)
+        check_images("real", real_NHW, real_NHW, full_scale)
+        check_images("other", other_NHW, real_NHW, full_scale)
+        scale = 255 if full_scale is None else full_scale
         accuracies = []
         for seed in self.seeds:
             with one_thread(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                accuracies += self._run(real_NHW, other_NHW, seed)
+                accuracies += self._run(real_NHW, other_NHW, seed, scale)
             of_seed = accuracies[-self.num_folds :]
             log.info("two-sample test, seed %d: %.1f %%", seed, 100 * np.mean(of_seed))
         num_test, num_train = self.sizes(len(real_NHW), len(other_NHW))
@@ -119,16 +126,16 @@ class TwoSampleTest(Model):
             )
             yield real, other
 
-    def _run(self, real_NHW: Images, other_NHW: Images, seed: int) -> list[float]:
+    def _run(self, real_NHW: Images, other_NHW: Images, seed: int, full_scale: int) -> list[float]:
         """One network for each fold: the shares of held-out images it put in the right set."""
         accuracies = []
         for fold, (real, other) in enumerate(self.folds(len(real_NHW), len(other_NHW), seed)):
             (real_test, real_train), (other_test, other_train) = real, other
             network = _Classifier()
             rng = np.random.default_rng((seed, 2, fold))
-            self._fit(network, real_NHW[real_train], other_NHW[other_train], rng)
-            says_real = _logits(network, real_NHW[real_test]) > 0
-            says_other = _logits(network, other_NHW[other_test]) <= 0
+            self._fit(network, real_NHW[real_train], other_NHW[other_train], rng, full_scale)
+            says_real = _logits(network, real_NHW[real_test], full_scale) > 0
+            says_other = _logits(network, other_NHW[other_test], full_scale) <= 0
             accuracies.append(float(np.concatenate([says_real, says_other]).mean()))
         return accuracies
 
@@ -138,6 +145,7 @@ class TwoSampleTest(Model):
         real_NHW: Images,
         other_NHW: Images,
         rng: np.random.Generator,
+        full_scale: int,
     ) -> None:
         optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -150,8 +158,9 @@ class TwoSampleTest(Model):
         )
         network.train()
         for _ in range(self.num_steps):
-            images = np.concatenate(next(batches))
-            logits = network(network_planes(shifted(images, self.max_shift_px, rng)))
+            batch = cast("Images", np.concatenate(next(batches)))
+            images = shifted(batch, self.max_shift_px, rng)
+            logits = network(network_planes(images, full_scale))
             loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -161,15 +170,20 @@ class TwoSampleTest(Model):
 
 
 def comparisons(
-    synthetic_NHW: Images, refined_NHW: Images, real_NHW: Images, test: TwoSampleTest
+    synthetic_NHW: Images,
+    refined_NHW: Images,
+    real_NHW: Images,
+    test: TwoSampleTest,
+    full_scale: int | None = None,
 ) -> tuple[Callable[[], TwoSample], Callable[[], TwoSample], Callable[[], TwoSample]]:
     """The three tests of `Realism`, in its order, as calls that can be made side by side.
 
     Args:
-        synthetic_NHW, refined_NHW: uint8, image k of both being one scene; hence one scene is
-            held out of both comparisons or of neither, and the two numbers differ by the
-            refiner alone.
-        real_NHW: uint8; at least 40, as the floor compares its two halves.
+        synthetic_NHW, refined_NHW: uint8, or uint16, image k of both being one scene; hence one
+            scene is held out of both comparisons or of neither, and the two numbers differ by
+            the refiner alone.
+        real_NHW: of the same type; at least 40, as the floor compares its two halves.
+        full_scale: of 16-bit images.
 
     Raises:
         ValueError: the first two are not pairs.
@@ -182,9 +196,9 @@ def comparisons(
     order = np.random.default_rng(min(test.seeds)).permutation(len(real_NHW))
     half = len(order) // 2
     return (
-        partial(test, real_NHW, synthetic_NHW),
-        partial(test, real_NHW, refined_NHW),
-        partial(test, real_NHW[order[:half]], real_NHW[order[half:]]),
+        partial(test, real_NHW, synthetic_NHW, full_scale),
+        partial(test, real_NHW, refined_NHW, full_scale),
+        partial(test, real_NHW[order[:half]], real_NHW[order[half:]], full_scale),
     )
 
 
@@ -259,12 +273,12 @@ def stage(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
     return conv, nn.BatchNorm2d(outputs), nn.ReLU()
 
 
-def batches_of(images_NHW: Images, size: int, rng: np.random.Generator) -> Iterator[Images]:
+def batches_of(images_NHW: Some, size: int, rng: np.random.Generator) -> Iterator[Some]:
     """Endless batches, every image once before any comes again (but for a remainder)."""
     while True:
         order = rng.permutation(len(images_NHW))
         for start in range(0, len(order) - size + 1, size):
-            yield images_NHW[order[start : start + size]]
+            yield cast("Some", images_NHW[order[start : start + size]])
 
 
 def shifted(images_NHW: Images, most_px: int, rng: np.random.Generator) -> Images:
@@ -278,22 +292,23 @@ def shifted(images_NHW: Images, most_px: int, rng: np.random.Generator) -> Image
     return moved
 
 
-def network_planes(images_NHW: Images) -> Tensor:
-    """(n, 2, H, W): grey values in [-1, 1], and what their 3x3 surroundings leave unexplained.
+def network_planes(images_NHW: Images, full_scale: int = 255) -> Tensor:
+    """(n, 2, H, W): values in [-1, 1], and what their 3x3 surroundings leave unexplained.
 
     The second plane puts grain and blur, a few grey levels in size, within reach of a short
     training: added noise of 3 levels is found at once with it, and by one network in three without.
     """
-    grey = torch.from_numpy(images_NHW).float().div_(127.5).sub_(1).unsqueeze(1)
+    values = torch.from_numpy(images_NHW.astype(np.float32))
+    grey = values.div_(full_scale / 2).sub_(1).unsqueeze(1)
     around = nn.functional.avg_pool2d(grey, 3, stride=1, padding=1, count_include_pad=False)
     planes = torch.cat([grey, 4 * (grey - around)], dim=1)
     return planes.contiguous(memory_format=torch.channels_last)
 
 
-def _logits(network: nn.Module, images_NHW: Images) -> NDArray[np.float32]:
+def _logits(network: nn.Module, images_NHW: Images, full_scale: int) -> NDArray[np.float32]:
     with torch.inference_mode():
         parts = [
-            network(network_planes(images_NHW[start : start + 256])).numpy()
+            network(network_planes(images_NHW[start : start + 256], full_scale)).numpy()
             for start in range(0, len(images_NHW), 256)
         ]
     return np.concatenate(parts)
@@ -310,11 +325,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(num)
 
 
-def check_images(name: str, images_NHW: Images, like_NHW: Images) -> None:
-    """Raises `ValueError` for what is not at least 20 grey images of the size of others."""
-    if images_NHW.ndim != 3 or images_NHW.dtype != np.uint8:
+def check_images(
+    name: str, images_NHW: Images, like_NHW: Images, full_scale: int | None = None
+) -> None:
+    """Raises `ValueError` for what is not at least 20 grey images of the size of others, of 8 bits,
+    or of 16 where their full scale is known."""
+    dtype = np.dtype(np.uint8 if full_scale is None else np.uint16)
+    if images_NHW.ndim != 3 or images_NHW.dtype != dtype:
         raise ValueError(
-            f"{name} images must be (n, h, w) uint8, are {images_NHW.shape} {images_NHW.dtype}"
+            f"{name} images must be (n, h, w) {dtype}, are {images_NHW.shape} {images_NHW.dtype}"
         )
     if images_NHW.shape[1:] != like_NHW.shape[1:]:
         raise ValueError(f"{name} images are {images_NHW.shape[1:]}, real {like_NHW.shape[1:]}")

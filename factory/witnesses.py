@@ -1,7 +1,7 @@
 """What each witness says of a refined dataset, beside what it says where nothing moved."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -27,7 +27,7 @@ NUM_QUANTILE_BINS = 4
 class Means(NamedTuple):
     """How a witness appears in the table of measurements."""
 
-    unit: Literal["px", "deg"]
+    unit: Literal["px", "deg", "mm"]
     means: str
     drift: str
     error: str | None = None
@@ -108,7 +108,6 @@ def witnesses_of(
     Args:
         pupil: the pupil finder's own calibration, whose windows are jittered.
     """
-    clusters = clusters_of(measures["identity"].to_pylist())
     conditions = _conditions(measures)
     networks = {
         "iris": witnesses.landmarks_sha256,
@@ -120,29 +119,20 @@ def witnesses_of(
         if name in networks and networks[name] is None:
             found[name] = None
             continue
-        drift = values_of(measures, means.drift)
-        own = _of_pupil(pupil) if name == "pupil" else _of_looks(null, means)
-        found[name] = Witness(
-            unit=means.unit,
-            means=means.means,
+        own = _of_pupil(pupil) if name == "pupil" else own_by_looks(null, means, FLOOR_LOOKS)
+        found[name] = witness_of(
+            measures,
+            means,
+            own,
+            conditions,
             network=networks.get(name),
-            num_samples=len(drift),
-            num_measured=int(np.isfinite(drift).sum()),
             unmeasured=_unmeasured(measures, name),
-            drift=estimate(drift, clusters),
             mean_shift=_mean_shift(measures, means),
-            label_error=None
-            if means.error is None
-            else estimate(values_of(measures, means.error), clusters),
-            error=own.error,
-            null_drift=own.null_drift,
-            floor=own.floor,
-            bins=binned(drift, clusters, conditions),
         )
     return Witnesses.model_validate(found)
 
 
-class _Own(NamedTuple):
+class Own(NamedTuple):
     """What a witness says where the truth is known."""
 
     error: Spread | None
@@ -150,26 +140,63 @@ class _Own(NamedTuple):
     floor: Spread | None
 
 
-def _of_pupil(pupil: PupilCalibration) -> _Own:
-    null = tuple(LookDrift(look=line.look, drift=line.drift_px) for line in pupil.null_drift)
-    return _Own(pupil.error_px, null, pupil.null_drift_px)
-
-
-def _of_looks(null: NullMeasures, means: Means) -> _Own:
-    error = None if means.error is None else spread_or_none(values_of(null[PLAIN], means.error))
-    drifts = {look: values_of(rows, means.drift) for look, rows in null.items() if look != PLAIN}
-    spreads = ((look, spread_or_none(values)) for look, values in drifts.items())
-    return _Own(
-        error,
-        tuple(LookDrift(look=look, drift=found) for look, found in spreads if found is not None),
-        spread_or_none(np.concatenate([drifts[look] for look in FLOOR_LOOKS])),
+def witness_of(
+    measures: pa.Table,
+    means: Means,
+    own: Own,
+    conditions: Sequence[Condition],
+    *,
+    network: str | None,
+    unmeasured: Mapping[str, int],
+    mean_shift: tuple[float, float] | None,
+) -> Witness:
+    """One witness' distribution, bins and floor."""
+    clusters = clusters_of(measures["identity"].to_pylist())
+    drift = values_of(measures, means.drift)
+    return Witness(
+        unit=means.unit,
+        means=means.means,
+        network=network,
+        num_samples=len(drift),
+        num_measured=int(np.isfinite(drift).sum()),
+        unmeasured=dict(unmeasured),
+        drift=estimate(drift, clusters),
+        mean_shift=mean_shift,
+        label_error=None
+        if means.error is None
+        else estimate(values_of(measures, means.error), clusters),
+        error=own.error,
+        null_drift=own.null_drift,
+        floor=own.floor,
+        bins=binned(drift, clusters, conditions),
     )
 
 
-def agreement_of(measures: pa.Table) -> tuple[Agreement, ...]:
+def _of_pupil(pupil: PupilCalibration) -> Own:
+    null = tuple(LookDrift(look=line.look, drift=line.drift_px) for line in pupil.null_drift)
+    return Own(pupil.error_px, null, pupil.null_drift_px)
+
+
+def own_by_looks(null: NullMeasures, means: Means, floor_looks: Sequence[str]) -> Own:
+    """Of a witness that measures in the same way whatever the look.
+
+    Args:
+        floor_looks: those that make its floor.
+    """
+    error = None if means.error is None else spread_or_none(values_of(null[PLAIN], means.error))
+    drifts = {look: values_of(rows, means.drift) for look, rows in null.items() if look != PLAIN}
+    spreads = ((look, spread_or_none(values)) for look, values in drifts.items())
+    return Own(
+        error,
+        tuple(LookDrift(look=look, drift=found) for look, found in spreads if found is not None),
+        spread_or_none(np.concatenate([drifts[look] for look in floor_looks])),
+    )
+
+
+def agreement_of(measures: pa.Table, drifts: Mapping[str, Means] = DRIFTS) -> tuple[Agreement, ...]:
     """Whether the witnesses single out the same samples, pair by pair."""
     found = []
-    for (first, a), (second, b) in combinations(DRIFTS.items(), 2):
+    for (first, a), (second, b) in combinations(drifts.items(), 2):
         one, other = values_of(measures, a.drift), values_of(measures, b.drift)
         both = np.isfinite(one) & np.isfinite(other)
         if both.sum() < 3:
@@ -190,6 +217,25 @@ def agreement_of(measures: pa.Table) -> tuple[Agreement, ...]:
     return tuple(found)
 
 
+def drift_lines(witnesses: Iterable[tuple[str, Witness | None]]) -> list[str]:
+    """Every drift beside its floor, for a terminal."""
+    lines = []
+    for name, witness in witnesses:
+        if witness is None:
+            continue
+        if witness.drift is None:
+            lines.append(f"drift by {name}: nothing could be measured")
+            continue
+        drift, floor = witness.drift, witness.floor
+        lines.append(
+            f"drift by {name} ({witness.num_measured} of {witness.num_samples} samples): "
+            f"{drift.mean:.2f} ± {drift.sd:.2f} {witness.unit}, median {drift.median:.2f}, 95 % "
+            f"below {drift.p95:.2f}; floor: "
+            + ("not measured" if floor is None else f"{floor.median:.2f}, {floor.p95:.2f}")
+        )
+    return lines
+
+
 def _unmeasured(measures: pa.Table, name: str) -> dict[str, int]:
     if name == "pupil":
         return dict(sorted(Counter(filter(None, measures["pupil_reason"].to_pylist())).items()))
@@ -204,10 +250,19 @@ def _mean_shift(measures: pa.Table, means: Means) -> tuple[float, float] | None:
             - values_of(measures, f"pupil_parent_{axis}_px")
             for axis in "xy"
         ]
-    elif means.shift is not None:
-        shift = [values_of(measures, column) for column in means.shift]
     else:
+        return shift_of(measures, means)
+    return _mean_of(shift)
+
+
+def shift_of(measures: pa.Table, means: Means) -> tuple[float, float] | None:
+    """The mean signed displacement; None where a witness has none, or nothing was measured."""
+    if means.shift is None:
         return None
+    return _mean_of([values_of(measures, column) for column in means.shift])
+
+
+def _mean_of(shift: Sequence[Values]) -> tuple[float, float] | None:
     known = np.isfinite(shift[0])
     return (float(shift[0][known].mean()), float(shift[1][known].mean())) if known.any() else None
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from schemas.base import Float, Model
 from schemas.measures import EYE_MEASURE_MEANINGS
 from schemas.realism import LookDistances
-from schemas.report import Agreement, Report, Spread, Witness
+from schemas.report import REALISM_DERIVED, Agreement, Report, Spread, Witness
 
 MIN_BIN_SAMPLES = 20
 """measured samples below which the median of a gaze bin is chance"""
@@ -124,16 +124,6 @@ def _abstained_share(report: "EyeReport") -> float | None:
     return 1 - report.drift.num_measured / num if num else None
 
 
-def _realism_gain(report: "EyeReport") -> float | None:
-    realism = report.realism
-    return realism.synthetic_vs_real.accuracy - realism.refined_vs_real.accuracy
-
-
-def _refined_over_floor(report: "EyeReport") -> float | None:
-    realism = report.realism
-    return realism.refined_vs_real.accuracy - realism.real_vs_real.accuracy
-
-
 DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
     "derived.mean_shift_px": (
         _mean_shift,
@@ -155,14 +145,7 @@ DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
         _abstained_share,
         "share of the samples whose drift could not be measured",
     ),
-    "derived.realism_gain": (
-        _realism_gain,
-        "two-sample accuracy of synthetic against real, less that of refined against real",
-    ),
-    "derived.refined_over_floor": (
-        _refined_over_floor,
-        "two-sample accuracy of refined against real, less that of real against real",
-    ),
+    **REALISM_DERIVED,
 }
 """Numbers that follow from several of a report, with their meaning."""
 

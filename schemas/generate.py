@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from schemas.dataset import DatasetCard, Reject, ReleaseManifest, RunRecord, ShardPlan
 from schemas.eye_report import EyeReport
 from schemas.hand import Hand, UnlabelledHand
+from schemas.hand_report import HandReport
 from schemas.index import ShardFacts
 from schemas.sample import Eye, UnlabelledEye
 
@@ -26,6 +27,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "reject": Reject,
     "run-record": RunRecord,
     "report-eye": EyeReport,
+    "report-hand": HandReport,
     "release-manifest": ReleaseManifest,
 }
 

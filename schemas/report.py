@@ -60,7 +60,7 @@ class LookDrift(Model):
 class Witness(Model):
     """One way of telling whether labels still fit, with its own error beside what it says."""
 
-    unit: Literal["px", "deg"]
+    unit: Literal["px", "deg", "mm"]
     means: str
     """how it measures, in words"""
     network: Sha256 | None
@@ -216,3 +216,26 @@ class Report(Versioned):
     checks: tuple[GateCheck, ...] = ()
     passed: bool | None = None
     """None without a gate"""
+
+
+def _realism_gain(report: Report) -> float | None:
+    realism = report.realism
+    return realism.synthetic_vs_real.accuracy - realism.refined_vs_real.accuracy
+
+
+def _refined_over_floor(report: Report) -> float | None:
+    realism = report.realism
+    return realism.refined_vs_real.accuracy - realism.real_vs_real.accuracy
+
+
+REALISM_DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
+    "derived.realism_gain": (
+        _realism_gain,
+        "two-sample accuracy of synthetic against real, less that of refined against real",
+    ),
+    "derived.refined_over_floor": (
+        _refined_over_floor,
+        "two-sample accuracy of refined against real, less that of real against real",
+    ),
+}
+"""What follows from the two-sample tests of any domain."""

@@ -1,10 +1,22 @@
 """Hands: 224x224 depth in a cube around the hand, with 36 joints in pixels and in space."""
 
+from typing import TYPE_CHECKING
+
 from factory.domain import Domain
 from factory.sources.nyu import NyuSource
 from schemas.dataset import ImageSpec
 from schemas.hand import Hand, UnlabelledHand
 from schemas.index import HAND_FRAME, HAND_LABELS
+
+if TYPE_CHECKING:
+    from factory.validator import Validator
+
+
+def _validator() -> "Validator":
+    from factory.hand_validation import HandValidator
+
+    return HandValidator()
+
 
 HAND = Domain(
     name="hand",
@@ -17,4 +29,5 @@ HAND = Domain(
     shard_size=1024,
     sources=(NyuSource,),
     renderer=None,
+    validator=_validator,
 )

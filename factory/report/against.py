@@ -3,7 +3,9 @@
 from typing import Literal, NamedTuple
 
 from schemas.eye_report import EyeReport
+from schemas.hand_report import HandReport
 
+Reported = EyeReport | HandReport
 Change = Literal["better", "worse", "same", "–"]
 
 
@@ -31,7 +33,7 @@ class _Number(NamedTuple):
     high: float
 
 
-def compared(report: EyeReport, earlier: EyeReport) -> Against:
+def compared(report: Reported, earlier: Reported) -> Against:
     """Every number that has an interval in both, and shares that have none."""
     then, now = _numbers(earlier), _numbers(report)
     lines = [
@@ -43,7 +45,7 @@ def compared(report: EyeReport, earlier: EyeReport) -> Against:
     return Against(f"report {earlier.id} of {earlier.dataset.name}, {earlier.created}", lines)
 
 
-def _numbers(report: EyeReport) -> dict[str, _Number]:
+def _numbers(report: Reported) -> dict[str, _Number]:
     numbers = {}
     for name, witness in report.witnesses:
         if witness is not None and witness.drift is not None:
@@ -61,7 +63,7 @@ def _numbers(report: EyeReport) -> dict[str, _Number]:
     return numbers
 
 
-def _plain(report: EyeReport) -> dict[str, str]:
+def _plain(report: Reported) -> dict[str, str]:
     return {
         "mean |Δ| on [−1, 1]": f"{report.mean_abs_change.mean:.3f}",
         "samples dropped": f"{100 * report.verdicts.dropped_share:.2f} %",

@@ -43,15 +43,18 @@ def png_uri(image: Pixels) -> str:
 
 def overlay(
     image: Pixels,
-    outlines: Sequence[tuple[Outline, str]],
+    outlines: Sequence[tuple[Outline, str]] = (),
     *,
+    contours: Sequence[tuple[Sequence[Values], str]] = (),
     points: Values | None = None,
+    point_px: float = 0.55,
     arrow: tuple[tuple[float, float], tuple[float, float]] | None = None,
 ) -> Markup:
     """One enlarged picture with measured circles and their centres drawn on it.
 
     Args:
-        points: (P, 2) landmarks, px.
+        contours: closed lines of (K, 2) points, px, with their colour.
+        points: (P, 2) landmarks, px; point_px: the radius they are drawn with.
         arrow: from where to where something moved, px.
 
     The drawing's coordinates are the crop's, pixel centres at integers, so that marks lie where
@@ -63,8 +66,9 @@ def overlay(
         for outline, colour in outlines
         if np.isfinite(outline.center_px).all()
     ]
-    for x, y in [] if points is None else points:
-        marks.append(_dot(float(x), float(y)))
+    marks += [_closed(lines, colour) for lines, colour in contours]
+    for x, y in [] if points is None else points[np.isfinite(points).all(axis=1)]:
+        marks.append(_dot(float(x), float(y), point_px))
     if arrow is not None and np.isfinite(arrow).all():
         marks.append(_line(*arrow))
     return Markup(
@@ -74,11 +78,18 @@ def overlay(
     ).format(width=width, height=height, uri=png_uri(image), marks=Markup("").join(marks))
 
 
-def _dot(x: float, y: float) -> Markup:
+def _closed(lines: Sequence[Values], colour: str) -> Markup:
+    path = "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in line) + "Z" for line in lines)
     return Markup(
-        '<circle cx="{x:.2f}" cy="{y:.2f}" r="0.55" fill="#f0e442" stroke="#000" '
-        'stroke-width="0.15"/>'
-    ).format(x=x, y=y)
+        '<path d="{d}" fill="none" stroke="{colour}" stroke-width="1.2" stroke-linejoin="round"/>'
+    ).format(d=path, colour=colour)
+
+
+def _dot(x: float, y: float, radius: float) -> Markup:
+    return Markup(
+        '<circle cx="{x:.2f}" cy="{y:.2f}" r="{r:g}" fill="#f0e442" stroke="#000" '
+        'stroke-width="{w:g}"/>'
+    ).format(x=x, y=y, r=radius, w=round(0.27 * radius, 2))
 
 
 def _line(start: tuple[float, float], end: tuple[float, float]) -> Markup:

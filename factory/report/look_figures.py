@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from factory.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Plot, nice_step, svg, text
-from schemas.realism import Compared, Curves, Distance, LookDistances
+from schemas.realism import Compared, Curves, Distance
 
 ROWS = {
     "frechet": "Fréchet, features",
@@ -49,10 +49,10 @@ def _diamond(x: float, y: float, colour: str) -> str:
 FORMS = (("floor", FLOOR, _diamond), ("synthetic", SYNTHETIC, _square), ("refined", REFINED, _dot))
 
 
-def distances(looks: LookDistances) -> Markup:
-    """One row for each measure: the floor, refined and synthetic sets, where the floor is 0 and
-    the renders are 1. Rows in which these two cannot be told apart are left empty."""
-    bottom = 32.0 + ROW_PX * len(ROWS)
+def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
+    """One labelled row for each measure: the floor, refined and synthetic sets, where the floor is
+    0 and the renders are 1. Rows in which these two cannot be told apart are left empty."""
+    bottom = 32.0 + ROW_PX * len(rows)
     plot = Plot(left=206, top=28, bottom=bottom, width=560, right=540, height=bottom + 40)
     parts = []
     for k, (name, colour, form) in enumerate(FORMS):
@@ -62,8 +62,8 @@ def distances(looks: LookDistances) -> Markup:
         style = 'stroke="#111" stroke-dasharray="5 3"' if tick == 0 else 'stroke="#d9dde2"'
         parts.append(f'<path d="M{_at(plot, tick):.1f} {plot.top}V{plot.bottom}" {style}/>')
         parts.append(text(_at(plot, tick), plot.bottom + 17, f"{tick:g}", "middle"))
-    for row, (name, label) in enumerate(ROWS.items()):
-        parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, getattr(looks, name))
+    for row, (label, found) in enumerate(rows):
+        parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, found)
     axis = "0: as far as real from real; 1: as far as the renders"
     parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
     return svg(plot, parts, "distances of looks, from the floor to the renders")
@@ -98,6 +98,17 @@ def _row(plot: Plot, y: float, label: str, found: Compared) -> list[str]:
 
 def _overlap(left: Distance, right: Distance) -> bool:
     return left.low <= right.high and right.low <= left.high
+
+
+def shares(curves: Curves, axis: str) -> Markup:
+    """Shares of the pictures over a number of each."""
+    low, step = curves.at[0], curves.at[1] - curves.at[0]
+    middles = tuple(at + step / 2 for at in curves.at)
+    percent = {
+        name: tuple(100 * share for share in getattr(curves, name))
+        for name in ("synthetic", "refined", "real")
+    }
+    return _lines(Curves(at=middles, **percent), axis, "%", least=0, start=low)
 
 
 def spectra(curves: Curves) -> Markup:
@@ -136,9 +147,12 @@ def _coarser(curves: Curves, num: int, end: int | None = None) -> Curves:
     )
 
 
-def _lines(curves: Curves, axis: str, unit: str, *, least: float | None) -> Markup:
+def _lines(
+    curves: Curves, axis: str, unit: str, *, least: float | None, start: float = 0.0
+) -> Markup:
+    """Lines over an axis from `start` to the last place."""
     plot = Plot(top=34)
-    at = np.array(curves.at)
+    at = np.array(curves.at) - start
     lines = {
         "synthetic": (np.array(curves.synthetic), SYNTHETIC, "7 4"),
         "refined": (np.array(curves.refined), REFINED, ""),
@@ -149,8 +163,9 @@ def _lines(curves: Curves, axis: str, unit: str, *, least: float | None) -> Mark
     top = max(top, bottom + 1e-6)
     parts = _grid(plot, bottom, top, unit)
     step = nice_step(float(at[-1]), 5)
-    for tick in np.arange(0, at[-1] * 1.001, step).tolist():
-        parts.append(text(plot.x(tick / at[-1]), plot.bottom + 17, f"{tick:g}", "middle"))
+    for tick in (step * np.arange(np.ceil(start / step), (start + at[-1]) / step + 1e-3)).tolist():
+        x = plot.x((tick - start) / at[-1])
+        parts.append(text(x, plot.bottom + 17, f"{round(tick, 9):g}", "middle"))
     for k, (name, (values, colour, dashes)) in enumerate(lines.items()):
         path = _path(plot, at / at[-1], (values - bottom) / (top - bottom))
         stroke = f'fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dashes}"'

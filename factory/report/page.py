@@ -1,4 +1,4 @@
-"""From a report and its pictures to one self-contained HTML page.
+"""From a report on eyes and its pictures to one self-contained HTML page.
 
 Everything is inside: styles, plots, and images as data URIs. No script, no request to anywhere, so
 that the page still opens from a bucket, an e-mail or an archive in ten years.
@@ -7,28 +7,28 @@ that the page still opens from a bucket, an e-mail or an archive in ten years.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import jinja2
 import numpy as np
-import orjson
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from factory.gate import limit_text, sample_text, value_of
 from factory.images import Pixels
 from factory.report import figures, look_figures
-from factory.report.against import compared
-from factory.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Mark, Outline
-from factory.report.witness_figures import Shifts, arrows, by_condition
+from factory.report.figures import REFINED, Mark, Outline
+from factory.report.parts import (
+    View,
+    change_and_realism,
+    rendered,
+    require_pairs,
+    tiles_of,
+    within_budget,
+)
+from factory.report.witness_figures import Shifts, arrows
 from schemas.eye_report import EyeReport, GazeBin
-from schemas.report import Spread, ValueBin
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0
 """Shrivastava et al. 2017, section 3.1: centres marked by hand on 100 pairs."""
-MAX_TILES, MAX_WORST, STRIP_LENGTH = 38, 24, 8
-GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
-"""of data URIs; of larger images fewer are shown"""
+MAX_WORST = 24
 
 Values = NDArray[np.floating]
 
@@ -76,11 +76,7 @@ class ReportPictures:
     """what a reader must know before any number, e.g. that the real images are a stand-in"""
 
     def __post_init__(self) -> None:
-        if not len(self.keys) == len(self.synthetic_NHW) == len(self.refined_NHW):
-            raise ValueError(
-                f"{len(self.keys)} keys, {len(self.synthetic_NHW)} synthetic and "
-                f"{len(self.refined_NHW)} refined images are no pairs"
-            )
+        require_pairs(self.keys, self.synthetic_NHW, self.refined_NHW)
 
 
 def render_page(
@@ -91,36 +87,19 @@ def render_page(
     Args:
         earlier: a report to compare with.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["num"] = _number
-    environment.filters["measured"] = _measured
-    environment.filters["pct"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-    environment.filters["pretty"] = lambda content: orjson.dumps(
-        content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-    ).decode()
-    return environment.get_template("report.html").render(
-        report=report,
-        pictures=pictures,
-        tiles=_tiles(pictures),
-        strip_length=STRIP_LENGTH,
-        worst=_worst(pictures),
+    return rendered(
+        "report_eye.html",
+        report,
+        notes=pictures.notes,
+        tiles=tiles_of(
+            pictures.keys, pictures.synthetic_NHW, pictures.refined_NHW, pictures.real_NHW
+        ),
         plots=_plots(report, pictures),
+        earlier=earlier,
+        worst=within_budget(map(_view, pictures.worst[:MAX_WORST])),
         look_rows=look_figures.ROWS | {"memorised_share": "copies of real images"},
-        witnesses=[(name, found) for name, found in report.witnesses if found is not None],
-        condition_plots=_condition_plots(report),
-        sample_text=sample_text,
-        against=None if earlier is None else compared(report, earlier),
         gaze=GazeTable.of(report.drift.bins),
-        derived={name: value_of(report, name) for name in report.derived},
-        meanings={name: meaning for name, (_, meaning) in report.derived.items()},
-        limit_text=limit_text,
-        colours={"synthetic": SYNTHETIC, "refined": REFINED, "real": REAL, "floor": FLOOR},
+        judged=None,
         paper={
             "mean_px": PAPER_MEAN_PX,
             "sd_px": PAPER_SD_PX,
@@ -162,59 +141,16 @@ class GazeTable:
         return GazeTable(yaws, rows)
 
 
-@dataclass(frozen=True)
-class _Tile:
-    key: str
-    synthetic: str
-    refined: str
-    real: str | None
-
-
-def _tiles(pictures: ReportPictures) -> list[_Tile]:
-    """As many pairs as the budget allows, each with a real image that has nothing to do with it."""
-    tiles: list[_Tile] = []
-    used = 0
-    for k, key in enumerate(pictures.keys[:MAX_TILES]):
-        real = pictures.real_NHW[k] if k < len(pictures.real_NHW) else None
-        tile = _Tile(
-            key,
-            figures.png_uri(pictures.synthetic_NHW[k]),
-            figures.png_uri(pictures.refined_NHW[k]),
-            None if real is None else figures.png_uri(real),
-        )
-        used += len(tile.synthetic) + len(tile.refined) + len(tile.real or "")
-        if used > GRID_BUDGET_BYTES and tiles:
-            break
-        tiles.append(tile)
-    return tiles
-
-
-@dataclass(frozen=True)
-class _WorstView:
-    pair: WorstDrift
-    before: Markup
-    after: Markup
-
-
-def _worst(pictures: ReportPictures) -> list[_WorstView]:
-    """As many of the worst pairs as the budget allows."""
-    views: list[_WorstView] = []
-    used = 0
-    for pair in pictures.worst[:MAX_WORST]:
-        was = dataclasses.replace(pair.synthetic_outline, axes_px=None)
-        before = [(pair.synthetic_outline, "#56b4e9")]
-        after = [(was, "#56b4e9"), (pair.refined_outline, "#e69f00")]
-        arrow = pair.synthetic_outline.center_px, pair.refined_outline.center_px
-        view = _WorstView(
-            pair,
-            figures.overlay(pair.synthetic, before, points=pair.synthetic_points),
-            figures.overlay(pair.refined, after, points=pair.refined_points, arrow=arrow),
-        )
-        used += len(view.before) + len(view.after)
-        if used > WORST_BUDGET_BYTES and views:
-            break
-        views.append(view)
-    return views
+def _view(pair: WorstDrift) -> View:
+    was = dataclasses.replace(pair.synthetic_outline, axes_px=None)
+    before = [(pair.synthetic_outline, "#56b4e9")]
+    after = [(was, "#56b4e9"), (pair.refined_outline, "#e69f00")]
+    arrow = pair.synthetic_outline.center_px, pair.refined_outline.center_px
+    return View(
+        pair,
+        figures.overlay(pair.synthetic, before, points=pair.synthetic_points),
+        figures.overlay(pair.refined, after, points=pair.refined_points, arrow=arrow),
+    )
 
 
 def _plots(report: EyeReport, pictures: ReportPictures) -> dict[str, Markup | None]:
@@ -223,10 +159,10 @@ def _plots(report: EyeReport, pictures: ReportPictures) -> dict[str, Markup | No
     if drift is not None:
         marks.append(Mark(drift.median, f"drift median {drift.median:.2f} px", REFINED))
         marks.append(Mark(drift.p95, f"95 % below {drift.p95:.2f} px", REFINED))
-    change = report.mean_abs_change
-    realism = report.realism
     return {
-        "looks": look_figures.distances(report.looks),
+        "looks": look_figures.distances(
+            [(label, getattr(report.looks, name)) for name, label in look_figures.ROWS.items()]
+        ),
         "spectra": look_figures.spectra(report.looks.spectra),
         "greys": look_figures.grey_histograms(report.looks.grey_histogram),
         "gradients": look_figures.gradient_histograms(report.looks.gradient_histogram),
@@ -238,45 +174,5 @@ def _plots(report: EyeReport, pictures: ReportPictures) -> dict[str, Markup | No
             floor=pictures.null_drift_px,
             marks=marks,
         ),
-        "change": figures.histogram(
-            pictures.mean_abs_change,
-            axis="mean |Δ| of an image, on [−1, 1]",
-            colour=SYNTHETIC,
-            marks=[Mark(change.median, f"median {change.median:.3f}", SYNTHETIC)],
-        ),
-        "realism": figures.accuracies(
-            [
-                ("synthetic vs real", realism.synthetic_vs_real, SYNTHETIC),
-                ("refined vs real", realism.refined_vs_real, REFINED),
-                ("real vs real", realism.real_vs_real, FLOOR),
-            ]
-        ),
+        **change_and_realism(report, pictures.mean_abs_change),
     }
-
-
-def _condition_plots(report: EyeReport) -> list[tuple[str, list[Markup]]]:
-    """For each witness, a plot for each condition."""
-    found = []
-    for name, witness in report.witnesses:
-        if witness is None or witness.drift is None:
-            continue
-        by: dict[str, list[ValueBin]] = {}
-        for line in witness.bins:
-            by.setdefault(line.by, []).append(line)
-        plots = [by_condition(bins, unit=witness.unit, floor=witness.floor) for bins in by.values()]
-        found.append((f"{name.replace('_', ' ')}, {witness.unit}", plots))
-    return found
-
-
-def _number(value: float | Spread | None, digits: int = 2) -> str:
-    """Fixed digits, a real minus sign, and a dash for what was not measured."""
-    if value is None:
-        return "–"
-    if isinstance(value, Spread):
-        return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _measured(value: float) -> str:
-    """Counts whole, anything else in four digits."""
-    return (f"{value:,.0f}" if value == round(value) else f"{value:.4g}").replace("-", "−")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from test_pupil import CENTERS, drawn_eye
 
-from factory.eye_looks import (
+from factory.labels.calibration import DEGRADED_LOOK, looks
+from factory.looks.pairs import (
     alike_ratio,
     checkerboard,
     contrast,
@@ -13,7 +14,6 @@ from factory.eye_looks import (
     mirror_gain,
     sharpness_ratio,
 )
-from factory.labels.calibration import DEGRADED_LOOK, looks
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a refined eye looks like beside its parent, in numbers that no network was trained for.
+"""What a refined image looks like beside its parent, in numbers that no network was trained for.
 
 Each catches a way in which a refiner or a pipeline goes wrong: nothing done, another picture,
 mirrored, inverted, without contrast, blurred, patterned, or the same picture for several scenes.
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-Images = NDArray[np.uint8]
+from factory.images import Pixels
+
+Images = Pixels
 Values = NDArray[np.float32]
 _DESCRIPTOR_SIZE = (8, 5)
 """fields of an image, (x, y), whose mean grey stands for it where alike images are looked for"""
@@ -23,9 +25,16 @@ _PERIODIC = np.array([[[1, -1], [-1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]]
 """what repeats every 2 px: checkers, columns, rows"""
 
 
-def mean_abs_change(before_NHW: Images, after_NHW: Images) -> Values:
-    """(N,) mean |after - before| of each image on [-1, 1]; 0 where the refiner did nothing."""
-    difference = np.abs(after_NHW.astype(np.float32) - before_NHW.astype(np.float32)) / 127.5
+def mean_abs_change(
+    before_NHW: Images, after_NHW: Images, full_scale: Values | int = 255
+) -> Values:
+    """(N,) mean |after - before| of each image on [-1, 1]; 0 where the refiner did nothing.
+
+    Args:
+        full_scale: the value that becomes 1, where 0 becomes -1; one for all, or (N,).
+    """
+    unit = _unit(full_scale)
+    difference = np.abs(after_NHW.astype(np.float32) - before_NHW.astype(np.float32)) / unit
     return np.asarray(difference.mean(axis=tuple(range(1, difference.ndim))), np.float32)
 
 
@@ -40,9 +49,14 @@ def mirror_gain(before_NHW: Images, after_NHW: Images) -> Values:
     return likeness(before_NHW, after_NHW[:, :, ::-1]) - likeness(before_NHW, after_NHW)
 
 
-def contrast(images_NHW: Images) -> Values:
+def contrast(images_NHW: Images, full_scale: Values | int = 255) -> Values:
     """(N,) standard deviation on [-1, 1]."""
-    return np.asarray((images_NHW / np.float32(127.5)).std(axis=(1, 2)), np.float32)
+    return np.asarray((images_NHW / _unit(full_scale)).std(axis=(1, 2)), np.float32)
+
+
+def _unit(full_scale: Values | int) -> Values:
+    """(N or 1, 1, 1) how much is 1 on [-1, 1]."""
+    return np.asarray(full_scale, np.float32).reshape(-1, 1, 1) / np.float32(2)
 
 
 def sharpness_ratio(before_NHW: Images, after_NHW: Images) -> Values:

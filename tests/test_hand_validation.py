@@ -1,0 +1,206 @@
+"""Hands validated whole: from three datasets to a report, its page and the gate's verdict."""
+
+import base64
+from pathlib import Path
+
+import fakes
+import hands
+import numpy as np
+import pytest
+from hand_pairs import refined_by
+from test_hand_measures import saved_joints
+from test_report_page import HOSTILE, Page
+
+from factory.dataset import Dataset
+from factory.domains import domain_named
+from factory.gate import load_gate, measures, value_of
+from factory.hand_looks import SENSOR_LOOK, in_look, moved
+from factory.hand_validation import HandValidator
+from factory.hand_witnesses import DEPTHS_MM, SHIFTS_PX
+from factory.images import decode_png
+from factory.labels.pupil import PupilFinder
+from factory.measuring import measure_task
+from factory.realism import TwoSampleTest
+from factory.report import assemble
+from factory.report.hand_page import (
+    DARKEST,
+    HandPictures,
+    outline_of,
+    render_hand_page,
+    shown,
+)
+from factory.sources.nyu import NyuOptions
+from factory.validate import Trio, shards_of
+from factory.validator import ValidationSettings, validator_of
+from factory.work import collect, run_here
+from schemas.hand_report import HandReport
+
+HAND_GATE = Path(__file__).parents[1] / "gates" / "hand.toml"
+QUICK = ValidationSettings(
+    test=TwoSampleTest(seeds=(0,), num_steps=3), num_calibration=2, num_realism=40
+)
+NUM_FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("frames")
+    hands.write_frames(folder, NUM_FRAMES, prefixes={"synthdepth": 0})
+    hands.write_frames(folder / "camera", 2 * NUM_FRAMES, prefixes={"depth": 2000})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parent(frames, tmp_path_factory) -> Dataset:
+    """24 renders in two shards."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    return fakes.ingest_here(frames, folder / "d", NyuOptions(), shard_size=12)
+
+
+@pytest.fixture(scope="module")
+def real(frames, tmp_path_factory) -> Dataset:
+    """48 camera frames."""
+    options = NyuOptions(kind="real", mask="cube")
+    return fakes.ingest_here(frames / "camera", tmp_path_factory.mktemp("real") / "d", options)
+
+
+def sensed(images: np.ndarray, shard: int) -> np.ndarray:
+    return in_look(images, SENSOR_LOOK, shard)
+
+
+def validated(
+    refined: Dataset, parent: Dataset, real: Dataset, networks=None, gate=None, earlier=None
+) -> tuple[HandReport, str]:
+    trio, validator = Trio(refined, parent, real), validator_of(refined)
+    witnesses = validator.witnesses(refined, parent, networks or {}, PupilFinder())
+    shards = shards_of(refined, None)
+    outcomes = collect(run_here(measure_task(refined, parent, witnesses), shards))
+    assert not [outcome.error for outcome in outcomes if outcome.error]
+    examined = validator.examine(
+        trio, shards, None, witnesses, QUICK, lambda calls: [call() for call in calls]
+    )
+    report, _ = assemble.make_report(trio, "r1", shards, validator, examined, gate)
+    page = examined.page(report, ["the real pictures are drawn"], earlier)
+    assert any("drift by silhouette" in line for line in validator.summary(report))
+    return report, page
+
+
+@pytest.fixture(scope="module")
+def sound(parent, real, tmp_path_factory) -> tuple[HandReport, str]:
+    """A refiner that gives every hand a sensor's look, with a joint network as witness."""
+    folder = tmp_path_factory.mktemp("sound")
+    refined = refined_by(parent, sensed, folder)
+    return validated(refined, parent, real, {"joints": saved_joints(folder / "net")})
+
+
+def test_hands_are_validated_by_their_own_validator() -> None:
+    make = domain_named("hand").validator
+    assert make is not None and isinstance(make(), HandValidator)
+
+
+def test_a_report_on_hands_has_every_witness_beside_its_floor(sound) -> None:
+    report, _ = sound
+    assert report.num_samples == 24
+    for name, witness in report.witnesses:
+        assert witness.num_measured == 24 and witness.floor is not None, name
+        assert {line.look for line in witness.null_drift} >= {SENSOR_LOOK, "holes"}
+        assert sum(line.num_samples for line in witness.bins) == 3 * 24
+    assert report.witnesses.silhouette.drift.median < 0.6
+    assert report.witnesses.joints.error is not None and report.witnesses.joints.network is not None
+    planted = {(line.witness, line.unit, line.planted) for line in report.planted}
+    assert planted == {
+        (name, "px", px) for name in ("silhouette", "joints") for px in SHIFTS_PX
+    } | {("depth", "mm", mm) for mm in DEPTHS_MM}
+    assert report.boundary.raggedness_px.refined.value > 0
+    assert report.boundary.noise_mm is None, "the drawn frames have none, so no spread either"
+    assert HandReport.from_json(report.to_json(), where="r1") == report
+
+
+def test_a_refiner_that_moves_hands_drifts_by_as_much(parent, real, sound, tmp_path) -> None:
+    def shifted(images: np.ndarray, shard: int) -> np.ndarray:
+        return sensed(moved(images, np.full((len(images), 2), (2.0, 0.0))), shard)
+
+    report, page = validated(refined_by(parent, shifted, tmp_path), parent, real, earlier=sound[0])
+    assert report.witnesses.silhouette.mean_shift == pytest.approx((2, 0), abs=0.3)
+    assert value_of(report, "derived.mean_shift_px") == pytest.approx(2, abs=0.3)
+    assert value_of(report, "derived.silhouette_over_floor_px") > 1.2
+    assert value_of(report, "derived.joints_over_floor_px") is None, "no network was given"
+    assert "drift by silhouette, median, px" in Page(page).text and "▲ worse" in page
+
+
+def test_the_gate_names_only_what_reports_on_hands_have() -> None:
+    gate = load_gate(HAND_GATE, HandReport)
+    assert gate.limits and gate.samples
+    assert {limit.measure for limit in gate.limits} <= set(measures(HandReport))
+    assert {"derived.boundary_gain", "witnesses.edges.drift.median"} <= set(measures(HandReport))
+
+
+def test_a_copied_parent_and_a_moved_hand_fail_the_gate(parent, real, tmp_path) -> None:
+    gate = load_gate(HAND_GATE, HandReport)
+
+    def spoiled(images: np.ndarray, shard: int) -> np.ndarray:
+        out = sensed(images, shard)
+        out[0] = 0
+        return moved(out, np.full((len(out), 2), (0.0, 3.0)))
+
+    for name, change, missed in (
+        ("copied", lambda images, _: images, "mean_abs_change.median"),
+        ("moved", spoiled, "derived.mean_shift_px"),
+    ):
+        refined = refined_by(parent, change, tmp_path / name)
+        report, page = validated(refined, parent, real, gate=gate)
+        assert report.passed is False
+        assert missed in {line.measure for line in report.checks if not line.passed}
+        assert "FAIL" in Page(page).text
+        assert report.verdicts.num_dropped == (24 if name == "moved" else 0)
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_is_whole_in_itself_and_every_picture_decodes(sound) -> None:
+    report, html = sound
+    page = Page(html)
+    assert not page.open and "http" not in html and "url(" not in html
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "form")]
+    addresses = page.images()
+    assert len(addresses) > 3 * 8 and len(html) < 3_500_000
+    for address in addresses:
+        assert address.startswith("data:image/png;base64,")
+        image = decode_png(base64.b64decode(address.split(",", 1)[1]))
+        assert image.shape == (224, 224) and image.dtype == np.uint8
+    for words in (
+        f"{report.witnesses.silhouette.drift.median:.2f} px median drift",
+        "Boundaries and surfaces",
+        "the real pictures are drawn",
+        "windows of 40x40 px",
+        "joints, px",
+    ):
+        assert words in page.text
+
+
+def test_text_from_outside_is_escaped(sound) -> None:
+    report, _ = sound
+    hostile = report.dataset.model_copy(update={"name": HOSTILE})
+    some = np.zeros((1, 224, 224), np.uint16)
+    pictures = HandPictures(
+        keys=[HOSTILE], synthetic_NHW=some, refined_NHW=some, real_NHW=some, cube_mm=300, worst=[],
+        drift_px=np.empty(0), null_drift_px=np.empty(0), depth_error_mm=np.empty(0),
+        null_depth_error_mm=np.empty(0), mean_abs_change=np.empty(0), notes=[HOSTILE],
+    )  # fmt: skip
+    page = Page(render_hand_page(report.model_copy(update={"dataset": hostile}), pictures))
+    assert not [tag for tag, attrs in page.tags if tag == "script" or "onerror" in attrs]
+    assert HOSTILE in page.text
+
+
+def test_nearer_is_brighter_and_the_background_black() -> None:
+    depth = np.array([[0, 1, 151, 301]], np.uint16)
+    background, near, middle, far = shown(depth, 300)[0].tolist()
+    assert (background, near, far) == (0, 255, DARKEST) and far < middle < near
+
+
+def test_an_outline_runs_along_the_hands_last_pixels() -> None:
+    hand = np.zeros((224, 224), np.uint16)
+    hand[50:81, 60:101] = 120
+    (line,) = outline_of(hand)
+    assert {tuple(point) for point in line.tolist()} == {(60, 50), (100, 50), (100, 80), (60, 80)}
