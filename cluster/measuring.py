@@ -24,7 +24,8 @@ class MeasuringJob(JobConfig):
     """a refined dataset"""
     witnesses: dict[str, str] = Field(default={})
     """trained networks to measure with, each after its name; for eyes, landmarks PLACE (the output
-    of jobs/landmarks.py) and gaze PLACE (of jobs/gaze.py). Not the network that the refiner was
+    of jobs/landmarks.py) and gaze PLACE (of jobs/gaze.py); for hands, joints PLACE (of
+    jobs/joints.py). Not the network that the refiner was
     trained to please (--label-network)"""
     parent: str | None = None
     """where the synthetic parent lies now, if it was moved"""

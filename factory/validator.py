@@ -32,9 +32,9 @@ class ValidationSettings(Model):
     seed: Annotated[int, Field(ge=0)] = 0
     """of the samples that calibration and realism are measured on"""
     num_calibration: Annotated[int, Field(gt=0)] = 500
-    """samples that the witnesses are calibrated on"""
+    """samples that the witnesses are calibrated on; of hands at most 100"""
     num_realism: Annotated[int, Field(gt=0)] = 3000
-    """images of each kind for the two-sample tests"""
+    """images of each kind for the two-sample tests; of hands at most 1000"""
 
 
 class Measurer(Protocol):
