@@ -14,7 +14,7 @@ from trainers import small_config
 from factory import domains
 from factory.dataset import Dataset, load_images
 from factory.describe import describe
-from factory.domains import known_domains
+from factory.domains import with_installed
 from factory.gate import load_gate
 from factory.measuring import ShardMeasurer
 from factory.publish import publish
@@ -41,7 +41,7 @@ why = "a coin that jumped has no true label"
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setitem(domains.DOMAINS, "coin", COIN)
+    monkeypatch.setitem(domains.known_domains(), "coin", COIN)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def test_a_witness_that_nobody_knows_is_refused(chain):
 
 def test_an_installed_package_brings_its_domain(known):
     point = EntryPoint("coin", "coins:COIN", domains.GROUP)
-    assert known_domains([point])["coin"] is COIN
+    assert with_installed([point])["coin"] is COIN
     with pytest.raises(FormatError, match="is no Domain"):
-        known_domains([EntryPoint("coin", "coins:SIDE_PX", domains.GROUP)])
+        with_installed([EntryPoint("coin", "coins:SIDE_PX", domains.GROUP)])
     with pytest.raises(FormatError, match="already"):
-        known_domains([point, point])
+        with_installed([point, point])

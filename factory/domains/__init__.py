@@ -4,7 +4,8 @@ A package brings a domain along by an entry point of the group `simgan_factory.d
 every process finds it (docs/new-domain.md).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from factory.domain import Domain
@@ -15,8 +16,15 @@ from schemas.base import FormatError
 GROUP = "simgan_factory.domains"
 
 
-def known_domains(installed: Iterable[EntryPoint]) -> dict[str, Domain]:
-    """By name, with those that entry points name.
+@cache
+def known_domains() -> dict[str, Domain]:
+    """Of this repository and of what is installed, by name; looked up late, as the modules of a
+    domain may import anything here. Raises `FormatError` as `with_installed` does."""
+    return with_installed(entry_points(group=GROUP))
+
+
+def with_installed(installed: Iterable[EntryPoint]) -> dict[str, Domain]:
+    """The domains of this repository and those that entry points name.
 
     Raises:
         FormatError: an entry point is no domain, or of a name that is taken.
@@ -32,19 +40,17 @@ def known_domains(installed: Iterable[EntryPoint]) -> dict[str, Domain]:
     return found
 
 
-DOMAINS: Mapping[str, Domain] = known_domains(entry_points(group=GROUP))
-
-
 def domain_named(name: str) -> Domain:
     """Raises `FormatError` for a domain that this version does not know."""
-    if name not in DOMAINS:
-        raise FormatError(f"domain {name!r} is unknown here, known: {', '.join(DOMAINS)}")
-    return DOMAINS[name]
+    known = known_domains()
+    if name not in known:
+        raise FormatError(f"domain {name!r} is unknown here, known: {', '.join(known)}")
+    return known[name]
 
 
 def domain_of(source: str) -> Domain:
     """The domain that a source is of, by the source's name. Raises `FormatError`."""
-    for domain in DOMAINS.values():
+    for domain in known_domains().values():
         if any(kind.name == source for kind in domain.sources):
             return domain
     raise FormatError(f"source {source!r} is unknown here")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue, ValidationError
 
-from factory.domains import DOMAINS
+from factory.domains import known_domains
 from factory.sources.base import BadRender, Source, SourceOptions
 from factory.sources.gaze_filter import GazeWeights, load_target
 from factory.sources.unityeyes import UnityEyesSource
@@ -20,7 +20,7 @@ MAX_GAZES_READ = 4000
 
 def sources() -> dict[str, type[Source]]:
     """Every source of every domain, by name."""
-    return {kind.name: kind for domain in DOMAINS.values() for kind in domain.sources}
+    return {kind.name: kind for domain in known_domains().values() for kind in domain.sources}
 
 
 def make_source(location: str | Path, options: SourceOptions) -> Source:
