@@ -29,6 +29,12 @@ class Renderer(Protocol):
     def write(self, location: str | Path, indices: Sequence[int]) -> int:
         """Draw pictures into a folder or object store, each file whole or not there; how many."""
 
+    def finish(self, location: str | Path, count: int) -> None:
+        """Write what belongs to the pictures as a whole, once `count` of them are there.
+
+        Cheap, and the same however often it is done.
+        """
+
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Everything that decides the pictures."""
 
@@ -47,8 +53,8 @@ class Domain:
     shard_size: int
     """samples planned into one shard unless asked otherwise: about 100 MB"""
     sources: tuple[type[Source], ...]
-    renderer: Callable[..., Renderer] | None
-    """built from the options of jobs/simulate.py; None where there is no built-in one"""
+    renderer: Callable[..., Renderer]
+    """built from the options of jobs/simulate.py"""
     validator: "Callable[[], Validator] | None" = None
     """makes what validates its refined samples; called late, as it reads datasets and they their
     domain"""
