@@ -263,7 +263,7 @@ def test_poses_that_change_during_a_run_stop_it(tmp_path: Path, poses: Path) -> 
         ({"joint_uvd": np.ones((36, 3))}, r"\(n, 36, 3\), found \(36, 3\)"),
         ({"joint_uvd": np.ones((0, 36, 3))}, "found"),
         ({"joint_uvd": np.full((2, 36, 3), np.nan)}, r"joint_uvd\[0\].*not finite"),
-        ({"joint_uvd": np.full((2, 36, 3), 0.7)}, "nearer than 200 mm"),
+        ({"joint_uvd": np.full((2, 36, 3), 0.7)}, "nearer than 300 mm"),
         ({"joint_uvd": np.array([None])}, "no .npz file"),
         ({"joint_uvd": np.array(["a"])}, "no .npz file"),
     ],

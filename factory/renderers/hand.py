@@ -45,7 +45,7 @@ NUM_CAMERAS = 3
 LABELS_FILE = "joint_data.mat"
 MAX_FRAMES = 1_000_000
 """an array in a MATLAB 5 file holds less than 4 GB"""
-NEAREST_MM = 200.0
+NEAREST_MM = 300.0
 """given joints nearer than this are refused: they would not be mm, or not in front of a camera"""
 _SENSOR = 2
 """tells the sensor's random numbers from those of the hands"""

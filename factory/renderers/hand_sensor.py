@@ -33,7 +33,7 @@ WALL_MM = 1600.0, 1900.0
 """distance of the wall on the optical axis; with its tilt it is 1.5 to 2 m away everywhere"""
 _WALL_TILT = 0.05
 """greatest slope of the wall's inverse depth over a slope of the ray"""
-_NEAREST_MM = 300.0
+_NEAREST_MM = 250.0
 """no hand is nearer; a shadow is the wider, the nearer what casts it"""
 _SAME_SURFACE_MM = 20.0
 """what lies less than so far behind what the projector sees is lit as well"""
