@@ -29,11 +29,9 @@ class Renderer(Protocol):
     def write(self, location: str | Path, indices: Sequence[int]) -> int:
         """Draw pictures into a folder or object store, each file whole or not there; how many."""
 
-    def finish(self, location: str | Path, count: int) -> None:
-        """Write what belongs to the pictures as a whole, once `count` of them are there.
-
-        Cheap, and the same however often it is done.
-        """
+    def prepare(self, location: str | Path, count: int) -> None:
+        """Write what belongs to the first `count` pictures as a whole, before they are drawn, so
+        that no reader finds a picture without it. Nothing where it is there already."""
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Everything that decides the pictures."""

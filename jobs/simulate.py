@@ -74,9 +74,9 @@ def main(job: SimulateJob) -> None:
         enter_location(location, renderer)
         batches, num_missing = missing_batches(location, renderer, job.count)
         log.info("%d of %d pictures to render", num_missing, job.count)
+        renderer.prepare(location, job.count)
         task = simulate_task(renderer, location, job.count)
         session.make_shards("simulate", task, batches, num_missing)
-        renderer.finish(location, job.count)
         what = "renders" if job.style == "render" else "stand-ins for camera images"
         log.info("%s: %d %s", job.output, job.count, what)
 

@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 
-from factory.renderers.hand_depth import (
-    CX_PX,
-    CY_PX,
-    FX_PX,
-    HEIGHT,
-    WIDTH,
-    Array,
-    Body,
-    cast,
-    project,
-    unproject,
-)
+from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
+from factory.renderers.hand_depth import Array, Body, cast
 
 NO_PAIRS = np.zeros((0, 2), np.intp)
 NO_TRIPLES = np.zeros((0, 3), np.intp)
@@ -32,17 +22,17 @@ def blended(centres: Array, radii: Array, weights: Array) -> Body:
 def test_a_ball_is_as_deep_and_as_wide_as_it_must_be() -> None:
     depth = cast(spheres([[0, 0, 700.0]], [50.0]))
     assert depth[240, 320] == pytest.approx(650, abs=1e-9)
-    half_width_px = FX_PX * 50 / np.sqrt(700**2 - 50**2)
+    half_width_px = NYU_CAMERA.fx_px * 50 / np.sqrt(700**2 - 50**2)
     row = np.flatnonzero(np.isfinite(depth[240]))
-    assert row[0] == np.ceil(CX_PX - half_width_px)
-    assert row[-1] == np.floor(CX_PX + half_width_px)
+    assert row[0] == np.ceil(NYU_CAMERA.cx_px - half_width_px)
+    assert row[-1] == np.floor(NYU_CAMERA.cx_px + half_width_px)
 
 
 def test_every_hit_lies_on_the_ball_whose_pixel_it_is() -> None:
     centre = np.array([90.0, -60, 620])
     depth = cast(spheres([centre], [40.0]))
     rows, cols = np.nonzero(np.isfinite(depth))
-    points = unproject(np.stack([cols, rows, depth[rows, cols]], -1).astype(float))
+    points = NYU_CAMERA.unproject(np.stack([cols, rows, depth[rows, cols]], -1).astype(float))
     assert np.allclose(np.linalg.norm(points - centre, axis=-1), 40)
     assert (((points - centre) * points).sum(-1) < 0).all(), "on the side that faces the camera"
 
@@ -97,7 +87,7 @@ def test_what_lies_outside_the_picture_is_left_out() -> None:
     assert len(cols)
     assert cols.min() == 0
     assert cols.max() < 60
-    assert depth.shape == (HEIGHT, WIDTH)
+    assert depth.shape == (NYU_HEIGHT_PX, NYU_WIDTH_PX)
 
 
 def test_a_body_around_the_camera_is_refused() -> None:
@@ -107,6 +97,8 @@ def test_a_body_around_the_camera_is_refused() -> None:
 
 def test_projecting_and_back_is_nothing_done() -> None:
     points = np.random.default_rng(0).uniform([-200, -200, 500], [200, 200, 900], (50, 3))
-    uvd = project(points)
-    assert np.allclose(unproject(uvd), points)
-    assert np.allclose(project(np.array([0.0, 0, 500])), [CX_PX, CY_PX, 500])
+    uvd = NYU_CAMERA.project(points)
+    assert np.allclose(NYU_CAMERA.unproject(uvd), points)
+    assert np.allclose(
+        NYU_CAMERA.project(np.array([0.0, 0, 500])), [NYU_CAMERA.cx_px, NYU_CAMERA.cy_px, 500]
+    )

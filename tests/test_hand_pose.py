@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from factory.renderers.hand_depth import HEIGHT, WIDTH, Array, project
+from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
+from factory.renderers.hand_depth import Array
 from factory.renderers.hand_pose import APART_MM, centre_of, gaps_of, sample_hand, views_of
 from factory.renderers.hand_shape import (
     INDEX,
@@ -114,9 +115,9 @@ def test_every_view_lies_within_the_picture() -> None:
         centre = centre_of(hand.joints_mm)
         assert 500 <= centre[2] <= 1100
         for view in views_of(hand, 3):
-            uvd = project(view.joints_mm)
+            uvd = NYU_CAMERA.project(view.joints_mm)
             assert uvd[:, :2].min() > 5
-            assert (uvd[:, :2] < [WIDTH - 6, HEIGHT - 6]).all()
+            assert (uvd[:, :2] < [NYU_WIDTH_PX - 6, NYU_HEIGHT_PX - 6]).all()
 
 
 def test_views_are_the_hand_turned_about_its_centre() -> None:

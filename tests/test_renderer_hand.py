@@ -11,11 +11,13 @@ import scipy.io
 
 import factory.simulate as simulate_module
 from factory.dataset import CardMismatchError
-from factory.renderers.hand import LABELS_FILE, MAX_FRAMES, STAND_IN_FILE, HandRenderer
-from factory.renderers.hand_depth import Array, cast, project, unproject
+from factory.hand_geometry import NYU_CAMERA
+from factory.renderers.hand import JOINT_DATA, MAX_FRAMES, STAND_IN_FILE, HandRenderer
+from factory.renderers.hand_depth import Array, cast
 from factory.renderers.hand_pose import Angles, Proportions, forearm_of, joints_of
 from factory.renderers.hand_shape import JOINT_NAMES, Hand, body_of, straight_forearm
 from factory.simulate import enter_location, missing_batches, simulate_task
+from factory.sources.nyu import NyuOptions, NyuSource
 from factory.store import Store, open_store
 from factory.work import collect, run_here
 from jobs.simulate import SimulateJob, renderer_of
@@ -35,8 +37,8 @@ def simulate(folder: str | Path, count: int, renderer: HandRenderer = RENDERER) 
     location = str(folder)
     enter_location(location, renderer)
     batches, num_missing = missing_batches(location, renderer, count)
+    renderer.prepare(location, count)
     collect(run_here(simulate_task(renderer, location, count), batches))
-    renderer.finish(location, count)
     return num_missing
 
 
@@ -55,7 +57,7 @@ def depth_in(raw: bytes) -> Array:
 
 
 def joints_in(folder: Path) -> dict[str, Any]:
-    return scipy.io.loadmat(folder / LABELS_FILE)
+    return scipy.io.loadmat(folder / JOINT_DATA)
 
 
 def open_hand(distance_mm: float = 600.0) -> Hand:
@@ -74,7 +76,9 @@ def open_hand(distance_mm: float = 600.0) -> Hand:
 def poses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four given poses, of which the last two lie off the renderer's own skeleton."""
     rng = np.random.default_rng(0)
-    uvd = np.stack([project(HandRenderer(seed=50).hands(k)[0].joints_mm) for k in range(4)])
+    uvd = np.stack(
+        [NYU_CAMERA.project(HandRenderer(seed=50).hands(k)[0].joints_mm) for k in range(4)]
+    )
     uvd[2:, :, :2] += rng.normal(0, 1, (2, 36, 2))
     path = tmp_path_factory.mktemp("poses") / "poses.npz"
     np.savez(path, joint_uvd=uvd.astype(np.float32))
@@ -85,7 +89,7 @@ def test_every_joint_lies_under_the_skin_that_is_drawn_over_it() -> None:
     for index in range(12):
         for hand in RENDERER.hands(index):
             body, depth = body_of(hand), cast(body_of(hand))
-            u, v, z = project(hand.joints_mm).T
+            u, v, z = NYU_CAMERA.project(hand.joints_mm).T
             seen = depth[np.rint(v).astype(int), np.rint(u).astype(int)]
             assert np.isfinite(seen).all(), "a joint is projected beside the hand"
             # Its own sphere is a radius in front along the ray, which is oblique and may pass the
@@ -96,7 +100,7 @@ def test_every_joint_lies_under_the_skin_that_is_drawn_over_it() -> None:
 def test_the_skin_over_visible_joints_is_a_radius_away() -> None:
     hand = open_hand()
     body, depth = body_of(hand), cast(body_of(hand))
-    u, v, z = project(hand.joints_mm).T
+    u, v, z = NYU_CAMERA.project(hand.joints_mm).T
     over = z - depth[np.rint(v).astype(int), np.rint(u).astype(int)]
     fingers = [k for k in range(24) if k % 6 < 4] + [24, 25, 26]
     assert np.allclose(over[fingers], body.radii[fingers], rtol=0.12)
@@ -116,7 +120,7 @@ def test_an_open_hand_has_five_fingers_and_a_palm_without_gaps() -> None:
     )
     left = cv2.connectedComponentsWithStats(mask & ~cv2.dilate(palm, np.ones((3, 3), np.uint8)))
     assert (left[2][1:, cv2.CC_STAT_AREA] > 500).sum() == 5
-    tips = np.rint(project(hand.joints_mm[list(TIPS)])[:, :2]).astype(int)
+    tips = np.rint(NYU_CAMERA.project(hand.joints_mm[list(TIPS)])[:, :2]).astype(int)
     assert len({left[1][v, u] for u, v in tips}) == 5, "each tip is on a finger of its own"
 
 
@@ -124,7 +128,7 @@ def test_a_frame_is_written_as_nyu_has_it(tmp_path: Path) -> None:
     renderer = HandRenderer(seed=3, cameras=2)
     assert simulate(tmp_path, 2, renderer) == 2
     names = {f"synthdepth_{camera}_{frame:07d}.png" for camera in (1, 2) for frame in (1, 2)}
-    assert set(files(tmp_path)) == {*names, LABELS_FILE}
+    assert set(files(tmp_path)) == {*names, JOINT_DATA}
     for frame in (1, 2):
         for camera, hand in enumerate(renderer.hands(frame - 1)[:2], 1):
             drawn = depth_in(files(tmp_path)[f"synthdepth_{camera}_{frame:07d}.png"])
@@ -169,25 +173,59 @@ def test_a_larger_count_adds_frames_and_rewrites_the_joints(tmp_path: Path) -> N
     assert simulate(tmp_path / "parts", 5) == 3
     after = files(tmp_path / "parts")
     assert after == files(tmp_path / "whole")
-    assert all(after[name] == raw for name, raw in first.items() if name != LABELS_FILE)
+    assert all(after[name] == raw for name, raw in first.items() if name != JOINT_DATA)
 
 
-def test_a_run_killed_before_its_joints_were_written_is_finished(tmp_path: Path) -> None:
+def test_joints_that_are_missing_are_written_again(tmp_path: Path) -> None:
     simulate(tmp_path, 2)
     whole = files(tmp_path)
-    (tmp_path / LABELS_FILE).unlink()
+    (tmp_path / JOINT_DATA).unlink()
     assert simulate(tmp_path, 2) == 0
     assert files(tmp_path) == whole
 
 
 def test_a_rerun_or_a_smaller_count_leaves_the_joints_alone(tmp_path: Path) -> None:
     simulate(tmp_path, 3)
-    before = (tmp_path / LABELS_FILE).stat()
+    before = (tmp_path / JOINT_DATA).stat()
     for count in (3, 1):
         assert simulate(tmp_path, count) == 0
-        after = (tmp_path / LABELS_FILE).stat()
+        after = (tmp_path / JOINT_DATA).stat()
         assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
     assert joints_in(tmp_path)["joint_uvd"].shape[1] == 3
+
+
+def test_joints_are_there_before_the_pictures_and_as_many_as_those(tmp_path: Path) -> None:
+    enter_location(str(tmp_path), RENDERER)
+    RENDERER.prepare(tmp_path, 2)
+    assert set(files(tmp_path)) == {JOINT_DATA}
+    simulate(tmp_path, 4)
+    (tmp_path / JOINT_DATA).unlink()
+    simulate(tmp_path, 1)
+    assert joints_in(tmp_path)["joint_uvd"].shape[1] == 4, "there are pictures of four frames"
+
+
+def test_joints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    simulate(tmp_path, 1)
+    whole = (tmp_path / JOINT_DATA).read_bytes()
+    for raw in (b"", b"no joints", whole[:200], whole[:128] + bytes(64)):
+        (tmp_path / JOINT_DATA).write_bytes(raw)
+        with pytest.raises(ValueError, match=r"joint_data\.mat: .*remove it"):
+            simulate(tmp_path, 2)
+
+
+def test_frames_are_ingested_as_nyus(tmp_path: Path) -> None:
+    simulate(tmp_path, 3, HandRenderer(seed=3, style="camera", cameras=2))
+    for kind in ("synthetic", "real"):
+        source = NyuSource(tmp_path, NyuOptions(kind=kind, cameras=(1, 2), labelled=True))
+        ids = [facts.id for facts in source.listing()]
+        assert len(ids) == 6
+        for source_id in ids:
+            loaded = source.load(source_id)
+            assert loaded.image.shape == (224, 224)
+            assert (loaded.image > 0).mean() > 0.05
+            depth = np.asarray(loaded.labels["joints_uvd"])[:, 2]
+            assert (depth > 1).all()
+            assert (depth < 301).all()
 
 
 def test_a_frame_without_its_last_view_is_made_again(tmp_path: Path) -> None:
@@ -352,7 +390,7 @@ def test_a_genuine_pose_is_drawn_much_as_the_camera_saw_it(shared_data: Path) ->
     raw = (shared_data / "nyu" / "depth_1_0000001.png").read_bytes()
     genuine = depth_in(raw)
     uvd = np.load(shared_data / "nyu" / "test_joints_uvd_cam1.npz")["joint_uvd"][0]
-    joints = unproject(uvd.astype(float))
+    joints = NYU_CAMERA.unproject(uvd.astype(float))
     drawn = cast(body_of(Hand(joints, straight_forearm(joints))))
     near = np.abs(genuine - uvd[:, 2].mean()) < 60
     pieces = cv2.connectedComponents(near.astype(np.uint8))[1]

@@ -107,8 +107,8 @@ class EyeRenderer(BaseModel):
         """Draw pictures into a folder or object store; how many were drawn."""
         return write_renders(location, self.render(indices), self.style)
 
-    def finish(self, location: str | Path, count: int) -> None:
-        """Every picture of an eye has its label beside it: nothing is left to write."""
+    def prepare(self, location: str | Path, count: int) -> None:
+        """Every picture of an eye has its label beside it: nothing else is written."""
 
 
 def render_scenes(scenes: Scenes, look: Look, height: int, width: int) -> list[EyeRender]:

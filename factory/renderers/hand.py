@@ -15,7 +15,6 @@ behind the hand nothing. `benchmarks/bench_render.py` says how fast it is.
 
 import hashlib
 import io
-import re
 import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,22 +26,24 @@ import numpy.typing as npt
 import scipy.io
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from factory.hand_geometry import NYU_CAMERA
 from factory.images import encode_png
 from factory.renderers.eye import STAND_IN_FILE
-from factory.renderers.hand_depth import Array, cast, project, unproject
+from factory.renderers.hand_depth import Array, cast
 from factory.renderers.hand_pose import sample_hand, views_of
 from factory.renderers.hand_sensor import STAND_IN, Sensor
 from factory.renderers.hand_shape import (
     JOINT_NAMES,
-    NUM_JOINTS,
     Hand,
     body_of,
     straight_forearm,
 )
-from factory.store import absolute, open_store
+from factory.sources.nyu_files import CAMERAS, JOINT_DATA, frame_name
+from factory.sources.nyu_joints import JointsError, JointTable
+from factory.store import Store, absolute, open_store
+from schemas.hand import NUM_JOINTS
 
-NUM_CAMERAS = 3
-LABELS_FILE = "joint_data.mat"
+NUM_CAMERAS = len(CAMERAS)
 MAX_FRAMES = 1_000_000
 """an array in a MATLAB 5 file holds less than 4 GB"""
 NEAREST_MM = 300.0
@@ -123,24 +124,27 @@ class HandRenderer(HandOptions):
                     store.put(name, encode_depth(seen), durable=False)
         return len(indices)
 
-    def finish(self, location: str | Path, count: int) -> None:
-        """Write the joints of all frames: of the first `count`, and of any that are there beyond.
+    def prepare(self, location: str | Path, count: int) -> None:
+        """Write the joints of the first `count` frames, and of any that are there beyond.
 
-        Replaces the file as a whole, and only if it says something else.
+        Replaces the file as a whole, and only if it has fewer frames.
+
+        Raises:
+            ValueError: the file that is there cannot be read.
         """
         store = open_store(location)
-        there = (_FRAME.fullmatch(entry.name) for entry in store.entries(""))
-        frames = max([count, *(int(match[1]) for match in there if match is not None)])
-        content = self.labels(frames)
-        if store.size(LABELS_FILE) is None or store.read(LABELS_FILE) != content:
-            store.put(LABELS_FILE, content)
+        if _frames_in(store) >= count:
+            return
+        names = (frame_name(entry.name.removesuffix(".png")) for entry in store.entries(""))
+        there = (name.frame for name in names if name is not None)
+        store.put(JOINT_DATA, self.labels(max([count, *there])))
 
     def hands(self, index: int) -> list[Hand]:
         """Frame `index` as each of the three cameras sees it."""
         if self.poses is None:
             hand = sample_hand(index, self.seed, self.style)
         else:
-            joints = unproject(self._given(index))
+            joints = NYU_CAMERA.unproject(self._given(index))
             hand = Hand(joints, straight_forearm(joints))
         return views_of(hand, NUM_CAMERAS)
 
@@ -150,7 +154,10 @@ class HandRenderer(HandOptions):
         xyz = np.empty_like(uvd)
         for index in range(frames):
             for view, hand in enumerate(self.hands(index)):
-                uvd[view, index], xyz[view, index] = project(hand.joints_mm), hand.joints_mm
+                uvd[view, index], xyz[view, index] = (
+                    NYU_CAMERA.project(hand.joints_mm),
+                    hand.joints_mm,
+                )
             if self.poses is not None:
                 uvd[0, index] = self._given(index)
         xyz[..., 1] *= -1  # up, as NYU has it
@@ -171,9 +178,6 @@ def file_name(kind: Literal["synthdepth", "depth"], camera: int, index: int) -> 
     return f"{kind}_{camera}_{index + 1:07d}.png"
 
 
-_FRAME = re.compile(r"(?:synth)?depth_\d_(\d{7})\.png")
-
-
 def encode_depth(depth_mm: npt.NDArray[Any]) -> bytes:
     """(h, w) whole mm below 65536 as an RGB PNG: mm = green * 256 + blue, red is 0."""
     whole = depth_mm.astype(np.uint16)
@@ -181,6 +185,19 @@ def encode_depth(depth_mm: npt.NDArray[Any]) -> bytes:
     return encode_png(
         np.dstack([red, (whole >> 8).astype(np.uint8), (whole & 255).astype(np.uint8)])
     )
+
+
+def _frames_in(store: Store) -> int:
+    """How many frames the joints are known of; 0 where there is no file."""
+    try:
+        raw = store.read(JOINT_DATA)
+    except FileNotFoundError:
+        return 0
+    try:
+        return len(JointTable.read(raw).uvd[0])
+    except JointsError as error:
+        where = f"{store.location}/{JOINT_DATA}"
+        raise ValueError(f"{where}: {error}; remove it, and it is made anew") from error
 
 
 def _read(location: str) -> bytes:

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
 
-HEIGHT, WIDTH = 480, 640
-FX_PX, FY_PX, CX_PX, CY_PX = 588.03, 587.07, 320.0, 240.0
-"""intrinsics of the NYU hand set (Tompson et al. 2014), as its own code has them"""
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,27 +33,15 @@ class Body:
     """(q, 3) numbers of the spheres that a wedge joins; its edges are among the pairs"""
 
 
-def project(points_mm: Array) -> Array:
-    """(..., 3) x, y, z in mm to (u px, v px, depth mm)."""
-    x, y, z = np.moveaxis(points_mm, -1, 0)
-    return np.stack([x * FX_PX / z + CX_PX, y * FY_PX / z + CY_PX, z], -1)
-
-
-def unproject(uvd: Array) -> Array:
-    """(..., 3) (u px, v px, depth mm) to x, y, z in mm."""
-    u, v, z = np.moveaxis(uvd, -1, 0)
-    return np.stack([(u - CX_PX) * z / FX_PX, (v - CY_PX) * z / FY_PX, z], -1)
-
-
 def cast(body: Body) -> Array:
-    """Depth of the nearest surface, (HEIGHT, WIDTH) mm; infinite where there is none.
+    """Depth of the nearest surface, (480, 640) mm; infinite where there is none.
 
     Raises:
         ValueError: a part of the body is not in front of the camera.
     """
     if not (body.centres[:, 2] > body.radii).all():
         raise ValueError("a hand must lie in front of the camera as a whole")
-    depth = np.full((HEIGHT, WIDTH), np.inf)
+    depth = np.full((NYU_HEIGHT_PX, NYU_WIDTH_PX), np.inf)
     low, high = _boxes(body)
     for rays, k in _all_rays(depth, low, high):
         rays.nearer(_sphere(rays, body.centres[k], float(body.radii[k])))
@@ -90,11 +76,11 @@ class _Rays:
 
 def _all_rays(depth: Array, low: Array, high: Array) -> Iterator[tuple[_Rays, int]]:
     """For each box, low to high (n, 2) u and v, of which some of the picture holds a part."""
-    size = [WIDTH, HEIGHT]
+    size = [NYU_WIDTH_PX, NYU_HEIGHT_PX]
     first = np.clip(np.ceil(low), 0, size).astype(int).tolist()
     last = np.clip(np.floor(high) + 1, 0, size).astype(int).tolist()
-    x = (np.arange(WIDTH, dtype=np.float64)[None] - CX_PX) / FX_PX
-    y = (np.arange(HEIGHT, dtype=np.float64)[:, None] - CY_PX) / FY_PX
+    x = (np.arange(NYU_WIDTH_PX, dtype=np.float64)[None] - NYU_CAMERA.cx_px) / NYU_CAMERA.fx_px
+    y = (np.arange(NYU_HEIGHT_PX, dtype=np.float64)[:, None] - NYU_CAMERA.cy_px) / NYU_CAMERA.fy_px
     for k, ((left, top), (right, bottom)) in enumerate(zip(first, last, strict=True)):
         if left < right and top < bottom:
             yield _Rays(depth[top:bottom, left:right], x[:, left:right], y[top:bottom]), k
@@ -106,7 +92,7 @@ def _boxes(body: Body) -> tuple[Array, Array]:
     side = body.centres[:, :2]
     reach = r * np.sqrt(side**2 + z**2 - r**2)
     slopes = np.stack([side * z - reach, side * z + reach]) / (z**2 - r**2)
-    low, high = slopes * [FX_PX, FY_PX] + [CX_PX, CY_PX]
+    low, high = slopes * [NYU_CAMERA.fx_px, NYU_CAMERA.fy_px] + [NYU_CAMERA.cx_px, NYU_CAMERA.cy_px]
     return low, high
 
 

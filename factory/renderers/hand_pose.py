@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from factory.renderers.hand_depth import CX_PX, CY_PX, FX_PX, FY_PX, HEIGHT, WIDTH, Array
+from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
+from factory.renderers.hand_depth import Array
 from factory.renderers.hand_shape import Hand, size_of
 
 Population = Literal["render", "camera"]
@@ -273,9 +274,9 @@ def _placed(joints: Array, rng: np.random.Generator) -> Array:
     centre = centre_of(joints)
     reach = float(np.linalg.norm(joints - centre, axis=-1).max()) + _MARGIN_MM
     distance = rng.uniform(*DISTANCE_MM)
-    middle = np.array([CX_PX, CY_PX])
-    focal = np.array([FX_PX, FY_PX])
-    room = np.minimum(middle, np.array([WIDTH, HEIGHT]) - 1 - middle) / focal
+    middle = np.array([NYU_CAMERA.cx_px, NYU_CAMERA.cy_px])
+    focal = np.array([NYU_CAMERA.fx_px, NYU_CAMERA.fy_px])
+    room = np.minimum(middle, np.array([NYU_WIDTH_PX, NYU_HEIGHT_PX]) - 1 - middle) / focal
     side = room * (distance - reach) - reach
     place = rng.uniform(-1, 1, 2) * np.maximum(side, 0)
     return np.asarray(joints - centre + [*place, distance])

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from factory.renderers.hand_depth import CX_PX, CY_PX, FX_PX, FY_PX, HEIGHT, WIDTH, Array
+from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
+from factory.renderers.hand_depth import Array
 
 Depths = npt.NDArray[np.float32]
 
@@ -71,10 +72,10 @@ class Sensor:
         """A frame of what is there, with a wall behind it.
 
         Args:
-            clean_mm: (HEIGHT, WIDTH) depth of the hand, infinite where there is none.
+            clean_mm: (NYU_HEIGHT_PX, NYU_WIDTH_PX) depth of the hand, infinite where there is none.
 
         Returns:
-            (HEIGHT, WIDTH) whole mm; 0 where nothing was measured.
+            (NYU_HEIGHT_PX, NYU_WIDTH_PX) whole mm; 0 where nothing was measured.
         """
         scene = np.minimum(clean_mm.astype(np.float32), _wall(rng))
         rough = patches(rng, self.hole_correlation_px, scene.shape)
@@ -92,7 +93,7 @@ class Sensor:
         """Rows and columns that hold the hand, its outline and its shadow."""
         margin = 4 + int(np.ceil(5 * self.outline_px))
         rows, cols = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-        shadow_px = int(FX_PX * self.baseline_mm / _NEAREST_MM)
+        shadow_px = int(NYU_CAMERA.fx_px * self.baseline_mm / _NEAREST_MM)
         return (
             slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
             slice(max(0, cols[0] - margin), cols[-1] + 1 + margin + shadow_px),
@@ -104,7 +105,7 @@ class Sensor:
         In rectified views a point moves by focal length x baseline / depth within its row.
         """
         height, width = scene.shape
-        column = np.arange(width) + FX_PX * self.baseline_mm / scene
+        column = np.arange(width) + NYU_CAMERA.fx_px * self.baseline_mm / scene
         place = np.rint(column).astype(np.intp)
         rows = np.broadcast_to(np.arange(height)[:, None], scene.shape)
         nearest = np.full((height, place.max() + 2), np.inf)
@@ -135,7 +136,7 @@ class Sensor:
 
     def _measured(self, seen: Depths, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
         """Disparity with noise, in whole steps, as whole mm of depth."""
-        steps_mm = np.float32(FX_PX * self.baseline_mm * self.steps_per_px)
+        steps_mm = np.float32(NYU_CAMERA.fx_px * self.baseline_mm * self.steps_per_px)
         there = seen > 0
         noise = patches(rng, self.noise_correlation_px, seen.shape) * self.noise_steps
         disparity = np.rint(steps_mm / np.where(there, seen, 1) + noise)
@@ -155,11 +156,15 @@ def patches(rng: np.random.Generator, correlation_px: float, shape: tuple[int, .
 def cosine_of_incidence(scene: Depths, part: tuple[slice, slice]) -> Depths:
     """Of the angle between a surface's normal and the ray, 0 to 1, in a part of the picture."""
     depth = scene[part]
-    x = ((np.arange(WIDTH)[part[1]] - CX_PX) / FX_PX).astype(np.float32)
-    y = ((np.arange(HEIGHT)[part[0], None] - CY_PX) / FY_PX).astype(np.float32)
+    x = ((np.arange(NYU_WIDTH_PX)[part[1]] - NYU_CAMERA.cx_px) / NYU_CAMERA.fx_px).astype(
+        np.float32
+    )
+    y = ((np.arange(NYU_HEIGHT_PX)[part[0], None] - NYU_CAMERA.cy_px) / NYU_CAMERA.fy_px).astype(
+        np.float32
+    )
     by_v, by_u = np.gradient(depth)
     # Cross product of the tangents (z/f + x z_u, y z_u, z_u) and (x z_v, z/f + y z_v, z_v).
-    across, down = depth / np.float32(FX_PX), depth / np.float32(FY_PX)
+    across, down = depth / np.float32(NYU_CAMERA.fx_px), depth / np.float32(NYU_CAMERA.fy_px)
     normal_x, normal_y = -by_u * down, -by_v * across
     facing = across * down  # the normal times the ray
     normal_z = facing - x * normal_x - y * normal_y
@@ -169,6 +174,10 @@ def cosine_of_incidence(scene: Depths, part: tuple[slice, slice]) -> Depths:
 
 def _wall(rng: np.random.Generator) -> Depths:
     tilt_x, tilt_y = rng.uniform(-_WALL_TILT, _WALL_TILT, 2)
-    x = (tilt_x * (np.arange(WIDTH) - CX_PX) / FX_PX).astype(np.float32)
-    y = (tilt_y * (np.arange(HEIGHT)[:, None] - CY_PX) / FY_PX).astype(np.float32)
+    x = (tilt_x * (np.arange(NYU_WIDTH_PX) - NYU_CAMERA.cx_px) / NYU_CAMERA.fx_px).astype(
+        np.float32
+    )
+    y = (tilt_y * (np.arange(NYU_HEIGHT_PX)[:, None] - NYU_CAMERA.cy_px) / NYU_CAMERA.fy_px).astype(
+        np.float32
+    )
     return np.asarray(np.float32(rng.uniform(*WALL_MM)) / (1 + x + y))

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from factory.renderers.hand_depth import Array, Body
+from schemas.hand import NUM_JOINTS
 
-NUM_JOINTS = 36
 LITTLE, RING, MIDDLE, INDEX, THUMB, PALM = range(0, NUM_JOINTS, 6)
 """number of each finger's first joint, its tip; the others follow towards the wrist"""
 WRIST_ULNAR, WRIST_RADIAL, PALM_CENTRE, PALM_ULNAR, PALM_MIDDLE, WRIST = range(PALM, NUM_JOINTS)
