@@ -29,6 +29,10 @@ class Renderer(Protocol):
     def write(self, location: str | Path, indices: Sequence[int]) -> int:
         """Draw pictures into a folder or object store, each file whole or not there; how many."""
 
+    def prepare(self, location: str | Path, count: int) -> None:
+        """Write what belongs to the first `count` pictures as a whole, before they are drawn, so
+        that no reader finds a picture without it. Nothing where it is there already."""
+
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Everything that decides the pictures."""
 
@@ -47,8 +51,8 @@ class Domain:
     shard_size: int
     """samples planned into one shard unless asked otherwise: about 100 MB"""
     sources: tuple[type[Source], ...]
-    renderer: Callable[..., Renderer] | None
-    """built from the options of jobs/simulate.py; None where there is no built-in one"""
+    renderer: Callable[..., Renderer]
+    """built from the options of jobs/simulate.py"""
     validator: "Callable[[], Validator] | None" = None
     """makes what validates its refined samples; called late, as it reads datasets and they their
     domain"""

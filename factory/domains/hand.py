@@ -1,6 +1,7 @@
 """Hands: 224x224 depth in a cube around the hand, with 36 joints in pixels and in space."""
 
 from factory.domain import Domain
+from factory.renderers.hand import HandRenderer
 from factory.sources.nyu import NyuSource
 from schemas.dataset import ImageSpec
 from schemas.hand import Hand, UnlabelledHand
@@ -16,5 +17,5 @@ HAND = Domain(
     image=ImageSpec(height=224, width=224, bits=16),
     shard_size=1024,
     sources=(NyuSource,),
-    renderer=None,
+    renderer=HandRenderer,
 )
