@@ -51,8 +51,8 @@ class Domain:
     shard_size: int
     """samples planned into one shard unless asked otherwise: about 100 MB"""
     sources: tuple[type[Source], ...]
-    renderer: Callable[..., Renderer]
-    """built from the options of jobs/simulate.py"""
+    renderer: Callable[..., Renderer] | None = None
+    """built from the options of jobs/simulate.py; None where there is no built-in one"""
     validator: "Callable[[], Validator] | None" = None
     """makes what validates its refined samples; called late, as it reads datasets and they their
     domain"""

@@ -32,8 +32,8 @@ class SimulateJob(JobConfig):
     count: Annotated[int, Field(gt=0)]
     """pictures (of hands frames, each seen by every camera); a larger number later adds the
     missing ones"""
-    domain: Literal["eye", "hand"] = "eye"
-    """what to render"""
+    domain: str = "eye"
+    """what to render: eye, hand, or a domain of a package that brings a renderer along"""
     style: Literal["render", "camera"] = "render"
     """render: labelled renders; camera: stand-ins for camera images"""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -51,7 +51,7 @@ class SimulateJob(JobConfig):
     def _options_fit(self) -> Self:
         if self.domain == "hand" and (self.height is not None or self.width is not None):
             raise ValueError("hands are drawn at 640x480 as NYU's; leave out --height and --width")
-        if self.domain == "eye" and self.hand != HandOptions():
+        if self.domain != "hand" and self.hand != HandOptions():
             raise ValueError("--hand.cameras and --hand.poses need --domain hand")
         return self
 
@@ -59,6 +59,8 @@ class SimulateJob(JobConfig):
 def renderer_of(job: SimulateJob) -> Renderer:
     """What draws the pictures that a job asks for."""
     make = domain_named(job.domain).renderer
+    if make is None:
+        raise ValueError(f"there is no built-in renderer for --domain {job.domain}")
     if job.domain == "hand":
         hand = job.hand
         return make(style=job.style, seed=job.seed, cameras=hand.cameras, poses=hand.poses)
