@@ -10,9 +10,10 @@ import orjson
 import pyarrow as pa
 from pydantic import ValidationError
 
+from factory.pixel_scale import scale_of_bytes
 from factory.sources.base import Loaded, Source
 from schemas.base import FormatError, Model, spell_out
-from schemas.dataset import ImageSpec
+from schemas.dataset import DatasetCard, ImageSpec
 from schemas.index import index_schema
 from schemas.sample import Envelope
 
@@ -44,6 +45,8 @@ class Domain:
     sources: tuple[type[Source], ...]
     renderer: Callable[..., Renderer]
     """built from the options of jobs/simulate.py"""
+    full_scale: Callable[[DatasetCard], float] = scale_of_bytes
+    """the pixel value that becomes 1 in the networks, for a dataset with this card"""
 
     def index_schema(self, labelled: bool) -> pa.Schema:
         """Columns of the index of a dataset of this domain."""

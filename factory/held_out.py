@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from factory.dataset import Dataset
+from factory.domains.eye import EYE
 from factory.eye_looks import mean_abs_change
 from factory.eye_measures import drift_of
 from factory.labels.drift import spread_or_none
@@ -24,6 +25,17 @@ from factory.validate import (
 )
 from schemas.base import Float, Model, digest_of
 from schemas.report import Spread, TwoSample
+
+
+def require_scorable(*datasets: Dataset) -> None:
+    """Raises `ValueError` for a dataset of other images than these scores are made for."""
+    for dataset in datasets:
+        if dataset.card.domain != EYE.name:
+            raise ValueError(
+                "scores on held-out images measure the drift of pupils, and "
+                f"{dataset.location} holds {dataset.card.domain} images: train without them "
+                "(validate_every = 0) and judge the refined dataset with jobs/validate.py"
+            )
 
 
 class Score(Model):
