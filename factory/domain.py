@@ -10,9 +10,10 @@ import orjson
 import pyarrow as pa
 from pydantic import ValidationError
 
+from factory.pixel_scale import scale_of_bytes
 from factory.sources.base import Loaded, Source
 from schemas.base import FormatError, Model, spell_out
-from schemas.dataset import ImageSpec
+from schemas.dataset import DatasetCard, ImageSpec
 from schemas.index import index_schema
 from schemas.sample import Envelope
 
@@ -56,6 +57,8 @@ class Domain:
     validator: "Callable[[], Validator] | None" = None
     """makes what validates its refined samples; called late, as it reads datasets and they their
     domain"""
+    full_scale: Callable[[DatasetCard], float] = scale_of_bytes
+    """the pixel value that becomes 1 in the networks, for a dataset with this card"""
     unlabelled_columns: tuple[pa.Field, ...] = ()
     """what samples have without labels too, beyond the envelope"""
 

@@ -1,6 +1,7 @@
 """Hands: 224x224 depth in a cube around the hand, with 36 joints in pixels and in space."""
 
 from factory.domain import Domain
+from factory.pixel_scale import scale_of_depth
 from factory.renderers.hand import HandRenderer
 from factory.sources.nyu import NyuSource
 from schemas.dataset import ImageSpec
@@ -16,6 +17,7 @@ HAND = Domain(
     unlabelled_columns=HAND_FRAME,
     image=ImageSpec(height=224, width=224, bits=16),
     shard_size=1024,
+    full_scale=scale_of_depth,
     sources=(NyuSource,),
     renderer=HandRenderer,
 )
