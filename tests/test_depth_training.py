@@ -1,6 +1,5 @@
 """Training on depth: its scale, windows of large images, and what must be refused."""
 
-import dataclasses
 import json
 import tomllib
 from collections.abc import Iterator
@@ -12,10 +11,8 @@ import torch
 from depth_stand_ins import FULL_SCALE, blobs, hole_rate, raggedness, seen_by_camera
 from trainers import Killed, kill_at, small_config, trained
 
-from factory import domains
 from factory.checkpoint import load_refiner
 from factory.dataset import Dataset
-from factory.domains.eye import EYE
 from factory.draws import Draws, random_windows
 from factory.engine import make_engine
 from factory.engines.eager import TorchEngine
@@ -213,14 +210,7 @@ def card_of(bits: int = 16, **options) -> DatasetCard:
     )
 
 
-@pytest.fixture
-def hands(monkeypatch) -> None:
-    """A domain of depth."""
-    hand = dataclasses.replace(EYE, name="hand", full_scale=scale_of_depth)
-    monkeypatch.setattr(domains, "DOMAINS", {"eye": EYE, "hand": hand})
-
-
-def test_the_scale_is_the_datasets(hands) -> None:
+def test_the_scale_is_the_datasets() -> None:
     cube = card_of(cube_mm=300)
     assert scaled_for(small_config(), cube, cube).full_scale == 301.0
     assert scaled_for(small_config(full_scale=301.0), cube, cube).full_scale == 301.0
@@ -251,7 +241,7 @@ def test_a_scale_that_cuts_depths_off_is_refused(depth, tmp_path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_a_refiner_of_another_cube_is_refused(depth, hands, tmp_path) -> None:
+def test_a_refiner_of_another_cube_is_refused(depth, tmp_path) -> None:
     run = trained(depth_config(steps=2), depth, tmp_path / "run", domain="hand")
     parent = Dataset(open_store(tmp_path / "set"), card_of(cube_mm=250))
     with pytest.raises(ValueError, match=r"full_scale of 301, the pixels of .* go up to 251"):
@@ -260,7 +250,7 @@ def test_a_refiner_of_another_cube_is_refused(depth, hands, tmp_path) -> None:
     assert refined_card(same, run, "refined").image.bits == 16
 
 
-def test_scores_of_pupils_are_refused_for_hands(hands, tmp_path) -> None:
+def test_scores_of_pupils_are_refused_for_hands(tmp_path) -> None:
     hand = Dataset(open_store(tmp_path / "set"), card_of(cube_mm=300))
     with pytest.raises(ValueError, match="holds hand images: train without them"):
         require_scorable(hand)
