@@ -11,6 +11,7 @@ from factory.engines.cuda import CudaEngine
 from factory.engines.eager import TorchEngine
 from factory.engines.parity import (
     BFLOAT16,
+    SAME_DEPTH,
     SAME_FLOAT32,
     CheckedEngine,
     Tolerance,
@@ -161,4 +162,4 @@ def _fast_engine(
     ncnn = NcnnEngine(
         refiner, full_scale=full_scale, empty_below=empty_below, noise_seed=noise_seed
     )
-    return ncnn, SAME_FLOAT32
+    return ncnn, SAME_FLOAT32 if image.bits == 8 else SAME_DEPTH
