@@ -1,8 +1,10 @@
 """What the jobs that train estimators share: options, labelled images, doing nothing twice."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import pyarrow as pa
 import torch
@@ -11,10 +13,16 @@ from pydantic import Field
 from torch import nn
 
 from cluster.command import JobConfig
+from cluster.session import Progress, start
+from cluster.training import lineage_of
 from factory.dataset import Dataset, load_images, load_index
-from factory.estimators import EstimatorDescription
+from factory.estimators import UNSAVED, EstimatorDescription, save_estimator
 from factory.eye_validation import Grey
-from factory.images import grey
+from factory.images import Pixels, grey
+from factory.store import open_store
+from schemas.base import Model
+
+log = logging.getLogger(__name__)
 
 
 class EstimatorJob(JobConfig):
@@ -37,6 +45,90 @@ class EstimatorJob(JobConfig):
             torch.set_num_threads(self.num_threads)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """How good a trained network is."""
+
+    errors: Mapping[str, Any]
+    """what the kind of description adds to say so"""
+    pictures: Mapping[str, bytes]
+    """to look at, by the names of their files"""
+    told: str
+    """the errors in a line, for the log"""
+
+
+Training = TypeVar("Training", bound=Model)
+Labelled = TypeVar("Labelled")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class EstimatorKind(Generic[Training, Labelled, Network]):
+    """What differs between estimators."""
+
+    domain: str
+    """whose images it takes"""
+    description: type[EstimatorDescription]
+    training: type[Training]
+    """the part of the job's options that decides the network"""
+    load: Callable[[str | Path], tuple[Network, EstimatorDescription]]
+    read: Callable[[Dataset, str], Labelled]
+    """the images of a split and what to learn of them"""
+    train: Callable[[Training, Labelled, Callable[[float], None]], Network]
+    """calls its last argument with the loss of each update"""
+    judge: Callable[[Network, Labelled, Labelled], Judged]
+    """a network, what it was trained on, and what was held out"""
+    loss: str
+    """how a loss is shown: a format, with its unit"""
+
+
+def train_estimator(job: EstimatorJob, kind: EstimatorKind[Training, Labelled, Network]) -> None:
+    """Train a network into a job's output, unless the very same is there.
+
+    Raises:
+        ValueError: the dataset is of another domain, lacks a split or labels, or the output holds a
+            network of another training.
+    """
+    dataset = Dataset.open(job.synthetic)
+    if dataset.card.domain != kind.domain:
+        raise ValueError(
+            f"{dataset.location} is of the domain {dataset.card.domain}; "
+            f"jobs/{kind.description.NAME}.py learns from images of the domain {kind.domain}"
+        )
+    dataset.require_splits(job.split, job.held_out)
+    training = job.part(kind.training)
+    made_of = {**training.model_dump(mode="json"), "lineage": lineage_of(dataset, job.split)}
+    with start(job, job.output):
+        if already_trained(job.output, kind.load, made_of):
+            log.info("%s: already trained", job.output)
+            return
+        job.limit_threads()
+        labelled, held_out = kind.read(dataset, job.split), kind.read(dataset, job.held_out)
+        progress = Progress(kind.description.NAME, made_of["steps"], "updates")
+        try:
+            network = kind.train(
+                training,
+                labelled,
+                lambda loss: progress.advance(1, f"loss {kind.loss.format(loss)}"),
+            )
+        finally:
+            progress.close()
+        judged = kind.judge(network, labelled, held_out)
+        store = open_store(job.output)
+        for name, picture in judged.pictures.items():
+            store.put(name, picture)
+        described = kind.description(
+            domain=dataset.card.domain,
+            image=dataset.card.image,
+            architecture=network.config,
+            sha256=UNSAVED,
+            train=made_of,
+            **judged.errors,
+        )
+        save_estimator(job.output, network, described)
+        log.info("held out, %s: %s", job.held_out, judged.told)
+
+
 def already_trained(
     location: str | Path,
     load: Callable[[str | Path], tuple[nn.Module, EstimatorDescription]],
@@ -57,8 +149,10 @@ def already_trained(
     return True
 
 
-def labelled_eyes(dataset: Dataset, split: str, columns: Sequence[str]) -> tuple[Grey, pa.Table]:
-    """A split's images, uint8 (n, H, W), and some columns of its index, in the same order.
+def labelled_images(
+    dataset: Dataset, split: str, columns: Sequence[str]
+) -> tuple[Pixels, pa.Table]:
+    """A split's grey images, (n, H, W), and some columns of its index, in the same order.
 
     Raises:
         ValueError: there are none, or they are in colour.
@@ -68,4 +162,14 @@ def labelled_eyes(dataset: Dataset, split: str, columns: Sequence[str]) -> tuple
         raise ValueError(f"{dataset.location} has no labels to learn from; give renders")
     if dataset.card.image.channels != 1:
         raise ValueError(f"{dataset.location} is in colour; estimators are for grey images")
-    return grey(load_images(dataset, shards)), load_index(dataset, list(columns), shards)
+    return load_images(dataset, shards), load_index(dataset, list(columns), shards)
+
+
+def labelled_eyes(dataset: Dataset, split: str, columns: Sequence[str]) -> tuple[Grey, pa.Table]:
+    """`labelled_images` of 8 bits.
+
+    Raises:
+        ValueError: they have 16, as well.
+    """
+    images, index = labelled_images(dataset, split, columns)
+    return grey(images), index

@@ -161,14 +161,14 @@ def _gaze(tile: Tile) -> str:
 def _cell(tile: Tile, scale: int, draw_pupil: bool) -> NDArray[np.uint8]:
     parts: list[NDArray[np.uint8]] = []
     for picture in tile.pictures:
-        grown = _shown(picture).repeat(scale, 0).repeat(scale, 1)
+        grown = shown_bgr(picture).repeat(scale, 0).repeat(scale, 1)
         if draw_pupil and tile.pupil_xy is not None:
             _mark(grown, tile.pupil_xy, scale)
         parts += [grown, np.full((2, grown.shape[1], 3), BACKGROUND, np.uint8)]
     return np.concatenate(parts)
 
 
-def _shown(picture: Pixels) -> NDArray[np.uint8]:
+def shown_bgr(picture: Pixels) -> NDArray[np.uint8]:
     """(h, w, 3) BGR, 8 bits; depth is shown nearer as brighter, its background black."""
     if picture.dtype == np.uint16:
         there = picture[picture > 0]

@@ -1,4 +1,4 @@
-"""Networks that read labels off eyes, trained on labelled renders: what their kinds share.
+"""Networks that read labels off images, trained on labelled renders: what their kinds share.
 
 Each is two files in a folder of its own: `NAME.safetensors`, and `NAME.json`, which says what the
 first holds and how good it is, and which `jobs/NAME.py` writes last.

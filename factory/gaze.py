@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from factory.estimators import EstimatorDescription, load_estimator, save_estimator
+from factory.estimators import EstimatorDescription, load_estimator
 from schemas.base import Float, Model
 from schemas.report import Spread
 
@@ -162,11 +162,6 @@ class GazeDescription(EstimatorDescription):
 
     architecture: GazeConfig
     held_out: GazeErrors
-
-
-def save_gaze(location: str | Path, network: GazeNetwork, description: GazeDescription) -> None:
-    """Write `gaze.safetensors`, then `gaze.json`, whose `sha256` is filled in."""
-    save_estimator(location, network, description)
 
 
 def load_gaze(location: str | Path) -> tuple[GazeNetwork, GazeDescription]:

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from factory.estimators import EstimatorDescription, load_estimator, save_estimator
+from factory.estimators import EstimatorDescription, load_estimator
 from schemas.base import Float, Model
 
 GROUPS = {"pupil": 1, "iris": 8, "lids": 16}
@@ -96,13 +96,6 @@ class LandmarkDescription(EstimatorDescription):
     architecture: LandmarkConfig
     error_px: dict[str, Float]
     """median distance from the labels of held-out renders, by group of landmarks"""
-
-
-def save_landmarks(
-    location: str | Path, network: LandmarkNetwork, description: LandmarkDescription
-) -> None:
-    """Write `landmarks.safetensors`, then `landmarks.json`, whose `sha256` is filled in."""
-    save_estimator(location, network, description)
 
 
 def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescription]:

@@ -5,10 +5,11 @@ import pyarrow as pa
 import pytest
 
 from factory.dataset import Dataset
+from factory.estimators import save_estimator
 from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
 from factory.labels.calibration import shifted
 from factory.labels.pupil import PupilFinder
-from factory.landmarks import LandmarkDescription, LandmarkNetwork, save_landmarks
+from factory.landmarks import LandmarkDescription, LandmarkNetwork
 from factory.measuring import (
     measure_task,
     measures_name,
@@ -149,7 +150,7 @@ def test_rows_and_images_must_be_as_many(synthetic):
 
 def saved_landmarks(dataset: Dataset, folder, seed: int = 1) -> str:
     network = LandmarkNetwork(seed=seed)
-    save_landmarks(
+    save_estimator(
         folder,
         network,
         LandmarkDescription(

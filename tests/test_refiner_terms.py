@@ -9,11 +9,11 @@ from torch.nn import functional
 from trainers import Killed, kill_at, make_gan, small_config, trained
 
 from factory.checkpoint import load_refiner
+from factory.estimators import save_estimator
 from factory.landmarks import (
     LandmarkConfig,
     LandmarkDescription,
     LandmarkNetwork,
-    save_landmarks,
 )
 from factory.losses import diversity
 from factory.models import Refiner, RefinerConfig
@@ -211,13 +211,13 @@ def test_the_network_holds_landmarks_and_is_frozen(images):
 
 
 def test_a_run_names_its_label_network_by_content(images, tmp_path, landmarks):
-    save_landmarks(tmp_path / "net", landmarks, described())
+    save_estimator(tmp_path / "net", landmarks, described())
     config = small_config(label_weight=1.0, label_network=str(tmp_path / "net"))
     trained(config, images, tmp_path / "run")
     (tmp_path / "net").rename(tmp_path / "moved")
     elsewhere = config.model_copy(update={"label_network": str(tmp_path / "moved")})
     trained(elsewhere, images, tmp_path / "run")  # the same network: nothing to do
-    save_landmarks(tmp_path / "other", LandmarkNetwork(LandmarkConfig(maps=8), seed=2), described())
+    save_estimator(tmp_path / "other", LandmarkNetwork(LandmarkConfig(maps=8), seed=2), described())
     another = config.model_copy(update={"label_network": str(tmp_path / "other")})
     with pytest.raises(RunMismatchError, match="label_network"):
         trained(another, images, tmp_path / "run")
@@ -227,7 +227,7 @@ def test_label_networks_that_cannot_be_used_are_refused(images, tmp_path, landma
     config = small_config(label_weight=1.0, label_network=str(tmp_path / "net"))
     with pytest.raises(FileNotFoundError, match=r"jobs/landmarks\.py"):
         trained(config, images, tmp_path / "run")
-    save_landmarks(tmp_path / "net", landmarks, described((35, 55)))
+    save_estimator(tmp_path / "net", landmarks, described((35, 55)))
     with pytest.raises(ValueError, match="the landmark network is for"):
         trained(config, images, tmp_path / "run")
 

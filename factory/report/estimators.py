@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from factory.contact_sheet import shown_bgr
 from factory.gaze import Gaze, yaw_pitch_deg
 from factory.images import encode_png
 
@@ -60,6 +61,37 @@ def gaze_png(images: np.ndarray, truth_N3: Gaze, found_N3: Gaze) -> bytes:
             cv2.arrowedLine(tile, middle, tip, colour, thick, cv2.LINE_AA, tipLength=0.15)
         tiles.append(tile)
     return _mosaic_png(tiles)
+
+
+def joints_png(images: NDArray[np.uint16], truth_px: np.ndarray, found_px: np.ndarray) -> bytes:
+    """The first hands, nearer as brighter, with their joints (rings), each tied to where the
+    network finds it (dots). NaN is not drawn.
+
+    Args:
+        images: (n, H, W) depth as stored.
+        truth_px, found_px: (n, k, 2).
+    """
+    tiles = []
+    for image, truth, found in zip(images[:NUM_TILES], truth_px, found_px, strict=False):
+        # Twice the size is drawn, and once shown: thin lines on pictures that are large enough.
+        tile = np.ascontiguousarray(shown_bgr(image)[:, :, ::-1]).repeat(2, 0).repeat(2, 1)
+        for joint, place in zip(_places(truth), _places(found), strict=True):
+            if joint is not None and place is not None:
+                cv2.line(tile, joint, place, FOUND, 2, cv2.LINE_AA)
+            if joint is not None:
+                cv2.circle(tile, joint, 6, TRUE, 2, cv2.LINE_AA)
+            if place is not None:
+                cv2.circle(tile, place, 3, FOUND, -1, cv2.LINE_AA)
+        tiles.append(cv2.resize(tile, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+    return _mosaic_png(tiles)
+
+
+def _places(points: np.ndarray) -> list[tuple[int, int] | None]:
+    """In the picture of twice the size; None for those without a place."""
+    return [
+        (round(2 * float(x) + 0.5), round(2 * float(y) + 0.5)) if np.isfinite(x + y) else None
+        for x, y in points
+    ]
 
 
 def _grown(image: np.ndarray) -> Rgb:
