@@ -17,7 +17,7 @@ from cluster.local import ensure_ray
 from cluster.session import start
 from factory.dataset import Dataset
 from factory.publish import latest_report
-from jobs import ingest, publish, refine, simulate, train, validate
+from jobs import ingest, joints, publish, refine, simulate, train, validate
 
 log = logging.getLogger(__name__)
 RELEASE = "demo"
@@ -26,6 +26,12 @@ SOURCES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "hand": ({"source": "nyu"}, {"source": "nyu", "nyu": {"kind": "real"}}),
 }
 """of the renders and of the camera's pictures, by domain"""
+WITNESSES: dict[str, dict[str, tuple[type[JobConfig], Callable[[Any], None]]]] = {
+    "eye": {},
+    "hand": {"joints": (joints.JointsJob, joints.main)},
+}
+"""networks that are trained to measure with, by domain; the eyes' demo has no time for its own"""
+Step = tuple[str, type[JobConfig], Callable[[Any], None], dict[str, Any]]
 
 
 class DemoJob(JobConfig):
@@ -55,7 +61,7 @@ def main(job: DemoJob) -> None:
     with start(job, out):
         ensure_ray(dashboard=True)
         started = time.monotonic()
-        steps: list[tuple[str, type[JobConfig], Callable[[Any], None], dict[str, Any]]] = [
+        steps: list[Step] = [
             (
                 "simulate renders",
                 simulate.SimulateJob,
@@ -91,6 +97,7 @@ def main(job: DemoJob) -> None:
                 train.main,
                 {"synthetic": out / "synthetic", "real": out / "real", "output": out / "run"},
             ),
+            *_witnesses(job.domain, out),
             (
                 "refine",
                 refine.RefineJob,
@@ -101,7 +108,11 @@ def main(job: DemoJob) -> None:
                 "validate",
                 validate.ValidateJob,
                 validate.main,
-                {"input": out / "refined", "real": out / "real"},
+                {
+                    "input": out / "refined",
+                    "real": out / "real",
+                    "witnesses": {name: str(out / name) for name in WITNESSES[job.domain]},
+                },
             ),
             (
                 "publish",
@@ -120,6 +131,18 @@ def main(job: DemoJob) -> None:
         log.info("all of it took %.0f s", time.monotonic() - started)
         log.info("open %s", (out / "report.html").absolute())
         ray.shutdown()
+
+
+def _witnesses(domain: str, out: Path) -> list[Step]:
+    return [
+        (
+            f"train a witness: {name}",
+            kind,
+            run,
+            {"synthetic": out / "synthetic", "output": out / name},
+        )
+        for name, (kind, run) in WITNESSES[domain].items()
+    ]
 
 
 def _copy_report(out: Path) -> None:
