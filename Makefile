@@ -21,8 +21,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html
-	$(PY) -m jobs.demo
+DOMAIN ?= eye
+demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html; DOMAIN=hand for hands
+	$(PY) -m jobs.demo --domain $(DOMAIN)
 
 test: $(READY)   ## every test that needs no GPU; says at its end what it skipped
 	$(PYTEST) -m "not gpu"

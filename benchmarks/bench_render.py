@@ -1,8 +1,9 @@
-"""How fast the eye renderer draws, on one thread.
+"""How fast the eye and the hand renderer draw, on one thread.
 
     python benchmarks/bench_render.py [--seconds 3]
 
-The baseline of each line is the same renderer at batch 1, one picture a call, in the same run.
+The baseline of each line of eyes is the same renderer at batch 1, one picture a call, in the same
+run. Hands are drawn one by one; theirs is the pixels' own cost: encoding what was drawn.
 Timed with the CPU clock of this process, so other work on the machine disturbs it little.
 """
 
@@ -15,8 +16,13 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
+import numpy as np
 
 from factory.renderers.eye import EyeRenderer
+from factory.renderers.hand import HandRenderer, encode_depth
+from factory.renderers.hand_depth import cast
+from factory.renderers.hand_sensor import Sensor
+from factory.renderers.hand_shape import body_of
 
 
 def rate(draw: Callable[[int], int], seconds: float) -> float:
@@ -63,6 +69,44 @@ def main() -> None:
                 }
             )
         )
+    for style in ("render", "camera"):
+        bench_hands(HandRenderer(style=style), seconds)
+
+
+def bench_hands(renderer: HandRenderer, seconds: float) -> None:
+    """Frames a second of one view, encoded; and of its labels alone."""
+
+    def draw(index: int) -> list[np.ndarray]:
+        clean = cast(body_of(renderer.hands(index)[0]))
+        pictures = [np.where(np.isfinite(clean), np.rint(clean), 0)]
+        if renderer.style == "camera":
+            pictures.append(Sensor().observe(clean, np.random.default_rng(index)))
+        return pictures
+
+    drawn = draw(0)
+
+    def whole(index: int) -> int:
+        return len([encode_depth(picture) for picture in draw(index)][:1])
+
+    def encoding(_: int) -> int:
+        return len([encode_depth(picture) for picture in drawn][:1])
+
+    def posing(index: int) -> int:
+        return len(renderer.hands(index)[:1])
+
+    fast, encoded, posed = (rate(work, seconds) for work in (whole, encoding, posing))
+    print(
+        json.dumps(
+            {
+                "bench": f"hand renderer, style {renderer.style}, 640x480",
+                "images_per_s": round(fast, 1),
+                "baseline": "encoding its PNGs alone",
+                "baseline_images_per_s": round(encoded, 1),
+                "ratio": round(fast / encoded, 2),
+                "labels_alone_per_s": round(posed),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

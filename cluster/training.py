@@ -24,7 +24,7 @@ from cluster.local import ensure_ray
 from cluster.session import Progress
 from factory.dataset import Dataset, load_images, load_index, rows_of_part
 from factory.eye_validation import crop_of
-from factory.held_out import HeldOut, Score
+from factory.held_out import HeldOut, Score, require_scorable
 from factory.label_matching import LabelTarget, match_labels
 from factory.labels.pupil import PupilFinder
 from factory.metrics_log import METRICS_NAME
@@ -32,7 +32,8 @@ from factory.peers import Peers, average_over_process_group
 from factory.realism import TwoSampleTest
 from factory.scoring import Scorer, score_refiner
 from factory.store import LocalStore, Store, open_store
-from factory.training import NonFiniteLoss, TrainConfig, train
+from factory.train_record import scaled_for
+from factory.training import NonFiniteLoss, TrainConfig, history_shape, train
 from factory.validate import shards_of
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ def train_on_ray(
     Raises:
         RuntimeError: the training itself failed; the message is its own.
     """
+    pair = Dataset.open(synthetic), Dataset.open(real)
+    config = scaled_for(config, pair[0].card, pair[1].card)
     ensure_ray(dashboard=True)
     cpus = _cpus_of_a_worker(workers, use_gpu, cpus)
     store = open_store(output)
@@ -94,8 +97,7 @@ def train_on_ray(
     if config.validate_every:
         loop["scorer"] = RemoteScorer(synthetic, real, held_out, num_held_out)
     if workers > 1 and config.buffer_size:
-        spec = Dataset.open(synthetic).card.image
-        shape = (spec.channels, spec.height, spec.width)
+        shape = history_shape(config, pair[0].card.image)
         loop["history"] = SharedHistory.start(
             config.buffer_size, shape, config.seed, actors=history_actors
         )
@@ -230,6 +232,7 @@ def train_on_datasets(
 ) -> None:
     """`train` in this process, on this worker's part of a split of two datasets."""
     pair = {"synthetic": Dataset.open(synthetic), "real": Dataset.open(real)}
+    config = scaled_for(config, *(data.card for data in pair.values()))
     peers = peers if peers is not None else Peers()
     part = peers.rank, peers.size
     images = [load_images(data, data.committed_in(split), part) for data in pair.values()]
@@ -271,10 +274,11 @@ class RemoteScorer(Scorer):
     def __init__(self, synthetic: str, real: str, split: str, count: int) -> None:
         """
         Raises:
-            ValueError: a dataset has no such split, or no images in it.
+            ValueError: the datasets are not of eyes, have no such split, or no images in it.
         """
         for location in (synthetic, real):
             dataset = Dataset.open(location)
+            require_scorable(dataset)
             try:
                 dataset.require_splits(split)
             except ValueError as error:

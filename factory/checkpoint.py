@@ -29,6 +29,8 @@ class RefinerDescription(Versioned):
     """what the refiner was trained on"""
     full_scale: Float = Field(default=255.0, gt=0)
     """the pixel value that becomes 1 in the network: x = 2 v / full_scale - 1"""
+    empty_below: Float = Field(default=0.0, ge=0)
+    """stored values of refined images below it become 0"""
     architecture: RefinerConfig
     weights: Literal["last", "ema"]
     """of the last update, or their running average"""

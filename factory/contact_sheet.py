@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from factory.dataset import Dataset, index_name, tar_name
-from factory.images import Pixels, decode_png, encode_png
+from factory.images import Pixels, decode_png, depth_as_grey, encode_png
 from factory.shards import DamagedShardError, sha256
 from factory.stored_file import read_columns
 
@@ -171,10 +171,9 @@ def _cell(tile: Tile, scale: int, draw_pupil: bool) -> NDArray[np.uint8]:
 def shown_bgr(picture: Pixels) -> NDArray[np.uint8]:
     """(h, w, 3) BGR, 8 bits; depth is shown nearer as brighter, its background black."""
     if picture.dtype == np.uint16:
-        there = picture > 0
-        near, far = (picture[there].min(), picture[there].max()) if there.any() else (0, 1)
-        depth = (far - picture.astype(np.float64)) / max(1, far - near)
-        picture = np.where(there, 55 + 200 * depth, 0).astype(np.uint8)
+        there = picture[picture > 0]
+        near, far = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
+        picture = depth_as_grey(picture, near, far)
     eight = picture.astype(np.uint8, copy=False)
     colours = eight[:, :, ::-1] if eight.ndim == 3 else np.repeat(eight[:, :, None], 3, axis=2)
     return np.ascontiguousarray(colours)

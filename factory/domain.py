@@ -10,9 +10,10 @@ import orjson
 import pyarrow as pa
 from pydantic import ValidationError
 
+from factory.pixel_scale import scale_of_bytes
 from factory.sources.base import Loaded, Source
 from schemas.base import FormatError, Model, spell_out
-from schemas.dataset import ImageSpec
+from schemas.dataset import DatasetCard, ImageSpec
 from schemas.index import index_schema
 from schemas.sample import Envelope
 
@@ -28,6 +29,10 @@ class Renderer(Protocol):
 
     def write(self, location: str | Path, indices: Sequence[int]) -> int:
         """Draw pictures into a folder or object store, each file whole or not there; how many."""
+
+    def prepare(self, location: str | Path, count: int) -> None:
+        """Write what belongs to the first `count` pictures as a whole, before they are drawn, so
+        that no reader finds a picture without it. Nothing where it is there already."""
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Everything that decides the pictures."""
@@ -47,11 +52,13 @@ class Domain:
     shard_size: int
     """samples planned into one shard unless asked otherwise: about 100 MB"""
     sources: tuple[type[Source], ...]
-    renderer: Callable[..., Renderer] | None
+    renderer: Callable[..., Renderer] | None = None
     """built from the options of jobs/simulate.py; None where there is no built-in one"""
     validator: "Callable[[], Validator] | None" = None
     """makes what validates its refined samples; called late, as it reads datasets and they their
     domain"""
+    full_scale: Callable[[DatasetCard], float] = scale_of_bytes
+    """the pixel value that becomes 1 in the networks, for a dataset with this card"""
     unlabelled_columns: tuple[pa.Field, ...] = ()
     """what samples have without labels too, beyond the envelope"""
 

@@ -32,6 +32,32 @@ def resident(images: np.ndarray, device: torch.device) -> Tensor | None:
     return there if there.ndim == 4 else there[:, None]
 
 
+def random_windows(
+    images: np.ndarray, rows: NDArray[np.int64], side_px: int, generator: np.random.Generator
+) -> np.ndarray:
+    """A square window of each of some images, inside it, and as near as that allows to a random
+    pixel that is not 0; of an empty image, to any.
+
+    Args:
+        images: (n, H, W) or (n, C, H, W).
+        rows: (m,), of the images, which may repeat.
+
+    Returns:
+        (m, side_px, side_px) or (m, C, side_px, side_px).
+    """
+    *_, height, width = images.shape
+    windows = np.empty((len(rows), *images.shape[1:-2], side_px, side_px), images.dtype)
+    for window, row, chance in zip(windows, rows, generator.random(len(rows)), strict=True):
+        image = images[row]
+        there = np.flatnonzero(image if image.ndim == 2 else image.any(axis=0))
+        chosen = there[int(chance * len(there))] if len(there) else int(chance * height * width)
+        y, x = divmod(int(chosen), width)
+        top = min(max(y - side_px // 2, 0), height - side_px)
+        left = min(max(x - side_px // 2, 0), width - side_px)
+        window[:] = image[..., top : top + side_px, left : left + side_px]
+    return windows
+
+
 class Draws:
     """One worker's."""
 
@@ -44,16 +70,19 @@ class Draws:
         rank: int,
         device: torch.device,
         weights: NDArray[np.float64] | None = None,
+        window_px: int | None = None,
     ) -> None:
         """
         Args:
             images: (n, H, W) or (n, C, H, W) unsigned integers of each domain.
             full_scale: the pixel value that becomes 1.
+            window_px: side of the windows that are drawn of both; None for whole images.
             weights: (n,) of the synthetic images: how often each is drawn, on any scale; None
                 for all alike.
         """
         self.stored = images
         self.full_scale = full_scale
+        self.window_px = window_px
         self.device = device
         self.count = 0
         """draws so far"""
@@ -64,7 +93,7 @@ class Draws:
         self._resident = {
             name: resident(pixels, device)
             for name, pixels in images.items()
-            if device.type == "cuda"
+            if device.type == "cuda" and window_px is None
         }
 
     def generator(self) -> np.random.Generator:
@@ -74,7 +103,8 @@ class Draws:
         return generator
 
     def images(self, domain: Domain, n: int) -> Tensor:
-        """n images of a domain, with replacement: (n, C, H, W) float32 in [-1, 1]."""
+        """n images of a domain, or windows of them, with replacement: (n, C, H, W) float32 in
+        [-1, 1]."""
         started = time.perf_counter()
         pixels, generator = self.stored[domain], self.generator()
         if domain == "synthetic" and self._shares is not None:
@@ -82,7 +112,10 @@ class Draws:
         else:
             rows = generator.integers(len(pixels), size=n)
         there = self._resident.get(domain)
-        if there is not None:
+        if self.window_px is not None:
+            windows = random_windows(pixels, rows, self.window_px, generator)
+            images = to_network(windows, self.full_scale).to(self.device, non_blocking=True)
+        elif there is not None:
             chosen = there[torch.from_numpy(rows).to(self.device)].float()
             images = normalised(chosen, self.full_scale)
         else:

@@ -11,6 +11,7 @@ from factory.engines.cuda import CudaEngine
 from factory.engines.eager import TorchEngine
 from factory.engines.parity import (
     BFLOAT16,
+    SAME_DEPTH,
     SAME_FLOAT32,
     CheckedEngine,
     Tolerance,
@@ -55,6 +56,7 @@ def make_engine(
         network,
         described.image,
         full_scale=described.full_scale,
+        empty_below=described.empty_below,
         name=name,
         batch_size=batch_size,
         device=device,
@@ -67,6 +69,7 @@ def choose_engine(
     image: ImageSpec,
     *,
     full_scale: float = 255.0,
+    empty_below: float = 0.0,
     name: str = "auto",
     batch_size: int | None = None,
     device: str = "cpu",
@@ -84,6 +87,7 @@ def choose_engine(
 
     Args:
         image: what will be refined.
+        empty_below: refined values below it become 0.
 
     Raises:
         ValueError: no engine of that name on such a device.
@@ -99,6 +103,7 @@ def choose_engine(
     torch_engine = TorchEngine(
         refiner,
         full_scale=full_scale,
+        empty_below=empty_below,
         batch_size=batch_size,
         device=device,
         noise_seed=noise_seed,
@@ -110,10 +115,14 @@ def choose_engine(
     if name == "auto" and device == "cpu" and kernel > _LARGEST_WINOGRAD_KERNEL:
         log.info("refining with PyTorch: filters of %d x %d have no Winograd form", kernel, kernel)
         return torch_engine
-    reference = TorchEngine(refiner, full_scale=full_scale, noise_seed=noise_seed)
+    reference = TorchEngine(
+        refiner, full_scale=full_scale, empty_below=empty_below, noise_seed=noise_seed
+    )
     try:
-        engine, tolerance = _fast_engine(refiner, image, full_scale, batch_size, device, noise_seed)
-        parity = require_parity(engine, reference, probe_images(image), tolerance)
+        engine, tolerance = _fast_engine(
+            refiner, image, full_scale, empty_below, batch_size, device, noise_seed
+        )
+        parity = require_parity(engine, reference, probe_images(image, full_scale), tolerance)
     except EngineUnavailableError as error:
         if name != "auto":
             raise
@@ -127,17 +136,21 @@ def _fast_engine(
     refiner: Refiner,
     image: ImageSpec,
     full_scale: float,
+    empty_below: float,
     batch_size: int | None,
     device: str,
     noise_seed: int,
 ) -> tuple[CheckedEngine, Tolerance]:
     if device == "cuda":
+        if image.bits > 8:
+            raise EngineUnavailableError(f"cuda keeps pixels in 8 bits, these have {image.bits}")
         return (
             CudaEngine(
                 refiner,
                 height=image.height,
                 width=image.width,
                 full_scale=full_scale,
+                empty_below=empty_below,
                 batch_size=batch_size,
             ),
             BFLOAT16,
@@ -146,4 +159,7 @@ def _fast_engine(
         from factory.engines.ncnn import NcnnEngine
     except ImportError as error:
         raise EngineUnavailableError(f"ncnn cannot be imported ({error})") from error
-    return NcnnEngine(refiner, full_scale=full_scale, noise_seed=noise_seed), SAME_FLOAT32
+    ncnn = NcnnEngine(
+        refiner, full_scale=full_scale, empty_below=empty_below, noise_seed=noise_seed
+    )
+    return ncnn, SAME_FLOAT32 if image.bits == 8 else SAME_DEPTH

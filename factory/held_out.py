@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.dataset import Dataset
+from factory.domains.eye import EYE
 from factory.eye_measures import drift_of
 from factory.images import grey
 from factory.labels.drift import spread_or_none
@@ -27,6 +28,17 @@ from schemas.base import Float, Model, digest_of
 from schemas.report import Spread, TwoSample
 
 Grey = NDArray[np.uint8]
+
+
+def require_scorable(*datasets: Dataset) -> None:
+    """Raises `ValueError` for a dataset of other images than these scores are made for."""
+    for dataset in datasets:
+        if dataset.card.domain != EYE.name:
+            raise ValueError(
+                "scores on held-out images measure the drift of pupils, and "
+                f"{dataset.location} holds {dataset.card.domain} images: train without them "
+                "(validate_every = 0) and judge the refined dataset with jobs/validate.py"
+            )
 
 
 class Score(Model):

@@ -111,6 +111,12 @@ def grey(images: Pixels) -> NDArray[np.uint8]:
     return images.astype(np.uint8, copy=False)
 
 
+def depth_as_grey(depth: Pixels, near: float, far: float) -> NDArray[np.uint8]:
+    """A picture of depth: from `near`, white, to `far`, dark grey; the background, 0, is black."""
+    nearness = (far - depth.astype(np.float64)) / max(1.0, far - near)
+    return np.where(depth > 0, 55 + 200 * nearness.clip(0.0, 1.0), 0.0).astype(np.uint8)
+
+
 def encode_png(image: Pixels) -> bytes:
     """Lossless PNG: (h, w) grey of 8 or 16 bits, or (h, w, 3) RGB of 8 bits."""
     if image.nbytes <= STORED_BYTES:

@@ -18,8 +18,8 @@ from factory.domain import Domain, record_of, to_json
 from factory.images import encode_png
 from factory.rejects import reason_class
 from factory.shards import PackedSample
-from factory.sources.base import VANISHED, BadRender, LeftOut, Source
-from factory.sources.registry import SourceOptions, make_source, size_px_of
+from factory.sources.base import VANISHED, BadRender, LeftOut, Source, SourceOptions
+from factory.sources.registry import make_source
 from factory.version import WRITER
 from factory.work import MakeTask, Outcome
 from schemas.base import digest_of
@@ -42,7 +42,7 @@ def ingested_card(
     """The card of a dataset made from a source with these options."""
     source = make_source("", options)
     config = {"source": source.name, "options": options.model_dump(mode="json")}
-    height, width = size_px_of(options)
+    height, width = options.image_size
     return DatasetCard(
         name=name,
         kind=source.kind,

@@ -4,11 +4,12 @@ Shapes: n images, C channels, H x W pixels, h x w patches. Both networks take
 (n, C, H, W) float32 in [-1, 1]; `to_network` and `to_pixels` are the only ways there and back.
 """
 
+import math
 from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from schemas.base import Float, Model
@@ -82,13 +83,15 @@ HAND_LAYERS = (
     LayerConfig(kernel=1, maps=2),
 )
 """178,050 parameters; a 7 x 7 map for 224 x 224 hands."""
+NAMED_LAYERS = {"eye": EYE_LAYERS, "hand": HAND_LAYERS}
 
 
 class DiscriminatorConfig(Model):
     """Architecture of a discriminator; the default is the paper's for eyes."""
 
     layers: tuple[LayerConfig, ...] = EYE_LAYERS
-    """first to last; the last one makes the two logits"""
+    """first to last; the last one makes the two logits. In a file also "eye" or "hand": the
+    paper's"""
     channels: int = Field(default=1, ge=1)
     """channels of the images"""
     scope: Literal["local", "global"] = "local"
@@ -97,6 +100,20 @@ class DiscriminatorConfig(Model):
     spectral_norm: bool = False
     """divide each convolution's weights by their largest singular value (Miyato et al. 2018,
     arXiv:1802.05957)"""
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _by_name(cls, layers: object) -> object:
+        if not isinstance(layers, str):
+            return layers
+        if layers not in NAMED_LAYERS:
+            raise ValueError(f"layers are tables, or one of {', '.join(NAMED_LAYERS)}")
+        return NAMED_LAYERS[layers]
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one patch to the next."""
+        return math.prod(layer.stride for layer in self.layers)
 
     @model_validator(mode="after")
     def _two_logits(self) -> Self:
@@ -326,15 +343,18 @@ def normalised(values: Tensor, full_scale: Float = 255.0) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last)
 
 
-def to_pixels(images: Tensor, full_scale: Float = 255.0) -> np.ndarray:
+def to_pixels(images: Tensor, full_scale: Float = 255.0, empty_below: Float = 0.0) -> np.ndarray:
     """The inverse of `to_network`, rounded to the nearest and clipped.
 
     Args:
         images: (n, C, H, W) float in [-1, 1].
+        empty_below: rounded values below it become 0, the background of depth images.
 
     Returns:
         (n, C, H, W) uint8 where full_scale fits it, else uint16.
     """
     values = images.detach().float().add(1.0).mul(full_scale / 2).round_().clamp_(0, full_scale)
+    if empty_below > 0:
+        values.masked_fill_(values < empty_below, 0.0)
     dtype = np.uint8 if full_scale <= np.iinfo(np.uint8).max else np.uint16
     return values.cpu().contiguous().numpy().astype(dtype)

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from factory.carry import ShardCommitter, ShardPixels, ShardReader
 from factory.checkpoint import load_refiner
 from factory.dataset import Dataset
+from factory.domains import domain_named
 from factory.engine import RefinerEngine, make_engine
 from factory.work import Stage
 from schemas.base import digest_of
@@ -46,6 +47,12 @@ def refined_card(
         raise ValueError(
             f"{refiner} refines {described.domain} images of {described.image}, "
             f"{parent.location} holds {card.domain} images of {card.image}"
+        )
+    full_scale = domain_named(card.domain).full_scale(card)
+    if described.full_scale != full_scale:
+        raise ValueError(
+            f"{refiner} was trained with a full_scale of {described.full_scale:g}, the pixels of "
+            f"{parent.location} go up to {full_scale:g}: train on datasets of the same cube"
         )
     config: dict[str, JsonValue] = {"refiner": described.sha256, "parent": card.config_digest}
     if has_noise:

@@ -141,7 +141,12 @@ def score_refiner(
         there = ScoreRecord.from_json(store.read(SCORE_NAME), where=f"{location}/{SCORE_NAME}")
         if (there.refiner, there.measured_with) == (described.sha256, measured_with):
             return there.score
-    engine = choose_engine(refiner, described.image, full_scale=described.full_scale)
+    engine = choose_engine(
+        refiner,
+        described.image,
+        full_scale=described.full_scale,
+        empty_below=described.empty_below,
+    )
     refined = np.asarray(engine(held_out.synthetic), np.uint8)
     score = held_out.score(refined, finder, test)
     record = ScoreRecord(refiner=described.sha256, measured_with=measured_with, score=score)

@@ -20,11 +20,13 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from factory.draws import Draws
+from factory.exact_start import start_as_exact_identity
 from factory.history import History
 from factory.landmarks import LandmarkNetwork
 from factory.losses import discriminator_loss, gradient_penalty, realism_loss
 from factory.models import REAL, REFINED, Discriminator, Refiner
 from factory.peers import Peers
+from factory.pixel_scale import full_scale_for
 from factory.refiner_terms import Batch, RefinerTerms, Term
 from factory.train_config import TrainConfig
 
@@ -95,19 +97,22 @@ class SimGAN:
         self.device = torch.device(device)
         self.draws = Draws(
             {"synthetic": synthetic, "real": real},
-            full_scale=config.full_scale,
+            full_scale=full_scale_for(config.full_scale, synthetic.dtype),
             seed=config.seed,
             rank=self.peers.rank,
             device=self.device,
             weights=weights,
+            window_px=config.window_px,
         )
         self.refiner = Refiner(config.refiner, seed=config.seed)
         if config.refiner_init == "identity":
             self.refiner.initialise_as_identity()
+        elif config.refiner_init == "exact_identity":
+            start_as_exact_identity(self.refiner)
         self.discriminator = Discriminator(
             config.discriminator,
             seed=config.seed + 1,
-            image_size=(synthetic.shape[-2], synthetic.shape[-1]),
+            image_size=config.trained_size(*synthetic.shape[-2:]),
         )
         for network in (self.refiner, self.discriminator):
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -276,6 +281,9 @@ class SimGAN:
         Returns:
             The norm of the gradient, a scalar.
         """
+        lr = self.config.refiner_lr if name == "refiner" else self.config.discriminator_lr
+        for group in optimiser.param_groups:
+            group["lr"] = lr * self.config.lr_share(self.clock + 1)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [

@@ -9,7 +9,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from factory.images import decode
+from factory.images import decode, depth_as_grey
 from factory.models import Refiner, to_network, to_pixels
 
 _NUM_IMAGES = 10
@@ -31,15 +31,21 @@ def pick_samples(images: np.ndarray, seed: int) -> np.ndarray:
     return chosen[:, None] if chosen.ndim == 3 else chosen
 
 
-def refine_samples(refiner: Refiner, samples: np.ndarray, full_scale: float) -> np.ndarray:
-    """(n, C, H, W) stored pixels, refined, as stored pixels."""
+def refine_samples(
+    refiner: Refiner, samples: np.ndarray, full_scale: float, empty_below: float = 0.0
+) -> np.ndarray:
+    """(n, C, H, W) stored pixels, refined, as stored pixels of the same type."""
     device = next(refiner.parameters()).device
     with torch.no_grad():
-        return to_pixels(refiner(to_network(samples, full_scale).to(device)), full_scale)
+        refined = refiner(to_network(samples, full_scale).to(device))
+    return to_pixels(refined, full_scale, empty_below).astype(samples.dtype, copy=False)
 
 
 def _picture(image: np.ndarray, full_scale: float) -> np.ndarray:
-    """(C, H, W) to 8-bit grey (H, W): colour is shown by its mean."""
+    """(C, H, W) to 8-bit grey (H, W): colour is shown by its mean, depth nearer as brighter, all
+    pictures alike."""
+    if image.dtype == np.uint16:
+        return depth_as_grey(image[0].astype(np.uint16, copy=False), near=1.0, far=full_scale)
     grey = image.astype(np.float32).mean(axis=0) * (255.0 / full_scale)
     rounded: np.ndarray = np.round(grey).clip(0, 255).astype(np.uint8)
     return rounded

@@ -10,6 +10,8 @@ from factory.models import DiscriminatorConfig, RefinerConfig
 from schemas.base import Float, Model
 
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
+LR_DROP = 0.25
+"""the paper's, for hands: from 0.0002 to 0.00005 (appendix)"""
 
 
 class TrainConfig(Model):
@@ -17,8 +19,14 @@ class TrainConfig(Model):
 
     refiner: RefinerConfig = RefinerConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    full_scale: Float = Field(default=255.0, gt=0)
-    """the pixel value that becomes 1 in the networks; 255 for 8-bit images"""
+    full_scale: Float | None = Field(default=None, gt=0)
+    """the pixel value that becomes 1 in the networks; absent: the datasets' own, 255 for 8-bit
+    images, the side of the cube in mm and 1 for depth"""
+    empty_below: Float = Field(default=0.0, ge=0)
+    """stored values of refined images below it become 0, the background of depth; 0 for none"""
+    window_px: int | None = Field(default=None, ge=1)
+    """train on random square windows of the images, with a pixel that is not 0 in the middle where
+    there is one; absent: on whole images. Results are of whole images either way"""
     steps: int = Field(ge=0)
     """discriminator updates after pre-training, a multiple of k_d"""
     batch_size: int = Field(default=512, ge=2)
@@ -56,11 +64,15 @@ class TrainConfig(Model):
     refiner.noise_channels"""
     diversity_limit: Float = Field(default=0.2, gt=0)
     """mean change on [-1, 1] for a unit of noise, beyond which no more is rewarded"""
-    refiner_init: Literal["random", "identity"] = "random"
-    """where the refiner starts: `identity` needs hardly any pre-training"""
+    refiner_init: Literal["random", "identity", "exact_identity"] = "random"
+    """where the refiner starts: `identity`, tanh(1.2 x), needs hardly any pre-training;
+    `exact_identity`, for depth, is x itself to a thousandth and needs none"""
     optimizer: Literal["adam", "sgd"] = "adam"
     refiner_lr: Float = Field(default=5e-4, gt=0)
     discriminator_lr: Float = Field(default=5e-4, gt=0)
+    lr_drop_after: int | None = Field(default=None, ge=1)
+    """steps after which both learning rates are a quarter of these (the paper's, for hands: 600,000
+    steps); absent: never"""
     betas: tuple[Float, Float] = (0.5, 0.999)
     """of Adam"""
     momentum: Float = Field(default=0.0, ge=0, lt=1)
@@ -116,11 +128,24 @@ class TrainConfig(Model):
             raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
         if self.keep == "best" and not self.validate_every:
             raise ValueError("keep = best needs validate_every: what is not scored is not compared")
+        if self.window_px is not None:
+            self._check_window(self.window_px)
         if self.compile and self.r1_gamma > 0:
             raise ValueError("compile and r1_gamma > 0: compiled networks have no second gradient")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in [0, 1), are {self.betas}")
         return self
+
+    def _check_window(self, window_px: int) -> None:
+        stride = self.discriminator.stride
+        if window_px < stride:
+            raise ValueError(
+                f"window_px = {window_px}: the discriminator's patches lie {stride} px apart, so "
+                "that its map of a window would be empty; take larger windows, or layers of "
+                "smaller stride"
+            )
+        if self.label_weight > 0:
+            raise ValueError("label_weight > 0 and window_px: landmarks are found in whole images")
 
     @property
     def pretrain_clock(self) -> int:
@@ -139,6 +164,27 @@ class TrainConfig(Model):
         if clock <= self.pretrain_clock and self.discriminator_pretrain_steps:
             return "discriminator_pretrain", clock - self.refiner_pretrain_steps
         return "adversarial", (clock - self.pretrain_clock) * self.k_d
+
+    def lr_share(self, clock: int) -> float:
+        """Of the learning rates, in pass `clock` (from 1)."""
+        phase, step = self.place(clock)
+        is_late = self.lr_drop_after is not None and step > self.lr_drop_after
+        return LR_DROP if phase == "adversarial" and is_late else 1.0
+
+    def trained_size(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) of what the networks are trained on, of images of this size.
+
+        Raises:
+            ValueError: the windows are larger than the images.
+        """
+        if self.window_px is None:
+            return height, width
+        if self.window_px > min(height, width):
+            raise ValueError(
+                f"window_px = {self.window_px} is larger than the images, which have "
+                f"{height} x {width} px; leave it out to train on whole images"
+            )
+        return self.window_px, self.window_px
 
     def content(self) -> dict[str, JsonValue]:
         """What decides the result: all but threads, how often to save, and the places of files

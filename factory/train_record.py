@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from pydantic import JsonValue
 
+from factory.domains import domain_named
+from factory.pixel_scale import full_scale_for
 from factory.store import Store
 from factory.train_config import TrainConfig
 from schemas.base import Sha256, Versioned, differences_of, digest_of
-from schemas.dataset import ImageSpec
+from schemas.dataset import DatasetCard, ImageSpec
 
 RUN_NAME = "train.json"
 
@@ -62,7 +64,9 @@ def image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> 
             "both domains must have one image size and type: synthetic "
             f"{synthetic.shape[-2:]} {synthetic.dtype}, real {real.shape[-2:]} {real.dtype}"
         )
+    _check_pixels(config, {"synthetic": synthetic, "real": real})
     height, width = synthetic.shape[-2:]
+    config.trained_size(height, width)
     return ImageSpec.model_validate(
         {
             "height": height,
@@ -71,6 +75,40 @@ def image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> 
             "bits": 8 * synthetic.dtype.itemsize,
         }
     )
+
+
+def _check_pixels(config: TrainConfig, images: Mapping[str, np.ndarray]) -> None:
+    for name, pixels in images.items():
+        full_scale, largest = full_scale_for(config.full_scale, pixels.dtype), int(pixels.max())
+        if largest > full_scale:
+            raise ValueError(
+                f"{name} images have pixels up to {largest}, which full_scale = {full_scale:g} "
+                "would cut off: for depth it is the side of the cube in mm and 1"
+            )
+        if config.empty_below >= full_scale:
+            raise ValueError(
+                f"empty_below = {config.empty_below:g} empties whole images, whose pixels go up "
+                f"to {full_scale:g}"
+            )
+
+
+def scaled_for(config: TrainConfig, synthetic: DatasetCard, real: DatasetCard) -> TrainConfig:
+    """The configuration with the full scale of two datasets.
+
+    Raises:
+        ValueError: they have different ones, or the configuration has another.
+    """
+    scales = [domain_named(card.domain).full_scale(card) for card in (synthetic, real)]
+    if scales[0] != scales[1]:
+        raise ValueError(
+            f"pixels of the synthetic images go up to {scales[0]:g}, those of the real ones to "
+            f"{scales[1]:g}; ingest both with one cube"
+        )
+    if config.full_scale not in (None, scales[0]):
+        raise ValueError(
+            f"full_scale = {config.full_scale:g}, the datasets' is {scales[0]:g}; leave it out"
+        )
+    return config.model_copy(update={"full_scale": scales[0]})
 
 
 def digest_of_images(images: np.ndarray, lineage: Mapping[str, JsonValue] | None, name: str) -> str:

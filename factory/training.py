@@ -29,6 +29,7 @@ from factory.history import History, HistoryBuffer
 from factory.landmarks import load_landmarks
 from factory.metrics_log import MetricsLog
 from factory.peers import Peers
+from factory.pixel_scale import full_scale_for
 from factory.scoring import Scorer, Scores
 from factory.simgan import NonFiniteLoss, SimGAN
 from factory.store import Store, open_store
@@ -96,8 +97,8 @@ def train(
     bit for bit, as one that was not.
 
     Args:
-        synthetic: (n, H, W) or (n, C, H, W) uint8 (uint16 with a matching `config.full_scale`);
-            of several workers, this one's part.
+        synthetic: (n, H, W) or (n, C, H, W) uint8, or uint16 with a `config.full_scale`; of
+            several workers, this one's part.
         real: (m, H, W) or (m, C, H, W), same type and image size.
         output: a folder, or `s3://bucket/prefix`.
         history: where refined images of the past are kept; a `HistoryBuffer` when absent.
@@ -123,6 +124,8 @@ def train(
     store = open_store(output)
     peers = peers if peers is not None else Peers()
     image = image_spec(config, synthetic, real)
+    full_scale = full_scale_for(config.full_scale, synthetic.dtype)
+    config = config.model_copy(update={"full_scale": full_scale})
     landmarks, described = None, None
     if config.label_network is not None and config.label_weight > 0:
         landmarks, described = load_landmarks(config.label_network)
@@ -171,10 +174,12 @@ def _describe(
     record: TrainRecord, image: ImageSpec, lineage: Mapping[str, JsonValue], step: int
 ) -> RefinerDescription:
     config = record.config
+    assert config.full_scale is not None
     return RefinerDescription(
         domain=record.domain,
         image=image,
         full_scale=config.full_scale,
+        empty_below=config.empty_below,
         architecture=config.refiner,
         weights="last" if config.ema_decay is None else "ema",
         sha256="0" * 64,
@@ -187,8 +192,13 @@ def _describe(
 
 def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
     """The history of a run that begins."""
-    shape = (image.channels, image.height, image.width)
+    shape = history_shape(config, image)
     return HistoryBuffer(config.buffer_size, shape, config.seed)
+
+
+def history_shape(config: TrainConfig, image: ImageSpec) -> tuple[int, int, int]:
+    """(C, H, W) of what the history holds, of images like this."""
+    return (image.channels, *config.trained_size(image.height, image.width))
 
 
 class _Run:
@@ -321,7 +331,7 @@ class _Run:
             [(step, self.store.read(name)) for step, name in found],
             self.samples,
             strips.pick_samples(self.gan.draws.stored["real"], config.seed),
-            config.full_scale,
+            self.gan.draws.full_scale,
         )
         self.store.put("overview.png", overview)
         self.store.put("losses.png", strips.losses_png(bytes(self.metrics.content)))
@@ -357,8 +367,10 @@ class _Run:
             log.info("%s: no longer: %s", where, before.name)
 
     def _write_strip(self, step: int) -> None:
-        full_scale = self.gan.config.full_scale
-        refined = strips.refine_samples(self.gan.chosen, self.samples, full_scale)
+        full_scale = self.gan.draws.full_scale
+        refined = strips.refine_samples(
+            self.gan.chosen, self.samples, full_scale, self.gan.config.empty_below
+        )
         png = strips.strip_png(self.samples, refined, full_scale)
         self.store.put(f"{STRIPS}/step-{step:06d}.png", png)
         if self.board is not None:

@@ -15,7 +15,7 @@ from cluster.training import train_on_datasets
 from factory.ablation import Row, load_variants, row_of
 from factory.dataset import Dataset
 from factory.engine import make_engine
-from factory.held_out import HeldOut, Score
+from factory.held_out import HeldOut, Score, require_scorable
 from factory.labels.pupil import PupilFinder
 from factory.metrics_log import METRICS_NAME
 from factory.realism import TwoSampleTest
@@ -71,7 +71,9 @@ class Run(NamedTuple):
 def main(job: AblateJob) -> None:
     configs = load_variants(job.variants)
     for location in (job.synthetic, job.real):
-        Dataset.open(location).require_splits(job.split, job.held_out)
+        dataset = Dataset.open(location)
+        require_scorable(dataset)
+        dataset.require_splits(job.split, job.held_out)
     root = open_store(job.output).location
     runs = [
         Run(

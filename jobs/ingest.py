@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Set
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from pydantic import Field, field_validator
@@ -19,13 +19,14 @@ from factory.ledger import containers_in, read_seen
 from factory.planning import Planned, parse_splits, plan_new_shards
 from factory.rejects import Facts, check_reject_share, facts_by_shard, vanished_inputs
 from factory.shards import sha256
+from factory.sources.base import SourceOptions
 from factory.sources.crop import EyeCrop
 from factory.sources.files import open_files
 from factory.sources.gaze_filter import GazeFilter, GazeWeights, Range
 from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.nyu import NyuOptions
 from factory.sources.pictures import PicturesOptions
-from factory.sources.registry import SourceOptions, make_source, weights_for
+from factory.sources.registry import make_source, sources, weights_for
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.store import absolute, name_of, open_store, real_place
 from factory.work import reasons_of
@@ -41,9 +42,10 @@ class IngestJob(JobConfig):
     the dataset's rejected/ folder with their reason.
     """
 
-    source: Literal["unityeyes", "mpiigaze", "images", "nyu"]
+    source: str
     """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, any
-    folder of unlabelled eye pictures, or NYU's hands (synthdepth_* or depth_*, with joints)"""
+    folder of unlabelled eye pictures, or NYU's hands (synthdepth_* or depth_*, with joints):
+    unityeyes, mpiigaze, images, nyu"""
     input: str
     """a folder or s3://bucket/prefix, with or without tar and zip archives in it, or one archive"""
     output: str
@@ -56,6 +58,8 @@ class IngestJob(JobConfig):
     """splits and the share of identities in each, e.g. train=0.9 test=0.1"""
     crop: EyeCrop = EyeCrop()
     nyu: NyuOptions = NyuOptions()
+    options: dict[str, str] = Field(default={})
+    """of a source that has no options of its own here, each after its name"""
     keep_gaze_yaw_deg: Range | None = None
     """UnityEyes only: keep gazes with yaw in this range, degrees, positive towards image left"""
     keep_gaze_pitch_deg: Range | None = None
@@ -75,6 +79,13 @@ class IngestJob(JobConfig):
     """commit planned shards without a single input that is still there, as empty ones"""
     overlap: bool = False
     """work beside another run that is at work on this output; safe, but much is done twice"""
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, source: str) -> str:
+        if source not in sources():
+            raise ValueError(f"no source {source!r}; there are {', '.join(sources())}")
+        return source
 
     @field_validator("splits")
     @classmethod
@@ -199,6 +210,8 @@ def _not_applied(job: IngestJob) -> list[str]:
         lines.append("crop: for eyes only, not applied")
     if job.source != "nyu" and job.nyu != NyuOptions():
         lines.append("nyu: for hands only, not applied")
+    if job.source in ("unityeyes", "mpiigaze", "images", "nyu") and job.options:
+        lines.append(f"options: {job.source} has options of its own, these are not applied")
     return lines
 
 
@@ -218,6 +231,8 @@ def _options(job: IngestJob) -> SourceOptions:
             return UnityEyesOptions(crop=job.crop, keep=keep)
         case "nyu":
             return job.nyu
+        case other:
+            return sources()[other].options_kind.model_validate_strings(job.options)
 
 
 def _weights(job: IngestJob) -> GazeWeights | None:

@@ -28,8 +28,8 @@ from factory.models import Refiner, RefinerConfig
 from factory.planning import NONE_VANISHED, Planned, plan_new_shards
 from factory.refine import missing_shards, refine_stages, refined_card
 from factory.rejects import facts_by_shard, vanished_inputs
-from factory.sources.base import BadRender, Source
-from factory.sources.registry import SourceOptions, make_source
+from factory.sources.base import BadRender, Source, SourceOptions
+from factory.sources.registry import make_source
 from factory.sources.scan import Container, FileFacts, ScanItem, Seen, batch_of
 from factory.sources.unityeyes import UnityEyesOptions
 from factory.store import Entry, LocalStore, Store

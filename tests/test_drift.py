@@ -85,7 +85,6 @@ def test_summary_of_a_known_table():
     assert ahead.num_samples == 2 and ahead.drift_px == summary.drift_px
     assert (aside.yaw_deg, aside.pitch_deg) == ((5, 15), (-15, -5))
     assert aside.num_samples == 2 and aside.drift_px is None
-    assert KNOWN.worst_keys(10) == ["a", "b"]
 
 
 def test_nothing_measured_is_none_not_zero():

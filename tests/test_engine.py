@@ -354,17 +354,21 @@ def test_a_difference_is_measured_in_values_and_in_levels() -> None:
 
 
 @pytest.mark.parametrize(
-    "image",
-    [EYE, ImageSpec(height=224, width=224, bits=16), ImageSpec(height=9, width=8, channels=3)],
+    ("image", "full_scale"),
+    [
+        (EYE, 255.0),
+        (ImageSpec(height=224, width=224, bits=16), 301.0),
+        (ImageSpec(height=9, width=8, channels=3), 255.0),
+    ],
     ids=str,
 )
-def test_probes_have_the_shape_and_the_range_of_what_is_refined(image) -> None:
-    probes = probe_images(image)
+def test_probes_have_the_shape_and_the_range_of_what_is_refined(image, full_scale) -> None:
+    probes = probe_images(image, full_scale)
     assert 4 <= len(probes) <= 8
     assert probes.shape[1:3] == (image.height, image.width)
     assert probes.dtype == (np.uint8 if image.bits == 8 else np.uint16)
-    assert np.ptp(probes) > 0.9 * (2**image.bits - 1)
-    assert np.array_equal(probes, probe_images(image))
+    assert 0.9 * full_scale < np.ptp(probes) <= full_scale
+    assert np.array_equal(probes, probe_images(image, full_scale))
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (3, 5, 7, 3), (0, 5, 7)])

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -29,9 +28,8 @@ from factory.models import Refiner, RefinerConfig
 from factory.sources.nyu import NyuOptions
 from factory.sources.registry import make_source
 from factory.verify import ShardVerifier
-from jobs import ingest, simulate
+from jobs import ingest
 from jobs.ingest import IngestJob
-from jobs.simulate import SimulateJob
 from schemas.dataset import ImageSpec
 from schemas.hand import EVALUATED_JOINTS
 
@@ -332,11 +330,3 @@ def test_options_for_other_sources_are_named(tmp_path) -> None:
     ]
     for source in ("unityeyes", "nyu", "images"):
         assert ingest._not_applied(IngestJob(source=source, **common)) == []
-
-
-def test_without_a_renderer_simulate_says_so_before_it_writes(tmp_path, monkeypatch) -> None:
-    nobody = replace(domain_named("hand"), renderer=None)
-    monkeypatch.setattr(simulate, "domain_named", lambda name: nobody)
-    with pytest.raises(ValueError, match="no built-in renderer for --domain hand"):
-        simulate.main(SimulateJob(output=str(tmp_path / "out"), count=1, domain="hand"))
-    assert not (tmp_path / "out").exists()

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from scipy.io import loadmat
 from test_submit import free_port
 
 from cluster.command import JobConfig, run_command
@@ -215,6 +216,19 @@ def test_new_renders_after_a_kill_become_new_shards_and_change_no_plan(
     index = load_index(Dataset.open(dataset))
     assert sorted(index["source_id"].to_pylist(), key=int) == [str(n) for n in range(1, 51)]
     assert "nothing to do: 50 inputs listed, 0 new" in run("ingest", *options)
+
+
+def test_hands_are_drawn_and_their_joints_written_for_all_frames(tmp_path: Path) -> None:
+    for count, style in ((2, "render"), (3, "render"), (2, "camera")):
+        out = tmp_path / style
+        run("simulate", "--domain", "hand", "--count", count, "--output", out, "--style", style)
+    assert len(list((tmp_path / "render").glob("synthdepth_1_*.png"))) == 3
+    assert len(list((tmp_path / "camera").glob("*depth_1_*.png"))) == 4
+    joints = [loadmat(tmp_path / s / "joint_data.mat")["joint_uvd"] for s in ("render", "camera")]
+    assert [uvd.shape for uvd in joints] == [(3, 3, 36, 3), (3, 2, 36, 3)]
+    printed = run("simulate", "--domain", "hand", "--height", 96, "--count", 1,
+                  "--output", tmp_path / "other", expect=2)  # fmt: skip
+    assert "leave out --height" in printed
 
 
 def test_a_training_killed_at_random_and_run_again_makes_the_same_refiner(

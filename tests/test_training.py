@@ -16,7 +16,8 @@ from trainers import (
 )
 
 from factory.checkpoint import load_refiner
-from factory.models import DiscriminatorConfig, RefinerConfig
+from factory.exact_start import start_as_exact_identity
+from factory.models import HAND_LAYERS, DiscriminatorConfig, Refiner, RefinerConfig
 from factory.store import open_store
 from factory.training import (
     NonFiniteLoss,
@@ -57,6 +58,8 @@ def metrics_of(run: Path) -> list[dict]:
         {"ema_decay": 0.9, "refiner_init": "identity", "k_g": 1, "psi": "features"},
         {"optimizer": "sgd", "momentum": 0.9, "k_d": 2, "refiner_pretrain_steps": 0},
         {"r1_gamma": 1.0, "discriminator": GLOBAL},
+        {"window_px": 8, "lr_drop_after": 6},
+        {"window_px": 10, "discriminator": GLOBAL, "psi": "patch_nce"},
     ],
 )
 def test_a_killed_run_resumed_equals_an_undisturbed_one(images, tmp_path, changes):
@@ -197,6 +200,8 @@ def test_images_that_do_not_fit_are_refused(images, tmp_path):
         ({"compile": True, "r1_gamma": 1.0}, "second gradient"),
         ({"lambda_reg": float("inf")}, "finite"),
         ({"refiner": RefinerConfig(channels=3)}, "3 channels"),
+        ({"window_px": 3}, "map of a window would be empty"),
+        ({"window_px": 8, "label_weight": 1.0, "label_network": "x"}, "whole images"),
     ],
 )
 def test_nonsense_configurations_are_refused(changes, message):
@@ -211,3 +216,20 @@ def test_the_named_configurations_load(name):
     papers = RefinerConfig(padding=config.refiner.padding)
     assert (config.refiner == papers) == (name == "eye")
     assert config.discriminator == DiscriminatorConfig()
+
+
+@pytest.mark.parametrize(
+    ("name", "num_parameters"), [("hand", 741_825), ("hand-7x7", 4_018_625), ("hand-small", None)]
+)
+def test_the_configurations_for_hands_load(name, num_parameters):
+    path = Path(__file__).parent.parent / "configs" / f"{name}.toml"
+    config = TrainConfig.model_validate(tomllib.loads(path.read_text())["train"])
+    refiner = Refiner(config.refiner)
+    start_as_exact_identity(refiner)  # there is room for it
+    if num_parameters is not None:
+        assert sum(p.numel() for p in refiner.parameters()) == num_parameters
+        assert config.discriminator.layers == HAND_LAYERS
+        rates = [config.refiner_lr * config.lr_share(clock) for clock in (1, config.total_clock)]
+        assert rates == [2e-4, 5e-5]
+    assert config.refiner_init == "exact_identity" and config.empty_below > 0
+    assert config.full_scale is None, "the datasets' own"

@@ -18,10 +18,10 @@ from factory.ingest import InputsGoneError, ShardIngester
 from factory.ledger import containers_in
 from factory.planning import OtherPlaceError
 from factory.rejects import check_reject_share, facts_by_shard, vanished_inputs
-from factory.sources.base import VANISHED
+from factory.sources.base import VANISHED, SourceOptions
 from factory.sources.mpiigaze import MpiiGazeOptions
 from factory.sources.pictures import PicturesOptions
-from factory.sources.registry import SourceOptions, make_source
+from factory.sources.registry import make_source
 from factory.sources.unityeyes import UnityEyesOptions
 from factory.work import MakeTask, Outcome, collect, failed_outcome, run_here
 from jobs import ingest

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from factory.domain import Domain
+from factory.pixel_scale import scale_of_depth
+from factory.renderers.hand import HandRenderer
 from factory.sources.nyu import NyuSource
 from schemas.dataset import ImageSpec
 from schemas.hand import Hand, UnlabelledHand
@@ -27,7 +29,8 @@ HAND = Domain(
     unlabelled_columns=HAND_FRAME,
     image=ImageSpec(height=224, width=224, bits=16),
     shard_size=1024,
+    full_scale=scale_of_depth,
     sources=(NyuSource,),
-    renderer=None,
+    renderer=HandRenderer,
     validator=_validator,
 )

@@ -43,7 +43,8 @@ def to_planes(images: Pixels) -> Pixels:
 
 
 def from_planes(planes: Pixels, like: Pixels) -> Pixels:
-    """(n, C, H, W) back to the layout of the images `like` that they were made of."""
+    """(n, C, H, W) back to the layout and type of the images `like` that they were made of."""
+    planes = cast("Pixels", planes.astype(like.dtype, copy=False))
     if like.ndim == 3:
         return planes[:, 0]
     return cast("Pixels", np.ascontiguousarray(np.moveaxis(planes, 1, 3)))

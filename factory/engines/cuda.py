@@ -193,6 +193,7 @@ class CudaEngine:
     Args:
         height, width: of every image: the graph is recorded for one shape.
         full_scale: the pixel value that becomes 1 in the network; up to 255.
+        empty_below: not yet: only 0.
         batch_size: images at once; None for `suitable_batch`.
         device: `cpu` runs the same path without streams, graphs and compiler, for tests.
         dtype: bfloat16, or float32 for tests.
@@ -212,6 +213,7 @@ class CudaEngine:
         height: int,
         width: int,
         full_scale: float = 255.0,
+        empty_below: float = 0.0,
         batch_size: int | None = None,
         device: str = "cuda",
         dtype: torch.dtype = torch.bfloat16,
@@ -221,9 +223,14 @@ class CudaEngine:
             raise EngineUnavailableError(
                 f"{self.name} keeps pixels in 8 bits, the refiner's go to {full_scale:g}"
             )
+        if empty_below > 0:
+            raise EngineUnavailableError(
+                f"{self.name} does not empty pixels below {empty_below:g} yet"
+            )
         if refiner.config.noise_channels:
             raise EngineUnavailableError(f"{self.name} gives a refiner no noise yet")
         self.full_scale = full_scale
+        self.empty_below = empty_below
         self.device = torch.device(device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise EngineUnavailableError("PyTorch sees no CUDA device")

@@ -19,6 +19,7 @@ class TorchEngine:
 
     Args:
         full_scale: the pixel value that becomes 1 in the network.
+        empty_below: refined values below it become 0.
         batch_size: images at once; None for what suits the device.
         noise_seed: for refiners with noise, see `noise_of`.
         device: as PyTorch names it. PyTorch's own setting of TF32 holds on Nvidia's.
@@ -31,11 +32,13 @@ class TorchEngine:
         refiner: Refiner,
         *,
         full_scale: float = 255.0,
+        empty_below: float = 0.0,
         noise_seed: int = 0,
         batch_size: int | None = None,
         device: str = "cpu",
     ) -> None:
         self.full_scale = full_scale
+        self.empty_below = empty_below
         self.noise_seed = noise_seed
         self.device = torch.device(device)
         if batch_size is None:
@@ -47,12 +50,11 @@ class TorchEngine:
     def __call__(self, images: Pixels) -> Pixels:
         if not len(images):
             return images.copy()
-        return np.concatenate(
-            [
-                from_planes(to_pixels(torch.from_numpy(self.values(part)), self.full_scale), part)
-                for part in self._parts(images)
-            ]
-        )
+        return np.concatenate([self._pixels(part) for part in self._parts(images)])
+
+    def _pixels(self, images: Pixels) -> Pixels:
+        values = torch.from_numpy(self.values(images))
+        return from_planes(to_pixels(values, self.full_scale, self.empty_below), images)
 
     def values(self, images: Pixels) -> Values:
         """What the network makes of images, before rounding."""

@@ -98,6 +98,7 @@ class NcnnEngine:
 
     Args:
         full_scale: the pixel value that becomes 1 in the network.
+        empty_below: refined values below it become 0.
         noise_seed: for refiners with noise, see `noise_of`.
 
     Raises:
@@ -106,8 +107,16 @@ class NcnnEngine:
 
     name = "ncnn"
 
-    def __init__(self, refiner: Refiner, *, full_scale: float = 255.0, noise_seed: int = 0) -> None:
+    def __init__(
+        self,
+        refiner: Refiner,
+        *,
+        full_scale: float = 255.0,
+        empty_below: float = 0.0,
+        noise_seed: int = 0,
+    ) -> None:
         self.full_scale = full_scale
+        self.empty_below = empty_below
         self.noise_seed = noise_seed
         self.config = refiner.config
         graph, weights = ncnn_graph(refiner)
@@ -130,7 +139,8 @@ class NcnnEngine:
         refined = np.empty_like(images)
         for start in range(0, len(images), _CHUNK):
             part = images[start : start + _CHUNK]
-            levels = to_pixels(torch.from_numpy(self.values(part)), self.full_scale)
+            values = torch.from_numpy(self.values(part))
+            levels = to_pixels(values, self.full_scale, self.empty_below)
             refined[start : start + _CHUNK] = from_planes(levels, part)
         return refined
 

@@ -126,12 +126,6 @@ class DriftTable:
         drift = self.drift_px
         return drift[np.isfinite(drift)]
 
-    def worst_keys(self, num: int) -> list[str]:
-        """Keys of the largest drifts, largest first."""
-        drift = np.nan_to_num(self.drift_px, nan=-1.0)
-        order = np.argsort(-drift, kind="stable")[:num]
-        return [self.keys[i] for i in order if drift[i] >= 0]
-
     @classmethod
     def concat(cls, tables: "Sequence[DriftTable]") -> "DriftTable":
         """One table of all rows, in order."""

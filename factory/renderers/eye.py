@@ -107,6 +107,9 @@ class EyeRenderer(BaseModel):
         """Draw pictures into a folder or object store; how many were drawn."""
         return write_renders(location, self.render(indices), self.style)
 
+    def prepare(self, location: str | Path, count: int) -> None:
+        """Every picture of an eye has its label beside it: nothing else is written."""
+
 
 def render_scenes(scenes: Scenes, look: Look, height: int, width: int) -> list[EyeRender]:
     """Full pictures of given scenes in either look, with the labels of their geometry."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from factory.images import Affine, Pixels
 from factory.sources.scan import ScanItem, Seen
+from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
 VANISHED = "vanished since it was listed"
@@ -53,12 +54,29 @@ class Loaded:
     label_sha256: str | None
 
 
+class SourceOptions(Model):
+    """What decides the content of a source's samples; the dataset's card records it. Each source
+    has a kind of its own."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images that it makes, px."""
+        raise NotImplementedError
+
+
 class Source(Protocol):
     """One kind of input. Every method may be called in any process, in any order."""
 
     name: ClassVar[str]
+    options_kind: ClassVar[type[SourceOptions]]
     location: str | Path
     """where the inputs lie"""
+
+    def __init__(self, location: str | Path, options: Any) -> None:
+        """
+        Args:
+            options: of `options_kind`.
+        """
 
     @property
     def labelled(self) -> bool:

@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from factory.images import chain
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
-from factory.sources.base import BadRender, Loaded, Vanished
+from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.crop import EyeCrop
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.gaze_filter import angles_of
 from factory.sources.listing import Listing
 from factory.sources.pictures import MIN_SIDE_PX, cover
 from factory.sources.scan import Container, ScanItem, Seen, batch_of
-from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
 Side = Literal["left", "right"]
@@ -35,15 +34,20 @@ SUFFIXES = frozenset({".mat"})
 SIDES: tuple[Side, ...] = ("left", "right")
 
 
-class MpiiGazeOptions(Model):
+class MpiiGazeOptions(SourceOptions):
     """What decides the content of a sample made from a normalised eye image."""
 
     crop: EyeCrop = EyeCrop()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.crop.height, self.crop.width
 
 
 class MpiiGazeSource:
     """Reads one eye at a time: `p00/day01.mat:right:000012`."""
 
+    options_kind: ClassVar[type[SourceOptions]] = MpiiGazeOptions
     name: ClassVar[str] = "mpiigaze"
     labelled: ClassVar[bool] = True
     kind: ClassVar[DatasetKind] = "real"

@@ -17,7 +17,7 @@ from factory.hand_geometry import NYU_CAMERA, Points
 from factory.images import UndecodableError
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
-from factory.sources.base import BadRender, Loaded, Vanished
+from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.depth import Depth, HandCrop, Mask, unpack_depth, widened
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.listing import Listing
@@ -31,7 +31,6 @@ from factory.sources.nyu_files import (
 )
 from factory.sources.nyu_joints import JointsError, JointTable
 from factory.sources.scan import ScanItem, Seen
-from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 from schemas.hand import EVALUATED_JOINTS, MAX_CUBE_MM
 
@@ -41,7 +40,7 @@ MIN_SHARE_NEAR = 0.25
 """of the joints, that must have the hand's depth at their pixel: fewer are another frame's"""
 
 
-class NyuOptions(Model):
+class NyuOptions(SourceOptions):
     """What decides the content of a sample made from an NYU frame."""
 
     kind: Literal["synthetic", "real"] = "synthetic"
@@ -67,10 +66,15 @@ class NyuOptions(Model):
             raise ValueError("name at least one of the cameras 1, 2 and 3")
         return tuple(sorted(set(cameras)))
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.size_px, self.size_px
+
 
 class NyuSource:
     """Reads one frame at a time: `train/depth_1_0000001`. The joints are read once a folder."""
 
+    options_kind: ClassVar[type[SourceOptions]] = NyuOptions
     name: ClassVar[str] = "nyu"
 
     def __init__(self, location: str | Path, options: NyuOptions):

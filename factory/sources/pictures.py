@@ -10,20 +10,23 @@ import numpy as np
 from factory.images import Affine, decode
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
-from factory.sources.base import BadRender, Loaded, Vanished
+from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.crop import EyeCrop
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
 from factory.sources.scan import ScanItem, Seen
-from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
 MIN_SIDE_PX = 16
 
 
-class PicturesOptions(Model):
+class PicturesOptions(SourceOptions):
     """What decides the content of a sample made from a picture."""
 
     crop: EyeCrop = EyeCrop()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.crop.height, self.crop.width
 
 
 def cover(height: int, width: int, crop: EyeCrop) -> Affine:
@@ -40,6 +43,7 @@ def cover(height: int, width: int, crop: EyeCrop) -> Affine:
 class PicturesSource:
     """Reads one picture at a time; the name is `images` on the command line."""
 
+    options_kind: ClassVar[type[SourceOptions]] = PicturesOptions
     name: ClassVar[str] = "images"
     labelled: ClassVar[bool] = False
     kind: ClassVar[DatasetKind] = "real"

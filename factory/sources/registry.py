@@ -7,38 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue, ValidationError
 
-from factory.sources.base import BadRender, Source
+from factory.domains import known_domains
+from factory.sources.base import BadRender, Source, SourceOptions
 from factory.sources.gaze_filter import GazeWeights, load_target
-from factory.sources.mpiigaze import MpiiGazeOptions, MpiiGazeSource
-from factory.sources.nyu import NyuOptions, NyuSource
-from factory.sources.pictures import PicturesOptions, PicturesSource
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.sources.unityeyes import UnityEyesSource
 from schemas.base import FormatError, spell_out
 from schemas.dataset import InputFacts
 
-SourceOptions = UnityEyesOptions | MpiiGazeOptions | PicturesOptions | NyuOptions
 MAX_GAZES_READ = 4000
 """labels read to estimate how the renders look, when a target distribution is asked for"""
 
 
+def sources() -> dict[str, type[Source]]:
+    """Every source of every domain, by name."""
+    return {kind.name: kind for domain in known_domains().values() for kind in domain.sources}
+
+
 def make_source(location: str | Path, options: SourceOptions) -> Source:
-    """The source that these options are for, reading at a location."""
-    match options:
-        case UnityEyesOptions():
-            return UnityEyesSource(location, options)
-        case MpiiGazeOptions():
-            return MpiiGazeSource(location, options)
-        case PicturesOptions():
-            return PicturesSource(location, options)
-        case NyuOptions():
-            return NyuSource(location, options)
+    """The source that these options are for, reading at a location.
 
-
-def size_px_of(options: SourceOptions) -> tuple[int, int]:
-    """(height, width) of the images that these options make."""
-    if isinstance(options, NyuOptions):
-        return options.size_px, options.size_px
-    return options.crop.height, options.crop.width
+    Raises:
+        FormatError: no domain has one.
+    """
+    for kind in sources().values():
+        if kind.options_kind is type(options):
+            return kind(location, options)
+    raise FormatError(f"no source takes {type(options).__name__}")
 
 
 def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
@@ -47,17 +41,11 @@ def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
     Raises:
         FormatError: not of an ingested dataset, or of a source or options unknown here.
     """
-    kinds: dict[str, type[SourceOptions]] = {
-        UnityEyesSource.name: UnityEyesOptions,
-        MpiiGazeSource.name: MpiiGazeOptions,
-        PicturesSource.name: PicturesOptions,
-        NyuSource.name: NyuOptions,
-    }
-    name = config.get("source")
-    if not isinstance(name, str) or name not in kinds:
-        raise FormatError(f"a dataset made from {name!r}, known sources are {', '.join(kinds)}")
+    name, known = config.get("source"), sources()
+    if not isinstance(name, str) or name not in known:
+        raise FormatError(f"a dataset made from {name!r}, known sources are {', '.join(known)}")
     try:
-        return kinds[name].model_validate(config.get("options"))
+        return known[name].options_kind.model_validate(config.get("options"))
     except ValidationError as error:
         raise FormatError(f"options of {name} in a dataset card: {spell_out(error)}") from error
 

@@ -25,7 +25,7 @@ from factory.images import (
 from factory.jpeg import FULL_SCALE, decode_jpeg, jpeg_size
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
-from factory.sources.base import BadRender, LeftOut, Loaded, Vanished
+from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
 from factory.sources.crop import EyeCrop
 from factory.sources.gaze_filter import GazeFilter, angles_of
 from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
@@ -43,7 +43,6 @@ from factory.sources.unityeyes_label import (
     landmarks,
     parse_label,
 )
-from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
 OUTER_CORNER = 8
@@ -53,7 +52,7 @@ MIN_EYE_WIDTH_PX = 16.0
 MAX_PICTURE_PX = 64_000_000
 
 
-class UnityEyesOptions(Model):
+class UnityEyesOptions(SourceOptions):
     """What decides the content of a sample made from a render."""
 
     crop: EyeCrop = EyeCrop()
@@ -61,10 +60,15 @@ class UnityEyesOptions(Model):
     min_decode_scale: float = Field(default=1.0, ge=1.0)
     """decode the JPEG at no less than this many source pixels a crop pixel"""
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.crop.height, self.crop.width
+
 
 class UnityEyesSource:
     """Reads one input at a time; opens its files when first asked."""
 
+    options_kind: ClassVar[type[SourceOptions]] = UnityEyesOptions
     name: ClassVar[str] = "unityeyes"
     labelled: ClassVar[bool] = True
     kind: ClassVar[DatasetKind] = "synthetic"

@@ -1,0 +1,114 @@
+"""A domain of which the repository knows nothing goes through the whole chain: tests/coins.py adds
+a source, a schema, a validator and a configuration, and changes nothing."""
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+
+import fakes
+import numpy as np
+import pytest
+import webdataset
+from coins import COIN, CoinOptions, CoinReport, strike
+from trainers import small_config
+
+from factory import domains
+from factory.dataset import Dataset, load_images
+from factory.describe import describe
+from factory.domains import with_installed
+from factory.gate import load_gate
+from factory.measuring import ShardMeasurer
+from factory.publish import publish
+from factory.realism import TwoSampleTest
+from factory.report.assemble import make_report, summary_lines, write_report
+from factory.training import train
+from factory.validate import open_trio, shards_of
+from factory.validator import ValidationSettings, validator_of
+from schemas.base import FormatError
+
+GATE = """
+[[limit]]
+measure = "centre_drift.median"
+at_most = 1.0
+why = "labels must stay on the coin"
+
+[[sample]]
+measure = "centre_drift_px"
+at_most = 8.0
+max_share = 0.1
+why = "a coin that jumped has no true label"
+"""
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setitem(domains.known_domains(), "coin", COIN)
+
+
+@dataclass(frozen=True)
+class Chain:
+    synthetic: Dataset
+    real: Dataset
+    refined: Dataset
+
+
+@pytest.fixture
+def chain(known, tmp_path) -> Chain:
+    renders = strike(tmp_path / "renders", 48, camera=False)
+    photos = strike(tmp_path / "photos", 48, camera=True, seed=1)
+    (renders / "9.png").write_bytes(b"not a picture")
+    synthetic = fakes.ingest_here(renders, tmp_path / "synthetic", CoinOptions(), shard_size=16)
+    real = fakes.ingest_here(photos, tmp_path / "real", CoinOptions(kind="real"), shard_size=16)
+    config = small_config(refiner_init="identity")
+    images = [load_images(dataset, dataset.committed()) for dataset in (synthetic, real)]
+    train(config, *images, tmp_path / "run", domain="coin", device="cpu")
+    return Chain(
+        synthetic, real, fakes.refine_here(synthetic, tmp_path / "run", tmp_path / "refined")
+    )
+
+
+def test_coins_go_through_the_whole_chain(chain, tmp_path):
+    assert [len(chain.synthetic.index(shard)) for shard in (0, 1, 2)] == [15, 16, 16]
+    trio = open_trio(chain.refined.location, chain.real.location)
+    validator = validator_of(trio.refined)
+    (tmp_path / "gate.toml").write_text(GATE)
+    gate = load_gate(tmp_path / "gate.toml", validator.report)
+    settings = ValidationSettings(test=TwoSampleTest(seeds=(0,), num_steps=5))
+    witnesses = validator.witnesses(trio.refined, trio.parent, {}, settings.finder)
+    shards = shards_of(trio.refined, None)
+    for shard in shards:
+        ShardMeasurer(trio.refined, trio.parent, witnesses.measurer())(shard)
+    examined = validator.examine(
+        trio, shards, None, witnesses, settings, lambda calls: [call() for call in calls]
+    )
+    report, verdicts = make_report(trio, "r1", shards, validator, examined, gate)
+    write_report(trio, report, verdicts, examined, ())
+    assert isinstance(report, CoinReport) and report.num_samples == 47
+    assert report.passed, summary_lines(report, validator)
+    publish(trio.refined, "first", "r1")
+    shard = tmp_path / "refined" / "shards" / "000000.tar"
+    samples = list(webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False))
+    labels = chain.refined.index(0)["centre_px"].to_pylist()
+    assert len(samples) == len(labels) == 15
+    assert all(np.shape(centre) == (2,) for centre in labels)
+
+
+def test_a_coin_dataset_is_described(chain):
+    summary = describe(chain.refined)
+    assert "centre_px" in str(summary) and "coin" in str(summary)
+
+
+def test_a_witness_that_nobody_knows_is_refused(chain):
+    validator = validator_of(chain.refined)
+    with pytest.raises(ValueError, match=r"no witness 'landmarks'.*none"):
+        validator.witnesses(
+            chain.refined, chain.synthetic, {"landmarks": "x"}, ValidationSettings().finder
+        )
+
+
+def test_an_installed_package_brings_its_domain(known):
+    point = EntryPoint("coin", "coins:COIN", domains.GROUP)
+    assert with_installed([point])["coin"] is COIN
+    with pytest.raises(FormatError, match="is no Domain"):
+        with_installed([EntryPoint("coin", "coins:SIDE_PX", domains.GROUP)])
+    with pytest.raises(FormatError, match="already"):
+        with_installed([point, point])
