@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
+from scipy.ndimage import convolve1d
+from scipy.signal import savgol_coeffs
 from scipy.stats import wasserstein_distance
 
 from factory.depth_edges import Depth, Mask, solid
@@ -35,6 +36,8 @@ EDGE_PX = 4
 """what is nearer to the outline is near it"""
 WINDOW = 15
 """points of an outline that a parabola is laid through to smooth it"""
+_PARABOLA = savgol_coeffs(WINDOW, 2)
+"""what a parabola through so many points has in the middle one, as weights (Savitzky and Golay)"""
 FLYING_MM = 10
 """a neighbour whose depth differs by more is of another surface"""
 MAX_SUPPORT = 2
@@ -92,7 +95,7 @@ def raggedness_of(whole_HW: Mask) -> tuple[float, float]:
     """
     squares, raw, smooth_length = [], 0.0, 0.0
     for outline_K2, counts_K in _outlines(whole_HW):
-        smooth = savgol_filter(outline_K2, WINDOW, 2, axis=0, mode="wrap")
+        smooth = convolve1d(outline_K2, _PARABOLA, axis=0, mode="wrap")
         squares.append(((outline_K2 - smooth) ** 2).sum(axis=1)[counts_K])
         steps = counts_K & np.roll(counts_K, -1)
         raw += _length(outline_K2, steps)

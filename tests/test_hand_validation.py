@@ -35,7 +35,8 @@ from factory.validator import ValidationSettings, validator_of
 from factory.work import collect, run_here
 from schemas.hand_report import HandReport
 
-HAND_GATE = Path(__file__).parents[1] / "gates" / "hand.toml"
+GATES = Path(__file__).parents[1] / "gates"
+HAND_GATE = GATES / "hand.toml"
 QUICK = ValidationSettings(
     test=TwoSampleTest(seeds=(0,), num_steps=3), num_calibration=2, num_realism=40
 )
@@ -116,6 +117,7 @@ def test_a_report_on_hands_has_every_witness_beside_its_floor(sound) -> None:
     assert HandReport.from_json(report.to_json(), where="r1") == report
 
 
+@pytest.mark.slow
 def test_a_refiner_that_moves_hands_drifts_by_as_much(parent, real, sound, tmp_path) -> None:
     def shifted(images: np.ndarray, shard: int) -> np.ndarray:
         return sensed(moved(images, np.full((len(images), 2), (2.0, 0.0))), shard)
@@ -129,12 +131,14 @@ def test_a_refiner_that_moves_hands_drifts_by_as_much(parent, real, sound, tmp_p
 
 
 def test_the_gate_names_only_what_reports_on_hands_have() -> None:
+    assert load_gate(GATES / "demo-hand.toml", HandReport).limits
     gate = load_gate(HAND_GATE, HandReport)
     assert gate.limits and gate.samples
     assert {limit.measure for limit in gate.limits} <= set(measures(HandReport))
     assert {"derived.boundary_gain", "witnesses.edges.drift.median"} <= set(measures(HandReport))
 
 
+@pytest.mark.slow
 def test_a_copied_parent_and_a_moved_hand_fail_the_gate(parent, real, tmp_path) -> None:
     gate = load_gate(HAND_GATE, HandReport)
 
