@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from factory.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Plot, nice_step, svg, text
-from schemas.realism import Compared, Curves, Distance
+from schemas.realism import Compared, Curves, Distance, LookDistances
 
 ROWS = {
     "frechet": "Fréchet, features",
@@ -47,6 +47,11 @@ def _diamond(x: float, y: float, colour: str) -> str:
 
 
 FORMS = (("floor", FLOOR, _diamond), ("synthetic", SYNTHETIC, _square), ("refined", REFINED, _dot))
+
+
+def rows_of(looks: LookDistances) -> list[tuple[str, Compared]]:
+    """The measures of looks, labelled."""
+    return [(label, getattr(looks, name)) for name, label in ROWS.items()]
 
 
 def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:

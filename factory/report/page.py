@@ -160,9 +160,7 @@ def _plots(report: EyeReport, pictures: ReportPictures) -> dict[str, Markup | No
         marks.append(Mark(drift.median, f"drift median {drift.median:.2f} px", REFINED))
         marks.append(Mark(drift.p95, f"95 % below {drift.p95:.2f} px", REFINED))
     return {
-        "looks": look_figures.distances(
-            [(label, getattr(report.looks, name)) for name, label in look_figures.ROWS.items()]
-        ),
+        "looks": look_figures.distances(look_figures.rows_of(report.looks)),
         "spectra": look_figures.spectra(report.looks.spectra),
         "greys": look_figures.grey_histograms(report.looks.grey_histogram),
         "gradients": look_figures.gradient_histograms(report.looks.gradient_histogram),
