@@ -23,9 +23,10 @@ import ray
 
 from cluster.pipeline import Workers, run_on_ray
 from factory import validate
+from factory.columns import values_of
 from factory.dataset import Dataset
 from factory.estimates import clusters_of, estimate
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
+from factory.eye_measures import EyeMeasurer, EyeWitnesses
 from factory.eye_validation import crop_of
 from factory.gate import SampleLimit
 from factory.images import grey

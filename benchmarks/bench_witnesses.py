@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from eye_masks import EYE_WIDTH_PX, Masked, Values, read_masks
 
+from factory.columns import values_of
 from factory.dataset import Dataset, load_images, load_index
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, LandmarksFound, values_of
+from factory.eye_measures import EyeMeasurer, EyeWitnesses, LandmarksFound
 from factory.labels.calibration import DEGRADED_LOOK, looks, shifted
 from factory.labels.drift import find_centers
 from factory.labels.pupil import PupilFinder

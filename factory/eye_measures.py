@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from factory.columns import points_of, values_of
 from factory.gaze import GazeNetwork, angle_deg, gaze_of, load_gaze, yaw_pitch_deg
 from factory.gaze_training import found_gaze_N3
 from factory.images import Pixels, grey
@@ -369,13 +370,3 @@ def with_derived(measures: pa.Table) -> pa.Table:
     (field,) = DERIVED_EYE_MEASURES
     agreed = np.maximum(product, 0) ** (1 / len(names))
     return measures.append_column(field.name, pa.array(agreed, field.type, from_pandas=True))
-
-
-def values_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
-    """(N,) a column of numbers; NaN for null."""
-    return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
-
-
-def points_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
-    """(N, 2) a column of points."""
-    return np.array(rows[name].to_pylist(), np.float64).reshape(len(rows), 2)

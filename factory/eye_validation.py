@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.columns import values_of
 from factory.dataset import Dataset
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
+from factory.eye_measures import EyeMeasurer, EyeWitnesses
 from factory.images import grey
 from factory.labels.calibration import Calibration, calibrate
 from factory.labels.camera_pairs import CameraPairs, camera_pairs

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from factory.boundary import flying_share, hole_rate, noise_mm, raggedness_of
+from factory.columns import values_of
 from factory.depth_edges import (
     Depth,
     Mask,
@@ -26,7 +27,6 @@ from factory.depth_edges import (
     registered_silhouette,
     solid,
 )
-from factory.eye_measures import values_of
 from factory.images import Pixels
 from factory.joints import JointNetwork, found_joints_px, load_joints
 from factory.looks.pairs import alike_ratio, contrast, likeness, mean_abs_change, mirror_gain

@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.boundary import boundary_of, statistics_of
+from factory.columns import values_of
 from factory.dataset import Dataset
 from factory.depth_edges import Depth
 from factory.depth_windows import FULL_SCALE, JUDGED, places_of, windows
-from factory.eye_measures import values_of
 from factory.hand_looks import FLOOR_LOOKS
 from factory.hand_measures import HandMeasurer, HandWitnesses, depth_of, joints_of
 from factory.hand_witnesses import (

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.columns import values_of
 from factory.depth_edges import Depth
 from factory.estimates import Condition, clusters_of, estimate, quantile_edges
-from factory.eye_measures import values_of
 from factory.hand_looks import FLOOR_LOOKS, LOOKS, SENSOR_LOOK, deepened, in_look, moved
 from factory.hand_measures import HandMeasurer, HandWitnesses
 from factory.witnesses import (

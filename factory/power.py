@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.stats import beta
 
+from factory.columns import values_of
 from factory.estimates import clusters_of
-from factory.eye_measures import values_of
 from factory.gate import SampleLimit
 from factory.sample_checks import missed, most_allowed
 from schemas.base import Float, Model

@@ -10,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from factory.columns import values_of
 from factory.estimates import Condition, binned, clusters_of, estimate, quantile_edges
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
+from factory.eye_measures import EyeMeasurer, EyeWitnesses
 from factory.labels.calibration import CAMERA_LOOK, FLOOR_LOOKS, looks
 from factory.labels.camera_pairs import CameraPairs
 from factory.labels.drift import spread_or_none

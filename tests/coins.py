@@ -14,10 +14,10 @@ import orjson
 import pyarrow as pa
 from pydantic import ConfigDict, Field
 
+from factory.columns import values_of
 from factory.dataset import Dataset
 from factory.domain import Domain
 from factory.estimates import clusters_of, estimate
-from factory.eye_measures import values_of
 from factory.images import Pixels, UndecodableError, decode_png, encode_png, grey
 from factory.labels.pupil import PupilFinder
 from factory.measuring import read_measures

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from hand_pairs import SKIN_MM, drawn_hands
 
+from factory.columns import values_of
 from factory.estimators import UNSAVED, save_estimator
-from factory.eye_measures import values_of
 from factory.hand_looks import SENSOR_LOOK, deepened, in_look, moved
 from factory.hand_measures import VISIBLE_MM, HandMeasurer, HandWitnesses, skin_mm
 from factory.joints import JointConfig, JointDescription, JointErrors, JointNetwork

@@ -4,9 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from factory.columns import values_of
 from factory.dataset import Dataset
 from factory.estimators import save_estimator
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
+from factory.eye_measures import EyeMeasurer, EyeWitnesses
 from factory.labels.calibration import shifted
 from factory.labels.pupil import PupilFinder
 from factory.landmarks import LandmarkDescription, LandmarkNetwork

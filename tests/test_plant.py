@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from spoiled import damage_named
 
+from factory.columns import values_of
 from factory.dataset import Dataset
-from factory.eye_measures import EyeWitnesses, values_of
+from factory.eye_measures import EyeWitnesses
 from factory.labels.pupil import PupilFinder
 from factory.measuring import ShardMeasurer, read_measures
 from factory.plant import DamageMeasurer

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 from test_sample_checks import measures
 
+from factory.columns import values_of
 from factory.damage.kinds import DAMAGES, Damage
-from factory.eye_measures import values_of, with_derived
+from factory.eye_measures import with_derived
 from factory.gate import load_gate
 from factory.power import (
     SHARES,

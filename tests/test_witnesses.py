@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from test_measuring import WITNESSES, saved_landmarks
 
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, values_of
+from factory.columns import values_of
+from factory.eye_measures import EyeMeasurer, EyeWitnesses
 from factory.labels.calibration import CAMERA_LOOK, DEGRADED_LOOK, calibrate, shifted
 from factory.labels.camera_pairs import CameraPairs, camera_pairs
 from factory.labels.pupil import PupilFinder

@@ -1,0 +1,15 @@
+"""Columns of Arrow tables as numpy arrays."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+def values_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
+    """(N,) a column of numbers; NaN for null."""
+    return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
+
+
+def points_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
+    """(N, 2) a column of points."""
+    return np.array(rows[name].to_pylist(), np.float64).reshape(len(rows), 2)
