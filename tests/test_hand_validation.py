@@ -23,11 +23,9 @@ from factory.measuring import measure_task
 from factory.realism import TwoSampleTest
 from factory.report import assemble
 from factory.report.hand_page import (
-    DARKEST,
     HandPictures,
     outline_of,
     render_hand_page,
-    shown,
 )
 from factory.sources.nyu import NyuOptions
 from factory.validate import Trio, shards_of
@@ -195,12 +193,6 @@ def test_text_from_outside_is_escaped(sound) -> None:
     page = Page(render_hand_page(report.model_copy(update={"dataset": hostile}), pictures))
     assert not [tag for tag, attrs in page.tags if tag == "script" or "onerror" in attrs]
     assert HOSTILE in page.text
-
-
-def test_nearer_is_brighter_and_the_background_black() -> None:
-    depth = np.array([[0, 1, 151, 301]], np.uint16)
-    background, near, middle, far = shown(depth, 300)[0].tolist()
-    assert (background, near, far) == (0, 255, DARKEST) and far < middle < near
 
 
 def test_an_outline_runs_along_the_hands_last_pixels() -> None:

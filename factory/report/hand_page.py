@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from factory.boundary import NAMES
 from factory.depth_edges import Depth, solid
+from factory.images import depth_as_grey
 from factory.report import figures, look_figures
 from factory.report.figures import REFINED, Mark
 from factory.report.parts import (
@@ -27,8 +28,6 @@ from schemas.report import Estimate, Witness
 
 MAX_WORST = 24
 BEFORE, AFTER = "#56b4e9", "#e69f00"
-DARKEST = 55
-"""grey of the back of the cube; the background is black"""
 JOINT_PX = 2.2
 
 Values = NDArray[np.floating]
@@ -94,9 +93,9 @@ def render_hand_page(
         notes=pictures.notes,
         tiles=tiles_of(
             pictures.keys,
-            shown(pictures.synthetic_NHW, cube_mm),
-            shown(pictures.refined_NHW, cube_mm),
-            shown(pictures.real_NHW, cube_mm),
+            _shown(pictures.synthetic_NHW, cube_mm),
+            _shown(pictures.refined_NHW, cube_mm),
+            _shown(pictures.real_NHW, cube_mm),
         ),
         plots=_plots(report, pictures),
         earlier=earlier,
@@ -111,11 +110,8 @@ def render_hand_page(
     )
 
 
-def shown(depth: Depth, cube_mm: int) -> NDArray[np.uint8]:
-    """Stored depth as grey: the nearer the brighter, the background black."""
-    far = (depth.astype(np.float32) - 1) / max(cube_mm, 1)
-    grey = 255 - (255 - DARKEST) * far.clip(0, 1)
-    return np.where(depth > 0, np.rint(grey), 0).astype(np.uint8)
+def _shown(depth: Depth, cube_mm: int) -> NDArray[np.uint8]:
+    return depth_as_grey(depth, 1, cube_mm + 1)
 
 
 def _view(pair: WorstHand, cube_mm: int) -> View:
@@ -123,13 +119,13 @@ def _view(pair: WorstHand, cube_mm: int) -> View:
     return View(
         pair,
         figures.overlay(
-            shown(pair.synthetic, cube_mm),
+            _shown(pair.synthetic, cube_mm),
             contours=[(before, BEFORE)],
             points=pair.labels_px,
             point_px=JOINT_PX,
         ),
         figures.overlay(
-            shown(pair.refined, cube_mm),
+            _shown(pair.refined, cube_mm),
             contours=[(before, BEFORE), (after, AFTER)],
             points=pair.labels_px if pair.found_px is None else pair.found_px,
             point_px=JOINT_PX,
