@@ -7,7 +7,7 @@ of 128, so that a machine that is now slower, now faster is so for all of them:
 
 - load: a render in memory as a 35x55 crop with its labels. Pillow: open, decode in full, convert
   to grey, crop, resize; `json.load`, every point of the label to floats, mapped to the crop.
-  Ours: `Source.load`, which besides checks picture and label, hashes both files, and samples the
+  Ours: `load_all`, which besides checks picture and label, hashes both files, and samples the
   crop free of aliasing through an exact map.
 - write: the same, written to a local shard. Pillow: PNG by Pillow, `json.dumps`, `tarfile`.
   Ours: `ShardIngester`, which besides reads the tar back in full, writes an index, and commits
@@ -41,6 +41,7 @@ from factory.dataset import Dataset, plan_name
 from factory.domains.eye import EYE
 from factory.ingest import ShardIngester, ingested_card
 from factory.renderers.eye import EyeRenderer
+from factory.sources.base import Loaded, load_all
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from schemas.dataset import PlannedInput, ShardPlan
 
@@ -121,8 +122,8 @@ def measure(folder: Path, stems: Sequence[str], rounds: int) -> dict[str, list[f
                 np.asarray(pillow_load(folder, stem)[0])
 
         def our_load(stems: Sequence[str]) -> None:
-            for stem in stems:
-                source.load(stem)
+            for loaded in load_all(source, stems):
+                assert isinstance(loaded, Loaded), loaded
 
         loops: dict[str, Callable[[Sequence[str]], None]] = {
             "pillow load": plain_load,

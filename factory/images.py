@@ -1,6 +1,5 @@
 """Pixels and affine maps. Coordinates follow docs/conventions.md: pixel centres at integers."""
 
-import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -37,13 +36,6 @@ class UndecodableError(ValueError):
     """Bytes that are no whole picture."""
 
 
-def scaling(factor_x: float, factor_y: float) -> Affine:
-    """The map of a resize: x' = (x + 0.5) s - 0.5."""
-    return np.array(
-        [[factor_x, 0, (factor_x - 1) / 2], [0, factor_y, (factor_y - 1) / 2]], dtype=np.float64
-    )
-
-
 def chain(outer: Affine, inner: Affine) -> Affine:
     """The map that applies `inner`, then `outer`."""
     (a, b, c), (d, e, f) = outer.tolist()
@@ -54,50 +46,6 @@ def chain(outer: Affine, inner: Affine) -> Affine:
             [d * p + e * s, d * q + e * t, d * r + e * u + f],
         ]
     )
-
-
-def inverse(affine: Affine) -> Affine:
-    """The map back."""
-    (a, b, c), (d, e, f) = affine.tolist()
-    det = a * e - b * d
-    return np.asarray(np.array([[e, -b, b * f - c * e], [-d, a, c * d - a * f]]) / det)
-
-
-def scale_of(affine: Affine) -> float:
-    """How many pixels long one pixel's side becomes, in the mean over both axes."""
-    (a, b, _), (d, e, _) = affine.tolist()
-    return math.sqrt(abs(a * e - b * d))
-
-
-def transform(affine: Affine, points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n, 2) points through a map."""
-    return np.asarray(points @ affine[:, :2].T + affine[:, 2])
-
-
-def warp(image: Pixels, affine: Affine, height: int, width: int) -> Pixels:
-    """Resample a picture through `affine`, free of aliasing.
-
-    Shrinking samples a finer grid and averages its cells, so a pixel of the result is the mean
-    over the square it covers, and the geometry is exact to the affine.
-
-    Args:
-        image: (h, w) or (h, w, c) uint8 or uint16.
-        affine: source pixels to result pixels.
-
-    Returns:
-        (height, width[, c]), same dtype; beyond the border the edge pixel is repeated.
-    """
-    fine = max(1, math.ceil(1 / scale_of(affine) - 0.25))
-    result = cv2.warpAffine(
-        image,
-        affine if fine == 1 else chain(scaling(fine, fine), affine),
-        (width * fine, height * fine),
-        flags=cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    if fine > 1:
-        result = cv2.resize(result, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(result)
 
 
 def grey(images: Pixels) -> NDArray[np.uint8]:

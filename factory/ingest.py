@@ -18,7 +18,15 @@ from factory.domain import Domain, record_of, to_json
 from factory.images import encode_png
 from factory.rejects import reason_class
 from factory.shards import PackedSample
-from factory.sources.base import VANISHED, BadRender, LeftOut, Source, SourceOptions
+from factory.sources.base import (
+    VANISHED,
+    BadRender,
+    LeftOut,
+    Loaded,
+    Source,
+    SourceOptions,
+    load_all,
+)
 from factory.sources.registry import make_source
 from factory.version import WRITER
 from factory.work import MakeTask, Outcome
@@ -88,12 +96,13 @@ class ShardIngester:
         plan = self.dataset.plan(shard)
         self.source.expect({planned.id: planned.suffixes for planned in plan.inputs})
         samples, rejects = [], []
-        for index, planned in enumerate(plan.inputs):
+        ids = [planned.id for planned in plan.inputs]
+        for index, loaded in enumerate(load_all(self.source, ids)):
             key = key_of(shard, index)
-            try:
-                samples.append(self._sample(key, planned.id, plan.split))
-            except BadRender as bad:
-                rejects.append(_reject(key, planned.id, bad))
+            if isinstance(loaded, BadRender):
+                rejects.append(_reject(key, ids[index], loaded))
+            else:
+                samples.append(self._sample(key, ids[index], plan.split, loaded))
         num_gone = sum(reject.reason == VANISHED for reject in rejects)
         if num_gone == len(plan.inputs) > 0 and not self.may_be_gone:
             raise InputsGoneError(
@@ -111,8 +120,7 @@ class ShardIngester:
             seconds=time.perf_counter() - started,
         )
 
-    def _sample(self, key: str, source_id: str, split: str) -> PackedSample:
-        loaded = self.source.load(source_id)
+    def _sample(self, key: str, source_id: str, split: str, loaded: Loaded) -> PackedSample:
         record: dict[str, Any] = record_of(
             loaded,
             key=key,

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from cluster.command import JobConfig, run_command
 from cluster.session import Session, alone, start
+from factory import native
 from factory.dataset import Dataset
 from factory.domains import domain_of
 from factory.ingest import ingest_task, ingested_card
@@ -161,6 +162,8 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
         found += f", {planned.num_held} held back until {job.min_shard} have gathered"
     if missing:
         log.info("%s; %d shards to make", found, len(missing))
+        if native.crops is None:
+            log.info(native.how())
         num_inputs = sum(planned.shard_sizes[shard] for shard in missing)
         task = ingest_task(dataset, location, options, may_be_gone=job.give_up_vanished)
         outcomes = session.make_shards("ingest", task, missing, num_inputs)

@@ -9,8 +9,10 @@ import pytest
 from fakes import grey_picture
 from PIL import Image
 
+from factory import native
 from factory.images import UndecodableError
-from factory.jpeg import decode_jpeg, jpeg_size
+from factory.jpeg import crop_jpeg, decode_jpeg, jpeg_size
+from factory.resampling import Framing, resample
 
 SIZES = [(96, 128), (101, 77), (240, 320), (33, 500)]
 """height, width"""
@@ -20,6 +22,22 @@ KINDS = {
     "progressive": {"progressive": True},
     "restart markers": {"restart_marker_rows": 1},
 }
+
+
+PLACES = [(0.4, 0.5, 0.5), (1.0, 0, 0), (0.9, 1, 1), (0.3, 0.5, 0), (0.05, 0.5, 0.5), (9, 1, 0)]
+"""scale of a crop, and where its middle lies across and down the picture"""
+WAYS = [
+    "simplejpeg",
+    pytest.param("compiled", marks=pytest.mark.skipif(native.crops is None, reason=native.how())),
+]
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch) -> str:
+    """How crops are made."""
+    if request.param == "simplejpeg":
+        monkeypatch.setattr(native, "crops", None)
+    return request.param
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -95,3 +113,57 @@ def test_other_bytes_are_no_jpeg(raw) -> None:
 def test_a_header_that_is_not_the_one_given_is_refused() -> None:
     with pytest.raises(UndecodableError, match="not the 100x96 px"):
         decode_jpeg(jpeg(picture(96, 128)), height=96, width=100)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("eighths", [1, 2, 3, 5, 8])
+def test_a_crop_is_that_of_the_decoded_picture(kind, size, eighths, way) -> None:
+    """Wherever it lies: in a corner, in the middle, over the border, all of it."""
+    raw = jpeg(picture(*size), **KINDS[kind])
+    whole = grey(raw, eighths)
+    for scale, across, down in [
+        (0.4, 0.5, 0.5),
+        (1.0, 0, 0),
+        (0.9, 1, 1),
+        (0.3, 0.5, 0),
+        (9, 1, 0),
+    ]:
+        middle = across * (size[1] - 1), down * (size[0] - 1)
+        framing = Framing(scale, 12 - scale * middle[0], 8 - scale * middle[1])
+        crop = crop_jpeg(raw, framing, 16, 25, height=size[0], width=size[1], eighths=eighths)
+        expected = resample(whole, framing.of_scaled(8 / eighths), 16, 25)
+        assert np.array_equal(crop, expected), (scale, across, down)
+
+
+@pytest.mark.parametrize("down", [0, 0.5, 1])
+def test_damage_is_found_above_and_below_a_crop(down, way) -> None:
+    raw = jpeg(picture(240, 320))
+    framing = Framing(0.5, -0.25 * 320, 5 - 0.5 * down * 239)
+
+    def crop(raw: bytes) -> np.ndarray:
+        return crop_jpeg(raw, framing, 10, 10, height=240, width=320, eighths=4)
+
+    assert crop(raw).shape == (10, 10)
+    start = raw.index(b"\xff\xda") + 14
+    for place in range(start, len(raw) - 600, 1500):
+        with pytest.raises(UndecodableError):
+            crop(raw[:place] + bytes(512) + raw[place + 512 :])
+    for length in (*range(0, len(raw), 997), len(raw) - 2, len(raw) - 1):
+        with pytest.raises(UndecodableError):
+            crop(raw[:length])
+
+
+def test_bytes_after_the_end_are_no_damage(way) -> None:
+    """Some cameras write them."""
+    raw, framing = jpeg(picture(96, 128)), Framing(0.5, 0, 0)
+    for tail in (b"", b"\0" * 100, b"\xff\xd9", b"more" * 5000):
+        crop = crop_jpeg(raw + tail, framing, 20, 30, height=96, width=128)
+        assert np.array_equal(crop, resample(grey(raw), framing, 20, 30))
+
+
+def test_a_crop_of_another_size_than_the_header_says_is_refused(way) -> None:
+    with pytest.raises(UndecodableError, match="not the 100x96 px"):
+        crop_jpeg(jpeg(picture(96, 128)), Framing(1, 0, 0), 9, 9, height=96, width=100)
+    with pytest.raises(UndecodableError):
+        crop_jpeg(b"", Framing(1, 0, 0), 9, 9, height=96, width=100)

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from factory.images import Affine, Pixels, inverse, warp
+from factory.resampling import Framing, resample
 from schemas.base import Model
 
 PointXY = Sequence[float]
+Outline = tuple[float, float, float, float]
+"""(left, top, right, bottom) of a rectangle, in pixels whose centres are at integers"""
 
 
 class EyeCrop(Model):
@@ -27,33 +30,22 @@ class EyeCrop(Model):
     equalise: bool = False
     """equalise the crop's histogram, as MPIIGaze's normalised images are"""
 
-    def scale(self, inner: PointXY, outer: PointXY) -> float:
-        """Crop pixels for one source pixel."""
-        return self.eye_width_px / math.dist(inner, outer)
-
-    def affine(self, inner: PointXY, outer: PointXY) -> Affine:
-        """Source pixels to crop pixels, from the two eye corners (x, y) in source pixels."""
-        scale = self.scale(inner, outer)
+    def framing(self, inner: PointXY, outer: PointXY) -> Framing:
+        """Where the crop lies, from the two eye corners (x, y) in source pixels."""
+        scale = self.eye_width_px / math.dist(inner, outer)
         x, y = (inner[0] + outer[0]) / 2, (inner[1] + outer[1]) / 2
-        return np.array(
-            [
-                [scale, 0, (self.width - 1) / 2 - scale * x],
-                [0, scale, (self.height - 1) / 2 - scale * y],
-            ]
-        )
+        return Framing(scale, (self.width - 1) / 2 - scale * x, (self.height - 1) / 2 - scale * y)
 
-    def source_box(self, affine: Affine) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of the crop's outline, in source pixels."""
-        (a, b, c), (d, e, f) = inverse(affine).tolist()
+    def outline(self, framing: Framing) -> Outline:
+        """The crop's outline, in source pixels."""
+        scale, x, y = framing
         right, bottom = self.width - 0.5, self.height - 0.5
-        return (
-            a * -0.5 + b * -0.5 + c,
-            d * -0.5 + e * -0.5 + f,
-            a * right + b * bottom + c,
-            d * right + e * bottom + f,
-        )
+        return (-0.5 - x) / scale, (-0.5 - y) / scale, (right - x) / scale, (bottom - y) / scale
 
-    def cut(self, image: Pixels, affine: Affine) -> Pixels:
+    def cut(self, image: NDArray[np.uint8], framing: Framing) -> NDArray[np.uint8]:
         """The (height, width) uint8 crop of a grey picture."""
-        crop = warp(image, affine, self.height, self.width)
+        return self.finished(resample(image, framing, self.height, self.width))
+
+    def finished(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What is stored of a crop as it was sampled."""
         return np.asarray(cv2.equalizeHist(crop)) if self.equalise else crop

@@ -1,11 +1,11 @@
 """The files of an input: a folder, an archive, or either of them in an object store."""
 
-import io
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -30,6 +30,7 @@ from factory.store import LocalStore, Store, is_remote, open_store
 
 NOTHING_SEEN: Seen = MappingProxyType({})
 HIDDEN = (".", "__MACOSX")
+READ_BYTES = 1 << 16
 MAX_OPEN_ARCHIVES = 4
 """that one worker keeps the list of files of"""
 
@@ -146,9 +147,16 @@ class Folder:
             yield _without_etags(batch)
 
     def read(self, name: str) -> bytes:
-        # Half the cost of Path.read_bytes, which makes a path and a buffer for every small file.
-        with io.FileIO(f"{self.root}/{name}") as file:
-            return file.read()
+        # A third of the cost of Path.read_bytes, which makes a path and a buffer for every file.
+        file = os.open(f"{self.root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(file).st_size
+            content = os.read(file, size + 1)
+            if len(content) != size:  # it changes just now, or a signal came
+                content += b"".join(iter(partial(os.read, file, READ_BYTES), b""))
+        finally:
+            os.close(file)
+        return content
 
 
 class Prefix:

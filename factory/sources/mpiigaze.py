@@ -132,8 +132,8 @@ class MpiiGazeSource:
         gaze = gaze / length
         facing = _facing(pose)
         crop = self.options.crop
-        affine = cover(image.shape[0], image.shape[1], crop)
-        pixels = image
+        framing = cover(image.shape[0], image.shape[1], crop)
+        affine, pixels = framing.affine(), image
         if mirrored:  # a right eye becomes a left one
             flip = np.array([[-1.0, 0, image.shape[1] - 1], [0, 1, 0]])
             affine, pixels = chain(affine, flip), np.ascontiguousarray(image[:, ::-1])
@@ -141,7 +141,7 @@ class MpiiGazeSource:
         gaze_yaw, gaze_pitch = angles_of(gaze)
         head_yaw, head_pitch = angles_of(facing)
         return Loaded(
-            image=crop.cut(pixels, cover(image.shape[0], image.shape[1], crop)),
+            image=crop.cut(pixels, framing),
             labels={
                 "pupil_px": None,
                 "pupil_from": None,

@@ -7,7 +7,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from factory.images import Affine, decode
+from factory.images import decode
+from factory.resampling import Framing
 from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
@@ -29,14 +30,13 @@ class PicturesOptions(SourceOptions):
         return self.crop.height, self.crop.width
 
 
-def cover(height: int, width: int, crop: EyeCrop) -> Affine:
+def cover(height: int, width: int, crop: EyeCrop) -> Framing:
     """The map that fills the crop from the middle of a picture, keeping its aspect."""
     scale = max(crop.height / height, crop.width / width)
-    return np.array(
-        [
-            [scale, 0, (crop.width - 1) / 2 - scale * (width - 1) / 2],
-            [0, scale, (crop.height - 1) / 2 - scale * (height - 1) / 2],
-        ]
+    return Framing(
+        scale,
+        (crop.width - 1) / 2 - scale * (width - 1) / 2,
+        (crop.height - 1) / 2 - scale * (height - 1) / 2,
     )
 
 
@@ -85,12 +85,12 @@ class PicturesSource:
         if min(height, width) < MIN_SIDE_PX:
             raise BadRender(source_id, f"picture of {width}x{height} px is too small")
         crop = self.options.crop
-        affine = cover(height, width, crop)
+        framing = cover(height, width, crop)
         return Loaded(
-            image=crop.cut(np.asarray(grey, np.uint8), affine),
+            image=crop.cut(np.asarray(grey, np.uint8), framing),
             labels={},
             identity=None,
-            crop_affine=affine,
+            crop_affine=framing.affine(),
             extra={},
             image_sha256=image_sha256,
             label_sha256=None,

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from factory.sources.base import BadRender
 
@@ -23,7 +22,8 @@ GAZE_LENGTH_TOLERANCE = 0.02
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 LID, CARUNCLE, IRIS = slice(0, 16), slice(16, 23), slice(23, 55)
 """where each landmark field is among all points"""
-_OF_PLAIN_NUMBERS = b"0123456789+-.eE, ();"
+_OF_NUMBERS = b"0123456789+-.eE "
+_AS_ONE_LIST = bytes.maketrans(b"();", b"  ,")
 
 
 class Landmarks(NamedTuple):
@@ -84,7 +84,8 @@ def landmarks(source_id: str, label: Mapping[str, Any], height: int, width: int)
     x, y = _xy_at_once(texts) or _xy(source_id, label)
     y = [height - value for value in y]
     for name, part in zip(LANDMARKS, (LID, CARUNCLE, IRIS), strict=True):
-        left, top, right, bottom = min(x[part]), min(y[part]), max(x[part]), max(y[part])
+        xs, ys = sorted(x[part]), sorted(y[part])  # in half the time of four searches
+        left, top, right, bottom = xs[0], ys[0], xs[-1], ys[-1]
         if min(left, top) < 0 or right > width or bottom > height:
             points = zip(x[part], y[part], strict=True)
             worst = max(points, key=lambda p: max(abs(p[0] - width / 2), abs(p[1] - height / 2)))
@@ -108,18 +109,13 @@ def image_point(
 def _xy_at_once(texts: Sequence[Any]) -> tuple[list[float], list[float]] | None:
     """x and y of texts `"(x, y, z)"`; None if they are not all such, in plain digits."""
     try:
-        joined = b"[;%b;]" % ";".join(texts).encode()
-        if joined[2:-2].translate(None, _OF_PLAIN_NUMBERS):
+        joined = ";".join(texts).encode()
+        if joined.translate(None, _OF_NUMBERS) != b";".join([b"(,,)"] * len(texts)):
             return None
-        # A text that lacks a bracket leaves a semicolon behind, which is no JSON.
-        row = joined.replace(b");(", b",null,").replace(b"[;(", b"[").replace(b");]", b"]")
-        numbers = orjson.loads(row)
+        numbers = orjson.loads(b"[%b]" % joined.translate(_AS_ONE_LIST))
     except (TypeError, ValueError):
         return None
-    gaps = len(texts) - 1
-    if len(numbers) != 3 + 4 * gaps or not numbers.count(None) == numbers[3::4].count(None) == gaps:
-        return None
-    return numbers[0::4], numbers[1::4]
+    return numbers[0::3], numbers[1::3]
 
 
 def _xy(source_id: str, label: Mapping[str, Any]) -> tuple[list[float], list[float]]:
@@ -157,8 +153,8 @@ def _outside(
     )
 
 
-def gaze_of(source_id: str, label: Mapping[str, Any]) -> NDArray[np.float64]:
-    """(3,): the gaze in the camera frame; UnityEyes is left-handed with y up."""
+def gaze_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The gaze in the camera frame; UnityEyes is left-handed with y up."""
     text = label["eye_details"].get("look_vec")
     if text is None:
         raise BadRender(source_id, "eye_details has no look_vec")
@@ -171,7 +167,7 @@ def gaze_of(source_id: str, label: Mapping[str, Any]) -> NDArray[np.float64]:
         raise BadRender(source_id, f"look_vec has length {length:.3f}, not 1: {text}")
     if z >= 0:
         raise BadRender(source_id, f"look_vec points away from the camera: {text}")
-    return np.array((x / length, y / length, z / length))
+    return x / length, y / length, z / length
 
 
 def head_angles_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, float]:
