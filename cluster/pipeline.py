@@ -37,6 +37,9 @@ LIGHT_CPUS = 0.1
 """cores that Ray counts for a reader or writer, which works beside the engines on their cores"""
 ENGINES_A_LIGHT = 8
 """engines on CPU cores that one reader and one writer keep up with, twice over"""
+SHARDS_AHEAD = 4
+"""shards a worker from which on each one has its next shard at hand; of fewer, the last ones would
+leave other workers without any for too long"""
 WORKER_NAME = "simgan-stage"
 PAUSE_S = 5.0
 """before shards that failed for a reason outside them are tried again, times the attempt"""
@@ -171,10 +174,12 @@ def _attempt(stages: Sequence[Stage], shards: Sequence[int], workers: Workers) -
             [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
         )
         for stage in stages:
-            rows = _with_stage(rows, stage, min(workers.number(), len(shards)), workers, beside)
+            rows = _with_stage(rows, stage, len(shards), workers, beside)
     try:
-        for row in rows.iter_rows():
-            yield Outcome.model_validate_json(row["outcome"])
+        # Not `iter_rows`: every few seconds it sends what is known of all shards to an actor.
+        for bundle in rows.iter_internal_ref_bundles():
+            for block in ray.get(list(bundle.block_refs)):
+                yield from map(Outcome.model_validate_json, block.column("outcome").to_pylist())
     except ray.exceptions.RayError as error:  # workers that do not even start, a node that left
         log.warning("the workers stopped: %s", error)
     finally:
@@ -182,14 +187,15 @@ def _attempt(stages: Sequence[Stage], shards: Sequence[int], workers: Workers) -
 
 
 def _with_stage(
-    rows: ray.data.Dataset, stage: Stage, count: int, workers: Workers, beside: bool
+    rows: ray.data.Dataset, stage: Stage, num_shards: int, workers: Workers, beside: bool
 ) -> ray.data.Dataset:
     """Every stage has actors: Ray ends the processes of tasks as soon as they idle beside those,
     and a new one for each shard would spend seconds on imports."""
+    count = min(workers.number(), num_shards)
     if stage.holds_core:
-        pool = ray.data.ActorPoolStrategy(
-            size=count, max_tasks_in_flight_per_actor=2 if workers.use_gpu else 1
-        )
+        # The next shard waits at the worker, but for the last ones, which others may be free for.
+        ahead = workers.use_gpu or num_shards >= SHARDS_AHEAD * count
+        pool = ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1 + ahead)
         cpus = 0.0 if workers.use_gpu else 1 - 2 * LIGHT_CPUS if beside else 1.0
     elif workers.use_gpu:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -86,6 +86,7 @@ class ShardCommitter:
                 refined_from=pixels.parent_sha256,
             ),
             samples,
+            carried=True,
         )
         return Outcome(
             shard=pixels.shard, num_samples=facts.num_samples, engine=pixels.engine or None

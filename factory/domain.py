@@ -98,10 +98,11 @@ def _check_json(raw: bytes, where: str) -> None:
 
 def _plain(parsed: Envelope) -> dict[str, Any]:
     """The fields that were given, by their names in the file. Parsing twice would cost more."""
+    given = parsed.model_fields_set
     record = {
         name: vars(value) if isinstance(value, Model) else value
         for name, value in vars(parsed).items()
-        if name in parsed.model_fields_set
+        if name in given
     }
     record["schema"] = record.pop("schema_")
     return record

@@ -199,7 +199,7 @@ class ShardKeeper:
         keys = set(expected.keys)
         samples = list(self.parent.samples(shard))
         kept = [sample for sample in samples if sample.key in keys]
-        facts = commit_shard(self.dataset, expected, kept)
+        facts = commit_shard(self.dataset, expected, kept, carried=True)
         return Outcome(
             shard=shard,
             num_samples=facts.num_samples,

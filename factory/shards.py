@@ -40,6 +40,10 @@ class PackedSample:
     png_offset: int = -1
     json_offset: int = -1
 
+    def holds(self, other: "PackedSample") -> bool:
+        """Whether both are the same, wherever they lie."""
+        return (self.key, self.png, self.json) == (other.key, other.png, other.json)
+
 
 def pack(samples: Iterable[PackedSample]) -> bytes:
     """An uncompressed USTAR archive: `key.png`, `key.json` for each sample, in the given order."""

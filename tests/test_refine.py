@@ -1,6 +1,7 @@
 """Refining: same keys, same labels, new pixels, made once."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -9,8 +10,10 @@ import orjson
 import pytest
 import torch
 
+from factory.carry import carried
 from factory.checkpoint import load_refiner
-from factory.dataset import CardMismatchError, Dataset, load_images, load_index
+from factory.commit import inspect_tar
+from factory.dataset import CardMismatchError, Dataset, load_images, load_index, tar_name
 from factory.engine import TorchEngine
 from factory.ingest import ingested_card
 from factory.refine import StaleShardsError, missing_shards, refine_stages, refined_card
@@ -52,6 +55,29 @@ def test_labels_are_the_parents_bytes_with_refined_added(synthetic, refined, ref
 def test_index_columns_are_the_parents_but_for_places_and_pixels(synthetic, refined) -> None:
     own = ("png_sha256", "png_offset", "png_length", "json_offset", "json_length")
     assert load_index(synthetic).drop(own).equals(load_index(refined).drop(own))
+
+
+def test_a_tar_of_checked_labels_has_the_rows_that_checking_them_gives(synthetic, refined) -> None:
+    expected = carried(
+        synthetic.index(0, ["key", "supersedes"]),
+        shard=0,
+        split=refined.facts(0).split,
+        parent_sha256=refined.facts(0).parent_sha256,
+        refined_from=refined.facts(0).parent_sha256,
+    )
+    tar, samples = refined.store.read(tar_name(0)), list(refined.samples(0))
+    checked = inspect_tar(refined, expected, tar, where="checked")
+    known = inspect_tar(refined, expected, tar, where="known", carried=samples)
+    assert known.equals(checked)
+    last = samples[-1]
+    for others in (
+        samples[:-1],
+        [*samples[1:], samples[0]],
+        [*samples[:-1], replace(last, json=last.json + b" ")],
+        [*samples[:-1], replace(last, png=samples[0].png)],
+    ):
+        with pytest.raises(DamagedShardError, match="is not what was packed"):
+            inspect_tar(refined, expected, tar, where="other", carried=others)
 
 
 def test_pixels_are_those_that_the_network_makes(synthetic, refined, refiner) -> None:
