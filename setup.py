@@ -4,18 +4,21 @@ Everything else is in pyproject.toml. Without it the package installs all the sa
 same crops in half as much time again: `factory.native.how()` says which way is in use.
 """
 
+import hashlib
 from pathlib import Path
 
 from cffi import FFI
 from setuptools import setup
 
+SOURCE = Path(__file__).with_name("factory").joinpath("crop.c")
 PICTURE = "int picture_width, int picture_height"
 CROP = "double scale, double x, double y, int width, int height, uint8_t *crop"
 
 builder = FFI()
 builder.cdef(
     f"""
-    enum {{ DONE, DAMAGED, NO_MEMORY, OTHER_SIZE, ... }};
+    enum {{ DONE, DAMAGED, NO_MEMORY, OTHER_SIZE, OTHER_KIND, ... }};
+    const char *source_sha256(void);
     int crop_picture(const uint8_t *picture, {PICTURE}, {CROP});
     int crop_jpeg(const uint8_t *jpeg, size_t size, {PICTURE}, int eighths, {CROP}, char *reason);
     """
@@ -23,11 +26,14 @@ builder.cdef(
 # At the top level, so that workers which are sent the sources alone find it where it is installed.
 builder.set_source(
     "_simgan_crop",
-    Path(__file__).with_name("factory").joinpath("crop.c").read_text(),
+    SOURCE.read_text()
+    + "static const char *source_sha256(void) { return "
+    + f'"{hashlib.sha256(SOURCE.read_bytes()).hexdigest()}"; }}',
     libraries=["jpeg"],
     # No fused operations, whose other roundings could make other pixels on other machines.
     extra_compile_args=["-O3", "-ffp-contract=off", "-fno-math-errno"],
 )
 extension = builder.distutils_extension()
 extension.optional = True
+extension.depends = ["setup.py"]
 setup(ext_modules=[extension])

@@ -1,6 +1,6 @@
 """How fast renders become samples on one core, against a plain Pillow loop over the same files.
 
-    python benchmarks/bench_ingest.py [--renders FOLDER] [--count 512] [--rounds 7]
+    python benchmarks/bench_ingest.py [--renders FOLDER] [--count 512] [--rounds 7] [--without-c]
 
 Two comparisons, each like for like. Every round runs all four loops over the same renders, in turns
 of 128, so that a machine that is now slower, now faster is so for all of them:
@@ -22,6 +22,7 @@ import json
 import os
 import shutil
 import statistics
+import sys
 import tarfile
 import tempfile
 import time
@@ -37,6 +38,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from factory import native
 from factory.dataset import Dataset, plan_name
 from factory.domains.eye import EYE
 from factory.ingest import ShardIngester, ingested_card
@@ -148,7 +150,11 @@ def main() -> None:
     parser.add_argument("--renders", type=Path, help="folder of N.jpg with N.json; default: drawn")
     parser.add_argument("--count", type=int, default=512, help="renders in a round")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
+    parser.add_argument("--without-c", action="store_true", help="as where C was not compiled")
     options = parser.parse_args()
+    if options.without_c:
+        native.crops = None
+    print(native.how(), file=sys.stderr)
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)
     with tempfile.TemporaryDirectory() as drawn:

@@ -136,11 +136,11 @@ def inspect_tar(
         member = f"{where}: {sample.key}"
         try:
             shape, dtype = check_png(sample.png)
-            if carried is None:
+            if carried is None or not keys:  # the first one, lest a parent be of another kind
                 record = dataset.domain.parse(sample.json, labelled=card.labelled, where=sample.key)
-            elif len(keys) < len(carried) and sample.holds(carried[len(keys)]):
-                record = orjson.loads(sample.json)
             else:
+                record = _as_checked_before(sample, dataset.domain.schema)
+            if carried is not None and sample not in carried[len(keys) : len(keys) + 1]:
                 raise DamagedShardError(f"{member} is not what was packed")
             rows.add(_row(expected, sample, record))
         except (UndecodableError, FormatError) as error:
@@ -163,6 +163,17 @@ def inspect_tar(
         return rows.table()
     except FormatError as error:
         raise DamagedShardError(f"{where}: {error}") from error
+
+
+def _as_checked_before(sample: PackedSample, schema: str) -> dict[str, Any]:
+    """Labels of a committed shard. Raises `FormatError`."""
+    try:
+        record = orjson.loads(sample.json)
+    except orjson.JSONDecodeError as error:
+        raise FormatError(f"not JSON ({error})") from error
+    if not isinstance(record, dict) or record.get("schema") != schema:
+        raise FormatError(f"not a record of {schema}")
+    return record
 
 
 def _check_provenance(

@@ -15,11 +15,12 @@
 #include <string.h>
 
 #include <jpeglib.h>
+#include <jerror.h>
 
 #define PADDING (64 * 8 * 10) /* bytes: the fast decoder's reserve for ten blocks, the most of an MCU */
 #define FRACTION_BITS 14
 
-enum { DONE = 0, DAMAGED = 1, NO_MEMORY = 2, OTHER_SIZE = 3 };
+enum { DONE = 0, DAMAGED = 1, NO_MEMORY = 2, OTHER_SIZE = 3, OTHER_KIND = 4 };
 
 /* How one axis of a crop is made: pixel i is the sum of `taps` weighted pixels from `first[i]`. */
 struct axis {
@@ -164,13 +165,14 @@ static void stop(j_common_ptr info)
 {
     struct damage *damage = (struct damage *)info->err;
     damage->handlers.format_message(info, damage->reason);
-    longjmp(damage->escape, 1);
+    longjmp(damage->escape, info->err->msg_code == JERR_OUT_OF_MEMORY ? NO_MEMORY : DAMAGED);
 }
 
-static void stop_at_warning(j_common_ptr info, int level)
+/* libjpeg calls it for the first warning. */
+static void note(j_common_ptr info)
 {
-    if (level < 0)
-        stop(info);
+    struct damage *damage = (struct damage *)info->err;
+    damage->handlers.format_message(info, damage->reason);
 }
 
 /* The grey pixels from (left, top) to before (right, bottom) of the scaled picture. `row` has room
@@ -186,9 +188,15 @@ static int decode_part(const uint8_t *padded, size_t size, int picture_width, in
 
     info.err = jpeg_std_error(&damage.handlers);
     damage.handlers.error_exit = stop;
-    damage.handlers.emit_message = stop_at_warning;
+    damage.handlers.output_message = note;
     damage.reason = reason;
-    if (setjmp(damage.escape)) {
+    switch (setjmp(damage.escape)) {
+    case 0:
+        break;
+    case NO_MEMORY:
+        jpeg_destroy_decompress(&info);
+        return NO_MEMORY;
+    default:
         jpeg_destroy_decompress(&info);
         return DAMAGED;
     }
@@ -198,6 +206,11 @@ static int decode_part(const uint8_t *padded, size_t size, int picture_width, in
     if ((int)info.image_width != picture_width || (int)info.image_height != picture_height) {
         jpeg_destroy_decompress(&info);
         return OTHER_SIZE;
+    }
+    if (info.progressive_mode || info.jpeg_color_space == JCS_RGB) {
+        /* Here a pixel may depend on blocks beyond the crop: smoothed, or of scaled-up colours. */
+        jpeg_destroy_decompress(&info);
+        return OTHER_KIND;
     }
     info.out_color_space = JCS_GRAYSCALE;
     info.scale_num = eighths;
@@ -217,7 +230,7 @@ static int decode_part(const uint8_t *padded, size_t size, int picture_width, in
     }
     jpeg_finish_decompress(&info);
     jpeg_destroy_decompress(&info);
-    return DONE;
+    return damage.handlers.num_warnings > 0 ? DAMAGED : DONE;
 }
 
 /* `picture_width` and `picture_height` are what the JPEG's header has to say, and (scale, x, y) the

@@ -19,6 +19,9 @@ from factory.resampling import Framing, resample
 
 FULL_SCALE = 8
 """eighths"""
+_PADDING = bytes(64 * 8 * 10)
+"""after a JPEG, so that one decoder reads all of it, as in `crop.c`: the two that libjpeg-turbo has
+differ in what damage they tell"""
 _REASON_BYTES = 200
 """libjpeg's JMSG_LENGTH_MAX"""
 
@@ -31,7 +34,7 @@ def jpeg_size(raw: bytes) -> tuple[int, int, str]:
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: a sampling that simplejpeg does not know
         raise UndecodableError(str(error)) from error
     return height, width, colours
 
@@ -51,18 +54,21 @@ def decode_jpeg(
 
     Raises:
         UndecodableError: truncated, or damaged so that a decoder can tell.
+        MemoryError: there is not enough.
     """
     shape = tuple(math.ceil(length * eighths / FULL_SCALE) for length in (height, width))
     try:
         grey = simplejpeg.decode_jpeg(
-            raw,
+            raw + _PADDING,
             colorspace="GRAY",
             min_height=shape[0],
             min_width=shape[1],
             min_factor=1.0,
             strict=True,
         )[:, :, 0]
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
+        if "Insufficient memory" in str(error):
+            raise MemoryError(f"decoding {len(raw)} bytes of JPEG") from error
         raise UndecodableError(str(error)) from error
     if grey.shape != shape:
         raise _other_size(height, width)
@@ -93,9 +99,13 @@ def crop_jpeg(
         UndecodableError: truncated, or damaged so that a decoder can tell, in the crop or outside.
     """
     scaled = framing.of_scaled(FULL_SCALE / eighths)
-    if native.crops is None:
+
+    def from_the_whole() -> NDArray[np.uint8]:
         picture = decode_jpeg(raw, height=height, width=width, eighths=eighths)
         return resample(picture, scaled, crop_height, crop_width)
+
+    if native.crops is None:
+        return from_the_whole()
     ffi, library = native.crops.ffi, native.crops.lib
     crop = np.empty((crop_height, crop_width), np.uint8)
     reason = ffi.new("char[]", _REASON_BYTES)
@@ -111,6 +121,8 @@ def crop_jpeg(
         ffi.from_buffer("uint8_t[]", crop),
         reason,
     )
+    if result == library.OTHER_KIND:
+        return from_the_whole()
     if result == library.DAMAGED:
         raise UndecodableError(ffi.string(reason).decode(errors="replace"))
     if result == library.OTHER_SIZE:

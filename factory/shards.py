@@ -6,7 +6,7 @@ a size, and a header that is not exactly what we would write is damage.
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BLOCK_BYTES = 512
 RECORD_BYTES = 20 * BLOCK_BYTES
@@ -37,12 +37,8 @@ class PackedSample:
     key: str
     png: bytes
     json: bytes
-    png_offset: int = -1
-    json_offset: int = -1
-
-    def holds(self, other: "PackedSample") -> bool:
-        """Whether both are the same, wherever they lie."""
-        return (self.key, self.png, self.json) == (other.key, other.png, other.json)
+    png_offset: int = field(default=-1, compare=False)
+    json_offset: int = field(default=-1, compare=False)
 
 
 def pack(samples: Iterable[PackedSample]) -> bytes:
@@ -50,9 +46,9 @@ def pack(samples: Iterable[PackedSample]) -> bytes:
     parts: list[bytes] = []
     length = 0
     for sample in samples:
-        for field, content in ((b".png", sample.png), (b".json", sample.json)):
+        for suffix, content in ((b".png", sample.png), (b".json", sample.json)):
             padding = _ZEROS[: -len(content) % BLOCK_BYTES]
-            parts += (_header(sample.key.encode() + field, len(content)), content, padding)
+            parts += (_header(sample.key.encode() + suffix, len(content)), content, padding)
             length += BLOCK_BYTES + len(content) + len(padding)
     parts.append(bytes(_archive_bytes(length) - length))
     return b"".join(parts)

@@ -4,7 +4,7 @@ Renders are `N.png` beside `N.json` ({"centre": [x, y], "radius": r, "mint": nam
 are `N.png` alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,12 +24,11 @@ from factory.measuring import read_measures
 from factory.realism import comparisons, realism_of
 from factory.shards import sha256
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
-from factory.sources.listing import StemFiles
-from factory.sources.scan import ScanItem, Seen
+from factory.sources.listing import StemSource
 from factory.validate import sample_images, sample_pairs
 from factory.validator import SideBySide, Trio, ValidationSettings, Validator, require_known
 from schemas.base import Float, Model, Point, digest_of
-from schemas.dataset import DatasetKind, ImageSpec, InputFacts
+from schemas.dataset import DatasetKind, ImageSpec
 from schemas.report import Estimate, Realism, Report
 from schemas.sample import Envelope
 
@@ -71,15 +70,13 @@ class CoinOptions(SourceOptions):
         return SIDE_PX, SIDE_PX
 
 
-class CoinSource:
+class CoinSource(StemSource):
     """Reads one coin at a time."""
 
     name: ClassVar[str] = "coins"
+    options: CoinOptions
     options_kind: ClassVar[type[SourceOptions]] = CoinOptions
-
-    def __init__(self, location: str | Path, options: CoinOptions):
-        self.location, self.options = location, options
-        self._inputs = StemFiles(location, [".png", ".json"])
+    suffixes = (".png", ".json")
 
     @property
     def kind(self) -> DatasetKind:
@@ -88,15 +85,6 @@ class CoinSource:
     @property
     def labelled(self) -> bool:
         return self.kind == "synthetic"
-
-    def listing(self) -> Sequence[InputFacts]:
-        return self._inputs.listing()
-
-    def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        return self._inputs.scan(seen)
-
-    def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        self._inputs.expect(suffixes)
 
     def identity(self, source_id: str) -> str | None:
         return orjson.loads(self._read(source_id, ".json"))["mint"] if self.labelled else None

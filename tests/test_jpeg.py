@@ -122,13 +122,7 @@ def test_a_crop_is_that_of_the_decoded_picture(kind, size, eighths, way) -> None
     """Wherever it lies: in a corner, in the middle, over the border, all of it."""
     raw = jpeg(picture(*size), **KINDS[kind])
     whole = grey(raw, eighths)
-    for scale, across, down in [
-        (0.4, 0.5, 0.5),
-        (1.0, 0, 0),
-        (0.9, 1, 1),
-        (0.3, 0.5, 0),
-        (9, 1, 0),
-    ]:
+    for scale, across, down in PLACES:
         middle = across * (size[1] - 1), down * (size[0] - 1)
         framing = Framing(scale, 12 - scale * middle[0], 8 - scale * middle[1])
         crop = crop_jpeg(raw, framing, 16, 25, height=size[0], width=size[1], eighths=eighths)
@@ -167,3 +161,46 @@ def test_a_crop_of_another_size_than_the_header_says_is_refused(way) -> None:
         crop_jpeg(jpeg(picture(96, 128)), Framing(1, 0, 0), 9, 9, height=96, width=100)
     with pytest.raises(UndecodableError):
         crop_jpeg(b"", Framing(1, 0, 0), 9, 9, height=96, width=100)
+
+
+@pytest.mark.skipif(native.crops is None, reason=native.how())
+def test_both_ways_refuse_the_same_bytes_for_the_same_reason(monkeypatch) -> None:
+    """Bits turned, bytes cut out, cut off and overwritten, anywhere in the file."""
+    random = np.random.default_rng(3)
+    whole = [jpeg(picture(240, 320), **options) for options in KINDS.values()]
+    framing = Framing(0.4, -30.0, -25.0)
+
+    def crop(raw: bytes) -> tuple[bytes, str]:
+        try:
+            height, width, _ = jpeg_size(raw)
+            crop = crop_jpeg(raw, framing, 35, 55, height=height, width=width, eighths=4)
+            return crop.tobytes(), ""
+        except UndecodableError as error:
+            return b"", str(error)
+
+    damaged, found = [], []
+    for number in range(1200):
+        raw = bytearray(whole[number % len(whole)])
+        place = int(random.integers(len(raw)))
+        match number % 3:
+            case 0:
+                raw[place] ^= 1 << int(random.integers(8))
+            case 1:
+                raw[place : place + 64] = random.bytes(64)
+            case _:
+                del raw[place : place + int(random.integers(1, 400))]
+        damaged.append(bytes(raw))
+        found.append(crop(damaged[-1]))
+    refused = sum(bool(reason) for _, reason in found)
+    assert 300 < refused < 1150, "some pass as other pixels"
+    monkeypatch.setattr(native, "crops", None)
+    for raw, before in zip(damaged, found, strict=True):
+        assert crop(raw) == before
+
+
+def test_a_sampling_that_simplejpeg_does_not_know_is_refused() -> None:
+    raw = bytearray(jpeg(picture(96, 128)))
+    start = raw.index(b"\xff\xc0")
+    raw[start + 11] = 0x14  # of luma: 1 x 4
+    with pytest.raises(UndecodableError):
+        jpeg_size(bytes(raw))

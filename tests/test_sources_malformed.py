@@ -19,7 +19,7 @@ from PIL import Image
 from factory.domain import record_of, to_json
 from factory.domains.eye import EYE
 from factory.ingest import ingested_card
-from factory.sources.base import BadRender
+from factory.sources.base import BadRender, Vanished
 from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
 GOOD = unityeyes_label()
@@ -178,6 +178,32 @@ def test_a_malformed_label_is_set_aside(tmp_path, kind) -> None:
     write_pair(tmp_path, "1", label=label)
     with pytest.raises(BadRender, match=reason):
         source_of(tmp_path).load("1")
+
+
+@pytest.mark.parametrize(
+    "text", ["310.9(,292.3,9.8)", "(310.9,292.3,)9.8", " (310.9,292.3,9.8)", "(310.9,292.3,9.8) "]
+)
+def test_numbers_and_spaces_outside_of_a_points_brackets_are_refused(tmp_path, text) -> None:
+    for place in (0, 5, 31):
+        write_pair(tmp_path, "1", label=changed(f"iris_2d.{place}", text))
+        with pytest.raises(BadRender, match="iris_2d"):
+            source_of(tmp_path).load("1")
+
+
+def test_a_malformed_render_leaves_its_batch_alone(tmp_path) -> None:
+    for stem in ("1", "3"):
+        write_pair(tmp_path, stem)
+    write_pair(tmp_path, "2", label=changed("head_pose", "up"))
+    write_pair(tmp_path, "4", image=b"no picture")
+    source = source_of(tmp_path)
+    one, two, three, four, five = source.load_batch(["1", "2", "3", "4", "5"])
+    assert np.array_equal(one.image, source.load("1").image)
+    assert np.array_equal(three.image, source.load("3").image)
+    assert "head_pose" in two.reason and "neither JPEG nor PNG" in four.reason
+    for bad, stem in ((two, "2"), (four, "4")):
+        assert bad.digests == source.digests(stem)
+        assert bad.__traceback__ is None, "it would hold the files of the whole batch"
+    assert isinstance(five, Vanished) and five.digests == (None, None)
 
 
 def test_the_good_label_is_good(tmp_path) -> None:

@@ -117,7 +117,8 @@ class BatchSource(Protocol):
 
 
 BATCH_INPUTS = 32
-"""inputs to load together: enough for a source's code to stay in the caches, few megabytes"""
+"""inputs to load together: enough for a source's code to stay in the caches, and less than a
+megabyte of UnityEyes' JPEGs"""
 
 
 def load_all(source: Source, source_ids: Sequence[str]) -> Iterator[Loaded | BadRender]:

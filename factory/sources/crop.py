@@ -25,7 +25,7 @@ class EyeCrop(Model):
     """pixels"""
     width: Annotated[int, Field(ge=16)] = 55
     """pixels"""
-    eye_width_px: Annotated[float, Field(gt=4)] = 40.0
+    eye_width_px: Annotated[float, Field(gt=4, allow_inf_nan=False)] = 40.0
     """crop pixels from the caruncle to the outer corner"""
     equalise: bool = False
     """equalise the crop's histogram, as MPIIGaze's normalised images are"""

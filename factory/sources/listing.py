@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import pyarrow as pa
 
@@ -103,3 +103,24 @@ class StemFiles:
                 for name in item.names:
                     found.setdefault(name.rpartition(".")[0], []).append(name)
         return {stem: sorted(names) for stem, names in found.items()}
+
+
+class StemSource:
+    """What sources of files that belong together by stem have in common (`sources.base.Source`)."""
+
+    suffixes: ClassVar[Iterable[str]]
+    """lower case, with their dots"""
+
+    def __init__(self, location: str | Path, options: Any):
+        self.location = location
+        self.options = options
+        self._inputs = StemFiles(location, self.suffixes)
+
+    def listing(self) -> Sequence[InputFacts]:
+        return self._inputs.listing()
+
+    def scan(self, seen: Seen) -> Iterable[ScanItem]:
+        return self._inputs.scan(seen)
+
+    def expect(self, suffixes: Mapping[str, str | None]) -> None:
+        self._inputs.expect(suffixes)

@@ -1,7 +1,5 @@
 """Camera images: any folder or archive of pictures, unlabelled, one eye crop each."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import ClassVar
 
 import cv2
@@ -13,9 +11,8 @@ from factory.shards import sha256
 from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.crop import EyeCrop
-from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
-from factory.sources.scan import ScanItem, Seen
-from schemas.dataset import DatasetKind, InputFacts
+from factory.sources.listing import IMAGE_SUFFIXES, StemSource
+from schemas.dataset import DatasetKind
 
 MIN_SIDE_PX = 16
 
@@ -40,27 +37,15 @@ def cover(height: int, width: int, crop: EyeCrop) -> Framing:
     )
 
 
-class PicturesSource:
+class PicturesSource(StemSource):
     """Reads one picture at a time; the name is `images` on the command line."""
 
+    options: PicturesOptions
     options_kind: ClassVar[type[SourceOptions]] = PicturesOptions
+    suffixes = IMAGE_SUFFIXES
     name: ClassVar[str] = "images"
     labelled: ClassVar[bool] = False
     kind: ClassVar[DatasetKind] = "real"
-
-    def __init__(self, location: str | Path, options: PicturesOptions):
-        self.options = options
-        self.location = location
-        self._inputs = StemFiles(location, IMAGE_SUFFIXES)
-
-    def listing(self) -> Sequence[InputFacts]:
-        return self._inputs.listing()
-
-    def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        return self._inputs.scan(seen)
-
-    def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        self._inputs.expect(suffixes)
 
     def identity(self, source_id: str) -> str | None:
         return None

@@ -4,9 +4,8 @@ Our own renderer writes the same format, with the true pupil centre in a field o
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,8 +24,7 @@ from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
 from factory.sources.crop import EyeCrop, Outline
 from factory.sources.gaze_filter import GazeFilter, angles_of
-from factory.sources.listing import IMAGE_SUFFIXES, StemFiles
-from factory.sources.scan import ScanItem, Seen
+from factory.sources.listing import IMAGE_SUFFIXES, StemSource
 from factory.sources.unityeyes_label import (
     CARUNCLE,
     IRIS,
@@ -40,7 +38,7 @@ from factory.sources.unityeyes_label import (
     landmarks,
     parse_label,
 )
-from schemas.dataset import DatasetKind, InputFacts
+from schemas.dataset import DatasetKind
 
 OUTER_CORNER = 8
 """index of the outer eye corner among the points of the lid"""
@@ -62,27 +60,15 @@ class UnityEyesOptions(SourceOptions):
         return self.crop.height, self.crop.width
 
 
-class UnityEyesSource:
-    """Reads one input at a time; opens its files when first asked."""
+class UnityEyesSource(StemSource):
+    """Reads some inputs at a time; opens the place when first asked."""
 
+    options: UnityEyesOptions
     options_kind: ClassVar[type[SourceOptions]] = UnityEyesOptions
+    suffixes = IMAGE_SUFFIXES | {".json"}
     name: ClassVar[str] = "unityeyes"
     labelled: ClassVar[bool] = True
     kind: ClassVar[DatasetKind] = "synthetic"
-
-    def __init__(self, location: str | Path, options: UnityEyesOptions):
-        self.options = options
-        self.location = location
-        self._inputs = StemFiles(location, [*IMAGE_SUFFIXES, ".json"])
-
-    def listing(self) -> Sequence[InputFacts]:
-        return self._inputs.listing()
-
-    def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        return self._inputs.scan(seen)
-
-    def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        self._inputs.expect(suffixes)
 
     def digests(self, source_id: str) -> tuple[str, str | None]:
         image, label = self._read(source_id)
@@ -116,7 +102,8 @@ class UnityEyesSource:
                     except BadRender as bad:
                         if step != self._open:
                             bad.digests = render.digests
-                        render.result = bad
+                        # With its traceback it would hold the whole batch until a collection.
+                        render.result = bad.with_traceback(None)
         return [render.result for render in renders if render.result is not None]
 
     def _open(self, render: "_Render") -> None:
@@ -183,6 +170,7 @@ class UnityEyesSource:
             image_sha256=render.digests[0],
             label_sha256=render.digests[1],
         )
+        render.files = b"", b""
 
     def _read(self, source_id: str) -> tuple[bytes, bytes]:
         """The bytes of the pair."""

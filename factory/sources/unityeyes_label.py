@@ -112,6 +112,8 @@ def _xy_at_once(texts: Sequence[Any]) -> tuple[list[float], list[float]] | None:
         joined = ";".join(texts).encode()
         if joined.translate(None, _OF_NUMBERS) != b";".join([b"(,,)"] * len(texts)):
             return None
+        if joined.count(b");(") + 1 != len(texts) or joined[:1] + joined[-1:] != b"()":
+            return None  # numbers outside of the brackets
         numbers = orjson.loads(b"[%b]" % joined.translate(_AS_ONE_LIST))
     except (TypeError, ValueError):
         return None
