@@ -3,9 +3,7 @@
  * `factory/resampling.py` defines the resampling, in the same integers.
  *
  * Bindings to JPEG libraries decode whole pictures. Here only the blocks that a crop needs are
- * transformed, while all coded data is read, as nothing else tells damage; and it is read from a
- * padded copy, because the fast Huffman decoder gives way to the careful one in the last kilobytes
- * of a buffer: a tenth of a small file's time.
+ * transformed, while all coded data is read, as nothing else tells damage.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -17,7 +15,6 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
-#define PADDING (64 * 8 * 10) /* bytes: the fast decoder's reserve for ten blocks, the most of an MCU */
 #define FRACTION_BITS 14
 
 enum { DONE = 0, DAMAGED = 1, NO_MEMORY = 2, OTHER_SIZE = 3, OTHER_KIND = 4 };
@@ -176,8 +173,8 @@ static void note(j_common_ptr info)
 }
 
 /* The grey pixels from (left, top) to before (right, bottom) of the scaled picture. `row` has room
- * for one of its rows, `padded` for PADDING more bytes than the JPEG has. */
-static int decode_part(const uint8_t *padded, size_t size, int picture_width, int picture_height,
+ * for one of its rows. */
+static int decode_part(const uint8_t *jpeg, size_t size, int picture_width, int picture_height,
                        int eighths, int left, int top, int right, int bottom, uint8_t *row,
                        uint8_t *pixels, char *reason)
 {
@@ -201,7 +198,7 @@ static int decode_part(const uint8_t *padded, size_t size, int picture_width, in
         return DAMAGED;
     }
     jpeg_create_decompress(&info);
-    jpeg_mem_src(&info, padded, size + PADDING);
+    jpeg_mem_src(&info, jpeg, size);
     jpeg_read_header(&info, TRUE);
     if ((int)info.image_width != picture_width || (int)info.image_height != picture_height) {
         jpeg_destroy_decompress(&info);
@@ -242,21 +239,18 @@ static int crop_jpeg(const uint8_t *jpeg, size_t size, int picture_width, int pi
     int scaled_width = (picture_width * eighths + 7) / 8;
     int scaled_height = (picture_height * eighths + 7) / 8;
     struct axis across = {0}, down = {0};
-    uint8_t *padded = malloc(size + PADDING), *row = malloc(scaled_width), *pixels = NULL;
+    uint8_t *row = malloc(scaled_width), *pixels = NULL;
     int result = NO_MEMORY;
 
-    if (padded != NULL && row != NULL && make_axis(&across, scale, x, width, scaled_width) &&
+    if (row != NULL && make_axis(&across, scale, x, width, scaled_width) &&
         make_axis(&down, scale, y, height, scaled_height)) {
         pixels = malloc((size_t)(across.high - across.low) * (down.high - down.low));
-        memcpy(padded, jpeg, size);
-        memset(padded + size, 0, PADDING);
         if (pixels != NULL)
-            result = decode_part(padded, size, picture_width, picture_height, eighths, across.low,
+            result = decode_part(jpeg, size, picture_width, picture_height, eighths, across.low,
                                  down.low, across.high, down.high, row, pixels, reason);
         if (result == DONE)
             result = resample(pixels, &across, &down, crop);
     }
-    free(padded);
     free(row);
     free(pixels);
     free_axis(&across);
