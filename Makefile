@@ -16,7 +16,7 @@ help:            ## what each target does
 
 setup: $(READY)  ## build the virtual environment in .venv
 
-$(READY): pyproject.toml constraints.txt setup.py factory/crop.c
+$(READY): pyproject.toml constraints.txt setup.py factory/images/crop.c
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@
@@ -38,10 +38,11 @@ TRIALS ?= 50
 chaos: $(READY)  ## ingest and refine while things are killed at random: TRIALS=50 (an hour)
 	$(PY) tests/chaos.py --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
 
-check: $(READY)  ## ruff and mypy
+check: $(READY)  ## style, types, and what may import what
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 format: $(READY) ## rewrite the code in the house format
 	$(VENV)/bin/ruff check --fix .

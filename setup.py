@@ -1,7 +1,7 @@
 """Compiles the faster way to crops where there is a C compiler with libjpeg-turbo's headers.
 
 Everything else is in pyproject.toml. Without it the package installs all the same, and makes the
-same crops in half as much time again: `factory.native.how()` says which way is in use.
+same crops in half as much time again: `factory.images.native.how()` says which way is in use.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from cffi import FFI
 from setuptools import setup
 
-SOURCE = Path(__file__).with_name("factory").joinpath("crop.c")
+SOURCE = Path(__file__).parent / "factory" / "images" / "crop.c"
 PICTURE = "int picture_width, int picture_height"
 CROP = "double scale, double x, double y, int width, int height, uint8_t *crop"
 

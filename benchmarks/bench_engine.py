@@ -19,11 +19,16 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from factory.engines.cuda import CompileMode, CudaEngine, CudaLane, suitable_batch
-from factory.engines.eager import TorchEngine
-from factory.engines.ncnn import NcnnEngine
-from factory.engines.parity import compare, probe_images
-from factory.models import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.refinement.engines.cuda import (
+    CompileMode,
+    CudaEngine,
+    CudaLane,
+    suitable_batch,
+)
+from factory.refinement.engines.eager import TorchEngine
+from factory.refinement.engines.ncnn import NcnnEngine
+from factory.refinement.engines.parity import compare, probe_images
 from schemas.dataset import ImageSpec
 
 EYE = ImageSpec(height=35, width=55)

@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import ray
 
-from cluster.history import SharedHistory
+from cluster.on_ray.history import SharedHistory
 
 SHAPE = (1, 35, 55)
 HALF_BATCH = 256

@@ -38,14 +38,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from factory import native
-from factory.dataset import Dataset, plan_name
-from factory.domains.eye import EYE
-from factory.ingest import ShardIngester, ingested_card
-from factory.renderers.eye import EyeRenderer
+from factory.dataset.dataset import Dataset, plan_name
+from factory.domains.eye.renderer.renderer import EyeRenderer
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.domains.registry import make_source
+from factory.images import native
+from factory.ingestion.shards import ShardIngester, ingested_card
 from factory.sources.base import Loaded, load_all
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from schemas.dataset import PlannedInput, ShardPlan
+from schemas.eye.kind import EYE
 
 POINTS = ("interior_margin_2d", "caruncle_2d", "iris_2d")
 OPTIONS = UnityEyesOptions()
@@ -98,7 +99,9 @@ def pillow_write(folder: Path, stems: Sequence[str], output: Path) -> None:
 
 def our_write(source: UnityEyesSource, stems: Sequence[str], output: Path) -> None:
     """One shard, planned beforehand: planning is cheap, and measured elsewhere."""
-    card = ingested_card(EYE, "eyes", OPTIONS, shard_size=len(stems), splits={"train": 1})
+    card = ingested_card(
+        EYE, "eyes", make_source("", OPTIONS), shard_size=len(stems), splits={"train": 1}
+    )
     dataset = Dataset.enter(output, card)
     inputs = tuple(PlannedInput(id=stem, size=0, mtime_ns=0) for stem in stems)
     plan = ShardPlan(shard=0, split="train", source=source.name, inputs=inputs)

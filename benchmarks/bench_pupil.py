@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 from eye_masks import EYE_WIDTH_PX, read_masks
 
-from factory.labels.calibration import Calibration, calibrate
-from factory.labels.camera_pairs import CameraPairs, camera_pairs
-from factory.labels.drift import Images, Values, find_centers
-from factory.labels.pupil import PupilFinder
+from factory.domains.eye.pupil.calibration import Calibration, calibrate
+from factory.domains.eye.pupil.camera_pairs import CameraPairs, camera_pairs
+from factory.domains.eye.pupil.drift import Images, Values, find_centers
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.sources.base import BadRender, LeftOut
-from factory.sources.crop import EyeCrop
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
 SEED = 7
 IN_RANGE_DEG = (25.0, 20.0)

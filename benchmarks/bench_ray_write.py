@@ -29,12 +29,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import ray.data
 from bench_refine import dataset_of_copies, paper_refiner
 
-from cluster.local import ensure_ray
-from cluster.pipeline import run_on_ray
-from factory.carry import ShardCommitter, ShardPixels, ShardReader
-from factory.dataset import Dataset
-from factory.refine import missing_shards, refined_card
-from factory.work import Stage, collect
+from cluster.on_ray.connect import ensure_ray
+from cluster.on_ray.pipeline import run_on_ray
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import Stage, collect
+from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader
+from factory.refinement.stages import missing_shards, refined_card
 
 
 class Unchanged:

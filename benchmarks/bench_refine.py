@@ -26,23 +26,23 @@ import numpy as np
 import orjson
 import torch
 
-from cluster.pipeline import Workers, run_on_ray
-from factory.checkpoint import RefinerDescription, save_refiner
-from factory.commit import Expected, commit_shard
-from factory.dataset import Dataset, key_of
-from factory.domains.eye import EYE
-from factory.engine import make_engine
-from factory.ingest import ingest_task, ingested_card
-from factory.input_table import InputTable
-from factory.models import Refiner, RefinerConfig
-from factory.planning import plan_new_shards
-from factory.refine import refine_stages, refined_card
-from factory.renderers.eye import EyeRenderer, write_renders
-from factory.shards import PackedSample
-from factory.sources.registry import make_source
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.work import collect, run_here
+from cluster.on_ray.pipeline import Workers, run_on_ray
+from factory.dataset.commit import Expected, commit_shard
+from factory.dataset.dataset import Dataset, key_of
+from factory.dataset.shard_tasks import collect, run_here
+from factory.dataset.tar import PackedSample
+from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.planning import plan_new_shards
+from factory.ingestion.shards import ingest_task, ingested_card
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.refinement.engines.choose import make_engine
+from factory.refinement.stages import refine_stages, refined_card
+from factory.sources.input_table import InputTable
 from schemas.dataset import ImageSpec
+from schemas.eye.kind import EYE
 
 NUM_RENDERS = 64
 
@@ -69,12 +69,14 @@ def dataset_of_copies(folder: Path, shards: int, shard_size: int) -> Dataset:
     """Committed shards whose samples are copies of a few renders, each under a key of its own."""
     renders, options = folder / "renders", UnityEyesOptions()
     write_renders(renders, EyeRenderer(height=240, width=320, seed=5).render(range(NUM_RENDERS)))
-    card = ingested_card(EYE, "eyes", options, shard_size=shard_size, splits={"train": 1})
+    card = ingested_card(
+        EYE, "eyes", make_source("", options), shard_size=shard_size, splits={"train": 1}
+    )
     few = Dataset.enter(folder / "few", card)
     source = make_source(renders, options)
     with InputTable(source.scan({})) as inputs:
         plan_new_shards(few, source, inputs)
-    collect(run_here(ingest_task(few, renders, options), few.planned()))
+    collect(run_here(ingest_task(few, make_source(renders, options)), few.planned()))
     samples = [sample for shard in few.committed() for sample in few.samples(shard)]
     many = Dataset.enter(folder / "many", card)
     for shard in range(shards):

@@ -18,11 +18,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 
-from factory.renderers.eye import EyeRenderer
-from factory.renderers.hand import HandRenderer, encode_depth
-from factory.renderers.hand_depth import cast
-from factory.renderers.hand_sensor import Sensor
-from factory.renderers.hand_shape import body_of
+from factory.domains.eye.renderer.renderer import EyeRenderer
+from factory.domains.hand.renderer.depth import cast
+from factory.domains.hand.renderer.renderer import HandRenderer, encode_depth
+from factory.domains.hand.renderer.sensor import Sensor
+from factory.domains.hand.renderer.shape import body_of
 
 
 def rate(draw: Callable[[int], int], seconds: float) -> float:

@@ -29,16 +29,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from factory.commit import commit_shard
-from factory.dataset import Dataset, index_name, key_of, parquet_bytes
-from factory.domains.eye import EYE
-from factory.ingest import expected_of, ingested_card
-from factory.input_table import InputTable
-from factory.ledger import containers_in, read_seen
-from factory.planning import Planned, plan_new_shards
+from factory.dataset.commit import commit_shard
+from factory.dataset.dataset import Dataset, index_name, key_of
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.domains.registry import make_source
+from factory.ingestion.ledger import containers_in, read_seen
+from factory.ingestion.planning import Planned, plan_new_shards
+from factory.ingestion.shards import expected_of, ingested_card
+from factory.sources.input_table import InputTable
 from factory.sources.scan import BATCH_ROWS, SCAN_SCHEMA, ScanItem, Seen
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.store.parquet import parquet_bytes
 from schemas.dataset import Reject
+from schemas.eye.kind import EYE
 
 SHARD_SIZE = 16_384
 NUM_TOUCHED = 1000
@@ -98,7 +100,11 @@ def commit_all(dataset: Dataset) -> None:
 def measure(phase: str, num: int, folder: Path) -> dict[str, float]:
     """One phase in this process."""
     card = ingested_card(
-        EYE, "eyes", UnityEyesOptions(), shard_size=SHARD_SIZE, splits={"train": 1.0}
+        EYE,
+        "eyes",
+        make_source("", UnityEyesOptions()),
+        shard_size=SHARD_SIZE,
+        splits={"train": 1.0},
     )
     dataset = Dataset.enter(folder / "set", card)
     if phase == "nothing new":
@@ -151,7 +157,11 @@ def real_files(num: int) -> None:
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
         print(f"listing {num:,} pairs: {wall_s:.1f} s, {cpu_s:.1f} s of CPU")
         card = ingested_card(
-            EYE, "set", UnityEyesOptions(), shard_size=SHARD_SIZE, splits={"train": 1.0}
+            EYE,
+            "set",
+            make_source("", UnityEyesOptions()),
+            shard_size=SHARD_SIZE,
+            splits={"train": 1.0},
         )
         dataset = Dataset.enter(output, card)
         plan(dataset, source)

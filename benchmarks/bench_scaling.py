@@ -27,11 +27,11 @@ import torch
 from ray.train.torch import TorchTrainer
 from torch import Tensor, nn
 
-from cluster.history import SharedHistory
-from factory.history import HistoryBuffer
-from factory.peers import Peers, average_over_process_group
-from factory.simgan import SimGAN
-from factory.train_config import TrainConfig
+from cluster.on_ray.history import SharedHistory
+from factory.training.config import TrainConfig
+from factory.training.history import HistoryBuffer
+from factory.training.simgan import SimGAN
+from factory.training.workers import Peers, average_over_process_group
 
 BATCH = 512
 SHAPE = (1, 35, 55)

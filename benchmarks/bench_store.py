@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from s3_servers import BUCKET, RGW_ROOT, S3Server, moto_running, new_location, rgw_server
 
-from factory.store import Store, open_store
+from factory.store.base import Store
+from factory.store.open import open_store
 
 
 def seconds(call: Callable[[], Any]) -> float:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from factory.history import HistoryBuffer
-from factory.models import Discriminator, Refiner, RefinerConfig
-from factory.training import SimGAN, TrainConfig
+from factory.networks.discriminator import Discriminator
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.training.history import HistoryBuffer
+from factory.training.run import SimGAN, TrainConfig
 
 
 def ours(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:

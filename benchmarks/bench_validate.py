@@ -21,20 +21,25 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from cluster.pipeline import Workers, run_on_ray
-from factory import validate
-from factory.columns import values_of
-from factory.dataset import Dataset
-from factory.estimates import clusters_of, estimate
-from factory.eye_measures import EyeMeasurer, EyeWitnesses
-from factory.eye_validation import crop_of
-from factory.gate import SampleLimit
-from factory.images import grey
-from factory.labels.pupil import PupilFinder
-from factory.measuring import ShardMeasurer, measure_task, not_measured, read_measures
-from factory.sample_checks import check_samples, verdicts_of
-from factory.work import Stage, collect
-from schemas.measures import EYE_MEASURES
+from cluster.on_ray.pipeline import Workers, run_on_ray
+from factory.dataset.columns import values_of
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import Stage, collect
+from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.validator import crop_of
+from factory.images.png import grey
+from factory.measures.statistics import clusters_of, estimate
+from factory.validation import sampling as validate
+from factory.validation.gate import SampleLimit
+from factory.validation.sample_checks import check_samples, verdicts_of
+from factory.validation.shard_measures import (
+    ShardMeasurer,
+    measure_task,
+    not_measured,
+    read_measures,
+)
+from schemas.eye.measures import EYE_MEASURES
 
 MEASURED = 200
 """pairs that each witness is timed on"""

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from eye_masks import EYE_WIDTH_PX, Masked, Values, read_masks
 
-from factory.columns import values_of
-from factory.dataset import Dataset, load_images, load_index
-from factory.eye_measures import EyeMeasurer, EyeWitnesses, LandmarksFound
-from factory.labels.calibration import DEGRADED_LOOK, looks, shifted
-from factory.labels.drift import find_centers
-from factory.labels.pupil import PupilFinder
-from factory.labels.registration import registered, registered_iris
-from factory.landmark_training import found_landmarks_px
-from factory.landmarks import load_landmarks
+from factory.dataset.columns import values_of
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_images, load_index
+from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses, LandmarksFound
+from factory.domains.eye.networks.landmarks import found_landmarks_px, load_landmarks
+from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
+from factory.domains.eye.pupil.drift import find_centers
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.measures.registration import registered, registered_iris
 
 PER_PX = 55.0 / EYE_WIDTH_PX
 SEED = 3

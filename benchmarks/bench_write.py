@@ -32,14 +32,15 @@ import orjson
 import pyarrow as pa
 import webdataset
 
-from factory.carry import ShardCommitter, ShardReader
-from factory.dataset import Dataset, plan_name
-from factory.domains.eye import EYE
-from factory.images import decode_png
-from factory.ingest import ShardIngester, ingested_card
-from factory.renderers.eye import EyeRenderer
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.dataset.dataset import Dataset, plan_name
+from factory.domains.eye.renderer.renderer import EyeRenderer
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.domains.registry import make_source
+from factory.images.png import decode_png
+from factory.ingestion.shards import ShardIngester, ingested_card
+from factory.refinement.shards import ShardCommitter, ShardReader
 from schemas.dataset import DatasetCard, ParentRef, PlannedInput, RefinerRef, ShardPlan
+from schemas.eye.kind import EYE
 
 OPTIONS = UnityEyesOptions()
 NO_DIGEST = "0" * 64
@@ -48,7 +49,9 @@ NO_DIGEST = "0" * 64
 def ingested(renders: Path, count: int, output: Path) -> Dataset:
     """One shard of renders 1 .. count."""
     source = UnityEyesSource(renders, OPTIONS)
-    card = ingested_card(EYE, "eyes", OPTIONS, shard_size=count, splits={"train": 1})
+    card = ingested_card(
+        EYE, "eyes", make_source("", OPTIONS), shard_size=count, splits={"train": 1}
+    )
     dataset = Dataset.enter(output, card)
     inputs = tuple(PlannedInput(id=str(n), size=0, mtime_ns=0) for n in range(1, count + 1))
     plan = ShardPlan(shard=0, split="train", source=source.name, inputs=inputs)

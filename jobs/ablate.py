@@ -9,20 +9,21 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from cluster.command import JobConfig, run_command
-from cluster.session import start
-from cluster.training import train_on_datasets
-from factory.ablation import Row, load_variants, row_of
-from factory.dataset import Dataset
-from factory.engine import make_engine
-from factory.held_out import HeldOut, Score, require_scorable
-from factory.labels.pupil import PupilFinder
-from factory.metrics_log import METRICS_NAME
-from factory.realism import TwoSampleTest
-from factory.report.ablation import Pictures, write_page
-from factory.scoring import score_refiner
-from factory.store import open_store
-from factory.train_config import TrainConfig
+from cluster.job.command import JobConfig, run_command
+from cluster.on_ray.session import start
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.evaluation.ablation import Row, load_variants, row_of
+from factory.evaluation.ablation_page import Pictures, write_page
+from factory.measures.two_sample import TwoSampleTest
+from factory.refinement.engines.choose import make_engine
+from factory.store.open import open_store
+from factory.training.config import TrainConfig
+from factory.training.metrics_log import METRICS_NAME
+from factory.training.run_on_datasets import train_on_datasets
+from factory.training.scores import score_refiner
+from factory.validation.held_out import HeldOut, require_scorable
+from schemas.score import Score
 
 log = logging.getLogger(__name__)
 NUM_PICTURES = 12

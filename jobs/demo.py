@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 import ray
 import tyro
 
-from cluster.command import JobConfig, load_config, run_command
-from cluster.local import ensure_ray
-from cluster.session import start
-from factory.dataset import Dataset
-from factory.publish import latest_report
+from cluster.job.command import JobConfig, load_config, run_command
+from cluster.on_ray.connect import ensure_ray
+from cluster.on_ray.session import start
+from factory.dataset.dataset import Dataset
+from factory.release.publish import latest_report
 from jobs import ingest, joints, publish, refine, simulate, train, validate
 
 log = logging.getLogger(__name__)

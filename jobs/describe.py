@@ -11,18 +11,26 @@ from typing import Annotated, Literal, Self
 import tyro
 from pydantic import Field, model_validator
 
-from cluster.command import JobConfig, run_command
-from cluster.session import Progress, Session, start
-from factory.atomic import write_atomically
-from factory.contact_sheet import contact_sheet, pick_tiles
-from factory.dataset import CARD, Dataset
-from factory.describe import Description, describe
-from factory.describe_text import release_text, text_of
-from factory.garbage import Stray, clean, stray_objects
-from factory.lineage import open_parent
-from factory.problems import Problem
-from factory.release_state import ReleaseState, held_by, read_manifest, release_at, release_state
-from factory.repair import (
+from cluster.job.command import JobConfig, run_command
+from cluster.job.progress import Progress
+from cluster.on_ray.session import Session, start
+from factory.dataset.dataset import CARD, Dataset
+from factory.dataset.lineage import open_parent
+from factory.dataset.shard_tasks import MakeTask, Stage
+from factory.release.state import (
+    ReleaseState,
+    held_by,
+    read_manifest,
+    release_at,
+    release_state,
+)
+from factory.store.atomic import write_atomically
+from factory.store.open import absolute, open_store
+from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
+from factory.upkeep.describe import Description, describe
+from factory.upkeep.describe_text import release_text, text_of
+from factory.upkeep.garbage import Stray, clean, stray_objects
+from factory.upkeep.repair import (
     FromParent,
     FromSource,
     KeptFromParent,
@@ -32,17 +40,17 @@ from factory.repair import (
     repairs_for,
     stale_children,
 )
-from factory.store import absolute, open_store
-from factory.upkeep_text import problem_lines, repair_lines, stray_lines
-from factory.verify import (
+from factory.upkeep.upkeep_text import problem_lines, repair_lines, stray_lines
+from factory.upkeep.verify import (
     NotWholeError,
     problems_of,
     shards_to_verify,
     verify_reports_and_releases,
     verify_task,
 )
-from factory.work import MakeTask, Outcome, Stage
 from schemas.base import Model
+from schemas.outcome import Outcome
+from schemas.problem import Problem
 
 log = logging.getLogger(__name__)
 Switch = tyro.conf.FlagCreatePairsOff
@@ -315,7 +323,7 @@ def _draw(job: DescribeJob, dataset: Dataset, parent: Dataset | None) -> None:
     tiles = pick_tiles(dataset, parent, job.num_images, job.seed)
     card = dataset.card
     below = "; above the parent's image, below the refined one" if parent is not None else ""
-    columns = {column.name for column in dataset.domain.columns(card.labelled)}
+    columns = {column.name for column in dataset.sample_kind.columns(card.labelled)}
     gaze = "; label: gaze yaw, pitch" if "gaze_yaw_rad" in columns else ""
     title = f"{card.name}: {card.kind} {card.domain} images"
     subtitle = f"{dataset.location}: {len(tiles)} images, seed {job.seed}{below}{gaze}"

@@ -1,17 +1,28 @@
 """Train the paper's network that estimates gaze, to see whether refined images keep theirs."""
 
-from cluster.command import run_command
-from cluster.estimators import (
+from cluster.job.command import run_command
+from cluster.job.estimators import (
     EstimatorJob,
     EstimatorKind,
     Judged,
     labelled_eyes,
     train_estimator,
 )
-from factory.dataset import Dataset
-from factory.gaze import GazeDescription, GazeNetwork, gaze_of, load_gaze
-from factory.gaze_training import GazeTraining, Gazing, found_gaze_N3, gaze_errors, train_gaze
-from factory.report.estimators import gaze_png, gaze_scatter_png
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.estimator_page import gaze_png, gaze_scatter_png
+from factory.domains.eye.networks.gaze import (
+    GazeDescription,
+    GazeNetwork,
+    found_gaze_N3,
+    gaze_of,
+    load_gaze,
+)
+from factory.domains.eye.networks.gaze_training import (
+    GazeTraining,
+    Gazing,
+    gaze_errors,
+    train_gaze,
+)
 
 PICTURE, SCATTER = "gaze.png", "gaze_scatter.png"
 

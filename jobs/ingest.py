@@ -9,28 +9,39 @@ from typing import Annotated
 import tyro
 from pydantic import Field, field_validator
 
-from cluster.command import JobConfig, run_command
-from cluster.session import Session, alone, start
-from factory import native
-from factory.dataset import Dataset
-from factory.domains import domain_of
-from factory.ingest import ingest_task, ingested_card
-from factory.input_table import InputTable
-from factory.ledger import containers_in, read_seen
-from factory.planning import Planned, parse_splits, plan_new_shards
-from factory.rejects import Facts, check_reject_share, facts_by_shard, vanished_inputs
-from factory.shards import sha256
+from cluster.job.command import JobConfig, run_command
+from cluster.job.start import alone
+from cluster.on_ray.session import Session, start
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import reasons_of
+from factory.dataset.tar import sha256
+from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights, Range
+from factory.domains.eye.sources.gaze_weights import weights_for
+from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.domains.hand.sources.nyu import NyuOptions
+from factory.domains.registry import domain_of_source, make_source, sources
+from factory.images import native
+from factory.ingestion.ledger import containers_in, read_seen
+from factory.ingestion.planning import Planned, parse_splits, plan_new_shards
+from factory.ingestion.rejects import (
+    Facts,
+    check_reject_share,
+    facts_by_shard,
+    vanished_inputs,
+)
+from factory.ingestion.shards import ingest_task, ingested_card
 from factory.sources.base import SourceOptions
-from factory.sources.crop import EyeCrop
 from factory.sources.files import open_files
-from factory.sources.gaze_filter import GazeFilter, GazeWeights, Range
-from factory.sources.mpiigaze import MpiiGazeOptions
-from factory.sources.nyu import NyuOptions
-from factory.sources.pictures import PicturesOptions
-from factory.sources.registry import make_source, sources, weights_for
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.store import absolute, name_of, open_store, real_place
-from factory.work import reasons_of
+from factory.sources.input_table import InputTable
+from factory.store.open import (
+    absolute,
+    name_of,
+    open_store,
+    real_place,
+)
 from schemas.base import FormatError
 
 log = logging.getLogger(__name__)
@@ -139,12 +150,12 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
     with InputTable(source.scan(seen)) as inputs:
         if not len(inputs) and all(c.problem is None for c in inputs.containers):
             raise ValueError(f"{job.input}: no {job.source} inputs found there")
-        domain = domain_of(job.source)
+        kind = domain_of_source(job.source).sample_kind
         card = ingested_card(
-            domain,
+            kind,
             name_of(job.output),
-            options,
-            shard_size=job.shard_size or domain.shard_size,
+            source,
+            shard_size=job.shard_size or kind.shard_size,
             splits=parse_splits(job.splits),
         )
         dataset = Dataset.enter(job.output, card)
@@ -165,7 +176,7 @@ def _ingest(job: IngestJob, location: str, options: SourceOptions, session: Sess
         if native.crops is None:
             log.info(native.how())
         num_inputs = sum(planned.shard_sizes[shard] for shard in missing)
-        task = ingest_task(dataset, location, options, may_be_gone=job.give_up_vanished)
+        task = ingest_task(dataset, source, may_be_gone=job.give_up_vanished)
         outcomes = session.make_shards("ingest", task, missing, num_inputs)
         for reason, count in reasons_of(outcomes).most_common(10):
             log.info("set aside: %d × %s", count, reason)

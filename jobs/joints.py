@@ -2,16 +2,17 @@
 
 import numpy as np
 
-from cluster.command import run_command
-from cluster.estimators import (
+from cluster.job.command import run_command
+from cluster.job.estimators import (
     EstimatorJob,
     EstimatorKind,
     Judged,
     labelled_images,
     train_estimator,
 )
-from factory.dataset import Dataset
-from factory.joint_training import (
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.estimator_page import joints_png
+from factory.domains.hand.networks.joint_training import (
     NEAR_PX,
     JointTraining,
     Posed,
@@ -19,7 +20,7 @@ from factory.joint_training import (
     mean_joints_px,
     train_joints,
 )
-from factory.joints import (
+from factory.domains.hand.networks.joints import (
     JointDescription,
     JointNetwork,
     check_size,
@@ -27,7 +28,6 @@ from factory.joints import (
     joints_px_of,
     load_joints,
 )
-from factory.report.estimators import joints_png
 
 PICTURE = "joints.png"
 

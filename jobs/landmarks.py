@@ -1,23 +1,28 @@
 """Train a small network that finds the landmarks of eyes, for training with label consistency."""
 
-from cluster.command import run_command
-from cluster.estimators import (
+from cluster.job.command import run_command
+from cluster.job.estimators import (
     EstimatorJob,
     EstimatorKind,
     Judged,
     labelled_eyes,
     train_estimator,
 )
-from factory.dataset import Dataset
-from factory.landmark_training import (
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.estimator_page import landmarks_png
+from factory.domains.eye.networks.landmark_training import (
     Labelled,
     LandmarkTraining,
-    found_landmarks_px,
     median_error_px,
     train_landmarks,
 )
-from factory.landmarks import LandmarkDescription, LandmarkNetwork, landmarks_px, load_landmarks
-from factory.report.estimators import landmarks_png
+from factory.domains.eye.networks.landmarks import (
+    LandmarkDescription,
+    LandmarkNetwork,
+    found_landmarks_px,
+    landmarks_px,
+    load_landmarks,
+)
 
 PICTURE = "landmarks.png"
 

@@ -3,19 +3,24 @@
 import logging
 from functools import partial
 
-from cluster.command import run_command
-from cluster.measuring import MeasuringJob, measure
-from cluster.session import start
-from factory import validate
-from factory.damage.kinds import DAMAGES
-from factory.domains.eye import EYE
-from factory.eye_validation import EyeValidator
-from factory.labels.pupil import PupilFinder
-from factory.measuring import read_measures
-from factory.plant import DamageMeasurer
-from factory.power import PowerSettings
-from factory.power_report import curves_png, gate_toml, markdown, power_of
-from factory.store import absolute, open_store
+from cluster.job.command import run_command
+from cluster.on_ray.measuring import MeasuringJob, measure
+from cluster.on_ray.session import start
+from factory.domains.eye.damage.kinds import DAMAGES
+from factory.domains.eye.domain import EYE
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.validator import EyeValidator
+from factory.store.open import absolute, open_store
+from factory.validation import sampling as validate
+from factory.validation.power.damaged import DamageMeasurer
+from factory.validation.power.limits import PowerSettings
+from factory.validation.power.table import (
+    curves_png,
+    gate_toml,
+    markdown,
+    power_of,
+)
+from factory.validation.shard_measures import read_measures
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,17 @@ from typing import Annotated, Self
 import tyro
 from pydantic import Field, model_validator
 
-from cluster.command import JobConfig, run_command
-from cluster.session import Session, start
-from factory.dataset import Dataset
-from factory.kept import Keeping, enter_kept, keep_task, reasons_in
-from factory.publish import latest_report, publish
-from factory.store import name_of
+from cluster.job.command import JobConfig, run_command
+from cluster.on_ray.session import Session, start
+from factory.dataset.dataset import Dataset
+from factory.release.filtered import (
+    Keeping,
+    enter_kept,
+    keep_task,
+    reasons_in,
+)
+from factory.release.publish import latest_report, publish
+from factory.store.open import name_of
 from schemas.dataset import ReleaseName
 
 log = logging.getLogger(__name__)

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field
 
-from cluster.command import JobConfig, run_command
-from cluster.session import Session, alone, start
-from factory.dataset import Dataset
-from factory.refine import missing_shards, refine_stages, refined_card
-from factory.store import absolute, name_of
+from cluster.job.command import JobConfig, run_command
+from cluster.job.start import alone
+from cluster.on_ray.session import Session, start
+from factory.dataset.dataset import Dataset
+from factory.refinement.stages import missing_shards, refine_stages, refined_card
+from factory.store.open import absolute, name_of
 
 log = logging.getLogger(__name__)
 

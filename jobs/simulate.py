@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 import tyro
 from pydantic import Field, model_validator
 
-from cluster.command import JobConfig, run_command
-from cluster.session import start
-from factory.domain import Renderer
-from factory.domains import domain_named
-from factory.renderers.hand import HandOptions
-from factory.simulate import enter_location, missing_batches, simulate_task
-from factory.store import absolute
+from cluster.job.command import JobConfig, run_command
+from cluster.on_ray.session import start
+from factory.sources.renderer import Renderer
+from factory.domains.hand.renderer.renderer import HandOptions
+from factory.domains.registry import domain_named
+from factory.ingestion.simulate import enter_location, missing_batches, simulate_task
+from factory.store.open import absolute
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,6 @@ class SimulateJob(JobConfig):
 def renderer_of(job: SimulateJob) -> Renderer:
     """What draws the pictures that a job asks for."""
     make = domain_named(job.domain).renderer
-    if make is None:
-        raise ValueError(f"there is no built-in renderer for --domain {job.domain}")
     if job.domain == "hand":
         hand = job.hand
         return make(style=job.style, seed=job.seed, cameras=hand.cameras, poses=hand.poses)

@@ -6,13 +6,13 @@ from typing import Annotated
 import tyro
 from pydantic import Field
 
-from cluster.command import JobConfig, run_command
-from cluster.session import start
-from cluster.training import train_on_ray
-from factory.checkpoint import WEIGHTS_NAME
-from factory.dataset import Dataset
-from factory.store import open_store
-from factory.training import TrainConfig
+from cluster.job.command import JobConfig, run_command
+from cluster.on_ray.session import start
+from cluster.on_ray.training import train_on_ray
+from factory.dataset.dataset import Dataset
+from factory.networks.refiner_files import WEIGHTS_NAME
+from factory.store.open import open_store
+from factory.training.run import TrainConfig
 
 log = logging.getLogger(__name__)
 

@@ -3,15 +3,16 @@
 import logging
 from pathlib import Path
 
-from cluster.command import GateFailedError, run_command
-from cluster.measuring import MeasuringJob, measure
-from cluster.session import start
-from factory import validate
-from factory.dataset import Dataset
-from factory.gate import explain, load_gate
-from factory.publish import report_name
-from factory.report import assemble
-from factory.validator import ValidationSettings, validator_of
+from cluster.job.command import GateFailedError, run_command
+from cluster.on_ray.measuring import MeasuringJob, measure
+from cluster.on_ray.session import start
+from factory.dataset.dataset import Dataset
+from factory.domains.registry import domain_of
+from factory.release.publish import report_name
+from factory.validation import sampling as validate
+from factory.validation.gate import explain, load_gate
+from factory.validation.protocols import ValidationSettings
+from factory.validation.report import assemble
 from schemas.report import Report
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class ValidateJob(MeasuringJob, ValidationSettings):
 
 def main(job: ValidateJob) -> None:
     trio = validate.open_trio(job.input, job.real, job.parent)
-    validator = validator_of(trio.refined)
+    validator = domain_of(trio.refined).validator()
     gate = load_gate(job.gate, validator.report) if job.gate is not None else None
     witnesses = validator.witnesses(trio.refined, trio.parent, job.networks(), job.finder)
     earlier = _earlier(trio.refined, job.against, validator.report)

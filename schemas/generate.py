@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from schemas.dataset import DatasetCard, Reject, ReleaseManifest, RunRecord, ShardPlan
-from schemas.eye_report import EyeReport
-from schemas.hand import Hand, UnlabelledHand
-from schemas.hand_report import HandReport
+from schemas.eye.report import EyeReport
+from schemas.eye.sample import Eye, UnlabelledEye
+from schemas.hand.report import HandReport
+from schemas.hand.sample import Hand, UnlabelledHand
 from schemas.index import ShardFacts
-from schemas.sample import Eye, UnlabelledEye
 
 FOLDER = Path(__file__).parent / "json"
 MODELS: dict[str, type[BaseModel]] = {

@@ -16,41 +16,6 @@ def _points(count: int) -> pa.DataType:
 
 _VECTOR = pa.list_(pa.float32(), 3)
 
-EYE_LABELS: tuple[pa.Field, ...] = (
-    pa.field("pupil_px", pa.list_(pa.float32(), 2)),
-    pa.field("pupil_from", pa.string()),
-    pa.field("eye_side", pa.string()),
-    pa.field("mirrored", pa.bool_()),
-    pa.field("iris_px", _points(32)),
-    pa.field("lid_px", _points(16)),
-    pa.field("caruncle_px", _points(7)),
-    pa.field("eye_width_px", pa.float32()),
-    pa.field("gaze", _VECTOR),
-    pa.field("gaze_pitch_rad", pa.float32()),
-    pa.field("gaze_yaw_rad", pa.float32()),
-    pa.field("head_pitch_rad", pa.float32()),
-    pa.field("head_yaw_rad", pa.float32()),
-    pa.field("pupil_size", pa.float32()),
-    pa.field("iris_size", pa.float32()),
-)
-"""Columns of the labels of `schemas.sample.Eye`, by the same names."""
-
-HAND_FRAME: tuple[pa.Field, ...] = (
-    pa.field("z_near_mm", pa.int32()),
-    pa.field("cube_mm", pa.int32()),
-    pa.field(
-        "camera",
-        pa.struct([(name, pa.float32()) for name in ("fx_px", "fy_px", "cx_px", "cy_px")]),
-    ),
-)
-"""Columns of `schemas.hand.UnlabelledHand`: what a depth picture cannot be read without."""
-HAND_LABELS: tuple[pa.Field, ...] = (
-    pa.field("joints_uvd", pa.list_(_VECTOR, 36)),
-    pa.field("joints_xyz_mm", pa.list_(_VECTOR, 36)),
-    pa.field("joints14_uvd", pa.list_(_VECTOR, 14)),
-    pa.field("joints14_xyz_mm", pa.list_(_VECTOR, 14)),
-)
-"""Columns of the labels of `schemas.hand.Hand`, by the same names."""
 
 _BEFORE_LABELS = (
     pa.field("key", pa.string(), nullable=False),
@@ -74,8 +39,8 @@ _AFTER_LABELS = (
 )
 
 
-REPEATED_COLUMNS = ("split", "identity", "source_name", "pupil_from", "eye_side")
-"""columns that hold few different values"""
+REPEATED_COLUMNS = ("split", "identity", "source_name")
+"""envelope columns that hold few different values, which Parquet stores as a dictionary"""
 
 
 def index_schema(labels: tuple[pa.Field, ...]) -> pa.Schema:

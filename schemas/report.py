@@ -1,6 +1,6 @@
 """What a validation run found: the numbers behind `reports/<id>/report.html`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -216,6 +216,10 @@ class Report(Versioned):
     checks: tuple[GateCheck, ...] = ()
     passed: bool | None = None
     """None without a gate"""
+
+    def by_witness(self) -> Iterable[tuple[str, Witness | None]]:
+        """What each of the domain's witnesses found, by name; None for one that did not measure."""
+        return ()
 
 
 def _realism_gain(report: Report) -> float | None:

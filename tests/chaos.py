@@ -35,15 +35,16 @@ import ray
 from ray.cluster_utils import Cluster
 from s3_servers import RGW_ROOT, RgwServer, rgw_server
 
-from cluster.pipeline import WORKER_NAME
-from factory.dataset import Dataset, load_index
-from factory.garbage import clean, stray_objects
-from factory.refine import refine_stages, refined_card
-from factory.renderers.eye import EyeRenderer, write_renders
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.store import open_store
-from factory.verify import problems_of, shards_to_verify, verify_task
-from factory.work import collect, run_here
+from cluster.on_ray.pipeline import WORKER_NAME
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_index
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.refinement.stages import refine_stages, refined_card
+from factory.store.open import open_store
+from factory.upkeep.garbage import clean, stray_objects
+from factory.upkeep.verify import problems_of, shards_to_verify, verify_task
 
 log = logging.getLogger("chaos")
 REPOSITORY = Path(__file__).parent.parent

@@ -14,21 +14,34 @@ import orjson
 import pyarrow as pa
 from pydantic import ConfigDict, Field
 
-from factory.columns import values_of
-from factory.dataset import Dataset
-from factory.domain import Domain
-from factory.estimates import clusters_of, estimate
-from factory.images import Pixels, UndecodableError, decode_png, encode_png, grey
-from factory.labels.pupil import PupilFinder
-from factory.measuring import read_measures
-from factory.realism import comparisons, realism_of
-from factory.shards import sha256
-from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
+from factory.dataset.columns import values_of
+from factory.dataset.dataset import Dataset
+from factory.dataset.tar import sha256
+from factory.domains.base import Domain
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.images.png import (
+    Pixels,
+    UndecodableError,
+    decode_png,
+    encode_png,
+    grey,
+)
+from factory.measures.statistics import clusters_of, estimate
+from factory.measures.two_sample import comparisons, realism_of
+from factory.sources.base import BadRender, Loaded, Source, SourceOptions, Vanished
 from factory.sources.listing import StemSource
-from factory.validate import sample_images, sample_pairs
-from factory.validator import SideBySide, Trio, ValidationSettings, Validator, require_known
+from factory.validation.protocols import (
+    SideBySide,
+    Trio,
+    ValidationSettings,
+    Validator,
+    require_known,
+)
+from factory.validation.sampling import sample_images, sample_pairs
+from factory.validation.shard_measures import read_measures
 from schemas.base import Float, Model, Point, digest_of
 from schemas.dataset import DatasetKind, ImageSpec
+from schemas.kinds import SampleKind
 from schemas.report import Estimate, Realism, Report
 from schemas.sample import Envelope
 
@@ -201,7 +214,7 @@ class CoinsExamined:
 
 
 class CoinValidator:
-    """`factory.validator.Validator` of coins."""
+    """`factory.validation.protocols.Validator` of coins."""
 
     report = CoinReport
     networks: Mapping[str, str] = {}
@@ -234,22 +247,27 @@ class CoinValidator:
 # --- the domain ---------------------------------------------------------------------------------
 
 
-def _validator() -> Validator:
-    return CoinValidator()
+class CoinDomain(Domain):
+    """What the factory asks of coins."""
+
+    sample_kind: ClassVar[SampleKind] = SampleKind(
+        name="coin",
+        schema="coin/1",
+        labelled=Coin,
+        unlabelled=UnlabelledCoin,
+        label_columns=COIN_LABELS,
+        image=ImageSpec(height=SIDE_PX, width=SIDE_PX),
+        shard_size=64,
+    )
+
+    def sources(self) -> tuple[type[Source], ...]:
+        return (CoinSource,)
+
+    def validator(self) -> Validator:
+        return CoinValidator()
 
 
-COIN = Domain(
-    name="coin",
-    schema="coin/1",
-    labelled=Coin,
-    unlabelled=UnlabelledCoin,
-    label_columns=COIN_LABELS,
-    image=ImageSpec(height=SIDE_PX, width=SIDE_PX),
-    shard_size=64,
-    sources=(CoinSource,),
-    renderer=None,
-    validator=_validator,
-)
+COIN_DOMAIN = CoinDomain()
 
 
 # --- pictures to try it with --------------------------------------------------------------------

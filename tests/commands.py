@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from cluster.command import JobConfig, parse
+from cluster.job.command import JobConfig, parse
 
 
 def commands_in(text: str) -> Iterator[list[str]]:

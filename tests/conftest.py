@@ -17,9 +17,9 @@ from s3_servers import (  # noqa: F401  (fixtures)
 )
 from trainers import gan, images  # noqa: F401  (fixtures)
 
-from factory.dataset import Dataset
-from factory.renderers.eye import EyeRenderer, write_renders
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -17,25 +17,26 @@ import cv2
 import numpy as np
 import scipy.io
 
-from factory.checkpoint import RefinerDescription, save_refiner
-from factory.dataset import Dataset
-from factory.domains import domain_of
-from factory.held_out import Score
-from factory.ingest import ShardIngester, ingest_task, ingested_card
-from factory.input_table import InputTable
-from factory.ledger import containers_in, read_seen
-from factory.models import Refiner, RefinerConfig
-from factory.planning import NONE_VANISHED, Planned, plan_new_shards
-from factory.refine import missing_shards, refine_stages, refined_card
-from factory.rejects import facts_by_shard, vanished_inputs
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import domain_of_source, make_source
+from factory.ingestion.ledger import containers_in, read_seen
+from factory.ingestion.planning import NONE_VANISHED, Planned, plan_new_shards
+from factory.ingestion.rejects import facts_by_shard, vanished_inputs
+from factory.ingestion.shards import ShardIngester, ingest_task, ingested_card
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from factory.sources.base import BadRender, Source, SourceOptions
-from factory.sources.registry import make_source
+from factory.sources.input_table import InputTable
 from factory.sources.scan import Container, FileFacts, ScanItem, Seen, batch_of
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.store import Entry, LocalStore, Store
-from factory.work import Outcome, collect, run_here
+from factory.store.base import Entry, Store
+from factory.store.local import LocalStore
 from schemas.dataset import ImageSpec
+from schemas.outcome import Outcome
 from schemas.report import Spread, TwoSample
+from schemas.score import Score
 
 SHA = "0" * 64
 
@@ -52,9 +53,10 @@ def plan_here(
     **planning: Any,
 ) -> Dataset:
     """What the ingest job does before it builds shards."""
-    domain = domain_of(make_source(renders, options).name)
+    source = make_source(renders, options)
+    kind = domain_of_source(source.name).sample_kind
     card = ingested_card(
-        domain, f"{domain.name}s", options, shard_size=shard_size, splits=splits or {"train": 1}
+        kind, f"{kind.name}s", source, shard_size=shard_size, splits=splits or {"train": 1}
     )
     dataset = Dataset.enter(output, card)
     vanished = vanished_inputs(dataset, facts_by_shard(dataset))
@@ -78,7 +80,7 @@ def plan_from(
 def build_here(dataset: Dataset, renders: Path, options: SourceOptions) -> None:
     """Build what is planned and not committed, one shard after the other."""
     missing = sorted(set(dataset.planned()) - set(dataset.committed()))
-    collect(run_here(ingest_task(dataset, renders, options), missing))
+    collect(run_here(ingest_task(dataset, make_source(renders, options)), missing))
 
 
 def build_shard(dataset: Dataset, inputs: Path) -> None:

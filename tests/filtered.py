@@ -6,9 +6,9 @@ import fakes
 import pytest
 import releases
 
-from factory.dataset import Dataset
-from factory.kept import Keeping, enter_kept, keep_task
-from factory.work import collect, run_here
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import collect, run_here
+from factory.release.filtered import Keeping, enter_kept, keep_task
 
 REPORT_ID = releases.REPORT_ID
 GAZE = "gaze_deg"

@@ -10,14 +10,14 @@ import fakes
 import numpy as np
 import pyarrow as pa
 
-from factory.carry import ShardPixels
-from factory.checkpoint import RefinerDescription, save_refiner
-from factory.dataset import Dataset
-from factory.models import Refiner, RefinerConfig
-from factory.refine import missing_shards, refine_stages, refined_card
-from factory.work import Stage, collect, run_here
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import Stage, collect, run_here
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.refinement.shards import ShardPixels
+from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from schemas.dataset import ImageSpec
-from schemas.hand import EVALUATED_JOINTS
+from schemas.hand.sample import EVALUATED_JOINTS
 
 CUBE_MM, SIZE_PX, Z_NEAR_MM = 300, 224, 600
 CAMERA = {"fx_px": 500.0, "fy_px": 500.0, "cx_px": 111.5, "cy_px": 111.5}

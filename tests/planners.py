@@ -7,10 +7,12 @@ from pathlib import Path
 import fakes
 import pyarrow as pa
 
-from factory.dataset import Dataset, parquet_bytes
-from factory.domains.eye import EYE
-from factory.ingest import ingested_card
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ingested_card
+from factory.store.parquet import parquet_bytes
+from schemas.eye.kind import EYE
 from schemas.index import REJECT_SCHEMA
 
 OPTIONS = UnityEyesOptions()
@@ -20,7 +22,9 @@ def empty_dataset(
     folder: Path, shard_size: int = 3, splits: dict[str, float] | None = None
 ) -> Dataset:
     """A dataset of which only the card is there."""
-    card = ingested_card(EYE, "x", OPTIONS, shard_size=shard_size, splits=splits or {"train": 1})
+    card = ingested_card(
+        EYE, "x", make_source("", OPTIONS), shard_size=shard_size, splits=splits or {"train": 1}
+    )
     return Dataset.enter(folder, card)
 
 

@@ -8,24 +8,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.dataset import (
+from factory.dataset.dataset import (
     Dataset,
     index_name,
-    parquet_bytes,
     plan_name,
     rejects_name,
     tar_name,
 )
-from factory.problems import Problem
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.store import Store, open_store
-from factory.verify import (
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.store.base import Store
+from factory.store.open import open_store
+from factory.store.parquet import parquet_bytes
+from factory.upkeep.verify import (
     problems_of,
     shards_to_verify,
     verify_reports_and_releases,
     verify_task,
 )
-from factory.work import collect, run_here
+from schemas.problem import Problem
 
 OPTIONS = UnityEyesOptions()
 BAD = (2, 7)

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import report_example
 
-from factory.dataset import Dataset
-from factory.publish import publish, read_report, report_name
-from factory.shards import sha256
-from factory.verdicts import verdicts_name
+from factory.dataset.dataset import Dataset
+from factory.dataset.tar import sha256
+from factory.release.publish import publish, read_report, report_name
+from factory.validation.verdicts import verdicts_name
 from schemas.dataset import ReleaseManifest
 from schemas.report import GateCheck, Report, ValidatedShard
 

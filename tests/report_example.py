@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.report.figures import Outline
-from factory.report.page import ReportPictures, WorstDrift
-from factory.report.witness_figures import Shifts
+from factory.domains.eye.page import ReportPictures, WorstDrift
+from factory.validation.report.figures import Outline
+from factory.validation.report.witness_figures import Shifts
 from schemas.dataset import DatasetCard, ImageSpec, ParentRef, RefinerRef
-from schemas.eye_report import (
+from schemas.eye.report import (
     EyeReport,
     GazeBin,
     NullDrift,

@@ -16,8 +16,9 @@ import pytest
 import s3_proxy
 from s3_proxy import FaultyProxy
 
-from factory import s3_requests
-from factory.store import Store, open_store
+from factory.store import s3_requests
+from factory.store.base import Store
+from factory.store.open import open_store
 
 SCRIPT = Path(__file__).with_name("rgw.sh")
 RGW_ROOT = Path(os.environ.get("SIMGAN_RGW", Path.home() / ".cache" / "simgan-factory" / "rgw"))

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.carry import ShardCommitter, ShardReader
-from factory.damage.kinds import DAMAGES, Damage, damaged
-from factory.damage.pairs import Pairs
-from factory.dataset import Dataset
-from factory.images import grey
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.damage.kinds import DAMAGES, Damage, damaged
+from factory.domains.eye.damage.pairs import Pairs
+from factory.images.png import grey
+from factory.refinement.shards import ShardCommitter, ShardReader
 
 
 def damage_named(name: str) -> Damage:

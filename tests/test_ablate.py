@@ -9,16 +9,16 @@ import pytest
 import ray
 from fakes import score
 
-from cluster.command import parse
-from factory.ablation import load_variants, row_of
-from factory.checkpoint import load_refiner
-from factory.dataset import Dataset
-from factory.held_out import HeldOut
-from factory.labels.pupil import PupilFinder
-from factory.realism import TwoSampleTest
-from factory.renderers.eye import EyeRenderer, write_renders
-from factory.sources.pictures import PicturesOptions
-from factory.sources.unityeyes import UnityEyesOptions
+from cluster.job.command import parse
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.evaluation.ablation import load_variants, row_of
+from factory.measures.two_sample import TwoSampleTest
+from factory.networks.refiner_files import load_refiner
+from factory.validation.held_out import HeldOut
 from jobs.ablate import AblateJob, main
 from jobs.train import TrainJob
 from jobs.train import main as train

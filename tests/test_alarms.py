@@ -3,9 +3,10 @@
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from factory.alarms import MIN_LINES, WINDOW, alarm_of
-from factory.board import FOLDER, Board
-from factory.store import LocalStore, open_store
+from factory.store.local import LocalStore
+from factory.store.open import open_store
+from factory.training.alarms import MIN_LINES, WINDOW, alarm_of
+from factory.training.tensorboard import FOLDER, Board
 
 HEALTHY = {
     "phase": "adversarial",

@@ -5,8 +5,14 @@ import pytest
 from hand_pairs import drawn_hands
 from test_depth_edges import disc
 
-from factory.boundary import NAMES, boundary_of, hole_rate, statistics, statistics_of
-from factory.hand_looks import LOOKS, SENSOR_LOOK, in_look
+from factory.domains.hand.depth.boundary import (
+    NAMES,
+    boundary_of,
+    hole_rate,
+    statistics,
+    statistics_of,
+)
+from factory.domains.hand.looks import LOOKS, SENSOR_LOOK, in_look
 
 
 @pytest.fixture(scope="module")

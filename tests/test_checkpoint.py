@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import factory
-from factory.checkpoint import (
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import (
     RefinerDescription,
     load_refiner,
     save_refiner,
     weights_bytes,
 )
-from factory.models import Refiner, RefinerConfig
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from factory.checkpoints import FOLDER, Checkpoints
-from factory.history import HistoryBuffer
-from factory.store import open_store
+from factory.store.open import open_store
+from factory.training.checkpoints import FOLDER, Checkpoints
+from factory.training.history import HistoryBuffer
 from schemas.base import FormatError
 
 SHAPE = (1, 2, 3)

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from cluster.command import GateFailedError, JobConfig, load_config, parse, run_command
+from cluster.job.command import (
+    GateFailedError,
+    JobConfig,
+    load_config,
+    parse,
+    run_command,
+)
 from schemas.base import Model
 
 ROOT = Path(__file__).resolve().parents[1]

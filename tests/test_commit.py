@@ -12,12 +12,19 @@ import pyarrow as pa
 import pytest
 from fakes import build_shard, committed_files
 
-from factory.commit import adopt_orphan, commit_shard
-from factory.dataset import Dataset, parquet_bytes, rejects_name, tar_name
-from factory.images import decode_png, encode_png
-from factory.ingest import expected_of
-from factory.shards import DamagedShardError, PackedSample, pack, sha256, unpack
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.commit import adopt_orphan, commit_shard
+from factory.dataset.dataset import Dataset, rejects_name, tar_name
+from factory.dataset.tar import (
+    DamagedShardError,
+    PackedSample,
+    pack,
+    sha256,
+    unpack,
+)
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.images.png import decode_png, encode_png
+from factory.ingestion.shards import expected_of
+from factory.store.parquet import parquet_bytes
 from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA
 
@@ -387,7 +394,7 @@ def test_a_shard_without_survivors_commits_an_index_of_no_rows(tmp_path) -> None
     dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "out", OPTIONS)
     assert dataset.committed() == [0]
     assert len(dataset.index(0)) == 0 and dataset.facts(0).num_rejected == 1
-    assert dataset.index(0).schema.names == dataset.domain.index_schema(True).names
+    assert dataset.index(0).schema.names == dataset.sample_kind.index_schema(True).names
     assert list(dataset.samples(0)) == [] and dataset.images(0).shape == (0, 35, 55)
 
 

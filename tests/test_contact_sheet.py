@@ -8,15 +8,16 @@ import numpy as np
 import planted
 import pytest
 
-from factory.contact_sheet import TITLE_PX, contact_sheet, pick_tiles
-from factory.dataset import Dataset, index_name, tar_name
-from factory.describe import describe
-from factory.domains.eye import EYE
-from factory.images import decode_png
-from factory.ingest import ingested_card
-from factory.shards import DamagedShardError
-from factory.sources.pictures import PicturesOptions
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.tar import DamagedShardError
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.images.png import decode_png
+from factory.ingestion.shards import ingested_card
+from factory.upkeep.contact_sheet import TITLE_PX, contact_sheet, pick_tiles
+from factory.upkeep.describe import describe
+from schemas.eye.kind import EYE
 
 OPTIONS = UnityEyesOptions()
 
@@ -97,7 +98,9 @@ def test_an_image_whose_parent_is_gone_is_not_shown(child, dataset) -> None:
 
 
 def test_nothing_to_show_is_said(tmp_path) -> None:
-    card = ingested_card(EYE, "empty", PicturesOptions(), shard_size=4, splits={"train": 1})
+    card = ingested_card(
+        EYE, "empty", make_source("", PicturesOptions()), shard_size=4, splits={"train": 1}
+    )
     with pytest.raises(ValueError, match="holds no images yet"):
         pick_tiles(Dataset.enter(tmp_path / "empty", card), None, 5, seed=0)
 

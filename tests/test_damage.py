@@ -5,15 +5,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from factory.damage.iris import IRIS_DEPTH
-from factory.damage.kinds import DAMAGES, Damage, damaged
-from factory.damage.opening import Opening
-from factory.damage.pairs import Pairs
-from factory.damage.sheet import damage_sheet
-from factory.dataset import load_images, load_index
-from factory.images import decode_png
-from factory.labels.drift import find_centers, same_circle
-from factory.labels.pupil import PupilFinder
+from factory.dataset.loading import load_images, load_index
+from factory.domains.eye.damage.iris import IRIS_DEPTH
+from factory.domains.eye.damage.kinds import DAMAGES, Damage, damaged
+from factory.domains.eye.damage.opening import Opening
+from factory.domains.eye.damage.pairs import Pairs
+from factory.domains.eye.damage.sheet import damage_sheet
+from factory.domains.eye.pupil.drift import find_centers, same_circle
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.images.png import decode_png
 
 MUST_CATCH = {
     "shift 3 px",

@@ -237,7 +237,7 @@ def test_the_image_holds_what_runs_in_it() -> None:
     assert ignore[1] == "*"
     assert all((ROOT / name).exists() for name in held)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
+    packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     needed = packages | {"jobs", "configs", "gates", "pyproject.toml", "constraints.txt"}
     needed |= {"setup.py", "MANIFEST.in"}
     assert needed | {project["project"]["readme"], *project["project"]["license-files"]} == held

@@ -6,15 +6,16 @@ import torch
 from depth_stand_ins import FULL_SCALE, blobs
 from test_engine import trained_alike
 
-from factory import strips
-from factory.engine import EngineUnavailableError, choose_engine
-from factory.engines import parity
-from factory.engines.cuda import CudaEngine
-from factory.engines.eager import TorchEngine
-from factory.engines.ncnn import NcnnEngine
-from factory.exact_start import KINKS, LARGEST_ERROR, start_as_exact_identity
-from factory.images import depth_as_grey
-from factory.models import Refiner, RefinerConfig, to_network, to_pixels
+from factory.images.png import depth_as_grey
+from factory.networks.exact_start import KINKS, LARGEST_ERROR, start_as_exact_identity
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.scaling import to_network, to_pixels
+from factory.refinement.engines import parity
+from factory.refinement.engines.choose import EngineUnavailableError, choose_engine
+from factory.refinement.engines.cuda import CudaEngine
+from factory.refinement.engines.eager import TorchEngine
+from factory.refinement.engines.ncnn import NcnnEngine
+from factory.training import strips
 from schemas.dataset import ImageSpec
 
 HAND = ImageSpec(height=224, width=224, bits=16)

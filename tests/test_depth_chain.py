@@ -11,10 +11,10 @@ import webdataset
 from PIL import Image
 from trainers import small_config
 
-from factory.dataset import load_images, load_index
-from factory.models import RefinerConfig
-from factory.sources.nyu import NyuOptions
-from factory.training import train
+from factory.dataset.loading import load_images, load_index
+from factory.domains.hand.sources.nyu import NyuOptions
+from factory.networks.refiner import RefinerConfig
+from factory.training.run import train
 
 FIRST_MM = 700
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hand_pairs import drawn_hands
 
-from factory.depth_edges import (
+from factory.domains.hand.depth.edges import (
     MAX_HOLE_PX,
     PROFILE_PX,
     Edges,
@@ -16,7 +16,7 @@ from factory.depth_edges import (
     solid,
     without_holes,
 )
-from factory.hand_looks import in_look, moved
+from factory.domains.hand.looks import in_look, moved
 
 
 @pytest.fixture(scope="module")

@@ -11,23 +11,24 @@ import torch
 from depth_stand_ins import FULL_SCALE, blobs, hole_rate, raggedness, seen_by_camera
 from trainers import Killed, kill_at, small_config, trained
 
-from factory.checkpoint import load_refiner
-from factory.dataset import Dataset
-from factory.draws import Draws, random_windows
-from factory.engine import make_engine
-from factory.engines.eager import TorchEngine
-from factory.held_out import require_scorable
-from factory.history import HistoryBuffer
-from factory.models import RefinerConfig
-from factory.pixel_scale import full_scale_for, scale_of_bytes, scale_of_depth
-from factory.refine import refined_card
-from factory.simgan import SimGAN
-from factory.store import open_store
-from factory.train_config import TrainConfig
-from factory.train_record import scaled_for
-from factory.training import RunMismatchError, train
+from factory.dataset.dataset import Dataset
+from factory.images.scale import full_scale_for
+from factory.networks.refiner import RefinerConfig
+from factory.networks.refiner_files import load_refiner
+from factory.refinement.engines.choose import make_engine
+from factory.refinement.engines.eager import TorchEngine
+from factory.refinement.stages import refined_card
+from factory.store.open import open_store
+from factory.training.config import TrainConfig
+from factory.training.draws import Draws, random_windows
+from factory.training.history import HistoryBuffer
+from factory.training.record import scaled_for
+from factory.training.run import RunMismatchError, train
+from factory.training.simgan import SimGAN
+from factory.validation.held_out import require_scorable
 from schemas.base import FormatError
 from schemas.dataset import DatasetCard, ImageSpec
+from schemas.kinds import scale_of_bytes, scale_of_depth
 
 SIDE = 40
 

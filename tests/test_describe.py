@@ -12,19 +12,37 @@ import pyarrow as pa
 import pytest
 import releases
 
-from factory.dataset import Dataset, index_name, load_index, parquet_bytes
-from factory.describe import Description, describe
-from factory.describe_text import age_text, numbers, release_text, size_text, text_of
-from factory.domains.eye import EYE
-from factory.ingest import ingested_card
-from factory.label_spread import MAX_KEPT, QUANTILES, ColumnSpread, LabelSpread
-from factory.lineage import OtherParentError, lineage_of, open_parent
-from factory.release_state import held_by, read_manifest, release_at, release_state
-from factory.sources.gaze_filter import GazeFilter
-from factory.sources.pictures import PicturesOptions
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.store import LocalStore
-from factory.stored_file import DamagedParquetError, read_columns
+from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.lineage import OtherParentError, lineage_of, open_parent
+from factory.dataset.loading import load_index
+from factory.domains.eye.sources.gaze_filter import GazeFilter
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ingested_card
+from factory.release.state import (
+    held_by,
+    read_manifest,
+    release_at,
+    release_state,
+)
+from factory.store.local import LocalStore
+from factory.store.parquet import DamagedParquetError, parquet_bytes, read_columns
+from factory.upkeep.describe import Description, describe
+from factory.upkeep.describe_text import (
+    age_text,
+    numbers,
+    release_text,
+    size_text,
+    text_of,
+)
+from factory.upkeep.label_spread import (
+    MAX_KEPT,
+    QUANTILES,
+    ColumnSpread,
+    LabelSpread,
+)
+from schemas.eye.kind import EYE
 
 OPTIONS = UnityEyesOptions()
 
@@ -111,7 +129,9 @@ def test_quantiles_of_many_values_are_those_of_a_bounded_sample() -> None:
 
 
 def test_a_dataset_that_holds_nothing_is_described(tmp_path) -> None:
-    card = ingested_card(EYE, "empty", PicturesOptions(), shard_size=4, splits={"train": 1})
+    card = ingested_card(
+        EYE, "empty", make_source("", PicturesOptions()), shard_size=4, splits={"train": 1}
+    )
     described = describe(Dataset.enter(tmp_path / "empty", card))
     assert (described.num_shards, described.num_samples, described.num_runs) == (0, 0, 0)
     assert "0 committed" in text_of(described)
@@ -190,7 +210,7 @@ def test_the_chain_of_parents_is_followed(child, dataset, refiner) -> None:
     shutil.move(dataset.location, f"{dataset.location}-moved")
     assert [a.reach for a in lineage_of(child)] == ["this", "not there"]
     assert open_parent(child, f"{dataset.location}-moved").card == dataset.card
-    other = ingested_card(EYE, "other", OPTIONS, shard_size=7, splits={"train": 1})
+    other = ingested_card(EYE, "other", make_source("", OPTIONS), shard_size=7, splits={"train": 1})
     Dataset.enter(dataset.location, other)
     assert [a.reach for a in lineage_of(child)] == ["this", "another dataset"]
     with pytest.raises(OtherParentError, match="--parent"):

@@ -9,12 +9,12 @@ import planted
 import pytest
 import releases
 
-from cluster.command import parse
-from cluster.session import Session
-from factory.dataset import Dataset, index_name
-from factory.images import decode_png
-from factory.verify import NotWholeError
-from factory.work import collect, run_here
+from cluster.job.command import parse
+from cluster.on_ray.session import Session
+from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.shard_tasks import collect, run_here
+from factory.images.png import decode_png
+from factory.upkeep.verify import NotWholeError
 from jobs.describe import DescribeJob, main, means_of
 
 

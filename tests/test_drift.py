@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 from test_pupil import CENTERS, FINDER, drawn_eye
 
-from factory.labels.calibration import shifted
-from factory.labels.drift import DriftTable, measure_drift, spread
-from factory.labels.pupil import PupilFinder
+from factory.domains.eye.pupil.calibration import shifted
+from factory.domains.eye.pupil.drift import DriftTable, measure_drift
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.measures.statistics import spread
 
 KNOWN = DriftTable(
     keys=["a", "b", "c", "d"],

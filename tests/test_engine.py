@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from factory.engine import EngineUnavailableError, choose_engine, make_engine
-from factory.engines import ncnn as ncnn_engine
-from factory.engines.base import from_planes, noise_of, to_planes
-from factory.engines.cuda import CudaEngine
-from factory.engines.eager import TorchEngine
-from factory.engines.ncnn import NcnnEngine, ncnn_graph
-from factory.engines.parity import SAME_FLOAT32, compare, probe_images, require_parity
-from factory.models import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.refinement.engines import ncnn as ncnn_engine
+from factory.refinement.engines.base import from_planes, noise_of, to_planes
+from factory.refinement.engines.choose import EngineUnavailableError, choose_engine, make_engine
+from factory.refinement.engines.cuda import CudaEngine
+from factory.refinement.engines.eager import TorchEngine
+from factory.refinement.engines.ncnn import NcnnEngine, ncnn_graph
+from factory.refinement.engines.parity import (
+    SAME_FLOAT32,
+    compare,
+    probe_images,
+    require_parity,
+)
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
 
@@ -196,7 +201,7 @@ def test_the_cuda_engine_leaves_refiners_with_noise_to_pytorch() -> None:
 
 @pytest.mark.parametrize(("kernel", "name"), [(1, "ncnn"), (3, "ncnn"), (5, "torch")])
 def test_auto_takes_ncnn_where_winograd_applies(kernel, name, caplog) -> None:
-    caplog.set_level(logging.INFO, logger="factory.engine")
+    caplog.set_level(logging.INFO, logger="factory.refinement.engines.choose")
     engine = choose_engine(trained_alike(SMALL.model_copy(update={"kernel": kernel})), EYE)
     assert engine.name == name
     (record,) = caplog.records
@@ -230,8 +235,8 @@ def test_an_engine_that_does_not_exist_is_refused(refiner, arguments, said) -> N
 
 
 def without_ncnn(monkeypatch) -> None:
-    monkeypatch.delitem(sys.modules, "factory.engines.ncnn", raising=False)
-    monkeypatch.delattr("factory.engines.ncnn", raising=False)
+    monkeypatch.delitem(sys.modules, "factory.refinement.engines.ncnn", raising=False)
+    monkeypatch.delattr("factory.refinement.engines.ncnn", raising=False)
     monkeypatch.setitem(sys.modules, "ncnn", None)
 
 

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from factory.engine import EngineUnavailableError, choose_engine
-from factory.engines.cuda import CudaEngine, DeviceRefiner, suitable_batch, through_lanes
-from factory.engines.eager import TorchEngine
-from factory.engines.parity import BFLOAT16, compare, require_parity
-from factory.models import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.refinement.engines.choose import EngineUnavailableError, choose_engine
+from factory.refinement.engines.cuda import (
+    CudaEngine,
+    DeviceRefiner,
+    suitable_batch,
+    through_lanes,
+)
+from factory.refinement.engines.eager import TorchEngine
+from factory.refinement.engines.parity import BFLOAT16, compare, require_parity
 from schemas.dataset import ImageSpec
 
 EYE = ImageSpec(height=35, width=55)

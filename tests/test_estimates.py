@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from factory.estimates import (
+from factory.measures.statistics import (
     Condition,
     binned,
     clusters_of,

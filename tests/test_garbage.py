@@ -9,11 +9,21 @@ import planted
 import pytest
 import releases
 
-from factory.dataset import Dataset, index_name, rejects_name, tar_name
-from factory.garbage import DAY_S, Stray, clean, stray_objects
-from factory.lease import Lease
-from factory.shards import pack, unpack
-from factory.store import open_store
+from factory.dataset.dataset import (
+    Dataset,
+    index_name,
+    rejects_name,
+    tar_name,
+)
+from factory.dataset.tar import pack, unpack
+from factory.store.lease import Lease
+from factory.store.open import open_store
+from factory.upkeep.garbage import (
+    DAY_S,
+    Stray,
+    clean,
+    stray_objects,
+)
 
 OLD_S = 2 * DAY_S
 

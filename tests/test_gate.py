@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 from report_example import example_report, example_sample_check
 
-from factory.gate import check, explain, judged, load_gate, measures, misses_of, value_of
+from factory.validation.gate import (
+    check,
+    explain,
+    judged,
+    load_gate,
+    measures,
+    misses_of,
+    value_of,
+)
 from schemas.base import FormatError
-from schemas.eye_report import EyeReport
+from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
 
 EYE_GATE = Path(__file__).parents[1] / "gates" / "eye.toml"

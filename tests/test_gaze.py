@@ -9,31 +9,32 @@ import pyarrow as pa
 import pytest
 import torch
 
-from cluster.command import parse
-from cluster.estimators import labelled_eyes
-from factory.dataset import Dataset, load_index
-from factory.gaze import (
+from cluster.job.command import parse
+from cluster.job.estimators import labelled_eyes
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_index
+from factory.domains.eye.networks.gaze import (
     GazeConfig,
     GazeNetwork,
     angle_deg,
+    found_gaze_N3,
     gaze_of,
     load_gaze,
     map_size,
     yaw_pitch_deg,
 )
-from factory.gaze_training import (
+from factory.domains.eye.networks.gaze_training import (
     GazeTraining,
     Gazing,
     augmented,
-    found_gaze_N3,
     gaze_errors,
     shifted,
     train_gaze,
 )
-from factory.images import decode_png
-from factory.models import to_network
-from factory.renderers.eye import EyeRenderer, write_renders
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.images.png import decode_png
+from factory.networks.scaling import to_network
 from jobs.gaze import GazeJob, main
 from schemas.base import FormatError
 

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from factory.domains.eye.sources.gaze_filter import (
+    GazeFilter,
+    GazeWeights,
+    angles_of,
+    load_target,
+)
+from factory.domains.eye.sources.gaze_weights import weights_for
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.sources.base import LeftOut
-from factory.sources.gaze_filter import GazeFilter, GazeWeights, angles_of, load_target
-from factory.sources.registry import weights_for
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
 SHA = "a" * 64
 RNG = np.random.default_rng(0)

@@ -16,22 +16,22 @@ import pytest
 import releases
 from PIL import Image
 
-from factory.checkpoint import RefinerDescription, save_refiner
-from factory.contact_sheet import contact_sheet, pick_tiles
-from factory.dataset import Dataset, load_images, load_index
-from factory.describe import describe
-from factory.describe_text import text_of
-from factory.domains import domain_named
-from factory.images import decode_png
-from factory.ingest import ShardIngester
-from factory.models import Refiner, RefinerConfig
-from factory.sources.nyu import NyuOptions
-from factory.sources.registry import make_source
-from factory.verify import ShardVerifier
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_images, load_index
+from factory.domains.hand.sources.nyu import NyuOptions
+from factory.domains.registry import domain_named, make_source
+from factory.images.png import decode_png
+from factory.ingestion.shards import ShardIngester
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
+from factory.upkeep.describe import describe
+from factory.upkeep.describe_text import text_of
+from factory.upkeep.verify import ShardVerifier
 from jobs import ingest
 from jobs.ingest import IngestJob
 from schemas.dataset import ImageSpec
-from schemas.hand import EVALUATED_JOINTS
+from schemas.hand.sample import EVALUATED_JOINTS
 
 OPTIONS = NyuOptions()
 
@@ -315,7 +315,10 @@ def test_the_index_of_a_release_holds_the_labels(released) -> None:
 
 
 def test_hands_have_shards_of_their_own_size() -> None:
-    assert domain_named("hand").shard_size == 1024 and domain_named("eye").shard_size == 16384
+    assert (
+        domain_named("hand").sample_kind.shard_size == 1024
+        and domain_named("eye").sample_kind.shard_size == 16384
+    )
 
 
 def test_options_for_other_sources_are_named(tmp_path) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
-from factory.renderers.hand_depth import Array, Body, cast
+from factory.domains.hand.geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
+from factory.domains.hand.renderer.depth import Array, Body, cast
 
 NO_PAIRS = np.zeros((0, 2), np.intp)
 NO_TRIPLES = np.zeros((0, 3), np.intp)

@@ -6,14 +6,29 @@ import pyarrow as pa
 import pytest
 from hand_pairs import SKIN_MM, drawn_hands
 
-from factory.columns import values_of
-from factory.estimators import UNSAVED, save_estimator
-from factory.hand_looks import SENSOR_LOOK, deepened, in_look, moved
-from factory.hand_measures import VISIBLE_MM, HandMeasurer, HandWitnesses, skin_mm
-from factory.joints import JointConfig, JointDescription, JointErrors, JointNetwork
+from factory.dataset.columns import values_of
+from factory.domains.hand.looks import (
+    SENSOR_LOOK,
+    deepened,
+    in_look,
+    moved,
+)
+from factory.domains.hand.measures import (
+    VISIBLE_MM,
+    HandMeasurer,
+    HandWitnesses,
+    skin_mm,
+)
+from factory.domains.hand.networks.joints import (
+    JointConfig,
+    JointDescription,
+    JointErrors,
+    JointNetwork,
+)
+from factory.networks.estimators import UNSAVED, save_estimator
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
-from schemas.hand_measures import HAND_MEASURE_MEANINGS, HAND_MEASURES_SCHEMA
+from schemas.hand.measures import HAND_MEASURE_MEANINGS, HAND_MEASURES_SCHEMA
 from schemas.report import Spread
 
 NUM = 8

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
-from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
-from factory.renderers.hand_depth import Array
-from factory.renderers.hand_pose import APART_MM, centre_of, gaps_of, sample_hand, views_of
-from factory.renderers.hand_shape import (
+from factory.domains.hand.geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
+from factory.domains.hand.renderer.depth import Array
+from factory.domains.hand.renderer.pose import (
+    APART_MM,
+    centre_of,
+    gaps_of,
+    sample_hand,
+    views_of,
+)
+from factory.domains.hand.renderer.shape import (
     INDEX,
     LITTLE,
     MIDDLE,

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factory.hand_geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
-from factory.renderers.hand_depth import Array
-from factory.renderers.hand_sensor import Sensor, cosine_of_incidence
+from factory.domains.hand.geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
+from factory.domains.hand.renderer.depth import Array
+from factory.domains.hand.renderer.sensor import Sensor, cosine_of_incidence
 
 STEPS_MM = NYU_CAMERA.fx_px * 75 * 8
 """depth times disparity in steps"""

@@ -11,27 +11,23 @@ from hand_pairs import refined_by
 from test_hand_measures import saved_joints
 from test_report_page import HOSTILE, Page
 
-from factory.dataset import Dataset
-from factory.domains import domain_named
-from factory.gate import load_gate, measures, value_of
-from factory.hand_looks import SENSOR_LOOK, in_look, moved
-from factory.hand_validation import HandValidator
-from factory.hand_witnesses import DEPTHS_MM, SHIFTS_PX
-from factory.images import decode_png
-from factory.labels.pupil import PupilFinder
-from factory.measuring import measure_task
-from factory.realism import TwoSampleTest
-from factory.report import assemble
-from factory.report.hand_page import (
-    HandPictures,
-    outline_of,
-    render_hand_page,
-)
-from factory.sources.nyu import NyuOptions
-from factory.validate import Trio, shards_of
-from factory.validator import ValidationSettings, validator_of
-from factory.work import collect, run_here
-from schemas.hand_report import HandReport
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.hand.looks import SENSOR_LOOK, in_look, moved
+from factory.domains.hand.page import HandPictures, outline_of, render_hand_page
+from factory.domains.hand.sources.nyu import NyuOptions
+from factory.domains.hand.validator import HandValidator
+from factory.domains.hand.witnesses import DEPTHS_MM, SHIFTS_PX
+from factory.domains.registry import domain_named, domain_of
+from factory.images.png import decode_png
+from factory.measures.two_sample import TwoSampleTest
+from factory.validation.gate import load_gate, measures, value_of
+from factory.validation.protocols import ValidationSettings
+from factory.validation.report import assemble
+from factory.validation.sampling import Trio, shards_of
+from factory.validation.shard_measures import measure_task
+from schemas.hand.report import HandReport
 
 GATES = Path(__file__).parents[1] / "gates"
 HAND_GATE = GATES / "hand.toml"
@@ -70,7 +66,7 @@ def sensed(images: np.ndarray, shard: int) -> np.ndarray:
 def validated(
     refined: Dataset, parent: Dataset, real: Dataset, networks=None, gate=None, earlier=None
 ) -> tuple[HandReport, str]:
-    trio, validator = Trio(refined, parent, real), validator_of(refined)
+    trio, validator = Trio(refined, parent, real), domain_of(refined).validator()
     witnesses = validator.witnesses(refined, parent, networks or {}, PupilFinder())
     shards = shards_of(refined, None)
     outcomes = collect(run_here(measure_task(refined, parent, witnesses), shards))
@@ -93,8 +89,7 @@ def sound(parent, real, tmp_path_factory) -> tuple[HandReport, str]:
 
 
 def test_hands_are_validated_by_their_own_validator() -> None:
-    make = domain_named("hand").validator
-    assert make is not None and isinstance(make(), HandValidator)
+    assert isinstance(domain_named("hand").validator(), HandValidator)
 
 
 def test_a_report_on_hands_has_every_witness_beside_its_floor(sound) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.history import HistoryBuffer
+from factory.training.history import HistoryBuffer
 
 SHAPE = (1, 2, 3)
 

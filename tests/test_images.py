@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory.images import (
+from factory.images.png import (
     UndecodableError,
     chain,
     check_png,

@@ -77,7 +77,9 @@ def test_a_job_file_shadows_no_standard_module() -> None:
     assert jobs and jobs & set(sys.stdlib_module_names) == set()
 
 
-@pytest.mark.parametrize("module", ["factory.carry", "factory.ingest", "cluster.pipeline"])
+@pytest.mark.parametrize(
+    "module", ["factory.refinement.shards", "factory.ingestion.shards", "cluster.on_ray.pipeline"]
+)
 def test_workers_that_only_read_and_write_need_no_torch(module) -> None:
     """It takes seconds to import, in each of them."""
     script = f"import sys, {module}\nassert 'torch' not in sys.modules"

@@ -19,9 +19,10 @@ from planners import (
     planned_ids,
 )
 
-from factory.dataset import Dataset, parquet_bytes
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.sources.unityeyes import UnityEyesSource
 from factory.sources.scan import Container
-from factory.sources.unityeyes import UnityEyesSource
+from factory.store.parquet import parquet_bytes
 
 # --- what need not be looked at again ---------------------------------------------------------
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from factory.index_columns import IndexColumns
+from factory.dataset.index_rows import IndexColumns
 from schemas.base import FormatError
 
 SCHEMA = pa.schema(

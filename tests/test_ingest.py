@@ -7,17 +7,19 @@ import numpy as np
 import orjson
 import pytest
 
-from factory.dataset import CardMismatchError, Dataset, load_images, load_index
-from factory.domains.eye import EYE
-from factory.images import decode_png
-from factory.ingest import ingest_task, ingested_card
-from factory.rejects import TooManyRejectsError, check_reject_share, facts_by_shard
-from factory.sources.crop import EyeCrop
-from factory.sources.gaze_filter import GazeFilter, GazeWeights
-from factory.sources.mpiigaze import MpiiGazeOptions
-from factory.sources.pictures import PicturesOptions
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.work import ShardsFailedError, collect, run_here
+from factory.dataset.dataset import CardMismatchError, Dataset
+from factory.dataset.loading import load_images, load_index
+from factory.dataset.shard_tasks import ShardsFailedError, collect, run_here
+from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights
+from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.images.png import decode_png
+from factory.ingestion.rejects import TooManyRejectsError, check_reject_share, facts_by_shard
+from factory.ingestion.shards import ingest_task, ingested_card
+from schemas.eye.kind import EYE
 
 OPTIONS = UnityEyesOptions()
 LEFT_ONLY = UnityEyesOptions(keep=GazeFilter(gaze_yaw_deg=(0, 90)))
@@ -109,7 +111,7 @@ def test_the_order_in_which_shards_are_built_changes_no_byte(renders, tmp_path) 
     found = []
     for name, order in (("a", [0, 1, 2, 3, 4]), ("b", [3, 0, 4, 2, 1])):
         dataset = fakes.plan_here(renders, tmp_path / name, OPTIONS)
-        collect(run_here(ingest_task(dataset, renders, OPTIONS), order))
+        collect(run_here(ingest_task(dataset, make_source(renders, OPTIONS)), order))
         found.append(fakes.files_below(tmp_path / name, "shards", "index", "rejected"))
     assert found[0] == found[1]
 
@@ -124,7 +126,7 @@ def test_renders_that_arrive_between_a_kill_and_the_rerun_change_nothing_planned
         if int(name.split(".")[0]) <= 12:
             (some / name).symlink_to(renders / name)
     dataset = fakes.plan_here(some, tmp_path / "eyes", OPTIONS)
-    collect(run_here(ingest_task(dataset, some, OPTIONS), [1]))  # and killed
+    collect(run_here(ingest_task(dataset, make_source(some, OPTIONS)), [1]))  # and killed
     for name in names:
         if not (some / name).exists():
             (some / name).symlink_to(renders / name)
@@ -139,7 +141,7 @@ def test_a_poison_shard_is_named_and_the_others_are_made(renders, tmp_path) -> N
     """What is no fault of an input stops its shard only, through `collect`."""
     dataset = fakes.plan_here(renders, tmp_path / "eyes", OPTIONS)
     dataset.store.put_new("shards/000001.tar", b"in the way")
-    task = ingest_task(dataset, renders, OPTIONS)()
+    task = ingest_task(dataset, make_source(renders, OPTIONS))()
 
     def outcomes():
         for shard in dataset.planned():
@@ -186,7 +188,7 @@ def test_weights_in_the_card_stay_when_more_inputs_come(mixed, tmp_path) -> None
 
 def test_labels_survive_json_and_index_as_float32(synthetic, renders) -> None:
     """Read by a plain JSON parser, against the source loaded afresh."""
-    source = ingest_task(synthetic, renders, OPTIONS)().source
+    source = ingest_task(synthetic, make_source(renders, OPTIONS))().source
     for sample in synthetic.samples(0):
         record = orjson.loads(sample.json)
         loaded = source.load(record["source"]["id"])
@@ -229,7 +231,7 @@ def test_mpiigaze_eyes_carry_gaze_and_null_where_the_source_knows_nothing(tmp_pa
 
 
 def test_a_card_says_what_decides_content_and_nothing_else() -> None:
-    card = ingested_card(EYE, "x", OPTIONS, shard_size=4, splits={"train": 1})
+    card = ingested_card(EYE, "x", make_source("", OPTIONS), shard_size=4, splits={"train": 1})
     assert set(card.config) == {"source", "options"}
     assert "workers" not in str(card.config) and "/" not in str(card.config)
 

@@ -26,8 +26,9 @@ from ray.cluster_utils import Cluster
 from scipy.io import loadmat
 from test_submit import free_port
 
-from cluster.command import JobConfig, run_command
-from factory.dataset import Dataset, load_index
+from cluster.job.command import JobConfig, run_command
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_index
 
 REPOSITORY = Path(__file__).parent.parent
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -8,18 +8,25 @@ import pyarrow as pa
 import pytest
 import torch
 
-from cluster.command import parse
-from factory.dataset import Dataset, load_images, load_index
-from factory.depth_augmentation import MAX_BIAS_MM, MAX_NOISE_MM, MAX_STEP_MM, augmented, grown
-from factory.images import decode_png
-from factory.joint_training import (
+from cluster.job.command import parse
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_images, load_index
+from factory.domains.eye.estimator_page import FOUND, TRUE, joints_png
+from factory.domains.hand.networks.depth_augmentation import (
+    MAX_BIAS_MM,
+    MAX_NOISE_MM,
+    MAX_STEP_MM,
+    augmented,
+    grown,
+)
+from factory.domains.hand.networks.joint_training import (
     JointTraining,
     Posed,
     joint_errors,
     mean_joints_px,
     train_joints,
 )
-from factory.joints import (
+from factory.domains.hand.networks.joints import (
     NUM_JOINTS,
     JointConfig,
     JointNetwork,
@@ -29,13 +36,13 @@ from factory.joints import (
     reduced,
     soft_argmax_px,
 )
-from factory.report.estimators import FOUND, TRUE, joints_png
-from factory.sources.nyu import NyuOptions
+from factory.domains.hand.sources.nyu import NyuOptions
+from factory.images.png import decode_png
 from jobs import joints, landmarks
 from jobs.joints import JointsJob
 from jobs.landmarks import LandmarksJob
 from schemas.base import FormatError
-from schemas.hand import EVALUATED_JOINTS
+from schemas.hand.sample import EVALUATED_JOINTS
 
 SIZE = 64
 SMALL = JointTraining(steps=100, batch_size=16, maps=6, reduce=2, lr=2e-2)

@@ -9,10 +9,10 @@ import pytest
 from fakes import grey_picture
 from PIL import Image
 
-from factory import native
-from factory.images import UndecodableError
-from factory.jpeg import crop_jpeg, decode_jpeg, jpeg_size
-from factory.resampling import Framing, resample
+from factory.images import native
+from factory.images.crop import Framing, resample
+from factory.images.jpeg import crop_jpeg, decode_jpeg, jpeg_size
+from factory.images.png import UndecodableError
 
 SIZES = [(96, 128), (101, 77), (240, 320), (33, 500)]
 """height, width"""

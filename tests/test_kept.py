@@ -15,20 +15,26 @@ import releases
 from filtered import FAILED, REPORT_ID, kept_here, parts_of
 from planted import verified
 
-from cluster.command import parse
-from cluster.session import Session
-from factory.dataset import CardMismatchError, Dataset, index_name, load_index, tar_name
-from factory.describe import describe
-from factory.describe_text import text_of
-from factory.eye_validation import crop_of
-from factory.garbage import clean, stray_objects
-from factory.kept import ShardKeeper, enter_kept, keep_task
-from factory.publish import NotReleasableError, publish
-from factory.refine import refined_card
-from factory.shards import DamagedShardError
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.validate import NotComparableError, open_trio
-from factory.work import collect, run_here
+from cluster.job.command import parse
+from cluster.on_ray.session import Session
+from factory.dataset.dataset import (
+    CardMismatchError,
+    Dataset,
+    index_name,
+    tar_name,
+)
+from factory.dataset.loading import load_index
+from factory.dataset.shard_tasks import collect, run_here
+from factory.dataset.tar import DamagedShardError
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.eye.validator import crop_of
+from factory.refinement.stages import refined_card
+from factory.release.filtered import ShardKeeper, enter_kept, keep_task
+from factory.release.publish import NotReleasableError, publish
+from factory.upkeep.describe import describe
+from factory.upkeep.describe_text import text_of
+from factory.upkeep.garbage import clean, stray_objects
+from factory.validation.sampling import NotComparableError, open_trio
 from jobs.publish import PublishJob, beside, main
 from schemas.base import FormatError
 
@@ -242,7 +248,7 @@ def test_in_any_store(refined, any_location) -> None:
 
 @pytest.mark.ray
 def test_ray_workers_write_the_same_shards(refined, kept, tmp_path) -> None:
-    from cluster.pipeline import Workers, run_on_ray
+    from cluster.on_ray.pipeline import Workers, run_on_ray
 
     child = enter_kept(refined, REPORT_ID, str(tmp_path / "ray"), "kept")
     outcomes = list(run_on_ray(keep_task(child, refined), refined.committed(), Workers(2)))
@@ -343,7 +349,7 @@ def test_a_filtered_dataset_is_neither_refined_nor_filtered_again_nor_released_b
 
 
 def test_a_filtered_dataset_is_not_validated_against_its_parent(kept, tmp_path, renders) -> None:
-    from factory.sources.pictures import PicturesOptions
+    from factory.domains.eye.sources.pictures import PicturesOptions
 
     camera = fakes.ingest_here(renders, tmp_path / "camera", PicturesOptions())
     with pytest.raises(NotComparableError, match="validate its parent"):

@@ -6,17 +6,22 @@ import pytest
 from filtered import REPORT_ID, kept_here, parts_of
 from planted import verified
 
-from cluster.command import parse
-from factory.commit import commit_shard
-from factory.dataset import Dataset, index_name, tar_name
-from factory.describe import describe
-from factory.garbage import stray_objects
-from factory.kept import Keeping
-from factory.publish import NotReleasableError, publish
-from factory.repair import KeptFromParent, apply_repairs, repairs_for, stale_children
-from factory.shards import DamagedShardError
-from factory.upkeep_text import repair_lines
-from factory.work import collect, run_here
+from cluster.job.command import parse
+from factory.dataset.commit import commit_shard
+from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.shard_tasks import collect, run_here
+from factory.dataset.tar import DamagedShardError
+from factory.release.filtered import Keeping
+from factory.release.publish import NotReleasableError, publish
+from factory.upkeep.describe import describe
+from factory.upkeep.garbage import stray_objects
+from factory.upkeep.repair import (
+    KeptFromParent,
+    apply_repairs,
+    repairs_for,
+    stale_children,
+)
+from factory.upkeep.upkeep_text import repair_lines
 from jobs.describe import DescribeJob, means_of
 from schemas.base import FormatError
 

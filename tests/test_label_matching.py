@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from trainers import make_gan, small_config
 
-from factory.dataset import Dataset, load_index
-from factory.label_matching import LabelTarget, match_labels
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_index
+from factory.domains.eye.gaze_matching import LabelTarget
+from factory.measures.density_ratio import match_labels
 
 
 def normal(n: int, mean, sd, seed: int) -> np.ndarray:

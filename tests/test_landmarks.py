@@ -5,18 +5,23 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.command import parse
-from factory.dataset import Dataset, load_images, load_index
-from factory.images import decode_png
-from factory.landmark_training import (
+from cluster.job.command import parse
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_images, load_index
+from factory.domains.eye.networks.landmark_training import (
     Labelled,
     LandmarkTraining,
     augmented,
-    found_landmarks_px,
     median_error_px,
     train_landmarks,
 )
-from factory.landmarks import LandmarkNetwork, landmarks_px, load_landmarks
+from factory.domains.eye.networks.landmarks import (
+    LandmarkNetwork,
+    found_landmarks_px,
+    landmarks_px,
+    load_landmarks,
+)
+from factory.images.png import decode_png
 from jobs.landmarks import LandmarksJob, main
 from schemas.base import FormatError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from factory import lease as leases
-from factory.lease import Lease, lease
-from factory.store import LocalStore
+from factory.store import lease as leases
+from factory.store.lease import Lease, lease
+from factory.store.local import LocalStore
 
 NAME = "lease/ingest.json"
 
@@ -162,8 +162,8 @@ def test_a_killed_run_leaves_one_that_blocks_nobody_here(store, tmp_path) -> Non
     code = (
         "import sys, os, signal\n"
         "from pathlib import Path\n"
-        "from factory.lease import lease\n"
-        "from factory.store import LocalStore\n"
+        "from factory.store.lease import lease\n"
+        "from factory.store.local import LocalStore\n"
         "with lease(LocalStore(Path(sys.argv[1])), 'ingest'):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import linalg, ndimage, stats
 
-from factory.looks.copies import nearest_in, nearest_others, thumbnails
-from factory.looks.curves import (
+from factory.measures.looks.copies import nearest_in, nearest_others, thumbnails
+from factory.measures.looks.curves import (
     GRADIENT_STEP,
     SetCurves,
     gradient_histograms,
@@ -18,12 +18,29 @@ from factory.looks.curves import (
     spectra,
     wasserstein,
 )
-from factory.looks.features import FeatureTraining, Look
-from factory.looks.in_features import diversity, frechet, kernel, neighbours, scaled_by
-from factory.looks.measure import LookSettings, look_parts, looks_of, measure_looks
-from factory.looks.patches import patches_of, sliced_wasserstein
-from factory.looks.resampling import Jackknife, Rounds, Sets, Statistic, groups_of
-from factory.report import look_figures
+from factory.measures.looks.feature_distances import (
+    diversity,
+    frechet,
+    kernel,
+    neighbours,
+    scaled_by,
+)
+from factory.measures.looks.features import FeatureTraining, Look
+from factory.measures.looks.jackknife import (
+    Jackknife,
+    Rounds,
+    Sets,
+    Statistic,
+    groups_of,
+)
+from factory.measures.looks.measure import (
+    LookSettings,
+    look_parts,
+    looks_of,
+    measure_looks,
+)
+from factory.measures.looks.patches import patches_of, sliced_wasserstein
+from factory.validation.report import look_figures
 from schemas.realism import Compared, LookDistances
 
 Images = NDArray[np.uint8]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_pupil import CENTERS, drawn_eye
 
-from factory.labels.calibration import DEGRADED_LOOK, looks
-from factory.looks.pairs import (
+from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks
+from factory.measures.looks.pairs import (
     alike_ratio,
     checkerboard,
     contrast,

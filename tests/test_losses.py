@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from factory.losses import (
+from factory.networks.discriminator import Discriminator
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.training.losses import (
     channel_mean,
     derivatives,
     discriminator_loss,
@@ -15,7 +17,6 @@ from factory.losses import (
     realism_loss,
     self_regularisation,
 )
-from factory.models import Discriminator, Refiner, RefinerConfig
 
 PSI = {
     "identity": identity,

@@ -4,21 +4,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from factory.columns import values_of
-from factory.dataset import Dataset
-from factory.estimators import save_estimator
-from factory.eye_measures import EyeMeasurer, EyeWitnesses
-from factory.labels.calibration import shifted
-from factory.labels.pupil import PupilFinder
-from factory.landmarks import LandmarkDescription, LandmarkNetwork
-from factory.measuring import (
+from factory.dataset.columns import values_of
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
+from factory.domains.eye.networks.landmarks import LandmarkDescription, LandmarkNetwork
+from factory.domains.eye.pupil.calibration import shifted
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.networks.estimators import save_estimator
+from factory.validation.shard_measures import (
     measure_task,
     measures_name,
     not_measured,
     read_measures,
 )
-from factory.work import collect, run_here
-from schemas.measures import EYE_MEASURES, EYE_MEASURES_SCHEMA
+from schemas.eye.measures import EYE_MEASURES, EYE_MEASURES_SCHEMA
 
 WITNESSES = EyeWitnesses(finder=PupilFinder())
 

@@ -3,19 +3,17 @@ import pytest
 import torch
 from torch import nn
 
-from factory.models import (
+from factory.networks.discriminator import (
     HAND_LAYERS,
     REAL,
     REFINED,
     Discriminator,
     DiscriminatorConfig,
     LayerConfig,
-    Refiner,
-    RefinerConfig,
     patch_map_size,
-    to_network,
-    to_pixels,
 )
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.scaling import to_network, to_pixels
 
 
 @pytest.fixture(autouse=True)

@@ -8,21 +8,23 @@ import fakes
 import numpy as np
 import pytest
 import webdataset
-from coins import COIN, CoinOptions, CoinReport, strike
+from coins import COIN_DOMAIN, CoinOptions, CoinReport, strike
 from trainers import small_config
 
-from factory import domains
-from factory.dataset import Dataset, load_images
-from factory.describe import describe
-from factory.domains import with_installed
-from factory.gate import load_gate
-from factory.measuring import ShardMeasurer
-from factory.publish import publish
-from factory.realism import TwoSampleTest
-from factory.report.assemble import make_report, summary_lines, write_report
-from factory.training import train
-from factory.validate import open_trio, shards_of
-from factory.validator import ValidationSettings, validator_of
+from factory.dataset import kinds
+from factory.dataset.dataset import Dataset
+from factory.dataset.kinds import GROUP, known_kinds
+from factory.dataset.loading import load_images
+from factory.domains.registry import domain_of, known_domains
+from factory.measures.two_sample import TwoSampleTest
+from factory.release.publish import publish
+from factory.training.run import train
+from factory.upkeep.describe import describe
+from factory.validation.gate import load_gate
+from factory.validation.protocols import ValidationSettings
+from factory.validation.report.assemble import make_report, summary_lines, write_report
+from factory.validation.sampling import open_trio, shards_of
+from factory.validation.shard_measures import ShardMeasurer
 from schemas.base import FormatError
 
 GATE = """
@@ -41,7 +43,8 @@ why = "a coin that jumped has no true label"
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setitem(domains.known_domains(), "coin", COIN)
+    monkeypatch.setitem(known_domains(), "coin", COIN_DOMAIN)
+    monkeypatch.setitem(known_kinds(), "coin", COIN_DOMAIN.sample_kind)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def chain(known, tmp_path) -> Chain:
 def test_coins_go_through_the_whole_chain(chain, tmp_path):
     assert [len(chain.synthetic.index(shard)) for shard in (0, 1, 2)] == [15, 16, 16]
     trio = open_trio(chain.refined.location, chain.real.location)
-    validator = validator_of(trio.refined)
+    validator = domain_of(trio.refined).validator()
     (tmp_path / "gate.toml").write_text(GATE)
     gate = load_gate(tmp_path / "gate.toml", validator.report)
     settings = ValidationSettings(test=TwoSampleTest(seeds=(0,), num_steps=5))
@@ -98,17 +101,33 @@ def test_a_coin_dataset_is_described(chain):
 
 
 def test_a_witness_that_nobody_knows_is_refused(chain):
-    validator = validator_of(chain.refined)
+    validator = domain_of(chain.refined).validator()
     with pytest.raises(ValueError, match=r"no witness 'landmarks'.*none"):
         validator.witnesses(
             chain.refined, chain.synthetic, {"landmarks": "x"}, ValidationSettings().finder
         )
 
 
-def test_an_installed_package_brings_its_domain(known):
-    point = EntryPoint("coin", "coins:COIN", domains.GROUP)
-    assert with_installed([point])["coin"] is COIN
-    with pytest.raises(FormatError, match="is no Domain"):
-        with_installed([EntryPoint("coin", "coins:SIDE_PX", domains.GROUP)])
-    with pytest.raises(FormatError, match="already"):
-        with_installed([point, point])
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (["coins:COIN_DOMAIN"], None),
+        (["coins:SIDE_PX"], "is no Domain"),
+        (["coins:COIN_DOMAIN", "coins:COIN_DOMAIN"], "already"),
+    ],
+)
+def test_an_installed_package_brings_its_domain(values, complaint, monkeypatch):
+    points = [EntryPoint("coin", value, GROUP) for value in values]
+    monkeypatch.setattr(kinds, "entry_points", lambda group: points)
+    known_kinds.cache_clear()
+    known_domains.cache_clear()
+    try:
+        if complaint is None:
+            assert known_domains()["coin"] is COIN_DOMAIN and "eye" in known_domains()
+            assert known_kinds()["coin"] is COIN_DOMAIN.sample_kind
+        else:
+            with pytest.raises(FormatError, match=complaint):
+                known_domains()
+    finally:
+        known_kinds.cache_clear()
+        known_domains.cache_clear()

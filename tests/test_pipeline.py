@@ -14,10 +14,16 @@ import pytest
 import ray
 import ray.cloudpickle
 
-from cluster import pipeline, session
-from cluster.pipeline import Workers, run_on_ray
-from cluster.summary import summarise
-from factory.work import Outcome, ShardsFailedError, Stage, collect, run_here
+from cluster.job.summary import summarise
+from cluster.on_ray import pipeline, session
+from cluster.on_ray.pipeline import Workers, run_on_ray
+from factory.dataset.shard_tasks import (
+    ShardsFailedError,
+    Stage,
+    collect,
+    run_here,
+)
+from schemas.outcome import Outcome
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
@@ -213,7 +219,7 @@ def test_who_waits_in_vain_is_told_what_the_cluster_has(monkeypatch, caplog) -> 
     monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
     monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 3.0})
     made: list[int] = []
-    with session._saying_when_nothing_comes("refine", lambda: len(made)):
+    with session._reporting_silence("refine", lambda: len(made)):
         for _ in range(8):  # as long as shards come, nothing is said
             made.append(0)
             time.sleep(0.02)

@@ -20,9 +20,9 @@ from planners import (
     planned_ids,
 )
 
-from factory.dataset import Dataset
-from factory.planning import parse_splits, split_of
-from factory.store import LocalStore
+from factory.dataset.dataset import Dataset
+from factory.ingestion.planning import parse_splits, split_of
+from factory.store.local import LocalStore
 
 
 def test_inputs_are_cut_into_shards_in_their_order(tmp_path) -> None:

@@ -6,8 +6,8 @@ import fakes
 import pytest
 from planners import OPTIONS, empty_dataset, numbered, plan, planned_ids
 
-from factory.input_table import InputTable
-from factory.planning import plan_new_shards
+from factory.ingestion.planning import plan_new_shards
+from factory.sources.input_table import InputTable
 from factory.sources.scan import FileFacts, batch_of
 from schemas.base import FormatError
 
@@ -61,7 +61,7 @@ def test_a_plan_that_is_none_stops_the_planner_and_says_what_is_wrong(
 
 
 def test_tables_that_outgrow_their_memory_go_to_disk(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("factory.input_table.MEMORY_LIMIT", "40MB")
+    monkeypatch.setattr("factory.sources.input_table.MEMORY_LIMIT", "40MB")
     ids = [f"imgs/{n}" for n in range(300_000)]
     batch = batch_of(ids, FileFacts("x", 1, 2), None)
     dataset = empty_dataset(tmp_path / "eyes", shard_size=100_000)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from spoiled import damage_named
 
-from factory.columns import values_of
-from factory.dataset import Dataset
-from factory.eye_measures import EyeWitnesses
-from factory.labels.pupil import PupilFinder
-from factory.measuring import ShardMeasurer, read_measures
-from factory.plant import DamageMeasurer
-from factory.store import open_store
+from factory.dataset.columns import values_of
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.measures import EyeWitnesses
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.store.open import open_store
+from factory.validation.power.damaged import DamageMeasurer
+from factory.validation.shard_measures import ShardMeasurer, read_measures
 
 WITNESSES = EyeWitnesses(finder=PupilFinder())
 

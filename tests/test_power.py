@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 from test_sample_checks import measures
 
-from factory.columns import values_of
-from factory.damage.kinds import DAMAGES, Damage
-from factory.eye_measures import with_derived
-from factory.gate import load_gate
-from factory.power import (
+from factory.dataset.columns import values_of
+from factory.domains.eye.damage.kinds import DAMAGES, Damage
+from factory.domains.eye.measures import with_derived
+from factory.validation.gate import load_gate
+from factory.validation.power.limits import (
     SHARES,
     TAILS,
     Damaged,
@@ -21,9 +21,15 @@ from factory.power import (
     halves_of,
     rare_share,
 )
-from factory.power_report import DamageFound, curves_png, gate_toml, markdown, power_of
-from schemas.eye_report import EyeReport
-from schemas.measures import EYE_MEASURE_MEANINGS
+from factory.validation.power.table import (
+    DamageFound,
+    curves_png,
+    gate_toml,
+    markdown,
+    power_of,
+)
+from schemas.eye.measures import EYE_MEASURE_MEANINGS
+from schemas.eye.report import EyeReport
 
 SETTINGS = PowerSettings(set_sizes=(1_000,), num_clean=300, num_damaged=100, shards=10)
 NUM, IDENTITIES = 1_200, 24

@@ -11,10 +11,10 @@ import pytest
 import releases
 from pydantic import ValidationError
 
-from factory.dataset import Dataset
-from factory.publish import NotReleasableError, latest_report, publish
-from factory.shards import DamagedShardError, sha256
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.dataset import Dataset
+from factory.dataset.tar import DamagedShardError, sha256
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.release.publish import NotReleasableError, latest_report, publish
 from schemas.report import GateCheck
 
 REPORT_ID = "20261121-000000-aaaa"

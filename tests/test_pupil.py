@@ -10,10 +10,20 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from factory.labels.calibration import CAMERA_LOOK, calibrate, looks, shifted
-from factory.labels.camera_pairs import CameraPairs
-from factory.labels.drift import find_centers
-from factory.labels.pupil import CIRCLE, Abstained, PupilFinder, PupilFit
+from factory.domains.eye.pupil.calibration import (
+    CAMERA_LOOK,
+    calibrate,
+    looks,
+    shifted,
+)
+from factory.domains.eye.pupil.camera_pairs import CameraPairs
+from factory.domains.eye.pupil.drift import find_centers
+from factory.domains.eye.pupil.finder import (
+    CIRCLE,
+    Abstained,
+    PupilFinder,
+    PupilFit,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"

@@ -10,7 +10,7 @@ import pytest
 import releases
 from PIL import Image
 
-from factory.dataset import Dataset
+from factory.dataset.dataset import Dataset
 
 Sample = tuple[dict, np.ndarray]
 
@@ -84,7 +84,7 @@ def test_hugging_face_datasets_streams_it(released, plain, tmp_path, monkeypatch
 def test_ray_data_reads_it(released, plain) -> None:
     import ray.data
 
-    from cluster.local import ensure_ray
+    from cluster.on_ray.connect import ensure_ray
 
     def decode_safely(sample: dict) -> dict:
         """Nothing is unpickled, whatever its name. Inside the test, so that workers get it."""

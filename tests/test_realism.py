@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from factory.realism import TwoSampleTest, interval, measure_realism
+from factory.measures.two_sample import TwoSampleTest, interval, measure_realism
 
 Images = NDArray[np.uint8]
 

@@ -10,17 +10,20 @@ import orjson
 import pytest
 import torch
 
-from factory.carry import carried
-from factory.checkpoint import load_refiner
-from factory.commit import inspect_tar
-from factory.dataset import CardMismatchError, Dataset, load_images, load_index, tar_name
-from factory.engine import TorchEngine
-from factory.ingest import ingested_card
-from factory.refine import StaleShardsError, missing_shards, refine_stages, refined_card
-from factory.shards import DamagedShardError
-from factory.sources.pictures import PicturesOptions
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.work import run_here
+from factory.dataset.commit import inspect_tar
+from factory.dataset.dataset import CardMismatchError, Dataset, tar_name
+from factory.dataset.lineage import StaleShardsError
+from factory.dataset.loading import load_images, load_index
+from factory.dataset.shard_tasks import run_here
+from factory.dataset.tar import DamagedShardError
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ingested_card
+from factory.networks.refiner_files import load_refiner
+from factory.refinement.engines.choose import TorchEngine
+from factory.refinement.shards import carried
+from factory.refinement.stages import missing_shards, refine_stages, refined_card
 
 OPTIONS = UnityEyesOptions()
 PUBLISHED = ("shards", "index")
@@ -226,7 +229,13 @@ def test_a_refiner_that_changes_during_the_job_stops_the_worker(
 def test_only_synthetic_datasets_are_refined(refined, refiner, tmp_path) -> None:
     with pytest.raises(ValueError, match="refined dataset; refine reads synthetic ones"):
         refined_card(refined, refiner, "x")
-    card = ingested_card(refined.domain, "x", PicturesOptions(), shard_size=4, splits={"train": 1})
+    card = ingested_card(
+        refined.sample_kind,
+        "x",
+        make_source("", PicturesOptions()),
+        shard_size=4,
+        splits={"train": 1},
+    )
     real = Dataset.enter(tmp_path / "real", card)
     with pytest.raises(ValueError, match="real dataset; refine reads synthetic ones"):
         refined_card(real, refiner, "x")
@@ -234,7 +243,7 @@ def test_only_synthetic_datasets_are_refined(refined, refiner, tmp_path) -> None
 
 @pytest.mark.ray
 def test_one_ray_worker_or_three_write_the_same_shards(synthetic, refiner, tmp_path) -> None:
-    from cluster.pipeline import Workers, run_on_ray
+    from cluster.on_ray.pipeline import Workers, run_on_ray
 
     expected = published(fakes.refine_here(synthetic, refiner, tmp_path / "here"))
     for workers in (1, 3):
@@ -251,7 +260,7 @@ def test_one_ray_worker_or_three_write_the_same_shards(synthetic, refiner, tmp_p
 def test_a_poison_shard_on_ray_is_reported_and_the_others_are_made(
     synthetic, refiner, tmp_path
 ) -> None:
-    from cluster.pipeline import Workers, run_on_ray
+    from cluster.on_ray.pipeline import Workers, run_on_ray
 
     child = Dataset.enter(tmp_path / "child", refined_card(synthetic, refiner, "refined"))
     child.store.put_new("shards/000002.tar", b"in the way")

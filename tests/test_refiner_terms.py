@@ -8,18 +8,18 @@ import torch
 from torch.nn import functional
 from trainers import Killed, kill_at, make_gan, small_config, trained
 
-from factory.checkpoint import load_refiner
-from factory.estimators import save_estimator
-from factory.landmarks import (
+from factory.domains.eye.networks.landmarks import (
     LandmarkConfig,
     LandmarkDescription,
     LandmarkNetwork,
 )
-from factory.losses import diversity
-from factory.models import Refiner, RefinerConfig
-from factory.patch_nce import PatchNCE
-from factory.sequences import moved, sequence_loss, small_motions
-from factory.training import RunMismatchError
+from factory.networks.estimators import save_estimator
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import load_refiner
+from factory.training.losses import diversity
+from factory.training.patch_nce import PatchNCE
+from factory.training.run import RunMismatchError
+from factory.training.sequences import moved, sequence_loss, small_motions
 from schemas.dataset import ImageSpec
 
 NOISY = RefinerConfig(maps=4, blocks=1, noise_channels=2)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_pupil import CENTERS, drawn_eye
 
-from factory.labels.calibration import DEGRADED_LOOK, looks, shifted
-from factory.labels.registration import registered, registered_iris
+from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
+from factory.measures.registration import registered, registered_iris
 
 WIDTH_PX = 40.0
 

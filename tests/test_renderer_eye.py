@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from factory.renderers.eye import (
+from factory.domains.eye.renderer.renderer import (
     STAND_IN,
     STAND_IN_FILE,
     EyeRender,
@@ -20,8 +20,13 @@ from factory.renderers.eye import (
     sample_scenes,
     write_renders,
 )
-from factory.renderers.eye_scene import Scenes, landmarks_of, lids_of, people
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.domains.eye.renderer.scene import (
+    Scenes,
+    landmarks_of,
+    lids_of,
+    people,
+)
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
 HEIGHT, WIDTH = 240, 320
 UNITYEYES_LAYOUT = {

@@ -9,17 +9,33 @@ import numpy as np
 import pytest
 import scipy.io
 
-import factory.simulate as simulate_module
-from factory.dataset import CardMismatchError
-from factory.hand_geometry import NYU_CAMERA
-from factory.renderers.hand import JOINT_DATA, MAX_FRAMES, STAND_IN_FILE, HandRenderer
-from factory.renderers.hand_depth import Array, cast
-from factory.renderers.hand_pose import Angles, Proportions, forearm_of, joints_of
-from factory.renderers.hand_shape import JOINT_NAMES, Hand, body_of, straight_forearm
-from factory.simulate import enter_location, missing_batches, simulate_task
-from factory.sources.nyu import NyuOptions, NyuSource
-from factory.store import Store, open_store
-from factory.work import collect, run_here
+import factory.ingestion.simulate as simulate_module
+from factory.dataset.dataset import CardMismatchError
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.hand.geometry import NYU_CAMERA
+from factory.domains.hand.renderer.depth import Array, cast
+from factory.domains.hand.renderer.pose import (
+    Angles,
+    Proportions,
+    forearm_of,
+    joints_of,
+)
+from factory.domains.hand.renderer.renderer import (
+    JOINT_DATA,
+    MAX_FRAMES,
+    STAND_IN_FILE,
+    HandRenderer,
+)
+from factory.domains.hand.renderer.shape import (
+    JOINT_NAMES,
+    Hand,
+    body_of,
+    straight_forearm,
+)
+from factory.domains.hand.sources.nyu import NyuOptions, NyuSource
+from factory.ingestion.simulate import enter_location, missing_batches, simulate_task
+from factory.store.base import Store
+from factory.store.open import open_store
 from jobs.simulate import SimulateJob, renderer_of
 
 RENDERER = HandRenderer(seed=3)

@@ -11,11 +11,15 @@ import pytest
 import releases
 from planted import verified
 
-from factory.dataset import Dataset, index_name, tar_name
-from factory.domains.eye import EYE
-from factory.ingest import ingested_card
-from factory.refine import StaleShardsError, missing_shards
-from factory.repair import (
+from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.lineage import StaleShardsError
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ingested_card
+from factory.refinement.stages import missing_shards
+from factory.store.local import LocalStore
+from factory.upkeep.repair import (
     FromParent,
     FromSource,
     Means,
@@ -25,10 +29,9 @@ from factory.repair import (
     stale_children,
     withdraw,
 )
-from factory.sources.pictures import PicturesOptions
-from factory.store import LocalStore
-from factory.validate import NotComparableError, open_trio
-from factory.work import Outcome, collect, run_here
+from factory.validation.sampling import NotComparableError, open_trio
+from schemas.eye.kind import EYE
+from schemas.outcome import Outcome
 
 MADE = ("runs/", "reports/", "releases/", "tmp/")
 
@@ -286,7 +289,9 @@ def test_a_shard_that_changed_makes_children_stale_and_releases_broken(
     assert broken.name == "r1" and "shard 1 was made anew since" in broken.broken[0]
     with pytest.raises(StaleShardsError, match=r"\[1\]"):
         missing_shards(dataset, child)
-    card = ingested_card(EYE, "camera", PicturesOptions(), shard_size=4, splits={"train": 1})
+    card = ingested_card(
+        EYE, "camera", make_source("", PicturesOptions()), shard_size=4, splits={"train": 1}
+    )
     camera = Dataset.enter(tmp_path / "camera", card)
     with pytest.raises(NotComparableError, match=r"shards \[1\] were refined from other versions"):
         open_trio(child.location, camera.location)

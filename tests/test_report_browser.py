@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from report_example import example_pictures, example_report, example_sample_check
 
-from factory.gate import judged, load_gate
-from factory.report.page import render_page
-from schemas.eye_report import EyeReport
+from factory.domains.eye.page import render_page
+from factory.validation.gate import judged, load_gate
+from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
 
 playwright = pytest.importorskip("playwright.sync_api")

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 from report_example import PITCHES, YAWS, example_pictures, example_report
 
-from factory.gate import judged, load_gate
-from factory.images import decode_png
-from factory.report.figures import Outline, heat, histogram, overlay
-from factory.report.page import GazeTable, render_page
-from schemas.eye_report import EyeReport
+from factory.domains.eye.page import GazeTable, render_page
+from factory.images.png import decode_png
+from factory.validation.gate import judged, load_gate
+from factory.validation.report.figures import (
+    Outline,
+    heat,
+    histogram,
+    overlay,
+)
+from schemas.eye.report import EyeReport
 
 EYE_GATE = Path(__file__).parents[1] / "gates" / "eye.toml"
 VOID = {"meta", "img", "br", "link", "input", "hr"}

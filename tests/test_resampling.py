@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory import native
-from factory.resampling import Framing, resample
+from factory.images import native
+from factory.images.crop import Framing, resample
 
 HEIGHT, WIDTH = 35, 55
 needs_compiled = pytest.mark.skipif(native.crops is None, reason=native.how())

@@ -9,12 +9,17 @@ import pytest
 from fakes import build_shard, committed_files
 from s3_servers import new_location
 
-from factory.commit import commit_shard
-from factory.dataset import Dataset, tar_name
-from factory.images import decode_png, encode_png
-from factory.ingest import expected_of
-from factory.shards import DamagedShardError, PackedSample, pack, sha256
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.commit import commit_shard
+from factory.dataset.dataset import Dataset, tar_name
+from factory.dataset.tar import (
+    DamagedShardError,
+    PackedSample,
+    pack,
+    sha256,
+)
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.images.png import decode_png, encode_png
+from factory.ingestion.shards import expected_of
 from schemas.dataset import Reject
 
 OPTIONS = UnityEyesOptions()

@@ -9,12 +9,12 @@ import s3_proxy
 from s3_proxy import FaultyProxy, answer_with, lose_answer, lose_request
 from s3_servers import BUCKET, PASSING, SHORT, SLOW_S, new_location, use
 
-from factory import s3_requests
-from factory.dataset import Dataset
-from factory.s3 import PROBE_BYTES
-from factory.s3_errors import StoreSetupError, StoreUnavailableError
-from factory.s3_requests import Patience
-from factory.store import open_store
+from factory.dataset.dataset import Dataset
+from factory.store import s3_requests
+from factory.store.open import open_store
+from factory.store.s3 import PROBE_BYTES
+from factory.store.s3_errors import StoreSetupError, StoreUnavailableError
+from factory.store.s3_requests import Patience
 
 TAR = "shards/000000.tar"
 LARGE = bytes(PROBE_BYTES + 1)
@@ -309,7 +309,7 @@ def test_a_server_that_ignores_the_condition_is_refused(moto_server, monkeypatch
 
 
 def test_an_object_that_one_put_cannot_hold_is_refused(s3_server, monkeypatch) -> None:
-    monkeypatch.setattr("factory.s3.LARGEST_PUT_BYTES", 1000)
+    monkeypatch.setattr("factory.store.s3.LARGEST_PUT_BYTES", 1000)
     store = open_store(new_location())
     for put in (store.put, store.put_new):
         with pytest.raises(ValueError, match=r"1001 bytes.*--shard-size"):

@@ -9,11 +9,11 @@ import pytest
 import s3_proxy
 from s3_servers import PASSING, SHORT, new_location, use
 
-from factory import s3_requests
-from factory.s3_errors import StoreUnavailableError
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.store import open_store
-from factory.work import ShardsFailedError
+from factory.dataset.shard_tasks import ShardsFailedError
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.store import s3_requests
+from factory.store.open import open_store
+from factory.store.s3_errors import StoreUnavailableError
 
 OPTIONS = UnityEyesOptions()
 

@@ -10,10 +10,10 @@ import pytest
 from s3_proxy import FaultyProxy, answer_with
 from s3_servers import BUCKET, SHORT, new_location, use
 
-from factory import s3_requests
-from factory.s3_errors import StoreSetupError, StoreUnavailableError
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.store import open_store
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.store import s3_requests
+from factory.store.open import open_store
+from factory.store.s3_errors import StoreSetupError, StoreUnavailableError
 
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIAPLANTEDACCESSKEY",

@@ -5,9 +5,15 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binom
 
-from factory.gate import SampleLimit, sample_text
-from factory.sample_checks import CHANCE, check_samples, missed, most_allowed, verdicts_of
-from schemas.measures import EYE_MEASURES_SCHEMA
+from factory.validation.gate import SampleLimit, sample_text
+from factory.validation.sample_checks import (
+    CHANCE,
+    check_samples,
+    missed,
+    most_allowed,
+    verdicts_of,
+)
+from schemas.eye.measures import EYE_MEASURES_SCHEMA
 
 WHY = "because of the labels"
 DRIFT = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY, max_share=0.01, shard_share=0.02)

@@ -6,12 +6,13 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from factory.domains.eye import EYE
-from factory.domains.hand import HAND
+from factory.dataset.kinds import parse_label
 from schemas.base import FORMAT_VERSION, FormatError
 from schemas.dataset import DatasetCard, ImageSpec
+from schemas.eye.kind import EYE
+from schemas.eye.sample import Eye
 from schemas.generate import FOLDER, schema_files
-from schemas.sample import Eye
+from schemas.hand.kind import HAND
 
 SHA = "0" * 64
 CARD = DatasetCard(
@@ -114,15 +115,15 @@ def test_a_hand_follows_its_published_json_schema_and_its_domain() -> None:
     for labelled, name, sample in ((True, "hand", record), (False, "hand-unlabelled", bare)):
         schema = json.loads((FOLDER / f"sample-{name}.schema.json").read_text())
         jsonschema.validate(sample, schema)
-        parsed = HAND.parse(json.dumps(sample).encode(), labelled=labelled, where="here")
+        parsed = parse_label(HAND, json.dumps(sample).encode(), labelled=labelled, where="here")
         columns = {column.name for column in HAND.columns(labelled)}
         assert columns <= set(parsed) and parsed["camera"] == record["camera"]
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(sample | {"surprise": 1}, schema)
     with pytest.raises(FormatError, match="joints_uvd"):
-        HAND.parse(json.dumps(bare).encode(), labelled=True, where="here")
+        parse_label(HAND, json.dumps(bare).encode(), labelled=True, where="here")
     with pytest.raises(FormatError, match="joints_uvd"):
-        HAND.parse(json.dumps(record).encode(), labelled=False, where="here")
+        parse_label(HAND, json.dumps(record).encode(), labelled=False, where="here")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_a_hand_follows_its_published_json_schema_and_its_domain() -> None:
 def test_a_hand_that_contradicts_itself_is_refused(change: dict, reason: str) -> None:
     record = hand_record() | change
     with pytest.raises(FormatError, match=f"there: .*{reason}"):
-        HAND.parse(json.dumps(record).encode(), labelled=True, where="there")
+        parse_label(HAND, json.dumps(record).encode(), labelled=True, where="there")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,9 @@ def test_a_hand_that_contradicts_itself_is_refused(change: dict, reason: str) ->
 )
 def test_a_broken_label_is_refused(field: str, value: object) -> None:
     with pytest.raises(FormatError, match=f"there: .*{field}"):
-        EYE.parse(json.dumps(eye_record() | {field: value}).encode(), labelled=True, where="there")
+        parse_label(
+            EYE, json.dumps(eye_record() | {field: value}).encode(), labelled=True, where="there"
+        )
 
 
 def test_a_newer_format_says_so_before_anything_else() -> None:

@@ -7,10 +7,10 @@ import pytest
 from fakes import score
 from trainers import Killed, kill_at, small_config, trained, weights_of
 
-from factory.checkpoint import load_refiner
-from factory.held_out import Score
-from factory.scoring import FOLDER, Scored
-from factory.training import train
+from factory.networks.refiner_files import load_refiner
+from factory.training.run import train
+from factory.training.scores import FOLDER, Scored
+from schemas.score import Score
 
 
 class Told:

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.shards import DamagedShardError, PackedSample, pack, unpack
+from factory.dataset.tar import (
+    DamagedShardError,
+    PackedSample,
+    pack,
+    unpack,
+)
 
 SAMPLES = [
     PackedSample("000003-000000", b"png zero", b'{"a": 0}'),

@@ -3,13 +3,10 @@ import pytest
 import torch
 from trainers import SHAPE, make_gan, same, small_config, weights_of
 
-from factory.draws import resident
-from factory.history import HistoryBuffer
-from factory.losses import gradient_penalty
-from factory.training import (
-    NonFiniteLoss,
-    SimGAN,
-)
+from factory.training.draws import resident
+from factory.training.history import HistoryBuffer
+from factory.training.losses import gradient_penalty
+from factory.training.run import NonFiniteLoss, SimGAN
 
 
 def test_schedule(images):

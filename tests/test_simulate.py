@@ -5,12 +5,17 @@ from pathlib import Path
 import fakes
 import pytest
 
-import factory.simulate as simulate_module
-from factory.dataset import CardMismatchError
-from factory.renderers.eye import EyeRenderer
-from factory.simulate import BatchRenderer, enter_location, missing_batches, simulate_task
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.work import collect, run_here
+import factory.ingestion.simulate as simulate_module
+from factory.dataset.dataset import CardMismatchError
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.renderer.renderer import EyeRenderer
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.ingestion.simulate import (
+    BatchRenderer,
+    enter_location,
+    missing_batches,
+    simulate_task,
+)
 from schemas.base import FormatError
 
 RENDERER = EyeRenderer(height=96, width=128, seed=3)

@@ -8,11 +8,12 @@ from pathlib import Path
 import fakes
 import pytest
 
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.sources.archives import DamagedFileError, RangedFile, open_archive
 from factory.sources.files import open_files
 from factory.sources.scan import Container
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.store import LocalStore, Store
+from factory.store.base import Store
+from factory.store.local import LocalStore
 
 SUFFIXES = frozenset({".jpg", ".json"})
 

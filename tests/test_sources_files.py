@@ -9,9 +9,9 @@ import fakes
 import numpy as np
 import pytest
 
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.sources.base import BadRender
 from factory.sources.files import open_files
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
 
 @pytest.fixture

@@ -16,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from factory.domain import record_of, to_json
-from factory.domains.eye import EYE
-from factory.ingest import ingested_card
+from factory.dataset.kinds import parse_label
+from factory.dataset.records import to_json
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ingested_card, record_of
 from factory.sources.base import BadRender, Vanished
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from schemas.eye.kind import EYE
 
 GOOD = unityeyes_label()
 
@@ -301,7 +303,9 @@ def check_loads_or_is_set_aside(folder: Path) -> None:
     except BadRender as bad:
         assert bad.reason and len(bad.reason) < 400
         return
-    card = ingested_card(EYE, "x", UnityEyesOptions(), shard_size=1, splits={"train": 1})
+    card = ingested_card(
+        EYE, "x", make_source("", UnityEyesOptions()), shard_size=1, splits={"train": 1}
+    )
     made = {"config": card.config_digest, "writer": "test"}
     raw = to_json(
         record_of(
@@ -314,7 +318,7 @@ def check_loads_or_is_set_aside(folder: Path) -> None:
             made=made,
         )
     )
-    record = EYE.parse(raw, labelled=True, where="fuzzed")
+    record = parse_label(EYE, raw, labelled=True, where="fuzzed")
     numbers = [record[name] for name in ("gaze_yaw_rad", "head_pitch_rad", "pupil_size")]
     points = np.concatenate([record["iris_px"], record["lid_px"], [record["pupil_px"]]])
     assert all(math.isfinite(number) for number in numbers) and np.isfinite(points).all()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions, MpiiGazeSource
 from factory.sources.base import BadRender
-from factory.sources.mpiigaze import MpiiGazeOptions, MpiiGazeSource
 
 
 def eyes(num: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,10 +14,10 @@ import pytest
 import scipy.io
 from scipy.ndimage import distance_transform_edt
 
-from factory.hand_geometry import NYU_CAMERA
+from factory.domains.hand.geometry import NYU_CAMERA
+from factory.domains.hand.sources.nyu import NyuOptions, NyuSource
 from factory.sources.base import BadRender, Loaded, Vanished
-from factory.sources.nyu import NyuOptions, NyuSource
-from schemas.hand import EVALUATED_JOINTS
+from schemas.hand.sample import EVALUATED_JOINTS
 
 FRAME = "synthdepth_1_0000001"
 RENDERS = NyuOptions()

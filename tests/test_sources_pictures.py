@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from factory.domains.eye.sources.pictures import PicturesOptions, PicturesSource
 from factory.sources.base import BadRender
-from factory.sources.pictures import PicturesOptions, PicturesSource
 
 
 def source_of(folder: Path) -> PicturesSource:

@@ -10,8 +10,8 @@ import pytest
 from fakes import EyeGeometry, grey_picture, jpeg, unityeyes_label, write_pair
 from PIL import Image
 
-from factory.sources.crop import EyeCrop
-from factory.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 
 FIELDS = {"iris_px": "iris_2d", "lid_px": "interior_margin_2d", "caruncle_px": "caruncle_2d"}
 SIZES = [(640, 480), (800, 600), (801, 601), (1003, 757)]

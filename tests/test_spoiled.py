@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from spoiled import damage_named, spoil
 
-from factory.dataset import Dataset
-from factory.eye_measures import EyeWitnesses
-from factory.gate import SampleLimit
-from factory.labels.pupil import PupilFinder
-from factory.measuring import ShardMeasurer, read_measures
-from factory.renderers.eye import EyeRenderer, write_renders
-from factory.sample_checks import check_samples, verdicts_of
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.measures import EyeWitnesses
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.validation.gate import SampleLimit
+from factory.validation.sample_checks import check_samples, verdicts_of
+from factory.validation.shard_measures import ShardMeasurer, read_measures
 
 WITNESSES = EyeWitnesses(finder=PupilFinder())
 LIMITS = tuple(

@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
-import factory.store as store_module
-from factory.store import LocalStore, Store, absolute, is_remote, name_of, open_store
+import factory.store.local as store_module
+from factory.store.base import Store
+from factory.store.local import LocalStore
+from factory.store.open import (
+    absolute,
+    is_remote,
+    name_of,
+    open_store,
+)
 
 RACERS = 16
 
@@ -190,7 +197,7 @@ def test_a_write_beyond_the_size_limit_leaves_no_file_behind(tmp_path) -> None:
     """A real write() that fails half way, as on a full disk."""
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from factory.store import LocalStore\n"
+        "from factory.store.local import LocalStore\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try: LocalStore(Path(sys.argv[1])).put_new('shards/000000.tar', bytes(1_000_000))\n"

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import releases
 
-from factory.dataset import Dataset, load_images, load_index
-from factory.garbage import stray_objects
-from factory.publish import publish
-from factory.release_state import broken_releases
-from factory.shards import sha256
-from factory.sources.unityeyes import UnityEyesOptions
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_images, load_index
+from factory.dataset.tar import sha256
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.release.publish import publish
+from factory.release.state import broken_releases
+from factory.upkeep.garbage import stray_objects
 
 REPORT_ID = "20261121-000000-aaaa"
 

@@ -19,15 +19,15 @@ from ray.cluster_utils import Cluster
 from ray.util import state
 from test_submit import free_port
 
-from cluster.history import HistoryLostError, SharedHistory
-from cluster.training import train_on_ray
-from factory.checkpoint import load_refiner
-from factory.checkpoints import Checkpoints
-from factory.dataset import Dataset
-from factory.history import HistoryBuffer
-from factory.models import RefinerConfig
-from factory.sources.pictures import PicturesOptions
-from factory.train_config import TrainConfig
+from cluster.on_ray.history import HistoryLostError, SharedHistory
+from cluster.on_ray.training import train_on_ray
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.networks.refiner import RefinerConfig
+from factory.networks.refiner_files import load_refiner
+from factory.training.checkpoints import Checkpoints
+from factory.training.config import TrainConfig
+from factory.training.history import HistoryBuffer
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SHAPE = (1, 4, 5)

@@ -6,12 +6,9 @@ import pytest
 import torch
 from trainers import SHAPE, Killed, kill_at, make_gan, same, small_config, weights_of
 
-from factory.checkpoint import load_refiner
-from factory.history import HistoryBuffer
-from factory.training import (
-    Peers,
-    train,
-)
+from factory.networks.refiner_files import load_refiner
+from factory.training.history import HistoryBuffer
+from factory.training.run import Peers, train
 
 
 class Workers:

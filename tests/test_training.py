@@ -15,11 +15,12 @@ from trainers import (
     trained,
 )
 
-from factory.checkpoint import load_refiner
-from factory.exact_start import start_as_exact_identity
-from factory.models import HAND_LAYERS, DiscriminatorConfig, Refiner, RefinerConfig
-from factory.store import open_store
-from factory.training import (
+from factory.networks.discriminator import HAND_LAYERS, DiscriminatorConfig
+from factory.networks.exact_start import start_as_exact_identity
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import load_refiner
+from factory.store.open import open_store
+from factory.training.run import (
     NonFiniteLoss,
     Progress,
     RunMismatchError,
@@ -34,7 +35,7 @@ def test_the_batch_is_saved_without_pickle(images, tmp_path, monkeypatch):
 
     def poison(progress: Progress) -> None:
         if progress.step == 3 and progress.phase == "adversarial":
-            monkeypatch.setattr("factory.models.Discriminator.forward", poisoned)
+            monkeypatch.setattr("factory.networks.discriminator.Discriminator.forward", poisoned)
 
     with pytest.raises(NonFiniteLoss, match="adversarial step 4: refiner loss") as caught:
         train(small_config(), *images, tmp_path, on_progress=poison, device="cpu")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from factory.dataset import Dataset
-from factory.validate import (
+from factory.dataset.dataset import Dataset
+from factory.validation.sampling import (
     NotComparableError,
     Trio,
     check_enough,

@@ -12,21 +12,28 @@ import planted
 import pyarrow as pa
 import pytest
 
-from cluster.session import Session
-from factory.dataset import Dataset, load_index
-from factory.ingest import InputsGoneError, ShardIngester
-from factory.ledger import containers_in
-from factory.planning import OtherPlaceError
-from factory.rejects import check_reject_share, facts_by_shard, vanished_inputs
+from cluster.on_ray.session import Session
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_index
+from factory.dataset.shard_tasks import (
+    MakeTask,
+    collect,
+    failed_outcome,
+    run_here,
+)
+from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.ledger import containers_in
+from factory.ingestion.planning import OtherPlaceError
+from factory.ingestion.rejects import check_reject_share, facts_by_shard, vanished_inputs
+from factory.ingestion.shards import InputsGoneError, ShardIngester
 from factory.sources.base import VANISHED, SourceOptions
-from factory.sources.mpiigaze import MpiiGazeOptions
-from factory.sources.pictures import PicturesOptions
-from factory.sources.registry import make_source
-from factory.sources.unityeyes import UnityEyesOptions
-from factory.work import MakeTask, Outcome, collect, failed_outcome, run_here
 from jobs import ingest
 from jobs.ingest import IngestJob
 from schemas.base import FormatError
+from schemas.outcome import Outcome
 
 OPTIONS = UnityEyesOptions()
 

@@ -8,8 +8,8 @@ import pytest
 import releases
 from planted import verified
 
-from factory.dataset import Dataset, index_name, tar_name
-from factory.stored_file import DamagedParquetError, read_parquet
+from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.store.parquet import DamagedParquetError, read_parquet
 
 
 def test_nothing_is_wrong_with_what_nobody_touched(dataset, child) -> None:

@@ -5,13 +5,23 @@ import pyarrow as pa
 import pytest
 from test_measuring import WITNESSES, saved_landmarks
 
-from factory.columns import values_of
-from factory.eye_measures import EyeMeasurer, EyeWitnesses
-from factory.labels.calibration import CAMERA_LOOK, DEGRADED_LOOK, calibrate, shifted
-from factory.labels.camera_pairs import CameraPairs, camera_pairs
-from factory.labels.pupil import PupilFinder
-from factory.sources.crop import EyeCrop
-from factory.witnesses import PLAIN, agreement_of, measure_null, witnesses_of
+from factory.dataset.columns import values_of
+from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
+from factory.domains.eye.pupil.calibration import (
+    CAMERA_LOOK,
+    DEGRADED_LOOK,
+    calibrate,
+    shifted,
+)
+from factory.domains.eye.pupil.camera_pairs import CameraPairs, camera_pairs
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.witnesses import (
+    PLAIN,
+    agreement_of,
+    measure_null,
+    witnesses_of,
+)
 
 
 @pytest.fixture(scope="module")

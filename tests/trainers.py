@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from factory.history import HistoryBuffer
-from factory.models import DiscriminatorConfig, LayerConfig, RefinerConfig
-from factory.training import (
+from factory.networks.discriminator import DiscriminatorConfig, LayerConfig
+from factory.networks.refiner import RefinerConfig
+from factory.training.history import HistoryBuffer
+from factory.training.run import (
     Progress,
     SimGAN,
     TrainConfig,

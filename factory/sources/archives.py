@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import IO, Any, Protocol, cast
 
 from factory.sources.scan import FileFacts
-from factory.store import LocalStore, Store
+from factory.store.base import Store
+from factory.store.local import LocalStore
 
 ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
 AHEAD_BYTES = 8 << 20

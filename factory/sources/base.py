@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from factory.images import Affine, Pixels
+from factory.images.png import Affine, Pixels
 from factory.sources.scan import ScanItem, Seen
 from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
@@ -72,6 +72,8 @@ class Source(Protocol):
     options_kind: ClassVar[type[SourceOptions]]
     location: str | Path
     """where the inputs lie"""
+    options: Any
+    """of `options_kind`"""
 
     def __init__(self, location: str | Path, options: Any) -> None:
         """

@@ -26,7 +26,9 @@ from factory.sources.scan import (
     Seen,
     in_batches,
 )
-from factory.store import LocalStore, Store, is_remote, open_store
+from factory.store.base import Store
+from factory.store.local import LocalStore
+from factory.store.open import is_remote, open_store
 
 NOTHING_SEEN: Seen = MappingProxyType({})
 HIDDEN = (".", "__MACOSX")

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, overload
 
 import pyarrow as pa
 
-from factory.input_table import InputTable
 from factory.sources.files import NOTHING_SEEN, Files, open_files
+from factory.sources.input_table import InputTable
 from factory.sources.scan import BATCH_ROWS, Container, ScanItem, Seen
 from schemas.dataset import InputFacts
 

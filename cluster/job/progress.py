@@ -1,0 +1,37 @@
+"""How far a job is: a bar on a terminal, plain lines in a log."""
+
+import logging
+import time
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+LINE_EVERY_S = 10.0
+"""between progress lines where there is no terminal"""
+
+
+class Progress:
+    """A bar on a terminal, plain lines in a log."""
+
+    def __init__(self, what: str, total: int, unit: str):
+        self.what, self.total, self.unit = what, total, unit
+        self.done, self.started = 0, time.monotonic()
+        self._last_line = self.started
+        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
+
+    def advance(self, count: int, note: str = "") -> None:
+        """`count` more units are done."""
+        self.done += count
+        self._bar.update(count)
+        if note and not self._bar.disable:
+            self._bar.set_postfix_str(note)
+        now = time.monotonic()
+        if self._bar.disable and now - self._last_line > LINE_EVERY_S:
+            self._last_line = now
+            rate = self.done / (now - self.started)
+            shown = f"{self.done} of {self.total} {self.unit}, {rate:.1f}/s"
+            log.info("%s: %s %s", self.what, shown, note)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()

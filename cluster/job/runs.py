@@ -1,0 +1,62 @@
+"""`runs/<id>/` of what a job writes to: its configuration, log and summaries."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from cluster.job.every import every
+from factory.store.base import Store
+from factory.store.local import LocalStore
+from factory.store.open import open_store
+
+log = logging.getLogger(__name__)
+COPY_EVERY_S = 60.0
+"""of a growing log to an object store, which cannot append"""
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, store: Store, name: str, log_path: Path):
+        self.store, self.name = store, name
+        self.log = log_path
+        """the log while it grows, a local file"""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file into the folder."""
+        self.store.put(f"{self.name}/{name}", content)
+
+    def copy_log(self) -> None:
+        """Put the log as it is now into an object store; a local folder holds it already."""
+        if not isinstance(self.store, LocalStore):
+            self.write("log.txt", self.log.read_bytes())
+
+
+@contextmanager
+def open_run(output: str | Path, name: str) -> Iterator[RunFolder]:
+    """The folder of a run, its log copied to an object store every minute and at the end."""
+    store = open_store(output)
+    if isinstance(store, LocalStore):
+        folder = store.root / name
+        folder.mkdir(parents=True)
+        yield RunFolder(store, name, folder / "log.txt")
+        return
+    with tempfile.TemporaryDirectory(prefix="simgan-run-") as folder:
+        path = Path(folder) / "log.txt"
+        path.touch()
+        run = RunFolder(store, name, path)
+        try:
+            with every(COPY_EVERY_S, partial(_copy, run)):
+                yield run
+        finally:
+            _copy(run)
+
+
+def _copy(run: RunFolder) -> None:
+    try:
+        run.copy_log()
+    except OSError as error:  # the work itself goes on, and fails by itself if it has to
+        log.warning("the log could not be copied to %s: %s", run.store.location, error)

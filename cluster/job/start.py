@@ -1,0 +1,83 @@
+"""The life of one run of a job: its folder, its log and its saved configuration, and the lease that
+keeps two runs from doing the same work."""
+
+import logging
+import secrets
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from cluster.job.command import JobConfig
+from cluster.job.runs import RunFolder, open_run
+from factory.dataset.version import WRITER
+from factory.store.lease import lease
+from factory.store.open import open_store
+from schemas.dataset import RunRecord
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def logged_run(job: JobConfig, output: str | Path, *, runs: str = "runs") -> Iterator[RunFolder]:
+    """Open a run in `<output>/<runs>/<id>/`: log to the terminal and there, save the configuration.
+
+    Args:
+        output: what the job writes to, a folder or a place in an object store.
+        runs: folder of the runs in it.
+    """
+    now = datetime.now(UTC)
+    name = f"{runs}/{now:%Y%m%dT%H%M%SZ}-{job.command()}-{secrets.token_hex(2)}"
+    record = RunRecord(
+        job=type(job).__name__,
+        started=now.isoformat(timespec="seconds"),
+        version=WRITER,
+        config=job.model_dump(mode="json"),
+    )
+    with open_run(output, name) as run:
+        run.write("config.json", record.to_json())
+        with _logging_to(run.log), logging_redirect_tqdm():
+            try:
+                yield run
+            except Exception:
+                with run.log.open("a") as file:
+                    traceback.print_exc(file=file)
+                raise
+
+
+@contextmanager
+def alone(what: str, output: str | Path, *, overlap: bool) -> Iterator[bool]:
+    """Whether this run may go on: no other run of the job is at work on the output, or the user
+    lets them overlap."""
+    if overlap:
+        yield True
+        return
+    with lease(open_store(output), what) as is_ours:
+        if not is_ours:
+            log.info("nothing done; --overlap works beside the other run, without harm")
+        yield is_ours
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    root = logging.getLogger()
+    lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    terminal, file = logging.StreamHandler(), logging.FileHandler(path)
+    terminal.setLevel(logging.INFO)
+    for handler in (terminal, file):
+        handler.setFormatter(lines)
+        root.addHandler(handler)
+    before = root.level
+    root.setLevel(logging.INFO)
+    for chatty in ("ray", "ray.data"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        for handler in (terminal, file):
+            root.removeHandler(handler)
+            handler.close()

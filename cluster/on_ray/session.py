@@ -1,0 +1,154 @@
+"""A run of a job with Ray behind it: shards made in parallel, calls made side by side."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from cluster.job.command import JobConfig
+from cluster.job.every import every
+from cluster.job.progress import Progress
+from cluster.job.runs import RunFolder
+from cluster.job.start import logged_run
+from cluster.job.summary import summarise
+from cluster.on_ray.connect import ensure_ray
+from cluster.on_ray.pipeline import Workers, run_on_ray
+from factory.dataset.shard_tasks import MakeTask, Stage, collect
+from schemas.outcome import Outcome
+
+log = logging.getLogger(__name__)
+SILENCE_S = 120.0
+"""without a finished shard, after which the log says what the cluster has"""
+
+
+class Session:
+    """What a running job may use."""
+
+    def __init__(self, run: RunFolder, workers: Workers):
+        self.run = run
+        """`runs/<id>/` of the output"""
+        self.workers = workers
+
+    def make_shards(
+        self,
+        what: str,
+        work: MakeTask | Sequence[Stage],
+        shards: Sequence[int],
+        num_samples: int,
+    ) -> list[Outcome]:
+        """Make shards in parallel Ray workers, with progress, and a summary at the end.
+
+        Args:
+            what: for the progress bar, e.g. `refine`.
+            num_samples: expected in all shards together, for the bar.
+
+        Raises:
+            ShardsFailedError: some shards could not be made; all others were.
+        """
+        if not shards:
+            return []
+        ensure_ray()
+        workers = self.workers.number()
+        progress = Progress(what, num_samples, "images")
+        outcomes: list[Outcome] = []
+
+        def on_outcome(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            progress.advance(outcome.num_inputs, f"shard {outcome.shard}")
+
+        started = time.perf_counter()
+        try:
+            stages = (Stage(what, work),) if callable(work) else work
+            with _reporting_silence(what, lambda: len(outcomes)):
+                return collect(run_on_ray(stages, shards, self.workers), on_outcome)
+        finally:
+            progress.close()
+            wall_s = time.perf_counter() - started
+            summary = summarise(what, outcomes, wall_s, min(workers, len(shards)))
+            self.run.write(f"{what}.json", summary.to_json())
+            for line in summary.lines():
+                log.info("%s", line)
+
+    def side_by_side(
+        self, calls: Sequence[Callable[[], Any]], what: str | None = None, *, use_gpu: bool = False
+    ) -> list[Any]:
+        """Results of several calls, each made in a Ray worker of one core.
+
+        Args:
+            what: for a progress bar; none where it is absent.
+            use_gpu: give each a GPU as well.
+        """
+        ensure_ray()
+        remote = ray.remote(_call).options(num_gpus=1 if use_gpu else 0)
+        handles = [remote.remote(call) for call in calls]
+        progress = Progress(what, len(calls), "runs") if what else None
+        pending = list(handles)
+        try:
+            while pending and progress is not None:
+                done, pending = ray.wait(pending)
+                ray.get(done)  # an error ends the others early
+                progress.advance(len(done))
+            return list(ray.get(handles))
+        except ray.exceptions.RayTaskError as error:
+            for handle in handles:
+                ray.cancel(handle)
+            raise error.cause from None
+        finally:
+            if progress is not None:
+                progress.close()
+
+
+@contextmanager
+def start(
+    job: JobConfig,
+    output: str | Path,
+    *,
+    runs: str = "runs",
+    workers: int | None = None,
+    use_gpu: bool = False,
+) -> Iterator[Session]:
+    """`logged_run`, with workers. Ray itself starts when the first of them is needed.
+
+    Args:
+        workers: parallel workers; None for one a core (or GPU).
+    """
+    with logged_run(job, output, runs=runs) as run:
+        yield Session(run, Workers(workers, use_gpu))
+
+
+def _call(call: Callable[[], Any]) -> Any:
+    """A remote function for any picklable call."""
+    return call()
+
+
+@contextmanager
+def _reporting_silence(what: str, count: Callable[[], int]) -> Iterator[None]:
+    """Log what the cluster has while no shard comes back.
+
+    A cluster may be about to grow, or to get a lost node back, so waiting is right; but whoever
+    looks at the log has to see what the run waits for.
+    """
+    before = count()
+
+    def watch() -> None:
+        nonlocal before
+        if count() == before:
+            log.warning("%s: no shard came back in %.0f s; %s", what, SILENCE_S, _cluster())
+        before = count()
+
+    with every(SILENCE_S, watch):
+        yield
+
+
+def _cluster() -> str:
+    """What there is to work with, for the log."""
+    try:
+        alive = sum(node["Alive"] for node in ray.nodes())
+        cores, gpus = (ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU"))
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+        return f"the cluster does not answer ({error})"
+    return f"the cluster has {alive} nodes with {cores:.0f} cores and {gpus:.0f} GPUs"

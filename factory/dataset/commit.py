@@ -1,0 +1,319 @@
+"""The commit protocol: exactly one committed version of every planned shard.
+
+Any number of workers may build one shard at once, and any of them may die at any moment:
+
+1. the tar is built and read back, and the rejected inputs are recorded;
+2. the tar is published under its final name, exclusively;
+3. its index is published, exclusively: that is the commit.
+
+Who finds the tar already there without an index (its writer is on the way, or died) checks the
+published tar in full and commits that one; its own is dropped. So the index always speaks of the
+tar that is there.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from factory.dataset.dataset import (
+    Dataset,
+    index_name,
+    rejects_name,
+    tar_name,
+)
+from factory.dataset.index_rows import IndexColumns
+from factory.dataset.kinds import matches, parse_label, repeated_columns
+from factory.dataset.tar import (
+    DamagedShardError,
+    PackedSample,
+    pack,
+    sha256,
+    unpack,
+)
+from factory.dataset.version import WRITER
+from factory.images.png import UndecodableError, check_png
+from factory.store.parquet import parquet_bytes
+from schemas.base import FormatError
+from schemas.dataset import Reject
+from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a shard has to be, known before it is built."""
+
+    shard: int
+    split: str
+    keys: tuple[str, ...]
+    """of every planned input, in order"""
+    may_reject: bool
+    """False: every key must be there, as in a refined shard"""
+    parent_sha256: str | None = None
+    """of the parent shard's tar"""
+    refined_from: str | None = None
+    """sha256 of the synthetic shard's tar that the samples say they were refined from: the parent,
+    or the parent's parent where samples are copied; None where nobody can tell"""
+    source_ids: Mapping[str, str] = field(default_factory=dict)
+    """key to the planned input; empty where keys say enough, as in a refined shard"""
+    supersedes: Mapping[str, str] = field(default_factory=dict)
+    """key to the key of the older sample that it replaces"""
+
+
+def commit_shard(
+    dataset: Dataset,
+    expected: Expected,
+    samples: Sequence[PackedSample],
+    rejects: Sequence[Reject] = (),
+    *,
+    carried: bool = False,
+) -> ShardFacts:
+    """Publish a shard, or find that somebody did.
+
+    Args:
+        samples: in the order of the plan.
+        rejects: for every planned key that is not among the samples.
+        carried: the labels are those of a committed shard, byte for byte, and were checked then.
+
+    Raises:
+        DamagedShardError: ours does not read back, or an orphan tar stands in the way that is
+            not this shard.
+    """
+    shard, store = expected.shard, dataset.store
+    if dataset.is_committed(shard):
+        return dataset.facts(shard)
+    tar = pack(samples)
+    where = f"shard {shard} as built"
+    table = inspect_tar(dataset, expected, tar, where=where, carried=samples if carried else None)
+    _record_first_rejects(dataset, expected, table, rejects)
+    try:
+        store.put_new(tar_name(shard), tar)
+    except FileExistsError:
+        return adopt_orphan(dataset, expected, rejects)
+    _record_rejects(dataset, expected, table, rejects)
+    return _commit_index(dataset, expected, tar, table)
+
+
+def adopt_orphan(
+    dataset: Dataset, expected: Expected, rejects: Sequence[Reject] = ()
+) -> ShardFacts:
+    """Commit a published tar that has no index: its writer is on the way, or died.
+
+    Args:
+        rejects: what is known of planned inputs that the tar may lack; those that its writer
+            recorded need not be among them.
+
+    Raises:
+        DamagedShardError: it is not the planned shard, whole; it stays where it is.
+        FileNotFoundError: there is no such tar.
+    """
+    shard = expected.shard
+    if dataset.is_committed(shard):
+        return dataset.facts(shard)
+    where = f"{dataset.location}/{tar_name(shard)}"
+    log.info("%s is there without an index; checking it to commit it", where)
+    tar = dataset.store.read(tar_name(shard))
+    table = inspect_tar(dataset, expected, tar, where=where)
+    _record_rejects(dataset, expected, table, rejects)
+    return _commit_index(dataset, expected, tar, table)
+
+
+def inspect_tar(
+    dataset: Dataset,
+    expected: Expected,
+    tar: bytes,
+    *,
+    where: str,
+    carried: Sequence[PackedSample] | None = None,
+) -> pa.Table:
+    """Read a tar in full, check it against plan and card, and return its index rows.
+
+    Args:
+        carried: what it has to hold to the byte, with labels that were checked before; checking
+            them against their schema is most of the time. None: check them.
+
+    Raises:
+        DamagedShardError: truncated, undecodable, or not the planned samples of this dataset.
+    """
+    card = dataset.card
+    rows = IndexColumns(dataset.sample_kind.index_schema(card.labelled))
+    keys: list[str] = []
+    for sample in unpack(tar, where=where):
+        member = f"{where}: {sample.key}"
+        try:
+            shape, dtype = check_png(sample.png)
+            if carried is None or not keys:  # the first one, lest a parent be of another kind
+                record = parse_label(
+                    dataset.sample_kind, sample.json, labelled=card.labelled, where=sample.key
+                )
+            else:
+                record = _as_checked_before(sample, dataset.sample_kind.schema)
+            if carried is not None and sample not in carried[len(keys) : len(keys) + 1]:
+                raise DamagedShardError(f"{member} is not what was packed")
+            rows.add(_row(expected, sample, record))
+        except (UndecodableError, FormatError) as error:
+            raise DamagedShardError(f"{member}: {error}") from error
+        if not matches(shape, dtype, card.image):
+            raise DamagedShardError(f"{member}: image {shape} {dtype}")
+        _check_provenance(dataset, expected, sample.key, record, member)
+        keys.append(sample.key)
+    if expected.may_reject:
+        planned = {key: place for place, key in enumerate(expected.keys)}
+        places = [planned.get(key, -1) for key in keys]
+        whole = -1 not in places and places == sorted(set(places))
+    else:
+        whole = keys == list(expected.keys)
+    if not whole:
+        raise DamagedShardError(
+            f"{where}: {len(keys)} samples that are not the {len(expected.keys)} planned keys"
+        )
+    try:
+        return rows.table()
+    except FormatError as error:
+        raise DamagedShardError(f"{where}: {error}") from error
+
+
+def _as_checked_before(sample: PackedSample, schema: str) -> dict[str, Any]:
+    """Labels of a committed shard. Raises `FormatError`."""
+    try:
+        record = orjson.loads(sample.json)
+    except orjson.JSONDecodeError as error:
+        raise FormatError(f"not JSON ({error})") from error
+    if not isinstance(record, dict) or record.get("schema") != schema:
+        raise FormatError(f"not a record of {schema}")
+    return record
+
+
+def _check_provenance(
+    dataset: Dataset, expected: Expected, key: str, record: dict[str, Any], where: str
+) -> None:
+    """Whether a sample was made by this dataset's configuration."""
+    card = dataset.card
+    if record["key"] != key or record["split"] != expected.split:
+        raise DamagedShardError(f"{where}: says it is {record['key']} of {record['split']}")
+    source_id = record["source"]["id"]
+    planned = expected.source_ids.get(key, source_id)
+    if source_id != planned:
+        raise DamagedShardError(f"{where}: of another input, planned {planned}, found {source_id}")
+    if card.refiner is None:
+        if record["made"]["config"] != card.config_digest or "refined" in record:
+            raise DamagedShardError(f"{where}: made by another configuration")
+        return
+    refined = record.get("refined") or {}
+    refined_from = expected.refined_from or refined.get("parent")
+    if refined != {"refiner": card.refiner.sha256, "parent": refined_from}:
+        raise DamagedShardError(f"{where}: refined by another refiner or from another parent")
+
+
+def _row(expected: Expected, sample: PackedSample, record: dict[str, Any]) -> dict[str, Any]:
+    source = record["source"]
+    return {
+        **record,
+        "shard": expected.shard,
+        "source_name": source["name"],
+        "source_id": source["id"],
+        "source_image_sha256": source["image_sha256"],
+        "source_label_sha256": source["label_sha256"],
+        "supersedes": expected.supersedes.get(sample.key),
+        "extra": orjson.dumps(record["extra"]).decode(),
+        "png_sha256": sha256(sample.png),
+        "png_offset": sample.png_offset,
+        "png_length": len(sample.png),
+        "json_offset": sample.json_offset,
+        "json_length": len(sample.json),
+    }
+
+
+def _record_rejects(
+    dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
+) -> None:
+    """See that `rejected/` names exactly the planned inputs that the published tar lacks.
+
+    What is there stays where it does so: a late worker changes nothing.
+    """
+    if not expected.may_reject:
+        return
+    missing = _missing(expected, table)
+    try:
+        there = dataset.rejects(expected.shard).to_pylist()
+        if {row["key"] for row in there} == missing:
+            return
+    except (FileNotFoundError, FormatError):  # removed or damaged: a writer records it first
+        there = []
+    known = {row["key"]: row for row in there} | {r.key: r.model_dump() for r in rejects}
+    unknown = missing - known.keys()
+    if unknown:
+        raise DamagedShardError(
+            f"shard {expected.shard}: {len(unknown)} planned inputs are neither in its tar nor "
+            f"rejected, the first is {min(unknown)}"
+        )
+    rows = [known[key] for key in expected.keys if key in missing]
+    dataset.store.put(rejects_name(expected.shard), _rejects_bytes(rows))
+
+
+def _record_first_rejects(
+    dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
+) -> None:
+    """Record why inputs are missing before a tar that lacks them can be seen.
+
+    Only if nobody did: whose tar it will be is not decided yet.
+    """
+    if not expected.may_reject:
+        return
+    reasons = {reject.key: reject.model_dump() for reject in rejects}
+    missing = _missing(expected, table)
+    if missing != reasons.keys():
+        raise DamagedShardError(
+            f"shard {expected.shard}: {len(missing)} of {len(expected.keys)} planned inputs are "
+            f"not in its tar, and {len(reasons)} were rejected"
+        )
+    rows = [reasons[key] for key in expected.keys if key in missing]
+    with suppress(FileExistsError):
+        dataset.store.put_new(rejects_name(expected.shard), _rejects_bytes(rows))
+
+
+def _missing(expected: Expected, table: pa.Table) -> set[str]:
+    return set(expected.keys) - set(table["key"].to_pylist())
+
+
+def _rejects_bytes(rows: list[dict[str, Any]]) -> bytes:
+    return parquet_bytes(pa.Table.from_pylist(rows, schema=REJECT_SCHEMA))
+
+
+def _commit_index(dataset: Dataset, expected: Expected, tar: bytes, table: pa.Table) -> ShardFacts:
+    shard, store, card = expected.shard, dataset.store, dataset.card
+    num_filtered = 0
+    if expected.may_reject:
+        num_filtered = dataset.rejects(shard)["kind"].to_pylist().count("filtered")
+    facts = ShardFacts(
+        shard=shard,
+        split=expected.split,
+        tar_sha256=sha256(tar),
+        tar_size=len(tar),
+        num_samples=len(table),
+        num_planned=len(expected.keys),
+        num_rejected=len(expected.keys) - len(table) - num_filtered,
+        num_filtered=num_filtered,
+        parent_sha256=expected.parent_sha256,
+        refiner=card.refiner.sha256 if card.refiner is not None else None,
+        config_digest=card.config_digest,
+        writer=WRITER,
+    )
+    try:
+        store.put_new(
+            index_name(shard),
+            parquet_bytes(with_facts(table, facts), repeated_columns(dataset.sample_kind)),
+        )
+    except FileExistsError:
+        log.info("shard %d was committed by somebody else", shard)
+    if store.size(tar_name(shard)) != len(tar):
+        raise DamagedShardError(
+            f"{dataset.location}/{tar_name(shard)} is not the tar that was indexed"
+        )
+    return dataset.facts(shard)

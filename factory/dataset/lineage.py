@@ -1,0 +1,105 @@
+"""Where a dataset came from: the chain of its parents."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from factory.dataset.dataset import Dataset
+from schemas.base import FormatError, Model
+from schemas.dataset import DatasetCard
+
+Reach = Literal["this", "there", "not there", "another dataset"]
+
+
+class Ancestor(Model):
+    """One dataset of the chain."""
+
+    location: str
+    reach: Reach
+    """`not there`: nothing could be read at its location, it may have moved"""
+    card: str
+    """digest of what its card says, as its child recorded it"""
+    name: str | None = None
+    kind: str | None = None
+    config_digest: str | None = None
+    made_by: str | None = None
+    """the refiner's sha256, the source's name, or the report whose verdicts chose its samples; None
+    where the card could not be read"""
+
+
+class OtherParentError(ValueError):
+    """Where the parent should lie there is another dataset."""
+
+
+def lineage_of(dataset: Dataset) -> tuple[Ancestor, ...]:
+    """The dataset itself, its parent, its parent's parent."""
+    return tuple(_chain(dataset))
+
+
+def _chain(dataset: Dataset) -> Iterator[Ancestor]:
+    card, location, reach = dataset.card, dataset.location, "this"
+    while True:
+        yield _known(card, location, "this" if reach == "this" else "there")
+        if card.parent is None:
+            return
+        location, expected, reach = card.parent.location, card.parent.card, "there"
+        try:
+            parent = Dataset.open(location).card
+        except (OSError, FormatError, ValueError):
+            yield Ancestor(location=location, reach="not there", card=expected)
+            return
+        if parent.digest() != expected:
+            yield Ancestor(location=location, reach="another dataset", card=expected)
+            return
+        card = parent
+
+
+def _known(card: DatasetCard, location: str, reach: Reach) -> Ancestor:
+    source = card.config.get("source")
+    made_by = f"source {source}" if source is not None else None
+    if card.refiner is not None:
+        made_by = f"refiner {card.refiner.sha256}"
+    if card.kept is not None:
+        made_by = f"the verdicts of report {card.kept.report}"
+    return Ancestor(
+        location=location,
+        reach=reach,
+        card=card.digest(),
+        name=card.name,
+        kind=card.kind,
+        config_digest=card.config_digest,
+        made_by=made_by,
+    )
+
+
+def open_parent(dataset: Dataset, location: str | None = None) -> Dataset | None:
+    """The parent of a refined dataset; None for one that has none.
+
+    Args:
+        location: where it lies now; the place in the card when None.
+
+    Raises:
+        OtherParentError: what lies there is not its parent.
+        FileNotFoundError: nothing lies there.
+    """
+    ref = dataset.card.parent
+    if ref is None:
+        return None
+    parent = Dataset.open(location if location is not None else ref.location)
+    if parent.card.digest() != ref.card:
+        raise OtherParentError(
+            f"{parent.location} is not the parent of {dataset.location}; say where that lies now "
+            "with --parent"
+        )
+    return parent
+
+
+class StaleShardsError(ValueError):
+    """Shards were refined from a version of their parent that is no longer there."""
+
+
+def stale_shards(parent: Dataset, child: Dataset) -> list[int]:
+    """Shards of the child whose parent shard has changed since, or is gone."""
+    made = child.committed()
+    common = sorted(set(made) & set(parent.committed()))
+    now = {facts.shard: facts.tar_sha256 for facts in parent.all_facts(common)}
+    return [f.shard for f in child.all_facts(made) if f.parent_sha256 != now.get(f.shard)]

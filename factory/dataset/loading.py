@@ -1,0 +1,116 @@
+"""All images or all index rows of a dataset in one array or table, without superseded samples."""
+
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from factory.dataset.dataset import Dataset
+from factory.images.png import Pixels
+
+
+def load_images(
+    dataset: Dataset, shards: Iterable[int] | None = None, part: tuple[int, int] = (0, 1)
+) -> Pixels:
+    """All images of a dataset (or of some shards) in one array, in order of key.
+
+    Samples that others of these shards supersede are left out, as in `load_index`.
+
+    Args:
+        part: (i, n) for the i-th of n parts of equal size; shards that hold none of it are not
+            read.
+
+    Raises:
+        ValueError: there are none.
+    """
+    numbers = dataset.committed() if shards is None else list(shards)
+    old = superseded_keys(dataset, numbers)
+    kept: dict[int, np.ndarray] = {}
+    if old is not None:
+        for shard in numbers:
+            keys = dataset.index(shard, ["key"])["key"]
+            kept[shard] = ~np.asarray(pc.is_in(keys, old), bool)
+    counts = [
+        int(kept[shard].sum()) if shard in kept else dataset.facts(shard).num_samples
+        for shard in numbers
+    ]
+    mine = rows_of_part(sum(counts), part)
+    images: list[Pixels] = [dataset.no_images()]
+    start = 0
+    for shard, count in zip(numbers, counts, strict=True):
+        rows = slice(max(0, mine.start - start), max(0, mine.stop - start))
+        start += count
+        if rows.start < min(rows.stop, count):
+            whole = dataset.images(shard)
+            images.append((whole[kept[shard]] if shard in kept else whole)[rows])
+    if mine.start == mine.stop:
+        raise ValueError(
+            f"{dataset.location} holds {sum(counts)} images, {part[1]} workers need one each"
+            if part[1] > 1
+            else f"{dataset.location} holds no images yet"
+        )
+    return cast("Pixels", np.concatenate(images))
+
+
+def rows_of_part(count: int, part: tuple[int, int]) -> slice:
+    """Of `count` rows, those of the i-th of n parts of equal size, for part (i, n)."""
+    index, num_parts = part
+    return slice(count * index // num_parts, count * (index + 1) // num_parts)
+
+
+def load_index(
+    dataset: Dataset, columns: list[str] | None = None, shards: Iterable[int] | None = None
+) -> pa.Table:
+    """The rows of all shards (or of some) in one table, in order of key.
+
+    Samples that others of these shards supersede are left out: one input is one row.
+    """
+    numbers = dataset.committed() if shards is None else list(shards)
+    needed = None if columns is None else list(dict.fromkeys([*columns, *_VERSION]))
+    rows = _rows(dataset, needed, numbers)
+    old = _superseded(rows)
+    if old is not None:
+        rows = rows.filter(pc.invert(pc.is_in(rows["key"], old)))
+    return rows if columns is None else rows.select(columns)
+
+
+def superseded_keys(dataset: Dataset, shards: Iterable[int]) -> pa.Array | None:
+    """Keys of the samples in some shards of which these shards hold a newer version, if any."""
+    numbers = list(shards)
+    if all(map(dataset.supersedes_none, numbers)):
+        return None
+    return _superseded(_rows(dataset, _VERSION, numbers))
+
+
+_VERSION = ["key", "source_id", "supersedes"]
+
+
+def _rows(dataset: Dataset, columns: list[str] | None, shards: Iterable[int]) -> pa.Table:
+    empty = dataset.sample_kind.index_schema(dataset.card.labelled).empty_table()
+    tables = [dataset.index(shard, columns).replace_schema_metadata() for shard in shards]
+    return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
+
+
+def _superseded(rows: pa.Table) -> pa.Array | None:
+    """Of the inputs that were rewritten, the keys of all rows but the newest, if any.
+
+    By input, since `supersedes` names the version before, which may not be among the rows.
+    """
+    rewritten = rows["source_id"].filter(pc.is_valid(rows["supersedes"])).unique()
+    if not len(rewritten):
+        return None
+    newest: dict[str, str] = {}
+    old = []
+    for row in rows.select(_VERSION).filter(pc.is_in(rows["source_id"], rewritten)).to_pylist():
+        other = newest.setdefault(row["source_id"], row["key"])
+        if other != row["key"]:
+            before, newest[row["source_id"]] = sorted((other, row["key"]), key=_age)
+            old.append(before)
+    return pa.array(old, pa.string()) if old else None
+
+
+def _age(key: str) -> tuple[int, str]:
+    """Older keys first, also past the millionth shard."""
+    return len(key), key

@@ -1,0 +1,90 @@
+"""Plans read into columns: a pydantic model for every input would take most of a planner's time."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from factory.dataset.dataset import Dataset, plan_name
+from factory.store.base import READERS
+from schemas.base import FORMAT_VERSION, FormatError
+from schemas.dataset import ShardPlan
+
+PLANNED_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("etag", pa.string()),
+        pa.field("supersedes", pa.string()),
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("place", pa.int32(), nullable=False),
+    ]
+)
+"""A planned input, with its shard and its place in the plan."""
+_LOCATION = b"location"
+"""key in a table's metadata"""
+
+
+def plan_columns(raw: bytes, shard: int, *, where: str) -> Any:
+    """The inputs of a plan as an Arrow table of `PLANNED_SCHEMA`, see also `location_of`.
+
+    Args:
+        raw: the bytes of the file.
+        where: its name, for the error message.
+
+    Raises:
+        FormatError: not a plan of this shard, or of a newer format.
+    """
+    try:
+        content = orjson.loads(raw)
+        rows = content.pop("inputs")
+        head = ShardPlan.model_validate({**content, "inputs": ()})
+        columns: dict[str, Any] = {
+            name: [row.get(name) for row in rows] for name in PLANNED_SCHEMA.names[:5]
+        }
+        columns["shard"] = np.full(len(rows), shard, np.int32)
+        columns["place"] = np.arange(len(rows), dtype=np.int32)
+        table = pa.table(
+            [pa.array(columns[field.name], field.type) for field in PLANNED_SCHEMA],
+            schema=PLANNED_SCHEMA,
+        )
+        required = [field.name for field in PLANNED_SCHEMA if not field.nullable]
+        if any(table[name].null_count for name in required):
+            raise ValueError("a field is missing")
+        if head.format_version > FORMAT_VERSION or (rows and pc.min(table["size"]).as_py() < 0):
+            raise ValueError("of a newer format, or a negative size")
+        if head.shard != shard:
+            raise ValueError(f"it says that it is of shard {head.shard}")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        ShardPlan.from_json(raw, where=where)  # says what is wrong with which input
+        raise FormatError(f"{where}: not the plan of shard {shard} ({error})") from error
+    where_from = {} if head.location is None else {_LOCATION: head.location.encode()}
+    return table.replace_schema_metadata(where_from)
+
+
+def location_of(table: Any) -> str | None:
+    """Where the inputs of a table from `plan_columns` lay when they were planned, if known."""
+    location = (table.schema.metadata or {}).get(_LOCATION)
+    return None if location is None else location.decode()
+
+
+def read_plans(dataset: Dataset, shards: Iterable[int]) -> Iterator[Any]:
+    """The inputs of plans as Arrow tables of `PLANNED_SCHEMA`, in order, a few in memory at once.
+
+    Raises:
+        FileNotFoundError: there is no such plan.
+    """
+    numbers = iter(shards)
+    with ThreadPoolExecutor(READERS) as pool:
+        while some := list(islice(numbers, READERS)):
+            names = [plan_name(shard) for shard in some]
+            for shard, name, raw in zip(
+                some, names, pool.map(dataset.store.read, names), strict=True
+            ):
+                yield plan_columns(raw, shard, where=f"{dataset.location}/{name}")

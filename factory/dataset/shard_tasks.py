@@ -1,0 +1,105 @@
+"""Work shard by shard: the unit that is handed to workers, done twice without harm."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from schemas.outcome import Outcome
+
+log = logging.getLogger(__name__)
+
+
+class ShardTask(Protocol):
+    """Something that makes one shard at a time. Lives in a worker."""
+
+    def __call__(self, shard: int, /) -> Outcome:
+        """Make and commit the shard."""
+
+
+MakeTask = Callable[[], ShardTask]
+"""Builds the task inside the worker, so that files and networks are opened there."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of work on a shard, on workers of its own. The last step gives an `Outcome`."""
+
+    name: str
+    make: Callable[[], Callable[[Any], Any]]
+    """builds the step inside its worker, so that files and networks are opened there"""
+    takes: type | None = None
+    """what the step before it gives, a dataclass of numbers, strings, bytes and arrays with a field
+    `shard`; None for the first step, which takes a shard's number"""
+    holds_core: bool = True
+    """True: a pool of workers that keep a core (or GPU) each busy for the whole run; False: short
+    work beside them, reading and writing"""
+
+
+_FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+"""errors of the operating system that the same call meets again"""
+
+
+def failed_outcome(shard: int, error: Exception) -> Outcome:
+    """What becomes of a shard whose work raised."""
+    return Outcome(
+        shard=shard,
+        error=f"{type(error).__name__}: {error}",
+        transient=isinstance(error, OSError) and not isinstance(error, _FINAL),
+    )
+
+
+class ShardsFailedError(RuntimeError):
+    """Some shards could not be made; the others were."""
+
+
+def run_here(work: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterator[Outcome]:
+    """One shard after the other, in this process: for debuggers and tests."""
+    steps = [stage.make() for stage in stages_of(work)]
+    for shard in shards:
+        given: Any = shard
+        for step in steps:
+            given = step(given)
+        yield given
+
+
+def stages_of(work: MakeTask | Sequence[Stage]) -> Sequence[Stage]:
+    """Work in one step is a stage of its own."""
+    return (Stage("make", work),) if callable(work) else work
+
+
+def collect(
+    outcomes: Iterable[Outcome], on_outcome: Callable[[Outcome], None] | None = None
+) -> list[Outcome]:
+    """All outcomes, in order of shard.
+
+    Raises:
+        ShardsFailedError: names every shard that failed, and why.
+    """
+    done = []
+    for outcome in outcomes:
+        done.append(outcome)
+        if outcome.error is not None:
+            log.error("shard %d failed: %s", outcome.shard, outcome.error)
+        if on_outcome is not None:
+            on_outcome(outcome)
+    failed = sorted((o for o in done if o.error is not None), key=lambda o: o.shard)
+    if failed:
+        lines = "\n  ".join(
+            f"shard {o.shard}: {o.error}" + (f" ({o.attempts} attempts)" if o.attempts > 1 else "")
+            for o in failed
+        )
+        raise ShardsFailedError(
+            f"{len(failed)} of {len(done)} shards were set aside, all others were made; the same "
+            f"command tries them again:\n  {lines}"
+        )
+    return sorted(done, key=lambda o: o.shard)
+
+
+def reasons_of(outcomes: Iterable[Outcome]) -> Counter[str]:
+    """Reject reasons over all shards."""
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        total.update(outcome.reasons)
+    return total

@@ -1,0 +1,248 @@
+"""Every kind of damage, in the sizes that validation is measured by."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.domains.eye.damage.iris import gazes_turned, irises_shifted
+from factory.domains.eye.damage.lids import lids_closed
+from factory.domains.eye.damage.pairs import Images, Pairs, Values
+from factory.domains.eye.pupil.calibration import NUM_DIRECTIONS, shifted
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One way to spoil refined images."""
+
+    kind: str
+    size: float | None
+    """in `unit`; None where a kind has one size only"""
+    unit: str
+    must_catch: bool
+    """whether a validation that lets it pass is broken"""
+    why: str
+    """what would do this in earnest"""
+
+    @property
+    def name(self) -> str:
+        """For instance `shift 0.5 px`."""
+        return self.kind if self.size is None else f"{self.kind} {self.size:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """Spoiled images, and how far exactly they are spoiled."""
+
+    refined_NHW: Images  # noqa: N815
+    label_rows_N: NDArray[np.intp]  # noqa: N815
+    """the row of the labels that now belongs to each image: its own, unless labels were swapped"""
+    iris_moved_px_N2: Values | None = None  # noqa: N815
+    """(x, y) by which the iris centre moved, where the damage moves it by a known amount"""
+    gaze_change_deg_N: Values | None = None  # noqa: N815
+    """angle between the eye's gaze and the label's, where the damage changes it by a known
+    amount"""
+
+
+def damaged(damage: Damage, pairs: Pairs, rng: np.random.Generator) -> Damaged:
+    """The refined images of some pairs, all spoiled; equal generators spoil them equally.
+
+    Raises:
+        ValueError: the kind is unknown or needs a size, or the labels lack what it needs.
+    """
+    if damage.kind not in _PLANTERS:
+        raise ValueError(f"no damage of kind {damage.kind!r}, only {', '.join(_PLANTERS)}")
+    if damage.size is None and damage.kind in _SIZED:
+        raise ValueError(f"damage of kind {damage.kind} needs a size, it has none")
+    return _PLANTERS[damage.kind](pairs, 0.0 if damage.size is None else damage.size, rng)
+
+
+# --- what moves ---------------------------------------------------------------------------------
+
+
+def _shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
+    shift_N2 = size_px * _directions(len(pairs), rng)
+    return _own_labels(shifted(pairs.refined_NHW, shift_N2), moved_px_N2=shift_N2)
+
+
+def _iris_shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
+    shift_N2 = size_px * _directions(len(pairs), rng)
+    return _own_labels(irises_shifted(pairs, shift_N2), moved_px_N2=shift_N2)
+
+
+def _gaze(pairs: Pairs, size_deg: float, rng: np.random.Generator) -> Damaged:
+    images_NHW, moved_N2 = gazes_turned(pairs, np.radians(size_deg), rng)
+    change_N = np.full(len(pairs), size_deg)
+    return _own_labels(images_NHW, moved_px_N2=moved_N2, gaze_change_deg_N=change_N)
+
+
+def _mirrored(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
+    return _own_labels(pairs.refined_NHW[:, :, ::-1].copy())
+
+
+def _lids_closed(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
+    return _own_labels(lids_closed(pairs, rng))
+
+
+def _directions(count: int, rng: np.random.Generator) -> Values:
+    """(count, 2) unit vectors, each one of `NUM_DIRECTIONS`."""
+    angle_N = rng.integers(NUM_DIRECTIONS, size=count) * (2 * np.pi / NUM_DIRECTIONS)
+    return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+
+
+# --- what belongs to another sample -------------------------------------------------------------
+
+
+def _labels_swapped(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
+    """Labels change places within random pairs; of an odd number one row keeps its own."""
+    order = rng.permutation(len(pairs))
+    one, other = order[0 : len(order) - 1 : 2], order[1::2]
+    rows_N = np.arange(len(pairs))
+    rows_N[one], rows_N[other] = other, one
+    gaze_N3 = pairs.numbers("gaze")
+    gaze_N3 /= np.linalg.norm(gaze_N3, axis=1, keepdims=True)
+    cosine_N = np.clip((gaze_N3 * gaze_N3[rows_N]).sum(axis=1), -1, 1)
+    change_N = np.where(rows_N == np.arange(len(pairs)), 0.0, np.degrees(np.arccos(cosine_N)))
+    return Damaged(pairs.refined_NHW.copy(), rows_N, gaze_change_deg_N=change_N)
+
+
+def _copied_parent(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
+    return _own_labels(pairs.parent_NHW.copy())
+
+
+def _collapse(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damaged:
+    one_HW = pairs.refined_NHW[rng.integers(len(pairs))]
+    noise_NHW = rng.integers(
+        -int(size_grey), int(size_grey), pairs.refined_NHW.shape, endpoint=True
+    )
+    return _own_labels(_grey(one_HW + noise_NHW))
+
+
+# --- what changes grey values -------------------------------------------------------------------
+
+
+def _blur(pairs: Pairs, sigma_px: float, rng: np.random.Generator) -> Damaged:
+    blurred = [cv2.GaussianBlur(image, (0, 0), sigma_px) for image in pairs.refined_NHW]
+    return _own_labels(np.asarray(blurred, np.uint8))
+
+
+def _constant(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
+    mean_N11 = pairs.refined_NHW.mean(axis=(1, 2), keepdims=True)
+    return _own_labels(_grey(np.broadcast_to(mean_N11, pairs.refined_NHW.shape)))
+
+
+def _inverted(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
+    return _own_labels(255 - pairs.refined_NHW)
+
+
+def _checkerboard(square_px: int) -> "_Planter":
+    """Squares of this side, brighter and darker by turns."""
+
+    def plant(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damaged:
+        y_HW, x_HW = np.indices(pairs.refined_NHW.shape[1:]) // square_px
+        return _own_labels(_grey(pairs.refined_NHW + size_grey * (1.0 - 2 * ((x_HW + y_HW) % 2))))
+
+    return plant
+
+
+def _grey(values: NDArray[np.generic]) -> Images:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _own_labels(
+    images_NHW: Images,
+    *,
+    moved_px_N2: Values | None = None,
+    gaze_change_deg_N: Values | None = None,
+) -> Damaged:
+    return Damaged(images_NHW, np.arange(len(images_NHW)), moved_px_N2, gaze_change_deg_N)
+
+
+# --- all of them --------------------------------------------------------------------------------
+
+_Planter = Callable[[Pairs, float, np.random.Generator], Damaged]
+_PLANTERS: Mapping[str, _Planter] = MappingProxyType(
+    {
+        "shift": _shift,
+        "iris_shift": _iris_shift,
+        "gaze": _gaze,
+        "mirrored": _mirrored,
+        "lids_closed": _lids_closed,
+        "labels_swapped": _labels_swapped,
+        "copied_parent": _copied_parent,
+        "collapse": _collapse,
+        "blur": _blur,
+        "constant": _constant,
+        "inverted": _inverted,
+        "checkerboard": _checkerboard(1),
+        "checkerboard_wide": _checkerboard(2),
+    }
+)
+
+
+def _sizes(kind: str, unit: str, sizes: Mapping[float, bool], why: str) -> tuple[Damage, ...]:
+    """Args: sizes: whether each must be caught."""
+    return tuple(Damage(kind, size, unit, must, why) for size, must in sizes.items())
+
+
+def _whole(kind: str, why: str, *, must_catch: bool) -> Damage:
+    return Damage(kind, None, "", must_catch, why)
+
+
+DAMAGES: tuple[Damage, ...] = (
+    *_sizes(
+        "shift",
+        "px",
+        {0.5: False, 1: False, 2: False, 3: True},
+        "padding or resampling that is off moves all content",
+    ),
+    *_sizes(
+        "iris_shift",
+        "px",
+        {1: False, 2: False, 3: False},
+        "the refiner redraws the iris beside its place; lids and skin stay",
+    ),
+    *_sizes(
+        "gaze",
+        "deg",
+        {2: False, 5: False, 10: True},
+        "the refiner turns eyes towards the directions that the real images prefer",
+    ),
+    _whole("mirrored", "a flip applied to images and not to labels", must_catch=True),
+    _whole("lids_closed", "the refiner draws skin where the real images have it", must_catch=True),
+    _whole("labels_swapped", "images and labels paired in different orders", must_catch=False),
+    _whole("copied_parent", "the refiner does nothing, or its output is lost", must_catch=True),
+    Damage(
+        "collapse",
+        1,
+        "grey",
+        False,
+        "the refiner ignores its input and draws one image",
+    ),
+    *_sizes(
+        "blur",
+        "px",
+        {0.7: False, 1: False, 1.5: False, 2.5: False},
+        "the refiner averages over what it cannot decide",
+    ),
+    _whole("constant", "the refiner's output saturates, or only its bias is left", must_catch=True),
+    _whole("inverted", "a wrong sign between network and file", must_catch=True),
+    *_sizes(
+        "checkerboard",
+        "grey",
+        {4: False, 8: True, 16: True},
+        "transposed convolutions leave a pattern of period 2 px",
+    ),
+    *_sizes(
+        "checkerboard_wide",
+        "grey",
+        {4: False, 8: False, 16: False},
+        "two of them in a row leave one of period 4 px",
+    ),
+)
+"""all damage that is planted, smaller sizes first"""
+
+_SIZED = {damage.kind for damage in DAMAGES if damage.size is not None}

@@ -1,0 +1,388 @@
+"""Measures refined eyes against their parents and labels, with every witness there is.
+
+Witnesses answer by different means, so that what fools one does not fool all: an ellipse fitted
+to the iris border (`factory.domains.eye.pupil.finder`), a network that finds landmarks, a network that sees
+the gaze, and the registration of the two pictures' edges. What they say is kept for every sample.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from factory.dataset.columns import points_of, values_of
+from factory.domains.eye.networks.gaze import (
+    GazeNetwork,
+    angle_deg,
+    found_gaze_N3,
+    gaze_of,
+    load_gaze,
+    yaw_pitch_deg,
+)
+from factory.domains.eye.networks.landmarks import (
+    GROUPS,
+    LandmarkNetwork,
+    found_landmarks_px,
+    landmarks_px,
+    load_landmarks,
+)
+from factory.domains.eye.pupil.drift import (
+    Centers,
+    DriftTable,
+    find_centers,
+    measure_drift,
+)
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.images.png import Pixels, grey
+from factory.measures.looks.pairs import (
+    alike_ratio,
+    checkerboard,
+    contrast,
+    likeness,
+    mean_abs_change,
+    mirror_gain,
+    sharpness_ratio,
+)
+from factory.measures.registration import registered, registered_iris
+from schemas.base import Model, Sha256, digest_of
+from schemas.dataset import ImageSpec
+from schemas.eye.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA
+
+VERSION = 1
+"""of what is measured and how; measurements of other versions are made again"""
+Images = NDArray[np.uint8]
+Columns = dict[str, np.ndarray | list[str]]
+
+
+class EyeWitnesses(Model):
+    """What eyes are measured with."""
+
+    finder: PupilFinder
+    landmarks: str | None = None
+    """place of a landmark network, the output of jobs/landmarks.py"""
+    landmarks_sha256: Sha256 | None = None
+    gaze: str | None = None
+    """place of a gaze network, the output of jobs/gaze.py"""
+    gaze_sha256: Sha256 | None = None
+
+    schema: ClassVar[pa.Schema] = EYE_MEASURES_SCHEMA
+    repeated: ClassVar[Sequence[str]] = ("identity", "pupil_reason")
+
+    @classmethod
+    def of(
+        cls, finder: PupilFinder, landmarks: str | None, gaze: str | None, image: ImageSpec | None
+    ) -> "EyeWitnesses":
+        """Look at the networks once, before any work.
+
+        Args:
+            image: what they are for; None where that does not matter.
+
+        Raises:
+            FileNotFoundError: a network is not there.
+            FormatError: it is damaged.
+            ValueError: it is for other images.
+        """
+        digests: dict[str, str | None] = {"landmarks_sha256": None, "gaze_sha256": None}
+        if landmarks is not None:
+            _, described = load_landmarks(landmarks)
+            if image is not None:
+                described.require(image)
+            digests["landmarks_sha256"] = described.sha256
+        if gaze is not None:
+            _, seen = load_gaze(gaze)
+            if image is not None:
+                seen.require(image)
+            digests["gaze_sha256"] = seen.sha256
+        return cls(finder=finder, landmarks=landmarks, gaze=gaze, **digests)
+
+    def digest(self) -> str:
+        """Of all that decides a measurement: not the places of the networks."""
+        content = self.model_dump(mode="json", exclude={"landmarks", "gaze"})
+        return digest_of({"version": VERSION, **content})
+
+    def measurer(self) -> "EyeMeasurer":
+        """For a worker of one core: verdicts must not depend on how many threads summed them up."""
+        torch.set_num_threads(1)
+        return EyeMeasurer(self)
+
+    def with_derived(self, measures: pa.Table) -> pa.Table:
+        """Stored measurements with those that follow from them."""
+        return with_derived(measures)
+
+
+class Seen(NamedTuple):
+    """What the witnesses that look at one image at a time see in the parents."""
+
+    pupils: Centers | None
+    landmarks_NK2: NDArray[np.floating] | None  # noqa: N815
+    gaze_N3: NDArray[np.floating] | None  # noqa: N815
+
+
+@dataclass
+class EyeMeasurer:
+    """Measures pairs. Lives in a worker; its networks run on one thread."""
+
+    witnesses: EyeWitnesses
+    with_pupil: bool = True
+    """False: no ellipses are fitted, which takes longer than all else"""
+
+    def __call__(
+        self,
+        rows: pa.Table,
+        parent: Pixels,
+        refined: Pixels,
+        seen: Seen | None = None,
+    ) -> pa.Table:
+        """Every measurement of every pair.
+
+        Args:
+            rows: index rows of the refined images, in the same order.
+            parent: (N, H, W) uint8; refined likewise.
+            seen: of the same rows and parents; looked at anew when None.
+
+        Returns:
+            Rows of `schemas.measures.EYE_MEASURES_SCHEMA`, in the same order.
+
+        Raises:
+            ValueError: not as many of each, or not grey images of 8 bits.
+        """
+        parent_NHW, refined_NHW = grey(parent), grey(refined)
+        if not len(rows) == len(parent_NHW) == len(refined_NHW):
+            raise ValueError(
+                f"{len(rows)} rows, {len(parent_NHW)} parent and {len(refined_NHW)} refined images"
+            )
+        if not len(rows):
+            return EYE_MEASURES_SCHEMA.empty_table()
+        if seen is None:
+            seen = self.seen(rows, parent_NHW)
+        columns = {
+            **_conditions(rows, parent_NHW),
+            **self._pupil(rows, parent_NHW, refined_NHW, seen.pupils),
+            **self._landmarks(rows, refined_NHW, seen.landmarks_NK2),
+            **self._gaze(rows, refined_NHW, seen.gaze_N3),
+            **_registration(rows, parent_NHW, refined_NHW),
+            **_looks(parent_NHW, refined_NHW),
+        }
+        return pa.table(
+            {
+                field.name: pa.array(columns[field.name], field.type, from_pandas=True)
+                if field.name in columns
+                else pa.nulls(len(rows), field.type)
+                for field in EYE_MEASURES_SCHEMA
+            },
+            schema=EYE_MEASURES_SCHEMA,
+        )
+
+    def seen(self, rows: pa.Table, parent_NHW: Images) -> Seen:
+        """What is seen in the parents alone."""
+        landmarks, gaze = self._landmark_network, self._gaze_network
+        return Seen(
+            find_centers(parent_NHW, points_of(rows, "pupil_px"), self.witnesses.finder)
+            if self.with_pupil
+            else None,
+            None if landmarks is None else found_landmarks_px(landmarks, parent_NHW),
+            None if gaze is None else found_gaze_N3(gaze, parent_NHW),
+        )
+
+    def _pupil(
+        self, rows: pa.Table, parent: Images, refined: Images, pupils: Centers | None
+    ) -> Columns:
+        if pupils is None:
+            return {}
+        table = drift_of(rows, parent, refined, self.witnesses.finder, pupils)
+        return {
+            "pupil_parent_x_px": table.parent_N2[:, 0],
+            "pupil_parent_y_px": table.parent_N2[:, 1],
+            "pupil_refined_x_px": table.refined_N2[:, 0],
+            "pupil_refined_y_px": table.refined_N2[:, 1],
+            "pupil_reason": table.reasons,
+            "pupil_drift_px": table.drift_px,
+        }
+
+    def _landmarks(
+        self, rows: pa.Table, refined: Images, parent_NK2: NDArray[np.floating] | None
+    ) -> Columns:
+        if self._landmark_network is None or parent_NK2 is None:
+            return {}
+        before = LandmarksFound(parent_NK2)
+        after = LandmarksFound(found_landmarks_px(self._landmark_network, refined))
+        label = LandmarksFound(landmarks_px(rows))
+        seen_NK = label.inside(refined.shape[1:])
+        shift_N2 = after.iris_N2 - before.iris_N2
+        return {
+            "iris_refined_x_px": after.iris_N2[:, 0],
+            "iris_refined_y_px": after.iris_N2[:, 1],
+            "iris_shift_x_px": shift_N2[:, 0],
+            "iris_shift_y_px": shift_N2[:, 1],
+            "iris_drift_px": np.hypot(*shift_N2.T),
+            "iris_error_px": np.hypot(*(after.iris_N2 - label.iris_N2).T),
+            "lid_drift_px": _mean_distance(after.lids_NK2, before.lids_NK2, seen_NK),
+            "lid_error_px": _mean_distance(after.lids_NK2, label.lids_NK2, seen_NK),
+            "opening_ratio": after.opening_px2 / np.maximum(before.opening_px2, 1.0),
+        }
+
+    def landmarks_of(self, image_HW: Images) -> NDArray[np.floating] | None:
+        """(25, 2) x and y px that the landmark network finds in one image; None without one."""
+        if self._landmark_network is None:
+            return None
+        return np.asarray(found_landmarks_px(self._landmark_network, image_HW[None])[0])
+
+    def _gaze(
+        self, rows: pa.Table, refined: Images, before: NDArray[np.floating] | None
+    ) -> Columns:
+        if self._gaze_network is None or before is None:
+            return {}
+        after = found_gaze_N3(self._gaze_network, refined)
+        (yaw_0, pitch_0), (yaw_1, pitch_1) = yaw_pitch_deg(before).T, yaw_pitch_deg(after).T
+        return {
+            "gaze_drift_deg": angle_deg(before, after),
+            "gaze_error_deg": angle_deg(after, gaze_of(rows)),
+            "gaze_yaw_shift_deg": (yaw_1 - yaw_0 + 180) % 360 - 180,
+            "gaze_pitch_shift_deg": pitch_1 - pitch_0,
+        }
+
+    @cached_property
+    def _landmark_network(self) -> LandmarkNetwork | None:
+        if self.witnesses.landmarks is None:
+            return None
+        network, described = load_landmarks(self.witnesses.landmarks)
+        _require(self.witnesses.landmarks, described.sha256, self.witnesses.landmarks_sha256)
+        return network
+
+    @cached_property
+    def _gaze_network(self) -> GazeNetwork | None:
+        if self.witnesses.gaze is None:
+            return None
+        network, described = load_gaze(self.witnesses.gaze)
+        _require(self.witnesses.gaze, described.sha256, self.witnesses.gaze_sha256)
+        return network
+
+
+def drift_of(
+    rows: pa.Table,
+    parent_NHW: Images,
+    refined_NHW: Images,
+    finder: PupilFinder,
+    pupils: Centers | None = None,
+) -> DriftTable:
+    """The pupils' drift between pairs, whose labels are rows of an index.
+
+    Args:
+        pupils: found in the parents before; looked for when None.
+    """
+    return measure_drift(
+        parent_NHW,
+        refined_NHW,
+        windows_N2=points_of(rows, "pupil_px"),
+        eye_width_px_N=values_of(rows, "eye_width_px"),
+        gaze_yaw_rad_N=values_of(rows, "gaze_yaw_rad"),
+        gaze_pitch_rad_N=values_of(rows, "gaze_pitch_rad"),
+        keys=rows["key"].to_pylist(),
+        finder=finder,
+        parent=pupils,
+    )
+
+
+def _require(where: str, found: str, expected: str | None) -> None:
+    if found != expected:
+        raise ValueError(f"{where} changed while the job ran")
+
+
+@dataclass(frozen=True)
+class LandmarksFound:
+    """Landmarks of N eyes, by group."""
+
+    points_NK2: NDArray[np.floating]  # noqa: N815
+
+    @property
+    def iris_N2(self) -> NDArray[np.floating]:  # noqa: N802
+        """Centre of the iris: the mean of its landmarks."""
+        first = GROUPS["pupil"]
+        return np.asarray(self.points_NK2[:, first : first + GROUPS["iris"]].mean(axis=1))
+
+    @property
+    def lids_NK2(self) -> NDArray[np.floating]:  # noqa: N802
+        """In order around the opening."""
+        return self.points_NK2[:, -GROUPS["lids"] :]
+
+    @property
+    def opening_px2(self) -> NDArray[np.floating]:
+        """(N,) area between the lids."""
+        x, y = np.moveaxis(self.lids_NK2, -1, 0)
+        twice = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
+        return np.asarray(np.abs(twice) / 2)
+
+    def inside(self, size: tuple[int, ...]) -> NDArray[np.bool_]:
+        """(N, K) which lid landmarks lie inside an image of (H, W)."""
+        x, y = np.moveaxis(self.lids_NK2, -1, 0)
+        return np.asarray((x >= 0) & (x <= size[1] - 1) & (y >= 0) & (y <= size[0] - 1))
+
+
+def _mean_distance(
+    here_NK2: NDArray[np.floating], there_NK2: NDArray[np.floating], seen_NK: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """Over the points that are seen; NaN where none is."""
+    distance = np.hypot(*np.moveaxis(here_NK2 - there_NK2, -1, 0))
+    seen = seen_NK.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.where(seen > 0, (distance * seen_NK).sum(axis=1) / seen, np.nan)
+
+
+def _conditions(rows: pa.Table, parent_NHW: Images) -> Columns:
+    """What a drift may depend on."""
+    lids = LandmarksFound(landmarks_px(rows)).lids_NK2
+    width = values_of(rows, "eye_width_px")
+    return {
+        "key": rows["key"].to_pylist(),
+        "identity": rows["identity"].to_pylist(),
+        "eye_width_px": width,
+        **{
+            name: values_of(rows, name)
+            for name in ("gaze_yaw_rad", "gaze_pitch_rad", "head_yaw_rad", "head_pitch_rad")
+        },
+        "opening": np.ptp(lids[:, :, 1], axis=1) / width,
+        "brightness": parent_NHW.mean(axis=(1, 2)),
+    }
+
+
+def _registration(rows: pa.Table, parent: Images, refined: Images) -> Columns:
+    iris = registered_iris(
+        parent, refined, points_of(rows, "pupil_px"), values_of(rows, "eye_width_px")
+    )
+    return {
+        "registration_px": registered(parent, refined).distance_px,
+        "iris_registration_px": iris.distance_px,
+        "iris_match": iris.match_N,
+    }
+
+
+def _looks(parent: Images, refined: Images) -> Columns:
+    return {
+        "mean_abs_change": mean_abs_change(parent, refined),
+        "likeness": likeness(parent, refined),
+        "mirror_gain": mirror_gain(parent, refined),
+        "contrast": contrast(refined),
+        "sharpness_ratio": sharpness_ratio(parent, refined),
+        "checkerboard": checkerboard(refined),
+        "alike_ratio": alike_ratio(parent, refined),
+    }
+
+
+def with_derived(measures: pa.Table) -> pa.Table:
+    """Stored measurements with those that follow from them (`DERIVED_EYE_MEASURES`).
+
+    The gross errors of one witness are not those of another, so their geometric mean has a lighter
+    tail than any of them, and finds smaller movements.
+    """
+    names = ["registration_px", "iris_registration_px"]
+    if measures["iris_drift_px"].null_count < len(measures):
+        names.append("iris_drift_px")
+    product = np.prod([values_of(measures, name) for name in names], axis=0)
+    (field,) = DERIVED_EYE_MEASURES
+    agreed = np.maximum(product, 0) ** (1 / len(names))
+    return measures.append_column(field.name, pa.array(agreed, field.type, from_pandas=True))

@@ -1,0 +1,236 @@
+"""How far the measured iris centre moved from a parent picture to its refined one."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from factory.domains.eye.pupil.finder import Abstained, PupilFinder
+from factory.measures.statistics import spread_or_none
+from schemas.eye.report import GazeBin, PupilDrift
+
+Values = NDArray[np.float64]
+Images = NDArray[np.uint8]
+
+MAX_RADIUS_RATIO = 1.15
+"""between two looks of one eye; circles that differ more are not both the iris"""
+OTHER_CIRCLE = "pair:other_circle"
+BIN_DEG = 10
+"""gaze bins are this wide, one centred on straight ahead"""
+
+
+@dataclass(frozen=True)
+class Centers:
+    """Measured centres of some pictures."""
+
+    center_N2: Values  # noqa: N815
+    """(x, y) in px; NaN where the finder abstained"""
+    radius_N: Values  # noqa: N815
+    """mean semi-axis in px; NaN where the finder abstained"""
+    reasons: list[str]
+    """why it abstained; empty where it did not"""
+
+    @property
+    def abstained_share(self) -> float:
+        return sum(map(bool, self.reasons)) / max(len(self.reasons), 1)
+
+
+def find_centers(
+    images_NHW: Images, windows_N2: NDArray[np.floating], finder: PupilFinder
+) -> Centers:
+    """The iris centre of every picture.
+
+    Args:
+        windows_N2: (x, y) of the search windows' centres, px.
+
+    Raises:
+        ValueError: not a window for every image.
+    """
+    if len(images_NHW) != len(windows_N2):
+        raise ValueError(f"{len(images_NHW)} images, but {len(windows_N2)} windows")
+    centers = np.full((len(images_NHW), 2), np.nan)
+    radius = np.full(len(images_NHW), np.nan)
+    reasons = [""] * len(images_NHW)
+    for i, (image, (x, y)) in enumerate(zip(images_NHW, windows_N2, strict=True)):
+        found = finder.find(image, (float(x), float(y)))
+        if isinstance(found, Abstained):
+            reasons[i] = found.reason
+        else:
+            centers[i], radius[i] = found.center_px, np.mean(found.axes_px)
+    return Centers(centers, radius, reasons)
+
+
+def same_circle(before: Centers, after: Centers) -> NDArray[np.bool_]:
+    """(N,) where both looks were measured and the circles are alike in size.
+
+    Where they are not, one of them is not the iris, and their distance says nothing.
+    """
+    with np.errstate(invalid="ignore"):
+        ratio = after.radius_N / before.radius_N
+        return np.asarray(np.maximum(ratio, 1 / ratio) <= MAX_RADIUS_RATIO)
+
+
+@dataclass(frozen=True)
+class DriftTable:
+    """Measurements of N pairs; tables of shards are put together before they are summed up."""
+
+    keys: list[str]
+    parent_N2: Values  # noqa: N815
+    """centre in the parent picture, px; NaN where not measured"""
+    refined_N2: Values  # noqa: N815
+    reasons: list[str]
+    """why no drift was measured: `parent:` or `refined:` and the finder's reason, or
+    `OTHER_CIRCLE`; else empty"""
+    eye_width_px_N: Values  # noqa: N815
+    gaze_yaw_rad_N: Values  # noqa: N815
+    gaze_pitch_rad_N: Values  # noqa: N815
+
+    @property
+    def shift_N2(self) -> Values:  # noqa: N802
+        """Refined minus parent, px; NaN where either was not measured."""
+        return self.refined_N2 - self.parent_N2
+
+    @property
+    def drift_px(self) -> Values:
+        """(N,) length of the shift; NaN where either was not measured."""
+        return np.asarray(np.hypot(*self.shift_N2.T), np.float64)
+
+    def measured_px(self) -> Values:
+        """The drifts that were measured."""
+        drift = self.drift_px
+        return drift[np.isfinite(drift)]
+
+    @classmethod
+    def concat(cls, tables: "Sequence[DriftTable]") -> "DriftTable":
+        """One table of all rows, in order."""
+        return cls.from_arrow(pa.concat_tables([table.to_arrow() for table in tables]))
+
+    def to_arrow(self) -> pa.Table:
+        """A row per pair; null where not measured. `from_arrow` gives the same table back."""
+        columns = {"key": pa.array(self.keys, pa.string())}
+        for name, point_N2 in (("parent", self.parent_N2), ("refined", self.refined_N2)):
+            for axis, letter in enumerate("xy"):
+                columns[f"{name}_{letter}_px"] = pa.array(point_N2[:, axis], from_pandas=True)
+        columns["drift_px"] = pa.array(self.drift_px, from_pandas=True)
+        columns["reason"] = pa.array(self.reasons, pa.string())
+        columns["eye_width_px"] = pa.array(self.eye_width_px_N)
+        columns["gaze_yaw_rad"] = pa.array(self.gaze_yaw_rad_N)
+        columns["gaze_pitch_rad"] = pa.array(self.gaze_pitch_rad_N)
+        return pa.table(columns)
+
+    @classmethod
+    def from_measures(cls, measures: pa.Table) -> "DriftTable":
+        """What the pupil finder has in a table of `schemas.measures.EYE_MEASURES_SCHEMA`."""
+        pupil = {
+            f"{image}_{axis}_px": f"pupil_{image}_{axis}_px"
+            for image in ("parent", "refined")
+            for axis in "xy"
+        }
+        names = {**pupil, "drift_px": "pupil_drift_px", "reason": "pupil_reason"}
+        same = ("key", "eye_width_px", "gaze_yaw_rad", "gaze_pitch_rad")
+        return cls.from_arrow(
+            pa.table({name: measures[names.get(name, name)] for name in (*names, *same)})
+        )
+
+    @classmethod
+    def from_arrow(cls, rows: pa.Table) -> "DriftTable":
+        """The table that `to_arrow` made."""
+
+        def values(name: str) -> Values:
+            return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
+
+        def points(name: str) -> Values:
+            return np.stack([values(f"{name}_x_px"), values(f"{name}_y_px")], axis=1)
+
+        return cls(
+            keys=rows["key"].to_pylist(),
+            parent_N2=points("parent"),
+            refined_N2=points("refined"),
+            reasons=rows["reason"].to_pylist(),
+            eye_width_px_N=values("eye_width_px"),
+            gaze_yaw_rad_N=values("gaze_yaw_rad"),
+            gaze_pitch_rad_N=values("gaze_pitch_rad"),
+        )
+
+    def summary(self) -> PupilDrift:
+        """The distribution, in all and by direction of gaze."""
+        drift, shift = self.drift_px, self.shift_N2
+        measured = np.isfinite(drift)
+        mean = shift[measured].mean(axis=0) if measured.any() else None
+        return PupilDrift(
+            num_samples=len(drift),
+            num_measured=int(measured.sum()),
+            abstained=dict(sorted(Counter(filter(None, self.reasons)).items())),
+            drift_px=spread_or_none(drift),
+            drift_percent_eye_width=spread_or_none(100 * drift / self.eye_width_px_N),
+            mean_shift_px=None if mean is None else (float(mean[0]), float(mean[1])),
+            bins=self._bins(drift),
+        )
+
+    def _bins(self, drift: Values) -> tuple[GazeBin, ...]:
+        gaze = np.degrees(np.stack([self.gaze_yaw_rad_N, self.gaze_pitch_rad_N], axis=1))
+        cell_N2 = np.floor(gaze / BIN_DEG + 0.5).astype(int)
+        cells, which = np.unique(cell_N2, axis=0, return_inverse=True)
+        bins = []
+        for number, cell in enumerate(cells):
+            here = drift[which.ravel() == number]
+            yaw, pitch = ((BIN_DEG * (c - 0.5), BIN_DEG * (c + 0.5)) for c in cell.tolist())
+            bins.append(
+                GazeBin(
+                    yaw_deg=yaw,
+                    pitch_deg=pitch,
+                    num_samples=len(here),
+                    drift_px=spread_or_none(here),
+                )
+            )
+        return tuple(bins)
+
+
+def measure_drift(
+    parent_NHW: Images,
+    refined_NHW: Images,
+    windows_N2: NDArray[np.floating],
+    eye_width_px_N: NDArray[np.floating],
+    gaze_yaw_rad_N: NDArray[np.floating],
+    gaze_pitch_rad_N: NDArray[np.floating],
+    finder: PupilFinder,
+    keys: Sequence[str] | None = None,
+    parent: Centers | None = None,
+) -> DriftTable:
+    """Measure both pictures of every pair by themselves, in the same window.
+
+    Args:
+        parent_NHW: (N, H, W) uint8; refined_NHW likewise, same samples in the same order.
+        windows_N2: (x, y) of the window's centre, px: the label, used for nothing else.
+        keys: names of the pairs; their numbers when None.
+        parent: what was found in the first pictures; they are measured when None.
+
+    Raises:
+        ValueError: the arguments are of different lengths.
+    """
+    names = [str(i) for i in range(len(parent_NHW))] if keys is None else list(keys)
+    columns = (refined_NHW, windows_N2, eye_width_px_N, gaze_yaw_rad_N, gaze_pitch_rad_N, names)
+    if any(len(column) != len(parent_NHW) for column in columns):
+        raise ValueError(
+            f"expected {len(parent_NHW)} of each, found {[len(column) for column in columns]}"
+        )
+    if parent is None:
+        parent = find_centers(parent_NHW, windows_N2, finder)
+    refined = find_centers(refined_NHW, windows_N2, finder)
+    same = same_circle(parent, refined)
+    reasons = [
+        f"parent:{before}" if before else f"refined:{after}" if after else OTHER_CIRCLE * (not like)
+        for before, after, like in zip(parent.reasons, refined.reasons, same, strict=True)
+    ]
+    return DriftTable(
+        keys=names,
+        parent_N2=parent.center_N2,
+        refined_N2=np.where(same[:, None], refined.center_N2, np.nan),
+        reasons=reasons,
+        eye_width_px_N=np.asarray(eye_width_px_N, np.float64),
+        gaze_yaw_rad_N=np.asarray(gaze_yaw_rad_N, np.float64),
+        gaze_pitch_rad_N=np.asarray(gaze_pitch_rad_N, np.float64),
+    )

@@ -1,0 +1,109 @@
+"""Camera images: any folder or archive of pictures, unlabelled, one eye crop each."""
+
+from typing import ClassVar
+
+import cv2
+import numpy as np
+
+from factory.dataset.tar import sha256
+from factory.domains.eye.sources.framing import EyeCrop
+from factory.images.crop import Framing
+from factory.images.png import decode
+from factory.sources.archives import DamagedFileError
+from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
+from factory.sources.listing import IMAGE_SUFFIXES, StemSource
+from schemas.dataset import DatasetKind
+
+MIN_SIDE_PX = 16
+
+
+class PicturesOptions(SourceOptions):
+    """What decides the content of a sample made from a picture."""
+
+    crop: EyeCrop = EyeCrop()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.crop.height, self.crop.width
+
+
+def cover(height: int, width: int, crop: EyeCrop) -> Framing:
+    """The map that fills the crop from the middle of a picture, keeping its aspect."""
+    scale = max(crop.height / height, crop.width / width)
+    return Framing(
+        scale,
+        (crop.width - 1) / 2 - scale * (width - 1) / 2,
+        (crop.height - 1) / 2 - scale * (height - 1) / 2,
+    )
+
+
+class PicturesSource(StemSource):
+    """Reads one picture at a time; the name is `images` on the command line."""
+
+    options: PicturesOptions
+    options_kind: ClassVar[type[SourceOptions]] = PicturesOptions
+    suffixes = IMAGE_SUFFIXES
+    name: ClassVar[str] = "images"
+    labelled: ClassVar[bool] = False
+    kind: ClassVar[DatasetKind] = "real"
+
+    def identity(self, source_id: str) -> str | None:
+        return None
+
+    def digests(self, source_id: str) -> tuple[str, str | None]:
+        return sha256(self._read(source_id)), None
+
+    def load(self, source_id: str) -> Loaded:
+        raw = self._read(source_id)
+        image_sha256 = sha256(raw)
+        try:
+            return self._loaded(source_id, raw, image_sha256)
+        except BadRender as bad:
+            bad.digests = image_sha256, None
+            raise
+
+    def _loaded(self, source_id: str, raw: bytes, image_sha256: str) -> Loaded:
+        grey = decode(raw, cv2.IMREAD_GRAYSCALE)
+        if grey is None or not _is_whole(raw):
+            raise BadRender(source_id, "image does not decode, or is truncated")
+        height, width = grey.shape
+        if min(height, width) < MIN_SIDE_PX:
+            raise BadRender(source_id, f"picture of {width}x{height} px is too small")
+        crop = self.options.crop
+        framing = cover(height, width, crop)
+        return Loaded(
+            image=crop.cut(np.asarray(grey, np.uint8), framing),
+            labels={},
+            identity=None,
+            crop_affine=framing.affine(),
+            extra={},
+            image_sha256=image_sha256,
+            label_sha256=None,
+        )
+
+    def _read(self, source_id: str) -> bytes:
+        names = self._inputs.names(source_id)
+        if len(names) > 1:
+            raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
+        if not names:
+            raise Vanished(source_id)
+        files = self._inputs.files  # an input that is not there at all is no fault of one picture
+        try:
+            raw = files.read(names[0])
+        except FileNotFoundError as error:
+            raise Vanished(source_id) from error
+        except DamagedFileError as error:
+            raise BadRender(source_id, str(error)) from error
+        if not raw:
+            raise BadRender(source_id, f"{names[0]} is empty")
+        return raw
+
+
+def _is_whole(raw: bytes) -> bool:
+    """Decoders fill in what a truncated file lacks; the end marker tells."""
+    tail = raw[-64:]
+    if raw.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in tail
+    if raw.startswith(b"\x89PNG"):
+        return b"IEND" in tail
+    return True

@@ -1,0 +1,274 @@
+"""UnityEyes renders: `N.jpg` with `N.json` (Wood et al., ETRA 2016), in a folder, tar or zip.
+
+Our own renderer writes the same format, with the true pupil centre in a field of its own.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from factory.dataset.tar import sha256
+from factory.domains.eye.sources.framing import EyeCrop, Outline
+from factory.domains.eye.sources.gaze_filter import GazeFilter, angles_of
+from factory.domains.eye.sources.unityeyes_label import (
+    CARUNCLE,
+    IRIS,
+    LANDMARKS,
+    LID,
+    detail_of,
+    gaze_of,
+    head_angles_of,
+    identity_of,
+    image_point,
+    landmarks,
+    parse_label,
+)
+from factory.images.crop import Framing
+from factory.images.jpeg import FULL_SCALE, crop_jpeg, jpeg_size
+from factory.images.png import UndecodableError, decode_png, is_png
+from factory.sources.archives import DamagedFileError
+from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
+from factory.sources.listing import IMAGE_SUFFIXES, StemSource
+from schemas.dataset import DatasetKind
+
+OUTER_CORNER = 8
+"""index of the outer eye corner among the points of the lid"""
+MIN_EYE_WIDTH_PX = 16.0
+"""source pixels: a smaller eye has less detail than the crop"""
+MAX_PICTURE_PX = 64_000_000
+
+
+class UnityEyesOptions(SourceOptions):
+    """What decides the content of a sample made from a render."""
+
+    crop: EyeCrop = EyeCrop()
+    keep: GazeFilter = GazeFilter()
+    min_decode_scale: float = Field(default=1.0, ge=1.0)
+    """decode the JPEG at no less than this many source pixels a crop pixel"""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.crop.height, self.crop.width
+
+
+class UnityEyesSource(StemSource):
+    """Reads some inputs at a time; opens the place when first asked."""
+
+    options: UnityEyesOptions
+    options_kind: ClassVar[type[SourceOptions]] = UnityEyesOptions
+    suffixes = IMAGE_SUFFIXES | {".json"}
+    name: ClassVar[str] = "unityeyes"
+    labelled: ClassVar[bool] = True
+    kind: ClassVar[DatasetKind] = "synthetic"
+
+    def digests(self, source_id: str) -> tuple[str, str | None]:
+        image, label = self._read(source_id)
+        return sha256(image), sha256(label)
+
+    def identity(self, source_id: str) -> str | None:
+        return identity_of(parse_label(source_id, self._read(source_id)[1]))
+
+    def gaze_angles(self, source_id: str) -> tuple[float, float]:
+        """(yaw, pitch) in radians, from the label alone. Raises `BadRender`."""
+        return angles_of(gaze_of(source_id, parse_label(source_id, self._read(source_id)[1])))
+
+    def load(self, source_id: str) -> Loaded:
+        (loaded,) = self.load_batch([source_id])
+        if isinstance(loaded, BadRender):
+            raise loaded
+        return loaded
+
+    def load_batch(self, source_ids: Sequence[str]) -> list[Loaded | BadRender]:
+        """What `load` gives or raises for each one.
+
+        Every step is done for all of them before the next one is: while its code and tables stay
+        in the processor's caches, the whole takes a fifth less time.
+        """
+        renders = [_Render(source_id) for source_id in source_ids]
+        for step in (self._open, self._judge, self._frame, self._finish):
+            for render in renders:
+                if not isinstance(render.result, BadRender):
+                    try:
+                        step(render)
+                    except BadRender as bad:
+                        if step != self._open:
+                            bad.digests = render.digests
+                        # With its traceback it would hold the whole batch until a collection.
+                        render.result = bad.with_traceback(None)
+        return [render.result for render in renders if render.result is not None]
+
+    def _open(self, render: "_Render") -> None:
+        image, label = render.files = self._read(render.source_id)
+        render.digests = sha256(image), sha256(label)
+
+    def _judge(self, render: "_Render") -> None:
+        source_id = render.source_id
+        label = render.label = parse_label(source_id, render.files[1])
+        gaze = gaze_of(source_id, label)
+        head_pitch, head_yaw = head_angles_of(source_id, label)
+        gaze_yaw, gaze_pitch = angles_of(gaze)
+        kept_out = self.options.keep.reason(source_id, gaze_yaw, gaze_pitch, head_yaw)
+        if kept_out is not None:
+            raise LeftOut(source_id, kept_out)
+        render.labels = {
+            "mirrored": False,
+            "gaze": np.array(gaze),
+            "gaze_pitch_rad": gaze_pitch,
+            "gaze_yaw_rad": gaze_yaw,
+            "head_pitch_rad": head_pitch,
+            "head_yaw_rad": head_yaw,
+            "pupil_size": detail_of(source_id, label, "pupil_size"),
+            "iris_size": detail_of(source_id, label, "iris_size"),
+        }
+
+    def _frame(self, render: "_Render") -> None:
+        source_id, label, crop = render.source_id, render.label, self.options.crop
+        height, width = render.size = _picture_size(source_id, render.files[0])
+        points = landmarks(source_id, label, height, width)
+        pupil, pupil_from = points.mean(IRIS), "iris_mean"
+        if "pupil_2d" in label:
+            pupil = image_point(source_id, label, "pupil_2d", height, width)
+            pupil_from = "source"
+        inner, outer = points.mean(CARUNCLE), (points.x[OUTER_CORNER], points.y[OUTER_CORNER])
+        eye_width = math.dist(inner, outer)
+        if eye_width < MIN_EYE_WIDTH_PX:
+            raise BadRender(
+                source_id, f"eye is {eye_width:.1f} px wide, at least {MIN_EYE_WIDTH_PX:.0f} needed"
+            )
+        framing = render.framing = crop.framing(inner, outer)
+        _check_inside(source_id, crop.outline(framing), height, width)
+        points_px = framing.place([*points.x, pupil[0]], [*points.y, pupil[1]])
+        render.labels |= {
+            "pupil_px": points_px[-1],
+            "pupil_from": pupil_from,
+            "eye_side": "left" if inner[0] < outer[0] else "right",
+            "iris_px": points_px[IRIS],
+            "lid_px": points_px[LID],
+            "caruncle_px": points_px[CARUNCLE],
+            "eye_width_px": crop.eye_width_px,
+        }
+
+    def _finish(self, render: "_Render") -> None:
+        crop, framing, label = self.options.crop, render.framing, render.label
+        picture = render.files[0]
+        min_scale = self.options.min_decode_scale * framing.scale
+        render.result = Loaded(
+            image=_cut(render.source_id, picture, render.size, crop, framing, min_scale),
+            labels=render.labels,
+            identity=identity_of(label),
+            crop_affine=framing.affine(),
+            extra={name: value for name, value in label.items() if name not in LANDMARKS},
+            image_sha256=render.digests[0],
+            label_sha256=render.digests[1],
+        )
+        render.files = b"", b""
+
+    def _read(self, source_id: str) -> tuple[bytes, bytes]:
+        """The bytes of the pair."""
+        names = self._inputs.names(source_id)
+        if not names:
+            raise Vanished(source_id)
+        labels = [name for name in names if name.lower().endswith(".json")]
+        images = [name for name in names if name not in labels]
+        if not images:
+            raise BadRender(source_id, "no image beside the label")
+        if not labels:
+            raise BadRender(source_id, "no label beside the image")
+        if len(names) > 2:
+            raise BadRender(source_id, f"more than one pair: {', '.join(names)}")
+        files = self._inputs.files  # an input that is not there at all is no fault of one render
+        try:
+            image, label = files.read(images[0]), files.read(labels[0])
+        except FileNotFoundError as error:
+            raise Vanished(source_id) from error
+        except DamagedFileError as error:
+            raise BadRender(source_id, str(error)) from error
+        for name, content in ((images[0], image), (labels[0], label)):
+            if not content:
+                raise BadRender(source_id, f"{name} is empty")
+        return image, label
+
+
+@dataclass(slots=True)
+class _Render:
+    """One render between the steps of loading it."""
+
+    source_id: str
+    files: tuple[bytes, bytes] = b"", b""
+    """of the image and the label"""
+    digests: tuple[str, str] = field(init=False)
+    label: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
+    """of the sample"""
+    size: tuple[int, int] = 0, 0
+    """(height, width) of the picture, px"""
+    framing: Framing = field(init=False)
+    result: Loaded | BadRender | None = None
+
+
+def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
+    if is_png(raw):
+        height, width = int.from_bytes(raw[20:24]), int.from_bytes(raw[16:20])
+    else:
+        try:
+            height, width, colours = jpeg_size(raw)
+        except UndecodableError as error:
+            raise BadRender(source_id, f"image is neither JPEG nor PNG ({error})") from error
+        if colours not in ("Gray", "YCbCr", "RGB"):
+            raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
+    if height * width > MAX_PICTURE_PX:
+        raise BadRender(source_id, f"a picture of {width}x{height} px is absurdly large")
+    return height, width
+
+
+def _check_inside(source_id: str, outline: Outline, height: int, width: int) -> None:
+    left, top, right, bottom = outline
+    if left < -0.5 or top < -0.5 or right > width - 0.5 or bottom > height - 0.5:
+        raise BadRender(
+            source_id,
+            f"the crop leaves the picture: x {left:.0f}..{right:.0f}, y {top:.0f}..{bottom:.0f} "
+            f"of {width}x{height}",
+        )
+
+
+def _cut(
+    source_id: str,
+    raw: bytes,
+    size: tuple[int, int],
+    crop: EyeCrop,
+    framing: Framing,
+    min_scale: float,
+) -> NDArray[np.uint8]:
+    """The crop of a picture.
+
+    JPEG is decoded at the smallest scale (in eighths) that still has `min_scale` pixels for each
+    picture pixel: that is most of the speed of an ingest. Where the size is no multiple of the
+    scale, the last decoded pixel hangs over the edge, so the map is that of the scale, not of the
+    sizes.
+    """
+    height, width = size
+    try:
+        if is_png(raw):
+            return crop.cut(_grey_png(source_id, raw), framing)
+        eighths = min(FULL_SCALE, math.ceil(FULL_SCALE * min_scale))
+        return crop.finished(
+            crop_jpeg(
+                raw, framing, crop.height, crop.width, height=height, width=width, eighths=eighths
+            )
+        )
+    except UndecodableError as error:
+        raise BadRender(source_id, f"image does not decode ({error})") from error
+
+
+def _grey_png(source_id: str, raw: bytes) -> NDArray[np.uint8]:
+    image = decode_png(raw)
+    if image.dtype != np.uint8:
+        raise BadRender(source_id, f"image has {image.dtype} pixels, expected 8 bits")
+    if image.ndim == 3:
+        image = np.round(image @ np.array((0.299, 0.587, 0.114)))
+    return image.astype(np.uint8, copy=False)

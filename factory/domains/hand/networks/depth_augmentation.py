@@ -1,0 +1,106 @@
+"""Other looks and small motions of hands in depth, so that the renders' look is not learnt.
+
+What a refined picture or a camera's may have: ragged outlines, wider or narrower ones, holes,
+noise and coarse steps of depth. Turns are those of the paper's estimator (Shrivastava et al. 2017,
+section 3.2). Depths are never mixed: every pixel comes from one pixel.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from factory.domains.hand.networks.joints import inside_or_nan
+
+Depth = NDArray[np.uint16]
+Single = NDArray[np.float32]
+
+MAX_TURN_RAD = np.radians(20)
+MAX_ZOOM = 1.12
+MAX_SHIFT_SHARE = 0.05
+"""of the picture's width"""
+MAX_RAGGED_PX = 1.5
+"""standard deviation of where a pixel comes from; teeth are about 2 px wide"""
+MAX_GROWN_PX = 2
+"""of outlines, out or in"""
+MAX_HOLES = 0.06
+"""share of pixels that are not measured, about"""
+MAX_BIAS_MM, MAX_NOISE_MM, MAX_STEP_MM = 12.0, 4.0, 6.0
+"""of a picture's depth as a whole, standard deviation pixel by pixel, and of its steps"""
+
+
+def augmented(
+    images_NHW: Depth, joints_px: Single, cube_mm: int, rng: np.random.Generator
+) -> tuple[Depth, Single]:
+    """Hands turned, shifted and enlarged, as a poorer camera would see them.
+
+    Args:
+        images_NHW: depth as stored.
+        joints_px: (N, k, 2), x and y; they move along.
+
+    Returns:
+        The same shapes; NaN for joints that leave the picture.
+    """
+    moved, joints_px = _moved(images_NHW, joints_px, rng)
+    return _measured(moved, cube_mm, rng), joints_px
+
+
+def _moved(images_NHW: Depth, joints_px: Single, rng: np.random.Generator) -> tuple[Depth, Single]:
+    """Turned, enlarged and shifted, with ragged outlines."""
+    n, height, width = images_NHW.shape
+    turn = rng.uniform(-MAX_TURN_RAD, MAX_TURN_RAD, n)
+    zoom = np.exp(rng.uniform(-1, 1, n) * np.log(MAX_ZOOM))
+    shift = rng.uniform(-MAX_SHIFT_SHARE, MAX_SHIFT_SHARE, (n, 2)) * width
+    cos, sin = np.cos(turn) * zoom, np.sin(turn) * zoom
+    # Where a point goes: p' = M (p - centre) + centre + shift; and where a pixel comes from.
+    matrix = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
+    centre = np.array([width - 1, height - 1]) / 2
+    joints = np.einsum("nij,nkj->nki", matrix, joints_px - centre) + (centre + shift)[:, None]
+    back = np.linalg.inv(matrix)
+    start = centre - np.einsum("nij,nj->ni", back, centre + shift)
+    along_x = back[..., :1] * np.arange(width)  # (N, 2, W)
+    along_y = back[..., 1:] * np.arange(height) + start[..., None]
+    came_from = np.asarray(along_x[:, :, None] + along_y[..., None], np.float32)
+    ragged = np.asarray(rng.uniform(0, MAX_RAGGED_PX, n), np.float32)
+    taken = np.empty_like(images_NHW)
+    for k, image in enumerate(images_NHW):
+        xs, ys = came_from[k] + ragged[k] * _rough(rng, (2, height, width), 2)
+        taken[k] = cv2.remap(image, xs, ys, cv2.INTER_NEAREST, borderValue=0)
+    return taken, inside_or_nan(joints.astype(np.float32), height, width)
+
+
+def _measured(images_NHW: Depth, cube_mm: int, rng: np.random.Generator) -> Depth:
+    """With other outlines, holes, and depths that are off, noisy and in steps."""
+    measured = np.empty_like(images_NHW)
+    for clean, out in zip(images_NHW, measured, strict=True):
+        image = grown(clean, int(rng.integers(-MAX_GROWN_PX, MAX_GROWN_PX + 1)))
+        shape = (1, *image.shape)
+        bias_mm = rng.uniform(-MAX_BIAS_MM, MAX_BIAS_MM)
+        noise_mm, step_mm = rng.uniform(0, MAX_NOISE_MM), rng.uniform(1, MAX_STEP_MM)
+        rough = _rough(rng, shape, 2)[0] * np.float32(noise_mm) + np.float32(bias_mm)
+        stepped = np.rint(np.rint((image + rough) / np.float32(step_mm)) * np.float32(step_mm))
+        hole = _rough(rng, shape, 4)[0] > ndtri(1 - rng.uniform(0, MAX_HOLES))
+        there = (image > 0) & ~hole & (stepped >= 1) & (stepped <= cube_mm + 1)
+        out[:] = np.where(there, stepped, 0)
+    return measured
+
+
+def grown(image: Depth, px: int) -> Depth:
+    """A picture (H, W) whose hand reaches further by some pixels, or less far, if negative.
+
+    What is new has the depth of the farthest hand pixel in reach.
+    """
+    around = np.ones((2 * abs(px) + 1,) * 2, np.uint8)
+    if px < 0:
+        return np.where(cv2.erode(image, around) > 0, image, np.uint16(0))
+    return np.where(image > 0, image, cv2.dilate(image, around))
+
+
+def _rough(rng: np.random.Generator, shape: tuple[int, int, int], size_px: int) -> Single:
+    """(c, H, W) noise of unit variance, in patches of about `size_px`, which is even."""
+    c, height, width = shape
+    few = rng.standard_normal((c, -(-height // size_px), -(-width // size_px)), np.float32)
+    # Blending two neighbours leaves so much of the variance along an axis, on average.
+    few /= 2 / 3 - 1 / (6 * size_px**2)
+    wide = (cv2.resize(part, None, fx=size_px, fy=size_px) for part in few)
+    return np.stack([part[:height, :width] for part in wide])

@@ -1,0 +1,232 @@
+"""The built-in hand renderer: depth pictures in the layout of the NYU hand set, nothing downloaded.
+
+Two styles. `render` writes `synthdepth_C_NNNNNNN.png`, the clean depth of camera C and frame N.
+`camera` draws other hands, and writes beside each such picture `depth_C_NNNNNNN.png`, a
+**stand-in** for what a depth camera would make of it; a text file there says so. The joints of
+all frames are in `joint_data.mat`, whole frames and cameras in rows as NYU has them.
+
+Frame k depends on (seed, k, style, poses) only, whatever the batch or the worker count.
+
+    sample_hand (or given joints) -> views_of -> body_of -> cast [-> Sensor.observe]
+
+Hands look like right hands, as NYU's do; behind the wrist there is a stub of forearm, and
+behind the hand nothing. `benchmarks/bench_render.py` says how fast it is.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from factory.domains.hand.geometry import NYU_CAMERA
+from factory.domains.hand.renderer.depth import Array, cast
+from factory.domains.hand.renderer.pose import sample_hand, views_of
+from factory.domains.hand.renderer.sensor import STAND_IN, Sensor
+from factory.domains.hand.renderer.shape import (
+    JOINT_NAMES,
+    Hand,
+    body_of,
+    straight_forearm,
+)
+from factory.domains.hand.sources.nyu_files import CAMERAS, JOINT_DATA, frame_name
+from factory.domains.hand.sources.nyu_joints import JointsError, JointTable
+from factory.images.png import encode_png
+from factory.sources.renderer import STAND_IN_FILE
+from factory.store.base import Store
+from factory.store.open import absolute, open_store
+from schemas.hand.sample import NUM_JOINTS
+
+NUM_CAMERAS = len(CAMERAS)
+MAX_FRAMES = 1_000_000
+"""an array in a MATLAB 5 file holds less than 4 GB"""
+NEAREST_MM = 300.0
+"""given joints nearer than this are refused: they would not be mm, or not in front of a camera"""
+_SENSOR = 2
+"""tells the sensor's random numbers from those of the hands"""
+_MAT_HEADER = b"MATLAB 5.0 MAT-file, joints of hands drawn by simgan-factory".ljust(116)
+"""in place of scipy's, which has the time in it: equal labels are equal bytes"""
+
+
+class HandOptions(BaseModel):
+    """What the user chooses about hands."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cameras: int = Field(default=1, ge=1, le=NUM_CAMERAS)
+    """views of each frame: the first as posed, the others turned by 40 degrees to either side"""
+    poses: str | None = Field(default=None, exclude=True)
+    """an .npz file with joint_uvd (n, 36, 3) in u px, v px, depth mm, whose joints the frames take
+    in turn, exactly as they are; default: random poses"""
+
+
+class HandRenderer(HandOptions):
+    """Config and owner of the renderer.
+
+    Random hands: rotations within 60 (yaw and roll) and 45 (pitch) degrees of palm to camera,
+    fingers up; the hand's centre 500 to 1100 mm away; see `hand_pose`.
+
+    Raises:
+        ValueError: the poses are no such file.
+    """
+
+    style: Literal["render", "camera"] = "render"
+    """`render`: labelled renders; `camera`: stand-ins for camera frames, each beside its render"""
+    seed: int = Field(default=0, ge=0)
+    poses_sha256: str | None = None
+    """digest of the file of poses, by which it is known again wherever it lies; found by itself"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_poses(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("poses") is None:
+            return values
+        location = absolute(str(values["poses"]))  # workers may run in another folder
+        raw = _read(location)
+        _parse_poses(raw, location)
+        return {"poses_sha256": hashlib.sha256(raw).hexdigest(), **values, "poses": location}
+
+    def last_file(self, index: int) -> str:
+        """The file of frame `index` (from 0) that is written last: with it, the rest is there.
+
+        Raises:
+            ValueError: more frames than `joint_data.mat` could hold.
+        """
+        if index >= MAX_FRAMES:
+            raise ValueError(f"at most {MAX_FRAMES:,} frames go into one folder of hands")
+        if self.style == "render":
+            return file_name("synthdepth", self.cameras, index)
+        return file_name("depth", self.cameras, index)
+
+    def write(self, location: str | Path, indices: Sequence[int]) -> int:
+        """Draw frames into a folder or object store; how many were drawn."""
+        store = open_store(location)
+        if self.style == "camera":
+            store.put(STAND_IN_FILE, (STAND_IN + "\n").encode(), durable=False)
+        for index in indices:
+            for view, hand in enumerate(self.hands(index)[: self.cameras]):
+                clean = cast(body_of(hand))
+                store.put(
+                    file_name("synthdepth", view + 1, index),
+                    encode_depth(np.where(np.isfinite(clean), np.rint(clean), 0)),
+                    durable=False,
+                )
+                if self.style == "camera":
+                    rng = np.random.default_rng([self.seed, index, _SENSOR, view])
+                    seen = Sensor().observe(clean, rng)
+                    name = file_name("depth", view + 1, index)
+                    store.put(name, encode_depth(seen), durable=False)
+        return len(indices)
+
+    def prepare(self, location: str | Path, count: int) -> None:
+        """Write the joints of the first `count` frames, and of any that are there beyond.
+
+        Replaces the file as a whole, and only if it has fewer frames.
+
+        Raises:
+            ValueError: the file that is there cannot be read.
+        """
+        store = open_store(location)
+        if _frames_in(store) >= count:
+            return
+        names = (frame_name(entry.name.removesuffix(".png")) for entry in store.entries(""))
+        there = (name.frame for name in names if name is not None)
+        store.put(JOINT_DATA, self.labels(max([count, *there])))
+
+    def hands(self, index: int) -> list[Hand]:
+        """Frame `index` as each of the three cameras sees it."""
+        if self.poses is None:
+            hand = sample_hand(index, self.seed, self.style)
+        else:
+            joints = NYU_CAMERA.unproject(self._given(index))
+            hand = Hand(joints, straight_forearm(joints))
+        return views_of(hand, NUM_CAMERAS)
+
+    def labels(self, frames: int) -> bytes:
+        """`joint_data.mat` of the first frames: all three cameras, drawn or not, float64."""
+        uvd = np.empty((NUM_CAMERAS, frames, NUM_JOINTS, 3))
+        xyz = np.empty_like(uvd)
+        for index in range(frames):
+            for view, hand in enumerate(self.hands(index)):
+                uvd[view, index], xyz[view, index] = (
+                    NYU_CAMERA.project(hand.joints_mm),
+                    hand.joints_mm,
+                )
+            if self.poses is not None:
+                uvd[0, index] = self._given(index)
+        xyz[..., 1] *= -1  # up, as NYU has it
+        names = np.array(JOINT_NAMES, object)[None]
+        file = io.BytesIO()
+        arrays = {"joint_names": names, "joint_uvd": uvd, "joint_xyz": xyz}
+        scipy.io.savemat(file, arrays, do_compression=True)  # type: ignore[arg-type]  # a file, too
+        return _MAT_HEADER + file.getvalue()[len(_MAT_HEADER) :]
+
+    def _given(self, index: int) -> Array:
+        assert self.poses is not None
+        poses = _known_poses(self.poses, self.poses_sha256)
+        return np.asarray(poses[index % len(poses)])
+
+
+def file_name(kind: Literal["synthdepth", "depth"], camera: int, index: int) -> str:
+    """NYU's name of frame `index` (from 0; NYU counts from 1) of camera 1, 2 or 3."""
+    return f"{kind}_{camera}_{index + 1:07d}.png"
+
+
+def encode_depth(depth_mm: npt.NDArray[Any]) -> bytes:
+    """(h, w) whole mm below 65536 as an RGB PNG: mm = green * 256 + blue, red is 0."""
+    whole = depth_mm.astype(np.uint16)
+    red = np.zeros(whole.shape, np.uint8)
+    return encode_png(
+        np.dstack([red, (whole >> 8).astype(np.uint8), (whole & 255).astype(np.uint8)])
+    )
+
+
+def _frames_in(store: Store) -> int:
+    """How many frames the joints are known of; 0 where there is no file."""
+    try:
+        raw = store.read(JOINT_DATA)
+    except FileNotFoundError:
+        return 0
+    try:
+        return len(JointTable.read(raw).uvd[0])
+    except JointsError as error:
+        where = f"{store.location}/{JOINT_DATA}"
+        raise ValueError(f"{where}: {error}; remove it, and it is made anew") from error
+
+
+def _read(location: str) -> bytes:
+    folder, _, name = location.rpartition("/")
+    return open_store(folder or "/").read(name)
+
+
+@lru_cache(maxsize=1)
+def _known_poses(location: str, sha256: str | None) -> Array:
+    raw = _read(location)
+    if hashlib.sha256(raw).hexdigest() != sha256:
+        raise ValueError(f"{location} has changed since this run began; start it again")
+    return _parse_poses(raw, location)
+
+
+def _parse_poses(raw: bytes, location: str) -> Array:
+    """(n, 36, 3) float64."""
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as content:
+            uvd = content["joint_uvd"].astype(np.float64)
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{location}: no .npz file with an array joint_uvd ({error})") from error
+    if uvd.ndim != 3 or uvd.shape[1:] != (NUM_JOINTS, 3) or not len(uvd):
+        raise ValueError(f"{location}: joint_uvd should be (n, 36, 3), found {uvd.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(uvd).all((1, 2)) & (uvd[..., 2] >= NEAREST_MM).all(1)))
+    if len(wrong):
+        raise ValueError(
+            f"{location}: joint_uvd[{wrong[0]}] has joints that are not finite or nearer than "
+            f"{NEAREST_MM:.0f} mm (of {len(wrong)} such poses the first); leave them out"
+        )
+    return np.asarray(uvd)

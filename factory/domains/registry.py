@@ -1,0 +1,84 @@
+"""The domains and their sources by name: those of this repository, and those of packages that are
+installed."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from factory.dataset.dataset import Dataset
+from factory.dataset.kinds import GROUP, domain_points, known_kinds
+from factory.domains.base import Domain
+from factory.sources.base import Source, SourceOptions
+from schemas.base import FormatError, spell_out
+
+
+@cache
+def known_domains() -> dict[str, Domain]:
+    """Every domain by its name.
+
+    Raises:
+        FormatError: an entry point is no domain, or of a name that is taken.
+    """
+    known_kinds()
+    domains = {}
+    for point in domain_points():
+        domain = point.load()
+        if not isinstance(domain, Domain):
+            raise FormatError(f"entry point {point.value} of {GROUP} is no Domain")
+        domains[domain.name] = domain
+    return domains
+
+
+def domain_named(name: str) -> Domain:
+    """Raises `FormatError` for a domain that this version does not know."""
+    known = known_domains()
+    if name not in known:
+        raise FormatError(f"domain {name!r} is unknown here, known: {', '.join(known)}")
+    return known[name]
+
+
+def domain_of(dataset: Dataset) -> Domain:
+    """The domain of a dataset. Raises `FormatError` where this version does not know it."""
+    return domain_named(dataset.card.domain)
+
+
+def sources() -> dict[str, type[Source]]:
+    """Every source of every domain, by name."""
+    return {kind.name: kind for domain in known_domains().values() for kind in domain.sources()}
+
+
+def domain_of_source(source: str) -> Domain:
+    """The domain that a source is of, by the source's name. Raises `FormatError`."""
+    for domain in known_domains().values():
+        if any(kind.name == source for kind in domain.sources()):
+            return domain
+    raise FormatError(f"source {source!r} is unknown here")
+
+
+def make_source(location: str | Path, options: SourceOptions) -> Source:
+    """The source that these options are for, reading at a location.
+
+    Raises:
+        FormatError: no domain has one.
+    """
+    for kind in sources().values():
+        if kind.options_kind is type(options):
+            return kind(location, options)
+    raise FormatError(f"no source takes {type(options).__name__}")
+
+
+def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
+    """The options that a dataset card's `config` records.
+
+    Raises:
+        FormatError: not of an ingested dataset, or of a source or options unknown here.
+    """
+    name, known = config.get("source"), sources()
+    if not isinstance(name, str) or name not in known:
+        raise FormatError(f"a dataset made from {name!r}, known sources are {', '.join(known)}")
+    try:
+        return known[name].options_kind.model_validate(config.get("options"))
+    except ValidationError as error:
+        raise FormatError(f"options of {name} in a dataset card: {spell_out(error)}") from error

@@ -1,1 +1,0 @@
-"""Ways to run a refiner over images, each in a file of its own; `factory.engine` chooses."""

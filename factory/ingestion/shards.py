@@ -1,0 +1,182 @@
+"""Ingest: raw renders or camera images become shards, once.
+
+Decoding an 800x600 JPEG costs far more than refining it on a GPU, so training, refining and
+validating all read the small, uniform, labelled images that this makes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from factory.dataset.commit import Expected, commit_shard
+from factory.dataset.dataset import Dataset, key_of
+from factory.dataset.records import to_json
+from factory.dataset.shard_tasks import MakeTask
+from factory.dataset.tar import PackedSample
+from factory.dataset.version import WRITER
+from factory.images.png import encode_png
+from factory.ingestion.rejects import reason_class
+from factory.sources.base import (
+    VANISHED,
+    BadRender,
+    LeftOut,
+    Loaded,
+    Source,
+    load_all,
+)
+from schemas.base import digest_of
+from schemas.dataset import DatasetCard, Reject, ShardPlan
+from schemas.kinds import SampleKind
+from schemas.outcome import Outcome
+
+
+class InputsGoneError(OSError):
+    """No input of a shard is there: a place that this node does not see, or another place than the
+    one that was planned from. Committed, such a shard would be an empty one for ever."""
+
+
+def ingested_card(
+    kind: SampleKind,
+    name: str,
+    source: Source,
+    *,
+    shard_size: int,
+    splits: Mapping[str, float],
+) -> DatasetCard:
+    """The card of a dataset made from a source, whatever the place that it reads."""
+    options = source.options
+    config = {"source": source.name, "options": options.model_dump(mode="json")}
+    height, width = options.image_size
+    return DatasetCard(
+        name=name,
+        kind=source.kind,
+        domain=kind.name,
+        labelled=source.labelled,
+        image=kind.image.model_copy(update={"height": height, "width": width}),
+        shard_size=shard_size,
+        splits=dict(splits),
+        config=config,
+        config_digest=digest_of(config),
+    )
+
+
+def ingest_task(dataset: Dataset, source: Source, *, may_be_gone: bool = False) -> MakeTask:
+    """What a worker needs to make a `ShardIngester`, which opens the source for itself."""
+    make_source = partial(type(source), source.location, source.options)
+    return partial(_make_ingester, dataset, make_source, may_be_gone)
+
+
+def _make_ingester(
+    dataset: Dataset, make_source: Callable[[], Source], may_be_gone: bool
+) -> "ShardIngester":
+    return ShardIngester(dataset, make_source(), may_be_gone)
+
+
+@dataclass
+class ShardIngester:
+    """Builds planned shards of one dataset from one source."""
+
+    dataset: Dataset
+    source: Source
+    may_be_gone: bool = False
+    """commit a shard also where no input of it is there any more"""
+
+    def __call__(self, shard: int) -> Outcome:
+        """Read the plan of a shard, load its inputs, commit what survives.
+
+        Raises:
+            InputsGoneError: none of its inputs is there.
+        """
+        started = time.perf_counter()
+        plan = self.dataset.plan(shard)
+        self.source.expect({planned.id: planned.suffixes for planned in plan.inputs})
+        samples, rejects = [], []
+        ids = [planned.id for planned in plan.inputs]
+        for index, loaded in enumerate(load_all(self.source, ids)):
+            key = key_of(shard, index)
+            if isinstance(loaded, BadRender):
+                rejects.append(_reject(key, ids[index], loaded))
+            else:
+                samples.append(self._sample(key, ids[index], plan.split, loaded))
+        num_gone = sum(reject.reason == VANISHED for reject in rejects)
+        if num_gone == len(plan.inputs) > 0 and not self.may_be_gone:
+            raise InputsGoneError(
+                f"none of its {num_gone} inputs is in {self.source.location}, as "
+                f"{plan.inputs[0].id}. Does this machine see that place, and is it the one that "
+                "was planned from? If they are gone for good: --give-up-vanished"
+            )
+        facts = commit_shard(self.dataset, expected_of(plan), samples, rejects)
+        return Outcome(
+            shard=shard,
+            num_samples=facts.num_samples,
+            num_rejected=facts.num_rejected,
+            num_filtered=facts.num_filtered,
+            reasons=Counter(reason_class(reject.reason, reject.kind) for reject in rejects),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _sample(self, key: str, source_id: str, split: str, loaded: Loaded) -> PackedSample:
+        record: dict[str, Any] = record_of(
+            loaded,
+            key=key,
+            schema=self.dataset.sample_kind.schema,
+            source=self.source.name,
+            source_id=source_id,
+            split=split,
+            made={"config": self.dataset.card.config_digest, "writer": WRITER},
+        )
+        return PackedSample(key, encode_png(loaded.image), to_json(record))
+
+
+def _reject(key: str, source_id: str, bad: BadRender) -> Reject:
+    image_sha256, label_sha256 = bad.digests
+    return Reject(
+        key=key,
+        source_id=source_id,
+        kind="filtered" if isinstance(bad, LeftOut) else "reject",
+        reason=bad.reason,
+        image_sha256=image_sha256,
+        label_sha256=label_sha256,
+    )
+
+
+def expected_of(plan: ShardPlan) -> Expected:
+    """What an ingested shard has to be."""
+    keys = tuple(key_of(plan.shard, index) for index in range(len(plan.inputs)))
+    return Expected(
+        shard=plan.shard,
+        split=plan.split,
+        keys=keys,
+        may_reject=True,
+        source_ids={key: planned.id for key, planned in zip(keys, plan.inputs, strict=True)},
+        supersedes={
+            key: planned.supersedes
+            for key, planned in zip(keys, plan.inputs, strict=True)
+            if planned.supersedes is not None
+        },
+    )
+
+
+def record_of(
+    loaded: Loaded, *, key: str, schema: str, source: str, source_id: str, split: str, made: Any
+) -> dict[str, Any]:
+    """The json member of an ingested sample, in the order of its schema."""
+    return {
+        "schema": schema,
+        "key": key,
+        "source": {
+            "name": source,
+            "id": source_id,
+            "image_sha256": loaded.image_sha256,
+            "label_sha256": loaded.label_sha256,
+        },
+        "identity": loaded.identity,
+        "split": split,
+        **loaded.labels,
+        "crop_affine": loaded.crop_affine,
+        "extra": loaded.extra,
+        "made": made,
+    }

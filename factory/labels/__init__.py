@@ -1,1 +1,0 @@
-"""Measuring labels in pictures: where the iris is, and how far that can be trusted."""

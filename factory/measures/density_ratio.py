@@ -1,0 +1,105 @@
+"""Renders drawn so that their labels are distributed as the real domain's: after Lee, Kim and Suh,
+ICLR 2018 ("Simulated+Unsupervised Learning With Adaptive Data Generation and Bidirectional
+Mappings"). They simulate once more; here, the renders that are there get weights.
+
+The weights are the ratio of the two densities of the labels, from a classifier that is quadratic
+in them, so that two normal distributions are matched exactly (Bickel, Brückner and Scheffer 2009,
+"Discriminative Learning Under Covariate Shift").
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from factory.domains.eye.sources.gaze_filter import MAX_WEIGHT_QUANTILE
+
+Angles = NDArray[np.float64]
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Weights, and what they achieve."""
+
+    weights: NDArray[np.float64]
+    """(n,), of mean 1"""
+    effective: float
+    """size of an unweighted sample that says as much: (sum w)^2 / sum w^2"""
+    apart_before: float
+    apart_after: float
+    """difference of the means of the labels, in the target's standard deviations, root mean square
+    over the labels"""
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.weights)} are worth {self.effective:.0f}; means apart by "
+            f"{self.apart_before:.2f} standard deviations before, {self.apart_after:.2f} after"
+        )
+
+
+def match_labels(given: Angles, target: Angles) -> Matching:
+    """Weights under which samples with labels `given` are distributed as `target`.
+
+    Args:
+        given: (n, k).
+        target: (m, k).
+
+    Raises:
+        ValueError: the two have nothing in common, so that a handful of samples would be drawn.
+    """
+    centre, spread = target.mean(axis=0), np.maximum(target.std(axis=0), 1e-6)
+    ours, theirs = (given - centre) / spread, (target - centre) / spread
+    log_ratio = _log_density_ratio(ours, theirs)
+    weights = np.exp(log_ratio - log_ratio.max())
+    order = np.argsort(weights)
+    mass = np.cumsum(weights[order])
+    weights = np.minimum(
+        weights, weights[order][np.searchsorted(mass, MAX_WEIGHT_QUANTILE * mass[-1])]
+    )
+    weights /= weights.mean()
+    effective = float(weights.sum() ** 2 / np.square(weights).sum())
+    if effective < 10:
+        raise ValueError(
+            f"only {effective:.0f} of {len(given)} renders have labels like the target's; "
+            "render more of them there, or ingest with --target-gaze"
+        )
+    return Matching(
+        weights,
+        effective,
+        _root_mean_square(ours.mean(axis=0)),
+        _root_mean_square(np.average(ours, axis=0, weights=weights)),
+    )
+
+
+def _root_mean_square(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.square(values).mean()))
+
+
+def _log_density_ratio(ours: Angles, theirs: Angles) -> NDArray[np.float64]:
+    """Of `theirs` to `ours`, at `ours`, up to a constant: (n,)."""
+    design = np.concatenate([_quadratic(ours), _quadratic(theirs)])
+    is_theirs = np.repeat([0.0, 1.0], [len(ours), len(theirs)])
+    # Both domains count alike, however many samples each has.
+    shares = np.repeat([0.5 / len(ours), 0.5 / len(theirs)], [len(ours), len(theirs)])
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = design @ parameters
+        value = shares @ (np.logaddexp(0.0, logits) - is_theirs * logits)
+        slope = design.T @ (shares * (expit(logits) - is_theirs))
+        return (
+            float(value + _RIDGE / 2 * (parameters @ parameters)),
+            slope + _RIDGE * parameters,
+        )
+
+    found = minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B")
+    return np.asarray(_quadratic(ours) @ found.x)
+
+
+def _quadratic(values: Angles) -> NDArray[np.float64]:
+    """1, each, and each product of two."""
+    rows, columns = np.triu_indices(values.shape[1])
+    products = values[:, rows] * values[:, columns]
+    return np.concatenate([np.ones((len(values), 1)), values, products], axis=1)

@@ -1,0 +1,168 @@
+"""ncnn on one CPU core: Winograd convolutions, float32 throughout.
+
+The graph is written from the weights in memory when the engine is made. A converted copy beside
+the checkpoint would have to be kept in step with it, older checkpoints would have none, and a
+converter adds TorchScript and a binary of 88 MB to the installation; for a network of five kinds
+of layer, what pnnx writes is this same graph, and refines to the same bits.
+"""
+
+import tempfile
+from pathlib import Path
+
+import ncnn
+import numpy as np
+import torch
+from torch import nn
+
+from factory.images.png import Pixels
+from factory.networks.refiner import Refiner, ResNetBlock
+from factory.networks.scaling import to_pixels
+from factory.refinement.engines.base import (
+    EngineUnavailableError,
+    Values,
+    from_planes,
+    network_input,
+)
+
+_MAGIC = "7767517"
+_FLOAT32 = np.zeros(1, np.uint32).tobytes()
+"""ncnn's tag before weights that are stored as they are"""
+_REFLECT = 2
+"""of ncnn's Padding layer"""
+_CHUNK = 64
+"""images that are held as float32 at a time"""
+
+
+class _Graph:
+    """Collects the layers of an ncnn network: a text of the graph, and the weights in its order."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.weights: list[bytes] = []
+        self.num_blobs = 0
+
+    def add(self, kind: str, inputs: list[str], outputs: list[str], parameters: str = "") -> None:
+        name = f"{kind}_{len(self.lines)}"
+        words = [kind, name, str(len(inputs)), str(len(outputs)), *inputs, *outputs, parameters]
+        self.lines.append(" ".join(words).rstrip())
+        self.num_blobs += len(outputs)
+
+    def convolution(self, conv: nn.Conv2d, source: str, result: str, *, relu: bool) -> None:
+        side, border = conv.kernel_size[0], conv.kernel_size[0] // 2
+        if border and conv.padding_mode == "reflect":
+            sides = " ".join(f"{place}={border}" for place in range(4))
+            self.add("Padding", [source], [f"{result}_padded"], f"{sides} 4={_REFLECT}")
+            source, border = f"{result}_padded", 0
+        elif conv.padding_mode not in ("zeros", "reflect"):
+            raise EngineUnavailableError(f"ncnn: no padding of mode {conv.padding_mode!r}")
+        self.add(
+            "Convolution",
+            [source],
+            [result],
+            f"0={conv.out_channels} 1={side} 4={border} 5=1 6={conv.weight.numel()} 9={int(relu)}",
+        )
+        assert conv.bias is not None
+        self.weights += [_FLOAT32, _raw(conv.weight), _raw(conv.bias)]
+
+    def text(self) -> str:
+        return "\n".join([_MAGIC, f"{len(self.lines)} {self.num_blobs}", *self.lines, ""])
+
+
+def _raw(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().float().contiguous().numpy().tobytes()
+
+
+def ncnn_graph(refiner: Refiner) -> tuple[str, bytes]:
+    """A refiner as ncnn's text of the graph (from blob `given` to `refined`) and its weights.
+
+    Raises:
+        EngineUnavailableError: a layer that ncnn does not compute as PyTorch does.
+    """
+    graph = _Graph()
+    graph.add("Input", [], ["given"])
+    graph.convolution(refiner.first, "given", "block_0", relu=True)
+    for number, block in enumerate(refiner.blocks):
+        assert isinstance(block, ResNetBlock)
+        entry, leaving = f"block_{number}", f"block_{number + 1}"
+        branch, skip, inner, sum_of_both = (
+            f"{entry}_{part}" for part in ("branch", "skip", "inner", "sum")
+        )
+        graph.add("Split", [entry], [branch, skip])
+        graph.convolution(block.conv1, branch, inner, relu=True)
+        graph.convolution(block.conv2, inner, f"{inner}_2", relu=False)
+        graph.add("BinaryOp", [f"{inner}_2", skip], [sum_of_both], "0=0")
+        graph.add("ReLU", [sum_of_both], [leaving])
+    graph.convolution(refiner.last, f"block_{len(refiner.blocks)}", "logits", relu=False)
+    graph.add("TanH", ["logits"], ["refined"])
+    return graph.text(), b"".join(graph.weights)
+
+
+class NcnnEngine:
+    """Refines one image after the other on one thread, so one process a core uses them all.
+
+    A batch gains nothing here: the activations of one image already fill the caches.
+
+    Args:
+        full_scale: the pixel value that becomes 1 in the network.
+        empty_below: refined values below it become 0.
+        noise_seed: for refiners with noise, see `noise_of`.
+
+    Raises:
+        EngineUnavailableError: ncnn does not take the network.
+    """
+
+    name = "ncnn"
+
+    def __init__(
+        self,
+        refiner: Refiner,
+        *,
+        full_scale: float = 255.0,
+        empty_below: float = 0.0,
+        noise_seed: int = 0,
+    ) -> None:
+        self.full_scale = full_scale
+        self.empty_below = empty_below
+        self.noise_seed = noise_seed
+        self.config = refiner.config
+        graph, weights = ncnn_graph(refiner)
+        self.net = ncnn.Net()
+        option = self.net.opt
+        option.num_threads = 1
+        option.use_vulkan_compute = False
+        option.use_winograd_convolution = True
+        # Half precision is ncnn's default: an error of up to a tenth of a grey level.
+        option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
+        option.use_bf16_storage = False
+        # From memory ncnn would keep pointers into Python's bytes; from a file it copies.
+        with tempfile.TemporaryDirectory(prefix="refiner-ncnn-") as folder:
+            path = Path(folder) / "weights.bin"
+            path.write_bytes(weights)
+            if self.net.load_param_mem(graph) != 0 or self.net.load_model(str(path)) != 0:
+                raise EngineUnavailableError(f"ncnn {ncnn.__version__} does not load the network")
+
+    def __call__(self, images: Pixels) -> Pixels:
+        refined = np.empty_like(images)
+        for start in range(0, len(images), _CHUNK):
+            part = images[start : start + _CHUNK]
+            values = torch.from_numpy(self.values(part))
+            levels = to_pixels(values, self.full_scale, self.empty_below)
+            refined[start : start + _CHUNK] = from_planes(levels, part)
+        return refined
+
+    def values(self, images: Pixels) -> Values:
+        """What the network makes of images, before rounding."""
+        channels = network_input(
+            images, self.config, full_scale=self.full_scale, noise_seed=self.noise_seed
+        )
+        given = np.ascontiguousarray(channels.numpy())
+        refined = np.empty_like(given[:, : self.config.channels])
+        for image, result in zip(given, refined, strict=True):
+            extractor = self.net.create_extractor()
+            # A Mat borrows the array's memory, which `given` keeps until the network has run.
+            extractor.input("given", ncnn.Mat(image))
+            status, output = extractor.extract("refined")
+            if status != 0:
+                raise RuntimeError(f"ncnn {ncnn.__version__} failed on an image, status {status}")
+            result[:] = output.numpy()
+        return refined

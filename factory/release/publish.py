@@ -1,0 +1,313 @@
+"""Publish a release: exactly the shards that a passing report names, under a name for ever.
+
+An input that was rewritten is in it once, by its newest sample: a shard that holds an older one is
+written anew without it, into the release.
+
+A filtered dataset (`factory.release.filtered`) is released by the report of its parent, of which it has a copy.
+
+The manifest is written last, so a release exists once its manifest does. Readers are pointed at
+the manifest: it lists every shard, and never changes while the dataset grows.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from factory.dataset.dataset import Dataset, tar_name
+from factory.dataset.kinds import repeated_columns
+from factory.dataset.loading import superseded_keys
+from factory.dataset.tar import (
+    DamagedShardError,
+    pack,
+    sha256,
+    unpack,
+)
+from factory.store.parquet import parquet_bytes
+from factory.validation.gate import misses_of
+from factory.validation.verdicts import (
+    has_verdicts,
+    is_kept,
+    own_verdicts,
+    read_verdicts,
+    verdicts_name,
+)
+from schemas.dataset import DatasetCard, ReleasedShard, ReleaseManifest
+from schemas.index import ShardFacts
+from schemas.report import Report, ValidatedShard
+
+log = logging.getLogger(__name__)
+
+
+class NotReleasableError(ValueError):
+    """No passing report speaks of what should be released, or the name is taken."""
+
+
+def report_name(report_id: str) -> str:
+    """Where a report's numbers lie in its dataset."""
+    return f"reports/{report_id}/report.json"
+
+
+def read_report(dataset: Dataset, report_id: str) -> tuple[Report, bytes]:
+    """A report of a dataset, and its bytes.
+
+    Raises:
+        NotReleasableError: there is no such report.
+    """
+    name = report_name(report_id)
+    try:
+        raw = dataset.store.read(name)
+    except FileNotFoundError as error:
+        raise NotReleasableError(f"{dataset.location} has no {name}") from error
+    return Report.from_json(raw, where=f"{dataset.location}/{name}"), raw
+
+
+def latest_report(dataset: Dataset) -> str:
+    """Id of the newest report of a dataset; ids sort by time.
+
+    Raises:
+        NotReleasableError: it was never validated.
+    """
+    ids = dataset.store.folders("reports")
+    finished = [i for i in ids if dataset.store.size(report_name(i)) is not None]
+    if not finished:
+        raise NotReleasableError(
+            f"{dataset.location} has no report; make one with jobs/validate.py --gate"
+        )
+    return max(finished)
+
+
+def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
+    """Write a release, or find that one of the very same shards is there.
+
+    Raises:
+        NotReleasableError: the report does not pass, is of something else, or the release exists
+            with other content.
+        DamagedShardError: a shard is not what was validated, or a filtered dataset holds a sample
+            that failed.
+    """
+    report, raw_report = read_report(dataset, report_id)
+    check_report(dataset, report)
+    for shard in report.shards:
+        check_unchanged(dataset, shard)
+        dataset.tar(shard.shard)
+    parts = _released(dataset, report)
+    index = pa.concat_tables(part.rows for part in parts)
+    _look_for_failed(dataset, report, index["key"])
+    shards = tuple(part.shard for part in parts)
+    there = _released_before(dataset, release)
+    if there is not None and there.shards == shards:
+        return there
+    index_bytes = parquet_bytes(index, repeated_columns(dataset.sample_kind))
+    assert report.gate is not None
+    manifest = ReleaseManifest(
+        release=release,
+        dataset=dataset.card,
+        report=sha256(raw_report),
+        report_id=report_id,
+        gate=report.gate,
+        index=sha256(index_bytes),
+        num_samples=len(index),
+        splits=dict(sorted(_count(index).items())),
+        shards=shards,
+    )
+    folder = f"releases/{release}"
+    for part in parts:
+        if part.shard.rewritten_from is not None:
+            put_same(dataset, f"{folder}/{part.shard.url}", _without(dataset, part.rows)[0])
+    put_same(dataset, f"{folder}/index.parquet", index_bytes)
+    for split in manifest.splits:
+        members = [shard for shard in shards if shard.split == split]
+        put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
+    put_same(dataset, f"{folder}/manifest.json", manifest.to_json())
+    return manifest
+
+
+def _released_before(dataset: Dataset, release: str) -> ReleaseManifest | None:
+    name = f"releases/{release}/manifest.json"
+    if dataset.store.size(name) is None:
+        return None
+    where = f"{dataset.location}/{name}"
+    return ReleaseManifest.from_json(dataset.store.read(name), where=where)
+
+
+def check_report(dataset: Dataset, report: Report) -> None:
+    """See that a report passes, and speaks of a dataset (or chose the samples of a filtered one).
+
+    Raises:
+        NotReleasableError: it does not.
+    """
+    card = dataset.card
+    validated = card.digest()
+    if card.kept is not None and card.parent is not None:
+        validated = card.parent.card
+        if report.id != card.kept.report:
+            raise NotReleasableError(
+                f"{dataset.location} holds what report {card.kept.report} kept; it is released by "
+                f"that report, not by {report.id}"
+            )
+    if report.dataset.digest() != validated:
+        raise NotReleasableError(f"report {report.id} speaks of another dataset")
+    if report.passed is None or report.gate is None:
+        raise NotReleasableError(
+            f"report {report.id} was made without a gate; validate with --gate first"
+        )
+    failed = misses_of(report)
+    if not report.passed or failed:
+        raise NotReleasableError(f"report {report.id} did not pass its gate: {', '.join(failed)}")
+
+
+def validated_sha256(card: DatasetCard, facts: ShardFacts) -> str | None:
+    """Digest by which a report names a shard: of its tar, or of that which it was filtered from."""
+    return facts.tar_sha256 if card.kept is None else facts.parent_sha256
+
+
+def check_unchanged(dataset: Dataset, validated: ValidatedShard) -> None:
+    """See that a shard is, as its index says, the one that was validated.
+
+    Raises:
+        DamagedShardError: it is another, or gone.
+    """
+    if not dataset.is_committed(validated.shard):
+        raise DamagedShardError(
+            f"{dataset.location}/{tar_name(validated.shard)} was validated and is no longer "
+            "committed"
+        )
+    facts = dataset.facts(validated.shard)
+    if validated_sha256(dataset.card, facts) != validated.tar_sha256:
+        raise DamagedShardError(
+            f"{dataset.location}/{tar_name(validated.shard)} changed since it was validated"
+        )
+
+
+def _look_for_failed(dataset: Dataset, report: Report, keys: pa.ChunkedArray) -> None:
+    """Say how many samples of a release failed; a filtered dataset must have none."""
+    if dataset.card.kept is not None:
+        failed = keys.filter(pc.invert(is_kept(keys, own_verdicts(dataset))))
+        if len(failed):
+            raise DamagedShardError(
+                f"{dataset.location} holds {len(failed)} samples that {verdicts_name(report.id)} "
+                f"does not keep, the first is {failed[0]}; mend it: jobs/describe.py --repair"
+            )
+    elif has_verdicts(dataset, report.id):
+        failed = keys.filter(pc.invert(is_kept(keys, read_verdicts(dataset, report)[0])))
+        if len(failed):
+            log.warning(
+                "%d of the %d released samples missed the limits on single samples; "
+                "--drop-failed releases the others alone",
+                len(failed),
+                len(keys),
+            )
+
+
+class _Part(NamedTuple):
+    """One shard of a release, and the rows of its samples."""
+
+    shard: ReleasedShard
+    rows: pa.Table
+
+
+def _released(dataset: Dataset, report: Report) -> list[_Part]:
+    """What a release of the validated shards holds; shards without samples are left out."""
+    numbers = [validated.shard for validated in report.shards]
+    old = superseded_keys(dataset, numbers)
+    parts = []
+    for number in numbers:
+        facts = dataset.facts(number)
+        rows = dataset.index(number).replace_schema_metadata()
+        newest = rows
+        if old is not None:
+            newest = rows.filter(pc.invert(pc.is_in(rows["key"], old)))
+        if len(newest):
+            if len(newest) == len(rows):
+                parts.append(_whole_shard(facts, rows))
+            else:
+                parts.append(_rewritten_shard(dataset, facts, newest))
+    if not parts:
+        raise NotReleasableError(f"report {report.id} names no samples")
+    return parts
+
+
+def _whole_shard(facts: ShardFacts, rows: pa.Table) -> _Part:
+    shard = ReleasedShard(
+        shard=facts.shard,
+        url=f"../../{tar_name(facts.shard)}",
+        sha256=facts.tar_sha256,
+        size=facts.tar_size,
+        num_samples=facts.num_samples,
+        split=facts.split,
+    )
+    return _Part(shard, rows)
+
+
+def _rewritten_shard(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> _Part:
+    """A shard for this release alone, without the samples that newer ones supersede.
+
+    Shards never change, and a reader that streams a tar looks at no index.
+    """
+    tar, rows = _without(dataset, rows)
+    shard = ReleasedShard(
+        shard=facts.shard,
+        url=tar_name(facts.shard),
+        rewritten_from=facts.tar_sha256,
+        sha256=sha256(tar),
+        size=len(tar),
+        num_samples=len(rows),
+        split=facts.split,
+    )
+    return _Part(shard, rows)
+
+
+def _without(dataset: Dataset, rows: pa.Table) -> tuple[bytes, pa.Table]:
+    """A tar of some samples of one shard, and their rows with their places in it."""
+    keys = set(rows["key"].to_pylist())
+    shard = rows["shard"][0].as_py()
+    tar = pack(sample for sample in dataset.samples(shard) if sample.key in keys)
+    places = list(unpack(tar, where=f"{dataset.location}: shard {shard} as rewritten"))
+    assert [sample.key for sample in places] == rows["key"].to_pylist()
+    for name in ("png_offset", "json_offset"):
+        offsets = pa.array([getattr(sample, name) for sample in places], pa.int64())
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(place), offsets)
+    return tar, rows
+
+
+def _count(index: pa.Table) -> Counter[str]:
+    return Counter(index["split"].to_pylist())
+
+
+def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> bytes:
+    """A shard list in the JSON form that indexed WebDataset readers take."""
+    listing = {
+        "__kind__": "wids-shard-index-v1",
+        "wids_version": 1,
+        "name": f"{dataset.card.name}-{split}",
+        "shardlist": [
+            {"url": shard.url, "nsamples": shard.num_samples, "filesize": shard.size}
+            for shard in shards
+        ],
+    }
+    return orjson.dumps(listing, option=orjson.OPT_INDENT_2)
+
+
+NEVER_CHANGES = "is there with other content: a release never changes; choose another name"
+
+
+def put_same(dataset: Dataset, name: str, content: bytes, otherwise: str = NEVER_CHANGES) -> None:
+    """Write an object, or find that it is there.
+
+    Args:
+        otherwise: what is wrong where it has other content, after its name.
+
+    Raises:
+        NotReleasableError: it has.
+    """
+    try:
+        dataset.store.put_new(name, content)
+    except FileExistsError:
+        if dataset.store.read(name) != content:
+            raise NotReleasableError(f"{dataset.location}/{name} {otherwise}") from None

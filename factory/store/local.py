@@ -1,0 +1,162 @@
+"""Where a dataset lies: one small interface, for local folders here and for S3 in `factory.store.s3`.
+
+Everything a dataset relies on is one guarantee: `put_new` publishes a whole object under a name
+that nobody held before, or raises `FileExistsError`. Nobody ever sees half an object.
+"""
+
+import ctypes
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from factory.store.atomic import sync_folder, write_atomically
+from factory.store.base import Entry
+
+
+class LocalStore:
+    """A folder on a POSIX file system."""
+
+    def __init__(self, root: Path):
+        self.root = root.absolute()
+        self.location = str(self.root)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        with (self.root / name).open("rb") as file:
+            content = os.pread(file.fileno(), length, offset)
+        if len(content) != length:
+            raise OSError(errno.EIO, f"ends at byte {offset + len(content)}", f"{self.root / name}")
+        return content
+
+    def read_tail(self, name: str, length: int) -> bytes:
+        with (self.root / name).open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), length, max(0, size - length))
+
+    def size(self, name: str) -> int | None:
+        try:
+            return (self.root / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        folder = self.root / prefix
+        if not folder.is_dir():
+            return
+        with os.scandir(folder) as entries:
+            files = sorted(
+                (entry for entry in entries if entry.is_file()), key=lambda entry: entry.name
+            )
+        for entry in files:
+            status = entry.stat()
+            name = f"{prefix}/{entry.name}" if prefix else entry.name
+            yield Entry(name, status.st_size, status.st_mtime_ns)
+
+    def walk(self, prefix: str = "") -> Iterator[Entry]:
+        pending = [f"{prefix}/" if prefix else ""]
+        while pending:
+            below = pending.pop()
+            if not (self.root / below).is_dir():
+                continue
+            with suppress(FileNotFoundError), os.scandir(self.root / below) as entries:
+                for entry in entries:
+                    name = f"{below}{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{name}/")
+                    elif entry.is_file():
+                        with suppress(FileNotFoundError):  # a temporary file of a run at work
+                            status = entry.stat()
+                            yield Entry(name, status.st_size, status.st_mtime_ns)
+
+    def folders(self, prefix: str) -> list[str]:
+        folder = self.root / prefix
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+    def put_new(self, name: str, content: bytes) -> None:
+        target = self.root / name
+        temporary = self._write_temporary(content)
+        try:
+            _publish(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+    def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
+        target = self.root / name
+        if not durable:
+            write_atomically(target, content, durable=False)
+            return
+        temporary = self._write_temporary(content)
+        try:
+            _make_folder(target.parent)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def _write_temporary(self, content: bytes) -> Path:
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / uuid.uuid4().hex
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk: leave no half file behind
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Give a written file its final name, unless the name is taken."""
+    _make_folder(target.parent)
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        # Over NFS a link can succeed and its answer be lost: then the retry finds our own file.
+        if temporary.stat().st_nlink != 2:
+            raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        _rename_without_replacing(temporary, target)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def _rename_without_replacing(source: Path, target: Path) -> None:
+    """renameat2(2) with RENAME_NOREPLACE, for file systems without hard links."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    at_fdcwd, rename_noreplace = -100, 1
+    renameat2 = getattr(libc, "renameat2", None)
+    if renameat2 is not None:
+        result = renameat2(
+            at_fdcwd, os.fsencode(source), at_fdcwd, os.fsencode(target), rename_noreplace
+        )
+        if result == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise OSError(code, os.strerror(code), str(target))  # EEXIST: a FileExistsError
+    raise OSError(
+        errno.EOPNOTSUPP,
+        "this file system has neither hard links nor rename without replace, so a shard could "
+        "not be published safely; choose an output on another file system",
+        str(target),
+    )

@@ -1,0 +1,59 @@
+"""From a location that a user gives to the store that it names."""
+
+import os
+import re
+from pathlib import Path
+
+from factory.store.base import Store
+from factory.store.local import LocalStore
+
+
+def open_store(location: str | Path) -> Store:
+    """The store at a location: a folder, or `s3://bucket/prefix`.
+
+    Nothing is read, so that a location may be checked before anything else is done.
+
+    Raises:
+        ValueError: no location of a kind that there is a store for.
+    """
+    if not is_remote(location):
+        return LocalStore(Path(location))
+    from factory.store.s3 import S3Store
+
+    return S3Store(str(location))
+
+
+def is_remote(location: str | Path) -> bool:
+    """Whether a location lies in an object store.
+
+    Raises:
+        ValueError: neither a path nor `s3://bucket/prefix`.
+    """
+    text = str(location)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        if text.startswith("s3:"):
+            raise ValueError(f"{text}: an S3 location is s3://bucket/prefix, with two slashes")
+        return False
+    if scheme != "s3":
+        host = re.split("[/?#]", rest)[0].rpartition("@")[2]
+        raise ValueError(
+            f"{scheme}://{host}…: no store speaks {scheme}://; give a local path or "
+            "s3://bucket/prefix"
+        )
+    return True
+
+
+def absolute(location: str | Path) -> str:
+    """A location that means the same in every process: a path from the root, or the S3 URL."""
+    return open_store(location).location
+
+
+def real_place(location: str | Path) -> str:
+    """A location by which two ways to name one place are found to be the same."""
+    return absolute(location) if is_remote(location) else os.path.realpath(location)
+
+
+def name_of(location: str | Path) -> str:
+    """The last part of a location: a name for what lies there."""
+    return absolute(location).rpartition("/")[2]

@@ -1,0 +1,194 @@
+"""What decides a training run: the networks, the losses' weights and Algorithm 1's schedule."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from factory.networks.discriminator import DiscriminatorConfig
+from factory.networks.refiner import RefinerConfig
+from factory.training.losses import PsiName
+from schemas.base import Float, Model
+
+Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
+LR_DROP = 0.25
+"""the paper's, for hands: from 0.0002 to 0.00005 (appendix)"""
+
+
+class TrainConfig(Model):
+    """Everything that decides what a training run makes, and how it runs."""
+
+    refiner: RefinerConfig = RefinerConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    full_scale: Float | None = Field(default=None, gt=0)
+    """the pixel value that becomes 1 in the networks; absent: the datasets' own, 255 for 8-bit
+    images, the side of the cube in mm and 1 for depth"""
+    empty_below: Float = Field(default=0.0, ge=0)
+    """stored values of refined images below it become 0, the background of depth; 0 for none"""
+    window_px: int | None = Field(default=None, ge=1)
+    """train on random square windows of the images, with a pixel that is not 0 in the middle where
+    there is one; absent: on whole images. Results are of whole images either way"""
+    steps: int = Field(ge=0)
+    """discriminator updates after pre-training, a multiple of k_d"""
+    batch_size: int = Field(default=512, ge=2)
+    """b: images in a batch of all workers together, even"""
+    refiner_pretrain_steps: int = Field(default=1000, ge=0)
+    """refiner updates with self-regularisation alone"""
+    discriminator_pretrain_steps: int = Field(default=200, ge=0)
+    """discriminator updates before the refiner meets it"""
+    k_g: int = Field(default=2, ge=1)
+    """refiner updates in one pass of Algorithm 1 (the paper says both `twice` and 50)"""
+    k_d: int = Field(default=1, ge=1)
+    """discriminator updates in one pass"""
+    lambda_reg: Float = Field(default=3.0, ge=0)
+    """weight of the mean absolute difference against the mean patch cross-entropy"""
+    psi: PsiName | Literal["patch_nce"] = "identity"
+    """feature transform of the self-regularisation; `patch_nce` compares patches as the refiner
+    sees them (Park et al. 2020), for which 1 is a good lambda_reg"""
+    target_labels: Path | None = None
+    """.npz file that all workers see, with gaze_rad (n, 2), yaw and pitch of the real domain in
+    radians: renders are drawn so that their gazes follow it (after Lee et al. 2018)"""
+    match_head: bool = False
+    """follow head_rad (n, 2) of that file as well"""
+    label_network: str | None = None
+    """a landmark network of jobs/landmarks.py: path, or s3://bucket/prefix"""
+    label_weight: Float = Field(default=0.0, ge=0)
+    """weight of the px by which that network sees landmarks move (label consistency, after
+    Hoffman et al. 2018)"""
+    sequence_weight: Float = Field(default=0.0, ge=0)
+    """weight of the difference between refined frames of a short sequence (after Eilertsen et al.
+    2019)"""
+    sequence_frames: int = Field(default=3, ge=2)
+    """of such a sequence"""
+    diversity_weight: Float = Field(default=0.0, ge=0)
+    """reward for refined images that differ with their noise (Yang et al. 2019); needs
+    refiner.noise_channels"""
+    diversity_limit: Float = Field(default=0.2, gt=0)
+    """mean change on [-1, 1] for a unit of noise, beyond which no more is rewarded"""
+    refiner_init: Literal["random", "identity", "exact_identity"] = "random"
+    """where the refiner starts: `identity`, tanh(1.2 x), needs hardly any pre-training;
+    `exact_identity`, for depth, is x itself to a thousandth and needs none"""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    refiner_lr: Float = Field(default=5e-4, gt=0)
+    discriminator_lr: Float = Field(default=5e-4, gt=0)
+    lr_drop_after: int | None = Field(default=None, ge=1)
+    """steps after which both learning rates are a quarter of these (the paper's, for hands: 600,000
+    steps); absent: never"""
+    betas: tuple[Float, Float] = (0.5, 0.999)
+    """of Adam"""
+    momentum: Float = Field(default=0.0, ge=0, lt=1)
+    """of SGD"""
+    buffer_size: int = Field(default=51200, ge=0)
+    """B: images in the history of refined images, at least half a batch; 0 for no history"""
+    r1_gamma: Float = Field(default=0.0, ge=0)
+    """weight of the R1 gradient penalty on the discriminator (Mescheder et al. 2018)"""
+    ema_decay: Float | None = Field(default=None, gt=0, lt=1)
+    """of the running average of the refiner's weights that is kept as the result; absent: the
+    last weights are"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the networks' arithmetic; weights, losses and optimisers are float32 either way. bfloat16
+    is for GPUs: CPUs without it are far slower"""
+    compile: bool = False
+    """compile the networks (a minute or two, once): for long runs on GPUs"""
+    seed: int = Field(default=0, ge=0)
+    log_every: int = Field(default=10, ge=1)
+    """updates between lines of metrics"""
+    strip_every: int = Field(default=500, ge=1)
+    """steps between sample strips, a multiple of k_d"""
+    checkpoint_every: int = Field(default=500, ge=1)
+    """updates between checkpoints"""
+    validate_every: int = Field(default=0, ge=0)
+    """updates between scores on held-out images, beside the training; 0 for none"""
+    keep: Literal["last", "best"] = "last"
+    """which refiner is the result: the last, or the one that scored best"""
+    num_threads: int | None = Field(default=None, ge=1)
+    """CPU threads; torch's own choice when absent. Another number may change the last bits"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch_size % 2:
+            raise ValueError(f"batch_size must be even, is {self.batch_size}")
+        if 0 < self.buffer_size < self.batch_size // 2:
+            raise ValueError(
+                f"buffer_size must hold half a batch ({self.batch_size // 2}) or be 0, "
+                f"is {self.buffer_size}"
+            )
+        for name in ("steps", "strip_every"):
+            if getattr(self, name) % self.k_d:
+                raise ValueError(
+                    f"{name} must be a multiple of k_d = {self.k_d}, is {getattr(self, name)}"
+                )
+        if self.refiner.channels != self.discriminator.channels:
+            raise ValueError(
+                f"the refiner has {self.refiner.channels} channels, "
+                f"the discriminator {self.discriminator.channels}"
+            )
+        if self.label_weight > 0 and self.label_network is None:
+            raise ValueError("label_weight > 0 needs a label_network (jobs/landmarks.py)")
+        if self.diversity_weight > 0 and not self.refiner.noise_channels:
+            raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
+        if self.keep == "best" and not self.validate_every:
+            raise ValueError("keep = best needs validate_every: what is not scored is not compared")
+        if self.window_px is not None:
+            self._check_window(self.window_px)
+        if self.compile and self.r1_gamma > 0:
+            raise ValueError("compile and r1_gamma > 0: compiled networks have no second gradient")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), are {self.betas}")
+        return self
+
+    def _check_window(self, window_px: int) -> None:
+        stride = self.discriminator.stride
+        if window_px < stride:
+            raise ValueError(
+                f"window_px = {window_px}: the discriminator's patches lie {stride} px apart, so "
+                "that its map of a window would be empty; take larger windows, or layers of "
+                "smaller stride"
+            )
+        if self.label_weight > 0:
+            raise ValueError("label_weight > 0 and window_px: landmarks are found in whole images")
+
+    @property
+    def pretrain_clock(self) -> int:
+        """Passes of the schedule before the adversarial phase."""
+        return self.refiner_pretrain_steps + self.discriminator_pretrain_steps
+
+    @property
+    def total_clock(self) -> int:
+        """Passes of the whole schedule: pre-training updates, then rounds of K_g + K_d updates."""
+        return self.pretrain_clock + self.steps // self.k_d
+
+    def place(self, clock: int) -> tuple[Phase, int]:
+        """Phase, and steps done in it, after `clock` passes (discriminator updates at last)."""
+        if clock <= self.refiner_pretrain_steps and self.refiner_pretrain_steps:
+            return "refiner_pretrain", clock
+        if clock <= self.pretrain_clock and self.discriminator_pretrain_steps:
+            return "discriminator_pretrain", clock - self.refiner_pretrain_steps
+        return "adversarial", (clock - self.pretrain_clock) * self.k_d
+
+    def lr_share(self, clock: int) -> float:
+        """Of the learning rates, in pass `clock` (from 1)."""
+        phase, step = self.place(clock)
+        is_late = self.lr_drop_after is not None and step > self.lr_drop_after
+        return LR_DROP if phase == "adversarial" and is_late else 1.0
+
+    def trained_size(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) of what the networks are trained on, of images of this size.
+
+        Raises:
+            ValueError: the windows are larger than the images.
+        """
+        if self.window_px is None:
+            return height, width
+        if self.window_px > min(height, width):
+            raise ValueError(
+                f"window_px = {self.window_px} is larger than the images, which have "
+                f"{height} x {width} px; leave it out to train on whole images"
+            )
+        return self.window_px, self.window_px
+
+    def content(self) -> dict[str, JsonValue]:
+        """What decides the result: all but threads, how often to save, and the places of files
+        that a run's record names by their content."""
+        unimportant = {"num_threads", "checkpoint_every", "label_network", "target_labels"}
+        return self.model_dump(mode="json", exclude=unimportant)

@@ -1,0 +1,165 @@
+"""The losses of Shrivastava et al. 2017 (arXiv:1612.07828), section 2.
+
+The paper sums over images, patches and pixels. Here every term is a **mean**: cross-entropy over
+patches, absolute differences over pixels. So a weight means the same at any batch, image and map
+size; `lambda_from_sums` converts the paper's.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from factory.networks.discriminator import REAL, REFINED
+
+PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
+"""a fixed transform; `factory.training.patch_nce` is one that is learnt"""
+Psi = Callable[[Tensor], Tensor]
+"""A feature transform: (n, C, H, W) to (n, ...), differentiable."""
+
+
+def _cross_entropy(logits: Tensor, target: int) -> Tensor:
+    """Mean over all patches of -log softmax(logits)[target]; logits (n, 2, h, w)."""
+    if logits.ndim != 4 or logits.shape[1] != 2:
+        raise ValueError(f"logits must be (n, 2, h, w), are {tuple(logits.shape)}")
+    # -log p(target) of two classes is softplus(other - target), exact for large logits too.
+    return functional.softplus(logits[:, 1 - target] - logits[:, target]).mean()
+
+
+def discriminator_loss(refined_logits: Tensor, real_logits: Tensor) -> Tensor:
+    """Equation (2): both domains with equal weight, however many images each has.
+
+    Args:
+        refined_logits: (n, 2, h, w), D of refined images.
+        real_logits: (m, 2, h, w), D of real images.
+
+    Returns:
+        Scalar; ln 2 where D cannot tell.
+    """
+    refined = _cross_entropy(refined_logits, REFINED)
+    return 0.5 * (refined + _cross_entropy(real_logits, REAL))
+
+
+def realism_loss(refined_logits: Tensor) -> Tensor:
+    """Equation (3): how sure D is that refined images are not real.
+
+    Args:
+        refined_logits: (n, 2, h, w), D of refined images, attached to R.
+
+    Returns:
+        Scalar; ln 2 where D cannot tell.
+    """
+    return _cross_entropy(refined_logits, REAL)
+
+
+def gradient_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
+    """R1 of Mescheder et al. 2018 (arXiv:1801.04406), equation (9): E |d D(x) / d x|^2 over real
+    images, where D(x) is the log-odds of `real`, in the mean over patches.
+
+    Args:
+        real_logits: (m, 2, h, w), D of real images.
+        real: (m, C, H, W), what they were computed from, with gradients required.
+
+    Returns:
+        Scalar, to be multiplied by gamma / 2.
+    """
+    log_odds = (real_logits[:, REAL] - real_logits[:, REFINED]).mean(dim=(1, 2))
+    (gradient,) = torch.autograd.grad(log_odds.sum(), real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def identity(images: Tensor) -> Tensor:
+    """The image itself, the paper's default."""
+    return images
+
+
+def derivatives(images: Tensor) -> Tensor:
+    """Differences of neighbours along x and y, flattened: blind to a change of brightness."""
+    along_x = images[..., :, 1:] - images[..., :, :-1]
+    along_y = images[..., 1:, :] - images[..., :-1, :]
+    return torch.cat([along_x.flatten(1), along_y.flatten(1)], dim=1)
+
+
+def channel_mean(images: Tensor) -> Tensor:
+    """The mean of the colour channels (n, 1, H, W): colours are free, brightness is not."""
+    return images.mean(dim=1, keepdim=True)
+
+
+def _filter_bank() -> Tensor:
+    """(6, 1, 9, 9): gradients along x and y and a blob, of Gaussians of 1 and 2 pixels.
+
+    Each filter has absolute sum 2, so that its response has the range of a difference of pixels.
+    """
+    ys, xs = torch.meshgrid(torch.arange(-4.0, 5.0), torch.arange(-4.0, 5.0), indexing="ij")
+    filters = []
+    for sigma in (1.0, 2.0):
+        bell = torch.exp(-(xs**2 + ys**2) / (2 * sigma**2))
+        blob = (2 - (xs**2 + ys**2) / sigma**2) * bell
+        filters += [xs * bell, ys * bell, blob - blob.mean()]
+    return torch.stack([2 * f / f.abs().sum() for f in filters])[:, None]
+
+
+def features(images: Tensor) -> Tensor:
+    """A fixed convolutional feature map (n, 6 C, H, W): smoothed edges and blobs at two scales.
+
+    It holds the outlines of iris, pupil and lids and lets fine texture and brightness go.
+    """
+    bank = _filter_bank().to(images)
+    n, channels, height, width = images.shape
+    padded = functional.pad(images.reshape(n * channels, 1, height, width), (4,) * 4, "replicate")
+    return functional.conv2d(padded, bank).reshape(n, channels * len(bank), height, width)
+
+
+_PSI: dict[PsiName, Psi] = {
+    "identity": identity,
+    "derivatives": derivatives,
+    "channel_mean": channel_mean,
+    "features": features,
+}
+
+
+def self_regularisation(refined: Tensor, synthetic: Tensor, psi: PsiName = "identity") -> Tensor:
+    """Section 2.1: mean |psi(refined) - psi(synthetic)|.
+
+    Args:
+        refined: (n, C, H, W) in [-1, 1], attached to R.
+        synthetic: (n, C, H, W) in [-1, 1], what it was made from.
+    """
+    if refined.shape != synthetic.shape:
+        raise ValueError(f"refined {tuple(refined.shape)}, synthetic {tuple(synthetic.shape)}")
+    transform = _PSI[psi]
+    # All four transforms are linear: one pass over the difference does for both images.
+    return transform(refined - synthetic).abs().mean()
+
+
+def diversity(refined: Tensor, other: Tensor, apart: Tensor, limit: float) -> Tensor:
+    """How different two refined images of a render are, for how different their noise was: Yang et
+    al. 2019 (arXiv:1901.09024). To be made large.
+
+    Args:
+        refined, other: (n, C, H, W), R of the same images with other noise, attached to R.
+        apart: (n, k), the difference of their noise.
+        limit: beyond which more difference is worth nothing.
+
+    Returns:
+        Scalar: mean |difference of pixels| over mean |difference of noise|.
+    """
+    ratio = (refined - other).abs().mean(dim=(1, 2, 3)) / apart.abs().mean(dim=1).clamp_min(1e-6)
+    return ratio.clamp_max(limit).mean()
+
+
+def lambda_from_sums(
+    lambda_sum: float, image_shape: tuple[int, int, int], patch_map: tuple[int, int]
+) -> float:
+    """The paper's weight (sum of pixels against sum of patches) in our mean/mean convention.
+
+    lambda_mean = lambda_sum * C H W / (h w): 15.3 for lambda_sum = 1 on eyes, for psi = identity.
+
+    Args:
+        image_shape: (C, H, W).
+        patch_map: (h, w).
+    """
+    channels, height, width = image_shape
+    return lambda_sum * channels * height * width / (patch_map[0] * patch_map[1])

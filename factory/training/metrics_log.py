@@ -1,0 +1,58 @@
+"""`metrics.jsonl`: one line for each interval of a training run."""
+
+import json
+import time
+from collections.abc import Mapping
+
+from factory.store.base import Store
+from factory.store.local import LocalStore
+
+METRICS_NAME = "metrics.jsonl"
+FLUSH_S = 10.0
+"""between puts to an object store, which cannot append"""
+
+
+class MetricsLog:
+    """Lines of metrics: appended to a local file, put whole now and then to an object store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.content = bytearray()
+        """all lines, as they are in the file"""
+        self.lines: list[Mapping[str, object]] = []
+        """the same, parsed"""
+        self._flushed = time.monotonic()
+
+    def take_up(self, clock: int) -> None:
+        """Go on after `clock`: later lines go, as does one that a kill cut short."""
+        if self.store.size(METRICS_NAME) is not None:
+            self.content = bytearray(_lines_until(self.store.read(METRICS_NAME), clock))
+            self.lines = [json.loads(line) for line in self.content.splitlines()]
+        self.store.put(METRICS_NAME, bytes(self.content))
+
+    def add(self, line: Mapping[str, object]) -> None:
+        """One more line."""
+        encoded = json.dumps(line).encode() + b"\n"
+        self.content += encoded
+        self.lines.append(line)
+        if isinstance(self.store, LocalStore):
+            with (self.store.root / METRICS_NAME).open("ab") as file:
+                file.write(encoded)
+        elif time.monotonic() - self._flushed > FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make all lines so far durable."""
+        self.store.put(METRICS_NAME, bytes(self.content))
+        self._flushed = time.monotonic()
+
+
+def _lines_until(content: bytes, clock: int) -> bytes:
+    kept = []
+    for line in content.splitlines():
+        try:
+            if json.loads(line)["clock"] <= clock:
+                kept.append(line + b"\n")
+        except ValueError:
+            break
+    return b"".join(kept)

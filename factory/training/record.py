@@ -1,0 +1,142 @@
+"""`train.json`: what a training run is, and whether a place holds this one."""
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import JsonValue
+
+from factory.dataset.kinds import kind_named
+from factory.images.scale import full_scale_for
+from factory.store.base import Store
+from factory.training.config import TrainConfig
+from schemas.base import Sha256, Versioned, differences_of, digest_of
+from schemas.dataset import DatasetCard, ImageSpec
+
+RUN_NAME = "train.json"
+
+
+class RunMismatchError(ValueError):
+    """The output folder holds a run of another configuration, or on other images."""
+
+
+class TrainRecord(Versioned):
+    """`train.json`: what a run is. Written before anything else, compared on entry."""
+
+    domain: str
+    config: TrainConfig
+    synthetic: str
+    """digest of the synthetic images"""
+    real: str
+    label_network: Sha256 | None = None
+    """of the landmark network's weights, where one takes part"""
+
+    def content(self) -> dict[str, JsonValue]:
+        """What a run and its resumption must agree on."""
+        return {
+            **self.model_dump(mode="json", exclude={"config", "format_version"}),
+            "config": self.config.content(),
+        }
+
+
+def image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> ImageSpec:
+    """What the images are.
+
+    Raises:
+        ValueError: they do not fit each other or the networks.
+    """
+    for name, images in (("synthetic", synthetic), ("real", real)):
+        if images.ndim not in (3, 4) or images.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f"{name} images must be (n, H, W) or (n, C, H, W) uint8 or uint16, "
+                f"are {images.shape} {images.dtype}"
+            )
+        channels = 1 if images.ndim == 3 else images.shape[1]
+        if channels != config.refiner.channels:
+            raise ValueError(
+                f"{name} images have {channels} channels, the refiner {config.refiner.channels}"
+            )
+        if len(images) == 0:
+            raise ValueError(f"there are no {name} images to train on")
+    if synthetic.shape[-2:] != real.shape[-2:] or synthetic.dtype != real.dtype:
+        raise ValueError(
+            "both domains must have one image size and type: synthetic "
+            f"{synthetic.shape[-2:]} {synthetic.dtype}, real {real.shape[-2:]} {real.dtype}"
+        )
+    _check_pixels(config, {"synthetic": synthetic, "real": real})
+    height, width = synthetic.shape[-2:]
+    config.trained_size(height, width)
+    return ImageSpec.model_validate(
+        {
+            "height": height,
+            "width": width,
+            "channels": config.refiner.channels,
+            "bits": 8 * synthetic.dtype.itemsize,
+        }
+    )
+
+
+def _check_pixels(config: TrainConfig, images: Mapping[str, np.ndarray]) -> None:
+    for name, pixels in images.items():
+        full_scale, largest = full_scale_for(config.full_scale, pixels.dtype), int(pixels.max())
+        if largest > full_scale:
+            raise ValueError(
+                f"{name} images have pixels up to {largest}, which full_scale = {full_scale:g} "
+                "would cut off: for depth it is the side of the cube in mm and 1"
+            )
+        if config.empty_below >= full_scale:
+            raise ValueError(
+                f"empty_below = {config.empty_below:g} empties whole images, whose pixels go up "
+                f"to {full_scale:g}"
+            )
+
+
+def scaled_for(config: TrainConfig, synthetic: DatasetCard, real: DatasetCard) -> TrainConfig:
+    """The configuration with the full scale of two datasets.
+
+    Raises:
+        ValueError: they have different ones, or the configuration has another.
+    """
+    scales = [kind_named(card.domain).full_scale(card) for card in (synthetic, real)]
+    if scales[0] != scales[1]:
+        raise ValueError(
+            f"pixels of the synthetic images go up to {scales[0]:g}, those of the real ones to "
+            f"{scales[1]:g}; ingest both with one cube"
+        )
+    if config.full_scale not in (None, scales[0]):
+        raise ValueError(
+            f"full_scale = {config.full_scale:g}, the datasets' is {scales[0]:g}; leave it out"
+        )
+    return config.model_copy(update={"full_scale": scales[0]})
+
+
+def digest_of_images(images: np.ndarray, lineage: Mapping[str, JsonValue] | None, name: str) -> str:
+    """Of the lineage, whose parts name their content by digests; without it, of the pixels."""
+    if lineage is not None:
+        described = lineage[name]
+        assert isinstance(described, dict), described
+        return digest_of({key: value for key, value in described.items() if key != "location"})
+    digest = hashlib.sha256(f"{images.shape} {images.dtype} ".encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
+def enter(store: Store, record: TrainRecord) -> None:
+    """Claim the place for this run, or see that it is this run's already.
+
+    Raises:
+        RunMismatchError: it holds another one; the message spells out the difference.
+    """
+    if store.size(RUN_NAME) is None:
+        with contextlib.suppress(FileExistsError):  # another one was quicker: compare with it
+            store.put_new(RUN_NAME, record.to_json())
+            return
+    where = f"{store.location}/{RUN_NAME}"
+    there = TrainRecord.from_json(store.read(RUN_NAME), where=where)
+    differences = list(differences_of(there.content(), record.content()))
+    if differences:
+        raise RunMismatchError(
+            f"{store.location} holds another training run: {'; '.join(differences)}. "
+            "Train into another folder, or with the configuration that it was begun with"
+        )

@@ -1,0 +1,127 @@
+"""What R's loss adds to the realism of its images: equation (4)'s self-regularisation, and terms of
+later work, which are off by default."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from factory.domains.eye.networks.landmarks import LandmarkNetwork
+from factory.networks.refiner import Refiner
+from factory.training.config import TrainConfig
+from factory.training.draws import Draws
+from factory.training.losses import PsiName, diversity, self_regularisation
+from factory.training.patch_nce import PatchNCE
+from factory.training.sequences import sequence_loss, small_motions
+
+Refine = Callable[[Tensor, Tensor | None], Tensor]
+"""renders and noise to refined images"""
+
+
+class Batch(NamedTuple):
+    """One update's images (n, C, H, W) in [-1, 1]."""
+
+    synthetic: Tensor
+    noise: Tensor | None
+    """(n, k) for a refiner with noise"""
+    refined: Tensor
+    """attached to R"""
+
+
+class Term(NamedTuple):
+    """One summand of the loss."""
+
+    name: str
+    weight: float
+    """negative for what is to grow"""
+    value: Tensor
+
+
+class RefinerTerms:
+    """The terms of one configuration."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        refiner: Refiner,
+        refine: Refine,
+        draws: Draws,
+        landmarks: LandmarkNetwork | None,
+    ) -> None:
+        """
+        Args:
+            refine: the refiner's forward pass.
+            landmarks: trained, for a configuration with a `label_weight`; frozen here.
+
+        Raises:
+            ValueError: it is missing.
+        """
+        self.config, self.refiner, self.refine, self.draws = config, refiner, refine, draws
+        self.landmarks: LandmarkNetwork | None = None
+        if config.label_weight > 0:
+            if landmarks is None:
+                raise ValueError(f"label_weight = {config.label_weight} without a landmark network")
+            self.landmarks = landmarks.to(draws.device).eval().requires_grad_(False)
+        self.patch_nce: PatchNCE | None = None
+        self.psi: PsiName = "identity"
+        """the fixed transform; with PatchNCE, that of the pre-training"""
+        if config.psi != "patch_nce":
+            self.psi = config.psi
+        else:
+            self.patch_nce = PatchNCE(refiner, seed=config.seed + 2).to(draws.device)
+
+    def pretraining(self, batch: Batch) -> list[Term]:
+        """Before R meets D: the self-regularisation alone."""
+        value = self_regularisation(batch.refined, batch.synthetic, self.psi)
+        return [Term("regularisation_loss", 1.0, value)]
+
+    def __call__(self, batch: Batch) -> list[Term]:
+        """All but the realism."""
+        config = self.config
+        terms = [Term("regularisation_loss", config.lambda_reg, self._regularisation(batch))]
+        if self.landmarks is not None:
+            shift_px = _label_shift_px(self.landmarks, batch)
+            terms.append(Term("label_shift_px", config.label_weight, shift_px))
+        if config.sequence_weight > 0:
+            value = self._sequence(batch)
+            terms.append(Term("sequence_loss", config.sequence_weight, value))
+        if config.diversity_weight > 0:
+            terms.append(Term("diversity", -config.diversity_weight, self._diversity(batch)))
+        return terms
+
+    def _regularisation(self, batch: Batch) -> Tensor:
+        if self.patch_nce is not None:
+            ours = self.refiner.layers(batch.refined, batch.noise)
+            with torch.no_grad():
+                theirs = self.refiner.layers(batch.synthetic, batch.noise)
+            value: Tensor = self.patch_nce(ours, theirs, self.draws.generator())
+            return value
+        return self_regularisation(batch.refined, batch.synthetic, self.psi)
+
+    def _sequence(self, batch: Batch) -> Tensor:
+        n, _, height, width = batch.synthetic.shape
+        frames = self.config.sequence_frames
+        motions = small_motions(self.draws.generator(), n, frames, height, width)
+        return sequence_loss(
+            lambda frame: self.refine(frame, batch.noise), batch.synthetic, batch.refined, motions
+        )
+
+    def _diversity(self, batch: Batch) -> Tensor:
+        assert batch.noise is not None
+        noise = self.draws.normal(*batch.noise.shape)
+        other = self.refine(batch.synthetic, noise)
+        apart = batch.noise - noise
+        return diversity(batch.refined, other, apart, self.config.diversity_limit)
+
+
+def _label_shift_px(landmarks: LandmarkNetwork, batch: Batch) -> Tensor:
+    """Mean distance by which a frozen network sees landmarks move, after the semantic consistency
+    of Hoffman et al. 2018 (arXiv:1711.03213): it is compared with what it sees in
+    the render, so that its own errors cost nothing."""
+    with torch.no_grad():
+        before = landmarks(batch.synthetic)
+    apart = landmarks(batch.refined) - before
+    # Smooth at 0, where a distance has no gradient.
+    distance: Tensor = (apart.square().sum(dim=-1) + 1e-6).sqrt()
+    return distance.mean()

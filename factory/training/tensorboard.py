@@ -1,0 +1,84 @@
+"""A training run on TensorBoard: `tensorboard --logdir RUN`."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from factory.images.png import decode
+from factory.store.base import Store
+from factory.store.local import LocalStore
+
+FOLDER = "tensorboard"
+FLUSH_S = 30.0
+"""between puts to an object store, which cannot append"""
+_GROUPS = {
+    "loss": ("realism_loss", "regularisation_loss", "refiner_loss", "discriminator_loss",
+             "gradient_penalty", "sequence_loss"),
+    "discriminator": ("accuracy_real", "accuracy_refined"),
+    "refiner": ("mean_abs_delta", "label_shift_px", "diversity"),
+    "gradient_norm": ("refiner_gradient_norm", "discriminator_gradient_norm"),
+    "speed": ("images_per_s", "data_wait_share", "history_wait_share"),
+    "history": ("history_size", "history_age_p10", "history_age_p50", "history_age_p90"),
+    "validation": ("drift_median_px", "drift_p95_px", "two_sample_accuracy"),
+}  # fmt: skip
+
+
+class Board:
+    """Scalars and strips of one run; in an object store, copies of local files."""
+
+    def __init__(self, store: Store, clock: int) -> None:
+        """
+        Args:
+            clock: the run goes on after this; later entries of a killed one are hidden.
+        """
+        self.store = store
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        if isinstance(store, LocalStore):
+            self._folder = store.root / FOLDER
+        else:
+            self._scratch = tempfile.TemporaryDirectory(prefix="simgan-board-")
+            self._folder = Path(self._scratch.name)
+        self._writer = SummaryWriter(
+            str(self._folder), purge_step=clock + 1, filename_suffix=f".{clock:08d}"
+        )
+        self._flushed = time.monotonic()
+
+    def add(self, line: Mapping[str, object]) -> None:
+        """A line of metrics."""
+        clock = int(str(line["clock"]))
+        for group, names in _GROUPS.items():
+            for name in names:
+                if name in line:
+                    self._writer.add_scalar(f"{group}/{name}", float(str(line[name])), clock)
+        if time.monotonic() - self._flushed > FLUSH_S:
+            self.flush()
+
+    def add_strip(self, clock: int, png: bytes) -> None:
+        """A sample strip."""
+        strip = decode(png, cv2.IMREAD_GRAYSCALE)
+        assert strip is not None
+        self._writer.add_image("strip", np.asarray(strip)[None], clock)
+
+    def add_text(self, clock: int, name: str, text: str) -> None:
+        """Something to be read, such as an alarm."""
+        self._writer.add_text(name, text, clock)
+
+    def flush(self) -> None:
+        """Let readers see everything so far."""
+        self._writer.flush()
+        if self._scratch is not None:
+            for path in self._folder.iterdir():
+                self.store.put(f"{FOLDER}/{path.name}", path.read_bytes())
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Flush, and end."""
+        self.flush()
+        self._writer.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()

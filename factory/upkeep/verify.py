@@ -1,0 +1,410 @@
+"""The integrity check: everything is read, and every part of a dataset compared with the others.
+
+A shard's tar against the digest in its index; every row of the index against the tar; what is
+missing against `rejected/`; all against plan and card, or against the parent and its verdicts.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import pyarrow as pa
+
+from factory.dataset.commit import Expected, inspect_tar
+from factory.dataset.dataset import (
+    Dataset,
+    index_name,
+    plan_name,
+    rejects_name,
+    tar_name,
+)
+from factory.dataset.shard_tasks import MakeTask
+from factory.dataset.tar import DamagedShardError, sha256
+from factory.ingestion.shards import expected_of
+from factory.refinement.shards import carried
+from factory.release.filtered import Keeping
+from factory.release.publish import read_report, report_name
+from factory.release.state import (
+    held_by,
+    read_manifest,
+    release_names,
+    release_state,
+)
+from factory.store.parquet import read_parquet
+from factory.validation.verdicts import own_verdicts, verdicts_name
+from schemas.base import FormatError
+from schemas.dataset import ShardPlan
+from schemas.index import ShardFacts, facts_of
+from schemas.outcome import Outcome
+from schemas.problem import Problem, ProblemKind
+
+REPAIR = "Mend it: --repair --apply"
+REFINE_ANEW = "Refine it anew: --repair --withdraw-stale --apply with --refiner"
+FILTER_ANEW = "Validate the parent again, and filter by that into another dataset"
+PUT_BACK = "Remove it if it is there; publish with --drop-failed and --report puts it back"
+
+
+class NotWholeError(RuntimeError):
+    """A check found problems; they were listed."""
+
+
+def expected_shard(dataset: Dataset, shard: int, parent: Dataset | None) -> Expected:
+    """What a shard has to be, from its plan or, if it is a refined one, from its parent.
+
+    Raises:
+        FileNotFoundError: it is not planned, or its parent does not have it.
+        FormatError: plan, parent's index or a filtered dataset's verdicts cannot be read.
+        ValueError: a refined dataset, and no parent; or a filtered one, whose parent changed.
+    """
+    if dataset.card.kept is not None:
+        return Keeping(dataset, parent).expected(shard)
+    if dataset.card.parent is None:
+        return expected_of(dataset.plan(shard))
+    if parent is None:
+        raise ValueError(f"{dataset.location}: what shard {shard} has to be is in its parent")
+    rows, metadata = read_parquet(parent.store, index_name(shard))
+    facts = facts_of(metadata, where=f"{parent.location}/{index_name(shard)}")
+    return carried(
+        rows,
+        shard=shard,
+        split=facts.split,
+        parent_sha256=facts.tar_sha256,
+        refined_from=facts.tar_sha256,
+    )
+
+
+def wrong_with_orphan(dataset: Dataset, shard: int, parent: Dataset | None) -> str | None:
+    """Why a tar without an index cannot be committed; None if it can.
+
+    Raises:
+        FileNotFoundError: there is no such tar.
+        ValueError: what it should be cannot be read: a damaged plan, no parent or a damaged one.
+    """
+    tar = dataset.store.read(tar_name(shard))
+    try:
+        expected = expected_shard(dataset, shard, parent)
+    except FileNotFoundError as error:
+        return f"nothing planned it ({error})"
+    try:
+        table = inspect_tar(dataset, expected, tar, where="it")
+        missing = set(expected.keys) - set(table["key"].to_pylist())
+        known = _recorded(dataset, shard) if missing else {}
+    except (DamagedShardError, FormatError, FileNotFoundError) as error:
+        return str(error)
+    if missing - known.keys():
+        return f"{len(missing - known.keys())} planned inputs are neither in it nor rejected"
+    return None
+
+
+def _recorded(dataset: Dataset, shard: int) -> dict[str, str]:
+    """Key to source of what `rejected/` holds of a shard."""
+    rows = read_parquet(dataset.store, rejects_name(shard))[0].to_pylist()
+    return {row["key"]: row["source_id"] for row in rows}
+
+
+# --- one shard ----------------------------------------------------------------------------------
+
+
+@dataclass
+class ShardVerifier:
+    """Checks one shard at a time, in full. Its findings are the outcome's `problems`."""
+
+    dataset: Dataset
+    parent: Dataset | None
+    """of a refined dataset; None also where it cannot be reached"""
+
+    def __call__(self, shard: int) -> Outcome:
+        started = time.perf_counter()
+        num_samples, problems = 0, []
+        try:
+            rows, metadata = read_parquet(self.dataset.store, index_name(shard))
+            where = f"{self.dataset.location}/{index_name(shard)}"
+            facts = facts_of(metadata, where=where)
+        except FileNotFoundError:
+            problems = list(self._orphan(shard))
+        except FormatError as error:
+            problems = [_problem("index", shard, f"cannot be read ({error})", REPAIR)]
+        else:
+            num_samples = facts.num_samples
+            problems = list(self._committed(shard, facts, rows))
+        return Outcome(
+            shard=shard,
+            num_samples=num_samples,
+            problems=tuple(problems),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _orphan(self, shard: int) -> Iterator[Problem]:
+        """A tar that no index names stands in its shard's way, unless it can be committed."""
+        if self.dataset.card.parent is not None and self.parent is None:
+            return
+        try:
+            wrong = wrong_with_orphan(self.dataset, shard, self.parent)
+        except FileNotFoundError:  # withdrawn a moment ago
+            return
+        except (FormatError, DamagedShardError) as error:
+            yield _problem("orphan", shard, f"has no index, and {error}", "Mend that first")
+            return
+        if wrong is not None:
+            yield _problem(
+                "orphan", shard, f"has no index and cannot be committed: {wrong}", REPAIR
+            )
+
+    def _committed(self, shard: int, facts: ShardFacts, rows: pa.Table) -> Iterator[Problem]:
+        yield from self._facts(shard, facts, rows)
+        yield from self._parent_link(shard, facts)
+        plan: ShardPlan | None = None
+        if self.dataset.card.parent is None:
+            try:
+                plan = self.dataset.plan(shard)
+            except (FileNotFoundError, FormatError) as error:
+                yield _problem(
+                    "plan", shard, f"cannot be read ({error})",
+                    "Put it back from a backup; without it, ingest cannot go on",
+                )  # fmt: skip
+            else:
+                yield from self._plan(plan, facts)
+        yield from self._tar(shard, facts, rows, self._expected(facts, rows, plan))
+        if plan is not None:
+            yield from self._rejects(plan, facts, rows)
+
+    def _facts(self, shard: int, facts: ShardFacts, rows: pa.Table) -> Iterator[Problem]:
+        card = self.dataset.card
+        refiner = card.refiner.sha256 if card.refiner is not None else None
+        dealt_with = facts.num_samples + facts.num_rejected + facts.num_filtered
+        for name, found, expected in (
+            ("shard", facts.shard, shard),
+            ("samples", facts.num_samples, len(rows)),
+            ("planned inputs", facts.num_planned, dealt_with),
+            ("config digest", facts.config_digest, card.config_digest),
+            ("refiner", facts.refiner, refiner),
+        ):
+            if found != expected:
+                what = f"is not of this dataset: {name} {found}, expected {expected}"
+                yield _problem("index", shard, what, REPAIR)
+
+    def _parent_link(self, shard: int, facts: ShardFacts) -> Iterator[Problem]:
+        if self.parent is None:
+            return
+        try:
+            now = self.parent.facts(shard).tar_sha256
+        except FileNotFoundError:
+            now = None
+        except FormatError as error:
+            fix = f"Mend the parent first: --input {self.parent.location} --verify"
+            yield _problem("parent", shard, f"its parent shard cannot be read ({error})", fix)
+            return
+        if now == facts.parent_sha256:
+            return
+        filtered = self.dataset.card.kept is not None
+        made = "filtered" if filtered else "refined"
+        then = f"{facts.parent_sha256 or 'none'}"[:12]
+        what = f"was {made} from a parent shard (sha256 {then}…) that is gone"
+        if now is not None:
+            what = f"was {made} from another parent shard (sha256 {then}…) than now ({now[:12]}…)"
+        yield _problem("stale", shard, what, FILTER_ANEW if filtered else REFINE_ANEW)
+
+    def _plan(self, plan: ShardPlan, facts: ShardFacts) -> Iterator[Problem]:
+        if (len(plan.inputs), plan.split) != (facts.num_planned, facts.split):
+            what = (
+                f"plans {len(plan.inputs)} inputs of {plan.split}, its index says "
+                f"{facts.num_planned} of {facts.split}"
+            )
+            yield _problem("plan", plan.shard, what, "Put it back from a backup")
+
+    def _expected(self, facts: ShardFacts, rows: pa.Table, plan: ShardPlan | None) -> Expected:
+        """What the tar has to be; where plan or parent cannot say, what its index says of it."""
+        if plan is not None and len(plan.inputs) == facts.num_planned:
+            return expected_of(plan)
+        if self.parent is not None:
+            with suppress(FileNotFoundError, FormatError, DamagedShardError):
+                if self._keeping is not None:
+                    theirs = self._keeping.expected(facts.shard)
+                else:
+                    theirs = expected_shard(self.dataset, facts.shard, self.parent)
+                if theirs.parent_sha256 == facts.parent_sha256:
+                    return theirs
+        return self._of_index(facts, rows)
+
+    def _of_index(self, facts: ShardFacts, rows: pa.Table) -> Expected:
+        if self._keeping is not None:
+            with suppress(FormatError):  # of the verdicts: a problem of its own
+                rows = self._keeping.among(rows)
+        return carried(
+            rows,
+            shard=facts.shard,
+            split=facts.split,
+            parent_sha256=facts.parent_sha256,
+            refined_from=facts.parent_sha256 if self._keeping is None else None,
+        )
+
+    @cached_property
+    def _keeping(self) -> Keeping | None:
+        """Once for all shards of a filtered dataset: it looks into every shard of the parent."""
+        filtered = self.dataset.card.kept is not None
+        return Keeping(self.dataset, self.parent) if filtered else None
+
+    def _tar(
+        self, shard: int, facts: ShardFacts, rows: pa.Table, expected: Expected
+    ) -> Iterator[Problem]:
+        try:
+            tar = self.dataset.store.read(tar_name(shard))
+        except FileNotFoundError:
+            yield _problem("tar", shard, "is committed and missing", REPAIR)
+            return
+        found = sha256(tar)
+        if (found, len(tar)) != (facts.tar_sha256, facts.tar_size):
+            what = (
+                f"is damaged: sha256 {found[:12]}…, its index says {facts.tar_sha256[:12]}…; "
+                f"{len(tar)} bytes, expected {facts.tar_size}"
+            )
+            yield _problem("tar", shard, what, REPAIR)
+            return
+        try:
+            built = inspect_tar(self.dataset, expected, tar, where="it")
+        except DamagedShardError as error:
+            yield _problem("tar", shard, f"is not the planned shard: {error}", REPAIR)
+            return
+        wrong = _difference(built, rows)
+        if wrong is not None:
+            yield _problem("rows", shard, f"does not say what its tar holds: {wrong}", REPAIR)
+
+    def _rejects(self, plan: ShardPlan, facts: ShardFacts, rows: pa.Table) -> Iterator[Problem]:
+        shard, expected = plan.shard, expected_of(plan)
+        kept = set(rows["key"].to_pylist())
+        missing = {k: s for k, s in expected.source_ids.items() if k not in kept}
+        try:
+            recorded, _ = read_parquet(self.dataset.store, rejects_name(shard))
+            found = dict(zip(recorded["key"].to_pylist(), recorded["source_id"].to_pylist(),
+                             strict=True))  # fmt: skip
+            num_filtered = recorded["kind"].to_pylist().count("filtered")
+        except FileNotFoundError:
+            yield _problem("rejects", shard, "is missing", REPAIR)
+            return
+        except (FormatError, KeyError) as error:
+            yield _problem("rejects", shard, f"cannot be read ({error})", REPAIR)
+            return
+        if found != missing or len(recorded) != len(missing):
+            what = (
+                f"names {len(recorded)} inputs, not exactly the {len(missing)} planned ones "
+                "that the tar lacks"
+            )
+            yield _problem("rejects", shard, what, REPAIR)
+        elif (num_filtered, len(recorded) - num_filtered) != (
+            facts.num_filtered,
+            facts.num_rejected,
+        ):
+            what = f"counts {num_filtered} filtered inputs, the index says {facts.num_filtered}"
+            yield _problem("rejects", shard, what, REPAIR)
+
+
+def _difference(built: pa.Table, rows: pa.Table) -> str | None:
+    """Where an index differs from the one that its tar gives, in words."""
+    if len(built) != len(rows):
+        return f"{len(rows)} rows, the tar has {len(built)} samples"
+    for name in built.column_names:
+        if name not in rows.column_names:  # written before there was such a column
+            if built[name].null_count < len(built):
+                return f"it has no column {name}"
+        elif not built[name].equals(rows[name]):
+            pairs = zip(built[name].to_pylist(), rows[name].to_pylist(), strict=True)
+            place = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
+            return f"{name} of {built['key'][place].as_py()}"
+    return None
+
+
+_NAMES = {
+    "tar": tar_name,
+    "orphan": tar_name,
+    "index": index_name,
+    "rows": index_name,
+    "stale": index_name,
+    "parent": index_name,
+    "plan": plan_name,
+    "rejects": rejects_name,
+}
+
+
+def _problem(kind: ProblemKind, shard: int, what: str, fix: str) -> Problem:
+    return Problem(kind=kind, name=_NAMES[kind](shard), shard=shard, what=what, fix=fix)
+
+
+# --- a dataset ----------------------------------------------------------------------------------
+
+
+def verify_task(dataset: Dataset, parent: Dataset | None) -> MakeTask:
+    """What a worker needs to check shards."""
+    return partial(ShardVerifier, dataset, parent)
+
+
+def shards_to_verify(dataset: Dataset) -> list[int]:
+    """Every number that an index or a tar bears."""
+    return sorted({*dataset.committed(), *dict(dataset.numbered("shards", "tar"))})
+
+
+def problems_of(outcomes: Iterable[Outcome]) -> list[Problem]:
+    """What was found in shards, in order."""
+    return [problem for outcome in outcomes for problem in outcome.problems]
+
+
+def verify_reports_and_releases(
+    dataset: Dataset, damaged: Iterable[int], names: Iterable[str] | None = None
+) -> Iterator[Problem]:
+    """Check every report and release, after the shards.
+
+    Args:
+        damaged: shards that are not what was committed.
+        names: of the releases to check, leaving reports alone; None for all of both.
+    """
+    if names is None:
+        for report_id in dataset.store.folders("reports"):
+            yield from _verify_report(dataset, report_id)
+        yield from _verify_verdicts(dataset)
+    wanted = release_names(dataset) if names is None else list(names)
+    held = held_by(dataset, dataset.committed() if wanted else (), damaged)
+    for name in wanted:
+        try:
+            state = release_state(dataset, read_manifest(dataset, name), held, read_all=True)
+        except FormatError as error:
+            yield _broken(name, f"cannot be read ({error})")
+            continue
+        yield from (_broken(name, wrong) for wrong in state.broken)
+
+
+def _verify_report(dataset: Dataset, report_id: str) -> Iterator[Problem]:
+    name = report_name(report_id)
+    if dataset.store.size(name) is None:  # never finished
+        return
+    try:
+        read_report(dataset, report_id)
+    except FormatError as error:
+        yield _of_report(name, f"cannot be read ({error})", "Validate again")
+
+
+def _verify_verdicts(dataset: Dataset) -> Iterator[Problem]:
+    """Of a filtered dataset: whether it still says by what its samples were kept."""
+    kept = dataset.card.kept
+    if kept is None:
+        return
+    if dataset.store.size(report_name(kept.report)) is None:
+        yield _of_report(report_name(kept.report), "is missing", PUT_BACK)
+    try:
+        own_verdicts(dataset)
+    except FormatError as error:
+        yield _of_report(verdicts_name(kept.report), f"cannot be read ({error})", PUT_BACK)
+
+
+def _of_report(name: str, what: str, fix: str) -> Problem:
+    return Problem(kind="report", name=name, shard=None, what=what, fix=fix)
+
+
+def _broken(name: str, wrong: str) -> Problem:
+    return Problem(
+        kind="release",
+        name=f"releases/{name}/manifest.json",
+        shard=None,
+        what=wrong,
+        fix="Tell its readers; mend the dataset, validate and publish under another name",
+    )

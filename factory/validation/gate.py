@@ -1,0 +1,318 @@
+"""The quality gate: a reviewed file of limits that a validation report must keep.
+
+A gate is a TOML file::
+
+    [[limit]]
+    measure = "witnesses.iris.drift.median"
+    at_most = 0.8
+    why = "labels must stay on the pupil"
+
+    [[sample]]
+    measure = "iris_registration_px"
+    at_most = 2.0
+    max_share = 0.001
+    why = "an iris that moved by more than this has another gaze than its label"
+
+The measure of a `limit` is a dotted path to a number of the domain's report (for eyes
+`schemas.eye.report.EyeReport`), or one of those that follow from several of them (its `derived`).
+That of a `sample` is a column of the domain's measurements (`schemas.measures`): single samples
+that miss it are dropped, and too many of them fail the dataset (`factory.validation.sample_checks`). Names are
+checked when the file is read, hours before they are needed.
+"""
+
+import difflib
+import hashlib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from schemas.base import FORMAT_VERSION, Float, FormatError, Model, Sha256, Versioned
+from schemas.report import GateCheck, Report, SampleCheck
+
+
+class Limit(Model):
+    """One number of a report, and what it may be."""
+
+    measure: str
+    at_most: Float | None = None
+    at_least: Float | None = None
+    why: Annotated[str, Field(min_length=10)]
+    """shown beside the verdict: what goes wrong where the limit is missed"""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Limit":
+        _require_bound(self.measure, self.at_most, self.at_least)
+        return self
+
+    def holds(self, value: float | None) -> bool:
+        """False for what could not be measured."""
+        if value is None:
+            return False
+        return (self.at_most is None or value <= self.at_most) and (
+            self.at_least is None or value >= self.at_least
+        )
+
+
+def _require_bound(measure: str, at_most: float | None, at_least: float | None) -> None:
+    if at_most is None and at_least is None:
+        raise ValueError(f"{measure}: neither at_most nor at_least")
+
+
+def _require_known(measure: str, known: Sequence[str]) -> None:
+    if measure not in known:
+        close = difflib.get_close_matches(measure, known, n=4, cutoff=0.4)
+        raise ValueError(
+            f"no measure {measure!r}; "
+            + (f"close: {', '.join(close)}" if close else f"known: {', '.join(known)}")
+        )
+
+
+class SampleLimit(Model):
+    """What a single sample may measure, and how large a share may miss it."""
+
+    measure: str
+    """a column of the domain's measurements"""
+    at_most: Float | None = None
+    at_least: Float | None = None
+    why: Annotated[str, Field(min_length=10)]
+    drop: bool = True
+    """False: missing it counts, but is no reason to leave out the sample"""
+    max_share: Annotated[Float, Field(ge=0, le=1)] | None = None
+    """share of a clean dataset that misses it; more fails the dataset"""
+    shard_share: Annotated[Float, Field(ge=0, le=1)] | None = None
+    """the same of a single shard"""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "SampleLimit":
+        _require_bound(self.measure, self.at_most, self.at_least)
+        return self
+
+    @property
+    def name(self) -> str:
+        """As reports and verdicts call it: what a sample that misses it does."""
+        bounds = []
+        if self.at_least is not None:
+            bounds.append(f"{self.measure} < {self.at_least:g}")
+        if self.at_most is not None:
+            bounds.append(f"{self.measure} > {self.at_most:g}")
+        return " or ".join(bounds)
+
+
+class GateFile(Versioned):
+    """The content of a gate file."""
+
+    limit: Annotated[tuple[Limit, ...], Field(min_length=1)]
+    sample: tuple[SampleLimit, ...] = ()
+
+
+class Gate(Model):
+    """A gate, and the digest that a report names it by."""
+
+    limits: tuple[Limit, ...]
+    samples: tuple[SampleLimit, ...] = ()
+    sha256: Sha256
+    """of the bytes of the file"""
+
+
+def load_gate(path: Path, kind: type[Report]) -> Gate:
+    """Read and check a gate file.
+
+    Args:
+        kind: of the reports that it is for.
+
+    Raises:
+        FormatError: no TOML, of a newer format, without limits, or a limit on no known measure;
+            the message lists the measures of similar name.
+    """
+    raw = path.read_bytes()
+    try:
+        content = tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: not TOML ({error})") from error
+    version = content.get("format_version", FORMAT_VERSION)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FormatError(
+            f"{path}: format version {version} is newer than this program's "
+            f"({FORMAT_VERSION}); update simgan-factory to read it"
+        )
+    try:
+        read = GateFile.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise FormatError(f"{path}: not a valid gate: {problems}") from error
+    known = measures(kind)
+    try:
+        for limit in read.limit:
+            _require_known(limit.measure, known)
+        for sample in read.sample:
+            _require_known(sample.measure, tuple(kind.sample_measures))
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
+    return Gate(limits=read.limit, samples=read.sample, sha256=hashlib.sha256(raw).hexdigest())
+
+
+Judged = TypeVar("Judged", bound=Report)
+
+
+def check(report: Report, gate: Gate) -> tuple[GateCheck, ...]:
+    """Every limit against a report, whose own `checks` are not looked at."""
+    checks = []
+    for limit in gate.limits:
+        value = value_of(report, limit.measure)
+        checks.append(
+            GateCheck(
+                measure=limit.measure,
+                at_most=limit.at_most,
+                at_least=limit.at_least,
+                why=limit.why,
+                value=value,
+                passed=limit.holds(value),
+            )
+        )
+    return tuple(checks)
+
+
+def judged(report: Judged, gate: Gate) -> Judged:
+    """The report with the gate's verdict in it; its `samples` are already the gate's."""
+    checks = check(report, gate)
+    passed = all(line.passed for line in checks) and all(line.passed for line in report.samples)
+    return report.model_copy(update={"gate": gate.sha256, "checks": checks, "passed": passed})
+
+
+def misses_of(report: Report) -> list[str]:
+    """Names of the limits that a report misses."""
+    return [line.measure for line in report.checks if not line.passed] + [
+        line.limit for line in report.samples if not line.passed
+    ]
+
+
+def explain(report: Report) -> str:
+    """The verdict for a terminal, on one screen: misses first, each with its reason; then what was
+    kept, limits on samples in one line."""
+    lines = [*map(_check_line, report.checks), *map(_sample_line, report.samples)]
+    if not lines:
+        return "no verdict: no gate was asked for"
+    missed = [line for line in lines if not line.passed]
+    kept = [line for line in map(_check_line, report.checks) if line.passed]
+    width = max(len(line.name) for line in [*missed[:MAX_MISSES], *kept, lines[0]])
+    head = f"FAIL: {len(missed)} of {len(lines)} limits missed"
+    told = [head if missed else f"PASS: all {len(lines)} limits kept"]
+    for line in missed[:MAX_MISSES]:
+        told += [f"  miss  {line.name:<{width}}  {line.found}", f"        {line.why}"]
+    if len(missed) > MAX_MISSES:
+        told.append(f"  miss  and {len(missed) - MAX_MISSES} more, see the report")
+    told += [f"  kept  {line.name:<{width}}  {line.found}" for line in kept]
+    num_kept = sum(line.passed for line in report.samples)
+    if num_kept:
+        told.append(f"  kept  {num_kept} limits on samples")
+    return "\n".join(told)
+
+
+MAX_MISSES = 10
+"""that `explain` spells out"""
+
+
+class _Line(NamedTuple):
+    """A limit as `explain` shows it."""
+
+    name: str
+    found: str
+    why: str
+    passed: bool
+
+
+def _check_line(line: GateCheck) -> _Line:
+    value = "not measured" if line.value is None else f"{line.value:.4g}"
+    return _Line(line.measure, f"{value:>12}  ({limit_text(line)})", line.why, line.passed)
+
+
+def _sample_line(line: SampleCheck) -> _Line:
+    return _Line(line.limit, sample_text(line), line.why, line.passed)
+
+
+def sample_text(line: SampleCheck) -> str:
+    """How many samples a limit on samples found, how many it allows, and bad shards."""
+    if not line.passed and line.num_measured == 0:
+        return "not measured on any sample; the gate needs the network that measures it"
+    found = f"{line.num_missed:,} samples ({100 * line.share:.2g} %)"
+    if line.most_allowed is not None:
+        found += f", at most {line.most_allowed:,}"
+    if line.bad_shards:
+        worst = line.bad_shards[0]
+        found += (
+            f"; bad shards: {line.num_bad_shards}, the worst {worst.shard:06d} with "
+            f"{worst.num_missed} of {worst.num_samples}"
+        )
+    return found
+
+
+def limit_text(line: GateCheck) -> str:
+    """`at most 0.8`, `at least 0.03`, or both."""
+    parts = []
+    if line.at_least is not None:
+        parts.append(f"at least {line.at_least:g}")
+    if line.at_most is not None:
+        parts.append(f"at most {line.at_most:g}")
+    return ", ".join(parts)
+
+
+# --- measures -----------------------------------------------------------------------------------
+
+
+_NOT_MEASURED = frozenset({"format_version", "dataset", "parent", "real", "gate", "checks"})
+"""fields of a report that are no findings"""
+
+
+def measures(kind: type[Report]) -> tuple[str, ...]:
+    """All names that a limit may use in a gate for reports of this kind."""
+    return (*_numbers(kind), *kind.derived)
+
+
+def value_of(report: Report, measure: str) -> float | None:
+    """A number of a report by its name; None where it could not be measured.
+
+    Raises:
+        ValueError: no such measure.
+    """
+    if measure in report.derived:
+        return report.derived[measure][0](report)
+    if measure not in measures(type(report)):
+        raise ValueError(f"no measure {measure!r}")
+    value: Any = report
+    for name in measure.split("."):
+        if value is None:
+            return None
+        value = getattr(value, name)
+    return None if value is None else float(value)
+
+
+def _numbers(model: type[BaseModel]) -> Iterator[str]:
+    """Dotted paths of all numbers of a model and of the models in it, lists left out."""
+    for name, field in model.model_fields.items():
+        if issubclass(model, Report) and name in _NOT_MEASURED:
+            continue
+        for kind in _alternatives(field.annotation):
+            if kind in (int, float):
+                yield name
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from (f"{name}.{inner}" for inner in _numbers(kind))
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The members of a union, `Annotated` taken off; an annotation alone is its own union."""
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        for member in typing.get_args(annotation):
+            yield from _alternatives(member)
+    elif origin is Annotated:
+        yield from _alternatives(typing.get_args(annotation)[0])
+    elif origin is not Literal:
+        yield annotation

@@ -1,0 +1,256 @@
+"""The power table: from clean and damaged measurements to what validation catches, and a gate."""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from factory.domains.eye.damage.kinds import Damage
+from factory.validation.gate import SampleLimit
+from factory.validation.power.limits import (
+    MIN_SETS,
+    SHARES,
+    Bound,
+    CleanHalves,
+    Damaged,
+    PowerSettings,
+    Refusals,
+    bound_of,
+    by_measure,
+    fitted_limits,
+    flags_of,
+    halves_of,
+)
+from schemas.base import Float, Model, Versioned
+
+COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#cc79a7", "#5b6470")
+STYLES = ("-", "--", ":", "-.")
+
+
+class Caught(Model):
+    """What becomes of one kind and size of damage in sets of one size."""
+
+    damage: str
+    kind: str
+    must_catch: bool
+    set_size: int
+    smallest_share: Float | None
+    """of damaged samples that is caught with the asked power; None: not even all of them"""
+    by_measure: dict[str, Float]
+    """the same by each measure alone; measures that catch nothing are left out"""
+    curve: tuple[Float, ...]
+    """share of the sets refused at each of `shares`"""
+    bad_shard: Float
+    """share of the sets refused in which one shard is all damaged and the others are clean"""
+
+
+class PowerReport(Versioned):
+    """`power.json`."""
+
+    dataset: str
+    """digest of the dataset card"""
+    witnesses: str
+    """digest of what was measured with"""
+    num_samples: int
+    num_identities: int
+    settings: PowerSettings
+    shares: tuple[Float, ...] = SHARES
+    limits: tuple[SampleLimit, ...]
+    false_alarms: dict[int, Bound]
+    """by size of set, on the half that the limits were not fitted on"""
+    of_other_splits: dict[int, Bound]
+    """the same of limits fitted on and sets drawn from other random halves, together"""
+    caught: tuple[Caught, ...]
+
+    def misses(self) -> list[str]:
+        """Damage that must be caught at 1 % of the largest sets, and is not."""
+        size = max(self.settings.set_sizes)
+        return [
+            line.damage
+            for line in self.caught
+            if line.must_catch
+            and line.set_size == size
+            and (line.smallest_share is None or line.smallest_share > 0.01)
+        ]
+
+
+class DamageFound(NamedTuple):
+    """Measurements of the clean samples, in the same order, with a damage in all of them."""
+
+    damage: Damage
+    measures: pa.Table
+    is_harmed: NDArray[np.bool_]
+    """(N,) which samples it changes by as much as it should"""
+
+
+def power_of(
+    clean: pa.Table,
+    found: Sequence[DamageFound],
+    settings: PowerSettings,
+    *,
+    dataset: str,
+    witnesses: str,
+) -> PowerReport:
+    """Fit limits on one half, count false alarms and plant damage on the other.
+
+    Args:
+        clean: measurements of the clean samples.
+    """
+    refusals, halves = _fitted(clean, settings, settings.seed)
+    limits = refusals.limits
+    caught = []
+    for line in found:
+        rows = line.measures.take(pa.array(halves.test))
+        damaged = Damaged(flags_of(rows, limits), line.is_harmed[halves.test])
+        caught += [_caught(line.damage, refusals, damaged, size) for size in settings.set_sizes]
+    return PowerReport(
+        dataset=dataset,
+        witnesses=witnesses,
+        num_samples=len(clean),
+        num_identities=len(set(clean["identity"].to_pylist())),
+        settings=settings,
+        limits=tuple(limits),
+        false_alarms={
+            size: refusals.of_clean(size, settings.num_clean) for size in settings.set_sizes
+        },
+        of_other_splits=_of_other_splits(clean, settings),
+        caught=tuple(caught),
+    )
+
+
+def _fitted(clean: pa.Table, settings: PowerSettings, seed: int) -> tuple[Refusals, CleanHalves]:
+    """Limits fitted on one half, and the other half to try them on."""
+    halves = halves_of(clean, seed)
+    limits = fitted_limits(clean.take(pa.array(halves.fit)), settings)
+    test = clean.take(pa.array(halves.test))
+    people = test["identity"].to_pylist()
+    return Refusals(flags_of(test, limits), people, limits, settings), halves
+
+
+def _of_other_splits(clean: pa.Table, settings: PowerSettings) -> dict[int, Bound]:
+    others = range(settings.seed + 1, settings.seed + settings.num_splits)
+    fitted = [_fitted(clean, settings, seed)[0] for seed in others]
+    found = {}
+    for size in settings.set_sizes if fitted else ():
+        bounds = [refusals.of_clean(size, MIN_SETS) for refusals in fitted]
+        found[size] = bound_of(sum(b.num for b in bounds), sum(b.trials for b in bounds))
+    return found
+
+
+def _caught(damage: Damage, refusals: Refusals, damaged: Damaged, size: int) -> Caught:
+    curve, smallest, each = refusals.smallest_share(damaged, size)
+    return Caught(
+        damage=damage.name,
+        kind=damage.kind,
+        must_catch=damage.must_catch,
+        set_size=size,
+        smallest_share=smallest,
+        by_measure=dict(by_measure(refusals.limits, each)),
+        curve=tuple(curve),
+        bad_shard=refusals.of_bad_shard(damaged, size),
+    )
+
+
+# --- to read ------------------------------------------------------------------------------------
+
+
+def markdown(report: PowerReport) -> str:
+    """The tables for docs/."""
+    settings, sizes = report.settings, report.settings.set_sizes
+    head = " | ".join(f"of {size:,}" for size in sizes)
+    lines = [
+        f"{report.num_samples:,} clean samples of {report.num_identities} identities; "
+        f"{len(report.limits)} limits fitted on half of the identities, tried on the other half. "
+        "Clean sets refused: "
+        + "; ".join(
+            f"{bound.num} of {bound.trials:,} sets of {size:,} (95 % upper bound "
+            f"{100 * bound.upper:.2g} %)"
+            for size, bound in report.false_alarms.items()
+        )
+        + ". "
+        + _of_others(report),
+        "",
+        f"| damage | smallest share caught with {100 * settings.power:.0f} % power: {head} "
+        f"| one bad shard in {settings.shards} (of {max(sizes):,}) "
+        f"| measures that catch it, and from which share of {max(sizes):,} |",
+        "|---|" + "---|" * (len(sizes) + 2),
+    ]
+    by_damage: dict[str, dict[int, Caught]] = {}
+    for line in report.caught:
+        by_damage.setdefault(line.damage, {})[line.set_size] = line
+    for name, by_size in by_damage.items():
+        largest = by_size[max(sizes)]
+        shares = " | ".join(_share(by_size[size].smallest_share) for size in sizes)
+        measures = sorted(largest.by_measure.items(), key=lambda entry: entry[1])
+        told = ", ".join(f"{measure} {_share(share)}" for measure, share in measures[:5]) or "none"
+        must = "**" if largest.must_catch else ""
+        lines.append(f"| {must}{name}{must} | {shares} | {_share(largest.bad_shard)} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of_others(report: PowerReport) -> str:
+    if not report.of_other_splits:
+        return ""
+    told = "; ".join(
+        f"{bound.num} of {bound.trials:,} sets of {size:,} (at most {100 * bound.upper:.2g} %)"
+        for size, bound in report.of_other_splits.items()
+    )
+    return f"The same for {report.settings.num_splits - 1} other random halves: {told}."
+
+
+def _share(share: float | None) -> str:
+    return "not caught" if share is None else f"{100 * share:.3g} %"
+
+
+def gate_toml(limits: Sequence[SampleLimit]) -> str:
+    """The `[[sample]]` tables of a gate file."""
+    return "\n".join(_table(limit) for limit in limits)
+
+
+def _table(limit: SampleLimit) -> str:
+    lines = ["[[sample]]", f'measure = "{limit.measure}"']
+    for name in ("at_most", "at_least", "max_share", "shard_share"):
+        if getattr(limit, name) is not None:
+            lines.append(f"{name} = {getattr(limit, name):g}")
+    if not limit.drop:
+        lines.append("drop = false")
+    return "\n".join([*lines, f'why = "{limit.why}"', ""])
+
+
+def curves_png(report: PowerReport) -> bytes:
+    """Share of the sets refused against the share that is damaged, a panel for each kind."""
+    size = max(report.settings.set_sizes)
+    kinds: dict[str, list[Caught]] = {}
+    for line in report.caught:
+        if line.set_size == size:
+            kinds.setdefault(line.kind, []).append(line)
+    columns = 4
+    rows = -(-len(kinds) // columns)
+    figure = Figure(figsize=(13, 2.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (kind, lines) in enumerate(kinds.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for k, line in enumerate(lines):
+            shares = 100 * np.asarray(report.shares[: len(line.curve)])
+            label = line.damage.removeprefix(kind).strip() or kind
+            axes.plot(
+                shares, 100 * np.asarray(line.curve), STYLES[k % 4], color=COLOURS[k % 5],
+                label=label, marker="o", markersize=2.5,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_ylim(-3, 103)
+        axes.axhline(100 * report.settings.power, color="#999", linewidth=0.8)
+        axes.axvline(1, color="#999", linewidth=0.8)
+        axes.set_title(kind.replace("_", " "), fontsize=10)
+        axes.legend(fontsize=8, frameon=False)
+        axes.tick_params(labelsize=8)
+    figure.supxlabel(f"damaged samples, % of {size:,}")
+    figure.supylabel("sets refused, %")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

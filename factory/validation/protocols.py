@@ -1,0 +1,157 @@
+"""What a domain's validation gives to the job that runs it: `Domain.validator` makes one.
+
+A validation measures every sample against its parent and its labels (`factory.validation.shard_measures`), looks at
+a seeded choice of samples for what takes longer (how far the measurements can be trusted, how real
+the images are), and puts both into a report whose numbers a gate may limit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+
+import pyarrow as pa
+from pydantic import Field
+
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.images.png import Pixels
+from factory.measures.looks.measure import LookSettings
+from factory.measures.two_sample import TwoSampleTest
+from schemas.base import Model
+from schemas.report import Realism, Report
+
+
+class ValidationSettings(Model):
+    """How samples are judged; a domain takes what concerns it."""
+
+    finder: PupilFinder = PupilFinder()
+    """eyes: the pupil finder; its eye width is that of the dataset's card"""
+    test: TwoSampleTest = TwoSampleTest()
+    """the classifier two-sample test"""
+    looks: LookSettings = LookSettings()
+    """eyes: the other measures of looks"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of the samples that calibration and realism are measured on"""
+    num_calibration: Annotated[int, Field(gt=0)] = 500
+    """samples that the witnesses are calibrated on; of hands at most 100"""
+    num_realism: Annotated[int, Field(gt=0)] = 3000
+    """images of each kind for the two-sample tests; of hands at most 1000"""
+
+
+class Measurer(Protocol):
+    """Measures pairs of images. Lives in a worker of one core."""
+
+    @property
+    def witnesses(self) -> "Witnesses":
+        """What it measures with."""
+
+    def __call__(self, rows: pa.Table, parent: Pixels, refined: Pixels) -> pa.Table:
+        """
+        Args:
+            rows: index rows of the refined images.
+            parent: (n, H, W) in the order of the rows; refined likewise.
+
+        Returns:
+            rows of the witnesses' `schema`, in the same order.
+        """
+
+
+class Witnesses(Protocol):
+    """What samples are measured with. A pydantic model, sent to the workers."""
+
+    schema: ClassVar[pa.Schema]
+    """of measurements: key, identity, mean_abs_change, and the domain's own"""
+    repeated: ClassVar[Sequence[str]]
+    """columns of few different values"""
+
+    def digest(self) -> str:
+        """Of all that decides a measurement, not of places."""
+
+    def measurer(self) -> Measurer:
+        """Raises what loading a network raises."""
+
+    def with_derived(self, measures: pa.Table) -> pa.Table:
+        """Measurements with those that follow from them."""
+
+
+class Trio(NamedTuple):
+    """The datasets of one validation."""
+
+    refined: Dataset
+    parent: Dataset
+    real: Dataset
+
+
+class Examined(Protocol):
+    """Everything that a report is made from."""
+
+    @property
+    def measures(self) -> pa.Table:
+        """Of all samples in order of key, with derived ones."""
+
+    @property
+    def realism(self) -> Realism:
+        """Classifier two-sample tests."""
+
+    def findings(self) -> dict[str, Any]:
+        """The fields that the domain's report has beyond `Report`."""
+
+    def page(self, report: Any, notes: Sequence[str], earlier: Any | None) -> str:
+        """The report as one HTML file.
+
+        Args:
+            report: of the validator's kind.
+            notes: sentences for its top.
+            earlier: a report of the same kind to compare with.
+        """
+
+
+SideBySide = Callable[[Sequence[Callable[[], Any]]], list[Any]]
+"""makes calls at the same time and gives their results in order"""
+
+
+class Validator(Protocol):
+    """The validation of one domain."""
+
+    @property
+    def report(self) -> type[Report]:
+        """The kind that it makes, whose numbers and measures gates may name."""
+
+    @property
+    def networks(self) -> Mapping[str, str]:
+        """The witnesses that have to be trained, by name, and how."""
+
+    def witnesses(
+        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], finder: PupilFinder
+    ) -> Witnesses:
+        """Look at the networks once, before any work.
+
+        Args:
+            networks: places by name.
+
+        Raises:
+            FileNotFoundError: a network is not there.
+            FormatError: it is damaged.
+            ValueError: it is for other images, or there is no such witness.
+        """
+
+    def examine(
+        self,
+        trio: Trio,
+        shards: Sequence[int],
+        split: str | None,
+        witnesses: Any,
+        settings: ValidationSettings,
+        side_by_side: SideBySide,
+    ) -> Examined:
+        """What takes more than one sample to tell; all shards are measured by now."""
+
+    def summary(self, report: Any) -> list[str]:
+        """What it found in a few lines for a terminal."""
+
+
+def require_known(networks: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Raises `ValueError` for a witness that a domain does not have."""
+    for name in networks:
+        if name not in known:
+            told = ", ".join(f"{name} ({how})" for name, how in known.items())
+            raise ValueError(f"no witness {name!r} to train here; there are: {told or 'none'}")

@@ -1,0 +1,83 @@
+"""A report beside an earlier one: what became better or worse by more than chance."""
+
+from typing import Literal, NamedTuple
+
+from schemas.report import Report
+
+Change = Literal["better", "worse", "same", "–"]
+
+
+class Line(NamedTuple):
+    """One number, then and now, in words."""
+
+    name: str
+    then: str
+    now: str
+    change: Change
+
+
+class Against(NamedTuple):
+    """What the page shows."""
+
+    title: str
+    lines: list[Line]
+
+
+class _Number(NamedTuple):
+    """With the interval in which it lies; smaller is better."""
+
+    value: float
+    low: float
+    high: float
+
+
+def compared(report: Report, earlier: Report) -> Against:
+    """Every number that has an interval in both, and shares that have none."""
+    then, now = _numbers(earlier), _numbers(report)
+    lines = [
+        Line(name, _told(then.get(name)), _told(now.get(name)), _change(then.get(name), now[name]))
+        for name in now
+    ]
+    for name, value in _plain(report).items():
+        lines.append(Line(name, _plain(earlier)[name], value, "–"))
+    return Against(f"report {earlier.id} of {earlier.dataset.name}, {earlier.created}", lines)
+
+
+def _numbers(report: Report) -> dict[str, _Number]:
+    numbers = {}
+    for name, witness in report.by_witness():
+        if witness is not None and witness.drift is not None:
+            drift, unit = witness.drift, witness.unit
+            numbers[f"drift by {name}, median, {unit}"] = _Number(
+                drift.median, drift.median_low, drift.median_high
+            )
+            numbers[f"drift by {name}, 95th percentile, {unit}"] = _Number(
+                drift.p95, drift.p95_low, drift.p95_high
+            )
+    told = report.realism.refined_vs_real
+    numbers["told from real, % right"] = _Number(
+        100 * told.accuracy, 100 * told.low, 100 * told.high
+    )
+    return numbers
+
+
+def _plain(report: Report) -> dict[str, str]:
+    return {
+        "mean |Δ| on [−1, 1]": f"{report.mean_abs_change.mean:.3f}",
+        "samples dropped": f"{100 * report.verdicts.dropped_share:.2f} %",
+        "samples": f"{report.num_samples:,}",
+    }
+
+
+def _told(number: _Number | None) -> str:
+    if number is None:
+        return "not measured"
+    return f"{number.value:.2f} ({number.low:.2f} to {number.high:.2f})"
+
+
+def _change(then: _Number | None, now: _Number) -> Change:
+    if then is None:
+        return "–"
+    if now.high < then.low:
+        return "better"
+    return "worse" if now.low > then.high else "same"

@@ -1,0 +1,205 @@
+"""Plots of how alike the sets look: distances on one scale, spectra and histograms.
+
+Sets differ in colour and in form: synthetic is square and dashed, refined round and solid, real a
+diamond and dotted.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from factory.validation.report.figures import (
+    FLOOR,
+    REAL,
+    REFINED,
+    SYNTHETIC,
+    Plot,
+    nice_step,
+    svg,
+    text,
+)
+from schemas.realism import Compared, Curves, Distance, LookDistances
+
+ROWS = {
+    "frechet": "Fréchet, features",
+    "kernel": "kernel, features",
+    "sliced_wasserstein_fine": "patches, fine",
+    "sliced_wasserstein_coarse": "patches, coarse",
+    "spectrum_db": "spectrum, dB",
+    "grey": "grey levels",
+    "gradient": "gradient",
+    "coverage": "coverage",
+    "density": "density",
+    "diversity": "diversity",
+}
+LEAST, MOST = -0.5, 1.5
+"""ends of the axis on which 0 is the floor and 1 the renders; what lies beyond sits at the end"""
+ROW_PX = 38
+TAIL_SHARE = 0.005
+"""of a histogram, that may lie beyond the axis"""
+GREY_BINS, GRADIENT_BINS = 4, 4
+"""that are drawn as one"""
+
+
+def _dot(x: float, y: float, colour: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>'
+
+
+def _square(x: float, y: float, colour: str) -> str:
+    return f'<path d="M{x - 4:.1f} {y - 4:.1f}h8v8h-8z" fill="{colour}"/>'
+
+
+def _diamond(x: float, y: float, colour: str) -> str:
+    return f'<path d="M{x - 5.5:.1f} {y:.1f}l5.5 -5.5l5.5 5.5l-5.5 5.5z" fill="{colour}"/>'
+
+
+FORMS = (("floor", FLOOR, _diamond), ("synthetic", SYNTHETIC, _square), ("refined", REFINED, _dot))
+
+
+def rows_of(looks: LookDistances) -> list[tuple[str, Compared]]:
+    """The measures of looks, labelled."""
+    return [(label, getattr(looks, name)) for name, label in ROWS.items()]
+
+
+def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
+    """One labelled row for each measure: the floor, refined and synthetic sets, where the floor is
+    0 and the renders are 1. Rows in which these two cannot be told apart are left empty."""
+    bottom = 32.0 + ROW_PX * len(rows)
+    plot = Plot(left=206, top=28, bottom=bottom, width=560, right=540, height=bottom + 40)
+    parts = []
+    for k, (name, colour, form) in enumerate(FORMS):
+        parts.append(form(plot.left + 10 + 110 * k, 12, colour))
+        parts.append(text(plot.left + 20 + 110 * k, 17, name, "start", colour=colour))
+    for tick in np.arange(LEAST, MOST + 0.25, 0.5).tolist():
+        style = 'stroke="#111" stroke-dasharray="5 3"' if tick == 0 else 'stroke="#d9dde2"'
+        parts.append(f'<path d="M{_at(plot, tick):.1f} {plot.top}V{plot.bottom}" {style}/>')
+        parts.append(text(_at(plot, tick), plot.bottom + 17, f"{tick:g}", "middle"))
+    for row, (label, found) in enumerate(rows):
+        parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, found)
+    axis = "0: as far as real from real; 1: as far as the renders"
+    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    return svg(plot, parts, "distances of looks, from the floor to the renders")
+
+
+def _at(plot: Plot, value: float) -> float:
+    return plot.x((min(max(value, LEAST), MOST) - LEAST) / (MOST - LEAST))
+
+
+def _row(plot: Plot, y: float, label: str, found: Compared) -> list[str]:
+    numbers = " → ".join(f"{one.value:.3g}" for one in (found.synthetic, found.refined))
+    parts = [
+        text(plot.left - 10, y - 2, label, "end"),
+        text(plot.left - 10, y + 13, f"{numbers}, floor {found.floor.value:.3g}", "end", size=12),
+    ]
+    gap = found.synthetic.value - found.floor.value
+    if _overlap(found.synthetic, found.floor):
+        note = "the renders are at the floor already"
+        return [*parts, text((plot.left + plot.right) / 2, y + 5, note, "middle", size=12)]
+    for (name, colour, form), dy in zip(FORMS, (-8, 0, 8), strict=True):
+        one: Distance = getattr(found, name)
+        low, value, high = (
+            _at(plot, (number - found.floor.value) / gap)
+            for number in (one.low, one.value, one.high)
+        )
+        parts.append(
+            f'<path d="M{low:.1f} {y + dy:.1f}H{high:.1f}" stroke="{colour}" stroke-width="2.4"/>'
+            + form(value, y + dy, colour)
+        )
+    return parts
+
+
+def _overlap(left: Distance, right: Distance) -> bool:
+    return left.low <= right.high and right.low <= left.high
+
+
+def shares(curves: Curves, axis: str) -> Markup:
+    """Shares of the pictures over a number of each."""
+    low, step = curves.at[0], curves.at[1] - curves.at[0]
+    middles = tuple(at + step / 2 for at in curves.at)
+    percent = {
+        name: tuple(100 * share for share in getattr(curves, name))
+        for name in ("synthetic", "refined", "real")
+    }
+    return _lines(Curves(at=middles, **percent), axis, "%", least=0, start=low)
+
+
+def spectra(curves: Curves) -> Markup:
+    """Mean log power over spatial frequency."""
+    return _lines(curves, "spatial frequency, cycles per pixel", "dB", least=None)
+
+
+def grey_histograms(curves: Curves) -> Markup:
+    """Shares of pixels over grey levels."""
+    return _lines(_coarser(curves, GREY_BINS), "grey level", "%", least=0)
+
+
+def gradient_histograms(curves: Curves) -> Markup:
+    """Shares of pixels over gradient magnitudes, without the last of the tail."""
+    sets = np.array([curves.synthetic, curves.refined, curves.real])
+    beyond = 1 - np.cumsum(sets, axis=1).min(axis=0)
+    end = int(np.argmax(beyond <= TAIL_SHARE)) + GRADIENT_BINS
+    shown = _coarser(curves, GRADIENT_BINS, end)
+    return _lines(shown, "gradient, grey levels per pixel", "%", least=0)
+
+
+def _coarser(curves: Curves, num: int, end: int | None = None) -> Curves:
+    """`num` bins in one, whole ones up to `end`; places are their middles, shares per cent."""
+    at = np.array(curves.at[:end])
+    whole = len(at) // num * num
+    middle = at[:whole].reshape(-1, num).mean(axis=1) + (at[1] - at[0]) / 2
+
+    def summed(shares: Sequence[float]) -> tuple[float, ...]:
+        return tuple((100 * np.array(shares[:whole]).reshape(-1, num).sum(axis=1)).tolist())
+
+    return Curves(
+        at=tuple(middle.tolist()),
+        synthetic=summed(curves.synthetic),
+        refined=summed(curves.refined),
+        real=summed(curves.real),
+    )
+
+
+def _lines(
+    curves: Curves, axis: str, unit: str, *, least: float | None, start: float = 0.0
+) -> Markup:
+    """Lines over an axis from `start` to the last place."""
+    plot = Plot(top=34)
+    at = np.array(curves.at) - start
+    lines = {
+        "synthetic": (np.array(curves.synthetic), SYNTHETIC, "7 4"),
+        "refined": (np.array(curves.refined), REFINED, ""),
+        "real": (np.array(curves.real), REAL, "2 3"),
+    }
+    everything = np.concatenate([values for values, _, _ in lines.values()])
+    bottom, top = float(everything.min()) if least is None else least, float(everything.max())
+    top = max(top, bottom + 1e-6)
+    parts = _grid(plot, bottom, top, unit)
+    step = nice_step(float(at[-1]), 5)
+    for tick in (step * np.arange(np.ceil(start / step), (start + at[-1]) / step + 1e-3)).tolist():
+        x = plot.x((tick - start) / at[-1])
+        parts.append(text(x, plot.bottom + 17, f"{round(tick, 9):g}", "middle"))
+    for k, (name, (values, colour, dashes)) in enumerate(lines.items()):
+        path = _path(plot, at / at[-1], (values - bottom) / (top - bottom))
+        stroke = f'fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dashes}"'
+        x = plot.left + 20 + 150 * k
+        parts.append(f'<path d="{path}" {stroke}/><path d="M{x} 14h30" {stroke}/>')
+        parts.append(text(x + 36, 18, name, "start", colour=colour))
+    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    return svg(plot, parts, f"synthetic, refined and real: {unit} over {axis}")
+
+
+def _grid(plot: Plot, bottom: float, top: float, unit: str) -> list[str]:
+    step = nice_step(top - bottom, 4)
+    parts = []
+    for tick in np.arange(np.ceil(bottom / step) * step, top + 1e-9, step).tolist():
+        y = plot.y((tick - bottom) / (top - bottom))
+        parts.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
+        parts.append(text(plot.left - 6, y + 4, f"{tick:g} {unit}", "end", size=12))
+    return parts
+
+
+def _path(plot: Plot, x_B: NDArray[np.float64], y_B: NDArray[np.float64]) -> str:
+    points = [f"{plot.x(x):.1f} {plot.y(y):.1f}" for x, y in zip(x_B, y_B, strict=True)]
+    return "M" + "L".join(points)

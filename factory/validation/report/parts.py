@@ -1,0 +1,196 @@
+"""What the pages of all domains are made of: the frame around a domain's template, pictures within
+a budget, and the plots of what every report has."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import orjson
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from factory.images.png import Pixels
+from factory.validation.gate import limit_text, sample_text, value_of
+from factory.validation.report import figures
+from factory.validation.report.against import compared
+from factory.validation.report.figures import (
+    FLOOR,
+    REAL,
+    REFINED,
+    SYNTHETIC,
+    Mark,
+)
+from factory.validation.report.witness_figures import by_condition
+from schemas.report import Report, Spread, ValueBin, Witness
+
+MAX_TILES, STRIP_LENGTH = 38, 8
+GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
+"""of data URIs; of larger images fewer are shown"""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A pair and a real image that has nothing to do with it, as data URIs."""
+
+    key: str
+    synthetic: str
+    refined: str
+    real: str | None
+
+
+def tiles_of(
+    keys: Sequence[str], synthetic_NHW: Pixels, refined_NHW: Pixels, real_NHW: Pixels
+) -> list[Tile]:
+    """As many pairs as the budget allows, each with a real image."""
+    tiles: list[Tile] = []
+    used = 0
+    for k, key in enumerate(keys[:MAX_TILES]):
+        real = real_NHW[k] if k < len(real_NHW) else None
+        tile = Tile(
+            key,
+            figures.png_uri(synthetic_NHW[k]),
+            figures.png_uri(refined_NHW[k]),
+            None if real is None else figures.png_uri(real),
+        )
+        used += len(tile.synthetic) + len(tile.refined) + len(tile.real or "")
+        if used > GRID_BUDGET_BYTES and tiles:
+            break
+        tiles.append(tile)
+    return tiles
+
+
+@dataclass(frozen=True)
+class View:
+    """A pair with what was measured drawn on it."""
+
+    pair: Any
+    before: Markup
+    after: Markup
+
+
+def within_budget(views: Iterable[View]) -> list[View]:
+    """The first of them, at least one."""
+    taken: list[View] = []
+    used = 0
+    for view in views:
+        used += len(view.before) + len(view.after)
+        if used > WORST_BUDGET_BYTES and taken:
+            break
+        taken.append(view)
+    return taken
+
+
+def require_pairs(keys: Sequence[str], synthetic_NHW: Pixels, refined_NHW: Pixels) -> None:
+    """Raises `ValueError` where there are not as many of each."""
+    if not len(keys) == len(synthetic_NHW) == len(refined_NHW):
+        raise ValueError(
+            f"{len(keys)} keys, {len(synthetic_NHW)} synthetic and "
+            f"{len(refined_NHW)} refined images are no pairs"
+        )
+
+
+def change_and_realism(report: Report, mean_abs_change: NDArray[Any]) -> dict[str, Markup | None]:
+    """The plots of `realism.html`."""
+    change, realism = report.mean_abs_change, report.realism
+    return {
+        "change": figures.histogram(
+            mean_abs_change,
+            axis="mean |Δ| of an image, on [−1, 1]",
+            colour=SYNTHETIC,
+            marks=[Mark(change.median, f"median {change.median:.3f}", SYNTHETIC)],
+        ),
+        "realism": figures.accuracies(
+            [
+                ("synthetic vs real", realism.synthetic_vs_real, SYNTHETIC),
+                ("refined vs real", realism.refined_vs_real, REFINED),
+                ("real vs real", realism.real_vs_real, FLOOR),
+            ]
+        ),
+    }
+
+
+def condition_plots(
+    witnesses: Iterable[tuple[str, Witness | None]],
+) -> list[tuple[str, list[Markup]]]:
+    """For each witness, a plot for each condition."""
+    found = []
+    for name, witness in witnesses:
+        if witness is None or witness.drift is None:
+            continue
+        by: dict[str, list[ValueBin]] = {}
+        for line in witness.bins:
+            by.setdefault(line.by, []).append(line)
+        plots = [by_condition(bins, unit=witness.unit, floor=witness.floor) for bins in by.values()]
+        found.append((f"{name.replace('_', ' ')}, {witness.unit}", plots))
+    return found
+
+
+def rendered(
+    template: Path,
+    report: Report,
+    *,
+    notes: Sequence[str],
+    tiles: Sequence[Tile],
+    plots: Mapping[str, Markup | None],
+    earlier: Report | None,
+    **more: Any,
+) -> str:
+    """The whole page as one string of HTML.
+
+    Args:
+        template: extends `base.html`, which lies beside this module.
+        more: what it knows beyond what all do.
+    """
+    return (
+        _environment(template.parent)
+        .get_template(template.name)
+        .render(
+            report=report,
+            notes=notes,
+            tiles=tiles,
+            strip_length=STRIP_LENGTH,
+            plots=plots,
+            witnesses=[(name, found) for name, found in report.by_witness() if found is not None],
+            condition_plots=condition_plots(report.by_witness()),
+            sample_text=sample_text,
+            against=None if earlier is None else compared(report, earlier),
+            derived={name: value_of(report, name) for name in report.derived},
+            meanings={name: meaning for name, (_, meaning) in report.derived.items()},
+            limit_text=limit_text,
+            colours={"synthetic": SYNTHETIC, "refined": REFINED, "real": REAL, "floor": FLOOR},
+            **more,
+        )
+    )
+
+
+def _environment(folder: Path) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["num"] = _number
+    environment.filters["measured"] = _measured
+    environment.filters["pct"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    environment.filters["pretty"] = lambda content: orjson.dumps(
+        content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+    ).decode()
+    return environment
+
+
+def _number(value: float | Spread | None, digits: int = 2) -> str:
+    """Fixed digits, a real minus sign, and a dash for what was not measured."""
+    if value is None:
+        return "–"
+    if isinstance(value, Spread):
+        return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _measured(value: float) -> str:
+    """Counts whole, anything else in four digits."""
+    return (f"{value:,.0f}" if value == round(value) else f"{value:.4g}").replace("-", "−")

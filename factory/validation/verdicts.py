@@ -1,0 +1,97 @@
+"""What a validation said of every sample, read back: which to keep, and why not the others."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.tar import sha256
+from factory.store.base import READERS
+from factory.store.parquet import parsing_parquet, read_columns
+from schemas.base import FormatError
+from schemas.report import Report
+from schemas.verdicts import VERDICT_SCHEMA
+
+
+def verdicts_name(report_id: str) -> str:
+    """Where a report's verdicts lie in its dataset."""
+    return f"reports/{report_id}/verdicts.parquet"
+
+
+def has_verdicts(dataset: Dataset, report_id: str) -> bool:
+    """Whether a report judged single samples; older ones did not."""
+    return dataset.store.size(verdicts_name(report_id)) is not None
+
+
+def read_verdicts(dataset: Dataset, report: Report) -> tuple[pa.Table, bytes]:
+    """The verdicts of a report on the dataset that it validated, and the file's bytes.
+
+    Raises:
+        FileNotFoundError: the report has none.
+        FormatError: they are not on exactly the samples of the validated shards.
+    """
+    raw = dataset.store.read(verdicts_name(report.id))
+    where = f"{dataset.location}/{verdicts_name(report.id)}"
+    if sha256(raw) != report.verdicts.sha256:
+        raise FormatError(f"{where} is not what its report names; validate again")
+    verdicts = _parsed(raw, where)
+    keys = _keys_of(dataset, [validated.shard for validated in report.shards])
+    if not verdicts["key"].equals(keys):
+        raise FormatError(
+            f"{where}: {len(verdicts)} verdicts that are not, in order of key, on the {len(keys)} "
+            "samples of the validated shards; validate again"
+        )
+    return verdicts, raw
+
+
+def own_verdicts(dataset: Dataset) -> pa.Table:
+    """The verdicts by which a filtered dataset was made, out of its own copy of them.
+
+    Raises:
+        FormatError: the copy is missing, or not what the card names.
+    """
+    kept = dataset.card.kept
+    assert kept is not None, dataset.location
+    name = verdicts_name(kept.report)
+    where = f"{dataset.location}/{name}"
+    try:
+        raw = dataset.store.read(name)
+    except FileNotFoundError as error:
+        raise FormatError(f"{where} is missing; publish --drop-failed puts it back") from error
+    if sha256(raw) != kept.verdicts:
+        raise FormatError(
+            f"{where} is damaged: sha256 {sha256(raw)[:12]}…, the card says {kept.verdicts[:12]}…; "
+            "remove it, and publish --drop-failed puts it back"
+        )
+    return _parsed(raw, where)
+
+
+def is_kept(keys: pa.ChunkedArray, verdicts: pa.Table) -> pa.ChunkedArray:
+    """(n,) bool: which of some samples the verdicts keep; one without a verdict is not kept."""
+    kept = verdicts["key"].filter(verdicts["keep"]).combine_chunks()
+    return pc.is_in(keys, value_set=kept)
+
+
+def _parsed(raw: bytes, where: str) -> pa.Table:
+    with parsing_parquet(where):
+        table = pq.read_table(pa.BufferReader(raw))
+    try:
+        return table.select(VERDICT_SCHEMA.names).cast(VERDICT_SCHEMA)
+    except (KeyError, ValueError, NotImplementedError) as error:
+        raise FormatError(f"{where}: not verdicts on samples ({error})") from error
+
+
+def _keys_of(dataset: Dataset, shards: Sequence[int]) -> pa.ChunkedArray:
+    """The keys in some committed shards, sorted."""
+    sizes = dict(dataset.numbered("index", "parquet"))
+
+    def keys(shard: int) -> pa.Array:
+        rows, _ = read_columns(dataset.store, index_name(shard), sizes[shard], ["key"])
+        return rows["key"].combine_chunks()
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pa.chunked_array(list(pool.map(keys, shards)), pa.string())
+    return found.take(pc.sort_indices(found))

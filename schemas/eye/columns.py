@@ -1,0 +1,24 @@
+"""The columns that the labels of eyes have in an index."""
+
+import pyarrow as pa
+
+from schemas.index import _VECTOR, _points
+
+EYE_LABELS: tuple[pa.Field, ...] = (
+    pa.field("pupil_px", pa.list_(pa.float32(), 2)),
+    pa.field("pupil_from", pa.string()),
+    pa.field("eye_side", pa.string()),
+    pa.field("mirrored", pa.bool_()),
+    pa.field("iris_px", _points(32)),
+    pa.field("lid_px", _points(16)),
+    pa.field("caruncle_px", _points(7)),
+    pa.field("eye_width_px", pa.float32()),
+    pa.field("gaze", _VECTOR),
+    pa.field("gaze_pitch_rad", pa.float32()),
+    pa.field("gaze_yaw_rad", pa.float32()),
+    pa.field("head_pitch_rad", pa.float32()),
+    pa.field("head_yaw_rad", pa.float32()),
+    pa.field("pupil_size", pa.float32()),
+    pa.field("iris_size", pa.float32()),
+)
+"""Columns of the labels of `schemas.sample.Eye`, by the same names."""
