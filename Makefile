@@ -32,11 +32,11 @@ test-fast: $(READY)  ## the tests that need no Ray, no S3 and no training: minut
 	$(PYTEST) -m "not gpu and not ray and not s3 and not slow"
 
 rgw:             ## unpack Ceph's S3 server, which `make test` uses (Debian 12, no root, once)
-	tests/rgw.sh get "$(RGW)"
+	tests/support/rgw.sh get "$(RGW)"
 
 TRIALS ?= 50
 chaos: $(READY)  ## ingest and refine while things are killed at random: TRIALS=50 (an hour)
-	$(PY) tests/chaos.py --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
+	$(PY) tests/all/chaos.py --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: $(READY)  ## style, types, and what may import what
 	$(VENV)/bin/ruff check .

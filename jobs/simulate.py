@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, run_command
 from cluster.on_ray.session import start
-from factory.sources.renderer import Renderer
 from factory.domains.hand.renderer.renderer import HandOptions
 from factory.domains.registry import domain_named
 from factory.ingestion.simulate import enter_location, missing_batches, simulate_task
+from factory.sources.renderer import Renderer
 from factory.store.open import absolute
 
 log = logging.getLogger(__name__)

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-import fakes
-import planted
 import pytest
-from filtered import kept, refined  # noqa: F401  (fixtures)
-from s3_servers import (  # noqa: F401  (fixtures)
+
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from support import fakes, planted
+from support.filtered import kept, refined  # noqa: F401  (fixtures)
+from support.places import SHARED
+from support.s3_servers import (  # noqa: F401  (fixtures)
     any_location,
     any_store,
     moto_server,
@@ -15,13 +19,7 @@ from s3_servers import (  # noqa: F401  (fixtures)
     rgw,
     s3_server,
 )
-from trainers import gan, images  # noqa: F401  (fixtures)
-
-from factory.dataset.dataset import Dataset
-from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
-from factory.domains.eye.sources.unityeyes import UnityEyesOptions
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+from support.trainers import gan, images  # noqa: F401  (fixtures)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

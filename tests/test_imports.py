@@ -10,8 +10,8 @@ import pytest
 
 import factory
 import schemas
+from support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("schemas", "factory", "cluster", "jobs")
 """each may import itself and what stands before it"""
 CORE = [

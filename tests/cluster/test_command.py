@@ -1,0 +1,195 @@
+"""The command line: defaults from TOML, overridden by flags, and what the exit codes mean."""
+
+import runpy
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from cluster.job.command import (
+    GateFailedError,
+    JobConfig,
+    load_config,
+    parse,
+    run_command,
+)
+from schemas.base import Model
+from support.places import ROOT
+
+JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if path.stem != "__init__")
+
+
+class Framing(Model):
+    height: int = Field(default=35, ge=16)
+    width: int = 55
+
+
+class SampleJob(JobConfig):
+    """A job for these tests."""
+
+    output: Path
+    """folder"""
+    count: int = Field(default=10, gt=0)
+    """how many"""
+    share: float = 0.5
+    """of what"""
+    names: tuple[str, ...] = ("a",)
+    """of things"""
+    crop: Framing = Framing()
+
+
+def toml(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "job.toml").write_text(text)
+    return ["--config", str(tmp_path / "job.toml")]
+
+
+def refused(capsys, arguments: list[str]) -> str:
+    """The message with which bad arguments are refused."""
+    with pytest.raises(SystemExit) as caught:
+        parse(SampleJob, arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_options_come_from_flags() -> None:
+    job = parse(SampleJob, ["--output", "x", "--count", "3", "--crop.height", "40"])
+    assert job == SampleJob(output=Path("x"), count=3, crop=Framing(height=40))
+
+
+def test_flags_override_a_config_file_that_overrides_defaults(tmp_path) -> None:
+    config = toml(tmp_path, '[sample]\noutput = "y"\ncount = 4\nnames = ["b", "c"]\nshare = 0.25\n')
+    job = parse(SampleJob, [*config, "--count", "5"])
+    assert job == SampleJob(output=Path("y"), count=5, names=("b", "c"), share=0.25)
+    assert parse(SampleJob, ["--count", "5", f"--config={config[1]}"]) == job
+
+
+def test_a_zero_in_a_config_file_is_a_value(tmp_path) -> None:
+    config = toml(tmp_path, "[sample]\nshare = 0.0\n")
+    assert parse(SampleJob, [*config, "--output", "x"]).share == 0.0
+
+
+def test_nested_options_come_from_a_sub_table(tmp_path) -> None:
+    config = toml(tmp_path, '[sample]\noutput = "y"\n[sample.crop]\nheight = 40\n')
+    assert parse(SampleJob, config).crop == Framing(height=40)
+    both = parse(SampleJob, [*config, "--crop.width", "60"])
+    assert both.crop == Framing(height=40, width=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[sample]\ncuont = 3\n", r"[sample]: unknown option cuont; there are output, count"),
+        ("[sample]\ncount = 'many'\n", "count: "),
+        ("[sample]\ncount = 0\n", "greater than 0"),
+        ("[sample.crop]\nheight = 3\n", "height"),
+        ("[sample.crop]\ndepth = 3\n", "depth"),
+        ("[other]\ncount = 3\n", "has no [sample] table; it has other"),
+        ("sample = 3\n", "[sample] is no table"),
+        ("[sample\n", "job.toml"),
+        ("", "has no [sample] table; it has none"),
+    ],
+)
+def test_a_config_file_that_does_not_fit_is_refused(tmp_path, capsys, text, reason) -> None:
+    message = refused(capsys, [*toml(tmp_path, text), "--output", "x"])
+    assert reason in message and "job.toml" in message
+
+
+def test_a_config_file_that_is_not_text_is_refused(tmp_path, capsys) -> None:
+    (tmp_path / "job.toml").write_bytes(b"\xff\xfe\x00")
+    assert "job.toml" in refused(capsys, ["--config", str(tmp_path / "job.toml")])
+
+
+def test_a_config_file_that_is_missing_is_named(tmp_path, capsys) -> None:
+    assert "nowhere.toml" in refused(capsys, ["--config", str(tmp_path / "nowhere.toml")])
+    assert "--config needs a file" in refused(capsys, ["--output", "x", "--config"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "output"),
+        (["--output", "x", "--count", "many"], "count"),
+        (["--output", "x", "--count", "0"], "greater than 0"),
+        (["--output", "x", "--cuont", "3"], "cuont"),
+    ],
+)
+def test_bad_arguments_exit_with_2_and_name_the_option(capsys, arguments, reason) -> None:
+    assert reason in refused(capsys, arguments)
+
+
+def test_a_required_option_is_still_required_with_a_config_file(tmp_path, capsys) -> None:
+    assert "output" in refused(capsys, toml(tmp_path, "[sample]\ncount = 3\n"))
+
+
+def test_load_config_takes_the_jobs_own_table(tmp_path) -> None:
+    (tmp_path / "all.toml").write_text("[sample]\ncount = 4\n[other]\nx = 1\n")
+    job = load_config(SampleJob, tmp_path / "all.toml", {"output": "x"})
+    assert job == SampleJob(output=Path("x"), count=4)
+
+
+def bad_value(job: SampleJob) -> None:
+    Framing(height=1)
+
+
+def raising(error: BaseException):
+    def main(job: SampleJob) -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "message"),
+    [
+        (lambda job: None, 0, ""),
+        (raising(ValueError("what is wrong")), 1, "error: what is wrong"),
+        (raising(OSError(28, "No space left", "x.tar")), 1, "No space left"),
+        (raising(RuntimeError("2 of 3 shards failed")), 1, "error: 2 of 3 shards failed"),
+        (raising(GateFailedError("drift too large")), 3, "gate failed: drift too large"),
+        (raising(KeyboardInterrupt()), 130, "the same command resumes"),
+        (bad_value, 2, "height"),
+    ],
+)
+def test_exit_codes_say_how_it_went(monkeypatch, capsys, main, code, message) -> None:
+    monkeypatch.setattr(sys, "argv", ["jobs/sample.py", "--output", "x"])
+    with pytest.raises(SystemExit) as caught:
+        run_command(SampleJob, main)
+    assert caught.value.code == code
+    assert message in capsys.readouterr().err
+
+
+def job_class(path: Path) -> type[JobConfig]:
+    kinds = [
+        value
+        for value in runpy.run_path(str(path), run_name="looked_at").values()
+        if isinstance(value, type) and issubclass(value, JobConfig)
+    ]
+    (kind,) = [kind for kind in kinds if kind.command() == path.stem]
+    return kind
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_help_of_each_job_explains_every_option(monkeypatch, capsys, path) -> None:
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(path), run_name="__main__")
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"jobs/{path.stem}.py" in shown and "--config" in shown and "Exit codes" in shown
+    for name in job_class(path).model_fields:
+        assert f"--{name.replace('_', '-')}" in shown, name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_table_of_a_named_configuration_fits_its_job(path) -> None:
+    tables = tomllib.loads(path.read_text())
+    tables.pop("variants", None)  # of jobs/ablate.py: see test_ablate.py
+    jobs = {job.stem: job_class(job) for job in JOBS}
+    assert tables and tables.keys() <= jobs.keys()
+    for name, table in tables.items():
+        required = [field for field, info in jobs[name].model_fields.items() if info.is_required()]
+        stand_ins = {"source": "unityeyes", "count": 1}
+        given = {field: stand_ins.get(field, "x") for field in required}
+        jobs[name].model_validate(given | table)

@@ -1,0 +1,94 @@
+"""A job submitted to a running cluster, as the README says."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.places import ROOT
+
+RAY = Path(sys.executable).with_name("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment() -> dict[str, str]:
+    """Token authentication, and the environment's python for the job's entrypoint."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | {"RAY_AUTH_MODE": "token", "PATH": path}
+
+
+@pytest.fixture
+def dashboard() -> Iterator[str]:
+    """The address of a cluster of one node, stopped by its own handle."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # a short path: it holds Unix sockets
+    port = free_port()
+    options = {
+        "port": free_port(),
+        "num-cpus": 2,
+        "temp-dir": folder,
+        "dashboard-host": "127.0.0.1",
+        "dashboard-port": port,
+        "dashboard-agent-listen-port": free_port(),
+    }
+    flags = ["--head", "--block", "--disable-usage-stats"]
+    flags += [f"--{name}={value}" for name, value in options.items()]
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [RAY, "start", *flags], env=environment(), stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        for _ in range(120):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(1)
+        else:
+            pytest.fail((folder / "log.txt").read_text())
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_job_runs_when_submitted_with_the_working_directory(
+    dashboard: str, tmp_path: Path
+) -> None:
+    entrypoint = ["python", "jobs/simulate.py", "--count", "16", "--output", str(tmp_path / "out")]
+    command = [RAY, "job", "submit", "--address", dashboard, "--working-dir", ".", "--"]
+    for _ in range(24):
+        done = subprocess.run(
+            [*command, *entrypoint],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        # A busy machine brings the dashboard up late, and the node's agent after it.
+        if not any(early in done.stderr for early in ("No available agent", "Connection refused")):
+            break
+        time.sleep(5)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "16 renders" in done.stdout + done.stderr
+    assert len(list((tmp_path / "out").glob("[0-9]*.json"))) == 16

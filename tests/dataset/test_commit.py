@@ -1,0 +1,442 @@
+"""The commit protocol: one committed version of every shard, whoever dies whenever."""
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pytest
+
+from factory.dataset.commit import adopt_orphan, commit_shard
+from factory.dataset.dataset import Dataset, rejects_name, tar_name
+from factory.dataset.tar import (
+    DamagedShardError,
+    PackedSample,
+    pack,
+    sha256,
+    unpack,
+)
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.images.png import decode_png, encode_png
+from factory.ingestion.shards import expected_of
+from factory.store.parquet import parquet_bytes
+from schemas.dataset import Reject
+from schemas.index import REJECT_SCHEMA
+from support import fakes
+from support.fakes import build_shard, committed_files
+
+OPTIONS = UnityEyesOptions()
+IN_A_PAIR = ("jpg", "json")
+
+
+@pytest.fixture
+def planned(six_inputs, tmp_path) -> Dataset:
+    """The same plan, nothing built."""
+    return fakes.plan_here(six_inputs, tmp_path / "eyes", OPTIONS, shard_size=6)
+
+
+def leave_orphan(dataset: Dataset, tar: bytes) -> None:
+    dataset.store.put_new(tar_name(0), tar)
+
+
+def with_record(tar: bytes, change) -> bytes:
+    """A tar whose json members went through `change`."""
+    return pack(
+        PackedSample(s.key, s.png, orjson.dumps(change(orjson.loads(s.json))))
+        for s in unpack(tar, where="test")
+    )
+
+
+def test_a_rerun_touches_nothing(planned, six_inputs, one_shard) -> None:
+    build_shard(planned, six_inputs)
+    before = committed_files(planned)
+    touched = []
+    build_shard(fakes.hooked(planned, lambda when, name: touched.append(name)), six_inputs)
+    assert touched == [] and committed_files(planned) == before == committed_files(one_shard)
+
+
+def test_a_valid_orphan_is_the_one_that_is_committed(planned, six_inputs, one_shard) -> None:
+    """Another machine rounds differently: its published tar counts, not ours."""
+
+    def brighter(sample: PackedSample) -> PackedSample:
+        return replace(sample, png=encode_png(decode_png(sample.png) | 1))
+
+    theirs = pack(map(brighter, one_shard.samples(0)))
+    leave_orphan(planned, theirs)
+    build_shard(planned, six_inputs)
+    assert planned.tar(0) == theirs != one_shard.tar(0)
+    assert planned.facts(0).tar_sha256 == sha256(theirs)
+    digests = [sha256(sample.png) for sample in unpack(theirs, where="test")]
+    assert planned.index(0)["png_sha256"].to_pylist() == digests
+
+
+def without_last(tar: bytes) -> bytes:
+    return pack(list(unpack(tar, where="test"))[:-1])
+
+
+def other_png(tar: bytes, png: bytes) -> bytes:
+    first, *rest = unpack(tar, where="test")
+    return pack([replace(first, png=png), *rest])
+
+
+def renamed(tar: bytes, key: str) -> bytes:
+    first, *rest = unpack(tar, where="test")
+    record = orjson.loads(first.json) | {"key": key}
+    return pack([replace(first, key=key, json=orjson.dumps(record)), *rest])
+
+
+def with_extra_member(tar: bytes) -> bytes:
+    buffer = io.BytesIO(tar)
+    with tarfile.open(fileobj=buffer, mode="a", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo("000000-000000.pyd")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"evil"))
+    return buffer.getvalue()
+
+
+def with_bytes(tar: bytes, field: bytes, value: bytes) -> bytes:
+    """A tar with another value of a field, spelt out in the first json member."""
+    first, *rest = unpack(tar, where="test")
+    assert field in first.json
+    changed = first.json.replace(field, field[: field.index(b":") + 1] + value)
+    return pack([replace(first, json=changed), *rest])
+
+
+def flipped(raw: bytes, place: int) -> bytes:
+    changed = bytearray(raw)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+SMALL_PNG = encode_png(np.zeros((34, 55), np.uint8))
+COLOUR_PNG = encode_png(np.zeros((35, 55, 3), np.uint8))
+BAD_ORPHANS = {
+    "empty": (lambda tar: b"", "cut short"),
+    "cut in a member": (lambda tar: tar[: len(tar) // 2], "damaged|ends in the middle"),
+    "cut after a member": (lambda tar: tar[:-10240] + bytes(512), "damaged|cut short|ends in"),
+    "without its end": (lambda tar: tar[:-1024], "cut short"),
+    "one sample less": (without_last, "neither in its tar nor rejected"),
+    "a key of another shard": (lambda tar: renamed(tar, "000001-000000"), "planned keys"),
+    "a key beyond the plan": (lambda tar: renamed(tar, "000000-000009"), "planned keys"),
+    "another order": (lambda tar: pack(list(unpack(tar, where=""))[::-1]), "planned keys"),
+    "a sample twice": (lambda tar: pack([*unpack(tar, where="")] * 2), "planned keys"),
+    "an extra member": (with_extra_member, "000000-000000.pyd and nothing"),
+    "no picture": (lambda tar: other_png(tar, b"x"), "000000-000000: .*PNG"),
+    "a JPEG": (lambda tar: other_png(tar, fakes.jpeg(np.zeros((35, 55), np.uint8))), "PNG"),
+    "a picture of another size": (lambda tar: other_png(tar, SMALL_PNG), r"image \(34, 55\)"),
+    "a colour picture": (lambda tar: other_png(tar, COLOUR_PNG), r"\(35, 55, 3\)"),
+    "no JSON": (
+        lambda tar: pack(replace(s, json=b"{") for s in unpack(tar, where="")),
+        "not JSON",
+    ),
+    "a label of another schema": (
+        lambda tar: with_record(tar, lambda r: r | {"gaze": [0, 0]}),
+        "gaze",
+    ),
+    "made by another configuration": (
+        lambda tar: with_record(tar, lambda r: r | {"made": r["made"] | {"config": "1" * 64}}),
+        "another configuration",
+    ),
+    "a number as text": (lambda tar: with_record(tar, lambda r: r | {"pupil_size": "0.5"}), "size"),
+    "a truth value as number": (
+        lambda tar: with_record(tar, lambda r: r | {"iris_size": True}),
+        "iris_size",
+    ),
+    "a number as truth value": (
+        lambda tar: with_record(tar, lambda r: r | {"mirrored": 0}),
+        "mirrored",
+    ),
+    "a point of text": (
+        lambda tar: with_record(tar, lambda r: r | {"iris_px": [["1", "2"], *r["iris_px"][1:]]}),
+        "iris_px.0.0",
+    ),
+    "a landmark too few": (
+        lambda tar: with_record(tar, lambda r: r | {"lid_px": r["lid_px"][1:]}),
+        "lid_px",
+    ),
+    "a number beyond float32": (
+        lambda tar: with_record(tar, lambda r: r | {"pupil_size": 1e39}),
+        "pupil_size: a number beyond",
+    ),
+    "a landmark beyond float32": (
+        lambda tar: with_record(tar, lambda r: r | {"iris_px": [[1e39, 0], *r["iris_px"][1:]]}),
+        "iris_px: a number beyond",
+    ),
+    "a number beyond float64": (
+        lambda tar: with_bytes(tar, b'"eye_width_px":40.0', b"1e999"),
+        "JSON|finite",
+    ),
+    "NaN for a number": (lambda tar: with_bytes(tar, b'"eye_width_px":40.0', b"NaN"), "not JSON"),
+    "NaN in an extra field": (
+        lambda tar: with_bytes(tar, b'"skybox_exposure":"1.1E-17"', b"NaN"),
+        "not JSON",
+    ),
+    "a field missing": (
+        lambda tar: with_record(tar, lambda r: {k: r[k] for k in r if k != "gaze_yaw_rad"}),
+        "gaze_yaw_rad: Field required",
+    ),
+    "an unknown field": (lambda tar: with_record(tar, lambda r: r | {"pupil": 1}), "pupil: Extra"),
+    "an unknown field inside": (
+        lambda tar: with_record(tar, lambda r: r | {"made": r["made"] | {"when": "now"}}),
+        "made.when",
+    ),
+    "null for a needed label": (lambda tar: with_record(tar, lambda r: r | {"gaze": None}), "gaze"),
+    "text after the JSON": (
+        lambda tar: pack(replace(s, json=s.json + b"{}") for s in unpack(tar, where="")),
+        "not JSON",
+    ),
+    "a changed bit in the pixels": (
+        lambda tar: other_png(tar, flipped(next(unpack(tar, where="")).png, -40)),
+        "000000-000000: a PNG that is damaged",
+    ),
+    "a changed bit after the pixels": (
+        lambda tar: other_png(tar, flipped(next(unpack(tar, where="")).png, -1)),
+        "000000-000000: a PNG that is damaged",
+    ),
+    "bytes after the picture": (
+        lambda tar: other_png(tar, next(unpack(tar, where="")).png + b"\0"),
+        "000000-000000: a PNG that is damaged",
+    ),
+    "another key inside": (
+        lambda tar: with_record(tar, lambda r: r | {"key": "000000-000003"}),
+        "says it is 000000-000003",
+    ),
+    "another split": (lambda tar: with_record(tar, lambda r: r | {"split": "test"}), "of test"),
+    "refined": (
+        lambda tar: with_record(
+            tar, lambda r: r | {"refined": dict.fromkeys(("refiner", "parent"), "1" * 64)}
+        ),
+        "another configuration",
+    ),
+    "another input under the key": (
+        lambda tar: with_record(tar, lambda r: r | {"source": r["source"] | {"id": "9"}}),
+        "planned 1, found 9",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ORPHANS)
+def test_an_orphan_that_is_not_this_shard_stops_it_and_stays(
+    planned, six_inputs, one_shard, kind
+) -> None:
+    spoil, reason = BAD_ORPHANS[kind]
+    orphan = spoil(one_shard.tar(0))
+    leave_orphan(planned, orphan)
+    with pytest.raises(DamagedShardError, match=reason) as caught:
+        build_shard(planned, six_inputs)
+    assert "000000.tar" in str(caught.value) or "shard 0" in str(caught.value)
+    assert planned.committed() == []
+    assert planned.store.read(tar_name(0)) == orphan
+
+
+def test_an_orphan_is_adopted_without_its_inputs(planned, one_shard) -> None:
+    for name in (rejects_name(0), tar_name(0)):
+        planned.store.put_new(name, one_shard.store.read(name))
+    facts = adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert facts == one_shard.facts(0) == adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert committed_files(planned) == committed_files(one_shard)
+
+
+def test_an_orphan_that_lacks_inputs_for_no_known_reason_is_not_adopted(planned, one_shard) -> None:
+    leave_orphan(planned, one_shard.tar(0))
+    with pytest.raises(DamagedShardError, match="2 planned inputs are neither in its tar nor"):
+        adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert planned.committed() == [] and planned.store.read(tar_name(0)) == one_shard.tar(0)
+
+
+@pytest.mark.parametrize("kind", BAD_ORPHANS)
+def test_an_orphan_that_is_not_this_shard_is_not_adopted(planned, one_shard, kind) -> None:
+    spoil, reason = BAD_ORPHANS[kind]
+    planned.store.put_new(rejects_name(0), one_shard.store.read(rejects_name(0)))
+    leave_orphan(planned, spoil(one_shard.tar(0)))
+    with pytest.raises(DamagedShardError, match=reason):
+        adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert planned.committed() == []
+
+
+def test_where_there_is_no_orphan_none_is_adopted(planned) -> None:
+    with pytest.raises(FileNotFoundError):
+        adopt_orphan(planned, expected_of(planned.plan(0)))
+    assert planned.committed() == []
+
+
+def test_rejects_say_what_the_rejected_inputs_held(six_inputs, one_shard) -> None:
+    rows = one_shard.rejects(0).to_pylist()
+    assert [row["source_id"] for row in rows] == ["2", "5"]
+    for row in rows:
+        image, label = (
+            (six_inputs / f"{row['source_id']}.{end}").read_bytes() for end in IN_A_PAIR
+        )
+        assert (row["image_sha256"], row["label_sha256"]) == (sha256(image), sha256(label))
+
+
+def test_rejects_of_unreadable_inputs_hold_no_digest(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    fakes.write_pair(tmp_path / "in", "2")
+    (tmp_path / "in" / "2.json").unlink()
+    (row,) = fakes.ingest_here(tmp_path / "in", tmp_path / "out", OPTIONS).rejects(0).to_pylist()
+    assert (row["image_sha256"], row["label_sha256"]) == (None, None)
+
+
+def test_rejects_of_an_older_writer_read_with_null_digests(planned) -> None:
+    old = [field for field in REJECT_SCHEMA if not field.name.endswith("sha256")]
+    row = {"key": "000000-000001", "source_id": "2", "kind": "reject", "reason": "no picture"}
+    table = pa.Table.from_pylist([row], schema=pa.schema(old))
+    planned.store.put_new(rejects_name(0), parquet_bytes(table))
+    assert planned.rejects(0).to_pylist() == [row | {"image_sha256": None, "label_sha256": None}]
+
+
+def test_an_orphan_by_another_refiner_or_parent_stops_the_shard(
+    synthetic, refiner, tmp_path
+) -> None:
+    good = fakes.refine_here(synthetic, refiner, tmp_path / "good")
+    for name in ("refiner", "parent"):
+        tar = with_record(good.tar(0), lambda r: r | {"refined": r["refined"] | {name: "1" * 64}})  # noqa: B023
+        child = Dataset.enter(tmp_path / f"wrong-{name}", good.card)
+        leave_orphan(child, tar)
+        with pytest.raises(DamagedShardError, match="another refiner or from another parent"):
+            fakes.refine_here(synthetic, refiner, tmp_path / f"wrong-{name}")
+        assert child.store.read(tar_name(0)) == tar
+
+
+def test_a_refined_orphan_that_lacks_a_sample_stops_the_shard(synthetic, refiner, tmp_path) -> None:
+    good = fakes.refine_here(synthetic, refiner, tmp_path / "good")
+    child = Dataset.enter(tmp_path / "short", good.card)
+    leave_orphan(child, without_last(good.tar(0)))
+    with pytest.raises(DamagedShardError, match="4 samples that are not the 5 planned"):
+        fakes.refine_here(synthetic, refiner, tmp_path / "short")
+
+
+@pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(
+    planned, six_inputs, tmp_path, prefix, changed
+) -> None:
+    """It stops before publishing; another worker, which may have seen other inputs, commits."""
+    others = tmp_path / "others"
+    for number in range(1, 7):
+        image = b"no picture" if number == 5 or (number == 2 and not changed) else None
+        fakes.write_pair(others, str(number), image=image, seed=number)
+    committed: dict[str, bytes] = {}
+
+    def overtaken(when: str, name: str) -> None:
+        if when == "before" and name.startswith(prefix) and not committed:
+            build_shard(planned, others)
+            committed.update(committed_files(planned))
+
+    build_shard(fakes.hooked(planned, overtaken), six_inputs)
+    assert committed and committed_files(planned) == committed
+    check_rejects_reconcile(planned)
+
+
+def check_rejects_reconcile(dataset: Dataset) -> None:
+    for shard in dataset.committed():
+        facts, keys = dataset.facts(shard), dataset.index(shard)["key"].to_pylist()
+        rejects = dataset.rejects(shard).to_pylist()
+        expected = expected_of(dataset.plan(shard))
+        assert sorted([*keys, *(row["key"] for row in rejects)]) == sorted(expected.keys)
+        kinds = [row["kind"] for row in rejects]
+        assert facts.num_planned == facts.num_samples + facts.num_filtered + facts.num_rejected
+        assert (facts.num_samples, facts.num_rejected) == (len(keys), kinds.count("reject"))
+        assert facts.num_filtered == kinds.count("filtered")
+
+
+def test_rejects_of_a_dead_worker_are_mended_to_what_the_tar_lacks(
+    planned, six_inputs, one_shard
+) -> None:
+    """It saw a malformed third input, and died before its tar; we read the input well."""
+    dead = [Reject(key="000000-000002", source_id="3", kind="reject", reason="was half written")]
+    keys = {"000000-000000", "000000-000001", "000000-000003", "000000-000004", "000000-000005"}
+    samples = [s for s in one_shard.samples(0) if s.key in keys]
+    dead += [
+        Reject(key=row["key"], source_id=row["source_id"], kind="reject", reason=row["reason"])
+        for row in one_shard.rejects(0).to_pylist()
+    ]
+
+    class Died(Exception):  # noqa: N818
+        pass
+
+    def die(when: str, name: str) -> None:
+        if when == "before" and name.startswith("shards/"):
+            raise Died
+
+    with pytest.raises(Died):
+        commit_shard(fakes.hooked(planned, die), expected_of(planned.plan(0)), samples, dead)
+    assert len(planned.rejects(0)) == 3
+    build_shard(planned, six_inputs)
+    assert committed_files(planned) == committed_files(one_shard)
+
+
+def test_an_orphan_that_lacks_an_input_is_explained_by_its_own_rejects(
+    planned, six_inputs, one_shard, tmp_path
+) -> None:
+    """Its writer recorded why before publishing; by now the input reads well."""
+    planned.store.put_new(tar_name(0), one_shard.tar(0))
+    planned.store.put_new(rejects_name(0), one_shard.store.read(rejects_name(0)))
+    mended = tmp_path / "mended"
+    for number in range(1, 7):
+        fakes.write_pair(mended, str(number), seed=number)
+    build_shard(planned, mended)
+    assert committed_files(planned) == committed_files(one_shard)
+
+
+def test_a_sample_that_is_neither_kept_nor_rejected_is_refused(planned, one_shard) -> None:
+    with pytest.raises(DamagedShardError, match="not in its tar"):
+        commit_shard(planned, expected_of(planned.plan(0)), list(one_shard.samples(0)), [])
+    assert committed_files(planned) == {}
+
+
+def test_a_shard_without_survivors_commits_an_index_of_no_rows(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1", image=b"no picture")
+    dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "out", OPTIONS)
+    assert dataset.committed() == [0]
+    assert len(dataset.index(0)) == 0 and dataset.facts(0).num_rejected == 1
+    assert dataset.index(0).schema.names == dataset.sample_kind.index_schema(True).names
+    assert list(dataset.samples(0)) == [] and dataset.images(0).shape == (0, 35, 55)
+
+
+def test_every_member_is_found_by_a_ranged_read_as_tarfile_finds_it(synthetic) -> None:
+    for shard in synthetic.committed():
+        tar = io.BytesIO(synthetic.store.read(tar_name(shard)))
+        with tarfile.open(fileobj=tar) as archive:
+            members = {m.name: archive.extractfile(m).read() for m in archive}
+        rows = synthetic.index(shard).to_pylist()
+        assert len(members) == 2 * len(rows)
+        for row in rows:
+            for field in ("png", "json"):
+                place = row[f"{field}_offset"], row[f"{field}_length"]
+                raw = synthetic.store.read_range(tar_name(shard), *place)
+                assert raw == members[f"{row['key']}.{field}"]
+            assert sha256(members[f"{row['key']}.png"]) == row["png_sha256"]
+
+
+def test_index_rows_say_what_the_json_members_say(synthetic) -> None:
+    for shard in synthetic.committed():
+        rows = synthetic.index(shard).to_pylist()
+        for row, sample in zip(rows, synthetic.samples(shard), strict=True):
+            record = orjson.loads(sample.json)
+            assert record.keys() == orjson.loads(next(synthetic.samples(0)).json).keys()
+            for name in ("key", "split", "identity", "pupil_from", "eye_side", "mirrored"):
+                assert row[name] == record[name]
+            for name in ("pupil_px", "iris_px", "lid_px", "caruncle_px", "gaze", "crop_affine"):
+                assert np.array_equal(np.float32(row[name]), np.float32(record[name])), name
+            for name in ("eye_width_px", "gaze_yaw_rad", "head_pitch_rad", "pupil_size"):
+                assert np.float32(row[name]) == np.float32(record[name]), name
+            assert orjson.loads(row["extra"]) == record["extra"]
+            assert (row["source_id"], row["shard"]) == (record["source"]["id"], shard)
+
+
+def test_a_shard_that_changed_after_its_commit_is_not_read(planned, six_inputs) -> None:
+    build_shard(planned, six_inputs)
+    path = Path(planned.location) / tar_name(0)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(DamagedShardError, match=r"000000\.tar is damaged"):
+        planned.tar(0)
+    path.unlink()
+    with pytest.raises(DamagedShardError, match="committed and missing"):
+        planned.tar(0)

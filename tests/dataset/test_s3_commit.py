@@ -1,0 +1,198 @@
+"""The commit protocol on every store: the same promises in a folder, on moto and on Ceph."""
+
+import multiprocessing
+import signal
+from dataclasses import replace
+
+import pytest
+
+from factory.dataset.commit import commit_shard
+from factory.dataset.dataset import Dataset, tar_name
+from factory.dataset.tar import (
+    DamagedShardError,
+    PackedSample,
+    pack,
+    sha256,
+)
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.images.png import decode_png, encode_png
+from factory.ingestion.shards import expected_of
+from schemas.dataset import Reject
+from support import fakes
+from support.fakes import build_shard, committed_files
+from support.s3_servers import new_location
+
+OPTIONS = UnityEyesOptions()
+WRITERS = 16
+
+
+@pytest.fixture
+def planned(six_inputs, any_location) -> Dataset:
+    """The same plan in an empty place, nothing built."""
+    return fakes.plan_here(six_inputs, any_location, OPTIONS, shard_size=6)
+
+
+def marked(dataset: Dataset, number: int) -> list[PackedSample]:
+    """The samples of a shard as a machine makes them whose low four bits are its number."""
+    return [
+        replace(sample, png=encode_png(decode_png(sample.png) & 0xF0 | number))
+        for sample in dataset.samples(0)
+    ]
+
+
+def race(location: str, one_shard: Dataset, number: int, barrier, results) -> None:
+    dataset = Dataset.open(location)
+    rejects = [Reject.model_validate(row) for row in one_shard.rejects(0).to_pylist()]
+    samples, expected = marked(one_shard, number), expected_of(dataset.plan(0))
+    barrier.wait()
+    facts = commit_shard(dataset, expected, samples, rejects)
+    results.put((number, facts.tar_sha256))
+
+
+def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, one_shard) -> None:
+    """Each would write other pixels, as machines that round differently do."""
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(WRITERS), context.Queue()
+    writers = [
+        context.Process(target=race, args=(planned.location, one_shard, number, barrier, results))
+        for number in range(WRITERS)
+    ]
+    for writer in writers:
+        writer.start()
+    told = dict(results.get(timeout=120) for _ in writers)
+    for writer in writers:
+        writer.join()
+    assert len(told) == WRITERS and len(set(told.values())) == 1
+    assert committed_files(planned).keys() == committed_files(one_shard).keys()
+    assert sha256(planned.store.read(tar_name(0))) == planned.facts(0).tar_sha256 == told[0]
+    (winner,) = {int(image.min()) & 0x0F for image in planned.images(0)}
+    wanted = pack(marked(one_shard, winner))
+    assert planned.tar(0) == wanted
+    rows = planned.index(0).to_pylist()
+    assert [row["png_sha256"] for row in rows] == [sha256(s.png) for s in planned.samples(0)]
+
+
+KILLED = [
+    ("before", "rejected/", set()),
+    ("after", "rejected/", {"rejected"}),
+    ("before", "shards/", {"rejected"}),
+    ("after", "shards/", {"rejected", "shards"}),
+    ("before", "index/", {"rejected", "shards"}),
+    ("after", "index/", {"rejected", "shards", "index"}),
+]
+
+
+@pytest.mark.parametrize(("when", "prefix", "left"), KILLED)
+def test_a_writer_killed_between_steps_leaves_nothing_that_a_rerun_does_not_mend(
+    planned, six_inputs, one_shard, when, prefix, left
+) -> None:
+    child = multiprocessing.get_context("fork").Process(
+        target=build_shard, args=(fakes.hooked(planned, fakes.kill_at(when, prefix)), six_inputs)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert {name.partition("/")[0] for name in committed_files(planned)} == left
+    assert planned.committed() == ([0] if "index" in left else [])
+    build_shard(planned, six_inputs)
+    assert committed_files(planned) == committed_files(one_shard), "byte for byte"
+
+
+def test_an_orphan_that_rounds_differently_is_the_one_that_is_committed(
+    planned, six_inputs, one_shard
+) -> None:
+    theirs = pack(marked(one_shard, 7))
+    planned.store.put_new(tar_name(0), theirs)
+    build_shard(planned, six_inputs)
+    assert planned.tar(0) == theirs
+    assert committed_files(planned).keys() == committed_files(one_shard).keys()
+
+
+def cut_short(tar: bytes) -> bytes:
+    return tar[: len(tar) // 2]
+
+
+def flipped(tar: bytes) -> bytes:
+    """One bit changed in the middle of a picture."""
+    place = tar.index(b"IDAT") + 30
+    return tar[:place] + bytes([tar[place] ^ 1]) + tar[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut_short, flipped, lambda tar: b""])
+def test_a_damaged_orphan_stops_the_shard_and_stays(planned, six_inputs, one_shard, damage) -> None:
+    orphan = damage(one_shard.tar(0))
+    planned.store.put_new(tar_name(0), orphan)
+    with pytest.raises(DamagedShardError, match="000000"):
+        build_shard(planned, six_inputs)
+    assert planned.committed() == []
+    assert planned.store.read(tar_name(0)) == orphan
+
+
+@pytest.mark.parametrize("damage", [cut_short, flipped, lambda tar: b"", None])
+def test_a_tar_damaged_after_its_commit_is_found_and_not_read(planned, six_inputs, damage) -> None:
+    build_shard(planned, six_inputs)
+    if damage is None:
+        planned.store.delete(tar_name(0))
+    else:
+        planned.store.put(tar_name(0), damage(planned.tar(0)))
+    reader = Dataset.open(planned.location)
+    reason = r"000000\.tar is (damaged: sha256|committed and missing)"
+    for read in (reader.tar, reader.images, lambda shard: list(reader.samples(shard))):
+        with pytest.raises(DamagedShardError, match=reason):
+            read(0)
+
+
+@pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
+def test_a_paused_writer_that_wakes_after_the_commit_changes_nothing(
+    planned, six_inputs, prefix
+) -> None:
+    committed: dict[str, bytes] = {}
+
+    def overtaken(when: str, name: str) -> None:
+        if when == "before" and name.startswith(prefix) and not committed:
+            build_shard(planned, six_inputs)
+            committed.update(committed_files(planned))
+
+    build_shard(fakes.hooked(planned, overtaken), six_inputs)
+    assert committed and committed_files(planned) == committed
+
+
+def test_refined_shards_are_the_same_on_every_store(
+    synthetic, refiner, any_location, tmp_path
+) -> None:
+    here = fakes.refine_here(synthetic, refiner, tmp_path / "refined")
+    there = fakes.refine_here(synthetic, refiner, any_location)
+    assert committed_files(there) == committed_files(here)
+    key = there.index(1)["key"][2].as_py()
+    assert (there.image(key) == here.image(key)).all(), "one image, by a ranged read"
+
+
+def test_a_refiner_may_lie_in_the_store(synthetic, refiner, any_store, tmp_path) -> None:
+    for path in refiner.glob("refiner.*"):
+        any_store.put(f"run/{path.name}", path.read_bytes())
+    run = f"{any_store.location}/run"
+    here = fakes.refine_here(synthetic, refiner, tmp_path / "here")
+    for number, place in enumerate((run, f"{run}/", f"{run}/refiner.safetensors")):
+        there = fakes.refine_here(synthetic, place, tmp_path / f"there-{number}")
+        assert there.card == here.card and there.tar(0) == here.tar(0)
+    with pytest.raises(FileNotFoundError, match=r"finished"):
+        fakes.refine_here(synthetic, f"{any_store.location}/runs", tmp_path / "none")
+    any_store.delete("run/refiner.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"refiner\.safetensors is missing"):
+        fakes.refine_here(synthetic, run, tmp_path / "none")
+
+
+REQUESTS_OF_A_SHARD = [
+    *("GET plan", "HEAD index", "PUT rejected", "PUT shards", "GET rejected", "GET rejected"),
+    *("PUT index", "HEAD shards", "GET index"),
+]
+"""what docs/stores.md says that a shard costs"""
+
+
+def test_requests_of_a_committed_shard_are_few(proxy, six_inputs) -> None:
+    planned = fakes.plan_here(six_inputs, new_location(), OPTIONS, shard_size=6)
+    before = len(proxy.requests)
+    build_shard(planned, six_inputs)
+    asked = [f"{it.method} {it.key.split('/')[-2]}" for it in proxy.requests[before:]]
+    assert sorted(asked) == sorted(REQUESTS_OF_A_SHARD)
+    assert planned.committed() == [0]

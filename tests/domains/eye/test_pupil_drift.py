@@ -1,0 +1,110 @@
+"""The drift table: exact where the truth is known, and the same however it was cut."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from factory.domains.eye.pupil.calibration import shifted
+from factory.domains.eye.pupil.drift import DriftTable, measure_drift
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.measures.statistics import spread
+from tests.domains.eye.test_pupil_finder import CENTERS, FINDER, drawn_eye
+
+KNOWN = DriftTable(
+    keys=["a", "b", "c", "d"],
+    parent_N2=np.array([[20.0, 10.0], [21.0, 11.0], [np.nan, np.nan], [22.0, 12.0]]),
+    refined_N2=np.array([[23.0, 14.0], [21.0, 12.0], [20.0, 10.0], [np.nan, np.nan]]),
+    reasons=["", "", "parent:arc", "refined:faint"],
+    eye_width_px_N=np.array([40.0, 20.0, 40.0, 40.0]),
+    gaze_yaw_rad_N=np.radians([0.0, 3.0, 12.0, 12.0]),
+    gaze_pitch_rad_N=np.radians([-1.0, 2.0, -11.0, -11.0]),
+)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
+    images = np.concatenate([images, np.full((1, 35, 55), 7, np.uint8)])
+    num = len(images)
+    arguments = {
+        "windows_N2": np.full((num, 2), (27.0, 17.0)),
+        "eye_width_px_N": np.full(num, 40.0),
+        "gaze_yaw_rad_N": np.linspace(-0.3, 0.3, num),
+        "gaze_pitch_rad_N": np.linspace(0.1, -0.2, num),
+        "keys": [f"000000-{n:06d}" for n in range(num)],
+    }
+    return images, arguments
+
+
+def test_equal_images_do_not_drift_at_all(pairs):
+    images, arguments = pairs
+    table = measure_drift(images, images.copy(), finder=FINDER, **arguments)
+    summary = table.summary()
+    assert (table.measured_px() == 0).all()
+    assert summary.num_measured == len(CENTERS)
+    assert summary.abstained == {"parent:flat": 1}
+    assert summary.mean_shift_px == (0, 0)
+
+
+def test_a_planted_drift_is_measured(pairs):
+    images, arguments = pairs
+    moved = shifted(images, np.full((len(images), 2), (1.2, -1.6)))
+    summary = measure_drift(images, moved, finder=FINDER, **arguments).summary()
+    assert summary.drift_px is not None
+    assert summary.drift_px.median == pytest.approx(2.0, abs=0.15)
+    assert summary.mean_shift_px == pytest.approx((1.2, -1.6), abs=0.15)
+
+
+def test_tables_of_shards_are_put_together_exactly(pairs):
+    images, arguments = pairs
+    moved = shifted(images, np.full((len(images), 2), (0.4, 0.3)))
+    whole = measure_drift(images, moved, finder=FINDER, **arguments)
+    parts = [
+        measure_drift(
+            images[part],
+            moved[part],
+            finder=FINDER,
+            **{name: column[part] for name, column in arguments.items()},
+        )
+        for part in (slice(0, 2), slice(2, None))
+    ]
+    together = DriftTable.concat(parts)
+    assert together.to_arrow().equals(whole.to_arrow())
+    assert together.summary() == whole.summary()
+
+
+def test_summary_of_a_known_table():
+    summary = KNOWN.summary()
+    assert (summary.num_samples, summary.num_measured) == (4, 2)
+    assert summary.abstained == {"parent:arc": 1, "refined:faint": 1}
+    assert summary.drift_px == spread(np.array([5.0, 1.0]))
+    assert summary.drift_px.mean == 3 and summary.drift_px.sd == 2
+    assert summary.drift_percent_eye_width == spread(np.array([12.5, 5.0]))
+    assert summary.mean_shift_px == (1.5, 2.5)
+    ahead, aside = summary.bins
+    assert (ahead.yaw_deg, ahead.pitch_deg) == ((-5, 5), (-5, 5))
+    assert ahead.num_samples == 2 and ahead.drift_px == summary.drift_px
+    assert (aside.yaw_deg, aside.pitch_deg) == ((5, 15), (-15, -5))
+    assert aside.num_samples == 2 and aside.drift_px is None
+
+
+def test_nothing_measured_is_none_not_zero():
+    rows = KNOWN.to_arrow().slice(2)
+    summary = DriftTable.from_arrow(rows).summary()
+    assert summary.num_measured == 0
+    assert summary.drift_px is None and summary.mean_shift_px is None
+    with pytest.raises(ValueError, match="nothing"):
+        spread(np.array([np.nan]))
+
+
+def test_arrow_round_trip_writes_null_for_what_was_not_measured():
+    rows = KNOWN.to_arrow()
+    assert rows["drift_px"].to_pylist() == [5.0, 1.0, None, None]
+    again = DriftTable.from_arrow(pa.concat_tables([rows]))
+    assert again.to_arrow().equals(rows)
+
+
+def test_arguments_of_different_lengths_are_refused(pairs):
+    images, arguments = pairs
+    with pytest.raises(ValueError, match="expected 6"):
+        measure_drift(images, images[:2], finder=PupilFinder(), **arguments)

@@ -1,0 +1,251 @@
+"""Measurements of hands: planted displacements come back, every kind of damage shows somewhere,
+and a sensor's look alone reads as little."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from factory.dataset.columns import values_of
+from factory.domains.hand.looks import (
+    SENSOR_LOOK,
+    deepened,
+    in_look,
+    moved,
+)
+from factory.domains.hand.measures import (
+    VISIBLE_MM,
+    HandMeasurer,
+    HandWitnesses,
+    skin_mm,
+)
+from factory.domains.hand.networks.joints import (
+    JointConfig,
+    JointDescription,
+    JointErrors,
+    JointNetwork,
+)
+from factory.networks.estimators import UNSAVED, save_estimator
+from schemas.base import FormatError
+from schemas.dataset import ImageSpec
+from schemas.hand.measures import HAND_MEASURE_MEANINGS, HAND_MEASURES_SCHEMA
+from schemas.report import Spread
+from support.hand_pairs import SKIN_MM, drawn_hands
+
+NUM = 8
+IMAGE = ImageSpec(height=224, width=224, bits=16)
+
+
+@pytest.fixture(scope="module")
+def hands() -> tuple[pa.Table, np.ndarray]:
+    return drawn_hands(NUM, seed=3)
+
+
+def measured(hands, refined: np.ndarray) -> pa.Table:
+    rows, parent = hands
+    return HandMeasurer(HandWitnesses())(rows, parent, refined)
+
+
+def column(table: pa.Table, name: str) -> np.ndarray:
+    return values_of(table, name)
+
+
+def saved_joints(folder) -> str:
+    """An untrained joint network, saved as its job saves it."""
+    network = JointNetwork(JointConfig(maps=2), seed=1)
+    spread = Spread(num=1, mean=1, sd=0, median=1, p95=1)
+    errors = JointErrors(
+        px=spread, within_5_px=0.5, mean_answer_px=spread, mean_answer_within_5_px=0.1, by_joint=()
+    )
+    described = JointDescription(
+        domain="hand",
+        image=IMAGE,
+        sha256=UNSAVED,
+        train={},
+        architecture=network.config,
+        held_out=errors,
+    )
+    save_estimator(folder, network, described)
+    return str(folder)
+
+
+# --- what was planted comes back ------------------------------------------------------------------
+
+
+def test_an_untouched_copy_has_not_moved_nor_changed(hands) -> None:
+    found = measured(hands, hands[1])
+    for name in ("silhouette_drift_px", "edge_drift_px", "joint_depth_error_mm", "lost_share",
+                 "grown_share", "lost_joint_share", "mean_abs_change"):  # fmt: skip
+        assert column(found, name) == pytest.approx(0, abs=1e-6), name
+    assert column(found, "likeness") == pytest.approx(1) and found["reason"].null_count == NUM
+    assert found.schema == HAND_MEASURES_SCHEMA
+
+
+@pytest.mark.parametrize("shift_px", [0.5, 1.0, 2.0, 3.0])
+def test_a_planted_shift_comes_back_through_a_sensors_look(hands, shift_px) -> None:
+    angle = np.linspace(0, 2 * np.pi, NUM, endpoint=False)
+    direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    found = measured(hands, in_look(moved(hands[1], shift_px * direction), SENSOR_LOOK, seed=1))
+    shift = np.stack([column(found, f"silhouette_shift_{axis}_px") for axis in "xy"], axis=1)
+    along = (shift * direction).sum(axis=1)
+    assert along.mean() == pytest.approx(shift_px, abs=0.12)
+    assert along.std() < 0.25
+
+
+@pytest.mark.parametrize("by_mm", [1, 2, 5])
+def test_a_planted_change_of_depth_comes_back(hands, by_mm) -> None:
+    found = measured(hands, in_look(deepened(hands[1], by_mm), SENSOR_LOOK, seed=1))
+    assert column(found, "joint_depth_shift_mm").mean() == pytest.approx(by_mm, abs=0.4)
+    plain = measured(hands, deepened(hands[1], by_mm))
+    assert column(plain, "joint_depth_shift_mm") == pytest.approx(by_mm)
+    assert column(plain, "joint_depth_error_mm") == pytest.approx(by_mm)
+    assert column(plain, "silhouette_drift_px") == pytest.approx(0, abs=1e-6)
+
+
+def test_a_look_alone_is_little_drift_and_shows_as_a_look(hands) -> None:
+    plain, found = measured(hands, hands[1]), measured(hands, in_look(hands[1], SENSOR_LOOK, 1))
+    assert np.median(column(found, "silhouette_drift_px")) < 0.35
+    assert np.median(column(found, "edge_drift_px")) < 0.5
+    assert np.median(column(found, "joint_depth_error_mm")) < 2
+    assert column(found, "label_fit").min() > 0.95
+    for name in ("hole_rate", "raggedness_px", "noise_mm"):
+        assert column(found, name).min() > column(plain, name).max(), name
+    assert 0.005 < np.median(column(found, "mean_abs_change")) < 0.05
+
+
+# --- damage shows ---------------------------------------------------------------------------------
+
+
+def test_an_emptied_picture_is_no_measurement_but_a_loss(hands) -> None:
+    found = measured(hands, np.zeros_like(hands[1]))
+    assert set(found["reason"].to_pylist()) == {"no hand in the refined picture"}
+    assert found["silhouette_drift_px"].null_count == found["edge_drift_px"].null_count == NUM
+    assert found["joint_depth_error_mm"].null_count == NUM
+    assert column(found, "lost_share") == pytest.approx(1)
+    assert column(found, "lost_joint_share") == pytest.approx(1)
+    assert column(found, "label_fit") == pytest.approx(0)
+
+
+def test_a_constant_picture_has_no_outline_and_no_contrast(hands) -> None:
+    found = measured(hands, np.full_like(hands[1], 140))
+    assert set(found["reason"].to_pylist()) == {"no outline in the picture"}
+    assert column(found, "contrast") == pytest.approx(0, abs=1e-5)
+    assert column(found, "grown_share").min() > 0.5
+
+
+def test_inverted_depth_is_unlike_and_far_off(hands) -> None:
+    inverted = np.where(hands[1] > 0, 302 - hands[1].astype(int), 0).astype(np.uint16)
+    found = measured(hands, inverted)
+    assert column(found, "depth_likeness").max() < -0.9
+    assert np.median(column(found, "joint_depth_error_mm")) > 20
+    assert column(found, "silhouette_drift_px") == pytest.approx(0, abs=1e-6)
+
+
+def test_a_mirrored_hand_gains_by_being_mirrored(hands) -> None:
+    found = measured(hands, np.ascontiguousarray(hands[1][:, :, ::-1]))
+    assert column(found, "mirror_gain").min() > 0.02
+    assert column(measured(hands, hands[1]), "mirror_gain").max() < 0
+    assert np.median(column(found, "edge_drift_px")) > 1.5
+
+
+def test_another_hands_labels_do_not_fit(hands) -> None:
+    rows, images = hands
+    swapped = measured((rows, images), np.roll(images, 1, axis=0))
+    assert np.median(column(swapped, "label_fit")) < 0.8
+    assert np.median(column(measured(hands, images), "label_fit")) > 0.97
+    assert np.median(column(swapped, "likeness")) < 0.9
+
+
+def test_one_picture_for_all_is_alike(hands) -> None:
+    one = measured(hands, np.repeat(hands[1][:1], NUM, axis=0))
+    assert (
+        column(one, "alike_ratio")[1:].max()
+        < 0.01
+        < 0.9
+        < column(measured(hands, hands[1]), "alike_ratio").min()
+    )
+
+
+def test_a_finger_that_is_gone_is_lost_pixels_and_joints(hands) -> None:
+    rows, images = hands
+    cut = images.copy()
+    for image, joints in zip(cut, rows["joints_uvd"].to_pylist(), strict=True):
+        for u, v, _ in joints[33:36]:
+            image[round(v) - 8 : round(v) + 9, round(u) - 8 : round(u) + 9] = 0
+    found = measured(hands, cut)
+    assert column(found, "lost_share").min() > 0.01
+    assert column(found, "edge_growth_px").max() < 0
+
+
+# --- joints ---------------------------------------------------------------------------------------
+
+
+def test_hidden_joints_are_not_asked(hands) -> None:
+    rows, images = hands
+    uvd = np.array(rows["joints14_uvd"].to_pylist())
+    before = uvd[..., 2] - skin_mm(images, uvd)
+    found = measured(hands, images)
+    assert column(found, "visible_share") == pytest.approx((before <= VISIBLE_MM).mean(axis=1))
+    assert np.nanmedian(before) == pytest.approx(SKIN_MM, abs=2)
+    assert column(found, "visible_share").min() > 0.5
+
+
+def test_skin_beyond_the_border_or_of_a_thin_shred_is_not_known() -> None:
+    image = np.zeros((1, 224, 224), np.uint16)
+    image[0, 100, :] = 90
+    places = np.array([[[-5.0, 10, 90], [100, 100, 90], [230, 100, 90], [100, 50, 90]]])
+    assert np.isnan(skin_mm(image, places)).all()
+    image[0, 98:102] = 90
+    assert (
+        skin_mm(image, places)[0, 1] == 90 and np.isnan(skin_mm(image, places)[0, [0, 2, 3]]).all()
+    )
+
+
+def test_the_joint_networks_answers_are_compared(hands, tmp_path) -> None:
+    rows, images = hands
+    witnesses = HandWitnesses.of(saved_joints(tmp_path / "net"), IMAGE)
+    found = HandMeasurer(witnesses)(rows, images, images)
+    assert column(found, "joint_drift_px") == pytest.approx(0, abs=1e-4)
+    assert column(found, "joint_error_px").min() > 0
+    other = HandMeasurer(witnesses)(rows, images, moved(images, np.full((NUM, 2), (8, 0))))
+    shift = np.hypot(column(other, "joint_shift_x_px"), column(other, "joint_shift_y_px"))
+    assert (column(other, "joint_drift_px") >= shift - 1e-3).all() and shift.max() > 0
+    empty = HandMeasurer(witnesses)(rows, images, np.zeros_like(images))
+    assert empty["joint_drift_px"].null_count == NUM
+    assert measured(hands, images)["joint_drift_px"].null_count == NUM
+
+
+def test_a_network_for_other_images_is_refused(tmp_path) -> None:
+    place = saved_joints(tmp_path / "net")
+    with pytest.raises(ValueError, match="images are"):
+        HandWitnesses.of(place, ImageSpec(height=35, width=55))
+    (tmp_path / "net" / "joints.safetensors").write_bytes(b"damaged")
+    with pytest.raises(FormatError, match="copy both again"):
+        HandWitnesses.of(place, IMAGE)
+    with pytest.raises(FileNotFoundError, match=r"jobs/joints\.py"):
+        HandWitnesses.of(str(tmp_path / "nowhere"), IMAGE)
+
+
+def test_what_decides_a_measurement_decides_the_digest(tmp_path) -> None:
+    witnesses = HandWitnesses.of(saved_joints(tmp_path / "net"), IMAGE)
+    elsewhere = witnesses.model_copy(update={"joints": "s3://moved"})
+    assert witnesses.digest() == elsewhere.digest() != HandWitnesses().digest()
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def test_rows_keep_their_order_and_every_measure_has_a_meaning(hands) -> None:
+    found = measured(hands, hands[1])
+    assert found["key"].to_pylist() == hands[0]["key"].to_pylist()
+    assert set(HAND_MEASURE_MEANINGS) < set(HAND_MEASURES_SCHEMA.names)
+    assert all(HAND_MEASURE_MEANINGS.values())
+
+
+def test_wrong_pictures_are_refused_and_none_are_no_rows(hands) -> None:
+    rows, images = hands
+    measurer = HandMeasurer(HandWitnesses())
+    with pytest.raises(ValueError, match="16-bit depth, found"):
+        measurer(rows, images.astype(np.uint8), images)
+    with pytest.raises(ValueError, match="8 rows, 8 parent and 3 refined"):
+        measurer(rows, images, images[:3])
+    assert len(measurer(rows.slice(0, 0), images[:0], images[:0])) == 0

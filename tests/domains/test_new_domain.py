@@ -1,0 +1,133 @@
+"""A domain of which the repository knows nothing goes through the whole chain: tests/support/coins.py adds
+a source, a schema, a validator and a configuration, and changes nothing."""
+
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+import webdataset
+
+from factory.dataset import kinds
+from factory.dataset.dataset import Dataset
+from factory.dataset.kinds import GROUP, known_kinds
+from factory.dataset.loading import load_images
+from factory.domains.registry import domain_of, known_domains
+from factory.measures.two_sample import TwoSampleTest
+from factory.release.publish import publish
+from factory.training.run import train
+from factory.upkeep.describe import describe
+from factory.validation.gate import load_gate
+from factory.validation.protocols import ValidationSettings
+from factory.validation.report.assemble import make_report, summary_lines, write_report
+from factory.validation.sampling import open_trio, shards_of
+from factory.validation.shard_measures import ShardMeasurer
+from schemas.base import FormatError
+from support import fakes
+from support.coins import COIN_DOMAIN, CoinOptions, CoinReport, strike
+from support.trainers import small_config
+
+GATE = """
+[[limit]]
+measure = "centre_drift.median"
+at_most = 1.0
+why = "labels must stay on the coin"
+
+[[sample]]
+measure = "centre_drift_px"
+at_most = 8.0
+max_share = 0.1
+why = "a coin that jumped has no true label"
+"""
+
+
+@pytest.fixture
+def known(monkeypatch):
+    monkeypatch.setitem(known_domains(), "coin", COIN_DOMAIN)
+    monkeypatch.setitem(known_kinds(), "coin", COIN_DOMAIN.sample_kind)
+
+
+@dataclass(frozen=True)
+class Chain:
+    synthetic: Dataset
+    real: Dataset
+    refined: Dataset
+
+
+@pytest.fixture
+def chain(known, tmp_path) -> Chain:
+    renders = strike(tmp_path / "renders", 48, camera=False)
+    photos = strike(tmp_path / "photos", 48, camera=True, seed=1)
+    (renders / "9.png").write_bytes(b"not a picture")
+    synthetic = fakes.ingest_here(renders, tmp_path / "synthetic", CoinOptions(), shard_size=16)
+    real = fakes.ingest_here(photos, tmp_path / "real", CoinOptions(kind="real"), shard_size=16)
+    config = small_config(refiner_init="identity")
+    images = [load_images(dataset, dataset.committed()) for dataset in (synthetic, real)]
+    train(config, *images, tmp_path / "run", domain="coin", device="cpu")
+    return Chain(
+        synthetic, real, fakes.refine_here(synthetic, tmp_path / "run", tmp_path / "refined")
+    )
+
+
+def test_coins_go_through_the_whole_chain(chain, tmp_path):
+    assert [len(chain.synthetic.index(shard)) for shard in (0, 1, 2)] == [15, 16, 16]
+    trio = open_trio(chain.refined.location, chain.real.location)
+    validator = domain_of(trio.refined).validator()
+    (tmp_path / "gate.toml").write_text(GATE)
+    gate = load_gate(tmp_path / "gate.toml", validator.report)
+    settings = ValidationSettings(test=TwoSampleTest(seeds=(0,), num_steps=5))
+    witnesses = validator.witnesses(trio.refined, trio.parent, {}, settings.finder)
+    shards = shards_of(trio.refined, None)
+    for shard in shards:
+        ShardMeasurer(trio.refined, trio.parent, witnesses.measurer())(shard)
+    examined = validator.examine(
+        trio, shards, None, witnesses, settings, lambda calls: [call() for call in calls]
+    )
+    report, verdicts = make_report(trio, "r1", shards, validator, examined, gate)
+    write_report(trio, report, verdicts, examined, ())
+    assert isinstance(report, CoinReport) and report.num_samples == 47
+    assert report.passed, summary_lines(report, validator)
+    publish(trio.refined, "first", "r1")
+    shard = tmp_path / "refined" / "shards" / "000000.tar"
+    samples = list(webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False))
+    labels = chain.refined.index(0)["centre_px"].to_pylist()
+    assert len(samples) == len(labels) == 15
+    assert all(np.shape(centre) == (2,) for centre in labels)
+
+
+def test_a_coin_dataset_is_described(chain):
+    summary = describe(chain.refined)
+    assert "centre_px" in str(summary) and "coin" in str(summary)
+
+
+def test_a_witness_that_nobody_knows_is_refused(chain):
+    validator = domain_of(chain.refined).validator()
+    with pytest.raises(ValueError, match=r"no witness 'landmarks'.*none"):
+        validator.witnesses(
+            chain.refined, chain.synthetic, {"landmarks": "x"}, ValidationSettings().finder
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (["support.coins:COIN_DOMAIN"], None),
+        (["support.coins:SIDE_PX"], "is no Domain"),
+        (["support.coins:COIN_DOMAIN", "support.coins:COIN_DOMAIN"], "already"),
+    ],
+)
+def test_an_installed_package_brings_its_domain(values, complaint, monkeypatch):
+    points = [EntryPoint("coin", value, GROUP) for value in values]
+    monkeypatch.setattr(kinds, "entry_points", lambda group: points)
+    known_kinds.cache_clear()
+    known_domains.cache_clear()
+    try:
+        if complaint is None:
+            assert known_domains()["coin"] is COIN_DOMAIN and "eye" in known_domains()
+            assert known_kinds()["coin"] is COIN_DOMAIN.sample_kind
+        else:
+            with pytest.raises(FormatError, match=complaint):
+                known_domains()
+    finally:
+        known_kinds.cache_clear()
+        known_domains.cache_clear()

@@ -1,0 +1,192 @@
+"""A planner that runs again and again: what it need not open, hash or plan."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.sources.unityeyes import UnityEyesSource
+from factory.sources.scan import Container
+from factory.store.parquet import parquet_bytes
+from support import fakes
+from support.planners import (
+    OPTIONS,
+    SPLITS,
+    check_each_is_planned_once,
+    commit_planned,
+    committed_dataset,
+    empty_dataset,
+    numbered,
+    people,
+    plan,
+    planned_ids,
+)
+
+# --- what need not be looked at again ---------------------------------------------------------
+
+
+def test_content_is_hashed_once_after_a_touch_and_never_without_one(tmp_path) -> None:
+    source = numbered(1, 2, 3)
+    dataset = committed_dataset(tmp_path / "eyes", source)
+    assert plan(dataset, source) == 0 and source.hashed == []
+    source.mtimes_ns["2"] = 5
+    for _ in range(3):
+        assert plan(dataset, source) == 0
+    assert source.hashed == ["2"]
+    source.mtimes_ns["2"] = 6
+    assert plan(dataset, source) == 0
+    assert source.hashed == ["2", "2"]
+
+
+def test_without_its_cache_a_planner_hashes_again_and_plans_the_same(tmp_path) -> None:
+    source = numbered(1, 2, 3)
+    dataset = committed_dataset(tmp_path / "eyes", source)
+    source.mtimes_ns["2"] = 5
+    plan(dataset, source)
+    for broken in (None, b"no parquet", parquet_bytes(pa.table({"x": [1]}))):
+        dataset.store.delete("plan/seen.parquet")
+        if broken is not None:
+            dataset.store.put("plan/seen.parquet", broken)
+        source.hashed.clear()
+        assert plan(dataset, source) == 0
+        assert source.hashed == ["2"]
+    assert planned_ids(dataset) == {0: ["1", "2", "3"]}
+
+
+def test_the_cache_speaks_of_one_version_only(tmp_path) -> None:
+    """The old content comes back with a date that was seen on it before."""
+    source = numbered(1)
+    dataset = committed_dataset(tmp_path / "eyes", source)
+    source.mtimes_ns["1"] = 5
+    assert plan(dataset, source) == 0
+    source.mtimes_ns["1"], source.content["1"] = 6, "Content 1"
+    assert plan(dataset, source) == 1
+    commit_planned(dataset, source)
+    source.mtimes_ns["1"], source.content["1"] = 5, "content 1"
+    assert plan(dataset, source) == 1
+    assert [dataset.plan(n).inputs[0].supersedes for n in dataset.planned()] == [
+        None, "000000-000000", "000001-000000",
+    ]  # fmt: skip
+
+
+def test_an_etag_counts_and_a_time_does_not_where_both_listings_have_one(tmp_path) -> None:
+    source = numbered(1, 2)
+    source.etags = {"1": "a", "2": "b"}
+    dataset = committed_dataset(tmp_path / "eyes", source)
+    source.mtimes_ns = {"1": 8, "2": 8}
+    assert plan(dataset, source) == 0 and source.hashed == []
+    source.etags["2"] = "c"
+    assert plan(dataset, source) == 0 and source.hashed == ["2"]
+    source.etags = {}
+    assert plan(dataset, source) == 0 and sorted(source.hashed) == ["1", "2"]
+
+
+def test_a_rejected_input_that_was_touched_is_planned_again_only_if_it_changed(tmp_path) -> None:
+    source = numbered(1, 2)
+    dataset = empty_dataset(tmp_path / "eyes")
+    plan(dataset, source)
+    commit_planned(dataset, source, rejected=["2"])
+    source.mtimes_ns["2"] = 5
+    assert plan(dataset, source) == 0 and source.hashed == ["2"]
+    source.mtimes_ns["2"], source.content["2"] = 6, "Content 2"
+    assert plan(dataset, source) == 1
+    assert dataset.plan(1).inputs[0].supersedes is None
+
+
+def in_archives(mtimes_ns: dict[str, int], *ids: str) -> fakes.FakeSource:
+    containers = {name: Container(name, 100, mtime) for name, mtime in mtimes_ns.items()}
+    source = fakes.FakeSource({id: f"content {id}" for id in ids}, containers=containers)
+    source.mtimes_ns = {id: mtimes_ns.get(id.split("/")[0], 0) for id in ids}
+    return source
+
+
+def opened(dataset: Dataset, source: fakes.FakeSource, min_shard: int = 1) -> list[str]:
+    source.opened.clear()
+    fakes.plan_from(dataset, source, min_shard=min_shard)
+    return sorted(source.opened)
+
+
+def test_an_unchanged_archive_is_not_opened_and_its_inputs_still_count(tmp_path) -> None:
+    dataset = empty_dataset(tmp_path / "eyes")
+    source = in_archives({"a.tar": 1, "b.tar": 1}, "a.tar/1", "a.tar/2", "b.tar/1", "c")
+    assert opened(dataset, source) == ["a.tar", "b.tar"]
+    assert opened(dataset, source) == []
+    planned = fakes.plan_from(dataset, source)
+    assert (planned.num_listed, planned.num_new) == (4, 0)
+    more = in_archives({"a.tar": 1, "b.tar": 2, "d.tar": 1}, *source.content, "b.tar/2", "d.tar/1")
+    assert opened(dataset, more) == ["b.tar", "d.tar"]
+    assert opened(dataset, more) == ["b.tar"], "its shard is to be built from what is there now"
+    commit_planned(dataset, more)
+    assert opened(dataset, more) == ["b.tar"]
+    assert opened(dataset, more) == []
+    check_each_is_planned_once(dataset, more.content)
+
+
+def test_an_archive_is_opened_again_while_inputs_of_it_are_held_back(tmp_path) -> None:
+    dataset = empty_dataset(tmp_path / "eyes")
+    source = in_archives({"a.tar": 1, "b.tar": 1}, *(f"a.tar/{n}" for n in range(3)), "b.tar/1")
+    assert opened(dataset, source, min_shard=2) == ["a.tar", "b.tar"]
+    assert opened(dataset, source, min_shard=2) == ["b.tar"]
+    assert opened(dataset, source) == ["b.tar"]
+    assert opened(dataset, source) == []
+
+
+def test_an_archive_that_cannot_be_read_is_named_and_the_others_are_planned(tmp_path) -> None:
+    for number in (1, 2):
+        fakes.write_pair(tmp_path / "in", str(number), seed=number)
+    (tmp_path / "in" / "half.zip").write_bytes(b"PK")
+    source = UnityEyesSource(tmp_path / "in", OPTIONS)
+    dataset = empty_dataset(tmp_path / "eyes")
+    planned = fakes.plan_from(dataset, source)
+    assert planned.num_new == 2
+    assert len(planned.unreadable) == 1 and "half.zip: expected a zip" in planned.unreadable[0]
+    assert planned.unreadable == fakes.plan_from(dataset, source).unreadable
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_the_others_are_planned(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    for name in (b"caf\xe9.jpg", b"caf\xe9.json"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name)).write_bytes(b"x")
+    planned = fakes.plan_from(
+        empty_dataset(tmp_path / "eyes"), UnityEyesSource(tmp_path / "in", OPTIONS)
+    )
+    assert planned.num_new == 1
+    assert sorted(planned.unreadable) == [
+        f"b'caf\\xe9.{suffix}': the name of this file is not UTF-8" for suffix in ("jpg", "json")
+    ]
+
+
+def test_an_archive_whose_name_is_no_text_is_named_and_the_others_are_planned(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/n\xe4chte.zip")).write_bytes(b"x")
+    dataset = empty_dataset(tmp_path / "eyes")
+    for num_new in (1, 0):
+        planned = fakes.plan_from(dataset, UnityEyesSource(tmp_path / "in", OPTIONS))
+        assert planned.num_new == num_new
+        assert planned.unreadable == (r"b'n\xe4chte.zip': the name of this file is not UTF-8",)
+
+
+# --- held back --------------------------------------------------------------------------------
+
+
+def test_new_inputs_are_held_back_until_enough_have_gathered(tmp_path) -> None:
+    dataset = empty_dataset(tmp_path / "eyes", shard_size=5)
+    found = []
+    for num in (1, 2, 3, 4, 10, 11, 12, 16):
+        planned = fakes.plan_from(dataset, numbered(*range(1, num + 1)), min_shard=3)
+        found.append((planned.num_new, planned.num_held))
+    assert found == [(0, 1), (0, 2), (3, 0), (0, 1), (5, 2), (3, 0), (0, 1), (5, 0)]
+    check_each_is_planned_once(dataset, numbered(*range(1, 17)).content)
+    assert [len(inputs) for inputs in planned_ids(dataset).values()] == [3, 5, 3, 5]
+
+
+def test_each_split_gathers_its_own(tmp_path) -> None:
+    dataset = empty_dataset(tmp_path / "eyes", shard_size=50, splits=SPLITS)
+    planned = fakes.plan_from(dataset, people(), min_shard=50)
+    sizes = Counter(dataset.plan(n).split for n in dataset.planned())
+    assert planned.num_new == 50 * sum(sizes.values()) and planned.num_held > 0
+    assert planned.num_new + planned.num_held == 100
+    fakes.plan_from(dataset, people())
+    check_each_is_planned_once(dataset, people().content)

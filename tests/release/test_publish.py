@@ -1,0 +1,195 @@
+"""Releases: only what passed, exactly what was validated, unchanged for ever."""
+
+import multiprocessing
+import signal
+from pathlib import Path
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from factory.dataset.dataset import Dataset
+from factory.dataset.tar import DamagedShardError, sha256
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.release.publish import NotReleasableError, latest_report, publish
+from schemas.report import GateCheck
+from support import fakes, releases
+
+REPORT_ID = "20261121-000000-aaaa"
+
+
+@pytest.fixture
+def refined(renders, refiner, tmp_path) -> Dataset:
+    """Shards 0..4, of which the last is empty."""
+    for stem in map(str, range(1, 11)):
+        for suffix in ("jpg", "json"):
+            target = tmp_path / "in" / f"{stem}.{suffix}"
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(renders / target.name)
+    for number in (11, 12):
+        fakes.write_pair(tmp_path / "in", str(number), image=b"no picture")
+    parent = fakes.ingest_here(
+        tmp_path / "in", tmp_path / "parent", UnityEyesOptions(), shard_size=2
+    )
+    return fakes.refine_here(parent, refiner, tmp_path / "refined")
+
+
+def release_files(dataset: Dataset) -> dict[str, bytes]:
+    return fakes.files_below(Path(dataset.location), "releases")
+
+
+def test_a_release_names_its_shards_with_digests_and_leaves_empty_ones_out(refined) -> None:
+    assert refined.committed() == [0, 1, 2, 3, 4, 5]
+    manifest = releases.release(refined)
+    assert [shard.shard for shard in manifest.shards] == [0, 1, 2, 3, 4]
+    assert manifest.num_samples == 10 and manifest.splits == {"train": 10}
+    for shard, path in zip(manifest.shards, releases.urls_of(refined), strict=True):
+        raw = Path(path).read_bytes()
+        assert (sha256(raw), len(raw)) == (shard.sha256, shard.size)
+    folder = Path(refined.location) / "releases" / "r1"
+    assert sha256((folder / "index.parquet").read_bytes()) == manifest.index
+    report = Path(refined.location) / "reports" / REPORT_ID / "report.json"
+    assert sha256(report.read_bytes()) == manifest.report and manifest.gate == releases.GATE
+
+
+def test_the_merged_index_holds_every_row_with_its_shard(refined) -> None:
+    releases.release(refined)
+    merged = pq.read_table(Path(refined.location) / "releases" / "r1" / "index.parquet").to_pylist()
+    rows = [row for shard in refined.committed() for row in refined.index(shard).to_pylist()]
+    assert merged == rows
+
+
+def test_the_wids_index_counts_samples_and_bytes(renders, refiner, tmp_path) -> None:
+    splits = {"train": 0.6, "test": 0.4}
+    parent = fakes.ingest_here(renders, tmp_path / "p", UnityEyesOptions(), splits=splits)
+    refined = fakes.refine_here(parent, refiner, tmp_path / "r")
+    manifest = releases.release(refined)
+    assert set(manifest.splits) == set(splits) and sum(manifest.splits.values()) == 24
+    folder = Path(refined.location) / "releases" / "r1"
+    for split, num in manifest.splits.items():
+        listing = orjson.loads((folder / f"{split}.wids.json").read_bytes())
+        assert listing["__kind__"] == "wids-shard-index-v1"
+        assert sum(shard["nsamples"] for shard in listing["shardlist"]) == num
+        for shard in listing["shardlist"]:
+            assert (folder / shard["url"]).stat().st_size == shard["filesize"]
+
+
+def test_publishing_again_changes_nothing(refined) -> None:
+    first = releases.release(refined)
+    before = release_files(refined)
+    assert publish(refined, "r1", REPORT_ID) == first
+    assert release_files(refined) == before
+
+
+def test_a_later_report_on_the_same_shards_leaves_the_release_as_it_was(refined) -> None:
+    first = releases.release(refined)
+    before = release_files(refined)
+    again = publish(refined, "r1", releases.put_report(refined, id="20991231T000000Z-ffffff"))
+    assert again == first
+    assert release_files(refined) == before
+
+
+def test_a_dataset_that_grew_leaves_the_release_as_it_was(refined, refiner, tmp_path) -> None:
+    releases.release(refined)
+    before = release_files(refined)
+    fakes.write_pair(tmp_path / "in", "99")
+    parent = fakes.ingest_here(
+        tmp_path / "in", tmp_path / "parent", UnityEyesOptions(), shard_size=2
+    )
+    fakes.refine_here(parent, refiner, tmp_path / "refined")
+    assert release_files(refined) == before
+    with pytest.raises(NotReleasableError, match="other content: a release never changes"):
+        releases.release(refined, id="20261122-000000-bbbb")
+    assert release_files(refined) == before
+    assert releases.release(refined, "r2", id="20261122-000000-bbbb").num_samples == 11
+
+
+FAILED = GateCheck(measure="drift.drift_px.p95", at_most=1, why="x", value=3, passed=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"gate": None, "passed": None, "checks": ()}, "made without a gate"),
+        ({"passed": False, "checks": (FAILED,)}, r"did not pass its gate: drift\.drift_px\.p95"),
+        ({"shards": ()}, "names no samples"),
+        ({"passed": True, "checks": (FAILED,)}, "did not pass"),
+        ({"gate": None}, "without a gate"),
+    ],
+)
+def test_a_report_that_does_not_pass_is_no_release(refined, changes, reason) -> None:
+    with pytest.raises(NotReleasableError, match=reason):
+        releases.release(refined, **changes)
+    assert release_files(refined) == {}
+
+
+def test_a_report_on_another_dataset_is_no_release(refined, synthetic) -> None:
+    with pytest.raises(NotReleasableError, match="speaks of another dataset"):
+        releases.release(refined, dataset=synthetic.card)
+
+
+def test_without_a_report_there_is_no_release(refined) -> None:
+    with pytest.raises(NotReleasableError, match=r"has no report; make one with jobs/validate"):
+        latest_report(refined)
+    with pytest.raises(NotReleasableError, match=r"has no reports/nothing/report\.json"):
+        publish(refined, "r1", "nothing")
+
+
+def test_the_latest_report_is_the_latest_finished_one(refined) -> None:
+    for number in ("20261121-000000-aaaa", "20261122-000000-bbbb"):
+        releases.put_report(refined, id=number)
+    (Path(refined.location) / "reports" / "20261123-000000-cccc").mkdir()
+    assert latest_report(refined) == "20261122-000000-bbbb"
+
+
+def test_a_shard_that_changed_since_it_was_validated_is_refused(refined) -> None:
+    report = releases.report_on(refined)
+    first = report.shards[0].model_copy(update={"tar_sha256": "f" * 64})
+    with pytest.raises(DamagedShardError, match=r"000000\.tar changed since it was validated"):
+        releases.release(refined, shards=(first, *report.shards[1:]))
+    path = Path(refined.location) / "shards" / "000001.tar"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedShardError, match=r"000001\.tar is damaged"):
+        releases.release(refined)
+    assert release_files(refined) == {}
+
+
+def test_a_shard_that_was_withdrawn_is_refused_by_name(refined) -> None:
+    releases.put_report(refined)
+    refined.store.delete("index/000003.parquet")
+    with pytest.raises(DamagedShardError, match=r"000003\.tar .* no longer committed"):
+        publish(refined, "r1", REPORT_ID)
+    assert release_files(refined) == {}
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "ä"])
+def test_a_name_that_leaves_the_folder_is_refused(refined, name) -> None:
+    with pytest.raises(ValidationError, match="release"):
+        releases.release(refined, name)
+    assert release_files(refined) == {}
+
+
+def publish_and_die(dataset: Dataset, when: str, name: str) -> None:
+    publish(fakes.hooked(dataset, fakes.kill_at(when, f"releases/r1/{name}")), "r1", REPORT_ID)
+
+
+@pytest.mark.parametrize(
+    ("when", "name"),
+    [("before", "index"), ("after", "index"), ("after", "train"), ("before", "manifest")],
+)
+def test_a_publish_that_was_killed_left_no_release_and_is_finished_by_a_rerun(
+    refined, when, name
+) -> None:
+    releases.put_report(refined)
+    child = multiprocessing.get_context("fork").Process(
+        target=publish_and_die, args=(refined, when, name)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert "releases/r1/manifest.json" not in release_files(refined)
+    publish(refined, "r1", REPORT_ID)
+    assert set(release_files(refined)) == {
+        f"releases/r1/{file}" for file in ("index.parquet", "train.wids.json", "manifest.json")
+    }

@@ -1,0 +1,241 @@
+"""Archives in folders, and folders and archives in an object store: the same inputs again."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.sources.archives import DamagedFileError, RangedFile, open_archive
+from factory.sources.files import open_files
+from factory.sources.scan import Container
+from factory.store.base import Store
+from factory.store.local import LocalStore
+from support import fakes
+
+SUFFIXES = frozenset({".jpg", ".json"})
+
+
+class CountingStore:
+    """A store that is no local folder, as far as readers can tell, and counts what they read."""
+
+    def __init__(self, root: Path):
+        self._store = LocalStore(root)
+        self.location = self._store.location
+        self.ranges: list[tuple[int, int]] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        self.ranges.append((offset, length))
+        return self._store.read_range(name, offset, length)
+
+
+def source_of(location: object) -> UnityEyesSource:
+    return UnityEyesSource(str(location), UnityEyesOptions())
+
+
+def write_archive(path: Path, *numbers: int) -> None:
+    """A tar or zip with `imgs/N.jpg` and `imgs/N.json`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    members = {}
+    for number in numbers:
+        members[f"imgs/{number}.jpg"] = fakes.jpeg(fakes.grey_picture(seed=number))
+        fakes.write_pair(path.parent / ".pairs", str(number))
+        members[f"imgs/{number}.json"] = (path.parent / ".pairs" / f"{number}.json").read_bytes()
+    if path.suffix.lower() == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        return
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), 1_700_000_000
+            tar.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def drops(tmp_path) -> Path:
+    """A nightly drop: renders beside archives of renders."""
+    folder = tmp_path / "drops"
+    fakes.write_pair(folder, "0")
+    write_archive(folder / "night1.tar", 1, 2)
+    write_archive(folder / "deep" / "Night2.ZIP", 3, 10)
+    (folder / "unpacked.tar").mkdir()
+    fakes.write_pair(folder / "unpacked.tar", "7")
+    return folder
+
+
+ALL_IDS = ["0", "deep/Night2.ZIP/imgs/3", "deep/Night2.ZIP/imgs/10", "night1.tar/imgs/1",
+           "night1.tar/imgs/2", "unpacked.tar/7"]  # fmt: skip
+
+
+def test_archives_in_a_folder_are_inputs_too(drops, tmp_path) -> None:
+    source = source_of(drops)
+    ids = [facts.id for facts in source.listing()]
+    assert ids == ALL_IDS
+    for source_id in ids:
+        assert source.load(source_id).image.shape == (35, 55)
+    dataset = fakes.ingest_here(drops, tmp_path / "eyes", UnityEyesOptions(), shard_size=4)
+    assert [dataset.facts(shard).num_samples for shard in dataset.committed()] == [4, 2]
+
+
+def test_a_worker_that_knows_the_plan_lists_nothing(drops, tmp_path, monkeypatch) -> None:
+    dataset = fakes.plan_here(drops, tmp_path / "eyes", UnityEyesOptions())
+    monkeypatch.delattr("factory.sources.files.Tree.walk")
+    fakes.build_here(dataset, drops, UnityEyesOptions())
+    assert sum(dataset.facts(shard).num_samples for shard in dataset.committed()) == 6
+
+
+def test_an_unchanged_archive_is_not_opened(drops, tmp_path, monkeypatch) -> None:
+    for location in (drops, drops / "night1.tar"):
+        dataset = fakes.plan_here(location, tmp_path / f"of {location.name}", UnityEyesOptions())
+        first = fakes.plan_from(dataset, source_of(location))
+        with monkeypatch.context() as patch:
+            patch.delattr("factory.sources.files.open_archive")
+            again = fakes.plan_from(dataset, source_of(location))
+        assert again == first and again.num_new == 0
+        assert again.num_listed == (6 if location == drops else 2)
+
+
+def test_a_rewritten_archive_is_read_again_and_only_what_changed_in_it_planned(
+    drops, tmp_path
+) -> None:
+    dataset = fakes.ingest_here(drops, tmp_path / "eyes", UnityEyesOptions(), shard_size=10)
+    write_archive(drops / "night1.tar", 1, 2, 5)
+    write_archive(drops / "deep" / "Night2.ZIP", 3)
+    fakes.ingest_here(drops, tmp_path / "eyes", UnityEyesOptions(), shard_size=10)
+    assert [planned.id for planned in dataset.plan(1).inputs] == ["night1.tar/imgs/5"]
+    assert dataset.planned() == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_a_remote_archive_is_read_by_ranges(tmp_path, monkeypatch, name) -> None:
+    """In order with few requests, out of order without reading much that nobody asked for."""
+    write_archive(tmp_path / name, *range(40))
+    whole = (tmp_path / name).stat().st_size
+    names = [file.name for file in open_archive(LocalStore(tmp_path), name).files()]
+    assert len(names) == 80
+    pairs = [names[start : start + 2] for start in range(0, 80, 2)]
+    scattered = [name for pair in pairs[::3] + pairs[1::3] for name in pair]
+    for order, ahead, max_requests, max_bytes in (
+        (names, 1 << 18, 12, 1.5 * whole),
+        (scattered, 1 << 18, len(scattered), 4 * whole),
+        (names[::-1], 1 << 18, 80, 4 * whole),
+    ):
+        monkeypatch.setattr("factory.sources.archives.AHEAD_BYTES", ahead)
+        store = CountingStore(tmp_path)
+        remote, local = open_archive(store, name), open_archive(LocalStore(tmp_path), name)
+        assert list(remote.files()) == list(local.files())
+        store.ranges.clear()
+        for member in order:
+            assert remote.read(member) == local.read(member)
+        assert len(store.ranges) <= max_requests
+        assert sum(length for _, length in store.ranges) <= max_bytes
+
+
+def test_a_file_read_by_ranges_is_the_file(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("factory.sources.archives.AHEAD_BYTES", 7)
+    content = bytes(range(100))
+    (tmp_path / "x").write_bytes(content)
+    ranged, plain = RangedFile(CountingStore(tmp_path), "x"), io.BytesIO(content)
+    for offset, whence, length in [(0, 0, 5), (0, 1, 20), (-3, 2, 9), (50, 0, 7), (2, 1, 3),
+                                   (-10, 1, 4), (200, 0, 5), (0, 0, -1), (95, 0, 100)]:  # fmt: skip
+        assert ranged.seek(offset, whence) == plain.seek(offset, whence)
+        assert ranged.read(length) == plain.read(length)
+        assert ranged.tell() == plain.tell()
+
+
+@pytest.mark.parametrize("keep", [100, 700, 5000])
+def test_a_half_uploaded_archive_is_met_once_and_hides_nothing_else(drops, keep) -> None:
+    raw = (drops / "night1.tar").read_bytes()
+    (drops / "night1.tar").write_bytes(raw[:keep])
+    items = list(open_files(drops).walk(SUFFIXES, {}))
+    problems = [i.problem for i in items if isinstance(i, Container) and i.name == "night1.tar"]
+    assert len(problems) == 1 and "night1.tar" in problems[0]
+    names = {name for item in items if not isinstance(item, Container) for name in item.names}
+    assert names == {f"{id}{s}" for id in ALL_IDS if "night1" not in id for s in SUFFIXES}
+
+
+def test_a_member_beyond_the_end_is_damaged(tmp_path) -> None:
+    write_archive(tmp_path / "a.tar", 1)
+    archive = open_archive(LocalStore(tmp_path), "a.tar")
+    archive._size = 600
+    with pytest.raises(DamagedFileError, match=r"ends in the middle of imgs/1\.jpg"):
+        archive.read("imgs/1.jpg")
+
+
+# --- object stores ----------------------------------------------------------------------------
+
+
+def upload(folder: Path, store: Store) -> None:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            store.put(f"in/{path.relative_to(folder)}", path.read_bytes())
+
+
+@pytest.mark.s3
+def test_a_prefix_gives_the_inputs_that_its_folder_gives(drops, tmp_path, moto_store) -> None:
+    upload(drops, moto_store)
+    remote, local = source_of(f"{moto_store.location}/in"), source_of(drops)
+    theirs, ours = list(remote.listing()), list(local.listing())
+    assert [(f.id, f.size, f.suffixes) for f in theirs] == [
+        (f.id, f.size, f.suffixes) for f in ours
+    ]
+    without = [facts.id for facts in theirs if facts.etag is None]
+    assert without == ["night1.tar/imgs/1", "night1.tar/imgs/2"], "a tar keeps no digests"
+    for facts in ours:
+        assert remote.load(facts.id).image_sha256 == local.load(facts.id).image_sha256
+
+
+@pytest.mark.s3
+def test_an_ingest_of_a_prefix_notices_by_etag_what_was_rewritten(
+    drops, tmp_path, moto_store
+) -> None:
+    upload(drops, moto_store)
+    location = f"{moto_store.location}/in"
+    dataset = fakes.ingest_here(location, tmp_path / "eyes", UnityEyesOptions(), shard_size=10)
+    upload(drops, moto_store)  # the same content at a later time
+    fakes.ingest_here(location, tmp_path / "eyes", UnityEyesOptions(), shard_size=10)
+    assert dataset.planned() == [0]
+    moto_store.put("in/0.jpg", fakes.jpeg(fakes.grey_picture(seed=9)))
+    fakes.ingest_here(location, tmp_path / "eyes", UnityEyesOptions(), shard_size=10)
+    assert [planned.id for planned in dataset.plan(1).inputs] == ["0"]
+    assert dataset.index(1)["supersedes"].to_pylist() == ["000000-000000"]
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("name", ["night1.tar", "deep/Night2.ZIP"])
+def test_one_archive_in_a_bucket_is_an_input(drops, tmp_path, moto_store, name) -> None:
+    upload(drops, moto_store)
+    location = f"{moto_store.location}/in/{name}"
+    dataset = fakes.ingest_here(location, tmp_path / "eyes", UnityEyesOptions())
+    local = fakes.ingest_here(drops / name, tmp_path / "local", UnityEyesOptions())
+    assert dataset.tar(0) == local.tar(0)
+    assert fakes.plan_from(dataset, source_of(location)).num_listed == 2
+
+
+class FailingStore(CountingStore):
+    """A store whose first read fails."""
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        content = super().read_range(name, offset, length)
+        if len(self.ranges) == 1:
+            raise ConnectionError("no answer")
+        return content
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_a_store_that_fails_is_not_a_damaged_archive(tmp_path, name) -> None:
+    write_archive(tmp_path / name, 1)
+    store = FailingStore(tmp_path)
+    with pytest.raises(ConnectionError, match="no answer"):
+        open_archive(store, name)
+    assert {file.name for file in open_archive(store, name).files()} == {
+        "imgs/1.jpg",
+        "imgs/1.json",
+    }

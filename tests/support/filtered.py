@@ -1,0 +1,47 @@
+"""A refined dataset with a report that passes and verdicts, and its filtered child."""
+
+from pathlib import Path
+
+import pytest
+
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import collect, run_here
+from factory.release.filtered import Keeping, enter_kept, keep_task
+from support import fakes, releases
+
+REPORT_ID = releases.REPORT_ID
+GAZE = "gaze_deg"
+FAILED = {
+    "000000-000001": ["drift_px"],
+    "000001-000000": ["drift_px", GAZE],
+    **{f"000002-{index:06d}": [GAZE] for index in range(5)},
+}
+"""one, one and all of the five samples of shards 0, 1 and 2"""
+PAGE = b"<html>"
+
+
+@pytest.fixture
+def refined(synthetic, refiner, tmp_path) -> Dataset:
+    """Five shards, with a passing report and verdicts."""
+    dataset = fakes.refine_here(synthetic, refiner, tmp_path / "refined")
+    releases.put_report(dataset)
+    releases.put_verdicts(dataset, FAILED)
+    dataset.store.put(f"reports/{REPORT_ID}/report.html", PAGE)
+    return dataset
+
+
+@pytest.fixture
+def kept(refined, tmp_path) -> Dataset:
+    return kept_here(refined, tmp_path / "kept")
+
+
+def kept_here(refined: Dataset, location: str | Path, report_id: str = REPORT_ID) -> Dataset:
+    """What the job does, in this process."""
+    child = enter_kept(refined, report_id, str(location), "kept")
+    missing = sorted(set(Keeping(child, refined).validated) - set(child.committed()))
+    collect(run_here(keep_task(child, refined), missing))
+    return child
+
+
+def parts_of(dataset: Dataset) -> dict[str, bytes]:
+    return fakes.files_below(Path(dataset.location), "shards", "index", "reports", "releases")

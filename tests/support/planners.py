@@ -1,0 +1,92 @@
+"""Datasets of planned inputs without pixels, for the tests of planning."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ingested_card
+from factory.store.parquet import parquet_bytes
+from schemas.eye.kind import EYE
+from schemas.index import REJECT_SCHEMA
+from support import fakes
+
+OPTIONS = UnityEyesOptions()
+
+
+def empty_dataset(
+    folder: Path, shard_size: int = 3, splits: dict[str, float] | None = None
+) -> Dataset:
+    """A dataset of which only the card is there."""
+    card = ingested_card(
+        EYE, "x", make_source("", OPTIONS), shard_size=shard_size, splits=splits or {"train": 1}
+    )
+    return Dataset.enter(folder, card)
+
+
+def numbered(*numbers: int) -> fakes.FakeSource:
+    return fakes.FakeSource({str(number): f"content {number}" for number in numbers})
+
+
+def plan(dataset: Dataset, source: fakes.FakeSource) -> int:
+    return fakes.plan_from(dataset, source).num_new
+
+
+def planned_ids(dataset: Dataset) -> dict[int, list[str]]:
+    return {n: [planned.id for planned in dataset.plan(n).inputs] for n in dataset.planned()}
+
+
+def plan_files(dataset: Dataset) -> dict[str, bytes]:
+    return fakes.files_below(Path(dataset.location), "plan")
+
+
+def check_each_is_planned_once(dataset: Dataset, ids: Iterable[str]) -> None:
+    counts = Counter(id for inputs in planned_ids(dataset).values() for id in inputs)
+    assert counts == Counter(list(ids))
+    assert dataset.planned() == list(range(len(dataset.planned())))
+
+
+DIGESTS = pa.schema(
+    [(name, pa.string()) for name in ("key", "source_image_sha256", "source_label_sha256")]
+)
+"""of an index, all that a planner reads"""
+
+
+def committed_dataset(folder: Path, source: fakes.FakeSource, shard_size: int = 3) -> Dataset:
+    """A dataset with all inputs of a source planned, and committed with their content as digest."""
+    dataset = empty_dataset(folder, shard_size)
+    fakes.plan_from(dataset, source)
+    commit_planned(dataset, source)
+    return dataset
+
+
+def commit_planned(
+    dataset: Dataset, source: fakes.FakeSource, rejected: Sequence[str] = ()
+) -> None:
+    """Index files alone, as an ingest would leave them: the planner reads nothing else."""
+    for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
+        rows, rejects = [], []
+        for place, planned in enumerate(dataset.plan(shard).inputs):
+            key, digest = f"{shard:06d}-{place:06d}", source.content[planned.id]
+            if planned.id in rejected:
+                rejects.append({"key": key, "source_id": planned.id, "kind": "reject",
+                                "reason": "x", "image_sha256": digest})  # fmt: skip
+            else:
+                rows.append({"key": key, "source_image_sha256": digest})
+        table = pa.Table.from_pylist(rows, schema=DIGESTS)
+        dataset.store.put_new(f"index/{shard:06d}.parquet", parquet_bytes(table))
+        table = pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA)
+        dataset.store.put_new(f"rejected/{shard:06d}.parquet", parquet_bytes(table))
+
+
+SPLITS = {"train": 0.6, "test": 0.4}
+
+
+def people() -> fakes.FakeSource:
+    source = numbered(*range(1, 101))
+    source.identities = {str(n): f"person {n % 10}" for n in range(1, 101)}
+    return source

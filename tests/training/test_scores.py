@@ -1,0 +1,85 @@
+"""Refiners scored while their run goes on; the best one kept."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from factory.networks.refiner_files import load_refiner
+from factory.training.run import train
+from factory.training.scores import FOLDER, Scored
+from schemas.score import Score
+from support.fakes import score
+from support.trainers import Killed, kill_at, small_config, trained, weights_of
+
+
+class Told:
+    """Gives the scores that it was told, by update, in a thread."""
+
+    eye_width_px = 40.0
+
+    def __init__(self, scores: dict[int, Score]) -> None:
+        self.scores = scores
+        self.asked: list[int] = []
+        self._thread = ThreadPoolExecutor(1)
+
+    def __call__(self, location: str) -> Future[Score]:
+        clock = int(location.rpartition("/")[2])
+        load_refiner(location)  # whole, and usable
+        self.asked.append(clock)
+        return self._thread.submit(self.scores.__getitem__, clock)
+
+
+CONFIG = {"validate_every": 4, "keep": "best"}
+CLOCKS = [8, 12, 16, 17]
+"""multiples of 4 in the adversarial phase, and the last"""
+
+
+def test_the_best_is_one_that_keeps_its_labels() -> None:
+    ranked = [score(0.5, 0.7), score(0.1, 0.9), score(0.9, 0.5), score(1.5, 0.5), score(None, 0.5)]
+    ranks = [Scored(0, found).rank(eye_width_px=40.0) for found in ranked]
+    assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize("best", CLOCKS)
+def test_the_best_refiner_is_the_result(images, tmp_path, best) -> None:
+    scorer = Told({clock: score(0.3, 0.6 if clock == best else 0.9) for clock in CLOCKS})
+    run = trained(small_config(**CONFIG), images, tmp_path, scorer=scorer)
+    assert scorer.asked == CLOCKS
+    there, _ = load_refiner(run / FOLDER / f"{best:08d}")
+    kept, described = load_refiner(run)
+    assert all((a == b).all() for a, b in zip(weights_of(there), weights_of(kept), strict=True))
+    assert described.step == best - 5
+
+
+def test_a_killed_run_scores_what_was_not_scored(images, tmp_path) -> None:
+    config = small_config(**CONFIG, checkpoint_every=6)
+    scores = {clock: score(0.3, 1 - clock / 100) for clock in CLOCKS}
+    first, second = Told(scores), Told(scores)
+    with pytest.raises(Killed):
+        train(config, *images, tmp_path, scorer=first, on_progress=kill_at(16), device="cpu")
+    run = trained(config, images, tmp_path, scorer=second)
+    assert first.asked == [8, 12, 16] and second.asked == CLOCKS  # its own record spares the work
+    assert load_refiner(run)[1].step == 12
+
+
+def test_a_score_that_fails_costs_no_training(images, tmp_path, caplog) -> None:
+    scorer = Told({clock: score(0.3, 0.9) for clock in CLOCKS[1:]})
+    run = trained(small_config(**CONFIG), images, tmp_path, scorer=scorer)
+    assert load_refiner(run)[1].step == CLOCKS[1] - 5
+    assert "update 8 was not scored" in caplog.text
+    with pytest.raises(RuntimeError, match="no refiner of this run could be scored"):
+        trained(small_config(**CONFIG), images, tmp_path / "none", scorer=Told({}))
+
+
+def test_the_last_is_kept_where_that_is_wanted(images, tmp_path) -> None:
+    scorer = Told({clock: score(0.3, clock / 100) for clock in CLOCKS})
+    run = trained(small_config(validate_every=4), images, tmp_path, scorer=scorer)
+    assert load_refiner(run)[1].step == 12
+
+
+def test_scores_need_someone_who_scores(images, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs held-out images"):
+        train(small_config(validate_every=4), *images, tmp_path, device="cpu")
+    with pytest.raises(ValueError, match="keep = best needs validate_every"):
+        small_config(keep="best")

@@ -1,0 +1,356 @@
+"""Repair: what is damaged is withdrawn and made again, the same bytes, whatever dies between."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.lineage import StaleShardsError
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ingested_card
+from factory.refinement.stages import missing_shards
+from factory.store.local import LocalStore
+from factory.upkeep.repair import (
+    FromParent,
+    FromSource,
+    Means,
+    RepairReport,
+    apply_repairs,
+    repairs_for,
+    stale_children,
+    withdraw,
+)
+from factory.validation.sampling import NotComparableError, open_trio
+from schemas.eye.kind import EYE
+from schemas.outcome import Outcome
+from support import fakes, planted, releases
+from support.planted import verified
+
+MADE = ("runs/", "reports/", "releases/", "tmp/")
+
+
+def make_here(work: Any, shards: Sequence[int]) -> list[Outcome]:
+    return collect(run_here(work, shards))
+
+
+def repaired(
+    dataset: Dataset,
+    means: Means | None = None,
+    parent: Dataset | None = None,
+    children: Sequence[Dataset] = (),
+    *,
+    withdraw_stale: bool = False,
+) -> RepairReport:
+    """Verify, and mend what was found."""
+    repairs = repairs_for(
+        dataset,
+        verified(dataset, parent),
+        means=means,
+        parent=parent,
+        withdraw_stale=withdraw_stale,
+    )
+    return apply_repairs(
+        dataset, repairs, means=means, parent=parent, children=children, make_shards=make_here
+    )
+
+
+def made(dataset: Dataset) -> dict[str, bytes]:
+    return planted.content(dataset, *MADE)
+
+
+@pytest.mark.parametrize("damage", planted.DAMAGE)
+def test_every_damage_is_mended_to_the_same_bytes(
+    dataset, two_shards, eight_inputs, damage
+) -> None:
+    plant, kind = planted.DAMAGE[damage]
+    plant(dataset.store, 1)
+    report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
+    assert [(r.shard, r.remedy) for r in report.repairs] == [
+        (1, "index anew" if kind == "rows" else "remake")
+    ]
+    assert report.remade == (1,) and report.failed is None and report.withdrawn == ()
+    assert report.changed == ((1,) if kind == "index" else ()), "unknown where it was unreadable"
+    assert made(dataset) == made(two_shards)
+    assert verified(dataset) == [] and report.broken_releases == ()
+
+
+@pytest.mark.parametrize("damage", ["a truncated tar", "a missing tar", "a truncated index"])
+def test_a_refined_shard_is_made_again_from_its_parent(child, dataset, refiner, damage) -> None:
+    expected = made(child)
+    planted.DAMAGE[damage][0](child.store, 1)
+    means = FromParent(child, dataset, str(refiner))
+    assert repaired(child, means, dataset).remade == (1,)
+    assert made(child) == expected and verified(child, dataset) == []
+
+
+def test_rows_are_mended_from_the_tar_alone(child, dataset) -> None:
+    expected = made(child)
+    planted.DAMAGE["an index with other places"][0](child.store, 0)
+    report = repaired(child, None, dataset)
+    assert report.remade == (0,) and report.changed == ()
+    assert made(child) == expected
+
+
+@pytest.mark.parametrize("damage", ["a truncated index", "an empty index"])
+def test_an_unreadable_index_is_made_from_its_tar_though_the_inputs_are_gone(
+    dataset, two_shards, damage
+) -> None:
+    planted.DAMAGE[damage][0](dataset.store, 1)
+    report = repaired(dataset)
+    assert [repair.remedy for repair in report.repairs] == ["index anew"]
+    assert report.remade == (1,) and made(dataset) == made(two_shards)
+
+
+@pytest.mark.parametrize("of_the_tar", ["a truncated tar", "a digit changed in a label"])
+def test_what_an_index_lost_is_made_from_the_inputs_where_they_are_there(
+    dataset, two_shards, eight_inputs, of_the_tar
+) -> None:
+    """Without its digest nobody can tell whether the labels in the tar are the right ones."""
+    for damage in ("a truncated index", of_the_tar):
+        planted.DAMAGE[damage][0](dataset.store, 1)
+    report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
+    assert [repair.remedy for repair in report.repairs] == ["remake"]
+    assert made(dataset) == made(two_shards)
+
+
+@pytest.mark.parametrize("damage", ["a truncated index", "a truncated tar", "a missing tar"])
+def test_nothing_is_withdrawn_that_nobody_could_make_again(dataset, damage) -> None:
+    planted.DAMAGE[damage][0](dataset.store, 1)
+    dataset.store.delete("plan/000001.json")
+    before = made(dataset)
+    (repair,) = repaired(dataset).repairs
+    assert repair.obstacle is not None and "not known" in repair.obstacle
+    assert made(dataset) == before
+
+
+def test_no_refined_shard_is_withdrawn_while_its_parent_is_out_of_reach(child) -> None:
+    planted.DAMAGE["a truncated index"][0](child.store, 1)
+    before = made(child)
+    (repair,) = repaired(child, None, None).repairs
+    assert repair.obstacle is not None and made(child) == before
+
+
+@pytest.mark.parametrize("damage", ["missing rejects", "truncated rejects"])
+def test_lost_rejects_cost_no_sample(dataset, damage) -> None:
+    planted.DAMAGE[damage][0](dataset.store, 1)
+    before = made(dataset)
+    (repair,) = repaired(dataset).repairs
+    assert repair.obstacle is not None and "--source-input" in repair.obstacle
+    assert made(dataset) == before and dataset.committed() == [0, 1]
+
+
+def test_without_its_parent_an_index_is_left_as_it_is(child) -> None:
+    planted.DAMAGE["an index with other places"][0](child.store, 0)
+    before = made(child)
+    (repair,) = repaired(child, None, None).repairs
+    assert repair.obstacle is not None and "not known" in repair.obstacle
+    assert made(child) == before
+
+
+def test_without_means_it_is_withdrawn_and_the_next_ingest_makes_it(
+    dataset, two_shards, eight_inputs
+) -> None:
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 0)
+    report = repaired(dataset)
+    assert report.withdrawn == (0,) == report.changed and report.remade == ()
+    assert dataset.committed() == [1] and verified(dataset) == []
+    fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert made(dataset) == made(two_shards)
+
+
+def test_the_next_refine_makes_a_withdrawn_shard(child, dataset, refiner) -> None:
+    expected = made(child)
+    withdraw(child, 1)
+    fakes.refine_here(dataset, refiner, Path(child.location))
+    assert made(child) == expected
+
+
+class DyingStore(LocalStore):
+    """A store whose user dies before or after it removes its nth object."""
+
+    def __init__(self, root: Path, dies_at: int, after: bool):
+        super().__init__(root)
+        self.left, self.after = dies_at, after
+
+    def delete(self, name: str) -> None:
+        if self.left == 0 and not self.after:
+            raise KeyboardInterrupt
+        super().delete(name)
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index", "truncated rejects"])
+def test_a_repair_that_dies_at_any_step_is_finished_by_the_next(
+    dataset, two_shards, eight_inputs, damage, step, after
+) -> None:
+    planted.DAMAGE[damage][0](dataset.store, 1)
+    root = Path(dataset.location)
+    dying = Dataset(DyingStore(root, step, after), dataset.card)
+    with pytest.raises(KeyboardInterrupt):
+        repaired(dying, FromSource(dying, str(eight_inputs)))
+    assert dataset.committed() == ([0, 1] if (step, after) == (0, False) else [0])
+    if step == 2:  # nothing is in its way
+        fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    else:
+        repaired(dataset, FromSource(dataset, str(eight_inputs)))
+        fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert made(dataset) == made(two_shards) and verified(dataset) == []
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(dataset, eight_inputs) -> None:
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    before = made(dataset)
+    (repair,) = repairs_for(
+        dataset,
+        verified(dataset),
+        means=FromSource(dataset, str(eight_inputs)),
+        parent=None,
+        withdraw_stale=False,
+    )
+    assert (repair.shard, repair.remedy, repair.obstacle) == (1, "remake", None)
+    assert "000001.tar is damaged" in repair.why and made(dataset) == before
+
+
+def test_a_shard_whose_inputs_are_gone_is_not_withdrawn(dataset, eight_inputs, tmp_path) -> None:
+    shutil.copytree(eight_inputs, tmp_path / "some")
+    for suffix in ("jpg", "json"):
+        (tmp_path / "some" / f"6.{suffix}").unlink()
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    before = made(dataset)
+    (repair,) = repaired(dataset, FromSource(dataset, str(tmp_path / "some"))).repairs
+    assert repair.obstacle is not None and "lacks 1 of its 4 inputs, as 6" in repair.obstacle
+    assert made(dataset) == before
+
+
+def test_a_shard_whose_inputs_changed_is_not_withdrawn(dataset, eight_inputs, tmp_path) -> None:
+    shutil.copytree(eight_inputs, tmp_path / "other")
+    fakes.write_pair(tmp_path / "other", "5", seed=99)
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    (repair,) = repaired(dataset, FromSource(dataset, str(tmp_path / "other"))).repairs
+    assert repair.obstacle is not None and "as 5, have another size" in repair.obstacle
+    assert dataset.committed() == [0, 1]
+
+
+def test_a_shard_without_a_plan_is_not_withdrawn(dataset, eight_inputs) -> None:
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    planted.PLAN_DAMAGE["a missing plan"](dataset.store, 1)
+    (repair,) = repaired(dataset, FromSource(dataset, str(eight_inputs))).repairs
+    assert repair.obstacle is not None and "not known" in repair.obstacle
+    assert dataset.committed() == [0, 1]
+
+
+def test_a_refined_shard_waits_for_its_parent_to_be_mended(child, dataset, refiner) -> None:
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    planted.DAMAGE["a truncated tar"][0](child.store, 1)
+    (repair,) = repaired(child, FromParent(child, dataset, str(refiner)), dataset).repairs
+    assert repair.obstacle is not None and "parent has to be mended first" in repair.obstacle
+    assert child.committed() == [0, 1]
+
+
+def test_another_refiner_mends_nothing(child, dataset, tmp_path) -> None:
+    other = fakes.save_tiny_refiner(tmp_path / "other", seed=9)
+    with pytest.raises(ValueError, match=r"was made by [0-9a-f]{12}…"):
+        FromParent(child, dataset, str(other))
+
+
+@pytest.fixture
+def changed_parent(dataset, child, eight_inputs, tmp_path) -> RepairReport:
+    """Shard 1 of the parent lost, and made again from other pictures of the same size."""
+    releases.release(child)
+    releases.release(dataset)
+    other = tmp_path / "other"
+    shutil.copytree(eight_inputs, other)
+    raw = bytearray((other / "5.json").read_bytes())
+    place = raw.index(b"0.9441441")
+    raw[place : place + 9] = b"0.9331441"
+    (other / "5.json").write_bytes(raw)
+    planted.DAMAGE["a missing tar"][0](dataset.store, 1)
+    return repaired(dataset, FromSource(dataset, str(other)), children=[child])
+
+
+def test_a_shard_that_changed_makes_children_stale_and_releases_broken(
+    changed_parent, dataset, child, tmp_path
+) -> None:
+    assert changed_parent.remade == changed_parent.changed == (1,)
+    (stale,) = changed_parent.stale
+    assert (stale.location, stale.shards) == (child.location, (1,))
+    (broken,) = changed_parent.broken_releases
+    assert broken.name == "r1" and "shard 1 was made anew since" in broken.broken[0]
+    with pytest.raises(StaleShardsError, match=r"\[1\]"):
+        missing_shards(dataset, child)
+    card = ingested_card(
+        EYE, "camera", make_source("", PicturesOptions()), shard_size=4, splits={"train": 1}
+    )
+    camera = Dataset.enter(tmp_path / "camera", card)
+    with pytest.raises(NotComparableError, match=r"shards \[1\] were refined from other versions"):
+        open_trio(child.location, camera.location)
+
+
+def test_stale_shards_are_made_anew_only_when_that_is_asked_for(
+    changed_parent, dataset, child, refiner, tmp_path
+) -> None:
+    means, before = FromParent(child, dataset, str(refiner)), made(child)
+    (kept,) = repaired(child, means, dataset).repairs
+    assert kept.remedy == "withdraw stale" and kept.obstacle is not None
+    assert "--withdraw-stale" in kept.obstacle and made(child) == before
+    report = repaired(child, means, dataset, withdraw_stale=True)
+    assert report.remade == report.changed == (1,)
+    assert [release.name for release in report.broken_releases] == ["r1"]
+    anew = fakes.refine_here(dataset, refiner, tmp_path / "anew")
+    assert made(child) == made(anew) and stale_children(dataset, [child]) == ()
+
+
+def test_a_release_is_whole_again_when_its_shard_is(dataset, eight_inputs) -> None:
+    releases.release(dataset)
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    assert [p.kind for p in verified(dataset)] == ["tar", "release"]
+    assert repaired(dataset, FromSource(dataset, str(eight_inputs))).broken_releases == ()
+    assert verified(dataset) == []
+
+
+def test_shards_that_cannot_be_made_are_named_and_the_others_are_made(
+    dataset, two_shards, eight_inputs
+) -> None:
+    for shard in (0, 1):
+        planted.DAMAGE["a truncated tar"][0](dataset.store, shard)
+
+    class PoisonedSource(FromSource):
+        def work(self):
+            return lambda: _poisoned(super(PoisonedSource, self).work()())
+
+    report = repaired(dataset, PoisonedSource(dataset, str(eight_inputs)))
+    assert report.remade == (1,) and report.withdrawn == (0,)
+    assert report.failed is not None and "shard 0: OSError: poison" in report.failed
+    fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert made(dataset) == made(two_shards)
+
+
+def _poisoned(task):
+    def make(shard: int) -> Outcome:
+        return fakes.failed(shard, OSError("poison")) if shard == 0 else task(shard)
+
+    return make
+
+
+def test_repair_in_every_kind_of_store(two_shards, eight_inputs, any_location) -> None:
+    dataset = planted.copied(two_shards, any_location)
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 0)
+    planted.DAMAGE["an empty index"][0](dataset.store, 1)
+    report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
+    assert report.remade == (0, 1) and verified(dataset) == []
+    for name in (tar_name(0), index_name(0), tar_name(1), index_name(1)):
+        assert dataset.store.read(name) == two_shards.store.read(name)
+
+
+def test_only_children_are_looked_at(dataset, two_shards) -> None:
+    with pytest.raises(ValueError, match="was not refined from"):
+        stale_children(dataset, [two_shards])

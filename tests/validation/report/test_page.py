@@ -1,0 +1,219 @@
+"""The report page is whole in itself, safe to open, and says what the report says."""
+
+import base64
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from factory.domains.eye.page import GazeTable, render_page
+from factory.images.png import decode_png
+from factory.validation.gate import judged, load_gate
+from factory.validation.report.figures import (
+    Outline,
+    heat,
+    histogram,
+    overlay,
+)
+from schemas.eye.report import EyeReport
+from support.places import ROOT
+from support.report_example import PITCHES, YAWS, example_pictures, example_report
+
+EYE_GATE = ROOT / "gates" / "eye.toml"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; checks that tags are closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words).replace("\N{NO-BREAK SPACE}", " "))
+
+    def images(self) -> list[str]:
+        return [
+            address
+            for tag, attrs in self.tags
+            if tag in ("img", "image") and (address := attrs.get("src") or attrs.get("href"))
+        ]
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    html = render_page(judged(example_report(), load_gate(EYE_GATE, EyeReport)), example_pictures())
+    page = Page(html)
+    assert not page.open
+    for tag, attrs in page.tags:
+        assert tag not in ("script", "link", "iframe", "object", "base", "form")
+        for name, value in attrs.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "srcset", "xlink:href", "action"):
+                assert value is not None and value.startswith("data:image/png;base64,")
+    assert "http" not in html and "@import" not in html and "url(" not in html
+    assert len(html) < 3_000_000
+
+
+def test_every_image_decodes_to_the_pixels_it_shows() -> None:
+    pictures = example_pictures(12)
+    addresses = Page(render_page(example_report(), pictures)).images()
+    images = [decode_png(base64.b64decode(uri.split(",", 1)[1])) for uri in addresses]
+    assert all(image.shape == (35, 55) for image in images)
+    shown = {image.tobytes() for image in images}
+    for image in (*pictures.synthetic_NHW, *pictures.refined_NHW, *pictures.real_NHW):
+        assert image.tobytes() in shown
+    for pair in pictures.worst:
+        assert pair.synthetic.tobytes() in shown
+
+
+def test_large_images_are_shown_fewer() -> None:
+    rng = np.random.default_rng(0)
+    large = rng.integers(0, 65536, (30, 224, 224), dtype=np.uint16)
+    pictures = dataclasses.replace(
+        example_pictures(30), synthetic_NHW=large, refined_NHW=large, real_NHW=large
+    )
+    worst = [dataclasses.replace(pair, synthetic=large[0]) for pair in pictures.worst]
+    pictures = dataclasses.replace(pictures, worst=worst)
+    assert 0 < len(render_page(example_report(), pictures)) < 3_000_000
+
+
+def test_text_from_outside_is_escaped() -> None:
+    report = example_report(name=HOSTILE)
+    report = report.model_copy(
+        update={
+            "location": f"s3://bucket/{HOSTILE}",
+            "drift": report.drift.model_copy(update={"abstained": {HOSTILE: 3}}),
+            "dataset": report.dataset.model_copy(update={"config": {"who": HOSTILE}}),
+        }
+    )
+    pictures = dataclasses.replace(
+        example_pictures(9), keys=[HOSTILE] * 9, notes=[HOSTILE, "a stand-in"]
+    )
+    pictures = dataclasses.replace(
+        pictures, worst=[dataclasses.replace(pair, key=HOSTILE) for pair in pictures.worst]
+    )
+    page = Page(render_page(report, pictures))
+    assert not [tag for tag, attrs in page.tags if tag == "script" or "onerror" in attrs]
+    assert HOSTILE in page.text and "a stand-in" in page.text
+
+
+def test_the_page_says_what_the_report_says() -> None:
+    report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
+    text = Page(render_page(report, example_pictures())).text
+    drift, null = report.drift.drift_px, report.calibration.null_drift_px
+    assert drift is not None
+    for value in (
+        "FAIL",
+        f"{drift.median:.2f} px median drift",
+        f"{drift.mean:.2f} ± {drift.sd:.2f}",
+        f"null drift {null.median:.2f} px median, {null.p95:.2f} px at 95 %",
+        "1.1 ± 0.8 px at 55 px",
+        "0.141 mean |Δ|",
+        "99.7 → 83.0",
+        "real against real 50.8 %",
+        "abstained on 9.7 %",
+        "lid covers the circle",
+        "camera style",
+        report.calibration.truth,
+        report.dataset.digest(),
+        "b" * 64,
+        report.shards[2].tar_sha256,
+    ):
+        assert value in text
+    for line in report.checks:
+        assert line.measure in text and line.why in text
+
+
+def test_the_floor_stands_beside_every_drift() -> None:
+    html = render_page(example_report(), example_pictures())
+    parts = {part.split("</h2>")[0]: part for part in html.split("<h2>")[1:]}
+    for title in ("Do the labels still fit?", "How well the labels held", "The worst drifts"):
+        assert "null drift 0.20 px median, 0.41 px at" in parts[title]
+
+
+@pytest.mark.parametrize(("gated", "verdict"), [(True, "PASS"), (False, "NOT GATED")])
+def test_the_verdict_comes_first(gated: bool, verdict: str) -> None:
+    report = example_report()
+    report = judged(report, load_gate(EYE_GATE, EyeReport)) if gated else report
+    text = Page(render_page(report, example_pictures())).text
+    assert text.split(report.dataset.name, 2)[1].strip().endswith(verdict)
+
+
+def test_a_report_without_anything_measured_still_renders() -> None:
+    report = example_report()
+    drift = report.drift.model_copy(
+        update={
+            "num_measured": 0,
+            "drift_px": None,
+            "drift_percent_eye_width": None,
+            "mean_shift_px": None,
+            "bins": (),
+        }
+    )
+    pictures = dataclasses.replace(example_pictures(1), drift_px=np.empty(0), worst=[])
+    report = judged(report.model_copy(update={"drift": drift}), load_gate(EYE_GATE, EyeReport))
+    page = Page(render_page(report, pictures))
+    assert "Nothing was measured" in page.text and "FAIL" in page.text
+
+
+def test_the_gaze_table_is_laid_out_as_the_eye_looks() -> None:
+    table = GazeTable.of(example_report().drift.bins)
+    assert table.yaws == sorted(YAWS, reverse=True)  # positive yaw is image left
+    assert [pitch for pitch, _ in table.rows] == sorted(PITCHES, reverse=True)
+    for pitch, cells in table.rows:
+        for yaw, cell in zip(table.yaws, cells, strict=True):
+            assert cell is not None and (cell.bin.yaw_deg, cell.bin.pitch_deg) == (yaw, pitch)
+
+
+def test_histogram_bars_are_shares_and_the_tail_is_kept() -> None:
+    values = np.concatenate([np.full(150, 0.2), np.full(49, 0.9), [80.0]])
+    svg = str(histogram(values, axis="px", colour="#000"))
+    heights = [float(h) for h in re.findall(r'<rect [^>]*height="([\d.]+)"', svg)]
+    drawn = [h for h in heights if h > 0]
+    assert len(drawn) == 3 or sum(drawn) == pytest.approx(sum(heights))
+    assert max(heights) / sum(heights) == pytest.approx(150 / 200, abs=0.01)
+    assert "1+" in svg
+    same = histogram(np.zeros(5), axis="px", colour="#000", floor=np.zeros(0))
+    assert "nan" not in str(same)
+
+
+def test_heat_grows_with_the_value() -> None:
+    assert heat(0, 2) == "background:rgb(255,255,255)"
+    assert heat(2, 2) == heat(5, 2) != heat(1, 2)
+
+
+def test_pairs_must_be_pairs() -> None:
+    with pytest.raises(ValueError, match="no pairs"):
+        dataclasses.replace(example_pictures(4), keys=["000000-000000"])
+
+
+def test_what_was_not_measured_is_not_drawn() -> None:
+    nowhere = Outline((float("nan"), float("nan")), (7.0, 7.0))
+    image = example_pictures(1).refined_NHW[0]
+    drawn = overlay(image, [(nowhere, "#000")], arrow=((3.0, 4.0), nowhere.center_px))
+    assert "nan" not in drawn and "ellipse" not in drawn
+    assert "ellipse" in overlay(image, [(Outline((3.0, 4.0), (7.0, 7.0)), "#000")])
