@@ -20,6 +20,7 @@ from support import fakes, planted
 from support.clusters import shared_cluster, shared_ray  # noqa: F401  (fixtures)
 from support.filtered import kept, refined  # noqa: F401  (fixtures)
 from support.job_runs import job_chain  # noqa: F401  (fixtures)
+from support.pages import browser  # noqa: F401  (fixtures)
 from support.places import SHARED
 from support.s3_servers import (  # noqa: F401  (fixtures)
     any_location,

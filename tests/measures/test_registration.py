@@ -5,7 +5,7 @@ import pytest
 
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.measures.registration import registered, registered_iris
-from tests.domains.eye.test_pupil_finder import CENTERS, drawn_eye
+from support.drawn_eyes import CENTERS, drawn_eye
 
 WIDTH_PX = 40.0
 

@@ -16,7 +16,7 @@ from factory.refinement.engines.ncnn import NcnnEngine
 from factory.training import strips
 from schemas.dataset import ImageSpec
 from support.depth_stand_ins import FULL_SCALE, blobs
-from tests.refinement.test_engines import trained_alike
+from support.networks import trained_alike
 
 HAND = ImageSpec(height=224, width=224, bits=16)
 SMALL = RefinerConfig(maps=16, blocks=2, padding="reflect")

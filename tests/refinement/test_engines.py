@@ -25,6 +25,7 @@ from factory.refinement.engines.parity import (
 )
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
+from support.networks import trained_alike
 
 EYE = ImageSpec(height=35, width=55)
 SMALL = RefinerConfig(maps=6, blocks=2)
@@ -33,17 +34,6 @@ SMALL = RefinerConfig(maps=6, blocks=2)
 def images(count: int, height: int = 35, width: int = 55, seed: int = 0) -> np.ndarray:
     shape = (count, height, width)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def trained_alike(config: RefinerConfig, seed: int = 1) -> Refiner:
-    """Random weights and biases, none of them zero as they are before training."""
-    refiner = Refiner(config, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in refiner.modules():
-            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
-                module.bias.normal_(0, 0.1, generator=generator)
-    return refiner
 
 
 def agree(refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> None:
