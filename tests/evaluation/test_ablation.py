@@ -91,6 +91,7 @@ def datasets(tmp_path_factory) -> tuple[Dataset, Dataset]:
     return synthetic, real
 
 
+@pytest.mark.slow
 def test_a_score_sees_what_was_done(datasets) -> None:
     held_out = HeldOut.sample(*datasets, "test", 60, seed=0)
     test = TwoSampleTest(seeds=(0,), num_steps=2)

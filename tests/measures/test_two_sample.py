@@ -21,6 +21,7 @@ def blobs(num: int, seed: int, *, blur: float = 1.2) -> Images:
     return np.clip(128 + 45 * smooth, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_one_distribution_cannot_be_told_apart() -> None:
     found = QUICK(blobs(500, seed=1), blobs(500, seed=2))
     assert found.low <= 0.5 <= found.high

@@ -123,6 +123,7 @@ def test_wrong_arguments_are_refused():
         PupilFinder(min_radius=0.3, max_radius=0.2)
 
 
+@pytest.mark.slow
 def test_calibration_of_drawn_eyes():
     rng = np.random.default_rng(0)
     truth = rng.uniform((24, 16), (30, 18), (24, 2))
