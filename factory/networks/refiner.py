@@ -1,45 +1,14 @@
-"""The refiner R and the discriminator D of Shrivastava et al. 2017 (arXiv:1612.07828).
+"""The refiner R of Shrivastava et al. 2017 (arXiv:1612.07828).
 
-Shapes: n images, C channels, H x W pixels, h x w patches. Both networks take
-(n, C, H, W) float32 in [-1, 1]; `to_network` and `to_pixels` are the only ways there and back.
+Shapes: n images, C channels, H x W pixels. The network takes (n, C, H, W) float32 in [-1, 1];
+`to_network` and `to_pixels` are the only ways there and back.
 """
 
-from typing import Literal, Self
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from factory.networks.layers import _conv, _he_init
-from schemas.base import Model
-
-
-class RefinerConfig(Model):
-    """Architecture of a refiner; the defaults are the paper's eye refiner (296,129 parameters)."""
-
-    maps: int = Field(default=64, ge=2)
-    """feature maps of every hidden convolution"""
-    blocks: int = Field(default=4, ge=0)
-    """ResNet blocks of two convolutions each"""
-    kernel: int = Field(default=3, ge=1)
-    """side of the filters inside the blocks, odd"""
-    first_kernel: int | None = Field(default=None, ge=1)
-    """side of the first convolution's filters, odd; as `kernel` when absent"""
-    channels: int = Field(default=1, ge=1)
-    """channels of the images, in and out"""
-    padding: Literal["zeros", "reflect"] = "zeros"
-    """beyond the border: `zeros` as usual, at the price of a faint frame on refined images;
-    `reflect` leaves none"""
-    noise_channels: int = Field(default=0, ge=0)
-    """numbers of noise for each image, with which one render gives several refined images (the
-    paper's future work, section 4)"""
-
-    @model_validator(mode="after")
-    def _odd(self) -> Self:
-        for side in (self.kernel, self.first_kernel):
-            if side is not None and side % 2 == 0:
-                raise ValueError(f"filters must have odd sides to keep the image size, got {side}")
-        return self
+from schemas.refiner import RefinerConfig
 
 
 class ResNetBlock(nn.Module):
