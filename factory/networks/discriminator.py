@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from factory.networks.layers import _conv, _he_init
+from factory.networks.layers import he_init, same_conv
 from schemas.base import Model
 
 REAL, REFINED = 0, 1
@@ -127,10 +127,10 @@ class Discriminator(nn.Module):
             if is_last and config.scope == "global":
                 conv = _fully_connected(channels, layer.maps, config, image_size)
             else:
-                conv = _conv(channels, layer.maps, layer.kernel, layer.stride)
+                conv = same_conv(channels, layer.maps, layer.kernel, layer.stride)
             channels = layer.maps
-            _he_init(conv, generator, gain=1.0 if is_last else 2.0)
-            layers.append(_normalised(conv, generator) if config.spectral_norm else conv)
+            he_init(conv, generator, gain=1.0 if is_last else 2.0)
+            layers.append(_with_spectral_norm(conv, generator) if config.spectral_norm else conv)
             if not is_last:
                 layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers)
@@ -153,7 +153,7 @@ def _fully_connected(
     return conv
 
 
-def _normalised(conv: nn.Conv2d, generator: torch.Generator) -> nn.Module:
+def _with_spectral_norm(conv: nn.Conv2d, generator: torch.Generator) -> nn.Module:
     """Spectrally normalised, without a draw from the global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from factory.networks.layers import _conv, _he_init
+from factory.networks.layers import he_init, same_conv
 from schemas.base import Model
 
 
@@ -47,8 +47,8 @@ class ResNetBlock(nn.Module):
 
     def __init__(self, maps: int, kernel: int, padding: str) -> None:
         super().__init__()
-        self.conv1 = _conv(maps, maps, kernel, padding=padding)
-        self.conv2 = _conv(maps, maps, kernel, padding=padding)
+        self.conv1 = same_conv(maps, maps, kernel, padding=padding)
+        self.conv2 = same_conv(maps, maps, kernel, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))
@@ -67,21 +67,21 @@ class Refiner(nn.Module):
         first_kernel = config.first_kernel if config.first_kernel is not None else config.kernel
         padding = config.padding
         channels = config.channels + config.noise_channels
-        self.first = _conv(channels, config.maps, first_kernel, padding=padding)
+        self.first = same_conv(channels, config.maps, first_kernel, padding=padding)
         self.blocks = nn.Sequential(
             *(ResNetBlock(config.maps, config.kernel, padding) for _ in range(config.blocks))
         )
-        self.last = _conv(config.maps, config.channels, 1)
+        self.last = same_conv(config.maps, config.channels, 1)
         self._initialise(torch.Generator().manual_seed(seed))
 
     def _initialise(self, generator: torch.Generator) -> None:
-        _he_init(self.first, generator)
+        he_init(self.first, generator)
         for block in self.blocks:
             assert isinstance(block, ResNetBlock)
-            _he_init(block.conv1, generator)
+            he_init(block.conv1, generator)
             # Small, so that the sum does not double its variance with every block.
-            _he_init(block.conv2, generator, gain=0.1)
-        _he_init(self.last, generator, gain=0.5)
+            he_init(block.conv2, generator, gain=0.1)
+        he_init(self.last, generator, gain=0.5)
 
     @torch.no_grad()
     def initialise_as_identity(self, slope: float = 1.2) -> None:
