@@ -33,7 +33,15 @@ def to_network(images: np.ndarray, full_scale: Float = 255.0) -> Tensor:
 
 
 def scaled_in_place(values: Tensor, full_scale: Float = 255.0) -> Tensor:
-    """The same of (n, C, H, W) float32 pixel values on any device, which it overwrites."""
+    """Scale pixel values as `to_network` does, and overwrite them where their layout allows it.
+
+    Args:
+        values: (n, C, H, W) float32 on any device.
+        full_scale: the pixel value that becomes 1.
+
+    Returns:
+        (n, C, H, W) float32 in [-1, 1], channels last in memory.
+    """
     values = values.div_(full_scale / 2).sub_(1.0)
     return values.contiguous(memory_format=torch.channels_last)
 
