@@ -3,9 +3,9 @@
 Patches are taken from two levels of a Laplacian pyramid. The fine level has what is lost when an
 image is halved in size (grain, sharp edges), the coarse level is the halved image (shading,
 shapes). The distance is the mean over random directions in the space of patches; along one
-direction, it is the mean difference of the sorted projections. Unlike the paper, both sets are scaled by the mean
-and deviation of the reference, so that a difference in contrast counts, and fewer patches and
-directions are used.
+direction, it is the mean difference of the sorted projections. Unlike the paper, both sets are
+scaled by the mean and deviation of the reference, so that a difference in contrast counts, and
+fewer patches and directions are used.
 
 Axes in names: N images, P patches, J directions, R rounds.
 """
