@@ -10,24 +10,25 @@ from schemas.version import WRITER
 
 
 class RefinerConfig(Model):
-    """Architecture of a refiner; the defaults are the paper's eye refiner (296,129 parameters)."""
+    """The architecture of a refiner. The defaults are those of the paper's refiner for eyes, which
+    has 296,129 parameters."""
 
     maps: int = Field(default=64, ge=2)
-    """feature maps of every hidden convolution"""
+    """number of feature maps of every hidden convolution"""
     blocks: int = Field(default=4, ge=0)
-    """ResNet blocks of two convolutions each"""
+    """number of ResNet blocks, each of two convolutions"""
     kernel: int = Field(default=3, ge=1)
-    """side of the filters inside the blocks, odd"""
+    """side in pixels of the filters inside the blocks, odd"""
     first_kernel: int | None = Field(default=None, ge=1)
-    """side of the first convolution's filters, odd; as `kernel` when absent"""
+    """side in pixels of the first convolution's filters, odd; `kernel` when absent"""
     channels: int = Field(default=1, ge=1)
-    """channels of the images, in and out"""
+    """number of channels of the images, the same for input and output"""
     padding: Literal["zeros", "reflect"] = "zeros"
-    """what lies beyond the border: `zeros` is usual and leaves a faint frame on refined images;
-    `reflect` leaves none"""
+    """what convolutions see beyond the border: `zeros` leaves a faint frame on refined images,
+    `reflect` (mirrored pixels) leaves none"""
     noise_channels: int = Field(default=0, ge=0)
-    """numbers of noise for each image, with which one render gives several refined images (the
-    paper's future work, section 4)"""
+    """how many numbers of noise the refiner takes for each image; with any, one render gives
+    several refined images (the paper's future work, section 4)"""
 
     @model_validator(mode="after")
     def _odd(self) -> Self:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
+from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
 from factory.domains.eye.page import (
     MAX_WORST,
@@ -44,7 +45,6 @@ from factory.validation.protocols import (
 )
 from factory.validation.report.figures import Outline
 from factory.validation.report.parts import MAX_TILES
-from factory.validation.report.witness_figures import Shifts
 from factory.validation.sampling import (
     NotComparableError,
     Sampled,
