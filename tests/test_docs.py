@@ -26,6 +26,11 @@ OF_THE_READER = {"gates/coin.toml"}
 """files that a page tells its reader to write"""
 
 
+def text_of(page: Path) -> str:
+    """With `*` for what a page leaves open: `schemas/<domain>/`."""
+    return re.sub(r"<\w+>", "*", page.read_text())
+
+
 def page_id(path: Path) -> str:
     return path.stem
 
@@ -77,7 +82,7 @@ def is_defined(dotted: str) -> bool:
 
 @every_page
 def test_every_path_that_a_page_names_exists(page) -> None:
-    named = set(PATH.findall(page.read_text())) - OF_THE_READER
+    named = set(PATH.findall(text_of(page))) - OF_THE_READER
     expanded = {each for path in named for each in alternatives(path)}
     assert [path for path in sorted(expanded) if not any(ROOT.glob(path))] == []
 
