@@ -44,8 +44,9 @@ class SimulateJob(JobConfig, *options_of("simulate_options")):
 
 def renderer_of(job: SimulateJob) -> Renderer:
     """What draws the pictures that a job asks for."""
+    domain = domain_named(job.domain)
     given = options_by_domain(job, "simulate_options")[job.domain]
-    return domain_named(job.domain).renderer(style=job.style, seed=job.seed, given=given)
+    return domain.renderer(style=job.style, seed=job.seed, given=given)
 
 
 def main(job: SimulateJob) -> None:

@@ -1,6 +1,6 @@
 """One run of ingest: list the inputs, plan what is new, make the planned shards that are missing.
 
-How shards are made is handed in, so that the same run spreads over a cluster or stays in a debugger.
+How shards are made is an argument: on a cluster, or one after the other in a debugger.
 """
 
 import logging

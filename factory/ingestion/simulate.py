@@ -38,7 +38,9 @@ def check_options(domain: str, given: Mapping[str, Model]) -> None:
         names = given_names(options) if other != domain else ()
         if names:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-            raise ValueError(f"{flags} needs --domain {other}; leave it out for {domain}")
+            raise ValueError(
+                f"leave out {flags}, or give --domain {other}: {domain} has no such option"
+            )
 
 
 def simulate(renderer: Renderer, output: str, count: int, *, make_shards: MakeShards) -> None:
@@ -65,8 +67,8 @@ def enter_location(location: str, renderer: Renderer) -> None:
     """Reserve a location for the pictures of one renderer, or check that it is reserved for them.
 
     Raises:
-        CardMismatchError: the location holds pictures of another renderer (says what differs), or files of
-            unknown origin, which would pass for renders.
+        CardMismatchError: the location holds pictures of another renderer (the message says what
+            differs), or files of unknown origin, which would be taken for renders.
     """
     store = open_store(location)
     asked = renderer.model_dump(mode="json")
