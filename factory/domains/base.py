@@ -9,11 +9,13 @@ hook imports what it needs when it is called.
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from schemas.base import Model
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
     from factory.sources.base import Source
     from factory.sources.renderer import Renderer
+    from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
 
 
@@ -43,6 +45,20 @@ class Domain(ABC):
     def validator(self) -> "Validator":
         """What validates its refined samples."""
         self._lacks("a validation of refined samples")
+
+    def measuring_options(self) -> type[Model]:
+        """The options of the jobs that measure refined samples which are of this domain alone: what
+        `Validator.witnesses` is given. A model whose fields all have defaults."""
+        return Model
+
+    def validation_options(self) -> type[Model]:
+        """The further options of jobs/validate.py which are of this domain alone: what
+        `Validator.examine` is given. A model whose fields all have defaults."""
+        return Model
+
+    def damage(self) -> "Damages":
+        """The kinds of damage by which jobs/power.py tries the domain's validation."""
+        self._lacks("damage to try its validation by")
 
     def _lacks(self, what: str) -> NoReturn:
         raise MissingHookError(f"the domain {self.name} brings no {what.removeprefix('a ')}")

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binom
 
-from factory.validation.gate import SampleLimit, sample_text
+from factory.validation.gate import sample_text
 from factory.validation.sample_checks import (
     CHANCE,
     check_samples,
@@ -14,6 +14,7 @@ from factory.validation.sample_checks import (
     verdicts_of,
 )
 from schemas.eye.measures import EYE_MEASURES_SCHEMA
+from schemas.gate import SampleLimit
 
 WHY = "because of the labels"
 DRIFT = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY, max_share=0.01, shard_share=0.02)
