@@ -3,6 +3,7 @@
 import sys
 import tomllib
 from collections.abc import Callable
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -22,6 +23,15 @@ class JobConfig(BaseModel):
     """Options of one command."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        # `--help` lists options in the order of the fields. The job's own ones come first: what it
+        # reads and writes is among them.
+        own = get_annotations(cls).keys() & cls.__pydantic_fields__.keys()
+        cls.__pydantic_fields__ = dict(
+            sorted(cls.__pydantic_fields__.items(), key=lambda field: field[0] not in own)
+        )
 
     @classmethod
     def command(cls) -> str:
