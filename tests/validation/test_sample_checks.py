@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from factory.validation.gate import SampleLimit, sample_text
+from factory.validation.gate import sample_text
 from factory.validation.sample_checks import (
     CHANCE,
     check_samples,
@@ -13,6 +13,8 @@ from factory.validation.sample_checks import (
     verdicts_of,
 )
 from support.eye_rows import measures
+from schemas.eye.measures import EYE_MEASURES_SCHEMA
+from schemas.gate import SampleLimit
 
 WHY = "because of the labels"
 DRIFT = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY, max_share=0.01, shard_share=0.02)
