@@ -12,9 +12,8 @@ from factory.validation.sample_checks import (
     most_allowed,
     verdicts_of,
 )
-from support.eye_rows import measures
-from schemas.eye.measures import EYE_MEASURES_SCHEMA
 from schemas.gate import SampleLimit
+from support.eye_rows import measures
 
 WHY = "because of the labels"
 DRIFT = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY, max_share=0.01, shard_share=0.02)

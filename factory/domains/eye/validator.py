@@ -14,7 +14,6 @@ from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
-from factory.domains.eye.validation_options import EyeMeasuringOptions, EyeValidationOptions
 from factory.domains.eye.page import (
     MAX_WORST,
     ReportPictures,
@@ -27,6 +26,7 @@ from factory.domains.eye.pupil.drift import DriftTable
 from factory.domains.eye.pupil.finder import Abstained, PupilFinder, PupilFit
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.eye.validation_options import EyeMeasuringOptions, EyeValidationOptions
 from factory.domains.eye.witnesses import DRIFTS, measure_null, witnesses_of
 from factory.images.png import grey
 from factory.measures.looks.measure import look_parts, looks_of
