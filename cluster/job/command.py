@@ -3,8 +3,9 @@
 import sys
 import tomllib
 from collections.abc import Callable
+from inspect import get_annotations
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import tyro
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -21,7 +22,21 @@ Part = TypeVar("Part", bound=BaseModel)
 class JobConfig(BaseModel):
     """Options of one command."""
 
+    negatable: ClassVar[bool] = True
+    """whether each switch `--x` comes with a `--no-x`, which can undo what a config file says"""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        # `--help` lists options in the order of the fields: first what has to be given, then the
+        # job's other options, then those of its other bases.
+        own = get_annotations(cls).keys()
+        fields = sorted(
+            cls.__pydantic_fields__.items(),
+            key=lambda field: (not field[1].is_required(), field[0] not in own),
+        )
+        cls.__pydantic_fields__ = dict(fields)
 
     @classmethod
     def command(cls) -> str:
@@ -58,6 +73,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             prog=f"python jobs/{program}.py",
             args=given,
             default=default,
+            config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
             description=(kind.__doc__ or "")
             + "\n\n--config FILE.toml gives defaults for all options, from the file's "
             + f"[{program}] table; options on the command line override them. The same command "

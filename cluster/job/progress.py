@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -35,3 +37,13 @@ class Progress:
     def close(self) -> None:
         """Leave the bar as it is."""
         self._bar.close()
+
+
+@contextmanager
+def progress_of(what: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress of something that is done one by one; gives what to call after each."""
+    progress = Progress(what, total, unit)
+    try:
+        yield lambda _: progress.advance(1)
+    finally:
+        progress.close()

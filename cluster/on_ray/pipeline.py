@@ -129,7 +129,7 @@ def _given(stage: Stage, row: dict[str, Any]) -> Any:
 
 
 def run_on_ray(
-    work: MakeTask | Sequence[Stage], shards: Sequence[int], workers: Workers | None = None
+    task: MakeTask | Sequence[Stage], shards: Sequence[int], workers: Workers | None = None
 ) -> Iterator[Outcome]:
     """Make shards in parallel; each one's outcome comes once, in no order.
 
@@ -137,7 +137,7 @@ def run_on_ray(
     death the last time on its own, so that it cannot be blamed for another's crash.
     """
     ensure_ray()
-    stages, workers = stages_of(work), workers or Workers()
+    stages, workers = stages_of(task), workers or Workers()
     left, lost = list(shards), list[int]()
     for attempt in range(1, MAX_ATTEMPTS + 1):
         last = attempt == MAX_ATTEMPTS

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import GROUP, domain_points, known_kinds
-from factory.domains.base import Domain
+from factory.domains.base import Domain, OptionsHook
 from factory.sources.base import Source, SourceOptions
-from schemas.base import FormatError, spell_out
+from schemas.base import FormatError, Model, spell_out
 
 
 @cache
@@ -82,3 +82,38 @@ def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
         return known[name].options_kind.model_validate(config.get("options"))
     except ValidationError as error:
         raise FormatError(f"options of {name} in a dataset card: {spell_out(error)}") from error
+
+
+def options_of(hook: OptionsHook) -> tuple[type[Model], ...]:
+    """The options that all domains add to a job, as bases for the class of its options.
+
+    Raises:
+        FormatError: two domains give an option the same name.
+    """
+    domain_by_option: dict[str, str] = {}
+    models = []
+    for domain in known_domains().values():
+        model = getattr(domain, hook)()
+        for option in model.model_fields:
+            if option in domain_by_option:
+                raise FormatError(
+                    f"the domains {domain_by_option[option]} and {domain.name} both have an option "
+                    f"{option!r} in their {hook}"
+                )
+            domain_by_option[option] = domain.name
+        if model.model_fields:
+            models.append(model)
+    return tuple(models)
+
+
+def options_by_domain(job: BaseModel, hook: OptionsHook) -> dict[str, Model]:
+    """What a job's options say to each domain: a model of the type that its hook names.
+
+    Args:
+        job: options of a class that has `options_of(hook)` among its bases.
+    """
+    given = {}
+    for name, domain in known_domains().items():
+        model = getattr(domain, hook)()
+        given[name] = model(**{option: getattr(job, option) for option in model.model_fields})
+    return given

@@ -6,7 +6,7 @@ the next ingest or refine makes as it makes any other; so a repair that dies lea
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -17,7 +17,7 @@ from factory.dataset.dataset import (
     rejects_name,
     tar_name,
 )
-from factory.dataset.shard_tasks import MakeTask, ShardsFailedError, Stage
+from factory.dataset.shard_tasks import MakeShards, MakeTask, ShardsFailedError, Stage
 from factory.dataset.tar import DamagedShardError
 from factory.domains.registry import make_source, options_in
 from factory.ingestion.shards import ingest_task
@@ -29,7 +29,6 @@ from factory.sources.files import NOTHING_SEEN
 from factory.sources.input_table import InputTable
 from factory.upkeep.verify import expected_shard, wrong_with_orphan
 from schemas.base import FormatError, Model
-from schemas.outcome import Outcome
 from schemas.problem import Problem, ProblemKind
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,6 @@ log = logging.getLogger(__name__)
 Remedy = Literal["remake", "index anew", "withdraw stale"]
 _WITHDRAWN: tuple[ProblemKind, ...] = ("tar", "orphan", "index", "rejects")
 """worst first"""
-MakeShards = Callable[[MakeTask | Sequence[Stage], Sequence[int]], list[Outcome]]
-"""runs work on shards; raises `ShardsFailedError`"""
 
 
 class Repair(Model):
@@ -85,8 +82,8 @@ class Means(Protocol):
     def obstacle(self, shard: int) -> str | None:
         """Why a shard cannot be made again; None if it can."""
 
-    def work(self) -> MakeTask | Sequence[Stage]:
-        """What makes shards."""
+    def task(self) -> MakeTask | Sequence[Stage]:
+        """What makes a shard."""
 
 
 class FromSource:
@@ -121,7 +118,7 @@ class FromSource:
             )
         return None
 
-    def work(self) -> MakeTask:
+    def task(self) -> MakeTask:
         return ingest_task(self.dataset, self.source)
 
 
@@ -151,11 +148,11 @@ class FromParent:
             return f"its parent has to be mended first: {error}"
         return None
 
-    def work(self) -> Sequence[Stage]:
+    def task(self) -> Sequence[Stage]:
         return refine_stages(self.parent, self.dataset, self.refiner, device=self.device)
 
 
-class KeptFromParent:
+class FilteredFromParent:
     """Shards of a filtered dataset, from the parent's by the verdicts."""
 
     def __init__(self, dataset: Dataset, parent: Dataset):
@@ -170,7 +167,7 @@ class KeptFromParent:
             return f"{error}"
         return None
 
-    def work(self) -> MakeTask:
+    def task(self) -> MakeTask:
         return keep_task(self.dataset, self.parent)
 
 
@@ -281,16 +278,17 @@ def apply_repairs(
     failed = None
     if means is not None and missing:
         try:
-            make_shards(means.work(), missing)
+            num_samples = len(missing) * dataset.card.shard_size
+            make_shards("repair", means.task(), missing, num_samples)
         except ShardsFailedError as error:
             failed = str(error)
-    there = {repair.shard: _digest(dataset, repair.shard) for repair in doable}
-    changed = [n for n, digest in there.items() if digest is None or digest != before[n]]
+    after = {repair.shard: _digest(dataset, repair.shard) for repair in doable}
+    changed = [n for n, digest in after.items() if digest is None or digest != before[n]]
     return RepairReport(
         repairs=tuple(repairs),
         applied=True,
-        remade=tuple(shard for shard in there if there[shard] is not None),
-        withdrawn=tuple(shard for shard in there if there[shard] is None),
+        remade=tuple(shard for shard in after if after[shard] is not None),
+        withdrawn=tuple(shard for shard in after if after[shard] is None),
         changed=tuple(changed),
         stale=stale_children(dataset, children),
         broken_releases=tuple(broken_releases(dataset)),

@@ -8,7 +8,7 @@ import math
 import os
 import random
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import scipy.io
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import collect, run_here
+from factory.dataset.shard_tasks import MakeTask, Stage, collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import domain_of_source, make_source
 from factory.ingestion.ledger import containers_in, read_seen
@@ -42,6 +42,13 @@ SHA = "0" * 64
 
 
 # --- the jobs without Ray ---------------------------------------------------------------------
+
+
+def make_shards_here(
+    what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+) -> list[Outcome]:
+    """A `MakeShards` that makes one shard after the other in this process."""
+    return collect(run_here(task, shards))
 
 
 def plan_here(

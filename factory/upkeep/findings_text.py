@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from factory.upkeep.describe_text import age_text, numbers, size_text
+from factory.upkeep.description_text import age_text, numbers, size_text
 from factory.upkeep.garbage import Stray
 from factory.upkeep.repair import RepairReport
 from schemas.problem import Problem
