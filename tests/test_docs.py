@@ -177,3 +177,8 @@ WITH_COMMANDS = [page for page in PAGES if page.stem != "deploy" and commands_of
 def test_every_command_of_a_page_is_one_that_the_job_takes(page, at_the_reader) -> None:
     for command in commands_of(page):
         parsed(command)
+
+
+@every_page
+def test_every_code_block_of_a_page_is_closed(page) -> None:
+    assert len(re.findall(r"^```", page.read_text(), re.MULTILINE)) % 2 == 0
