@@ -31,7 +31,6 @@ from factory.domains.eye.validator import crop_of
 from factory.images.png import grey
 from factory.measures.statistics import clusters_of, estimate
 from factory.validation import sampling as validate
-from factory.validation.gate import SampleLimit
 from factory.validation.sample_checks import check_samples, verdicts_of
 from factory.validation.shard_measures import (
     ShardMeasurer,
@@ -40,6 +39,7 @@ from factory.validation.shard_measures import (
     read_measures,
 )
 from schemas.eye.measures import EYE_MEASURES
+from schemas.gate import SampleLimit
 
 MEASURED = 200
 """pairs that each witness is timed on"""

@@ -25,7 +25,8 @@ from factory.domains.eye.networks.landmarks import found_landmarks_px, load_land
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.domains.eye.pupil.drift import find_centers
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.measures.registration import registered, registered_iris
+from factory.domains.eye.pupil.iris_registration import registered_iris
+from factory.measures.registration import registered
 
 PER_PX = 55.0 / EYE_WIDTH_PX
 SEED = 3

@@ -13,10 +13,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cluster.job.command import JobConfig
 from cluster.job.runs import RunFolder, open_run
-from factory.dataset.version import WRITER
 from factory.store.lease import lease
 from factory.store.open import open_store
 from schemas.dataset import RunRecord
+from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
 

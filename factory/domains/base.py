@@ -18,11 +18,14 @@ from schemas.kinds import SampleKind
 if TYPE_CHECKING:
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
+    from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
 
 
 Style = Literal["render", "camera"]
-OptionsHook = Literal["ingest_options", "simulate_options"]
+OptionsHook = Literal[
+    "ingest_options", "simulate_options", "measuring_options", "validation_options"
+]
 """the hooks of `Domain` that add options to a job"""
 
 
@@ -113,6 +116,21 @@ class Domain(ABC):
     def validator(self) -> "Validator":
         """What validates its refined samples."""
         self._lacks("a validation of refined samples")
+
+    def measuring_options(self) -> type[Model]:
+        """The options that this domain adds to the jobs which measure refined samples
+        (jobs/validate.py, jobs/power.py), as a model with a default for each. `Validator.witnesses`
+        is given them."""
+        return NoOptions
+
+    def validation_options(self) -> type[Model]:
+        """The options that this domain adds to jobs/validate.py alone, as a model with a default
+        for each. `Validator.examine` is given them."""
+        return NoOptions
+
+    def damage(self) -> "Damages":
+        """The kinds of damage by which jobs/power.py tries the validation of refined samples."""
+        self._lacks("damage to try its validation with")
 
     def _lacks(self, what: str) -> NoReturn:
         raise MissingHookError(f"the domain {self.name} brings no {what.removeprefix('a ')}")

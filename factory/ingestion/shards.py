@@ -16,7 +16,6 @@ from factory.dataset.dataset import Dataset, key_of
 from factory.dataset.records import to_json
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import PackedSample
-from factory.dataset.version import WRITER
 from factory.images.png import encode_png
 from factory.ingestion.rejects import reason_class
 from factory.sources.base import (
@@ -31,6 +30,7 @@ from schemas.base import digest_of
 from schemas.dataset import DatasetCard, Reject, ShardPlan
 from schemas.kinds import SampleKind
 from schemas.outcome import Outcome
+from schemas.version import WRITER
 
 
 class InputsGoneError(OSError):

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from factory.dataset.version import WRITER
 from factory.networks.refiner_files import weights_bytes
 from factory.store.open import open_store
 from schemas.base import FormatError, Sha256, Versioned
 from schemas.dataset import ImageSpec
+from schemas.version import WRITER
 
 UNSAVED = "0" * 64
 """`sha256` of a description until `save_estimator`"""

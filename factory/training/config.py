@@ -6,9 +6,9 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from factory.networks.discriminator import DiscriminatorConfig
-from factory.networks.refiner import RefinerConfig
 from factory.training.losses import PsiName
 from schemas.base import Float, Model
+from schemas.refiner import RefinerConfig
 
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
 LR_DROP = 0.25

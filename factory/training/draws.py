@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from factory.networks.scaling import normalised, to_network
+from factory.networks.scaling import scaled_in_place, to_network
 
 Domain = Literal["synthetic", "real"]
 RESIDENT_SHARE = 0.25
@@ -117,7 +117,7 @@ class Draws:
             images = to_network(windows, self.full_scale).to(self.device, non_blocking=True)
         elif there is not None:
             chosen = there[torch.from_numpy(rows).to(self.device)].float()
-            images = normalised(chosen, self.full_scale)
+            images = scaled_in_place(chosen, self.full_scale)
         else:
             images = to_network(pixels[rows], self.full_scale)
             images = images.to(self.device, non_blocking=True)

@@ -19,7 +19,6 @@ from factory.domains.eye.networks.landmarks import load_landmarks
 from factory.images.scale import full_scale_for
 from factory.networks.refiner_files import (
     DESCRIPTION_NAME,
-    RefinerDescription,
     load_refiner,
     save_refiner,
 )
@@ -44,6 +43,7 @@ from factory.training.tensorboard import Board
 from factory.training.workers import Peers
 from schemas.base import FormatError, digest_of
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerDescription
 
 __all__ = [
     "NonFiniteLoss",

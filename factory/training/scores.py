@@ -11,12 +11,14 @@ import numpy as np
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.measures.two_sample import TwoSampleTest
 from factory.networks.refiner import Refiner
-from factory.networks.refiner_files import RefinerDescription, load_refiner, save_refiner
+from factory.networks.refiner_files import load_refiner, save_refiner
+from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import choose_engine
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.validation.held_out import HeldOut
 from schemas.base import digest_of
+from schemas.refiner import RefinerDescription
 from schemas.score import Score, ScoreRecord
 
 log = logging.getLogger(__name__)
@@ -134,12 +136,7 @@ def score_refiner(
         there = ScoreRecord.from_json(store.read(SCORE_NAME), where=f"{location}/{SCORE_NAME}")
         if (there.refiner, there.measured_with) == (described.sha256, measured_with):
             return there.score
-    engine = choose_engine(
-        refiner,
-        described.image,
-        full_scale=described.full_scale,
-        empty_below=described.empty_below,
-    )
+    engine = choose_engine(refiner, described.image, PixelCodec.of(described))
     refined = np.asarray(engine(held_out.synthetic), np.uint8)
     score = held_out.score(refined, finder, test)
     record = ScoreRecord(refiner=described.sha256, measured_with=measured_with, score=score)

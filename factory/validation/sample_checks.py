@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from factory.validation.gate import SampleLimit
+from schemas.gate import SampleLimit
 from schemas.report import SampleCheck, ShardCount
 from schemas.verdicts import VERDICT_SCHEMA
 

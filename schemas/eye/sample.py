@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from schemas.base import Float, Point, Vector
-from schemas.sample import Envelope, _unit
+from schemas.sample import Envelope
+
+
+def _unit(gaze: Vector) -> Vector:
+    """Check that a gaze is a unit vector, up to the rounding of float32."""
+    length = sum(v * v for v in gaze) ** 0.5
+    if abs(length - 1) > 1e-3:
+        raise ValueError(f"a gaze vector has length 1, this one {length:.4f}")
+    return gaze
 
 
 class UnlabelledEye(Envelope):

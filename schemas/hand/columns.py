@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from schemas.index import _VECTOR
+from schemas.index import VECTOR
 
 HAND_FRAME: tuple[pa.Field, ...] = (
     pa.field("z_near_mm", pa.int32()),
@@ -16,9 +16,9 @@ HAND_FRAME: tuple[pa.Field, ...] = (
 
 
 HAND_LABELS: tuple[pa.Field, ...] = (
-    pa.field("joints_uvd", pa.list_(_VECTOR, 36)),
-    pa.field("joints_xyz_mm", pa.list_(_VECTOR, 36)),
-    pa.field("joints14_uvd", pa.list_(_VECTOR, 14)),
-    pa.field("joints14_xyz_mm", pa.list_(_VECTOR, 14)),
+    pa.field("joints_uvd", pa.list_(VECTOR, 36)),
+    pa.field("joints_xyz_mm", pa.list_(VECTOR, 36)),
+    pa.field("joints14_uvd", pa.list_(VECTOR, 14)),
+    pa.field("joints14_xyz_mm", pa.list_(VECTOR, 14)),
 )
 """Columns of the labels of `schemas.hand.sample.Hand`, by the same names."""

@@ -1,10 +1,7 @@
 """Variants of one training compared: the file, the table, and the job as a user runs it."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import ray
 
 from cluster.job.command import parse
 from factory.dataset.dataset import Dataset
@@ -104,17 +101,9 @@ def test_a_score_sees_what_was_done(datasets) -> None:
     assert held_out.digest() != HeldOut.sample(*datasets, "test", 60, seed=1).digest()
 
 
-@pytest.fixture
-def embedded_ray() -> Iterator[None]:
-    ray.shutdown()  # what other tests in this process may have started
-    ray.init(address="local", num_cpus=2, include_dashboard=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_job_trains_scores_and_reports_once(embedded_ray, datasets, tmp_path) -> None:
+def test_the_job_trains_scores_and_reports_once(shared_ray, datasets, tmp_path) -> None:
     (tmp_path / "variants.toml").write_text(VARIANTS)
     output = tmp_path / "out"
     options = {
@@ -143,7 +132,7 @@ def test_the_job_trains_scores_and_reports_once(embedded_ray, datasets, tmp_path
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_training_on_ray_has_its_refiners_scored_beside_it(
-    embedded_ray, datasets, tmp_path
+    shared_ray, datasets, tmp_path
 ) -> None:
     """And keeps the best; labels of the real domain decide which renders are drawn."""
     np.savez(tmp_path / "labels.npz", gaze_rad=np.random.default_rng(0).normal(0, 0.3, (200, 2)))

@@ -246,7 +246,7 @@ def test_in_any_store(refined, any_location) -> None:
 
 
 @pytest.mark.ray
-def test_ray_workers_write_the_same_shards(refined, kept, tmp_path) -> None:
+def test_ray_workers_write_the_same_shards(shared_ray, refined, kept, tmp_path) -> None:
     from cluster.on_ray.pipeline import Workers, run_on_ray
 
     child = enter_kept(refined, REPORT_ID, str(tmp_path / "ray"), "kept")

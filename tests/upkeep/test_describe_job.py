@@ -123,7 +123,7 @@ def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_damage_is_found_mended_and_its_children_named(
-    run, dataset, renders, refiner, tmp_path
+    shared_ray, run, dataset, renders, refiner, tmp_path
 ) -> None:
     child = fakes.refine_here(dataset, refiner, tmp_path / "child")
     expected = planted.content(dataset)

@@ -5,15 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.validation.gate import (
-    check,
-    explain,
-    judged,
-    load_gate,
-    measures,
-    misses_of,
-    value_of,
-)
+from factory.validation.gate import check, explain, judged, load_gate, measures, misses_of, value_of
 from schemas.base import FormatError
 from schemas.eye.report import EyeReport
 from schemas.report import ShardCount

@@ -29,7 +29,7 @@ from factory.validation.power.table import (
 )
 from schemas.eye.measures import EYE_MEASURE_MEANINGS
 from schemas.eye.report import EyeReport
-from tests.validation.test_sample_checks import measures
+from support.eye_rows import measures
 
 SETTINGS = PowerSettings(set_sizes=(1_000,), num_clean=300, num_damaged=100, shards=10)
 NUM, IDENTITIES = 1_200, 24

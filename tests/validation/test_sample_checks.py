@@ -1,11 +1,10 @@
 """Verdicts: samples that miss a limit are dropped, too many of them fail set or shard."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from scipy.stats import binom
 
-from factory.validation.gate import SampleLimit, sample_text
+from factory.validation.gate import sample_text
 from factory.validation.sample_checks import (
     CHANCE,
     check_samples,
@@ -13,28 +12,12 @@ from factory.validation.sample_checks import (
     most_allowed,
     verdicts_of,
 )
+from support.eye_rows import measures
 from schemas.eye.measures import EYE_MEASURES_SCHEMA
+from schemas.gate import SampleLimit
 
 WHY = "because of the labels"
 DRIFT = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY, max_share=0.01, shard_share=0.02)
-
-
-def measures(drift: list[float | None], per_shard: int, **others) -> pa.Table:
-    """Rows with these drifts, so many to a shard."""
-    columns = {
-        "key": [f"{k // per_shard:06d}-{k % per_shard:06d}" for k in range(len(drift))],
-        "iris_drift_px": drift,
-        **others,
-    }
-    return pa.table(
-        {
-            field.name: pa.array(columns[field.name], field.type)
-            if field.name in columns
-            else pa.nulls(len(drift), field.type)
-            for field in EYE_MEASURES_SCHEMA
-        },
-        schema=EYE_MEASURES_SCHEMA,
-    )
 
 
 def test_a_limit_is_kept_at_its_end_and_by_what_was_not_measured():

@@ -13,6 +13,7 @@ from schemas.kinds import SampleKind
 if TYPE_CHECKING:
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
+    from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
 
 
@@ -66,6 +67,21 @@ class EyeDomain(Domain):
         from factory.domains.eye.validator import EyeValidator
 
         return EyeValidator()
+
+    def measuring_options(self) -> type[Model]:
+        from factory.domains.eye.validation_options import EyeMeasuringOptions
+
+        return EyeMeasuringOptions
+
+    def validation_options(self) -> type[Model]:
+        from factory.domains.eye.validation_options import EyeValidationOptions
+
+        return EyeValidationOptions
+
+    def damage(self) -> "Damages":
+        from factory.domains.eye.damage.measuring import EyeDamages
+
+        return EyeDamages()
 
 
 EYE_DOMAIN = EyeDomain()

@@ -38,6 +38,7 @@ from factory.domains.eye.pupil.drift import (
     measure_drift,
 )
 from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.pupil.iris_registration import registered_iris
 from factory.images.png import Pixels, grey
 from factory.measures.looks.pairs import (
     alike_ratio,
@@ -48,7 +49,7 @@ from factory.measures.looks.pairs import (
     mirror_gain,
     sharpness_ratio,
 )
-from factory.measures.registration import registered, registered_iris
+from factory.measures.registration import registered
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
 from schemas.eye.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA

@@ -13,6 +13,7 @@ from schemas.kinds import SampleKind
 if TYPE_CHECKING:
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
+    from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
 
 
@@ -57,6 +58,11 @@ class HandDomain(Domain):
         from factory.domains.hand.validator import HandValidator
 
         return HandValidator()
+
+    def damage(self) -> "Damages":
+        from factory.domains.hand.damage.measuring import HandDamages
+
+        return HandDamages()
 
 
 HAND_DOMAIN = HandDomain()

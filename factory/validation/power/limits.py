@@ -18,9 +18,9 @@ from scipy.stats import beta
 
 from factory.dataset.columns import values_of
 from factory.measures.statistics import clusters_of
-from factory.validation.gate import SampleLimit
 from factory.validation.sample_checks import missed, most_allowed
 from schemas.base import Float, Model
+from schemas.gate import SampleLimit
 
 Flags = NDArray[np.bool_]
 """(N, L) which samples miss which limits"""

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from factory.domains.eye.damage.kinds import Damage
-from factory.validation.gate import SampleLimit
 from factory.validation.power.limits import (
     MIN_SETS,
     SHARES,
@@ -27,6 +26,7 @@ from factory.validation.power.limits import (
     halves_of,
 )
 from schemas.base import Float, Model, Versioned
+from schemas.gate import SampleLimit
 
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#cc79a7", "#5b6470")
 STYLES = ("-", "--", ":", "-.")

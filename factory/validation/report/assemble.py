@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pyarrow.compute as pc
 
 from factory.dataset.tar import sha256
-from factory.dataset.version import WRITER
 from factory.measures.statistics import spread
 from factory.store.parquet import parquet_bytes
 from factory.validation.gate import Gate, judged
@@ -15,6 +14,7 @@ from factory.validation.protocols import Examined, Trio, Validator
 from factory.validation.sample_checks import check_samples, verdicts_of
 from factory.validation.verdicts import verdicts_name
 from schemas.report import Report, ValidatedShard, Verdicts
+from schemas.version import WRITER
 
 
 def make_report(

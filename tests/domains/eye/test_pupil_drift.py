@@ -8,8 +8,9 @@ from factory.domains.eye.pupil.calibration import shifted
 from factory.domains.eye.pupil.drift import DriftTable, measure_drift
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.measures.statistics import spread
-from tests.domains.eye.test_pupil_finder import CENTERS, FINDER, drawn_eye
+from support.drawn_eyes import CENTERS, drawn_eye
 
+FINDER = PupilFinder()
 KNOWN = DriftTable(
     keys=["a", "b", "c", "d"],
     parent_N2=np.array([[20.0, 10.0], [21.0, 11.0], [np.nan, np.nan], [22.0, 12.0]]),

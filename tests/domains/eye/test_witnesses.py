@@ -21,7 +21,9 @@ from factory.domains.eye.witnesses import (
     measure_null,
     witnesses_of,
 )
-from tests.validation.test_shard_measures import WITNESSES, saved_landmarks
+from support.networks import saved_landmarks
+
+WITNESSES = EyeWitnesses(finder=PupilFinder())
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,12 @@ from factory.domains.hand.depth.edges import (
     without_holes,
 )
 from factory.domains.hand.looks import in_look, moved
-from support.hand_pairs import drawn_hands
+from support.hand_pairs import disc, drawn_hands
 
 
 @pytest.fixture(scope="module")
 def hands() -> np.ndarray:
     return drawn_hands(6, seed=2)[1]
-
-
-def disc(x: float, y: float, radius: float, depth: int = 100) -> np.ndarray:
-    rows, columns = np.mgrid[:224, :224]
-    return np.where(np.hypot(columns - x, rows - y) <= radius, depth, 0).astype(np.uint16)
 
 
 def shift_of(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:

@@ -71,16 +71,16 @@ class MpiiGazeSource:
                 yield item
                 continue
             for file in item.files():
-                whole = Container(*file)
+                as_container = Container(*file)
                 known = seen.get(file.name)
-                if known is not None and whole.is_unchanged(known):
-                    yield replace(whole, num_inputs=known.num_inputs)
+                if known is not None and as_container.is_unchanged(known):
+                    yield replace(as_container, num_inputs=known.num_inputs)
                     continue
                 in_archive = item.container is not None
                 container = item.container if in_archive else file.name
                 yield batch_of(self._ids(file.name), file, container)
                 if not in_archive:
-                    yield whole
+                    yield as_container
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
         pass  # an id names its file

@@ -76,8 +76,8 @@ def landmarks(source_id: str, label: Mapping[str, Any], height: int, width: int)
     """
     for name, count in LANDMARKS.items():
         if not isinstance(label[name], list):
-            found = type(label[name]).__name__
-            raise BadRender(source_id, f"{name}: expected a list, found {found}")
+            kind = type(label[name]).__name__
+            raise BadRender(source_id, f"{name}: expected a list, found {kind}")
         if len(label[name]) != count:
             raise BadRender(source_id, f"{name}: expected {count} points of 3 numbers")
     texts = [text for name in LANDMARKS for text in label[name]]
@@ -149,9 +149,9 @@ def numbers_of(source_id: str, name: str, text: object) -> list[float]:
 def _outside(
     source_id: str, name: str, point: Sequence[float], height: int, width: int
 ) -> BadRender:
-    place = f"({point[0]:.4g}, {point[1]:.4g})"
+    position = f"({point[0]:.4g}, {point[1]:.4g})"
     return BadRender(
-        source_id, f"{name}: a landmark at {place} is outside the {width}x{height} picture"
+        source_id, f"{name}: a landmark at {position} is outside the {width}x{height} picture"
     )
 
 

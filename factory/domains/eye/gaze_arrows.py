@@ -1,84 +1,15 @@
-"""Plots of what the witnesses say: drift by condition with its intervals, and where irises go."""
+"""A plot of where irises moved, by the direction of the gaze."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from factory.validation.report.figures import (
-    FLOOR,
-    REFINED,
-    Plot,
-    nice_step,
-    svg,
-    text,
-)
-from schemas.report import Spread, ValueBin
+from factory.validation.report.figures import REFINED, Plot, nice_step, svg, text
 
 MIN_ARROW_SAMPLES = 5
-
-
-def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -> Markup:
-    """Median and 95th percentile of each bin of one condition, with their intervals.
-
-    Args:
-        floor: null drift; its median is drawn as a dashed line.
-    """
-    known = [line.estimate for line in bins if line.estimate is not None]
-    if not known:
-        return Markup('<p class="none">Nothing was measured.</p>')
-    plot = Plot(left=40, top=14, bottom=170, height=226)
-    top = max(*(line.p95_high for line in known), floor.median if floor else 0.0, 1e-6)
-    step = nice_step(top, 4)
-    top = step * np.ceil(top / step)
-    parts = []
-    for k in range(round(top / step) + 1):
-        y = plot.y(k * step / top)
-        parts.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
-        parts.append(text(plot.left - 6, y + 4, f"{k * step:g}", "end"))
-    if floor is not None:
-        y = plot.y(floor.median / top)
-        parts.append(
-            f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#111" stroke-dasharray="5 3"/>'
-        )
-    for k, line in enumerate(bins):
-        x = plot.x((k + 0.5) / len(bins))
-        parts.append(text(x, plot.bottom + 17, _range(line), "middle", size=11))
-        parts.append(text(x, plot.bottom + 31, f"{line.num_samples:,}", "middle", size=11))
-        if line.estimate is None:
-            parts.append(text(x, plot.bottom - 6, "–", "middle"))
-            continue
-        found = line.estimate
-        parts.append(_bar(plot, x - 6, found.median_low / top, found.median_high / top, REFINED))
-        parts.append(
-            f'<circle cx="{x - 6:.1f}" cy="{plot.y(found.median / top):.1f}" r="4.5" '
-            f'fill="{REFINED}"/>'
-        )
-        parts.append(_bar(plot, x + 6, found.p95_low / top, found.p95_high / top, FLOOR))
-        y = plot.y(found.p95 / top)
-        parts.append(
-            f'<path d="M{x + 1:.1f} {y + 4:.1f}L{x + 6:.1f} {y - 5:.1f}L{x + 11:.1f} {y + 4:.1f}Z" '
-            f'fill="{FLOOR}"/>'
-        )
-    name = bins[0].by
-    parts.append(text((plot.left + plot.right) / 2, plot.height - 4, name, "middle"))
-    return svg(plot, parts, f"drift in {unit} by {name}")
-
-
-def _bar(plot: Plot, x: float, low: float, high: float, colour: str) -> str:
-    return (
-        f'<path d="M{x:.1f} {plot.y(low):.1f}V{plot.y(min(high, 1)):.1f}" stroke="{colour}" '
-        'stroke-width="2.5"/>'
-    )
-
-
-def _range(line: ValueBin) -> str:
-    low, high = (None if v is None else f"{v:g}".replace("-", "−") for v in (line.low, line.high))
-    if low is None or high is None:
-        return f"under {high}" if low is None and high is not None else f"over {low}"
-    return f"{low} to {high}"
+"""a direction with fewer measured samples gets no arrow"""
 
 
 @dataclass(frozen=True)
