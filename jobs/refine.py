@@ -30,7 +30,7 @@ class RefineJob(JobConfig):
     engine: Literal["auto", "torch", "ncnn", "cuda"] = "auto"
     """what runs the network; auto: the fastest engine that agrees with PyTorch on this refiner"""
     batch_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
-    """images refined at once in a worker, which changes only rounding; default: what suits the engine"""
+    """images refined at once in a worker, which changes only rounding; default set by the engine"""
     device: Literal["cpu", "cuda"] = "cpu"
     """cpu: one single-threaded worker per core; cuda: one worker per GPU"""
     workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None

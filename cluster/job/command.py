@@ -85,7 +85,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
 
 
 def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
-    """A job from its table in a config file (if it has one there) and some given options.
+    """A job from its table in a config file, if there is one, and from options that override it.
 
     Raises:
         ValidationError: options that do not fit.
@@ -115,13 +115,13 @@ def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:
 
 
 def _take_config(given: list[str]) -> tuple[Path | None, list[str]]:
-    for place, argument in enumerate(given):
+    for index, argument in enumerate(given):
         if argument == "--config":
-            if place + 1 == len(given):
+            if index + 1 == len(given):
                 _refuse("--config needs a file")
-            return Path(given[place + 1]), given[:place] + given[place + 2 :]
+            return Path(given[index + 1]), given[:index] + given[index + 2 :]
         if argument.startswith("--config="):
-            return Path(argument.removeprefix("--config=")), given[:place] + given[place + 1 :]
+            return Path(argument.removeprefix("--config=")), given[:index] + given[index + 1 :]
     return None, given
 
 

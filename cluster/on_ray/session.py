@@ -117,7 +117,7 @@ def start(
 
     Args:
         job: its options, which are saved in the folder of the run.
-        output: what the job writes to, a folder or a place in an object store.
+        output: what the job writes to, a folder or s3://bucket/prefix.
         runs: name of the folder of all runs in the output.
         workers: number of parallel workers; None for one per core (or GPU).
         use_gpu: whether each worker has a GPU.

@@ -15,6 +15,8 @@ from cluster.job.command import (
     parse,
     run_command,
 )
+from jobs.demo import ESTIMATORS, Chain
+from jobs.ingest import IngestJob
 from schemas.base import Model
 from support.places import ROOT
 
@@ -186,6 +188,12 @@ def test_help_of_each_job_explains_every_option(monkeypatch, capsys, path) -> No
 def test_every_table_of_a_named_configuration_fits_its_job(path) -> None:
     tables = tomllib.loads(path.read_text())
     tables.pop("variants", None)  # of jobs/ablate.py: see test_ablate.py
+    if "chain" in tables:  # of jobs/demo.py
+        chain = Chain.model_validate(tables.pop("chain"))
+        given = {"input": "x", "output": "y"}
+        for options in (chain.renders, chain.camera):
+            IngestJob.model_validate(given | tables["ingest"] | options)
+        assert set(chain.estimators) <= ESTIMATORS.keys()
     jobs = {job.stem: job_class(job) for job in JOBS}
     assert tables and tables.keys() <= jobs.keys()
     for name, table in tables.items():
