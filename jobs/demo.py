@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 import ray
 import tyro
 
+from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
 from cluster.on_ray.connect import ensure_ray
 from cluster.on_ray.session import start
 from factory.dataset.dataset import Dataset
 from factory.release.publish import latest_report
-from jobs import ingest, joints, publish, refine, simulate, train, validate
+from jobs import ingest, publish, refine, simulate, train, validate
 
 log = logging.getLogger(__name__)
 RELEASE = "demo"
@@ -26,10 +27,7 @@ SOURCES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "hand": ({"source": "nyu"}, {"source": "nyu", "nyu": {"kind": "real"}}),
 }
 """of the renders and of the camera's pictures, by domain"""
-WITNESSES: dict[str, dict[str, tuple[type[JobConfig], Callable[[Any], None]]]] = {
-    "eye": {},
-    "hand": {"joints": (joints.JointsJob, joints.main)},
-}
+WITNESSES: dict[str, tuple[str, ...]] = {"eye": (), "hand": ("joints",)}
 """networks that are trained to measure with, by domain; the eyes' demo has no time for its own"""
 Step = tuple[str, type[JobConfig], Callable[[Any], None], dict[str, Any]]
 
@@ -137,11 +135,11 @@ def _witnesses(domain: str, out: Path) -> list[Step]:
     return [
         (
             f"train a witness: {name}",
-            kind,
-            run,
+            estimators.estimator_job(name),
+            estimators.main,
             {"synthetic": out / "synthetic", "output": out / name},
         )
-        for name, (kind, run) in WITNESSES[domain].items()
+        for name in WITNESSES[domain]
     ]
 
 

@@ -7,11 +7,13 @@ hook imports what it needs when it is called.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source
     from factory.sources.renderer import Renderer
     from factory.validation.protocols import Validator
@@ -43,6 +45,10 @@ class Domain(ABC):
     def validator(self) -> "Validator":
         """What validates its refined samples."""
         self._lacks("a validation of refined samples")
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        """Networks that read labels off its images, by the names that jobs/estimator.py takes."""
+        return {}
 
     def _lacks(self, what: str) -> NoReturn:
         raise MissingHookError(f"the domain {self.name} brings no {what.removeprefix('a ')}")

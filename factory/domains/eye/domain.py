@@ -1,5 +1,6 @@
 """Eyes: grey 35x55 crops with iris, lids, pupil centre, gaze and head pose."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from factory.domains.base import Domain
@@ -7,6 +8,7 @@ from schemas.eye.kind import EYE
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source
     from factory.sources.renderer import Renderer
     from factory.validation.protocols import Validator
@@ -33,6 +35,11 @@ class EyeDomain(Domain):
         from factory.domains.eye.validator import EyeValidator
 
         return EyeValidator()
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        from factory.domains.eye.estimators import GazeEstimator, LandmarkEstimator
+
+        return {"landmarks": LandmarkEstimator(), "gaze": GazeEstimator()}
 
 
 EYE_DOMAIN = EyeDomain()

@@ -33,7 +33,7 @@ from factory.domains.eye.witnesses import (
     measure_null,
     witnesses_of,
 )
-from factory.images.png import grey
+from factory.images.png import Grey, grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
 from factory.validation.protocols import (
@@ -57,8 +57,6 @@ from factory.validation.shard_measures import read_measures
 from schemas.eye.report import EyeReport
 from schemas.realism import LookDistances
 from schemas.report import Realism
-
-Grey = NDArray[np.uint8]
 
 
 def crop_of(dataset: Dataset) -> EyeCrop:

@@ -1,5 +1,6 @@
 """Hands: 224x224 depth in a cube around the hand, with 36 joints in pixels and in space."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from factory.domains.base import Domain
@@ -7,6 +8,7 @@ from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source
     from factory.sources.renderer import Renderer
     from factory.validation.protocols import Validator
@@ -31,6 +33,11 @@ class HandDomain(Domain):
         from factory.domains.hand.validator import HandValidator
 
         return HandValidator()
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        from factory.domains.hand.estimators import JointEstimator
+
+        return {"joints": JointEstimator()}
 
 
 HAND_DOMAIN = HandDomain()

@@ -10,25 +10,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from factory.networks.estimators import EstimatorDescription, load_estimator
+from factory.networks.estimators import load_estimator
 from factory.networks.scaling import to_network
-from schemas.base import Float, Model
-from schemas.report import Spread
+from schemas.eye.estimators import GazeConfig, GazeDescription
 
 Gaze = NDArray[np.float64]
 """(N, 3) unit vectors"""
-
-
-class GazeConfig(Model):
-    """Architecture; the defaults are the paper's (9,816,659 parameters for 35 x 55 pixels)."""
-
-    maps: tuple[int, int, int, int, int] = (32, 32, 64, 80, 192)
-    """feature maps of the five convolutions"""
-    hidden: int = Field(default=1000, ge=1)
-    """width of the fully connected layer before the last"""
 
 
 class GazeNetwork(nn.Module):
@@ -136,37 +125,8 @@ def yaw_pitch_deg(gaze_N3: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(np.degrees(np.stack([yaw, pitch], axis=1)))
 
 
-class GazeBin(Model):
-    """Errors where the true yaw, or pitch, lies in a range."""
-
-    from_deg: Float
-    to_deg: Float
-    num: int
-    median_deg: Float
-
-
-class GazeErrors(Model):
-    """Angles between estimated and true gaze, on images that were not trained on."""
-
-    deg: Spread
-    mean_answer_deg: Spread
-    """the same, had the mean gaze of the training images been the answer to all"""
-    by_yaw: tuple[GazeBin, ...]
-    by_pitch: tuple[GazeBin, ...]
-
-
-class GazeDescription(EstimatorDescription):
-    """`gaze.json`: what `gaze.safetensors` beside it holds and how good it is."""
-
-    NAME = "gaze"
-    ESTIMATES = "gaze"
-
-    architecture: GazeConfig
-    held_out: GazeErrors
-
-
 def load_gaze(location: str | Path) -> tuple[GazeNetwork, GazeDescription]:
-    """Read a network back: `load_estimator` of what jobs/gaze.py has written."""
+    """Read a network back: `load_estimator` of what `jobs/estimator.py gaze` has written."""
     return load_estimator(location, GazeDescription, _untrained)
 
 

@@ -11,25 +11,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from factory.networks.estimators import EstimatorDescription, load_estimator
+from factory.networks.estimators import load_estimator
 from factory.networks.scaling import to_network
-from schemas.base import Float, Model
+from schemas.eye.estimators import LandmarkConfig, LandmarkDescription
 
 GROUPS = {"pupil": 1, "iris": 8, "lids": 16}
 """landmarks by what they belong to, in the order of the network's output"""
 NUM_LANDMARKS = sum(GROUPS.values())
-
-
-class LandmarkConfig(Model):
-    """Architecture."""
-
-    maps: int = Field(default=32, ge=1)
-    """feature maps of every layer"""
-    channels: int = Field(default=1, ge=1)
-    """of the images"""
 
 
 class LandmarkNetwork(nn.Module):
@@ -89,19 +79,8 @@ def landmarks_px(index: pa.Table) -> np.ndarray:
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-class LandmarkDescription(EstimatorDescription):
-    """`landmarks.json`: what `landmarks.safetensors` beside it holds and how good it is."""
-
-    NAME = "landmarks"
-    ESTIMATES = "landmark"
-
-    architecture: LandmarkConfig
-    error_px: dict[str, Float]
-    """median distance from the labels of held-out renders, by group of landmarks"""
-
-
 def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescription]:
-    """Read a network back: `load_estimator` of what jobs/landmarks.py has written."""
+    """Read a network back: `load_estimator` of what `jobs/estimator.py landmarks` has written."""
     return load_estimator(
         location, LandmarkDescription, lambda described: LandmarkNetwork(described.architecture)
     )

@@ -14,31 +14,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from factory.networks.estimators import EstimatorDescription, load_estimator
-from schemas.base import Float, Model
+from factory.networks.estimators import load_estimator
 from schemas.dataset import ImageSpec
-from schemas.hand.sample import EVALUATED_JOINTS, MAX_CUBE_MM
-from schemas.report import Spread
+from schemas.hand.estimators import JointConfig, JointDescription
+from schemas.hand.sample import EVALUATED_JOINTS
 
 NUM_JOINTS = len(EVALUATED_JOINTS)
 HALVINGS = 3
 """of the cells on the way to the coarsest map"""
 _BATCH = 64
 """pictures at once where nothing is learnt"""
-
-
-class JointConfig(Model):
-    """Architecture; with the defaults, 215,102 parameters."""
-
-    maps: int = Field(default=16, ge=1)
-    """feature maps of the finest layer; the coarsest has four times as many"""
-    reduce: int = Field(default=4, ge=1)
-    """pixels in a row, and in a column, of a cell of the finest layer"""
-    cube_mm: int = Field(default=300, ge=1, le=MAX_CUBE_MM)
-    """side of the cube that the pictures are cut by"""
 
 
 class JointNetwork(nn.Module):
@@ -179,40 +166,8 @@ def inside_or_nan(joints_px: NDArray[np.float32], height: int, width: int) -> ND
     return np.where(inside.all(axis=-1, keepdims=True), joints_px, np.float32(np.nan))
 
 
-class JointError(Model):
-    """Errors of one joint."""
-
-    joint: int
-    """in the order of NYU's `joint_names`"""
-    px: Spread
-    within_5_px: Float
-
-
-class JointErrors(Model):
-    """Distances in the picture between found and true joints, on hands that were not trained on;
-    joints outside the picture do not count."""
-
-    px: Spread
-    within_5_px: Float
-    """share of joints, the measure of the paper's table 4"""
-    mean_answer_px: Spread
-    """the same, had the mean places of the joints of the training set been the answer to all"""
-    mean_answer_within_5_px: Float
-    by_joint: tuple[JointError, ...]
-
-
-class JointDescription(EstimatorDescription):
-    """`joints.json`: what `joints.safetensors` beside it holds and how good it is."""
-
-    NAME = "joints"
-    ESTIMATES = "joint"
-
-    architecture: JointConfig
-    held_out: JointErrors
-
-
 def load_joints(location: str | Path) -> tuple[JointNetwork, JointDescription]:
-    """Read a network back: `load_estimator` of what jobs/joints.py has written."""
+    """Read a network back: `load_estimator` of what `jobs/estimator.py joints` has written."""
     return load_estimator(
         location, JointDescription, lambda described: JointNetwork(described.architecture)
     )
