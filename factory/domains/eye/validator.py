@@ -200,7 +200,7 @@ class EyeValidator:
     @property
     def networks(self) -> Mapping[str, str]:
         """As `Validator.networks`."""
-        return {"landmarks": "by jobs/landmarks.py", "gaze": "by jobs/gaze.py"}
+        return {"landmarks": "by jobs/estimator.py landmarks", "gaze": "by jobs/estimator.py gaze"}
 
     def witnesses(
         self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], finder: PupilFinder

@@ -78,7 +78,7 @@ def test_the_map_has_the_size_that_convolutions_leave(size) -> None:
 
 @pytest.mark.parametrize("size", [(18, 55), (35, 18), (4, 4)])
 def test_images_too_small_are_refused(size) -> None:
-    with pytest.raises(ValueError, match="the least is 19 x 19"):
+    with pytest.raises(ValueError, match="the smallest image is 19 x 19"):
         GazeNetwork(SMALL, image_size=size)
 
 
@@ -340,7 +340,7 @@ def test_the_job_refuses_what_it_cannot_learn_from(eyes, six_inputs, tmp_path) -
 
 
 def test_images_too_small_are_refused_before_anything_is_read() -> None:
-    with pytest.raises(ValueError, match="the least is 19 x 19"):
+    with pytest.raises(ValueError, match="the smallest image is 19 x 19"):
         GazeEstimator().check(GazeTraining(), EYE.image.model_copy(update={"height": 18}))
 
 

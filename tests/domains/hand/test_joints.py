@@ -316,7 +316,9 @@ def test_other_datasets_are_refused(synthetic, dataset, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"domain eye; jobs/estimator\.py joints .* domain hand"):
         main(job_for(dataset, tmp_path / "x"))
     flags = ["--synthetic", synthetic.location, "--output", str(tmp_path / "x")]
-    with pytest.raises(ValueError, match=r"domain hand; jobs/estimator\.py landmarks .* domain eye"):
+    with pytest.raises(
+        ValueError, match=r"domain hand; jobs/estimator\.py landmarks .* domain eye"
+    ):
         main(parse(estimator_job("landmarks"), [*flags, "--held-out", "train"]))
     with pytest.raises(ValueError, match=r"224 x 224 px are no multiple of 40 px.*--reduce"):
         main(job_for(synthetic, tmp_path / "x", "--reduce", "5"))

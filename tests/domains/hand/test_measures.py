@@ -18,15 +18,11 @@ from factory.domains.hand.measures import (
     HandWitnesses,
     skin_mm,
 )
-from factory.domains.hand.networks.joints import (
-    JointConfig,
-    JointDescription,
-    JointErrors,
-    JointNetwork,
-)
+from factory.domains.hand.networks.joints import JointNetwork
 from factory.networks.estimators import UNSAVED, save_estimator
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
+from schemas.hand.estimators import JointConfig, JointDescription, JointErrors
 from schemas.hand.measures import HAND_MEASURE_MEANINGS, HAND_MEASURES_SCHEMA
 from schemas.report import Spread
 from support.hand_pairs import SKIN_MM, drawn_hands

@@ -18,7 +18,7 @@ from schemas.hand.estimators import JointConfig, JointError, JointErrors
 from schemas.hand.sample import EVALUATED_JOINTS
 
 NEAR_PX = 5.0
-"""distance within which a joint counts as found, the paper's d (Shrivastava et al. 2017, table 4)"""
+"""px within which a joint counts as found, the paper's d (Shrivastava et al. 2017, table 4)"""
 
 
 class JointTraining(Model):

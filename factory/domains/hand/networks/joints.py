@@ -1,9 +1,10 @@
 """A small network that finds the joints of hands in depth pictures, trained on labelled renders.
 
-Pictures are reduced before the first convolution, to mean depth and share of the hand in each
-cell, so that ragged outlines and small holes weigh little. Heatmaps end in a soft argmax, which is
-finer than their cells. It is a witness of what a refined picture still shows, and far from the
-stacked hourglass that the paper scores pictures with (Shrivastava et al. 2017, section 3.2).
+Pictures are reduced before the first convolution, to the mean depth and the share of the hand in
+each cell, so that ragged outlines and small holes weigh little. The heatmaps end in a soft argmax,
+which is finer than their cells. The network measures what a refined picture still shows. It is much
+smaller than the stacked hourglass that the paper scores pictures with (Shrivastava et al. 2017,
+section 3.2).
 
 Axes: N pictures of H x W pixels of stored depth (docs/conventions.md), h x w cells.
 """
@@ -23,9 +24,9 @@ from schemas.hand.sample import EVALUATED_JOINTS
 
 NUM_JOINTS = len(EVALUATED_JOINTS)
 HALVINGS = 3
-"""of the cells on the way to the coarsest map"""
+"""how often the cells are halved on the way to the coarsest map"""
 _BATCH = 64
-"""pictures at once where nothing is learnt"""
+"""pictures in a batch of inference"""
 
 
 class JointNetwork(nn.Module):
@@ -66,7 +67,7 @@ def _layer(maps_in: int, maps_out: int, kernel: int = 3) -> list[nn.Module]:
 
 
 def _up(maps_in: int, maps_out: int) -> tuple[nn.Module, nn.Module]:
-    """From a coarser map to twice as many cells a side, and what follows the sum with those."""
+    """The layers that double the cells of a coarser map, and those after adding the finer map."""
     widen = nn.Sequential(
         nn.Conv2d(maps_in, maps_out, 1), nn.Upsample(scale_factor=2, mode="bilinear")
     )
@@ -84,7 +85,7 @@ def check_size(height: int, width: int, cell: int) -> None:
 
 
 def reduced(depth_NHW: Tensor, cell: int, cube_mm: int) -> Tensor:
-    """Stored depth in cells: (N, 2, H / cell, W / cell) in [-1, 1].
+    """Reduce stored depth to cells: (N, 2, H / cell, W / cell) in [-1, 1].
 
     First the mean depth of a cell's hand pixels, from -1 at the cube's front to 1 at its back, and
     0 where there are none; then the share of hand pixels, from -1 (none) to 1 (all). The
@@ -98,14 +99,14 @@ def reduced(depth_NHW: Tensor, cell: int, cube_mm: int) -> Tensor:
 
 
 def _summed(values_NHW: Tensor, cell: int) -> Tensor:
-    """Sums of cells, down their columns first, which is the fast way through memory."""
+    """Sums over cells, along columns first, which reads memory in order."""
     n, height, width = values_NHW.shape
     rows = values_NHW.reshape(n, height // cell, cell, width).sum(dim=2)
     return rows.reshape(n, height // cell, width // cell, cell).sum(dim=3)
 
 
 def soft_argmax_px(heat_Nkhw: Tensor, cell: int) -> Tensor:
-    """(N, k, 2) float32: the mean place, x and y in px, under the softmax of each heatmap."""
+    """(N, k, 2) float32: the mean position, x and y in px, under the softmax of each heatmap."""
     rows, columns = heat_Nkhw.shape[2:]
     share = heat_Nkhw.flatten(2).softmax(dim=-1).view(heat_Nkhw.shape)
     xs, ys = (
@@ -118,7 +119,7 @@ def soft_argmax_px(heat_Nkhw: Tensor, cell: int) -> Tensor:
 
 @torch.no_grad()
 def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Where a network finds the 14 evaluated joints, hidden ones too.
+    """The 14 evaluated joints as a network finds them, hidden ones too.
 
     Args:
         images_NHW: depth as stored.
@@ -141,7 +142,7 @@ def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> ND
 
 
 def as_depth(images_NHW: NDArray[np.uint16]) -> Tensor:
-    """The same numbers, float32."""
+    """Stored depth as a float32 tensor."""
     return torch.from_numpy(images_NHW.astype(np.float32))
 
 
@@ -161,7 +162,7 @@ def joints_px_of(index: pa.Table, image: ImageSpec) -> NDArray[np.float32]:
 
 
 def inside_or_nan(joints_px: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """(..., 2) places, NaN where they are on no pixel of a picture."""
+    """Joints (..., 2), x and y in px; NaN for those on no pixel of the picture."""
     inside = (joints_px >= -0.5) & (joints_px <= np.array([width, height]) - 0.5)
     return np.where(inside.all(axis=-1, keepdims=True), joints_px, np.float32(np.nan))
 
