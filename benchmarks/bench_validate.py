@@ -132,8 +132,8 @@ def statistics(measures: pa.Table, sizes: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("refined", help="a refined dataset in a folder")
-    parser.add_argument("--landmarks", help="output of jobs/landmarks.py")
-    parser.add_argument("--gaze", help="output of jobs/gaze.py")
+    parser.add_argument("--landmarks", help="output of jobs/estimator.py landmarks")
+    parser.add_argument("--gaze", help="output of jobs/estimator.py gaze")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--samples", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()

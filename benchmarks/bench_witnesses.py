@@ -124,8 +124,8 @@ def main() -> None:
     parser.add_argument("--dataset", help="labelled dataset of 40 px eyes")
     parser.add_argument("--split", default="test", help="of the dataset, unseen by the networks")
     parser.add_argument("--masks", type=Path, help="tar of NAME.jpg with NAME.mask.png")
-    parser.add_argument("--landmarks", help="output of jobs/landmarks.py")
-    parser.add_argument("--gaze", help="output of jobs/gaze.py")
+    parser.add_argument("--landmarks", help="output of jobs/estimator.py landmarks")
+    parser.add_argument("--gaze", help="output of jobs/estimator.py gaze")
     parser.add_argument("--limit", type=int, default=1000, help="eyes of the dataset")
     args = parser.parse_args()
     if args.dataset is None and args.masks is None:

@@ -14,12 +14,13 @@ import ray
 import tyro
 from pydantic import JsonValue
 
+from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
 from cluster.on_ray.connect import ensure_ray
 from cluster.on_ray.session import start
 from factory.dataset.dataset import Dataset
 from factory.release.publish import latest_report
-from jobs import ingest, joints, publish, refine, simulate, train, validate
+from jobs import ingest, publish, refine, simulate, train, validate
 from schemas.base import Model
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,6 @@ TRAIN: Job = (train.TrainJob, train.main)
 REFINE: Job = (refine.RefineJob, refine.main)
 VALIDATE: Job = (validate.ValidateJob, validate.main)
 PUBLISH: Job = (publish.PublishJob, publish.main)
-ESTIMATORS: dict[str, Job] = {"joints": (joints.JointsJob, joints.main)}
-"""what trains an estimator, by its name"""
 
 
 class Chain(Model):
@@ -98,7 +97,7 @@ def main(job: DemoJob) -> None:
             for name, network in networks.items():
                 step(
                     f"train the estimator {name}",
-                    ESTIMATORS[name],
+                    (estimators.estimator_job(name), estimators.main),
                     synthetic=synthetic,
                     output=network,
                 )

@@ -43,6 +43,11 @@ class JobConfig(BaseModel):
         """`refine` for a `RefineJob`: the name of its file, and of its table in a config file."""
         return cls.__name__.removesuffix("Job").lower()
 
+    @classmethod
+    def program(cls) -> str:
+        """How the command is started, for its `--help`."""
+        return f"python jobs/{cls.command()}.py"
+
     def part(self, kind: type[Part]) -> Part:
         """The options that a job has from a model which is a base of it, as that model."""
         return kind(**{name: getattr(self, name) for name in kind.model_fields})
@@ -70,7 +75,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     try:
         return tyro.cli(
             kind,
-            prog=f"python jobs/{program}.py",
+            prog=kind.program(),
             args=given,
             default=default,
             config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
@@ -94,9 +99,12 @@ def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
     return kind.model_validate({**tables.get(kind.command(), {}), **given})
 
 
-def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:
-    """Parse, run, and exit with the code that says how it went."""
-    job = parse(kind)
+def run_command(
+    kind: type[Job], main: Callable[[Job], None], arguments: list[str] | None = None
+) -> NoReturn:
+    """Parse the arguments, those of the process by default, run, and exit with the code that says
+    how it went."""
+    job = parse(kind, arguments)
     try:
         main(job)
     except GateFailedError as error:

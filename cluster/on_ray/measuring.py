@@ -24,8 +24,9 @@ class MeasuringJob(JobConfig):
     """a refined dataset"""
     witnesses: dict[str, str] = Field(default={})
     """trained networks to measure with, each after its name; for eyes, landmarks PLACE (the output
-    of jobs/landmarks.py) and gaze PLACE (of jobs/gaze.py); for hands, joints PLACE (of
-    jobs/joints.py). Not the network that the refiner was trained to please (--label-network)"""
+    of jobs/estimator.py landmarks) and gaze PLACE (of jobs/estimator.py gaze); for hands, joints
+    PLACE (of jobs/estimator.py joints). Not the network that the refiner was trained to please
+    (--label-network)"""
     parent: str | None = None
     """where the synthetic parent lies now, if it was moved"""
     split: str | None = None

@@ -16,6 +16,7 @@ from schemas.base import Model
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.power.damages import Damages
@@ -131,6 +132,10 @@ class Domain(ABC):
     def damage(self) -> "Damages":
         """The kinds of damage by which jobs/power.py tries the validation of refined samples."""
         self._lacks("damage to try its validation with")
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        """Networks that read labels off its images, by the names that jobs/estimator.py takes."""
+        return {}
 
     def _lacks(self, what: str) -> NoReturn:
         raise MissingHookError(f"the domain {self.name} brings no {what.removeprefix('a ')}")

@@ -4,6 +4,7 @@ installed."""
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -12,6 +13,9 @@ from factory.dataset.kinds import GROUP, domain_points, known_kinds
 from factory.domains.base import Domain, OptionsHook
 from factory.sources.base import Source, SourceOptions
 from schemas.base import FormatError, Model, spell_out
+
+if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
 
 
 @cache
@@ -55,6 +59,24 @@ def domain_of_source(source: str) -> Domain:
         if any(kind.name == source for kind in domain.sources()):
             return domain
     raise FormatError(f"source {source!r} is unknown here")
+
+
+def estimators() -> "dict[str, EstimatorKind[Any, Any, Any]]":
+    """Every kind of estimator of every domain, by name.
+
+    Raises:
+        FormatError: two domains bring kinds of one name.
+    """
+    kinds: dict[str, EstimatorKind[Any, Any, Any]] = {}
+    for domain in known_domains().values():
+        for name, kind in domain.estimators().items():
+            if name in kinds:
+                raise FormatError(
+                    f"the domains {kinds[name].domain} and {domain.name} both bring an estimator "
+                    f"{name!r}; one of them has to rename it"
+                )
+            kinds[name] = kind
+    return kinds
 
 
 def make_source(location: str | Path, options: SourceOptions) -> Source:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jinja2
 
-from factory.domains.eye.validator import Grey
 from factory.evaluation.ablation import Row
+from factory.images.png import Grey
 from factory.training.strips import columns_png, losses_png
 
 FULL_SCALE = 255.0

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Grey = NDArray[np.uint8]
+"""grey pictures of 8 bits: (H, W), or (N, H, W)"""
 PixelType = np.dtype[np.uint8] | np.dtype[np.uint16]
 _Lines = tuple[tuple[int, ...], PixelType, NDArray[np.uint8]]
 Affine = NDArray[np.float64]
@@ -49,7 +51,7 @@ def chain(outer: Affine, inner: Affine) -> Affine:
     )
 
 
-def grey(images: Pixels) -> NDArray[np.uint8]:
+def grey(images: Pixels) -> Grey:
     """8-bit images as such.
 
     Raises:

@@ -51,7 +51,7 @@ class TrainConfig(Model):
     match_head: bool = False
     """follow head_rad (n, 2) of that file as well"""
     label_network: str | None = None
-    """a landmark network of jobs/landmarks.py: path, or s3://bucket/prefix"""
+    """a landmark network of jobs/estimator.py landmarks: path, or s3://bucket/prefix"""
     label_weight: Float = Field(default=0.0, ge=0)
     """weight of the px by which that network sees landmarks move (label consistency, after
     Hoffman et al. 2018)"""
@@ -124,7 +124,7 @@ class TrainConfig(Model):
                 f"the discriminator {self.discriminator.channels}"
             )
         if self.label_weight > 0 and self.label_network is None:
-            raise ValueError("label_weight > 0 needs a label_network (jobs/landmarks.py)")
+            raise ValueError("label_weight > 0 needs a label_network (jobs/estimator.py landmarks)")
         if self.diversity_weight > 0 and not self.refiner.noise_channels:
             raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
         if self.keep == "best" and not self.validate_every:

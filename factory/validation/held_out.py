@@ -9,12 +9,11 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.measures import drift_of
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.images.png import grey
+from factory.images.png import Grey, grey
 from factory.measures.looks.pairs import mean_abs_change
 from factory.measures.statistics import spread_or_none
 from factory.measures.two_sample import TwoSampleTest
@@ -22,8 +21,6 @@ from factory.validation.sampling import sample_images, sample_labelled, shards_o
 from schemas.base import digest_of
 from schemas.eye.kind import EYE
 from schemas.score import Score
-
-Grey = NDArray[np.uint8]
 
 
 def require_scorable(*datasets: Dataset) -> None:

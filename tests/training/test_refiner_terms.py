@@ -225,7 +225,7 @@ def test_a_run_names_its_label_network_by_content(images, tmp_path, landmarks):
 
 def test_label_networks_that_cannot_be_used_are_refused(images, tmp_path, landmarks):
     config = small_config(label_weight=1.0, label_network=str(tmp_path / "net"))
-    with pytest.raises(FileNotFoundError, match=r"jobs/landmarks\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py landmarks"):
         trained(config, images, tmp_path / "run")
     save_estimator(tmp_path / "net", landmarks, described((35, 55)))
     with pytest.raises(ValueError, match="the landmark network is for"):

@@ -11,6 +11,7 @@ from schemas.eye.kind import EYE
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.power.damages import Damages
@@ -82,6 +83,11 @@ class EyeDomain(Domain):
         from factory.domains.eye.damage.measuring import EyeDamages
 
         return EyeDamages()
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        from factory.domains.eye.estimators import GazeEstimator, LandmarkEstimator
+
+        return {"landmarks": LandmarkEstimator(), "gaze": GazeEstimator()}
 
 
 EYE_DOMAIN = EyeDomain()

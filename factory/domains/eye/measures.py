@@ -65,10 +65,10 @@ class EyeWitnesses(Model):
 
     finder: PupilFinder
     landmarks: str | None = None
-    """place of a landmark network, the output of jobs/landmarks.py"""
+    """place of a landmark network, the output of jobs/estimator.py landmarks"""
     landmarks_sha256: Sha256 | None = None
     gaze: str | None = None
-    """place of a gaze network, the output of jobs/gaze.py"""
+    """place of a gaze network, the output of jobs/estimator.py gaze"""
     gaze_sha256: Sha256 | None = None
 
     schema: ClassVar[pa.Schema] = EYE_MEASURES_SCHEMA

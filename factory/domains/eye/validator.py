@@ -27,8 +27,15 @@ from factory.domains.eye.pupil.finder import Abstained, PupilFinder, PupilFit
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.eye.validation_options import EyeMeasuringOptions, EyeValidationOptions
-from factory.domains.eye.witnesses import DRIFTS, measure_null, witnesses_of
-from factory.images.png import grey
+from factory.domains.eye.witnesses import (
+    DRIFTS,
+    NullMeasures,
+    agreement_of,
+    drift_lines,
+    measure_null,
+    witnesses_of,
+)
+from factory.images.png import Grey, grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
 from factory.validation.protocols import (
@@ -52,8 +59,6 @@ from factory.validation.witnesses import NullMeasures, agreement_of, drift_lines
 from schemas.eye.report import EyeReport
 from schemas.realism import LookDistances
 from schemas.report import Realism
-
-Grey = NDArray[np.uint8]
 
 
 def crop_of(dataset: Dataset) -> EyeCrop:
@@ -197,7 +202,7 @@ class EyeValidator:
     @property
     def networks(self) -> Mapping[str, str]:
         """As `Validator.networks`."""
-        return {"landmarks": "by jobs/landmarks.py", "gaze": "by jobs/gaze.py"}
+        return {"landmarks": "by jobs/estimator.py landmarks", "gaze": "by jobs/estimator.py gaze"}
 
     def witnesses(
         self,

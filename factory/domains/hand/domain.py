@@ -11,6 +11,7 @@ from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.power.damages import Damages
@@ -63,6 +64,11 @@ class HandDomain(Domain):
         from factory.domains.hand.damage.measuring import HandDamages
 
         return HandDamages()
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        from factory.domains.hand.estimators import JointEstimator
+
+        return {"joints": JointEstimator()}
 
 
 HAND_DOMAIN = HandDomain()

@@ -162,7 +162,7 @@ class HandValidator:
     @property
     def networks(self) -> Mapping[str, str]:
         """As `Validator.networks`."""
-        return {"joints": "by jobs/joints.py"}
+        return {"joints": "by jobs/estimator.py joints"}
 
     def witnesses(
         self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], options: Model
