@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from factory.dataset.dataset import Dataset
-from factory.validation.sampling import (
-    NotComparableError,
-    Trio,
-    check_enough,
-    open_trio,
-)
+from factory.validation.pairs import NotComparableError, open_trio
+from factory.validation.protocols import Trio
+from factory.validation.sampling import check_enough
 
 
 def test_only_a_refined_dataset_is_validated(synthetic):

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
-from factory.domains.eye.validation_options import EyeMeasuringOptions, EyeValidationOptions
 from factory.domains.eye.page import (
     MAX_WORST,
     ReportPictures,
@@ -26,10 +25,12 @@ from factory.domains.eye.pupil.drift import DriftTable
 from factory.domains.eye.pupil.finder import Abstained, PupilFinder, PupilFit
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.eye.validation_options import EyeMeasuringOptions, EyeValidationOptions
 from factory.domains.eye.witnesses import DRIFTS, measure_null, witnesses_of
 from factory.images.png import grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
+from factory.validation.pairs import NotComparableError
 from factory.validation.protocols import (
     SideBySide,
     Trio,
@@ -40,7 +41,6 @@ from factory.validation.report.figures import Outline
 from factory.validation.report.parts import MAX_TILES
 from factory.validation.report.witness_figures import Shifts
 from factory.validation.sampling import (
-    NotComparableError,
     Sampled,
     calibration_part,
     identities_of,
