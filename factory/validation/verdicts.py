@@ -35,6 +35,9 @@ def has_verdicts(dataset: Dataset, report_id: str) -> bool:
 def read_verdicts(dataset: Dataset, report: Report) -> tuple[pa.Table, bytes]:
     """The verdicts of a report on the dataset that it validated, and the file's bytes.
 
+    Reports that were made before superseded samples were left out have verdicts on them too; these
+    are left out here.
+
     Raises:
         FileNotFoundError: the report has none.
         FormatError: they are not on exactly the samples of the validated shards, those left out
@@ -44,8 +47,10 @@ def read_verdicts(dataset: Dataset, report: Report) -> tuple[pa.Table, bytes]:
     where = f"{dataset.location}/{verdicts_name(report.id)}"
     if sha256(raw) != report.verdicts.sha256:
         raise FormatError(f"{where} is not what its report names; validate again")
-    verdicts = _parsed(raw, where)
-    keys = _keys_of(dataset, [validated.shard for validated in report.shards])
+    shards = [validated.shard for validated in report.shards]
+    superseded = superseded_keys(dataset, shards)
+    verdicts = _without(_parsed(raw, where), superseded)
+    keys = _without(pa.table({"key": _keys_of(dataset, shards)}), superseded)["key"]
     if not verdicts["key"].equals(keys):
         raise FormatError(
             f"{where}: {len(verdicts)} verdicts that are not, in order of key, on the {len(keys)} "
@@ -92,7 +97,7 @@ def _parsed(raw: bytes, where: str) -> pa.Table:
 
 
 def _keys_of(dataset: Dataset, shards: Sequence[int]) -> pa.ChunkedArray:
-    """The keys in some committed shards, sorted, those of superseded samples left out."""
+    """The keys in some committed shards, sorted."""
     sizes = dict(dataset.numbered("index", "parquet"))
 
     def keys(shard: int) -> pa.Array:
@@ -101,7 +106,8 @@ def _keys_of(dataset: Dataset, shards: Sequence[int]) -> pa.ChunkedArray:
 
     with ThreadPoolExecutor(READERS) as pool:
         present = pa.chunked_array(list(pool.map(keys, shards)), pa.string())
-    superseded = superseded_keys(dataset, shards)
-    if superseded is not None:
-        present = present.filter(pc.invert(pc.is_in(present, superseded)))
     return present.take(pc.sort_indices(present))
+
+
+def _without(rows: pa.Table, keys: pa.Array | None) -> pa.Table:
+    return rows if keys is None else rows.filter(pc.invert(pc.is_in(rows["key"], keys)))

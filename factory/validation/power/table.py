@@ -55,8 +55,9 @@ def power_of(
         witnesses: digest of what the samples were measured with.
 
     Raises:
-        ValueError: measurements of a damage are not of the clean samples, in their order; or there
-            are too few samples or identities to fit limits on.
+        ValueError: measurements of a damage are not of the clean samples, in their order; a damage
+            harms none of the samples that it is tried on; or there are too few samples or
+            identities to fit limits on.
     """
     refusals, halves = _fitted(clean, tails, settings, settings.seed)
     limits = refusals.limits
@@ -66,6 +67,11 @@ def power_of(
             raise ValueError(
                 f"the measurements of {damage.name} are not of the clean samples: {len(measures)} "
                 f"rows, expected {len(clean)} with the same keys in the same order"
+            )
+        if not is_harmed[halves.test].any():
+            raise ValueError(
+                f"{damage.name} harms none of the {len(halves.test)} clean samples that it is "
+                "tried on; take a larger dataset"
             )
         flags = flags_of(measures.take(pa.array(halves.test)), limits)
         flagged = DamagedFlags(flags, is_harmed[halves.test])

@@ -8,7 +8,7 @@ import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import collect, run_here
-from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.base import NoOptions
 from factory.domains.hand.looks import SENSOR_LOOK, in_look, moved
 from factory.domains.hand.page import HandPictures, outline_of, render_hand_page
 from factory.domains.hand.sources.nyu import NyuOptions
@@ -67,13 +67,11 @@ def validated(
     refined: Dataset, parent: Dataset, real: Dataset, networks=None, gate=None, earlier=None
 ) -> tuple[HandReport, str]:
     trio, validator = Trio(refined, parent, real), domain_of(refined).validator()
-    witnesses = validator.witnesses(refined, parent, networks or {}, PupilFinder())
+    witnesses = validator.witnesses(refined, parent, networks or {}, NoOptions())
     shards = shards_of(refined, None)
     outcomes = collect(run_here(measure_task(refined, parent, witnesses), shards))
     assert not [outcome.error for outcome in outcomes if outcome.error]
-    examined = validator.examine(
-        trio, shards, None, witnesses, QUICK, lambda calls: [call() for call in calls]
-    )
+    examined = validator.examine(trio, shards, None, witnesses, QUICK, NoOptions(), fakes.call_here)
     report, _ = assemble.make_report(trio, "r1", shards, validator, examined, gate)
     page = examined.page(report, ["the real pictures are drawn"], earlier)
     assert any("drift by silhouette" in line for line in validator.summary(report))
