@@ -30,7 +30,7 @@ from factory.domains.eye.pupil.finder import PupilFinder
 from factory.domains.eye.validator import crop_of
 from factory.images.png import grey
 from factory.measures.statistics import clusters_of, estimate
-from factory.validation import sampling as validate
+from factory.validation.pairs import open_pair
 from factory.validation.sample_checks import check_samples, verdicts_of
 from factory.validation.shard_measures import (
     ShardMeasurer,
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--samples", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()
-    refined, parent = validate.open_pair(args.refined)
+    refined, parent = open_pair(args.refined)
     width = crop_of(parent).eye_width_px
     finder = PupilFinder(eye_width_px=width)
     witnesses = EyeWitnesses.of(finder, args.landmarks, args.gaze, refined.card.image)

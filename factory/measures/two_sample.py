@@ -216,13 +216,6 @@ def comparisons(
     )
 
 
-def measure_realism(
-    synthetic_NHW: Images, refined_NHW: Images, real_NHW: Images, test: TwoSampleTest
-) -> Realism:
-    """`comparisons`, one after the other. Raises `ValueError` as they do."""
-    return realism_of([call() for call in comparisons(synthetic_NHW, refined_NHW, real_NHW, test)])
-
-
 def realism_of(results: Sequence[TwoSample]) -> Realism:
     """The results of `comparisons` as one record.
 

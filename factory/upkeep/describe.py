@@ -20,7 +20,7 @@ from factory.dataset.dataset import (
 from factory.dataset.lineage import Ancestor, lineage_of, open_parent
 from factory.ingestion.rejects import reason_class
 from factory.release.filtered import Keeping
-from factory.release.publish import read_report, report_name, validated_sha256
+from factory.release.publish import read_report, validated_sha256
 from factory.release.state import (
     Held,
     ReleaseState,
@@ -30,6 +30,7 @@ from factory.release.state import (
 )
 from factory.store.parquet import read_columns, read_parquet
 from factory.upkeep.label_spread import ColumnSpread, LabelSpread
+from factory.validation.verdicts import report_name
 from schemas.base import FormatError, Model
 from schemas.dataset import DatasetCard, RunRecord
 from schemas.index import ShardFacts, facts_of

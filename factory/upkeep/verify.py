@@ -25,7 +25,7 @@ from factory.dataset.tar import DamagedShardError, sha256
 from factory.ingestion.shards import expected_of
 from factory.refinement.shards import carried
 from factory.release.filtered import Keeping
-from factory.release.publish import read_report, report_name
+from factory.release.publish import read_report
 from factory.release.state import (
     held_by,
     read_manifest,
@@ -33,7 +33,7 @@ from factory.release.state import (
     release_state,
 )
 from factory.store.parquet import read_parquet
-from factory.validation.verdicts import own_verdicts, verdicts_name
+from factory.validation.verdicts import own_verdicts, report_name, verdicts_name
 from schemas.base import FormatError
 from schemas.dataset import ShardPlan
 from schemas.index import ShardFacts, facts_of

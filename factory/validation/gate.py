@@ -13,15 +13,16 @@ A gate is a TOML file::
     max_share = 0.001
     why = "an iris that moved by more than this has another gaze than its label"
 
-The measure of a `limit` is a dotted path to a number of the domain's report (for eyes
-`schemas.eye.report.EyeReport`), or one of those that follow from several of them (its `derived`).
-That of a `sample` is a column of the domain's measurements (`schemas.measures`): single samples
-that miss it are dropped, and too many of them fail the dataset (`factory.validation.sample_checks`). Names are
-checked when the file is read, hours before they are needed.
+The measure of a `limit` is a dotted path to a number of the domain's report, or one of those that
+follow from several of them (its `derived`). That of a `sample` is a column of the domain's
+measurements: single samples that miss it are dropped, and too many of them fail the dataset
+(`factory.validation.sample_checks`). Names are checked when the file is read, hours before they are
+needed. The models of the file are in `schemas.gate`.
 """
 
 import difflib
 import hashlib
+import math
 import tomllib
 import types
 import typing
@@ -139,16 +140,16 @@ def explain(report: Report) -> str:
     kept = [line for line in map(_check_line, report.checks) if line.passed]
     width = max(len(line.name) for line in [*missed[:MAX_MISSES], *kept, lines[0]])
     head = f"FAIL: {len(missed)} of {len(lines)} limits missed"
-    told = [head if missed else f"PASS: all {len(lines)} limits kept"]
+    text = [head if missed else f"PASS: all {len(lines)} limits kept"]
     for line in missed[:MAX_MISSES]:
-        told += [f"  miss  {line.name:<{width}}  {line.found}", f"        {line.why}"]
+        text += [f"  miss  {line.name:<{width}}  {line.value}", f"        {line.why}"]
     if len(missed) > MAX_MISSES:
-        told.append(f"  miss  and {len(missed) - MAX_MISSES} more, see the report")
-    told += [f"  kept  {line.name:<{width}}  {line.found}" for line in kept]
+        text.append(f"  miss  and {len(missed) - MAX_MISSES} more, see the report")
+    text += [f"  kept  {line.name:<{width}}  {line.value}" for line in kept]
     num_kept = sum(line.passed for line in report.samples)
     if num_kept:
-        told.append(f"  kept  {num_kept} limits on samples")
-    return "\n".join(told)
+        text.append(f"  kept  {num_kept} limits on samples")
+    return "\n".join(text)
 
 
 MAX_MISSES = 10
@@ -159,7 +160,7 @@ class _Line(NamedTuple):
     """A limit as `explain` shows it."""
 
     name: str
-    found: str
+    value: str
     why: str
     passed: bool
 
@@ -174,19 +175,19 @@ def _sample_line(line: SampleCheck) -> _Line:
 
 
 def sample_text(line: SampleCheck) -> str:
-    """How many samples a limit on samples found, how many it allows, and bad shards."""
+    """How many samples miss a limit on samples, how many may, and bad shards."""
     if not line.passed and line.num_measured == 0:
         return "not measured on any sample; the gate needs the network that measures it"
-    found = f"{line.num_missed:,} samples ({100 * line.share:.2g} %)"
+    text = f"{line.num_missed:,} samples ({100 * line.share:.2g} %)"
     if line.most_allowed is not None:
-        found += f", at most {line.most_allowed:,}"
+        text += f", at most {line.most_allowed:,}"
     if line.bad_shards:
         worst = line.bad_shards[0]
-        found += (
+        text += (
             f"; bad shards: {line.num_bad_shards}, the worst {worst.shard:06d} with "
             f"{worst.num_missed} of {worst.num_samples}"
         )
-    return found
+    return text
 
 
 def limit_text(line: GateCheck) -> str:
@@ -212,13 +213,13 @@ def measures(kind: type[Report]) -> tuple[str, ...]:
 
 
 def value_of(report: Report, measure: str) -> float | None:
-    """A number of a report by its name; None where it could not be measured.
+    """A number of a report by its name; None where it could not be measured or is not finite.
 
     Raises:
         ValueError: no such measure.
     """
     if measure in report.derived:
-        return report.derived[measure][0](report)
+        return _finite(report.derived[measure][0](report))
     if measure not in measures(type(report)):
         raise ValueError(f"no measure {measure!r}")
     value: Any = report
@@ -226,7 +227,11 @@ def value_of(report: Report, measure: str) -> float | None:
         if value is None:
             return None
         value = getattr(value, name)
-    return None if value is None else float(value)
+    return _finite(value)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _numbers(model: type[BaseModel]) -> Iterator[str]:

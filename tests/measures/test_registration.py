@@ -6,7 +6,6 @@ import pytest
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.measures.registration import registered
 from support.drawn_eyes import CENTERS, drawn_eye
-from tests.domains.eye.test_pupil_finder import CENTERS, drawn_eye
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from factory.release.run import beside
 from factory.upkeep.describe import describe
 from factory.upkeep.description_text import text_of
 from factory.upkeep.garbage import clean, stray_objects
-from factory.validation.sampling import NotComparableError, open_trio
+from factory.validation.pairs import NotComparableError, open_trio
 from jobs.publish import PublishJob, main
 from schemas.base import FormatError
 from support import fakes, planted, releases

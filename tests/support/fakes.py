@@ -104,6 +104,18 @@ def committed_files(dataset: Dataset) -> dict[str, bytes]:
     }
 
 
+def call_here(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """What `Session.side_by_side` does, one call after the other."""
+    return [call() for call in calls]
+
+
+def make_here(
+    what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+) -> list[Outcome]:
+    """What `Session.make_shards` does, one shard after the other."""
+    return collect(run_here(task, shards))
+
+
 def ingest_here(renders: Path, output: Path, options: SourceOptions, **planning: Any) -> Dataset:
     """The ingest job in this process."""
     dataset = plan_here(renders, output, options, **planning)

@@ -23,7 +23,7 @@ from factory.upkeep.repair import (
     stale_children,
     withdraw,
 )
-from factory.validation.sampling import NotComparableError, open_trio
+from factory.validation.pairs import NotComparableError, open_trio
 from schemas.eye.kind import EYE
 from schemas.outcome import Outcome
 from support import fakes, planted, releases

@@ -109,6 +109,16 @@ def test_every_measure_can_be_read_from_a_report() -> None:
     assert all(isinstance(value_of(report, name), float) for name in names)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_fails(tmp_path: Path, value: float) -> None:
+    report = example_report()
+    change = report.mean_abs_change.model_copy(update={"mean": value})
+    report = report.model_copy(update={"mean_abs_change": change})
+    path = gate_file(tmp_path, 'measure = "mean_abs_change.mean"\nat_least = -1e9')
+    (line,) = check(report, load_gate(path, EyeReport))
+    assert (line.passed, line.value) == (False, None)
+
+
 def test_derived_measures() -> None:
     report = example_report()
     assert value_of(report, "derived.mean_shift_px") == pytest.approx((0.08**2 + 0.05**2) ** 0.5)

@@ -26,6 +26,15 @@ def test_a_limit_is_kept_at_its_end_and_by_what_was_not_measured():
     assert missed(rows, low).tolist() == [True, False, True, False]
 
 
+def test_a_measurement_that_is_no_number_misses_every_limit():
+    rows = measures([float("nan"), None, 1.0], 3)
+    assert rows["iris_drift_px"].null_count == 1
+    low = SampleLimit(measure="iris_drift_px", at_least=0.5, why=WHY)
+    for limit in (DRIFT, low):
+        assert missed(rows, limit).tolist() == [True, False, False]
+    assert [line["keep"] for line in verdicts_of(rows, [DRIFT]).to_pylist()] == [False, True, True]
+
+
 def test_every_sample_has_a_verdict_with_every_reason():
     closed = SampleLimit(measure="opening_ratio", at_least=0.5, why=WHY)
     counted = SampleLimit(measure="contrast", at_least=0.9, drop=False, why=WHY)

@@ -1,8 +1,9 @@
 """Measures refined eyes against their parents and labels, with every witness there is.
 
 Witnesses answer by different means, so that what fools one does not fool all: an ellipse fitted
-to the iris border (`factory.domains.eye.pupil.finder`), a network that finds landmarks, a network that sees
-the gaze, and the registration of the two pictures' edges. What they say is kept for every sample.
+to the iris border (`factory.domains.eye.pupil.finder`), a network that finds landmarks, a network
+that sees the gaze, and the registration of the two pictures' edges. All their answers are stored
+for every sample.
 """
 
 from collections.abc import Sequence

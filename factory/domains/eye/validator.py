@@ -29,15 +29,13 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.eye.validation_options import EyeMeasuringOptions, EyeValidationOptions
 from factory.domains.eye.witnesses import (
     DRIFTS,
-    NullMeasures,
-    agreement_of,
-    drift_lines,
     measure_null,
     witnesses_of,
 )
 from factory.images.png import Grey, grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
+from factory.validation.pairs import NotComparableError
 from factory.validation.protocols import (
     SideBySide,
     Trio,
@@ -47,7 +45,6 @@ from factory.validation.protocols import (
 from factory.validation.report.figures import Outline
 from factory.validation.report.parts import MAX_TILES
 from factory.validation.sampling import (
-    NotComparableError,
     Sampled,
     calibration_part,
     identities_of,

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.dataset.columns import values_of
 from factory.domains.eye.pupil.finder import Abstained, PupilFinder
 from factory.measures.statistics import spread_or_none
 from schemas.eye.report import GazeBin, PupilDrift
@@ -83,7 +84,7 @@ def same_circle(before: Centers, after: Centers) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class DriftTable:
-    """Measurements of N pairs; tables of shards are put together before they are summed up."""
+    """What the pupil finder measured in N pairs."""
 
     keys: list[str]
     parent_N2: Values  # noqa: N815
@@ -113,55 +114,21 @@ class DriftTable:
         return drift[np.isfinite(drift)]
 
     @classmethod
-    def concat(cls, tables: "Sequence[DriftTable]") -> "DriftTable":
-        """One table of all rows, in order."""
-        return cls.from_arrow(pa.concat_tables([table.to_arrow() for table in tables]))
-
-    def to_arrow(self) -> pa.Table:
-        """A row per pair; null where not measured. `from_arrow` gives the same table back."""
-        columns = {"key": pa.array(self.keys, pa.string())}
-        for name, point_N2 in (("parent", self.parent_N2), ("refined", self.refined_N2)):
-            for axis, letter in enumerate("xy"):
-                columns[f"{name}_{letter}_px"] = pa.array(point_N2[:, axis], from_pandas=True)
-        columns["drift_px"] = pa.array(self.drift_px, from_pandas=True)
-        columns["reason"] = pa.array(self.reasons, pa.string())
-        columns["eye_width_px"] = pa.array(self.eye_width_px_N)
-        columns["gaze_yaw_rad"] = pa.array(self.gaze_yaw_rad_N)
-        columns["gaze_pitch_rad"] = pa.array(self.gaze_pitch_rad_N)
-        return pa.table(columns)
-
-    @classmethod
     def from_measures(cls, measures: pa.Table) -> "DriftTable":
-        """What the pupil finder has in a table of `schemas.measures.EYE_MEASURES_SCHEMA`."""
-        pupil = {
-            f"{image}_{axis}_px": f"pupil_{image}_{axis}_px"
-            for image in ("parent", "refined")
-            for axis in "xy"
-        }
-        names = {**pupil, "drift_px": "pupil_drift_px", "reason": "pupil_reason"}
-        same = ("key", "eye_width_px", "gaze_yaw_rad", "gaze_pitch_rad")
-        return cls.from_arrow(
-            pa.table({name: measures[names.get(name, name)] for name in (*names, *same)})
-        )
+        """What the pupil finder has in rows of `schemas.eye.measures.EYE_MEASURES_SCHEMA`."""
 
-    @classmethod
-    def from_arrow(cls, rows: pa.Table) -> "DriftTable":
-        """The table that `to_arrow` made."""
-
-        def values(name: str) -> Values:
-            return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
-
-        def points(name: str) -> Values:
-            return np.stack([values(f"{name}_x_px"), values(f"{name}_y_px")], axis=1)
+        def centre(image: str) -> Values:
+            axes = [values_of(measures, f"pupil_{image}_{axis}_px") for axis in "xy"]
+            return np.stack(axes, axis=1)
 
         return cls(
-            keys=rows["key"].to_pylist(),
-            parent_N2=points("parent"),
-            refined_N2=points("refined"),
-            reasons=rows["reason"].to_pylist(),
-            eye_width_px_N=values("eye_width_px"),
-            gaze_yaw_rad_N=values("gaze_yaw_rad"),
-            gaze_pitch_rad_N=values("gaze_pitch_rad"),
+            keys=measures["key"].to_pylist(),
+            parent_N2=centre("parent"),
+            refined_N2=centre("refined"),
+            reasons=measures["pupil_reason"].to_pylist(),
+            eye_width_px_N=values_of(measures, "eye_width_px"),
+            gaze_yaw_rad_N=values_of(measures, "gaze_yaw_rad"),
+            gaze_pitch_rad_N=values_of(measures, "gaze_pitch_rad"),
         )
 
     def summary(self) -> PupilDrift:
