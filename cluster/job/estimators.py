@@ -21,7 +21,7 @@ from factory.domains.eye.validator import Grey
 from factory.images.png import Pixels, grey
 from factory.networks.estimators import UNSAVED, EstimatorDescription, save_estimator
 from factory.store.open import open_store
-from factory.training.run_on_datasets import lineage_of
+from factory.training.inputs import lineage_of
 from schemas.base import Model
 
 log = logging.getLogger(__name__)

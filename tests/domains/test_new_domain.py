@@ -15,7 +15,6 @@ from factory.dataset.loading import load_images
 from factory.domains.registry import domain_of, known_domains
 from factory.measures.two_sample import TwoSampleTest
 from factory.release.publish import publish
-from factory.training.run import train
 from factory.upkeep.describe import describe
 from factory.validation.gate import load_gate
 from factory.validation.protocols import ValidationSettings
@@ -25,7 +24,7 @@ from factory.validation.shard_measures import ShardMeasurer
 from schemas.base import FormatError
 from support import fakes
 from support.coins import COIN_DOMAIN, CoinOptions, CoinReport, strike
-from support.trainers import small_config
+from support.trainers import small_config, train_here
 
 GATE = """
 [[limit]]
@@ -63,7 +62,7 @@ def chain(known, tmp_path) -> Chain:
     real = fakes.ingest_here(photos, tmp_path / "real", CoinOptions(kind="real"), shard_size=16)
     config = small_config(refiner_init="identity")
     images = [load_images(dataset, dataset.committed()) for dataset in (synthetic, real)]
-    train(config, *images, tmp_path / "run", domain="coin", device="cpu")
+    train_here(config, images, tmp_path / "run", domain="coin")
     return Chain(
         synthetic, real, fakes.refine_here(synthetic, tmp_path / "run", tmp_path / "refined")
     )

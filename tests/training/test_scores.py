@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from factory.networks.refiner_files import load_refiner
-from factory.training.run import train
 from factory.training.scores import FOLDER, Scored
 from schemas.score import Score
 from support.fakes import score
-from support.trainers import Killed, kill_at, small_config, trained, weights_of
+from support.trainers import Killed, kill_at, small_config, train_here, trained, weights_of
 
 
 class Told:
@@ -57,7 +56,7 @@ def test_a_killed_run_scores_what_was_not_scored(images, tmp_path) -> None:
     scores = {clock: score(0.3, 1 - clock / 100) for clock in CLOCKS}
     first, second = Told(scores), Told(scores)
     with pytest.raises(Killed):
-        train(config, *images, tmp_path, scorer=first, on_progress=kill_at(16), device="cpu")
+        train_here(config, images, tmp_path, scorer=first, on_progress=kill_at(16))
     run = trained(config, images, tmp_path, scorer=second)
     assert first.asked == [8, 12, 16] and second.asked == CLOCKS  # its own record spares the work
     assert load_refiner(run)[1].step == 12
@@ -80,6 +79,6 @@ def test_the_last_is_kept_where_that_is_wanted(images, tmp_path) -> None:
 
 def test_scores_need_someone_who_scores(images, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs held-out images"):
-        train(small_config(validate_every=4), *images, tmp_path, device="cpu")
+        train_here(small_config(validate_every=4), images, tmp_path)
     with pytest.raises(ValueError, match="keep = best needs validate_every"):
         small_config(keep="best")

@@ -7,6 +7,9 @@ from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.dataset.dataset import Dataset
+    from factory.domains.hand.scoring import HandScoring
+    from factory.measures.two_sample import TwoSampleTest
     from factory.sources.base import Source
     from factory.sources.renderer import Renderer
     from factory.validation.protocols import Validator
@@ -31,6 +34,11 @@ class HandDomain(Domain):
         from factory.domains.hand.validator import HandValidator
 
         return HandValidator()
+
+    def scoring(self, synthetic: "Dataset", test: "TwoSampleTest") -> "HandScoring":
+        from factory.domains.hand.scoring import HandScoring
+
+        return HandScoring.of(synthetic, test)
 
 
 HAND_DOMAIN = HandDomain()
