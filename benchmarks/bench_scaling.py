@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from cluster.on_ray.history import SharedHistory
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
+from factory.training.inputs import TrainingInputs
 from factory.training.simgan import SimGAN
-from factory.training.workers import Peers, average_over_process_group
+from factory.training.workers import WorkerGroup, average_over_process_group
 
 BATCH = 512
 SHAPE = (1, 35, 55)
@@ -69,8 +70,8 @@ def loop(options: dict[str, Any]) -> None:
     rng = np.random.default_rng(rank)
     synthetic, real = rng.integers(0, 256, (2, 2_048, *SHAPE[1:]), dtype=np.uint8)
     history = options["history"] or HistoryBuffer(CONFIG.buffer_size, SHAPE, 0)
-    peers = Peers(rank, size, average_over_process_group if size > 1 else None)
-    gan = SimGAN(CONFIG, synthetic, real, history, peers=peers)
+    group = WorkerGroup(rank, size, average_over_process_group if size > 1 else None)
+    gan = SimGAN(CONFIG, TrainingInputs(synthetic, real, domain="eye"), history, workers=group)
     per_image_s = options["pass_s"] / IMAGES_OF_A_PASS
     gan._refine = simulated(gan.refiner, torch.tanh, lambda n: n * per_image_s)
     gan._judge = simulated(
@@ -78,11 +79,11 @@ def loop(options: dict[str, Any]) -> None:
     )
     for _ in range(WARM_UP):
         gan.step()
-    gan.peers.wait_for_all(gan.device)
+    gan.workers.wait_for_all(gan.device)
     waited, started = gan.waited_s, time.perf_counter()
     for _ in range(options["passes"]):
         gan.step()
-    gan.peers.wait_for_all(gan.device)
+    gan.workers.wait_for_all(gan.device)
     spent = time.perf_counter() - started
     shares = {name: (value - waited[name]) / spent for name, value in gan.waited_s.items()}
     if rank == 0:

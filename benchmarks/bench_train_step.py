@@ -18,12 +18,13 @@ from torch.nn import functional
 from factory.networks.discriminator import Discriminator
 from factory.networks.refiner import Refiner, RefinerConfig
 from factory.training.history import HistoryBuffer
+from factory.training.inputs import TrainingInputs
 from factory.training.run import SimGAN, TrainConfig
 
 
 def ours(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:
     history = HistoryBuffer(config.buffer_size, (1, *synthetic.shape[1:]), config.seed)
-    return SimGAN(config, synthetic, real, history).step
+    return SimGAN(config, TrainingInputs(synthetic, real, domain="eye"), history).step
 
 
 def plain(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:

@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar
@@ -26,6 +26,9 @@ class JobConfig(BaseModel):
     """whether each switch `--x` comes with a `--no-x`, which can undo what a config file says"""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replaced_options: ClassVar[Mapping[str, str]] = {}
+    """options of earlier versions, by the field's name, and what to do instead"""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -69,6 +72,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     given = list(sys.argv[1:] if arguments is None else arguments)
     program = kind.command()
     config, given = _take_config(given)
+    _refuse_replaced(kind, given)
     default = None
     if config is not None:
         default = _with_defaults(kind, _table(config, program), f"{config} [{program}]")
@@ -133,6 +137,16 @@ def _take_config(given: list[str]) -> tuple[Path | None, list[str]]:
     return None, given
 
 
+def _refuse_replaced(kind: type[Job], given: Sequence[str]) -> None:
+    """Name what has replaced an option of an earlier version."""
+    for argument in given:
+        if argument.startswith("--"):
+            flag = argument.partition("=")[0]
+            name = flag.removeprefix("--").removeprefix("no-").replace("-", "_").partition(".")[0]
+            if name in kind.replaced_options:
+                _refuse(f"{flag} is gone; {kind.replaced_options[name]}")
+
+
 def _table(path: Path, name: str) -> dict[str, Any]:
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
@@ -149,6 +163,8 @@ def _table(path: Path, name: str) -> dict[str, Any]:
 def _with_defaults(kind: type[Job], values: dict[str, Any], where: str) -> Job:
     """A job whose missing required options are marked as such for the command line."""
     unknown = values.keys() - kind.model_fields.keys()
+    for name in sorted(unknown & kind.replaced_options.keys()):
+        _refuse(f"{where}: {name} is gone; {kind.replaced_options[name]}")
     if unknown:
         _refuse(
             f"{where}: unknown option {', '.join(sorted(unknown))}; "

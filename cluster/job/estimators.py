@@ -20,7 +20,7 @@ from factory.dataset.dataset import Dataset
 from factory.domains.registry import estimators
 from factory.networks.estimator_kinds import EstimatorKind, check_dataset, train_estimator
 from factory.networks.estimator_training import OnUpdate
-from factory.training.run_on_datasets import lineage_of
+from factory.training.inputs import lineage_of
 
 
 class EstimatorJob(JobConfig):

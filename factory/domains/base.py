@@ -16,11 +16,19 @@ from schemas.base import Model
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from factory.dataset.dataset import Dataset
+    from factory.measures.density_ratio import LabelTarget
+    from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
+    from factory.networks.label_consistency import LabelConsistency
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
+    from factory.validation.held_out import Scoring
     from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
+    from schemas.dataset import ImageSpec
 
 
 Style = Literal["render", "camera"]
@@ -136,6 +144,41 @@ class Domain(ABC):
     def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
         """Networks that read labels off its images, by the names that jobs/estimator.py takes."""
         return {}
+
+    def scoring(self, synthetic: "Dataset", test: "TwoSampleTest") -> "Scoring":
+        """How refiners are scored on held-out images, while they train and in ablations.
+
+        Args:
+            synthetic: the renders that are refined.
+            test: tells refined images from real ones.
+        """
+        self._lacks("a scoring of refiners on held-out images")
+
+    def label_consistency(self, location: str, image: "ImageSpec") -> "LabelConsistency":
+        """A network that holds labels in place while a refiner trains.
+
+        Args:
+            location: of the network, as `--label-network` gives it.
+            image: what will be refined.
+
+        Raises:
+            FileNotFoundError: there is no network.
+            FormatError: it is damaged.
+            ValueError: it is for other images.
+        """
+        self._lacks("a network that holds labels in place (label_network)")
+
+    def label_target(self, path: "Path", *, head: bool) -> "LabelTarget":
+        """The distribution of labels that renders are drawn to follow.
+
+        Args:
+            path: of the file, as `--target-labels` gives it.
+            head: match the angles of the head too.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        self._lacks("a matching of label distributions (target_labels)")
 
     def _lacks(self, what: str) -> NoReturn:
         raise MissingHookError(f"the domain {self.name} brings no {what.removeprefix('a ')}")

@@ -45,8 +45,8 @@ def alarm_of(lines: Sequence[Mapping[str, object]]) -> Alarm | None:
             "discriminator wins",
             f"it tells {accuracy:.1%} of patches right and R no longer gains (realism loss "
             f"{mean('realism_loss'):.1f}). If it won at once, the domains differ in something that "
-            "no refiner should mend: compare framing, contrast and gaze range of both (ingest "
-            "both with --crop.equalise, --keep-gaze-yaw-deg). Else raise k_g, lower "
+            "no refiner should mend: compare framing, contrast and the range of labels of both, "
+            "and ingest both alike. Else raise k_g, lower "
             "discriminator_lr or lambda_reg, or set r1_gamma = 1 or "
             "discriminator.spectral_norm = true",
         )

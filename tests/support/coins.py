@@ -25,10 +25,11 @@ from factory.images.png import (
     encode_png,
     grey,
 )
-from factory.measures.statistics import clusters_of, estimate
-from factory.measures.two_sample import comparisons, realism_of
+from factory.measures.statistics import clusters_of, estimate, spread_or_none
+from factory.measures.two_sample import TwoSampleTest, comparisons, realism_of
 from factory.sources.base import BadRender, Loaded, Source, SourceOptions, Vanished
 from factory.sources.listing import StemSource
+from factory.validation.held_out import HeldOut, Shown
 from factory.validation.protocols import (
     SideBySide,
     Trio,
@@ -43,6 +44,7 @@ from schemas.dataset import DatasetKind, ImageSpec
 from schemas.kinds import SampleKind
 from schemas.report import Estimate, Realism, Report
 from schemas.sample import Envelope
+from schemas.score import Score, ScoreRecord
 
 SIDE_PX = 16
 
@@ -244,6 +246,32 @@ class CoinValidator:
         return [f"the centre moved by {report.centre_drift.median:.2f} px in the median"]
 
 
+# --- scores while it trains ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CoinScoring:
+    """`factory.validation.held_out.Scoring` of coins: by their centre."""
+
+    test: TwoSampleTest
+    record: ClassVar[type[ScoreRecord[Any]]] = ScoreRecord[Score]
+    limits: ClassVar[Mapping[str, float]] = {"drift_median_px": 0.5}
+    shown: ClassVar[tuple[Shown, ...]] = (Shown("drift_median_px", "drift, median px", "{:.2f}"),)
+    meaning: ClassVar[str] = "Drift: displacement of the centre."
+
+    def settings(self) -> dict[str, Any]:
+        return {"witnesses": CoinWitnesses().digest(), "test": self.test.model_dump(mode="json")}
+
+    def score(self, held_out: HeldOut, refined: Pixels) -> Score:
+        measures = CoinMeasurer(CoinWitnesses())(held_out.index, held_out.synthetic, refined)
+        return Score(
+            num_samples=len(refined),
+            drift_px=spread_or_none(values_of(measures, "centre_drift_px")),
+            mean_abs_delta=float(values_of(measures, "mean_abs_change").mean()),
+            two_sample=self.test(grey(held_out.real), grey(refined)),
+        )
+
+
 # --- the domain ---------------------------------------------------------------------------------
 
 
@@ -265,6 +293,9 @@ class CoinDomain(Domain):
 
     def validator(self) -> Validator:
         return CoinValidator()
+
+    def scoring(self, synthetic: Dataset, test: TwoSampleTest) -> CoinScoring:
+        return CoinScoring(test)
 
 
 COIN_DOMAIN = CoinDomain()

@@ -400,5 +400,7 @@ def score(drift_px: float | None, accuracy: float) -> Score:
     spread = None
     if drift_px is not None:
         spread = Spread(num=9, mean=1.0, sd=0.1, median=drift_px, p95=2.0)
-    told = TwoSample(accuracy=accuracy, low=0.1, high=1.0, num_train=20, num_test=20, seeds=(0,))
-    return Score(num_samples=40, drift_px=spread, mean_abs_delta=0.2, two_sample=told)
+    two_sample = TwoSample(
+        accuracy=accuracy, low=0.1, high=1.0, num_train=20, num_test=20, seeds=(0,)
+    )
+    return Score(num_samples=40, drift_px=spread, mean_abs_delta=0.2, two_sample=two_sample)

@@ -11,11 +11,19 @@ from schemas.eye.kind import EYE
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from factory.dataset.dataset import Dataset
+    from factory.domains.eye.gaze_matching import GazeTarget
+    from factory.domains.eye.landmark_consistency import LandmarkConsistency
+    from factory.domains.eye.scoring import EyeScoring
+    from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
+    from schemas.dataset import ImageSpec
 
 
 class EyeDomain(Domain):
@@ -88,6 +96,21 @@ class EyeDomain(Domain):
         from factory.domains.eye.estimators import GazeEstimator, LandmarkEstimator
 
         return {"landmarks": LandmarkEstimator(), "gaze": GazeEstimator()}
+
+    def scoring(self, synthetic: "Dataset", test: "TwoSampleTest") -> "EyeScoring":
+        from factory.domains.eye.scoring import EyeScoring
+
+        return EyeScoring.of(synthetic, test)
+
+    def label_consistency(self, location: str, image: "ImageSpec") -> "LandmarkConsistency":
+        from factory.domains.eye.landmark_consistency import LandmarkConsistency
+
+        return LandmarkConsistency.load(location, image)
+
+    def label_target(self, path: "Path", *, head: bool) -> "GazeTarget":
+        from factory.domains.eye.gaze_matching import GazeTarget
+
+        return GazeTarget.load(path, head=head)
 
 
 EYE_DOMAIN = EyeDomain()

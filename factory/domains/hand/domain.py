@@ -11,6 +11,9 @@ from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
+    from factory.dataset.dataset import Dataset
+    from factory.domains.hand.scoring import HandScoring
+    from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
@@ -69,6 +72,11 @@ class HandDomain(Domain):
         from factory.domains.hand.estimators import JointEstimator
 
         return {"joints": JointEstimator()}
+
+    def scoring(self, synthetic: "Dataset", test: "TwoSampleTest") -> "HandScoring":
+        from factory.domains.hand.scoring import HandScoring
+
+        return HandScoring.of(synthetic, test)
 
 
 HAND_DOMAIN = HandDomain()

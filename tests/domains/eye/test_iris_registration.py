@@ -5,7 +5,7 @@ import pytest
 
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.domains.eye.pupil.iris_registration import registered_iris
-from tests.domains.eye.test_pupil_finder import CENTERS, drawn_eye
+from support.drawn_eyes import CENTERS, drawn_eye
 
 CENTERS_N2 = np.array(CENTERS)
 WIDTH_PX = np.full(len(CENTERS), 40.0)

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from factory.measures.weight_cap import weight_cap
 from schemas.base import Float, Model, Sha256, Vector
 
 Range = tuple[Float, Float]
-MAX_WEIGHT_QUANTILE = 0.95
-"""the acceptance is scaled so that bins up to this quantile of the target's mass are kept whole"""
 
 
 def angles_of(gaze: NDArray[np.float64] | Vector) -> tuple[float, float]:
@@ -101,10 +100,7 @@ class GazeWeights(Model):
         ratio = np.divide(wanted, given, out=np.zeros_like(wanted), where=given > 0)
         if not ratio.any():
             raise ValueError("no render looks where the target distribution does")
-        order = np.argsort(ratio, axis=None)
-        mass = np.cumsum((ratio * given).ravel()[order])
-        cap = ratio.ravel()[order][np.searchsorted(mass, MAX_WEIGHT_QUANTILE * mass[-1])]
-        keep = np.clip(ratio / cap, 0, 1)
+        keep = np.clip(ratio / weight_cap(ratio.ravel(), given.ravel()), 0, 1)
         return cls(
             yaw_edges_rad=tuple(edges[0].tolist()),
             pitch_edges_rad=tuple(edges[1].tolist()),
