@@ -129,7 +129,7 @@ def test_damage_is_found_mended_and_its_children_named(
     expected = planted.content(dataset)
     planted.DAMAGE["a bit flipped in an image"][0](dataset.store, 1)
     dataset.store.put(index_name(3), b"")
-    common = ("--input", dataset.location, "--workers", 2)
+    common = ("--input", dataset.location, "--workers", 1)
     printed = run(*common, "--verify", problems="2 problems")
     assert "shards/000001.tar: is damaged" in printed and "index/000003.parquet" in printed
     mend = (*common, "--repair", "--source-input", renders, "--children", child.location)
@@ -139,6 +139,7 @@ def test_damage_is_found_mended_and_its_children_named(
     assert answer["repair"]["stale"] == [], "the same bytes, so that nothing is stale"
     assert planted.content(dataset) == expected
     shutil.rmtree(tmp_path / "child" / "shards")
-    run("--input", child.location, "--verify", problems="5 problems")
-    mend = ("--input", child.location, "--repair", "--apply", "--refiner", refiner)
+    common = ("--input", child.location, "--workers", 1)
+    run(*common, "--verify", problems="5 problems")
+    mend = (*common, "--repair", "--apply", "--refiner", refiner)
     assert "5 shards made again: 0–4" in run(*mend)
