@@ -19,8 +19,8 @@ from schemas.base import Float, Model, Sha256, Vector
 
 Range = tuple[Float, Float]
 MAX_WEIGHT_QUANTILE = 0.95
-"""Weights are scaled so that a bin at this quantile of the target's mass keeps every render. Bins of
-larger weight keep every render too, which limits how many renders are left out."""
+"""Weights are scaled so that a bin at this quantile of the target's mass keeps every render. Bins
+of larger weight keep every render too, which limits how many renders are left out."""
 
 
 def angles_of(gaze: NDArray[np.float64] | Vector) -> tuple[float, float]:
