@@ -1,4 +1,4 @@
-"""The columns that the labels of eyes have in an index."""
+"""The columns of an index for the labels of eyes."""
 
 import pyarrow as pa
 

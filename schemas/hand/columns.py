@@ -1,4 +1,4 @@
-"""The columns that hands have in an index."""
+"""The columns of an index for hands: those of every hand, and those of labelled ones."""
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ HAND_FRAME: tuple[pa.Field, ...] = (
         pa.struct([(name, pa.float32()) for name in ("fx_px", "fy_px", "cx_px", "cy_px")]),
     ),
 )
-"""Columns of `schemas.hand.sample.UnlabelledHand`: what a depth picture cannot be read without."""
+"""Columns of `schemas.hand.sample.UnlabelledHand`, without which a depth picture has no meaning."""
 
 
 HAND_LABELS: tuple[pa.Field, ...] = (

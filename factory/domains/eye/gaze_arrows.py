@@ -14,18 +14,22 @@ MIN_ARROW_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Shifts:
-    """Displacements of N samples and where each looks."""
+    """The displacements of the irises of N samples, and their gaze directions."""
 
     yaw_deg_N: NDArray[np.floating]  # noqa: N815
     pitch_deg_N: NDArray[np.floating]  # noqa: N815
     shift_N2: NDArray[np.floating]  # noqa: N815
-    """(x right, y down) px; NaN where nothing was measured"""
+    """(x right, y down) in px; NaN where nothing was measured"""
 
 
 def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
-    """Mean displacement of the iris by direction of gaze, enlarged: the scale is written below.
+    """A plot of the mean displacement of the iris in each bin of gaze directions.
 
-    Laid out as the eye looks: up is up, and image left (positive yaw) is left.
+    Up is a gaze upwards, and left is image left (positive yaw). Arrows are enlarged; the plot
+    states their scale.
+
+    Args:
+        step_deg: width of the bins.
     """
     known = np.isfinite(shifts.shift_N2).all(axis=1)
     yaw, pitch = shifts.yaw_deg_N[known], shifts.pitch_deg_N[known]
@@ -39,8 +43,8 @@ def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
                  height=50 + size * rows)  # fmt: skip
     inside = [(cell, (cells == cell).all(axis=1)) for cell in np.unique(cells, axis=0)]
     means = [
-        shifts.shift_N2[known][here].mean(axis=0) if here.sum() >= MIN_ARROW_SAMPLES else None
-        for _, here in inside
+        shifts.shift_N2[known][in_cell].mean(axis=0) if in_cell.sum() >= MIN_ARROW_SAMPLES else None
+        for _, in_cell in inside
     ]
     longest = max((float(np.hypot(*mean)) for mean in means if mean is not None), default=0.0)
     scale_px = nice_step(longest, 1)
@@ -69,7 +73,7 @@ def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
 
 
 def _arrow(x: float, y: float, dx: float, dy: float) -> str:
-    """Around its middle, with a head."""
+    """An arrow whose middle is at (x, y)."""
     length = max(float(np.hypot(dx, dy)), 1e-6)
     ux, uy = dx / length, dy / length
     tip_x, tip_y = x + dx / 2, y + dy / 2
