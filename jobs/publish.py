@@ -10,9 +10,9 @@ from cluster.job.command import JobConfig, run_command
 from cluster.on_ray.session import Session, start
 from factory.dataset.dataset import Dataset
 from factory.release.filtered import (
-    Keeping,
-    enter_kept,
-    keep_task,
+    FilteredContent,
+    enter_filtered,
+    filter_task,
     reasons_in,
 )
 from factory.release.publish import latest_report, publish
@@ -70,18 +70,18 @@ def main(job: PublishJob) -> None:
 def _filtered(job: PublishJob, parent: Dataset, report_id: str, session: Session) -> Dataset:
     """The dataset of the samples that a report keeps, whole."""
     location = job.kept if job.kept is not None else beside(parent)
-    child = enter_kept(parent, report_id, location, name_of(location))
-    keeping = Keeping(child, parent)
-    missing = sorted(set(keeping.validated) - set(child.committed()))
+    child = enter_filtered(parent, report_id, location, name_of(location))
+    content = FilteredContent(child, parent)
+    missing = sorted(set(content.validated) - set(child.committed()))
     num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
-    session.make_shards("keep", keep_task(child, parent), missing, num_samples)
+    session.make_shards("keep", filter_task(child, parent), missing, num_samples)
     num_kept = sum(facts.num_samples for facts in child.all_facts(child.committed()))
-    reasons = (f"{name} {count}" for name, count in reasons_in(keeping.verdicts).most_common())
+    reasons = (f"{name} {count}" for name, count in reasons_in(content.verdicts).most_common())
     log.info(
         "%s: %d of %d samples kept; limits missed: %s",
         child.location,
         num_kept,
-        len(keeping.verdicts),
+        len(content.verdicts),
         ", ".join(reasons) or "none",
     )
     return child

@@ -202,9 +202,9 @@ BAD_ORPHANS = {
     ),
     "another key inside": (
         lambda tar: with_record(tar, lambda r: r | {"key": "000000-000003"}),
-        "says it is 000000-000003",
+        "its json names the sample 000000-000003",
     ),
-    "another split": (lambda tar: with_record(tar, lambda r: r | {"split": "test"}), "of test"),
+    "another split": (lambda tar: with_record(tar, lambda r: r | {"split": "test"}), "of split test"),
     "refined": (
         lambda tar: with_record(
             tar, lambda r: r | {"refined": dict.fromkeys(("refiner", "parent"), "1" * 64)}

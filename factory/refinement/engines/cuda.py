@@ -270,9 +270,7 @@ class CudaEngine:
                     return CudaGraph(compiled, example)
                 except TorchDynamoException as error:
                     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                    log.warning(
-                        "torch.compile failed, using PyTorch's own kernels: %s", reason
-                    )
+                    log.warning("torch.compile failed, using PyTorch's own kernels: %s", reason)
             return CudaGraph(self.module, example)
 
     @torch.inference_mode()
