@@ -35,6 +35,7 @@ class RefinerRef(Model):
     sha256: Sha256
     """of refiner.safetensors"""
     config: Sha256
+    """digest of refiner.json"""
 
 
 class FilteredBy(Model):
@@ -45,7 +46,7 @@ class FilteredBy(Model):
     report: str
     """id of the parent's report that judged every sample"""
     verdicts: Sha256
-    """of that report's verdicts.parquet"""
+    """sha256 of that report's verdicts.parquet"""
 
 
 class DatasetCard(Versioned):
@@ -121,7 +122,7 @@ class PlannedInput(InputFacts):
     identity: str | None = None
     """only where the card splits by identity"""
     supersedes: str | None = None
-    """key of the sample that an older version of this input became"""
+    """key of the sample that was made of an older version of this input"""
 
 
 class ShardPlan(Versioned):

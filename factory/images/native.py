@@ -18,7 +18,7 @@ def _compiled() -> tuple[Any, str]:
     source = hashlib.sha256(Path(__file__).with_name("crop.c").read_bytes()).hexdigest()
     if module.ffi.string(module.lib.source_sha256()).decode() != source:
         return None, "it was compiled from another version of crop.c; install again"
-    return module, ""
+    return module, "it is switched off"
 
 
 crops, _missing = _compiled()

@@ -18,8 +18,8 @@ Affine = NDArray[np.float64]
 
 
 STORED_BYTES = 4096
-"""bytes of pixels up to which a PNG is not compressed. Compressing eye crops would make a shard only
-8 % smaller, as members fill blocks of 512 bytes, and take a third of the time of writing it"""
+"""bytes of pixels up to which a PNG is not compressed. Compressing eye crops would make a shard 8 %
+smaller, as members fill blocks of 512 bytes, and take a third of the time of writing it"""
 _PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS = (8, 16)
@@ -175,7 +175,7 @@ def _stored_lines(raw: bytes) -> _Lines | None:
 
 
 def _png_lines(raw: bytes) -> _Lines:
-    """Shape and dtype of a picture, and its (height, bytes) lines, each led by its filter's number."""
+    """Shape and dtype of a picture, and its (height, bytes) lines, each led by its filter."""
     if not is_png(raw):
         raise UndecodableError(f"{len(raw)} bytes that are no PNG")
     chunks = list(_png_chunks(raw))
