@@ -41,7 +41,7 @@ REPEATED_COLUMNS = ("split", "identity", "source_name")
 
 
 def index_schema(labels: tuple[pa.Field, ...]) -> pa.Schema:
-    """The columns of an index: envelope, the domain's labels, place and digests of the members."""
+    """The columns of an index: envelope, labels of the domain, offsets and digests of members."""
     return pa.schema([*_BEFORE_LABELS, *labels, *_AFTER_LABELS])
 
 
@@ -74,7 +74,7 @@ def facts_of(metadata: Mapping[bytes, bytes] | None, *, where: str) -> ShardFact
     """The facts in an index file's metadata.
 
     Raises:
-        FormatError: there are none, or they are of a newer format.
+        FormatError: the metadata has no facts, or they are of a newer format.
     """
     raw = (metadata or {}).get(METADATA_KEY)
     if raw is None:

@@ -7,7 +7,7 @@ import logging
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
-from factory.release.filtered import Keeping, enter_kept, keep_task, reasons_in
+from factory.release.filtered import FilteredContent, enter_filtered, filter_task, reasons_in
 from factory.release.publish import latest_report, publish
 from factory.store.open import name_of
 
@@ -58,11 +58,11 @@ def filter_by_report(
     Raises:
         NotReleasableError: the report does not pass, has no verdicts or keeps nothing.
     """
-    child = enter_kept(parent, report_id, location, name_of(location))
-    keeping = Keeping(child, parent)
+    child = enter_filtered(parent, report_id, location, name_of(location))
+    keeping = FilteredContent(child, parent)
     missing = sorted(set(keeping.validated) - set(child.committed()))
     num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
-    make_shards("filter", keep_task(child, parent), missing, num_samples)
+    make_shards("filter", filter_task(child, parent), missing, num_samples)
     num_filtered = sum(facts.num_samples for facts in child.all_facts(child.committed()))
     reasons = (f"{name} {count}" for name, count in reasons_in(keeping.verdicts).most_common())
     log.info(

@@ -19,7 +19,7 @@ from factory.dataset.dataset import (
 )
 from factory.dataset.lineage import Ancestor, lineage_of, open_parent
 from factory.ingestion.rejects import reason_class
-from factory.release.filtered import Keeping
+from factory.release.filtered import FilteredContent
 from factory.release.publish import read_report, validated_sha256
 from factory.release.state import (
     Held,
@@ -328,7 +328,7 @@ def _shards_of_parent(dataset: Dataset, location: str | None) -> list[int]:
         return []  # the lineage says that it cannot be reached
     if dataset.card.kept is not None:
         with suppress(FormatError):  # the list of unreadable reports has it
-            return sorted(Keeping(dataset, parent).validated)
+            return sorted(FilteredContent(dataset, parent).validated)
     return parent.committed() if parent is not None else []
 
 

@@ -17,9 +17,9 @@ from factory.dataset.dataset import Dataset, plan_name
 from factory.dataset.tar import DamagedShardError
 from factory.release.state import MANIFEST
 from factory.store.base import Entry
-from factory.store.lease import Lease
 from factory.upkeep.verify import expected_shard, wrong_with_orphan
 from schemas.base import FormatError, Model
+from schemas.lease import Lease
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0

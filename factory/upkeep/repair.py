@@ -24,7 +24,7 @@ from factory.domains.registry import make_source, options_in
 from factory.ingestion.shards import ingest_task
 from factory.networks.refiner_files import load_refiner
 from factory.refinement.stages import refine_stages
-from factory.release.filtered import Keeping, keep_task
+from factory.release.filtered import FilteredContent, filter_task
 from factory.release.state import ReleaseState, broken_releases
 from factory.sources.files import NOTHING_SEEN
 from factory.sources.input_table import InputTable
@@ -158,7 +158,7 @@ class FilteredFromParent:
 
     def __init__(self, dataset: Dataset, parent: Dataset):
         self.dataset, self.parent = dataset, parent
-        self._keeping = Keeping(dataset, parent)
+        self._keeping = FilteredContent(dataset, parent)
 
     def obstacle(self, shard: int) -> str | None:
         try:
@@ -169,7 +169,7 @@ class FilteredFromParent:
         return None
 
     def task(self) -> MakeTask:
-        return keep_task(self.dataset, self.parent)
+        return filter_task(self.dataset, self.parent)
 
 
 def repairs_for(

@@ -23,8 +23,7 @@ from factory.dataset.dataset import (
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.ingestion.shards import expected_of
-from factory.refinement.shards import carried
-from factory.release.filtered import Keeping
+from factory.release.filtered import FilteredContent
 from factory.release.publish import read_report
 from factory.release.state import (
     held_by,
@@ -59,14 +58,14 @@ def expected_shard(dataset: Dataset, shard: int, parent: Dataset | None) -> Expe
         ValueError: a refined dataset, and no parent; or a filtered one, whose parent changed.
     """
     if dataset.card.kept is not None:
-        return Keeping(dataset, parent).expected(shard)
+        return FilteredContent(dataset, parent).expected(shard)
     if dataset.card.parent is None:
         return expected_of(dataset.plan(shard))
     if parent is None:
         raise ValueError(f"{dataset.location}: what shard {shard} has to be is in its parent")
     rows, metadata = read_parquet(parent.store, index_name(shard))
     facts = facts_of(metadata, where=f"{parent.location}/{index_name(shard)}")
-    return carried(
+    return Expected.of_rows(
         rows,
         shard=shard,
         split=facts.split,
@@ -232,7 +231,7 @@ class ShardVerifier:
         if self._keeping is not None:
             with suppress(FormatError):  # of the verdicts: a problem of its own
                 rows = self._keeping.among(rows)
-        return carried(
+        return Expected.of_rows(
             rows,
             shard=facts.shard,
             split=facts.split,
@@ -241,10 +240,10 @@ class ShardVerifier:
         )
 
     @cached_property
-    def _keeping(self) -> Keeping | None:
+    def _keeping(self) -> FilteredContent | None:
         """Once for all shards of a filtered dataset: it looks into every shard of the parent."""
         filtered = self.dataset.card.kept is not None
-        return Keeping(self.dataset, self.parent) if filtered else None
+        return FilteredContent(self.dataset, self.parent) if filtered else None
 
     def _tar(
         self, shard: int, facts: ShardFacts, rows: pa.Table, expected: Expected

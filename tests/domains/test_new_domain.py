@@ -198,7 +198,7 @@ def test_a_witness_that_nobody_knows_is_refused(chain):
     ("values", "complaint"),
     [
         (["support.coins:COIN_DOMAIN"], None),
-        (["support.coins:SIDE_PX"], "is no Domain"),
+        (["support.coins:SIDE_PX"], "is not a Domain"),
         (["support.coins:COIN_DOMAIN", "support.coins:COIN_DOMAIN"], "already"),
     ],
 )

@@ -323,8 +323,8 @@ def test_two_datasets_side_by_side_do_not_see_each_other(any_location) -> None:
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("gs://bucket/eyes", "no store speaks gs://"),
-        ("https://user:hunter2@host/eyes?X-Amz-Signature=hunter2", "no store speaks https://"),
+        ("gs://bucket/eyes", "gs:// is not supported"),
+        ("https://user:hunter2@host/eyes?X-Amz-Signature=hunter2", "https:// is not supported"),
         ("s3:/bucket/eyes", "with two slashes"),
         ("s3://key:hunter2@bucket/eyes", "AWS_ACCESS_KEY_ID"),
         ("s3://bucket/eyes?X-Amz-Signature=hunter2", "without"),

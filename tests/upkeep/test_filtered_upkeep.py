@@ -6,7 +6,7 @@ from cluster.job.command import parse
 from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset, index_name, tar_name
 from factory.dataset.tar import DamagedShardError
-from factory.release.filtered import Keeping
+from factory.release.filtered import FilteredContent
 from factory.release.publish import NotReleasableError, publish
 from factory.upkeep.describe import describe
 from factory.upkeep.findings_text import repair_lines
@@ -27,7 +27,7 @@ from support.planted import verified
 
 def remade(refined: Dataset, kept: Dataset, shard: int, keys: list[str]) -> None:
     """Put another shard in the place of one: whole, with an index that fits, of other samples."""
-    expected = Keeping(kept, refined).expected(shard)
+    expected = FilteredContent(kept, refined).expected(shard)
     for name in (tar_name(shard), index_name(shard)):
         kept.store.delete(name)
     other = type(expected)(**vars(expected) | {"keys": tuple(keys)})

@@ -283,7 +283,7 @@ def test_a_shard_that_changed_makes_children_stale_and_releases_broken(
     (stale,) = changed_parent.stale
     assert (stale.location, stale.shards) == (child.location, (1,))
     (broken,) = changed_parent.broken_releases
-    assert broken.name == "r1" and "shard 1 was made anew since" in broken.broken[0]
+    assert broken.name == "r1" and "shard 1 was made again since" in broken.broken[0]
     with pytest.raises(StaleShardsError, match=r"\[1\]"):
         missing_shards(dataset, child)
     card = ingested_card(
