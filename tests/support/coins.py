@@ -29,14 +29,9 @@ from factory.measures.statistics import clusters_of, estimate
 from factory.measures.two_sample import comparisons, realism_of
 from factory.sources.base import BadRender, Loaded, Source, SourceOptions, Vanished
 from factory.sources.listing import StemSource
-from factory.validation.protocols import (
-    SideBySide,
-    Trio,
-    ValidationSettings,
-    Validator,
-    require_known,
-)
+from factory.validation.protocols import SideBySide, Trio, Validator, require_known
 from factory.validation.sampling import sample_images, sample_pairs
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
 from schemas.base import Float, Model, Point, digest_of
 from schemas.dataset import DatasetKind, ImageSpec

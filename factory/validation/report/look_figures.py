@@ -76,8 +76,8 @@ def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
         style = 'stroke="#111" stroke-dasharray="5 3"' if tick == 0 else 'stroke="#d9dde2"'
         parts.append(f'<path d="M{_at(plot, tick):.1f} {plot.top}V{plot.bottom}" {style}/>')
         parts.append(text(_at(plot, tick), plot.bottom + 17, f"{tick:g}", "middle"))
-    for row, (label, found) in enumerate(rows):
-        parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, found)
+    for row, (label, compared) in enumerate(rows):
+        parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, compared)
     axis = "0: as far as real from real; 1: as far as the renders"
     parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
     return svg(plot, parts, "distances of looks, from the floor to the renders")
@@ -87,20 +87,22 @@ def _at(plot: Plot, value: float) -> float:
     return plot.x((min(max(value, LEAST), MOST) - LEAST) / (MOST - LEAST))
 
 
-def _row(plot: Plot, y: float, label: str, found: Compared) -> list[str]:
-    numbers = " → ".join(f"{one.value:.3g}" for one in (found.synthetic, found.refined))
+def _row(plot: Plot, y: float, label: str, compared: Compared) -> list[str]:
+    numbers = " → ".join(f"{one.value:.3g}" for one in (compared.synthetic, compared.refined))
     parts = [
         text(plot.left - 10, y - 2, label, "end"),
-        text(plot.left - 10, y + 13, f"{numbers}, floor {found.floor.value:.3g}", "end", size=12),
+        text(
+            plot.left - 10, y + 13, f"{numbers}, floor {compared.floor.value:.3g}", "end", size=12
+        ),
     ]
-    gap = found.synthetic.value - found.floor.value
-    if _overlap(found.synthetic, found.floor):
+    gap = compared.synthetic.value - compared.floor.value
+    if _overlap(compared.synthetic, compared.floor):
         note = "the renders are at the floor already"
         return [*parts, text((plot.left + plot.right) / 2, y + 5, note, "middle", size=12)]
     for (name, colour, form), dy in zip(FORMS, (-8, 0, 8), strict=True):
-        one: Distance = getattr(found, name)
+        one: Distance = getattr(compared, name)
         low, value, high = (
-            _at(plot, (number - found.floor.value) / gap)
+            _at(plot, (number - compared.floor.value) / gap)
             for number in (one.low, one.value, one.high)
         )
         parts.append(
@@ -145,13 +147,13 @@ def gradient_histograms(curves: Curves) -> Markup:
 
 
 def _coarser(curves: Curves, num: int, end: int | None = None) -> Curves:
-    """`num` bins in one, whole ones up to `end`; places are their middles, shares per cent."""
+    """`num` bins in one, up to `end`; `at` holds their middles, and the curves are in per cent."""
     at = np.array(curves.at[:end])
-    whole = len(at) // num * num
-    middle = at[:whole].reshape(-1, num).mean(axis=1) + (at[1] - at[0]) / 2
+    num_used = len(at) // num * num
+    middle = at[:num_used].reshape(-1, num).mean(axis=1) + (at[1] - at[0]) / 2
 
     def summed(shares: Sequence[float]) -> tuple[float, ...]:
-        return tuple((100 * np.array(shares[:whole]).reshape(-1, num).sum(axis=1)).tolist())
+        return tuple((100 * np.array(shares[:num_used]).reshape(-1, num).sum(axis=1)).tolist())
 
     return Curves(
         at=tuple(middle.tolist()),

@@ -50,14 +50,16 @@ def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -
         if line.estimate is None:
             parts.append(text(x, plot.bottom - 6, "–", "middle"))
             continue
-        found = line.estimate
-        parts.append(_bar(plot, x - 6, found.median_low / top, found.median_high / top, REFINED))
+        estimate = line.estimate
         parts.append(
-            f'<circle cx="{x - 6:.1f}" cy="{plot.y(found.median / top):.1f}" r="4.5" '
+            _bar(plot, x - 6, estimate.median_low / top, estimate.median_high / top, REFINED)
+        )
+        parts.append(
+            f'<circle cx="{x - 6:.1f}" cy="{plot.y(estimate.median / top):.1f}" r="4.5" '
             f'fill="{REFINED}"/>'
         )
-        parts.append(_bar(plot, x + 6, found.p95_low / top, found.p95_high / top, FLOOR))
-        y = plot.y(found.p95 / top)
+        parts.append(_bar(plot, x + 6, estimate.p95_low / top, estimate.p95_high / top, FLOOR))
+        y = plot.y(estimate.p95 / top)
         parts.append(
             f'<path d="M{x + 1:.1f} {y + 4:.1f}L{x + 6:.1f} {y - 5:.1f}L{x + 11:.1f} {y + 4:.1f}Z" '
             f'fill="{FLOOR}"/>'

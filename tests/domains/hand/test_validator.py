@@ -18,9 +18,9 @@ from factory.domains.registry import domain_named, domain_of
 from factory.images.png import decode_png
 from factory.measures.two_sample import TwoSampleTest
 from factory.validation.gate import load_gate, measures, value_of
-from factory.validation.protocols import ValidationSettings
 from factory.validation.report import assemble
 from factory.validation.sampling import Trio, shards_of
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import measure_task
 from schemas.hand.report import HandReport
 from support import fakes, hands
