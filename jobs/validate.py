@@ -7,8 +7,8 @@ from cluster.on_ray.measuring import MeasuringJob
 from cluster.on_ray.session import start
 from factory.domains.registry import domain_of, options_by_domain, options_of
 from factory.validation.pairs import open_trio
-from factory.validation.protocols import ValidationSettings
 from factory.validation.run import Validation
+from factory.validation.settings import ValidationSettings
 
 
 class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_options")):

@@ -7,29 +7,13 @@ gate, a reviewed file of limits (`factory.validation.gate`), turns its numbers i
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
-from pydantic import Field
 
 from factory.dataset.dataset import Dataset
 from factory.images.png import Pixels
-from factory.measures.two_sample import TwoSampleTest
-from schemas.base import Model
 from schemas.report import Realism, Report
-
-
-class ValidationSettings(Model):
-    """How samples are judged, whatever their domain."""
-
-    test: TwoSampleTest = TwoSampleTest()
-    """the classifier two-sample test"""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """of the samples that calibration and realism are measured on"""
-    num_calibration: Annotated[int, Field(gt=0)] = 500
-    """samples that the witnesses are calibrated on; a domain may take fewer (hands: 100)"""
-    num_realism: Annotated[int, Field(gt=0)] = 3000
-    """images of each kind for the two-sample tests; a domain may take fewer (hands: 1000)"""
 
 
 class Measurer(Protocol):
@@ -139,7 +123,7 @@ class Validator(Protocol):
         shards: Sequence[int],
         split: str | None,
         witnesses: Any,
-        settings: ValidationSettings,
+        settings: Any,
         options: Any,
         side_by_side: SideBySide,
     ) -> Examined:
@@ -148,6 +132,7 @@ class Validator(Protocol):
         Args:
             split: of the real dataset, whose images are compared with; all of them when None.
             witnesses: what the shards were measured with.
+            settings: a `factory.validation.settings.ValidationSettings`.
             options: of the domain's `validation_options`.
         """
 

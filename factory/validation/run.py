@@ -8,15 +8,10 @@ from pathlib import Path
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
 from factory.validation.gate import Gate, explain, load_gate
-from factory.validation.protocols import (
-    SideBySide,
-    Trio,
-    ValidationSettings,
-    Validator,
-    Witnesses,
-)
+from factory.validation.protocols import SideBySide, Trio, Validator, Witnesses
 from factory.validation.report.assemble import make_report, summary_lines, write_report
 from factory.validation.sampling import check_enough, new_report_id, shards_of
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import measure_new_shards
 from factory.validation.verdicts import report_name
 from schemas.base import Model

@@ -27,9 +27,9 @@ from factory.upkeep.describe import describe
 from factory.validation.gate import load_gate
 from factory.validation.held_out import rank_of
 from factory.validation.pairs import open_trio
-from factory.validation.protocols import ValidationSettings
 from factory.validation.report.assemble import make_report, summary_lines, write_report
 from factory.validation.sampling import shards_of
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import ShardMeasurer
 from schemas.base import FormatError
 from schemas.score import Score, ScoreRecord

@@ -38,6 +38,7 @@ from factory.validation.protocols import (
     require_known,
 )
 from factory.validation.sampling import sample_images, sample_pairs
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
 from schemas.base import Float, Model, Point, digest_of
 from schemas.dataset import DatasetKind, ImageSpec

@@ -6,7 +6,7 @@ from cluster.job.command import parse
 from factory.domains.base import Domain
 from factory.domains.registry import options_by_domain, options_of
 from factory.measures.looks.measure import LookSettings
-from factory.validation.protocols import ValidationSettings
+from factory.validation.settings import ValidationSettings
 from jobs.power import PowerJob
 from jobs.validate import ValidateJob
 

@@ -290,8 +290,8 @@ def drift_of(
     )
 
 
-def _require(where: str, found: str, expected: str | None) -> None:
-    if found != expected:
+def _require(where: str, sha256: str, expected: str | None) -> None:
+    if sha256 != expected:
         raise ValueError(f"{where} changed while the job ran")
 
 

@@ -36,12 +36,7 @@ from factory.images.png import Grey, grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
 from factory.validation.pairs import NotComparableError
-from factory.validation.protocols import (
-    SideBySide,
-    Trio,
-    ValidationSettings,
-    require_known,
-)
+from factory.validation.protocols import SideBySide, Trio, require_known
 from factory.validation.report.figures import Outline
 from factory.validation.report.parts import MAX_TILES
 from factory.validation.sampling import (
@@ -51,6 +46,7 @@ from factory.validation.sampling import (
     sample_images,
     sample_pairs,
 )
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
 from factory.validation.witnesses import NullMeasures, agreement_of, drift_lines
 from schemas.eye.report import EyeReport

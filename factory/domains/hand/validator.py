@@ -42,12 +42,7 @@ from factory.domains.hand.witnesses import (
     witnesses_of,
 )
 from factory.measures.two_sample import comparisons, realism_of
-from factory.validation.protocols import (
-    SideBySide,
-    Trio,
-    ValidationSettings,
-    require_known,
-)
+from factory.validation.protocols import SideBySide, Trio, require_known
 from factory.validation.report.parts import MAX_TILES
 from factory.validation.sampling import (
     Sampled,
@@ -55,6 +50,7 @@ from factory.validation.sampling import (
     sample_images,
     sample_pairs,
 )
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
 from factory.validation.witnesses import NullMeasures, agreement_of, drift_lines
 from schemas.base import Model

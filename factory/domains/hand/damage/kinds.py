@@ -40,7 +40,7 @@ class Damaged(NamedTuple):
 
     refined_NHW: Depth  # noqa: N815
     label_rows_N: NDArray[np.intp]  # noqa: N815
-    """the row of the labels that now belongs to each picture: its own, unless labels were swapped"""
+    """the row of the labels that now belongs to each picture: its own, unless they were swapped"""
     is_harmed_N: NDArray[np.bool_]  # noqa: N815
     """which pictures the damage changes by as much as it should"""
 
