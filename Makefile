@@ -4,11 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
-# Two processes, a file of tests to each in turn: a Ray cluster apiece is enough for one machine.
-PYTEST := $(PY) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes: one begins with all tests that need Ray, the other takes file after file.
+PYTEST := $(PY) -m pytest -rs -n 2 --dist loadgroup --no-loadscope-reorder
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
-.PHONY: help setup demo test test-fast rgw chaos check format schemas bench clean
+.PHONY: help setup demo test test-fast test-rest test-all rgw chaos check format schemas bench clean
 .DEFAULT_GOAL := help
 
 help:            ## what each target does
@@ -25,13 +25,19 @@ DOMAIN ?= eye
 demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html; DOMAIN=hand for hands
 	$(PY) -m jobs.demo --domain $(DOMAIN)
 
-test: $(READY)   ## every test that needs no GPU; says at its end what it skipped
+test: $(READY)   ## every property, on two cores in 10 minutes; says at its end what it skipped
+	$(PYTEST) -m "not gpu and not long"
+
+test-fast: $(READY)  ## those of them that need no Ray, no S3 and no training: a minute
+	$(PYTEST) -m "not gpu and not long and not ray and not s3 and not slow"
+
+test-rest: $(READY)  ## the longer trials that `make test` leaves out: kills at random, lost nodes
+	$(PYTEST) -m "long and not gpu"
+
+test-all: $(READY)  ## every test that needs no GPU: `make test` and `make test-rest`
 	$(PYTEST) -m "not gpu"
 
-test-fast: $(READY)  ## the tests that need no Ray, no S3 and no training: minutes
-	$(PYTEST) -m "not gpu and not ray and not s3 and not slow"
-
-rgw:             ## unpack Ceph's S3 server, which `make test` uses (Debian 12, no root, once)
+rgw:             ## unpack Ceph's S3 server, which the tests use (Debian 12, no root, once)
 	tests/support/rgw.sh get "$(RGW)"
 
 TRIALS ?= 50

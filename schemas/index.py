@@ -10,11 +10,8 @@ from schemas.base import FORMAT_VERSION, FormatError, Model, Sha256, Split
 METADATA_KEY = b"simgan_factory"
 
 
-def _points(count: int) -> pa.DataType:
-    return pa.list_(pa.list_(pa.float32(), 2), count)
-
-
-_VECTOR = pa.list_(pa.float32(), 3)
+VECTOR = pa.list_(pa.float32(), 3)
+"""the Arrow type of three float32"""
 
 
 _BEFORE_LABELS = (
@@ -29,7 +26,7 @@ _BEFORE_LABELS = (
     pa.field("supersedes", pa.string()),
 )
 _AFTER_LABELS = (
-    pa.field("crop_affine", pa.list_(_VECTOR, 2)),
+    pa.field("crop_affine", pa.list_(VECTOR, 2)),
     pa.field("extra", pa.string(), nullable=False),
     pa.field("png_sha256", pa.string(), nullable=False),
     pa.field("png_offset", pa.int64(), nullable=False),

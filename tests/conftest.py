@@ -1,14 +1,26 @@
-"""Fixtures that many test files share."""
+"""Fixtures that many test files share, and how test processes share a machine."""
+# ruff: noqa: E402
+
+import os
+
+# `make test` runs a test process a core. These are read when numpy, torch and OpenCV are loaded.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+    os.environ.setdefault(name, "1")
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from support import fakes, planted
+from support.clusters import shared_cluster, shared_ray  # noqa: F401  (fixtures)
 from support.filtered import kept, refined  # noqa: F401  (fixtures)
+from support.job_runs import job_chain  # noqa: F401  (fixtures)
+from support.pages import browser  # noqa: F401  (fixtures)
 from support.places import SHARED
 from support.s3_servers import (  # noqa: F401  (fixtures)
     any_location,
@@ -23,8 +35,31 @@ from support.trainers import gan, images  # noqa: F401  (fixtures)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, so that parallel processes end at about the same time."""
+    """Tests with Ray are one group for one process, so that never two clusters run at once.
+
+    They come first, so that parallel processes end at about the same time, and among them those on
+    several nodes, while the shared cluster has not yet started.
+    """
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    items.sort(key=lambda item: "nodes" not in getattr(item, "fixturenames", ()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadgroup`, what belongs to no group is given out a file at a time, because the
+    tests of a file share what they set up."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class GroupsAndFiles(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return str(super()._split_scope(nodeid)).partition("::")[0]
+
+    return GroupsAndFiles(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +83,15 @@ def synthetic(renders, tmp_path_factory) -> Dataset:
     """The renders ingested: shards 0..4 of 5, 5, 5, 5 and 4 samples. Read only."""
     output = tmp_path_factory.mktemp("synthetic") / "eyes"
     return fakes.ingest_here(renders, output, UnityEyesOptions(), shard_size=5)
+
+
+@pytest.fixture(scope="session")
+def single_reals(renders, tmp_path_factory) -> Dataset:
+    """The pictures of `renders` as camera images, in shards of five. Read only."""
+    folder = tmp_path_factory.mktemp("single-reals")
+    for number, path in enumerate(sorted(renders.glob("*.jpg"))):
+        (folder / f"{number}.jpg").write_bytes(path.read_bytes())
+    return fakes.ingest_here(folder, folder / "set", PicturesOptions(), shard_size=5)
 
 
 @pytest.fixture(scope="session")

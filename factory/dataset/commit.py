@@ -35,12 +35,12 @@ from factory.dataset.tar import (
     sha256,
     unpack,
 )
-from factory.dataset.version import WRITER
 from factory.images.png import UndecodableError, check_png
 from factory.store.parquet import parquet_bytes
 from schemas.base import FormatError
 from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
+from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
 

@@ -37,6 +37,24 @@ class Stage:
     work beside them, reading and writing"""
 
 
+class MakeShards(Protocol):
+    """Makes shards somewhere: on a cluster, or one after the other in this process."""
+
+    def __call__(
+        self, what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+    ) -> list[Outcome]:
+        """Make every shard of a list; gives the outcomes in order of shard.
+
+        Args:
+            what: what is done, in one word for logs and progress bars, e.g. `refine`.
+            task: what makes one shard, in one step or in several.
+            num_samples: expected in all shards together, for the progress bar.
+
+        Raises:
+            ShardsFailedError: some shards could not be made; all others were.
+        """
+
+
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 """errors of the operating system that the same call meets again"""
 
@@ -54,9 +72,9 @@ class ShardsFailedError(RuntimeError):
     """Some shards could not be made; the others were."""
 
 
-def run_here(work: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterator[Outcome]:
+def run_here(task: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterator[Outcome]:
     """One shard after the other, in this process: for debuggers and tests."""
-    steps = [stage.make() for stage in stages_of(work)]
+    steps = [stage.make() for stage in stages_of(task)]
     for shard in shards:
         given: Any = shard
         for step in steps:
@@ -64,9 +82,9 @@ def run_here(work: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterato
         yield given
 
 
-def stages_of(work: MakeTask | Sequence[Stage]) -> Sequence[Stage]:
-    """Work in one step is a stage of its own."""
-    return (Stage("make", work),) if callable(work) else work
+def stages_of(task: MakeTask | Sequence[Stage]) -> Sequence[Stage]:
+    """The stages of a task; one that is done in one step is one stage."""
+    return (Stage("make", task),) if callable(task) else task
 
 
 def collect(

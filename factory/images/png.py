@@ -1,4 +1,7 @@
-"""Pixels and affine maps. Coordinates follow docs/conventions.md: pixel centres at integers."""
+"""Pixels and affine maps. Coordinates follow docs/conventions.md: pixel centres at integers.
+
+OpenCV is imported where it is used, so that a dataset's card and index can be read without it.
+"""
 
 import struct
 import zlib
@@ -6,11 +9,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Grey = NDArray[np.uint8]
+"""grey pictures of 8 bits: (H, W), or (N, H, W)"""
 PixelType = np.dtype[np.uint8] | np.dtype[np.uint16]
 _Lines = tuple[tuple[int, ...], PixelType, NDArray[np.uint8]]
 Affine = NDArray[np.float64]
@@ -20,7 +24,6 @@ Affine = NDArray[np.float64]
 STORED_BYTES = 4096
 """pictures up to this size are not compressed in a PNG: packing eye crops would make a shard 8 %
 smaller, as members fill blocks of 512 bytes anyhow, and take a third of the time of writing it"""
-_PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS = (8, 16)
 _PNG_CHANNELS = {0: 1, 2: 3}
@@ -48,7 +51,7 @@ def chain(outer: Affine, inner: Affine) -> Affine:
     )
 
 
-def grey(images: Pixels) -> NDArray[np.uint8]:
+def grey(images: Pixels) -> Grey:
     """8-bit images as such.
 
     Raises:
@@ -69,9 +72,12 @@ def encode_png(image: Pixels) -> bytes:
     """Lossless PNG: (h, w) grey of 8 or 16 bits, or (h, w, 3) RGB of 8 bits."""
     if image.nbytes <= STORED_BYTES:
         return _stored_png(image)
+    import cv2
+
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, buffer = cv2.imencode(".png", image, _PNG_OPTIONS)
+    options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
+    done, buffer = cv2.imencode(".png", image, options)
     assert done, f"PNG encoder refused {image.shape} {image.dtype}"
     return bytes(buffer)
 
@@ -114,6 +120,8 @@ def is_png(raw: bytes) -> bool:
 
 def decode(raw: bytes, flags: int) -> Pixels | None:
     """What OpenCV reads, or None: also for pictures larger than it allows."""
+    import cv2
+
     try:
         return cast("Pixels | None", cv2.imdecode(np.frombuffer(raw, np.uint8), flags))
     except cv2.error:
@@ -129,6 +137,8 @@ def decode_png(raw: bytes) -> Pixels:
     stored = _stored_pixels(raw)
     if stored is not None:
         return stored
+    import cv2
+
     image = decode(raw, cv2.IMREAD_UNCHANGED) if is_png(raw) else None
     if image is None:
         raise UndecodableError(f"{len(raw)} bytes that do not decode as PNG")

@@ -3,49 +3,20 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from factory.dataset.version import WRITER
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.store.base import Store
 from factory.store.open import absolute, is_remote, open_store
-from schemas.base import Float, FormatError, Sha256, Versioned
-from schemas.dataset import ImageSpec
+from schemas.base import FormatError
+from schemas.refiner import RefinerDescription
 
 WEIGHTS_NAME = "refiner.safetensors"
 DESCRIPTION_NAME = "refiner.json"
-
-
-class RefinerDescription(Versioned):
-    """`refiner.json`: what `refiner.safetensors` beside it holds and where it came from."""
-
-    domain: str
-    image: ImageSpec
-    """what the refiner was trained on"""
-    full_scale: Float = Field(default=255.0, gt=0)
-    """the pixel value that becomes 1 in the network: x = 2 v / full_scale - 1"""
-    empty_below: Float = Field(default=0.0, ge=0)
-    """stored values of refined images below it become 0"""
-    architecture: RefinerConfig
-    weights: Literal["last", "ema"]
-    """of the last update, or their running average"""
-    sha256: Sha256
-    """of the safetensors file: the refiner's name wherever it is referred to"""
-    step: int
-    """discriminator updates"""
-    train: dict[str, JsonValue]
-    """the training configuration"""
-    config: Sha256
-    """digest of the training configuration"""
-    lineage: dict[str, JsonValue] = Field(default_factory=dict)
-    """what the run was made from, as its caller described it"""
-    writer: str = WRITER
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -26,7 +26,6 @@ from factory.release.publish import (
     check_unchanged,
     put_same,
     read_report,
-    report_name,
 )
 from factory.store.parquet import read_parquet
 from factory.validation.verdicts import (
@@ -34,6 +33,7 @@ from factory.validation.verdicts import (
     is_kept,
     own_verdicts,
     read_verdicts,
+    report_name,
     verdicts_name,
 )
 from schemas.base import FormatError, digest_of

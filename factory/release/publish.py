@@ -34,6 +34,7 @@ from factory.validation.verdicts import (
     is_kept,
     own_verdicts,
     read_verdicts,
+    report_name,
     verdicts_name,
 )
 from schemas.dataset import DatasetCard, ReleasedShard, ReleaseManifest
@@ -45,11 +46,6 @@ log = logging.getLogger(__name__)
 
 class NotReleasableError(ValueError):
     """No passing report speaks of what should be released, or the name is taken."""
-
-
-def report_name(report_id: str) -> str:
-    """Where a report's numbers lie in its dataset."""
-    return f"reports/{report_id}/report.json"
 
 
 def read_report(dataset: Dataset, report_id: str) -> tuple[Report, bytes]:

@@ -45,17 +45,18 @@ class LocalStore:
             return None
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        folder = self.root / prefix
+        folder, files = self.root / prefix, []
         if not folder.is_dir():
             return
-        with os.scandir(folder) as entries:
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
             files = sorted(
                 (entry for entry in entries if entry.is_file()), key=lambda entry: entry.name
             )
         for entry in files:
-            status = entry.stat()
-            name = f"{prefix}/{entry.name}" if prefix else entry.name
-            yield Entry(name, status.st_size, status.st_mtime_ns)
+            with suppress(FileNotFoundError):  # it was deleted since the folder was read
+                status = entry.stat()
+                name = f"{prefix}/{entry.name}" if prefix else entry.name
+                yield Entry(name, status.st_size, status.st_mtime_ns)
 
     def walk(self, prefix: str = "") -> Iterator[Entry]:
         pending = [f"{prefix}/" if prefix else ""]

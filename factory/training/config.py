@@ -6,9 +6,9 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from factory.networks.discriminator import DiscriminatorConfig
-from factory.networks.refiner import RefinerConfig
 from factory.training.losses import PsiName
 from schemas.base import Float, Model
+from schemas.refiner import RefinerConfig
 
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
 LR_DROP = 0.25
@@ -53,7 +53,7 @@ class TrainConfig(Model):
     """follow head_rad (n, 2) of that file as well"""
     label_network: str | None = None
     """a trained network that sees labels in images: path, or s3://bucket/prefix. Eyes: a landmark
-    network of jobs/landmarks.py"""
+    network of jobs/estimator.py landmarks"""
     label_weight: Float = Field(default=0.0, ge=0)
     """weight of the px by which that network sees labels move (label consistency, after Hoffman et
     al. 2018)"""

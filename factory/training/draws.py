@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from factory.networks.scaling import normalised, to_network
+from factory.networks.scaling import scaled_in_place, to_network
 
 ImageSet = Literal["synthetic", "real"]
 RESIDENT_SHARE = 0.25
@@ -139,7 +139,7 @@ class Draws:
             windows = random_windows(pixels, rows, self.window_px, generator)
             images = to_network(windows, self.full_scale).to(self.device, non_blocking=True)
         elif on_device is not None:
-            images = normalised(on_device.drawn(rows), self.full_scale)
+            images = scaled_in_place(on_device.drawn(rows), self.full_scale)
         else:
             images = to_network(pixels[rows], self.full_scale)
             images = images.to(self.device, non_blocking=True)

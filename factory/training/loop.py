@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner_files import save_refiner
 from factory.store.base import Store
 from factory.training import strips
 from factory.training.alarms import Alarm, alarm_of
@@ -20,6 +20,7 @@ from factory.training.scores import Scorer, Scores
 from factory.training.simgan import NonFiniteLoss, SimGAN
 from factory.training.tensorboard import TensorBoardLog
 from schemas.base import FormatError
+from schemas.refiner import RefinerDescription
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,10 @@ from pydantic import JsonValue
 
 from factory.dataset.dataset import Dataset
 from factory.images.scale import full_scale_for
-from factory.networks.refiner_files import DESCRIPTION_NAME, RefinerDescription, load_refiner
+from factory.networks.refiner_files import (
+    DESCRIPTION_NAME,
+    load_refiner,
+)
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
 from factory.training.history import History, HistoryBuffer
@@ -31,6 +34,7 @@ from factory.training.simgan import NonFiniteLoss, SimGAN
 from factory.training.workers import WorkerGroup
 from schemas.base import digest_of
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerDescription
 from schemas.training import TrainRecord
 
 __all__ = [

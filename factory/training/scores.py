@@ -11,12 +11,14 @@ from factory.dataset.dataset import Dataset
 from factory.domains.registry import domain_of
 from factory.measures.two_sample import TwoSampleTest
 from factory.networks.refiner import Refiner
-from factory.networks.refiner_files import RefinerDescription, load_refiner, save_refiner
+from factory.networks.refiner_files import load_refiner, save_refiner
+from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import choose_engine
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.validation.held_out import HeldOut, HeldOutChoice, Scoring, rank_of
 from schemas.base import digest_of
+from schemas.refiner import RefinerDescription
 from schemas.score import Score
 
 log = logging.getLogger(__name__)
@@ -145,12 +147,7 @@ def score_refiner(location: str, held_out: HeldOut, scoring: Scoring) -> Score:
         if (earlier.refiner, earlier.measured_with) == (described.sha256, measured_with):
             score: Score = earlier.score
             return score
-    engine = choose_engine(
-        refiner,
-        described.image,
-        full_scale=described.full_scale,
-        empty_below=described.empty_below,
-    )
+    engine = choose_engine(refiner, described.image, PixelCodec.of(described))
     score = scoring.score(held_out, engine(held_out.synthetic))
     record = scoring.record(refiner=described.sha256, measured_with=measured_with, score=score)
     store.put(SCORE_NAME, record.to_json())

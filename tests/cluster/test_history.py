@@ -1,59 +1,70 @@
-"""The history in several actors, with the actors in this process: no Ray is started."""
+"""The history that several workers share, held in actors of a cluster."""
 
-from types import SimpleNamespace
+import time
 
 import numpy as np
 import pytest
+import ray
 
-from cluster.on_ray import history, training
-from cluster.on_ray.history import HistoryKeeper, SharedHistory
-from support.trainers import small_config
+from cluster.on_ray.history import HistoryLostError, SharedHistory
+from factory.training.history import HistoryBuffer
+from support.cluster_training import actors, kill_history
 
-SHAPE = (1, 2, 3)
-
-
-class LocalActor:
-    """Has the methods of a handle of an actor, and makes calls at once."""
-
-    def __init__(self, keeper: HistoryKeeper) -> None:
-        self._keeper = keeper
-
-    def __getattr__(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(remote=getattr(self._keeper, name))
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("shared_ray")]
+SHAPE = (1, 4, 5)
 
 
-@pytest.fixture(autouse=True)
-def _results_are_there(monkeypatch) -> None:
-    monkeypatch.setattr(history.ray, "get", lambda results: results)
+def numbered(*numbers: int) -> np.ndarray:
+    return np.broadcast_to(
+        np.array(numbers, np.float16)[:, None, None, None], (len(numbers), *SHAPE)
+    ).copy()
 
 
-def shared_by(num_actors: int) -> SharedHistory:
-    return SharedHistory([LocalActor(HistoryKeeper(4, SHAPE, k)) for k in range(num_actors)])
-
-
-@pytest.mark.parametrize("num_actors", [1, 2, 10, 11, 12])
-def test_every_worker_finds_its_own_images_again(tmp_path, num_actors) -> None:
-    shared, again = shared_by(num_actors), shared_by(num_actors)
+def test_one_actor_is_the_buffer(tmp_path) -> None:
+    shared, plain = SharedHistory.start(16, SHAPE, seed=3), HistoryBuffer(16, SHAPE, seed=3)
     shared.restore(str(tmp_path), {})
-    for worker in range(num_actors):
-        shared.exchange(np.full((2, *SHAPE), worker, np.float16), worker)
-    again.restore(str(tmp_path), shared.start_saving(str(tmp_path), "step-7.history")())
-    for worker in range(num_actors):
-        last = again.last(worker)
-        assert last is not None and (last == worker).all()
-    assert again.statistics()[:4] == shared.statistics()[:4]
+    for step in range(12):
+        fresh = numbered(step, step + 100)
+        worker = step % 2
+        assert np.array_equal(shared.exchange(fresh, worker), plain.exchange(fresh, worker))
+    assert np.array_equal(shared.last(1), plain.last(1)) and shared.last(7) is None
+    assert shared.statistics() == plain.statistics()
+    digests = shared.start_saving(str(tmp_path), "there")()
+    assert digests == plain.start_saving(str(tmp_path), "there")()
+    other = SharedHistory.start(16, SHAPE, seed=99)
+    other.restore(str(tmp_path), digests)
+    assert np.array_equal(other.exchange(numbered(7, 8)), plain.exchange(numbered(7, 8)))
 
 
-def test_more_history_actors_than_workers_are_refused(tmp_path) -> None:
-    """The actors that no worker asks would stay empty, and the history be smaller than it says."""
-    with pytest.raises(ValueError, match="at most --history-actors 2"):
-        training.train_on_ray(
-            small_config(),
-            "synthetic",
-            "real",
-            tmp_path,
-            split="train",
-            workers=2,
-            history_actors=3,
-        )
-    assert not any(tmp_path.iterdir())
+def test_several_actors_share_it(tmp_path) -> None:
+    shared = SharedHistory.start(16, SHAPE, seed=3, actors=2)
+    shared.restore(str(tmp_path), {})
+    for step in range(8):
+        for worker in range(2):
+            past = shared.exchange(numbered(step * 10 + worker, step * 10 + worker), worker)
+            assert (past % 10 == worker).all()
+    assert shared.statistics()[:4] == (16, 16, 16, 32)
+    digests = shared.start_saving(str(tmp_path), "there")()
+    assert sorted(digests) == ["there-0.safetensors", "there-1.safetensors"]
+    again = SharedHistory.start(16, SHAPE, seed=3, actors=2)
+    again.restore(str(tmp_path), digests)
+    for worker in range(2):
+        assert np.array_equal(again.last(worker), shared.last(worker))
+    with pytest.raises(ValueError, match="--history-actors 2"):
+        SharedHistory.start(16, SHAPE, seed=3).restore(str(tmp_path), digests)
+
+
+def test_a_restarted_actor_says_that_it_holds_nothing(tmp_path) -> None:
+    shared = SharedHistory.start(16, SHAPE, seed=3)
+    shared.restore(str(tmp_path), {})
+    shared.exchange(numbered(1, 2))
+    digests = shared.start_saving(str(tmp_path), "there")()
+    assert actors("HistoryKeeper")
+    kill_history()
+    with pytest.raises((HistoryLostError, ray.exceptions.RayError)):
+        for _ in range(100):
+            shared.exchange(numbered(3, 4))
+            time.sleep(0.1)
+    shared.restore(str(tmp_path), digests)
+    assert (shared.last(0) == numbered(1, 2)).all()
+    assert shared.statistics().num_exchanges == 1

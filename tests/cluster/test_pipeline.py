@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import ray.cloudpickle
 
 from cluster.job.summary import summarise
@@ -24,6 +23,7 @@ from factory.dataset.shard_tasks import (
     run_here,
 )
 from schemas.outcome import Outcome
+from support.clusters import OBJECT_STORE_BYTES
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
@@ -103,7 +103,7 @@ def test_here_the_stages_follow_each_other() -> None:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("workers", [1, 2])
-def test_arrays_of_any_length_go_from_stage_to_stage(workers: int) -> None:
+def test_arrays_of_any_length_go_from_stage_to_stage(shared_ray: None, workers: int) -> None:
     outcomes = collect(run_on_ray(stages(), [4, 0, 2, 1], Workers(workers)))
     assert [o.shard for o in outcomes] == [0, 1, 2, 4]
     assert [o.num_samples for o in outcomes] == [expected(s) for s in (0, 1, 2, 4)]
@@ -113,7 +113,7 @@ def test_arrays_of_any_length_go_from_stage_to_stage(workers: int) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_whatever_one_shard_does_the_others_are_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "PAUSE_S", 0.1)
     work = stages(partial(failing, tmp_path))
@@ -157,24 +157,21 @@ def count(numbers: Numbers) -> Outcome:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_readers_wait_for_a_slow_engine_so_memory_is_bounded(tmp_path: Path) -> None:
-    """60 shards of 10 MiB through an object store of 150 MiB."""
-    if ray.is_initialized():
-        ray.shutdown()
-    ray.init(address="local", num_cpus=2, object_store_memory=150 << 20, include_dashboard=False)
-    try:
-        work = (
-            Stage("read", partial(_give, partial(big_read, tmp_path)), holds_core=False),
-            Stage("slow", partial(_give, partial(slow, tmp_path)), Numbers),
-            Stage("count", partial(_give, count), Numbers, holds_core=False),
-        )
-        outcomes = collect(run_on_ray(work, range(60), Workers(2)))
-        assert [outcome.num_samples for outcome in outcomes] == [10] * 60
-        ahead = [int(path.read_text()) for path in tmp_path.glob("ahead-*")]
-        assert len(ahead) == 60
-        assert max(ahead) <= 8, "no more shards are read ahead than the object store holds"
-    finally:
-        ray.shutdown()
+def test_readers_wait_for_a_slow_engine_so_memory_is_bounded(
+    shared_ray: None, tmp_path: Path
+) -> None:
+    """Shards of 10 MiB go through an object store that holds half of them."""
+    num_shards = 2 * OBJECT_STORE_BYTES // (10 << 20)
+    work = (
+        Stage("read", partial(_give, partial(big_read, tmp_path)), holds_core=False),
+        Stage("slow", partial(_give, partial(slow, tmp_path)), Numbers),
+        Stage("count", partial(_give, count), Numbers, holds_core=False),
+    )
+    outcomes = collect(run_on_ray(work, range(num_shards), Workers(2)))
+    assert [outcome.num_samples for outcome in outcomes] == [10] * num_shards
+    ahead = [int(path.read_text()) for path in tmp_path.glob("ahead-*")]
+    assert len(ahead) == num_shards == 30
+    assert max(ahead) <= 8, "no more shards are read ahead than the object store holds"
 
 
 def test_the_summary_names_the_stage_that_held_the_run_back() -> None:

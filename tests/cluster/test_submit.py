@@ -13,16 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from support.clusters import free_port
 from support.places import ROOT
 
 RAY = Path(sys.executable).with_name("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:
@@ -52,11 +47,11 @@ def dashboard() -> Iterator[str]:
             start_new_session=True,
         )  # fmt: skip
     try:
-        for _ in range(120):
+        for _ in range(600):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
-            time.sleep(1)
+            time.sleep(0.2)
         else:
             pytest.fail((folder / "log.txt").read_text())
         yield f"http://127.0.0.1:{port}"
@@ -75,7 +70,7 @@ def test_a_job_runs_when_submitted_with_the_working_directory(
 ) -> None:
     entrypoint = ["python", "jobs/simulate.py", "--count", "16", "--output", str(tmp_path / "out")]
     command = [RAY, "job", "submit", "--address", dashboard, "--working-dir", ".", "--"]
-    for _ in range(24):
+    for _ in range(60):
         done = subprocess.run(
             [*command, *entrypoint],
             cwd=ROOT,
@@ -88,7 +83,7 @@ def test_a_job_runs_when_submitted_with_the_working_directory(
         # A busy machine brings the dashboard up late, and the node's agent after it.
         if not any(early in done.stderr for early in ("No available agent", "Connection refused")):
             break
-        time.sleep(5)
+        time.sleep(1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "16 renders" in done.stdout + done.stderr
     assert len(list((tmp_path / "out").glob("[0-9]*.json"))) == 16

@@ -1,5 +1,6 @@
-"""A domain of which the repository knows nothing goes through the whole chain: tests/support/coins.py adds
-a source, a schema, a validator and a configuration, and changes nothing."""
+"""A domain of which the repository knows nothing goes through the whole chain:
+tests/support/coins.py adds a source, a schema, a validator and a configuration, and changes
+nothing."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from factory.dataset import kinds
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import GROUP, known_kinds
 from factory.dataset.loading import load_images
-from factory.domains.base import Domain, MissingHookError
-from factory.domains.registry import domain_of, known_domains
+from factory.domains.base import Domain, MissingHookError, NoOptions
+from factory.domains.registry import domain_named, domain_of, known_domains
 from factory.evaluation.ablation_run import Ablation, AblationConfig
 from factory.measures.two_sample import TwoSampleTest
 from factory.networks.refiner_files import load_refiner
@@ -25,9 +26,10 @@ from factory.training.scores import HeldOutScoring
 from factory.upkeep.describe import describe
 from factory.validation.gate import load_gate
 from factory.validation.held_out import rank_of
+from factory.validation.pairs import open_trio
 from factory.validation.protocols import ValidationSettings
 from factory.validation.report.assemble import make_report, summary_lines, write_report
-from factory.validation.sampling import open_trio, shards_of
+from factory.validation.sampling import shards_of
 from factory.validation.shard_measures import ShardMeasurer
 from schemas.base import FormatError
 from schemas.score import Score, ScoreRecord
@@ -85,12 +87,18 @@ def test_coins_go_through_the_whole_chain(chain, tmp_path):
     (tmp_path / "gate.toml").write_text(GATE)
     gate = load_gate(tmp_path / "gate.toml", validator.report)
     settings = ValidationSettings(test=TwoSampleTest(seeds=(0,), num_steps=5))
-    witnesses = validator.witnesses(trio.refined, trio.parent, {}, settings.finder)
+    witnesses = validator.witnesses(trio.refined, trio.parent, {}, NoOptions())
     shards = shards_of(trio.refined, None)
     for shard in shards:
         ShardMeasurer(trio.refined, trio.parent, witnesses.measurer())(shard)
     examined = validator.examine(
-        trio, shards, None, witnesses, settings, lambda calls: [call() for call in calls]
+        trio,
+        shards,
+        None,
+        witnesses,
+        settings,
+        NoOptions(),
+        fakes.call_here,
     )
     report, verdicts = make_report(trio, "r1", shards, validator, examined, gate)
     write_report(trio, report, verdicts, examined, ())
@@ -175,12 +183,15 @@ def test_a_coin_dataset_is_described(chain):
     assert "centre_px" in str(summary) and "coin" in str(summary)
 
 
+def test_a_domain_without_damage_is_refused_by_name(known):
+    with pytest.raises(MissingHookError, match="the domain coin brings no damage"):
+        domain_named("coin").damage()
+
+
 def test_a_witness_that_nobody_knows_is_refused(chain):
     validator = domain_of(chain.refined).validator()
     with pytest.raises(ValueError, match=r"no witness 'landmarks'.*none"):
-        validator.witnesses(
-            chain.refined, chain.synthetic, {"landmarks": "x"}, ValidationSettings().finder
-        )
+        validator.witnesses(chain.refined, chain.synthetic, {"landmarks": "x"}, NoOptions())
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """Variants of one training compared: the file, the table, and the job as a user runs it."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import ray
 
 from cluster.job.command import parse
 from factory.dataset.dataset import Dataset
@@ -110,17 +107,9 @@ def test_the_held_out_images_are_of_their_split_and_named_by_their_digest(datase
         HeldOutChoice.checked(*datasets, "dev", 40)
 
 
-@pytest.fixture
-def embedded_ray() -> Iterator[None]:
-    ray.shutdown()  # what other tests in this process may have started
-    ray.init(address="local", num_cpus=2, include_dashboard=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_job_trains_scores_and_reports_once(embedded_ray, datasets, tmp_path) -> None:
+def test_the_job_trains_scores_and_reports_once(shared_ray, datasets, tmp_path) -> None:
     (tmp_path / "variants.toml").write_text(VARIANTS)
     output = tmp_path / "out"
     options = {
@@ -149,7 +138,7 @@ def test_the_job_trains_scores_and_reports_once(embedded_ray, datasets, tmp_path
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_training_on_ray_has_its_refiners_scored_beside_it(
-    embedded_ray, datasets, tmp_path
+    shared_ray, datasets, tmp_path
 ) -> None:
     """And keeps the best; labels of the real domain decide which renders are drawn."""
     np.savez(tmp_path / "labels.npz", gaze_rad=np.random.default_rng(0).normal(0, 0.3, (200, 2)))

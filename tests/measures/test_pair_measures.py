@@ -13,7 +13,7 @@ from factory.measures.looks.pairs import (
     mirror_gain,
     sharpness_ratio,
 )
-from tests.domains.eye.test_pupil_finder import CENTERS, drawn_eye
+from support.drawn_eyes import CENTERS, drawn_eye
 
 
 @pytest.fixture(scope="module")

@@ -182,7 +182,7 @@ def test_nonsense_is_refused():
         RefinerConfig(kernel=4)
     with pytest.raises(ValueError, match="odd"):
         LayerConfig(kernel=2, maps=3)
-    with pytest.raises(ValueError, match="maxpool layer with maps"):
+    with pytest.raises(ValueError, match="kind = maxpool with maps"):
         LayerConfig(kind="maxpool", kernel=3, maps=3)
     with pytest.raises(ValueError, match="logits"):
         DiscriminatorConfig(layers=(LayerConfig(kernel=3, maps=3),))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.refinement.engines import ncnn as ncnn_engine
-from factory.refinement.engines.base import from_planes, noise_of, to_planes
+from factory.refinement.engines.base import PixelCodec, from_planes, noise_of, to_planes
 from factory.refinement.engines.choose import EngineUnavailableError, choose_engine, make_engine
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
@@ -25,6 +25,8 @@ from factory.refinement.engines.parity import (
 )
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig
+from support.networks import trained_alike
 
 EYE = ImageSpec(height=35, width=55)
 SMALL = RefinerConfig(maps=6, blocks=2)
@@ -35,20 +37,9 @@ def images(count: int, height: int = 35, width: int = 55, seed: int = 0) -> np.n
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def trained_alike(config: RefinerConfig, seed: int = 1) -> Refiner:
-    """Random weights and biases, none of them zero as they are before training."""
-    refiner = Refiner(config, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in refiner.modules():
-            if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
-                module.bias.normal_(0, 0.1, generator=generator)
-    return refiner
-
-
 def agree(refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> None:
-    engine = NcnnEngine(refiner, full_scale=full_scale)
-    reference = TorchEngine(refiner, full_scale=full_scale)
+    engine = NcnnEngine(refiner, PixelCodec(full_scale))
+    reference = TorchEngine(refiner, PixelCodec(full_scale))
     require_parity(engine, reference, given, SAME_FLOAT32)
 
 
@@ -85,7 +76,7 @@ def test_ncnn_agrees_on_colour_and_on_deep_pixels() -> None:
     agree(trained_alike(RefinerConfig(maps=8, blocks=1, channels=3)), colour)
     refiner = trained_alike(SMALL)
     depth = np.random.default_rng(0).integers(0, 4001, (3, 20, 24), dtype=np.uint16)
-    engine, reference = (kind(refiner, full_scale=4000.0) for kind in (NcnnEngine, TorchEngine))
+    engine, reference = (kind(refiner, PixelCodec(4000.0)) for kind in (NcnnEngine, TorchEngine))
     refined = engine(depth)
     assert refined.dtype == np.uint16
     assert refined.max() > 255
@@ -177,7 +168,7 @@ def test_noise_belongs_to_an_image_and_a_seed(engine) -> None:
     refined = engine(refiner)(given).astype(int)
     backwards = engine(refiner)(given[::-1])[::-1].astype(int)
     assert np.abs(refined - backwards).max() <= 1
-    others = [engine(refiner, noise_seed=seed)(given).astype(int) for seed in (0, 1, 2)]
+    others = [engine(refiner, PixelCodec(noise_seed=seed))(given).astype(int) for seed in (0, 1, 2)]
     assert np.array_equal(others[0], refined)
     for one, other in ((0, 1), (1, 2)):
         assert (np.abs(others[one] - others[other]).mean(axis=(1, 2)) > 2).all()

@@ -242,7 +242,9 @@ def test_only_synthetic_datasets_are_refined(refined, refiner, tmp_path) -> None
 
 
 @pytest.mark.ray
-def test_one_ray_worker_or_three_write_the_same_shards(synthetic, refiner, tmp_path) -> None:
+def test_one_ray_worker_or_three_write_the_same_shards(
+    shared_ray, synthetic, refiner, tmp_path
+) -> None:
     from cluster.on_ray.pipeline import Workers, run_on_ray
 
     expected = published(fakes.refine_here(synthetic, refiner, tmp_path / "here"))
@@ -258,7 +260,7 @@ def test_one_ray_worker_or_three_write_the_same_shards(synthetic, refiner, tmp_p
 
 @pytest.mark.ray
 def test_a_poison_shard_on_ray_is_reported_and_the_others_are_made(
-    synthetic, refiner, tmp_path
+    shared_ray, synthetic, refiner, tmp_path
 ) -> None:
     from cluster.on_ray.pipeline import Workers, run_on_ray
 

@@ -26,11 +26,12 @@ from factory.domains.eye.validator import crop_of
 from factory.refinement.stages import refined_card
 from factory.release.filtered import ShardKeeper, enter_kept, keep_task
 from factory.release.publish import NotReleasableError, publish
+from factory.release.run import beside
 from factory.upkeep.describe import describe
-from factory.upkeep.describe_text import text_of
+from factory.upkeep.description_text import text_of
 from factory.upkeep.garbage import clean, stray_objects
-from factory.validation.sampling import NotComparableError, open_trio
-from jobs.publish import PublishJob, beside, main
+from factory.validation.pairs import NotComparableError, open_trio
+from jobs.publish import PublishJob, main
 from schemas.base import FormatError
 from support import fakes, planted, releases
 from support.filtered import FAILED, REPORT_ID, kept_here, parts_of
@@ -245,7 +246,7 @@ def test_in_any_store(refined, any_location) -> None:
 
 
 @pytest.mark.ray
-def test_ray_workers_write_the_same_shards(refined, kept, tmp_path) -> None:
+def test_ray_workers_write_the_same_shards(shared_ray, refined, kept, tmp_path) -> None:
     from cluster.on_ray.pipeline import Workers, run_on_ray
 
     child = enter_kept(refined, REPORT_ID, str(tmp_path / "ray"), "kept")

@@ -80,17 +80,14 @@ def test_hugging_face_datasets_streams_it(released, plain, tmp_path, monkeypatch
 
 
 @pytest.mark.ray
-def test_ray_data_reads_it(released, plain) -> None:
+def test_ray_data_reads_it(shared_ray, released, plain) -> None:
     import ray.data
-
-    from cluster.on_ray.connect import ensure_ray
 
     def decode_safely(sample: dict) -> dict:
         """Nothing is unpickled, whatever its name. Inside the test, so that workers get it."""
         image = np.asarray(Image.open(io.BytesIO(sample["png"])))
         return {"key": sample["__key__"], "json": sample["json"].decode(), "image": image}
 
-    ensure_ray()
     rows = ray.data.read_webdataset(releases.urls_of(released), decoder=decode_safely).take_all()
     found = {row["key"]: (json.loads(row["json"]), row["image"]) for row in rows}
     check_same(found, plain)

@@ -363,3 +363,35 @@ def test_files_that_vanish_during_a_walk_are_passed_over(store) -> None:
     for path in (store.root / "tmp").iterdir():
         path.unlink()
     assert list(walk) == []
+
+
+def test_files_that_vanish_while_a_folder_is_listed_are_passed_over(store, monkeypatch) -> None:
+    for number in range(3):
+        store.put(f"lease/{number}.json", b"x")
+    scandir = os.scandir
+
+    class Vanishing:
+        """Entries of a folder of which one is deleted once all were read."""
+
+        def __init__(self, folder):
+            self.entries = list(scandir(folder))
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *_):
+            store.delete("lease/1.json")
+
+    monkeypatch.setattr("factory.store.local.os.scandir", Vanishing)
+    names = [entry.name for entry in store.entries("lease")]
+    assert names == ["lease/0.json", "lease/2.json"]
+
+
+def test_a_folder_that_vanishes_before_it_is_listed_is_empty(store, monkeypatch) -> None:
+    store.put("lease/0.json", b"x")
+
+    def gone(folder):
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr("factory.store.local.os.scandir", gone)
+    assert list(store.entries("lease")) == []

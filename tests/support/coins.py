@@ -18,7 +18,6 @@ from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.dataset.tar import sha256
 from factory.domains.base import Domain
-from factory.domains.eye.pupil.finder import PupilFinder
 from factory.images.png import (
     Pixels,
     UndecodableError,
@@ -222,7 +221,7 @@ class CoinValidator:
     networks: Mapping[str, str] = {}
 
     def witnesses(
-        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], finder: PupilFinder
+        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], options: Model
     ) -> CoinWitnesses:
         require_known(networks, self.networks)
         return CoinWitnesses()
@@ -234,6 +233,7 @@ class CoinValidator:
         split: str | None,
         witnesses: CoinWitnesses,
         settings: ValidationSettings,
+        options: Model,
         side_by_side: SideBySide,
     ) -> CoinsExamined:
         pairs = sample_pairs(trio, shards, settings.num_realism, settings.seed)

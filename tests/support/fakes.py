@@ -8,7 +8,7 @@ import math
 import os
 import random
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import scipy.io
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import collect, run_here
+from factory.dataset.shard_tasks import MakeTask, Stage, collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import domain_of_source, make_source
 from factory.ingestion.ledger import containers_in, read_seen
@@ -42,6 +42,13 @@ SHA = "0" * 64
 
 
 # --- the jobs without Ray ---------------------------------------------------------------------
+
+
+def make_shards_here(
+    what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+) -> list[Outcome]:
+    """A `MakeShards` that makes one shard after the other in this process."""
+    return collect(run_here(task, shards))
 
 
 def plan_here(
@@ -95,6 +102,18 @@ def committed_files(dataset: Dataset) -> dict[str, bytes]:
         for folder in ("shards", "index", "rejected")
         for entry in dataset.store.walk(folder)
     }
+
+
+def call_here(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """What `Session.side_by_side` does, one call after the other."""
+    return [call() for call in calls]
+
+
+def make_here(
+    what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+) -> list[Outcome]:
+    """What `Session.make_shards` does, one shard after the other."""
+    return collect(run_here(task, shards))
 
 
 def ingest_here(renders: Path, output: Path, options: SourceOptions, **planning: Any) -> Dataset:

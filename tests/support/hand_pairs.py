@@ -113,3 +113,9 @@ def refined_by(parent: Dataset, change: Change, folder: Path) -> Dataset:
 
 def _changer(change: Change) -> Callable[[ShardPixels], ShardPixels]:
     return lambda pixels: replace(pixels, images=change(pixels.images, pixels.shard), engine="test")
+
+
+def disc(x: float, y: float, radius: float, depth: int = 100) -> np.ndarray:
+    """(224, 224) uint16: a disc of one depth around a centre, and nothing behind it."""
+    rows, columns = np.mgrid[:224, :224]
+    return np.where(np.hypot(columns - x, rows - y) <= radius, depth, 0).astype(np.uint16)

@@ -12,6 +12,7 @@ from factory.dataset.dataset import Dataset
 from factory.images.scale import full_scale_for
 from factory.networks.refiner import RefinerConfig
 from factory.networks.refiner_files import load_refiner
+from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import make_engine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.stages import refined_card
@@ -185,9 +186,7 @@ def test_the_small_configuration_learns_ragged_outlines(one_thread) -> None:
     gan = SimGAN(config, inputs_of((renders, real), "hand"), history)
     for _ in range(config.total_clock):
         gan.step()
-    refined = TorchEngine(gan.chosen, full_scale=FULL_SCALE, empty_below=config.empty_below)(
-        held_out
-    )
+    refined = TorchEngine(gan.chosen, PixelCodec(FULL_SCALE, config.empty_below))(held_out)
     assert hole_rate(held_out) < 0.005 and raggedness(held_out) < 1.05
     assert hole_rate(real) / 4 < hole_rate(refined) < 3 * hole_rate(real)
     assert raggedness(refined) > raggedness(held_out)

@@ -237,7 +237,7 @@ def test_a_run_names_its_label_network_by_content(images, tmp_path, landmarks):
 
 def test_label_networks_that_cannot_be_used_are_refused(images, tmp_path, landmarks):
     location, image = str(tmp_path / "net"), described().image
-    with pytest.raises(FileNotFoundError, match=r"jobs/landmarks\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py landmarks"):
         EYE_DOMAIN.label_consistency(location, image)
     save_estimator(tmp_path / "net", landmarks, described((35, 55)))
     with pytest.raises(ValueError, match="the landmark network is for"):

@@ -11,8 +11,9 @@ from cluster.on_ray.session import Session
 from factory.dataset.dataset import Dataset, index_name
 from factory.dataset.shard_tasks import collect, run_here
 from factory.images.png import decode_png
+from factory.upkeep.run import means_of
 from factory.upkeep.verify import NotWholeError
-from jobs.describe import DescribeJob, main, means_of
+from jobs.describe import DescribeJob, main
 from support import fakes, planted, releases
 
 
@@ -122,13 +123,13 @@ def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_damage_is_found_mended_and_its_children_named(
-    run, dataset, renders, refiner, tmp_path
+    shared_ray, run, dataset, renders, refiner, tmp_path
 ) -> None:
     child = fakes.refine_here(dataset, refiner, tmp_path / "child")
     expected = planted.content(dataset)
     planted.DAMAGE["a bit flipped in an image"][0](dataset.store, 1)
     dataset.store.put(index_name(3), b"")
-    common = ("--input", dataset.location, "--workers", 2)
+    common = ("--input", dataset.location, "--workers", 1)
     printed = run(*common, "--verify", problems="2 problems")
     assert "shards/000001.tar: is damaged" in printed and "index/000003.parquet" in printed
     mend = (*common, "--repair", "--source-input", renders, "--children", child.location)
@@ -138,6 +139,7 @@ def test_damage_is_found_mended_and_its_children_named(
     assert answer["repair"]["stale"] == [], "the same bytes, so that nothing is stale"
     assert planted.content(dataset) == expected
     shutil.rmtree(tmp_path / "child" / "shards")
-    run("--input", child.location, "--verify", problems="5 problems")
-    mend = ("--input", child.location, "--repair", "--apply", "--refiner", refiner)
+    common = ("--input", child.location, "--workers", 1)
+    run(*common, "--verify", problems="5 problems")
+    mend = (*common, "--repair", "--apply", "--refiner", refiner)
     assert "5 shards made again: 0–4" in run(*mend)

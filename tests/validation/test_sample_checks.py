@@ -1,11 +1,10 @@
 """Verdicts: samples that miss a limit are dropped, too many of them fail set or shard."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from scipy.stats import binom
 
-from factory.validation.gate import SampleLimit, sample_text
+from factory.validation.gate import sample_text
 from factory.validation.sample_checks import (
     CHANCE,
     check_samples,
@@ -13,28 +12,11 @@ from factory.validation.sample_checks import (
     most_allowed,
     verdicts_of,
 )
-from schemas.eye.measures import EYE_MEASURES_SCHEMA
+from schemas.gate import SampleLimit
+from support.eye_rows import measures
 
 WHY = "because of the labels"
 DRIFT = SampleLimit(measure="iris_drift_px", at_most=2.0, why=WHY, max_share=0.01, shard_share=0.02)
-
-
-def measures(drift: list[float | None], per_shard: int, **others) -> pa.Table:
-    """Rows with these drifts, so many to a shard."""
-    columns = {
-        "key": [f"{k // per_shard:06d}-{k % per_shard:06d}" for k in range(len(drift))],
-        "iris_drift_px": drift,
-        **others,
-    }
-    return pa.table(
-        {
-            field.name: pa.array(columns[field.name], field.type)
-            if field.name in columns
-            else pa.nulls(len(drift), field.type)
-            for field in EYE_MEASURES_SCHEMA
-        },
-        schema=EYE_MEASURES_SCHEMA,
-    )
 
 
 def test_a_limit_is_kept_at_its_end_and_by_what_was_not_measured():
@@ -42,6 +24,15 @@ def test_a_limit_is_kept_at_its_end_and_by_what_was_not_measured():
     assert missed(rows, DRIFT).tolist() == [False, False, True, False]
     low = SampleLimit(measure="iris_drift_px", at_least=1.5, at_most=2.0, why=WHY)
     assert missed(rows, low).tolist() == [True, False, True, False]
+
+
+def test_a_measurement_that_is_no_number_misses_every_limit():
+    rows = measures([float("nan"), None, 1.0], 3)
+    assert rows["iris_drift_px"].null_count == 1
+    low = SampleLimit(measure="iris_drift_px", at_least=0.5, why=WHY)
+    for limit in (DRIFT, low):
+        assert missed(rows, limit).tolist() == [True, False, False]
+    assert [line["keep"] for line in verdicts_of(rows, [DRIFT]).to_pylist()] == [False, True, True]
 
 
 def test_every_sample_has_a_verdict_with_every_reason():

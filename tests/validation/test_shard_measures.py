@@ -8,10 +8,8 @@ from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import collect, run_here
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
-from factory.domains.eye.networks.landmarks import LandmarkDescription, LandmarkNetwork
 from factory.domains.eye.pupil.calibration import shifted
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.networks.estimators import save_estimator
 from factory.validation.shard_measures import (
     measure_task,
     measures_name,
@@ -19,6 +17,7 @@ from factory.validation.shard_measures import (
     read_measures,
 )
 from schemas.eye.measures import EYE_MEASURES, EYE_MEASURES_SCHEMA
+from support.networks import saved_landmarks
 
 WITNESSES = EyeWitnesses(finder=PupilFinder())
 
@@ -137,7 +136,7 @@ def test_networks_for_other_images_are_refused_before_any_work(synthetic, tmp_pa
         EyeWitnesses.of(
             PupilFinder(), location, None, synthetic.card.image.model_copy(update={"height": 36})
         )
-    with pytest.raises(FileNotFoundError, match=r"jobs/landmarks\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py landmarks"):
         EyeWitnesses.of(PupilFinder(), str(tmp_path / "none"), None, synthetic.card.image)
 
 
@@ -147,23 +146,6 @@ def test_rows_and_images_must_be_as_many(synthetic):
         EyeMeasurer(WITNESSES)(synthetic.index(0), images[:4], images)
     nothing = EyeMeasurer(WITNESSES)(synthetic.index(0).slice(0, 0), images[:0], images[:0])
     assert len(nothing) == 0 and nothing.schema.equals(EYE_MEASURES_SCHEMA)
-
-
-def saved_landmarks(dataset: Dataset, folder, seed: int = 1) -> str:
-    network = LandmarkNetwork(seed=seed)
-    save_estimator(
-        folder,
-        network,
-        LandmarkDescription(
-            domain="eye",
-            image=dataset.card.image,
-            architecture=network.config,
-            sha256="0" * 64,
-            error_px={},
-            train={},
-        ),
-    )
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

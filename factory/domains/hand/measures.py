@@ -69,7 +69,7 @@ class HandWitnesses(Model):
     """What hands are measured with."""
 
     joints: str | None = None
-    """place of a joint network, the output of jobs/joints.py"""
+    """place of a joint network, the output of jobs/estimator.py joints"""
     joints_sha256: Sha256 | None = None
 
     schema: ClassVar[pa.Schema] = HAND_MEASURES_SCHEMA

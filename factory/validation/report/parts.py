@@ -15,6 +15,7 @@ from factory.images.png import Pixels
 from factory.validation.gate import limit_text, sample_text, value_of
 from factory.validation.report import figures
 from factory.validation.report.against import compared
+from factory.validation.report.condition_figures import by_condition
 from factory.validation.report.figures import (
     FLOOR,
     REAL,
@@ -22,7 +23,6 @@ from factory.validation.report.figures import (
     SYNTHETIC,
     Mark,
 )
-from factory.validation.report.witness_figures import by_condition
 from schemas.report import Report, Spread, ValueBin, Witness
 
 MAX_TILES, STRIP_LENGTH = 38, 8

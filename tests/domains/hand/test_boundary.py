@@ -11,8 +11,7 @@ from factory.domains.hand.depth.boundary import (
     statistics_of,
 )
 from factory.domains.hand.looks import LOOKS, SENSOR_LOOK, in_look
-from support.hand_pairs import drawn_hands
-from tests.domains.hand.test_depth_edges import disc
+from support.hand_pairs import disc, drawn_hands
 
 
 @pytest.fixture(scope="module")

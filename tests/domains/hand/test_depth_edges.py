@@ -16,17 +16,12 @@ from factory.domains.hand.depth.edges import (
     without_holes,
 )
 from factory.domains.hand.looks import in_look, moved
-from support.hand_pairs import drawn_hands
+from support.hand_pairs import disc, drawn_hands
 
 
 @pytest.fixture(scope="module")
 def hands() -> np.ndarray:
     return drawn_hands(6, seed=2)[1]
-
-
-def disc(x: float, y: float, radius: float, depth: int = 100) -> np.ndarray:
-    rows, columns = np.mgrid[:224, :224]
-    return np.where(np.hypot(columns - x, rows - y) <= radius, depth, 0).astype(np.uint16)
 
 
 def shift_of(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -82,7 +77,7 @@ def test_an_edge_inside_a_hand_is_followed_too() -> None:
         np.where(disc(84 + move, 84 + move, 20) > 0, 100, palm).astype(np.uint16) for move in (0, 2)
     )
     edges = edges_of(before)
-    inner = np.hypot(*(edges.place_P2 - 84).T) < 25  # in one square of stretches
+    inner = np.hypot(*(edges.pixel_P2 - 84).T) < 25  # in one square of stretches
     parts = (getattr(edges, name)[inner] for name in edges.__dataclass_fields__)
     assert inner.sum() > 60
     assert edge_change(Edges(*parts), after).drift_px == pytest.approx(2 * 0.9, abs=0.3)

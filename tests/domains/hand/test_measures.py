@@ -18,18 +18,11 @@ from factory.domains.hand.measures import (
     HandWitnesses,
     skin_mm,
 )
-from factory.domains.hand.networks.joints import (
-    JointConfig,
-    JointDescription,
-    JointErrors,
-    JointNetwork,
-)
-from factory.networks.estimators import UNSAVED, save_estimator
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
 from schemas.hand.measures import HAND_MEASURE_MEANINGS, HAND_MEASURES_SCHEMA
-from schemas.report import Spread
 from support.hand_pairs import SKIN_MM, drawn_hands
+from support.networks import saved_joints
 
 NUM = 8
 IMAGE = ImageSpec(height=224, width=224, bits=16)
@@ -47,25 +40,6 @@ def measured(hands, refined: np.ndarray) -> pa.Table:
 
 def column(table: pa.Table, name: str) -> np.ndarray:
     return values_of(table, name)
-
-
-def saved_joints(folder) -> str:
-    """An untrained joint network, saved as its job saves it."""
-    network = JointNetwork(JointConfig(maps=2), seed=1)
-    spread = Spread(num=1, mean=1, sd=0, median=1, p95=1)
-    errors = JointErrors(
-        px=spread, within_5_px=0.5, mean_answer_px=spread, mean_answer_within_5_px=0.1, by_joint=()
-    )
-    described = JointDescription(
-        domain="hand",
-        image=IMAGE,
-        sha256=UNSAVED,
-        train={},
-        architecture=network.config,
-        held_out=errors,
-    )
-    save_estimator(folder, network, described)
-    return str(folder)
 
 
 # --- what was planted comes back ------------------------------------------------------------------
@@ -221,7 +195,7 @@ def test_a_network_for_other_images_is_refused(tmp_path) -> None:
     (tmp_path / "net" / "joints.safetensors").write_bytes(b"damaged")
     with pytest.raises(FormatError, match="copy both again"):
         HandWitnesses.of(place, IMAGE)
-    with pytest.raises(FileNotFoundError, match=r"jobs/joints\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py joints"):
         HandWitnesses.of(str(tmp_path / "nowhere"), IMAGE)
 
 

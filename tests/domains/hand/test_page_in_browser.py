@@ -2,14 +2,13 @@
 
 import pytest
 
-from tests.domains.hand.test_validator import frames, parent, real, sound  # noqa: F401  # fixtures
-from tests.validation.report.test_page_in_browser import LOOK_HERE, SIZES, Visit, browser  # noqa: F401
+from support.pages import LOOK_HERE, SIZES, Visit
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_page_opens_whole_and_fits_its_window(browser, sound, tmp_path, size):  # noqa: F811
+def test_the_page_opens_whole_and_fits_its_window(browser, sound, tmp_path, size):
     path = tmp_path / "report.html"
     path.write_text(sound[1])
     visit = Visit(browser, path, SIZES[size])

@@ -391,9 +391,9 @@ def test_the_job_makes_the_renderer_that_was_asked_for(poses: Path) -> None:
     ("options", "reason"),
     [
         ({"domain": "hand", "height": 240}, "leave out --height"),
-        ({"domain": "hand", "width": 320}, "leave out --height"),
-        ({"hand": {"cameras": 2}}, "need --domain hand"),
-        ({"hand": {"poses": "a.npz"}}, "need --domain hand"),
+        ({"domain": "hand", "width": 320}, "leave out --width"),
+        ({"hand": {"cameras": 2}}, "give --domain hand"),
+        ({"hand": {"poses": "a.npz"}}, "give --domain hand"),
     ],
 )
 def test_options_of_the_other_domain_are_refused(options: dict[str, Any], reason: str) -> None:

@@ -1,91 +1,25 @@
 """Hands validated whole: from three datasets to a report, its page and the gate's verdict."""
 
 import base64
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import collect, run_here
-from factory.domains.eye.pupil.finder import PupilFinder
-from factory.domains.hand.looks import SENSOR_LOOK, in_look, moved
+from factory.domains.hand.looks import SENSOR_LOOK, moved
 from factory.domains.hand.page import HandPictures, outline_of, render_hand_page
-from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.hand.validator import HandValidator
 from factory.domains.hand.witnesses import DEPTHS_MM, SHIFTS_PX
-from factory.domains.registry import domain_named, domain_of
+from factory.domains.registry import domain_named
 from factory.images.png import decode_png
-from factory.measures.two_sample import TwoSampleTest
 from factory.validation.gate import load_gate, measures, value_of
-from factory.validation.protocols import ValidationSettings
-from factory.validation.report import assemble
-from factory.validation.sampling import Trio, shards_of
-from factory.validation.shard_measures import measure_task
 from schemas.hand.report import HandReport
-from support import fakes, hands
 from support.hand_pairs import refined_by
+from support.hand_reports import sensed, validated
+from support.pages import HOSTILE, Page
 from support.places import ROOT
-from tests.domains.hand.test_measures import saved_joints
-from tests.validation.report.test_page import HOSTILE, Page
 
 GATES = ROOT / "gates"
 HAND_GATE = GATES / "hand.toml"
-QUICK = ValidationSettings(
-    test=TwoSampleTest(seeds=(0,), num_steps=3), num_calibration=2, num_realism=40
-)
-NUM_FRAMES = 8
-
-
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("frames")
-    hands.write_frames(folder, NUM_FRAMES, prefixes={"synthdepth": 0})
-    hands.write_frames(folder / "camera", 2 * NUM_FRAMES, prefixes={"depth": 2000})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def parent(frames, tmp_path_factory) -> Dataset:
-    """24 renders in two shards."""
-    folder = tmp_path_factory.mktemp("synthetic")
-    return fakes.ingest_here(frames, folder / "d", NyuOptions(), shard_size=12)
-
-
-@pytest.fixture(scope="module")
-def real(frames, tmp_path_factory) -> Dataset:
-    """48 camera frames."""
-    options = NyuOptions(kind="real", mask="cube")
-    return fakes.ingest_here(frames / "camera", tmp_path_factory.mktemp("real") / "d", options)
-
-
-def sensed(images: np.ndarray, shard: int) -> np.ndarray:
-    return in_look(images, SENSOR_LOOK, shard)
-
-
-def validated(
-    refined: Dataset, parent: Dataset, real: Dataset, networks=None, gate=None, earlier=None
-) -> tuple[HandReport, str]:
-    trio, validator = Trio(refined, parent, real), domain_of(refined).validator()
-    witnesses = validator.witnesses(refined, parent, networks or {}, PupilFinder())
-    shards = shards_of(refined, None)
-    outcomes = collect(run_here(measure_task(refined, parent, witnesses), shards))
-    assert not [outcome.error for outcome in outcomes if outcome.error]
-    examined = validator.examine(
-        trio, shards, None, witnesses, QUICK, lambda calls: [call() for call in calls]
-    )
-    report, _ = assemble.make_report(trio, "r1", shards, validator, examined, gate)
-    page = examined.page(report, ["the real pictures are drawn"], earlier)
-    assert any("drift by silhouette" in line for line in validator.summary(report))
-    return report, page
-
-
-@pytest.fixture(scope="module")
-def sound(parent, real, tmp_path_factory) -> tuple[HandReport, str]:
-    """A refiner that gives every hand a sensor's look, with a joint network as witness."""
-    folder = tmp_path_factory.mktemp("sound")
-    refined = refined_by(parent, sensed, folder)
-    return validated(refined, parent, real, {"joints": saved_joints(folder / "net")})
 
 
 def test_hands_are_validated_by_their_own_validator() -> None:

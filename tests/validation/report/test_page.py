@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -18,50 +17,11 @@ from factory.validation.report.figures import (
     overlay,
 )
 from schemas.eye.report import EyeReport
+from support.pages import HOSTILE, Page
 from support.places import ROOT
 from support.report_example import PITCHES, YAWS, example_pictures, example_report
 
 EYE_GATE = ROOT / "gates" / "eye.toml"
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; checks that tags are closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.words).replace("\N{NO-BREAK SPACE}", " "))
-
-    def images(self) -> list[str]:
-        return [
-            address
-            for tag, attrs in self.tags
-            if tag in ("img", "image") and (address := attrs.get("src") or attrs.get("href"))
-        ]
 
 
 def test_the_page_needs_nothing_from_outside() -> None:

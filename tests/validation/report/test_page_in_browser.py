@@ -1,8 +1,5 @@
 """The report page in a real browser: nothing fails, nothing is fetched, every picture loads."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,26 +8,11 @@ from factory.domains.eye.page import render_page
 from factory.validation.gate import judged, load_gate
 from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
+from support.pages import LOOK_HERE, SIZES, Visit
 from support.places import ROOT
 from support.report_example import example_pictures, example_report, example_sample_check
 
-playwright = pytest.importorskip("playwright.sync_api")
 EYE_GATE = ROOT / "gates" / "eye.toml"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-SIZES = {"desk": (1280, 900), "phone": (390, 844)}
-LOOK_HERE = os.environ.get("SIMGAN_SCREENSHOTS")
-"""a folder to leave screenshots in, to be looked at"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"needs a browser, one of {', '.join(NAMES)}")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +28,6 @@ def page_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html)
     return path
-
-
-class Visit:
-    """A page opened at a size, with what it said and asked for."""
-
-    def __init__(self, browser: "playwright.Browser", path: Path, size: tuple[int, int]) -> None:
-        self.page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(path.as_uri(), wait_until="load")
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,0 +1,127 @@
+"""Jobs as tests run them: in this process, or as a process of their own that is killed.
+
+Most run in this process, connected to the cluster that all tests share, because importing Ray and
+starting it take longer than their work. Those that are killed start a Ray of their own, as on one
+machine, and take it along.
+"""
+
+import hashlib
+import importlib
+import inspect
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.clusters import connect, without_ray_address
+from support.places import DATA, ROOT
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+CONFIG = DATA / "tiny.toml"
+LONGEST_S = 300.0
+"""that a killed job may take until its moment comes"""
+
+
+def command(job: str, *options: object) -> list[str]:
+    """The command line of a job."""
+    return [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *map(str, options)]
+
+
+def run_job(job: str, *options: object, expect: int = 0) -> str:
+    """Everything a job printed, after it ran in this process and exited as expected."""
+    from cluster.job.command import JobConfig, run_command
+
+    module = importlib.import_module(f"jobs.{job}")
+    kind = next(
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, JobConfig)
+        and value.__module__ == module.__name__
+    )
+    printed = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(printed),
+        redirect_stderr(printed),
+        pytest.raises(SystemExit) as exited,
+    ):
+        patch.setattr(sys, "argv", command(job, *options)[1:])
+        run_command(kind, module.main)
+    assert exited.value.code == expect, printed.getvalue()
+    return printed.getvalue()
+
+
+def kill_when(is_due: Callable[[], bool], job: str, *options: object) -> bool:
+    """Run a job with a Ray of its own, and kill it with all its processes (SIGKILL) when it is due.
+
+    Returns:
+        Whether it was killed; otherwise it ended first.
+    """
+    process = subprocess.Popen(
+        command(job, *options),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=ROOT,
+        env=without_ray_address(),
+    )
+    is_too_late = passed(LONGEST_S)
+    while process.poll() is None and not is_due() and not is_too_late():
+        time.sleep(0.01)
+    is_killed = process.poll() is None
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return is_killed
+
+
+def passed(seconds: float) -> Callable[[], bool]:
+    """What becomes true so many seconds from now."""
+    due = time.monotonic() + seconds
+    return lambda: time.monotonic() >= due
+
+
+def appeared(folder: Path, pattern: str, count: int = 1) -> Callable[[], bool]:
+    """What is true when a folder has so many files of this pattern."""
+    return lambda: sum(1 for _ in folder.glob(pattern)) >= count
+
+
+def tar_digests(dataset: Path) -> dict[str, str]:
+    """sha256 of every tar of a dataset, by name."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((dataset / "shards").glob("*.tar"))
+    }
+
+
+@pytest.fixture(scope="session")
+def job_chain(shared_cluster: "Cluster", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the jobs make when nothing disturbs them. Read only.
+
+    `renders` and `camera` (stand-ins for camera images), `synthetic` and `real` (both ingested, in
+    shards of 32), `run` (a training of a few steps) and `refined`.
+    """
+    connect(shared_cluster)
+    folder = tmp_path_factory.mktemp("chain")
+    run_job("simulate", "--count", 120, "--output", folder / "renders", "--seed", 7)
+    run_job("simulate", "--count", 120, "--output", folder / "camera", "--style", "camera")
+    run_job("ingest", "--source", "unityeyes", "--input", folder / "renders",
+            "--output", folder / "synthetic", "--shard-size", 32)  # fmt: skip
+    run_job("ingest", "--source", "images", "--input", folder / "camera",
+            "--output", folder / "real", "--shard-size", 32)  # fmt: skip
+    run_job("train", "--config", CONFIG, "--synthetic", folder / "synthetic",
+            "--real", folder / "real", "--output", folder / "run")  # fmt: skip
+    run_job("refine", "--input", folder / "synthetic", "--refiner", folder / "run",
+            "--output", folder / "refined")  # fmt: skip
+    return folder
