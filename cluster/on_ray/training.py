@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 SHOWN = ("mean_abs_delta", "realism_loss", "discriminator_loss")
 ERROR_NAME = "train-error.txt"
 PROCESS_GROUP_TIMEOUT_S = 300
-"""that workers wait for each other before they fail; the longest wait is for a copy of the state, from
-which a checkpoint is written"""
+"""that workers wait for each other before they fail; the longest wait is for the copy of the state
+that a checkpoint is written from"""
 
 
 def train_on_ray(

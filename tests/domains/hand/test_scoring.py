@@ -7,12 +7,18 @@ from factory.domains.hand.looks import SENSOR_LOOK, deepened, in_look, moved
 from factory.domains.hand.scoring import HandScoring
 from factory.images.png import Pixels
 from factory.measures.two_sample import TwoSampleTest
+from factory.networks.exact_start import start_as_exact_identity
+from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.training.scores import score_refiner
 from factory.validation.held_out import HeldOut, rank_of
+from schemas.dataset import ImageSpec
 from schemas.hand.score import HandScore
 from schemas.score import ScoreRecord
-from support.hand_pairs import drawn_hands
+from support import fakes
+from support.hand_pairs import CUBE_MM, drawn_hands
 
-NUM = 24
+NUM = 20
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,30 @@ def test_a_moved_outline_a_changed_depth_and_lost_hands_are_beyond_the_limits(he
     assert not is_within and score.lost_joint_share == pytest.approx(0.25, abs=0.05)
     assert score.drift_px is not None and score.drift_px.median == 0, "of the hands that are left"
     assert not scored(held_out, np.zeros_like(gone))[1]
+
+
+def test_a_refiner_on_disk_is_scored_once(held_out, tmp_path) -> None:
+    """From its files, in 16 bits; one that starts as the identity keeps its labels."""
+    refiner = Refiner(RefinerConfig(maps=10, blocks=4, padding="reflect"))
+    start_as_exact_identity(refiner)
+    described = RefinerDescription(
+        domain="hand",
+        image=ImageSpec(height=224, width=224, bits=16),
+        full_scale=CUBE_MM + 1,
+        empty_below=12,
+        architecture=refiner.config,
+        weights="last",
+        sha256=fakes.SHA,
+        step=1,
+        train={},
+        config=fakes.SHA,
+    )
+    save_refiner(tmp_path, refiner, described)
+    score = score_refiner(str(tmp_path), held_out, SCORING)
+    assert not rank_of(score.metrics(), SCORING.limits)[0] and score.num_samples == NUM
+    written = (tmp_path / "score.json").stat().st_mtime_ns
+    assert score_refiner(str(tmp_path), held_out, SCORING) == score
+    assert (tmp_path / "score.json").stat().st_mtime_ns == written
 
 
 def test_a_score_on_disk_reads_back_with_depth_and_joints(held_out) -> None:
