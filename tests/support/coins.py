@@ -33,7 +33,6 @@ from factory.validation.held_out import HeldOut, Shown
 from factory.validation.protocols import (
     SideBySide,
     Trio,
-    ValidationSettings,
     Validator,
     require_known,
 )
