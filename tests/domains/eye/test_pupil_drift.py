@@ -98,5 +98,5 @@ def test_what_the_measurements_lack_was_not_measured():
 
 def test_arguments_of_different_lengths_are_refused(pairs):
     images, arguments = pairs
-    with pytest.raises(ValueError, match="expected 6"):
+    with pytest.raises(ValueError, match="must have 6 entries"):
         measure_drift(images, images[:2], finder=PupilFinder(), **arguments)

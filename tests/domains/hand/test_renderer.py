@@ -224,7 +224,7 @@ def test_joints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     whole = (tmp_path / JOINT_DATA).read_bytes()
     for raw in (b"", b"no joints", whole[:200], whole[:128] + bytes(64)):
         (tmp_path / JOINT_DATA).write_bytes(raw)
-        with pytest.raises(ValueError, match=r"joint_data\.mat: .*remove it"):
+        with pytest.raises(ValueError, match=r"joint_data\.mat: .*remove the file"):
             simulate(tmp_path, 2)
 
 
