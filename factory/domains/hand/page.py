@@ -209,7 +209,7 @@ class _ChangeRow(NamedTuple):
     """What refining did to hands, in the unit that the label names."""
 
     label: str
-    found: Estimate | None
+    estimate: Estimate | None
     digits: int
 
 
