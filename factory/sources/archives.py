@@ -12,6 +12,7 @@ from typing import IO, Any, Protocol, cast
 from factory.sources.scan import FileFacts
 from factory.store.base import Store
 from factory.store.local import LocalStore
+from factory.store.stored_file import StoredFile
 
 ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
 AHEAD_BYTES = 8 << 20
@@ -155,43 +156,24 @@ def _file(store: Store, name: str) -> IO[bytes]:
     return cast(IO[bytes], RangedFile(store, name))
 
 
-class RangedFile(io.RawIOBase):
+class RangedFile(StoredFile):
     """An object as a file to seek in, read by ranges; the last range is held in memory."""
 
     def __init__(self, store: Store, name: str):
         size = store.size(name)
         if size is None:
             raise FileNotFoundError(f"{store.location}/{name} does not exist")
-        self._store, self._name, self._size = store, name, size
-        self._position = 0
+        super().__init__(store, name, size)
         self._start, self._range = 0, b""
         self._ahead = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
 
     def read(self, length: int = -1) -> bytes:
         left = max(0, self._size - self._position)
         length = left if length < 0 else min(length, left)
         if length == 0:
             return b""
-        if (
-            not self._start
-            <= self._position
-            <= self._position + length
-            <= self._start + len(self._range)
-        ):
+        end = self._start + len(self._range)
+        if not self._start <= self._position <= self._position + length <= end:
             self._fetch(self._position, max(length, AHEAD_BYTES))
         begin = self._position - self._start
         self._position += length
@@ -214,7 +196,7 @@ class RangedFile(io.RawIOBase):
     def _fetch(self, offset: int, length: int) -> None:
         """Read a range, or what of it lies within the object."""
         length = min(length, self._size - offset)
-        self._start, self._range = offset, self._store.read_range(self._name, offset, length)
+        self._start, self._range = offset, self._store.read_range(self._object, offset, length)
 
 
 def split_at_archive(name: str) -> Iterator[tuple[str, str]]:

@@ -3,50 +3,17 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.store.base import Store
+from factory.store.stored_file import StoredFile
 from schemas.base import FormatError
 
 
 class DamagedParquetError(FormatError):
     """The bytes of a file were read without a fault, but are not a whole Parquet file."""
-
-
-class StoredFile(io.RawIOBase):
-    """A stored object as a file of which only the requested ranges are read.
-
-    Args:
-        size: bytes of the object, from its listing.
-    """
-
-    def __init__(self, store: Store, name: str, size: int):
-        self._store, self._object, self._size = store, name, size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, start + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), max(0, self._size - self._position))
-        if length:
-            buffer[:length] = self._store.read_range(self._object, self._position, length)
-            self._position += length
-        return length
 
 
 def read_columns(

@@ -115,7 +115,7 @@ def test_what_is_missing_is_named_with_the_fix(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="neither a training run"):
         load_refiner(tmp_path / "nowhere")
     (run / "refiner.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"refiner\.json is missing: .* resumes it"):
+    with pytest.raises(FileNotFoundError, match=r"refiner\.json is missing: .* to resume it"):
         load_refiner(run)
 
 
