@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.refinement.engines.cuda import (
     CompileMode,
     CudaEngine,
@@ -31,6 +31,7 @@ from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine
 from factory.refinement.engines.parity import compare, probe_images
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig
 
 EYE = ImageSpec(height=35, width=55)
 MATRIX_SIDE = 8192

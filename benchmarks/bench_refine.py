@@ -36,13 +36,14 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.planning import plan_new_shards
 from factory.ingestion.shards import ingest_task, ingested_card
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.refinement.engines.choose import make_engine
 from factory.refinement.stages import refine_stages, refined_card
 from factory.sources.input_table import InputTable
 from schemas.dataset import ImageSpec
 from schemas.eye.kind import EYE
+from schemas.refiner import RefinerConfig, RefinerDescription
 
 NUM_RENDERS = 64
 

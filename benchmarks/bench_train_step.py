@@ -16,10 +16,12 @@ import torch
 from torch.nn import functional
 
 from factory.networks.discriminator import Discriminator
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
+from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
 from factory.training.inputs import TrainingInputs
-from factory.training.run import SimGAN, TrainConfig
+from factory.training.simgan import SimGAN
+from schemas.refiner import RefinerConfig
 
 
 def ours(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:

@@ -26,10 +26,12 @@ from factory.networks.refiner_files import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import open_store
+from factory.training.config import TrainConfig
 from factory.training.metrics_log import METRICS_NAME
 from factory.training.record import scaled_for
-from factory.training.run import NonFiniteLoss, TrainConfig, history_shape, train_on_datasets
+from factory.training.run import history_shape, train_on_datasets
 from factory.training.scores import HeldOutScoring, Scorer
+from factory.training.simgan import NonFiniteLoss
 from factory.training.workers import WorkerGroup, average_over_process_group
 from schemas.score import Score
 

@@ -17,7 +17,8 @@ from factory.dataset.kinds import kind_named
 from factory.dataset.lineage import StaleShardsError, stale_shards
 from factory.dataset.shard_tasks import Stage
 from factory.networks.refiner_files import load_refiner
-from factory.refinement.engines.choose import RefinerEngine, make_engine
+from factory.refinement.engines.base import RefinerEngine
+from factory.refinement.engines.choose import make_engine
 from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader
 from schemas.base import digest_of
 from schemas.dataset import DatasetCard, ParentRef, RefinerRef

@@ -12,8 +12,9 @@ from factory.networks.discriminator import (
     LayerConfig,
     patch_map_size,
 )
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network, to_pixels
+from schemas.refiner import RefinerConfig
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,11 @@ import pytest
 import torch
 
 import factory
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import (
-    RefinerDescription,
-    load_refiner,
-    save_refiner,
-    weights_bytes,
-)
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import load_refiner, save_refiner, weights_bytes
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig, RefinerDescription
 
 CONFIG = RefinerConfig(maps=4, blocks=1)
 

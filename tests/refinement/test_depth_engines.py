@@ -9,8 +9,8 @@ from factory.networks.exact_start import KINKS, LARGEST_ERROR, start_as_exact_id
 from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network, to_pixels
 from factory.refinement.engines import parity
-from factory.refinement.engines.base import PixelCodec
-from factory.refinement.engines.choose import EngineUnavailableError, choose_engine
+from factory.refinement.engines.base import EngineUnavailableError, PixelCodec
+from factory.refinement.engines.choose import choose_engine
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine

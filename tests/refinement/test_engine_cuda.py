@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from factory.networks.refiner import Refiner
-from factory.refinement.engines.base import PixelCodec
-from factory.refinement.engines.choose import EngineUnavailableError, choose_engine
+from factory.refinement.engines.base import EngineUnavailableError, PixelCodec
+from factory.refinement.engines.choose import choose_engine
 from factory.refinement.engines.cuda import (
     CudaEngine,
     DeviceRefiner,

@@ -12,8 +12,14 @@ import torch
 
 from factory.networks.refiner import Refiner
 from factory.refinement.engines import ncnn as ncnn_engine
-from factory.refinement.engines.base import PixelCodec, from_planes, noise_of, to_planes
-from factory.refinement.engines.choose import EngineUnavailableError, choose_engine, make_engine
+from factory.refinement.engines.base import (
+    EngineUnavailableError,
+    PixelCodec,
+    from_planes,
+    noise_of,
+    to_planes,
+)
+from factory.refinement.engines.choose import choose_engine, make_engine
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine, ncnn_graph

@@ -25,8 +25,8 @@ from factory.ingestion.ledger import containers_in, read_seen
 from factory.ingestion.planning import NONE_VANISHED, Planned, plan_new_shards
 from factory.ingestion.rejects import facts_by_shard, vanished_inputs
 from factory.ingestion.shards import ShardIngester, ingest_task, ingested_card
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from factory.sources.base import BadRender, Source, SourceOptions
 from factory.sources.input_table import InputTable
@@ -35,6 +35,7 @@ from factory.store.base import Entry, Store
 from factory.store.local import LocalStore
 from schemas.dataset import ImageSpec
 from schemas.outcome import Outcome
+from schemas.refiner import RefinerConfig, RefinerDescription
 from schemas.report import Spread, TwoSample
 from schemas.score import Score
 

@@ -8,9 +8,10 @@ from factory.domains.base import NoOptions
 from factory.domains.hand.looks import SENSOR_LOOK, in_look
 from factory.domains.registry import domain_of
 from factory.measures.two_sample import TwoSampleTest
-from factory.validation.settings import ValidationSettings
+from factory.validation.protocols import Trio
 from factory.validation.report import assemble
-from factory.validation.sampling import Trio, shards_of
+from factory.validation.sampling import shards_of
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import measure_task
 from schemas.hand.report import HandReport
 from support import fakes

@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from factory.networks.discriminator import DiscriminatorConfig, LayerConfig
-from factory.networks.refiner import RefinerConfig
+from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
 from factory.training.inputs import TrainingInputs
-from factory.training.run import (
-    Progress,
-    SimGAN,
-    TrainConfig,
-    train,
-)
+from factory.training.loop import Progress
+from factory.training.run import train
+from factory.training.simgan import SimGAN
+from schemas.refiner import RefinerConfig
 
 SHAPE = (1, 12, 14)
 SMALL_LAYERS = (

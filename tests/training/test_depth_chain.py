@@ -9,7 +9,7 @@ from PIL import Image
 
 from factory.dataset.loading import load_images, load_index
 from factory.domains.hand.sources.nyu import NyuOptions
-from factory.networks.refiner import RefinerConfig
+from schemas.refiner import RefinerConfig
 from support import fakes, hands, releases
 from support.trainers import small_config, train_here
 

@@ -10,7 +10,6 @@ import torch
 
 from factory.dataset.dataset import Dataset
 from factory.images.scale import full_scale_for
-from factory.networks.refiner import RefinerConfig
 from factory.networks.refiner_files import load_refiner
 from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import make_engine
@@ -20,12 +19,12 @@ from factory.store.open import open_store
 from factory.training.config import TrainConfig
 from factory.training.draws import Draws, random_windows
 from factory.training.history import HistoryBuffer
-from factory.training.record import scaled_for
-from factory.training.run import RunMismatchError
+from factory.training.record import RunMismatchError, scaled_for
 from factory.training.simgan import SimGAN
 from schemas.base import FormatError
 from schemas.dataset import DatasetCard, ImageSpec
 from schemas.kinds import scale_of_bytes, scale_of_depth
+from schemas.refiner import RefinerConfig
 from support.depth_stand_ins import FULL_SCALE, blobs, hole_rate, raggedness, seen_by_camera
 from support.places import ROOT
 from support.trainers import Killed, inputs_of, kill_at, small_config, train_here, trained

@@ -12,19 +12,17 @@ from torch.nn import functional
 
 from factory.domains.eye.domain import EYE_DOMAIN
 from factory.domains.eye.landmark_consistency import LandmarkConsistency
-from factory.domains.eye.networks.landmarks import (
-    LandmarkConfig,
-    LandmarkDescription,
-    LandmarkNetwork,
-)
+from factory.domains.eye.networks.landmarks import LandmarkNetwork
 from factory.networks.estimators import save_estimator
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import load_refiner
 from factory.training.losses import diversity
 from factory.training.patch_nce import PatchNCE
-from factory.training.run import RunMismatchError
+from factory.training.record import RunMismatchError
 from factory.training.sequences import moved, sequence_loss, small_motions
 from schemas.dataset import ImageSpec
+from schemas.eye.estimators import LandmarkConfig, LandmarkDescription
+from schemas.refiner import RefinerConfig
 from support.trainers import Killed, kill_at, make_gan, small_config, trained
 
 NOISY = RefinerConfig(maps=4, blocks=1, noise_channels=2)

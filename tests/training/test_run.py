@@ -8,15 +8,14 @@ import pytest
 
 from factory.networks.discriminator import HAND_LAYERS, DiscriminatorConfig
 from factory.networks.exact_start import start_as_exact_identity
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import load_refiner
 from factory.store.open import open_store
-from factory.training.run import (
-    NonFiniteLoss,
-    Progress,
-    RunMismatchError,
-    TrainConfig,
-)
+from factory.training.config import TrainConfig
+from factory.training.loop import Progress
+from factory.training.record import RunMismatchError
+from factory.training.simgan import NonFiniteLoss
+from schemas.refiner import RefinerConfig
 from support.places import ROOT
 from support.trainers import (
     GLOBAL,

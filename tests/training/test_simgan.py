@@ -5,7 +5,7 @@ import torch
 from factory.training.draws import ResidentImages, resident
 from factory.training.history import HistoryBuffer
 from factory.training.losses import gradient_penalty
-from factory.training.run import NonFiniteLoss, SimGAN
+from factory.training.simgan import NonFiniteLoss, SimGAN
 from support.trainers import SHAPE, make_gan, same, small_config, weights_of
 
 

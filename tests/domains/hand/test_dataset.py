@@ -19,14 +19,15 @@ from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.registry import domain_named, make_source
 from factory.images.png import decode_png
 from factory.ingestion.shards import ShardIngester
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
 from factory.upkeep.describe import describe
 from factory.upkeep.description_text import text_of
 from factory.upkeep.verify import ShardVerifier
 from schemas.dataset import ImageSpec
 from schemas.hand.sample import EVALUATED_JOINTS
+from schemas.refiner import RefinerConfig, RefinerDescription
 from support import fakes, hands, releases
 
 OPTIONS = NyuOptions()

@@ -20,12 +20,7 @@ from factory.domains.hand.renderer.pose import (
     forearm_of,
     joints_of,
 )
-from factory.domains.hand.renderer.renderer import (
-    JOINT_DATA,
-    MAX_FRAMES,
-    STAND_IN_FILE,
-    HandRenderer,
-)
+from factory.domains.hand.renderer.renderer import MAX_FRAMES, HandRenderer
 from factory.domains.hand.renderer.shape import (
     JOINT_NAMES,
     Hand,
@@ -33,7 +28,9 @@ from factory.domains.hand.renderer.shape import (
     straight_forearm,
 )
 from factory.domains.hand.sources.nyu import NyuOptions, NyuSource
+from factory.domains.hand.sources.nyu_files import JOINT_DATA
 from factory.ingestion.simulate import enter_location, missing_batches, simulate_task
+from factory.sources.renderer import STAND_IN_FILE
 from factory.store.base import Store
 from factory.store.open import open_store
 from jobs.simulate import SimulateJob, renderer_of

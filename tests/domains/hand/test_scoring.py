@@ -8,12 +8,13 @@ from factory.domains.hand.scoring import HandScoring
 from factory.images.png import Pixels
 from factory.measures.two_sample import TwoSampleTest
 from factory.networks.exact_start import start_as_exact_identity
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.training.scores import score_refiner
 from factory.validation.held_out import HeldOut, rank_of
 from schemas.dataset import ImageSpec
 from schemas.hand.score import HandScore
+from schemas.refiner import RefinerConfig, RefinerDescription
 from schemas.score import ScoreRecord
 from support import fakes
 from support.hand_pairs import CUBE_MM, drawn_hands
