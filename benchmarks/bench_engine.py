@@ -1,11 +1,12 @@
 """Images per second of the engines with the paper's eye refiner, against public SimGAN code.
 
-On a CPU, in turn and on one thread: a plain PyTorch loop at batch 256 as public SimGAN code has it,
-the same at batch 64, our PyTorch engine, ncnn; then ncnn in one process and in one for each core.
+On a CPU, these take turns on one thread: a plain PyTorch loop with batches of 256, as public SimGAN
+code has it, the same with batches of 64, the PyTorch engine, and ncnn. Then ncnn runs in one
+process and in one process for each core.
 
-On a GPU: the CUDA engine over batch sizes, images in host memory to images in host memory; the same
-without the copies; the share of the bfloat16 matrix peak, which is measured in the same run; what
-`torch.compile` adds; and a profile of where the time on the device goes.
+On a GPU, the CUDA engine is measured with several batch sizes, from images in host memory to images
+in host memory, and without these copies. The output has the share of the bfloat16 peak, which is
+measured in the same run, the gain by `torch.compile`, and a profile of the time on the device.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 import torch
 
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.refinement.engines.cuda import (
     CompileMode,
     CudaEngine,
@@ -30,14 +31,15 @@ from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine
 from factory.refinement.engines.parity import compare, probe_images
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig
 
 EYE = ImageSpec(height=35, width=55)
 MATRIX_SIDE = 8192
-"""of the square product that measures the peak"""
+"""size of the square matrices whose product measures the peak"""
 
 
 def flop_per_image(config: RefinerConfig) -> int:
-    """Of the convolutions as they are written, two for each multiplication and addition."""
+    """Operations of the convolutions, where a multiplication with an addition counts as two."""
     first = config.first_kernel if config.first_kernel is not None else config.kernel
     weights = config.maps * config.channels * (first**2 + 1)
     weights += 2 * config.blocks * (config.maps * config.kernel) ** 2
@@ -50,7 +52,7 @@ def some_images(count: int) -> np.ndarray:
 
 
 def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Results of every run in each round, after one round that does not count."""
+    """The results of every run in each round, after one round of warm-up."""
     results: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
@@ -70,14 +72,14 @@ def rate(refine: Callable[[np.ndarray], object], images: np.ndarray) -> float:
 
 
 def rate_of_core(refine: Callable[[np.ndarray], object], images: np.ndarray) -> float:
-    """Images per second of CPU time: on one thread, what else the machine does counts little."""
+    """Images per second of CPU time, on which other work of the machine has little influence."""
     start = time.process_time()
     refine(images)
     return len(images) / (time.process_time() - start)
 
 
 def plain_loop(refiner: Refiner, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-    """What one writes first: images in C, H, W order, batch after batch."""
+    """The most direct implementation: images in C, H, W order, batch after batch."""
 
     def refine(images: np.ndarray) -> np.ndarray:
         refined = []
@@ -92,9 +94,9 @@ def plain_loop(refiner: Refiner, batch_size: int) -> Callable[[np.ndarray], np.n
 
 
 def worker(pipe: Connection) -> None:
-    """One core's process: refines for as many seconds as it is told.
+    """The process of one core, which refines for as many seconds as it is asked to.
 
-    Answers images per second by the clock, and per second of its CPU time.
+    It sends back images per second of wall time, and of CPU time.
     """
     engine, images = NcnnEngine(Refiner()), some_images(8)
     engine(images)
@@ -127,11 +129,11 @@ def bench_cpu(rounds: int, num_images: int) -> None:
         rounds,
     )
     base = rates["plain PyTorch, batch 64"]
-    for name, found in rates.items():
-        ratio = statistics.median(mine / other for mine, other in zip(found, base, strict=True))
+    for name, per_round in rates.items():
+        ratio = statistics.median(mine / other for mine, other in zip(per_round, base, strict=True))
         print(
-            f"  {name:26} {statistics.median(found):6.1f} images/s "
-            f"[{min(found):.0f}, {max(found):.0f}], {ratio:.2f} x batch 64"
+            f"  {name:26} {statistics.median(per_round):6.1f} images/s "
+            f"[{min(per_round):.0f}, {max(per_round):.0f}], {ratio:.2f} x batch 64"
         )
     parity = compare(NcnnEngine(refiner), TorchEngine(refiner), probe_images(EYE))
     print(f"  ncnn against PyTorch: {parity}")
@@ -154,33 +156,33 @@ def bench_processes(rounds: int, num_processes: int, seconds: float) -> None:
     def together(count: int) -> float:
         for pipe in pipes[:count]:
             pipe.send(seconds)
-        found = np.array([pipe.recv() for pipe in pipes[:count]])
-        cpu_rates[count].append(found[:, 1].mean())
-        return float(found[:, 0].sum())
+        answers = np.array([pipe.recv() for pipe in pipes[:count]])
+        cpu_rates[count].append(answers[:, 1].mean())
+        return float(answers[:, 0].sum())
 
     runs = {str(count): lambda count=count: together(count) for count in cpu_rates}
     rates = in_turn(runs, rounds)
     for pipe, process in zip(pipes, processes, strict=True):
         pipe.send(0.0)
         process.join()
-    for name, found in rates.items():
+    for name, per_round in rates.items():
         cpu_rate = statistics.median(cpu_rates[int(name)][1:])
         print(
-            f"  ncnn, {name:>3} process(es)      {statistics.median(found):6.1f} images/s "
-            f"[{min(found):.0f}, {max(found):.0f}], {cpu_rate:.1f} per second of CPU time"
+            f"  ncnn, {name:>3} process(es)      {statistics.median(per_round):6.1f} images/s "
+            f"[{min(per_round):.0f}, {max(per_round):.0f}], {cpu_rate:.1f} per second of CPU time"
         )
     one, many = rates.values()
     scaling = statistics.median(b / a for a, b in zip(one, many, strict=True))
     print(f"  {scaling:.2f} x one process, {scaling / num_processes:.0%} of linear; ", end="")
-    kept = statistics.median(cpu_rates[num_processes][1:]) / statistics.median(cpu_rates[1][1:])
-    print(f"by CPU time {kept:.0%}")
+    share = statistics.median(cpu_rates[num_processes][1:]) / statistics.median(cpu_rates[1][1:])
+    print(f"by CPU time {share:.0%}")
 
 
 # --- on a GPU ---------------------------------------------------------------------------------
 
 
 def device_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Of one run, by the device's own clock."""
+    """Seconds of one run by the device's clock, the mean of several repeats."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     start.record()
@@ -192,7 +194,7 @@ def device_seconds(run: Callable[[], object], repeats: int) -> float:
 
 
 def matrix_peak_flops(rounds: int) -> float:
-    """FLOP/s of the best of a few large bfloat16 products."""
+    """FLOP/s of the fastest of several products of large bfloat16 matrices."""
     a, b = (
         torch.randn(MATRIX_SIDE, MATRIX_SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2)
     )
@@ -223,16 +225,17 @@ def bench_cuda(rounds: int, batch_sizes: list[int], num_images: int) -> None:
     print(f"{flop / 1e9:.3f} GFLOP an image; median of {rounds} rounds, {num_images} images")
 
     def line(label: str, engine: CudaEngine) -> None:
-        found = in_turn(
+        rates = in_turn(
             {
-                "whole": lambda: rate(engine, images),
+                "with_copies": lambda: rate(engine, images),
                 "device": lambda: device_only_rate(engine),
             },
             rounds,
         )
-        whole, device = (statistics.median(values) for values in found.values())
+        with_copies, device = (statistics.median(values) for values in rates.values())
         print(
-            f"  {label:34} {whole:9.0f} images/s, {whole * flop / peak:6.1%} of the peak; "
+            f"  {label:34} {with_copies:9.0f} images/s, "
+            f"{with_copies * flop / peak:6.1%} of the peak; "
             f"without copies {device:9.0f}, {device * flop / peak:6.1%}"
         )
 
@@ -243,8 +246,8 @@ def bench_cuda(rounds: int, batch_sizes: list[int], num_images: int) -> None:
     line(f"batch {usual}, PyTorch's kernels", make(usual, None))
     line(f"batch {usual}, autotuned", make(usual, "max-autotune-no-cudagraphs"))
     eager = TorchEngine(refiner, batch_size=256, device="cuda")
-    found = in_turn({"eager": lambda: rate(eager, images)}, rounds)["eager"]
-    print(f"  PyTorch eager, batch 256, float32  {statistics.median(found):9.0f} images/s")
+    rates = in_turn({"eager": lambda: rate(eager, images)}, rounds)["eager"]
+    print(f"  PyTorch eager, batch 256, float32  {statistics.median(rates):9.0f} images/s")
 
     engine = make(usual, "default")
     parity = compare(engine, TorchEngine(refiner), images[:64])
@@ -259,14 +262,25 @@ def bench_cuda(rounds: int, batch_sizes: list[int], num_images: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each")
-    parser.add_argument("--images", type=int, help="in a round; default 256, on a GPU 65536")
+    parser.add_argument("--rounds", type=int, default=5, help="number of timed rounds")
     parser.add_argument(
-        "--processes", type=int, default=len(os.sched_getaffinity(0)), help="at once, on a CPU"
+        "--images", type=int, help="images of a round; by default 256, and 65536 on a GPU"
     )
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a round of processes")
     parser.add_argument(
-        "--batches", type=int, nargs="+", default=[64, 128, 256, 512, 1024, 2048], help="on a GPU"
+        "--processes",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes that run at the same time, on a CPU",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="length of a round with several processes"
+    )
+    parser.add_argument(
+        "--batches",
+        type=int,
+        nargs="+",
+        default=[64, 128, 256, 512, 1024, 2048],
+        help="batch sizes, on a GPU",
     )
     options = parser.parse_args()
     if options.device == "cuda":

@@ -1,11 +1,12 @@
-"""What the shared history costs a training step, and how many workers one actor can serve.
+"""The cost of the shared history for a training step, by the number of workers and actors.
 
     python benchmarks/bench_history.py [--steps 200] [--step-ms 15 40]
 
-Baseline: the same loop without a history. A step is simulated by sleeping as long as a GPU would
-compute, so only what the exchanges add is seen; the loop exchanges as `SimGAN` does, in a thread,
-for the next step. Batch 512 of 35x55 eyes (the paper's), shared by the workers: b/2 float16 images
-each way and step, 2 MB. Each worker is a process, the actors are others.
+The baseline is the same loop without a history. A step is simulated by a sleep of the time that a
+GPU would compute, so that the difference is the cost of the exchanges alone. As in `SimGAN`, an
+exchange runs in a thread during the next step. The workers share a batch of 512 eyes of 35 x 55, as
+in the paper; half of it, 2 MB of float16 images, is sent in each direction in every step. Every
+worker and every actor is a process.
 """
 
 import argparse
@@ -29,7 +30,7 @@ CAPACITY = 51_200
 
 @ray.remote(num_cpus=0)
 class Worker:
-    """A trainer that only exchanges."""
+    """A worker that exchanges images and trains nothing."""
 
     def __init__(self, history: SharedHistory, rank: int, num_images: int) -> None:
         self.history, self.rank = history, rank
@@ -38,7 +39,7 @@ class Worker:
         self.thread = ThreadPoolExecutor(1)
 
     def steps(self, count: int, step_s: float, exchange: bool) -> float:
-        """Seconds a step."""
+        """Run `count` steps; the seconds that a step took."""
         past: Future[np.ndarray] | None = None
         started = time.perf_counter()
         for _ in range(count):
@@ -54,7 +55,7 @@ class Worker:
 
 
 def measure(workers: int, actors: int, step_s: float, steps: int, rounds: int) -> dict[str, float]:
-    """Medians over rounds of the slowest worker."""
+    """Medians over rounds of the times of the slowest worker."""
     history = SharedHistory.start(CAPACITY, SHAPE, 0, actors=actors)
     history.restore("/nowhere", {})
     every = [Worker.remote(history, rank, HALF_BATCH // workers) for rank in range(workers)]
@@ -62,9 +63,9 @@ def measure(workers: int, actors: int, step_s: float, steps: int, rounds: int) -
     ray.get([worker.steps.remote(fill, 0.0, True) for worker in every])
     seconds: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(rounds):
-        for exchange, found in seconds.items():
+        for exchange, measured in seconds.items():
             calls = [worker.steps.remote(steps, step_s, exchange) for worker in every]
-            found.append(max(ray.get(calls)))
+            measured.append(max(ray.get(calls)))
     ratios = [a / b for a, b in zip(seconds[True], seconds[False], strict=True)]
     return {
         "step_ms": 1e3 * statistics.median(seconds[True]),
@@ -85,8 +86,8 @@ def main() -> None:
     for step_ms in args.step_ms:
         for workers in args.workers:
             for actors in (count for count in args.actors if count <= workers):
-                found = measure(workers, actors, step_ms / 1e3, args.steps, args.rounds)
-                rounded = {name: round(value, 2) for name, value in found.items()}
+                medians = measure(workers, actors, step_ms / 1e3, args.steps, args.rounds)
+                rounded = {name: round(value, 2) for name, value in medians.items()}
                 named = {"workers": workers, "actors": actors, "baseline": "no history"}
                 print(json.dumps({"bench": f"history, step of {step_ms:g} ms", **named, **rounded}))
     ray.shutdown()

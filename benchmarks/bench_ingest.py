@@ -1,19 +1,19 @@
-"""How fast renders become samples on one core, against a plain Pillow loop over the same files.
+"""The speed of an ingest on one core, against a plain Pillow loop over the same files.
 
     python benchmarks/bench_ingest.py [--renders FOLDER] [--count 512] [--rounds 7] [--without-c]
 
-Two comparisons, each like for like. Every round runs all four loops over the same renders, in turns
-of 128, so that a machine that is now slower, now faster is so for all of them:
+There are two comparisons. In every round all four loops process the same renders, 128 at a time in
+turn, so that changes in the speed of the machine affect all of them:
 
-- load: a render in memory as a 35x55 crop with its labels. Pillow: open, decode in full, convert
-  to grey, crop, resize; `json.load`, every point of the label to floats, mapped to the crop.
-  Ours: `load_all`, which besides checks picture and label, hashes both files, and samples the
-  crop free of aliasing through an exact map.
-- write: the same, written to a local shard. Pillow: PNG by Pillow, `json.dumps`, `tarfile`.
-  Ours: `ShardIngester`, which besides reads the tar back in full, writes an index, and commits
-  durably.
+- load turns a render into a 35 x 55 crop with its labels in memory. The Pillow loop decodes the
+  whole picture, converts it to grey, crops and resizes it, parses the label with `json.load`, and
+  maps every point to the crop. `load_all` also checks picture and label, hashes both files, and
+  resamples the crop without aliasing through an exact map.
+- write also writes a local shard. The Pillow loop uses Pillow's PNG, `json.dumps` and `tarfile`.
+  `ShardIngester` also reads the tar back in full, writes an index, and commits durably.
 
-One process, one thread. Rates are of CPU time, so other work on the machine disturbs them little.
+Everything runs in one process on one thread. Rates are per second of CPU time, on which other work
+of the machine has little influence.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from schemas.eye.kind import EYE
 POINTS = ("interior_margin_2d", "caruncle_2d", "iris_2d")
 OPTIONS = UnityEyesOptions()
 TURN = 128
-"""renders: one shard of ours, one tar of theirs"""
+"""renders that a loop processes in its turn: one shard, or one tar"""
 WIDTH, HEIGHT, EYE_WIDTH = OPTIONS.crop.width, OPTIONS.crop.height, OPTIONS.crop.eye_width_px
 
 
@@ -60,7 +60,7 @@ def numbers(text: str) -> list[float]:
 
 
 def pillow_load(folder: Path, stem: str) -> tuple[Image.Image, dict[str, Any]]:
-    """What a script does that nobody measured."""
+    """A render as a crop with its labels, by the most direct code."""
     picture = Image.open(folder / f"{stem}.jpg").convert("L")
     with (folder / f"{stem}.json").open() as file:
         label = json.load(file)
@@ -98,7 +98,7 @@ def pillow_write(folder: Path, stems: Sequence[str], output: Path) -> None:
 
 
 def our_write(source: UnityEyesSource, stems: Sequence[str], output: Path) -> None:
-    """One shard, planned beforehand: planning is cheap, and measured elsewhere."""
+    """Ingest one shard. Its plan is written here, because `bench_scale.py` measures planning."""
     card = ingested_card(
         EYE, "eyes", make_source("", OPTIONS), shard_size=len(stems), splits={"train": 1}
     )
@@ -150,10 +150,14 @@ def measure(folder: Path, stems: Sequence[str], rounds: int) -> dict[str, list[f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--renders", type=Path, help="folder of N.jpg with N.json; default: drawn")
+    parser.add_argument(
+        "--renders", type=Path, help="folder of N.jpg with N.json; drawn by default"
+    )
     parser.add_argument("--count", type=int, default=512, help="renders in a round")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
-    parser.add_argument("--without-c", action="store_true", help="as where C was not compiled")
+    parser.add_argument(
+        "--without-c", action="store_true", help="run as where the C part was not compiled"
+    )
     options = parser.parse_args()
     if options.without_c:
         native.crops = None

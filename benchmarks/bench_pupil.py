@@ -1,10 +1,10 @@
-"""How far the iris finder can be trusted, and how fast it is.
+"""The accuracy and the speed of the pupil finder.
 
     python benchmarks/bench_pupil.py                      # built-in renders
     python benchmarks/bench_pupil.py FOLDER_OR_TAR ...    # UnityEyes renders
     python benchmarks/bench_pupil.py --masks FILE.tar     # eyes with hand-made masks
 
-Tables in the form of `docs/pupil.md`. The baseline, for accuracy and speed, is the centroid of the
+It prints the tables of `docs/pupil.md`. The baseline for accuracy and speed is the centroid of the
 darkest tenth of the window.
 """
 
@@ -27,7 +27,7 @@ from factory.sources.base import BadRender, LeftOut
 
 SEED = 7
 IN_RANGE_DEG = (25.0, 20.0)
-"""|yaw| and |pitch| that real webcam eyes rarely leave"""
+"""the range of |yaw| and |pitch| of most real webcam images"""
 
 
 class Truth(NamedTuple):
@@ -67,9 +67,9 @@ def dark_centroid(image: Images, window_px: tuple[float, float]) -> tuple[float,
 def show(title: str, truth: Truth, finder: PupilFinder, pairs: CameraPairs | None) -> None:
     """Print the calibration of one set."""
     widths = np.full(len(truth.images_NHW), EYE_WIDTH_PX)
-    found = calibrate(truth.images_NHW, truth.center_N2, widths, finder, SEED, pairs)
+    calibration = calibrate(truth.images_NHW, truth.center_N2, widths, finder, SEED, pairs)
     print(f"\n## {title}: {len(truth.images_NHW)} eyes")
-    _print(found)
+    _print(calibration)
     windows = truth.center_N2 + np.random.default_rng(SEED).uniform(-3, 3, truth.center_N2.shape)
     started = time.process_time()
     centers = [dark_centroid(i, tuple(w)) for i, w in zip(truth.images_NHW, windows, strict=True)]
@@ -85,8 +85,8 @@ def show(title: str, truth: Truth, finder: PupilFinder, pairs: CameraPairs | Non
     )
 
 
-def _print(found: Calibration) -> None:
-    summary = found.summary
+def _print(calibration: Calibration) -> None:
+    summary = calibration.summary
     error, percent = summary.error_px, summary.error_percent_eye_width
     print(
         f"error: median {error.median:.2f}, 95 % {error.p95:.2f} px ({percent.median:.1f} and "

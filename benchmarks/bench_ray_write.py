@@ -1,12 +1,12 @@
-"""Writing shards on Ray: ours against Ray Data's own `write_webdataset`, undisturbed and killed.
+"""Writing shards on Ray: the refine pipeline against Ray Data's `write_webdataset`.
 
     python benchmarks/bench_ray_write.py [--rounds 3] [--shards 16] [--shard-size 1024]
 
-Both read the same committed shards and write the same samples with the pixels unchanged (an
-identity engine), on one local Ray with a worker a core. `write_webdataset` gets the encoded
-members; ours decodes, encodes again, verifies every image and label, and commits. Then each is
-killed (SIGKILL, the whole process group) half way through and run again into the same place: what
-lies there then is counted as a reader of `*.tar` sees it.
+Both read the same committed shards and write the same samples with unchanged pixels (an identity
+engine), on one local Ray with one worker a core. `write_webdataset` is given the encoded members;
+the pipeline decodes them, encodes them again, verifies every image and label, and commits. Then
+each is killed half way through (SIGKILL to the whole process group) and run again into the same
+folder. The output counts what a reader of `*.tar` finds after the kill and after the second run.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from factory.refinement.stages import missing_shards, refined_card
 
 
 class Unchanged:
-    """An engine that changes nothing."""
+    """An engine that returns the pixels unchanged."""
 
     def __call__(self, pixels: ShardPixels) -> ShardPixels:
         return replace(pixels)
@@ -56,7 +56,7 @@ def write_ours(parent: Dataset, refiner: Path, output: Path) -> None:
 
 
 def write_theirs(parent: Dataset, output: Path) -> None:
-    """Ray Data alone: one block a shard, written by `write_webdataset`."""
+    """Ray Data alone, with one block for each shard."""
 
     def members(row: dict) -> list[dict]:
         return [
@@ -74,7 +74,7 @@ def write_theirs(parent: Dataset, output: Path) -> None:
 
 
 def write(which: str, parent: Dataset, refiner: Path, output: Path) -> None:
-    """One of both."""
+    """Write with one of the two."""
     if which == "ours":
         write_ours(parent, refiner, output)
     else:
@@ -82,7 +82,7 @@ def write(which: str, parent: Dataset, refiner: Path, output: Path) -> None:
 
 
 def run_and_kill(which: str, folder: Path, output: Path, after_s: float | None) -> None:
-    """Write in a process of its own; with `after_s`, kill all of it so long after its Ray is up."""
+    """Write in another process; with `after_s`, kill it that many seconds after its Ray started."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--only", which, "--folder", folder, "--output", output],
         stdout=subprocess.PIPE,
@@ -98,8 +98,8 @@ def run_and_kill(which: str, folder: Path, output: Path, after_s: float | None) 
     process.wait()
 
 
-def what_lies_there(output: Path) -> dict[str, int]:
-    """What a reader of all tars below a place meets."""
+def tar_counts(output: Path) -> dict[str, int]:
+    """What a reader of all tars below a folder finds."""
     keys: Counter[str] = Counter()
     unreadable = 0
     tars = sorted(output.rglob("*.tar"))
@@ -159,7 +159,7 @@ def main() -> None:
         for which, taken in seconds.items():
             output = folder / f"{which}-killed"
             run_and_kill(which, folder, output, statistics.median(taken) * 0.6)
-            killed = what_lies_there(output)
+            killed = tar_counts(output)
             run_and_kill(which, folder, output, None)
             print(
                 json.dumps(
@@ -167,7 +167,7 @@ def main() -> None:
                         "bench": f"killed and run again: {which}",
                         "expected_samples": num_samples,
                         "after_the_kill": killed,
-                        "after_the_second_run": what_lies_there(output),
+                        "after_the_second_run": tar_counts(output),
                     }
                 )
             )

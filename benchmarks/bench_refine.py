@@ -1,12 +1,12 @@
-"""How much of the engine's speed arrives as committed images, in the steady state.
+"""The speed of a refine in committed images per second, against that of the engine alone.
 
     python benchmarks/bench_refine.py [--rounds 3] [--shards 16] [--shard-size 1024]
 
-Baseline: the engine alone, one single-threaded process a core, over images in memory, before and
-after. In between the refine pipeline as the job runs it, on as many workers: read, decode, refine,
-encode, verify, commit. Both with the paper's refiner, on the same cores. The steady state leaves
-out the start of the workers and the last shards, when some workers have nothing left to do: it is
-the slope of the committed samples over the middle of the run.
+The baseline is the engine alone in one single-threaded process for each core, with images in
+memory. It is measured before and after the refine pipeline, which runs as in the job on as many
+workers: read, decode, refine, encode, verify, commit. Both use the paper's refiner and the same
+cores. The start of the workers and the last shards, for which some workers have nothing left to do,
+are left out: the rate is the slope of the committed samples over the middle of the run.
 """
 
 import argparse
@@ -36,19 +36,20 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.planning import plan_new_shards
 from factory.ingestion.shards import ingest_task, ingested_card
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.refinement.engines.choose import make_engine
 from factory.refinement.stages import refine_stages, refined_card
 from factory.sources.input_table import InputTable
 from schemas.dataset import ImageSpec
 from schemas.eye.kind import EYE
+from schemas.refiner import RefinerConfig, RefinerDescription
 
 NUM_RENDERS = 64
 
 
 def paper_refiner(folder: Path) -> Path:
-    """The paper's eye refiner with random weights, as a training run leaves it."""
+    """Save the paper's eye refiner with random weights, as a training run saves one."""
     torch.manual_seed(0)
     config = RefinerConfig()
     described = RefinerDescription(
@@ -66,7 +67,7 @@ def paper_refiner(folder: Path) -> Path:
 
 
 def dataset_of_copies(folder: Path, shards: int, shard_size: int) -> Dataset:
-    """Committed shards whose samples are copies of a few renders, each under a key of its own."""
+    """Committed shards whose samples are copies of a few renders, each with another key."""
     renders, options = folder / "renders", UnityEyesOptions()
     write_renders(renders, EyeRenderer(height=240, width=320, seed=5).render(range(NUM_RENDERS)))
     card = ingested_card(
@@ -96,7 +97,7 @@ def dataset_of_copies(folder: Path, shards: int, shard_size: int) -> Dataset:
 
 
 def engine_alone(refiner: Path, images: np.ndarray, seconds: float) -> tuple[int, float]:
-    """Images refined by one process, and the seconds that it took."""
+    """The number of images that one process refined, and the seconds that it took."""
     torch.set_num_threads(1)
     engine = make_engine(refiner, name=ENGINE)
     engine(images)
@@ -111,7 +112,7 @@ ENGINE = "ncnn"
 
 
 def engine_rate(refiner: Path, images: np.ndarray, workers: int, seconds: float) -> float:
-    """Images a second of as many processes as workers, each on its own."""
+    """Images per second of as many independent processes as there are workers."""
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         calls = [pool.submit(engine_alone, refiner, images, seconds) for _ in range(workers)]
         return sum(done / took for done, took in (call.result() for call in calls))
@@ -120,12 +121,17 @@ def engine_rate(refiner: Path, images: np.ndarray, workers: int, seconds: float)
 def committed_rate(
     parent: Dataset, refiner: Path, output: Path, workers: int
 ) -> tuple[float, float]:
-    """Committed images a second in the steady state, and over the whole run on a Ray that runs."""
+    """Committed images per second in the middle of the run, and over the whole run.
+
+    Ray has been started before.
+    """
     child = Dataset.enter(output, refined_card(parent, refiner, "refined"))
     stages = refine_stages(parent, child, refiner, engine=ENGINE)
     started = time.perf_counter()
     outcomes = collect(run_on_ray(stages, parent.committed(), Workers(workers)))
-    whole = sum(outcome.num_samples for outcome in outcomes) / (time.perf_counter() - started)
+    over_the_run = sum(outcome.num_samples for outcome in outcomes) / (
+        time.perf_counter() - started
+    )
     times = np.sort([entry.mtime_ns for entry in child.store.entries("index")]) / 1e9
     samples = parent.card.shard_size * np.arange(len(times))
     middle = slice(workers, len(times) - workers)
@@ -134,7 +140,7 @@ def committed_rate(
         stages_s.update(outcome.stage_seconds)
     print("work by stage:", {name: round(seconds, 1) for name, seconds in stages_s.items()})
     slope = np.polyfit(times[middle] - times[0], samples[middle], 1)[0]
-    return float(slope), whole
+    return float(slope), over_the_run
 
 
 def main() -> None:
@@ -149,14 +155,14 @@ def main() -> None:
         refiner = paper_refiner(folder / "refiner")
         parent = dataset_of_copies(folder, args.shards, args.shard_size)
         images = parent.images(0)
-        ratios, alone, steady, whole = [], [], [], []
+        ratios, alone, steady, over_the_run = [], [], [], []
         for number in range(args.rounds):
             before = engine_rate(refiner, images, args.workers, seconds=15)
             of_run = committed_rate(parent, refiner, folder / f"refined-{number}", args.workers)
             after = engine_rate(refiner, images, args.workers, seconds=15)
             alone.append(statistics.mean([before, after]))
             steady.append(of_run[0])
-            whole.append(of_run[1])
+            over_the_run.append(of_run[1])
             ratios.append(of_run[0] / alone[-1])
         print(
             json.dumps(
@@ -164,7 +170,7 @@ def main() -> None:
                     "bench": f"refine, paper's refiner, {args.shards} shards of {args.shard_size}",
                     "workers": args.workers,
                     "committed_images_per_s": round(statistics.median(steady), 1),
-                    "with_start_and_end": round(statistics.median(whole), 1),
+                    "with_start_and_end": round(statistics.median(over_the_run), 1),
                     "baseline": "the engine alone, as many processes",
                     "baseline_images_per_s": round(statistics.median(alone), 1),
                     "ratio": round(statistics.median(ratios), 3),

@@ -1,10 +1,10 @@
-"""How fast the eye and the hand renderer draw, on one thread.
+"""The speed of the eye renderer and of the hand renderer on one thread.
 
     python benchmarks/bench_render.py [--seconds 3]
 
-The baseline of each line of eyes is the same renderer at batch 1, one picture a call, in the same
-run. Hands are drawn one by one; theirs is the pixels' own cost: encoding what was drawn.
-Timed with the CPU clock of this process, so other work on the machine disturbs it little.
+For eyes, the baseline of each line is the same renderer with one picture a call, in the same run.
+Hands are always drawn one by one; their baseline is the encoding of the pictures alone. Rates are
+per second of CPU time, on which other work of the machine has little influence.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from factory.domains.hand.renderer.shape import body_of
 
 
 def rate(draw: Callable[[int], int], seconds: float) -> float:
-    """Pictures a CPU second; `draw(start)` draws some and says how many."""
+    """Pictures per second of CPU time; `draw(start)` draws some and returns their number."""
     draw(0)
     count, start = 0, time.process_time()
     while time.process_time() - start < seconds:
@@ -36,7 +36,7 @@ def rate(draw: Callable[[int], int], seconds: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3.0, help="CPU seconds a measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="CPU seconds of a measurement")
     seconds = parser.parse_args().seconds
     cv2.setNumThreads(1)
     EyeRenderer().render(range(60))
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def bench_hands(renderer: HandRenderer, seconds: float) -> None:
-    """Frames a second of one view, encoded; and of its labels alone."""
+    """Frames per second of one view, drawn and encoded, and of its labels alone."""
 
     def draw(index: int) -> list[np.ndarray]:
         clean = cast(body_of(renderer.hands(index)[0]))
@@ -85,7 +85,7 @@ def bench_hands(renderer: HandRenderer, seconds: float) -> None:
 
     drawn = draw(0)
 
-    def whole(index: int) -> int:
+    def drawing(index: int) -> int:
         return len([encode_depth(picture) for picture in draw(index)][:1])
 
     def encoding(_: int) -> int:
@@ -94,7 +94,7 @@ def bench_hands(renderer: HandRenderer, seconds: float) -> None:
     def posing(index: int) -> int:
         return len(renderer.hands(index)[:1])
 
-    fast, encoded, posed = (rate(work, seconds) for work in (whole, encoding, posing))
+    fast, encoded, posed = (rate(work, seconds) for work in (drawing, encoding, posing))
     print(
         json.dumps(
             {

@@ -1,17 +1,17 @@
-"""How planning grows with the number of inputs: no pixels, no Ray, a local folder.
+"""The cost of planning by the number of inputs, without pixels and Ray, in a local folder.
 
     python benchmarks/bench_scale.py [--rows 1e4 1e5 1e6 1e7] [--files]
 
-For each number of inputs (two files each), in a process of its own:
+For each number of inputs (two files each), these phases run, each in another process:
 
-- plan: list them, all new, and put the plans;
-- resume: list them again with the plans there and nothing built, and find the shards to make;
-- nothing new: the same with everything built;
+- plan: list the inputs, which are all new, and write the plans;
+- resume: list them again, where plans exist but no shard, and find the shards to build;
+- nothing new: list them where every shard is built;
 - some new: 1 % more inputs, and 1,000 touched ones whose content is compared;
-- again: the same listing once more, the touched ones in the cache.
+- again: the same listing once more, with the digests of the touched inputs cached.
 
-The listing is made up in memory; what reading a folder costs is measured by `--files`, which makes
-a million pairs of empty files and times a listing of them, and the whole job with nothing to do.
+The listing is generated in memory. `--files` measures the cost of reading a folder: it creates a
+million pairs of empty files and times their listing, and the whole job with nothing to do.
 """
 
 import argparse
@@ -49,7 +49,7 @@ DIGEST = "0" * 64
 
 
 class Numbered:
-    """Inputs `imgs/0` to `imgs/N` that exist in listings only."""
+    """A source of inputs `imgs/0` to `imgs/N`, which exist in listings only."""
 
     name = "unityeyes"
     location = "nowhere"
@@ -81,7 +81,7 @@ class Numbered:
 
 
 def plan(dataset: Dataset, source: Any) -> tuple[Planned, int]:
-    """What the ingest job does before it builds: how many shards there are to make."""
+    """Plan as the ingest job does; the plans and the number of shards that are to be built."""
     with InputTable(source.scan(containers_in(read_seen(dataset.store)))) as inputs:
         planned = plan_new_shards(dataset, source, inputs)
     missing = set(range(len(planned.shard_sizes))) - set(dataset.committed())
@@ -89,16 +89,16 @@ def plan(dataset: Dataset, source: Any) -> tuple[Planned, int]:
 
 
 def commit_all(dataset: Dataset) -> None:
-    """Index files with the columns that a planner reads."""
+    """Write index files that have just the columns which a planner reads."""
     for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
-        keys = [f"{shard:06d}-{place:06d}" for place in range(len(dataset.plan(shard).inputs))]
+        keys = [f"{shard:06d}-{index:06d}" for index in range(len(dataset.plan(shard).inputs))]
         digests = [DIGEST] * len(keys)
         rows = {"key": keys, "source_image_sha256": digests, "source_label_sha256": digests}
         dataset.store.put_new(index_name(shard), parquet_bytes(pa.table(rows)))
 
 
 def measure(phase: str, num: int, folder: Path) -> dict[str, float]:
-    """One phase in this process."""
+    """Run one phase in this process."""
     card = ingested_card(
         EYE,
         "eyes",
@@ -114,36 +114,36 @@ def measure(phase: str, num: int, folder: Path) -> dict[str, float]:
         source = Numbered(num + num // 100, NUM_TOUCHED)
     started, cpu = time.perf_counter(), time.process_time()
     planned, num_missing = plan(dataset, source)
-    found = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
+    costs = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
     num_new = {"plan": num, "some new": num // 100}.get(phase, 0)
     assert planned.num_new == num_new, planned
     assert (num_missing == 0) == (phase == "nothing new"), num_missing
-    return found | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return costs | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def in_own_process(phase: str, num: int, folder: Path) -> dict[str, float]:
-    """The same in a fresh process, for its peak of memory."""
+    """Run one phase in a new process, whose peak of memory is that of the phase."""
     command = [sys.executable, __file__, "--phase", phase, "--rows", str(num), "--at", str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def table(rows: list[int]) -> None:
-    """Every phase at every size."""
+    """Print a table of all phases for all numbers of inputs."""
     print("inputs | phase | wall s | CPU s | peak MiB | CPU µs an input\n---|---|---|---|---|---")
     for num in rows:
         with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
             for phase in PHASES:
-                found = in_own_process(phase, num, Path(folder))
+                costs = in_own_process(phase, num, Path(folder))
                 print(
-                    f"{num:,} | {phase} | {found['wall_s']:.1f} | {found['cpu_s']:.1f} | "
-                    f"{found['peak_mib']:.0f} | {found['cpu_s'] / num * 1e6:.1f}",
+                    f"{num:,} | {phase} | {costs['wall_s']:.1f} | {costs['cpu_s']:.1f} | "
+                    f"{costs['peak_mib']:.0f} | {costs['cpu_s'] / num * 1e6:.1f}",
                     flush=True,
                 )
 
 
 def real_files(num: int) -> None:
-    """A folder of pairs, and the whole job over it with nothing to do."""
+    """Time the listing of a folder of pairs, and the whole job with nothing to do."""
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as text:
         folder, output = Path(text, "in"), Path(text, "set")
         folder.mkdir()
@@ -178,12 +178,12 @@ def real_files(num: int) -> None:
 
 
 def commit_empty(dataset: Dataset) -> None:
-    """Every shard committed, all its inputs left out by a filter."""
+    """Commit every shard as if a filter had left out all its inputs."""
     for shard in dataset.planned():
         plan = dataset.plan(shard)
         rejects = [
-            Reject(key=key_of(shard, place), source_id=p.id, kind="filtered", reason="empty")
-            for place, p in enumerate(plan.inputs)
+            Reject(key=key_of(shard, index), source_id=p.id, kind="filtered", reason="empty")
+            for index, p in enumerate(plan.inputs)
         ]
         commit_shard(dataset, expected_of(plan), [], rejects)
 
@@ -191,7 +191,7 @@ def commit_empty(dataset: Dataset) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7])
-    parser.add_argument("--files", action="store_true", help="a million pairs of real files")
+    parser.add_argument("--files", action="store_true", help="use a million pairs of real files")
     parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     parser.add_argument("--at", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()

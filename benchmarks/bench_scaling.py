@@ -1,12 +1,12 @@
-"""What the factory adds to a training step of 1, 2 and 4 workers: drawing images, averaging
-gradients, the optimisers, the shared history.
+"""What the factory adds to the time of a training pass with 1, 2 and 4 workers.
 
     python benchmarks/bench_scaling.py [--pass-ms 40 200] [--workers 1 2 4]
 
-The networks are simulated: their forward passes sleep for as long as a GPU would compute the
-worker's share of the batch, forwards and backwards, and touch every weight, so gradients have their
-true size. All else is the factory's own, in Ray Train with gloo. Batch 512 of 35x55 eyes, the
-paper's networks, K_g 2. Baseline: the sleeps alone, for that number of workers.
+It adds the drawing of images, the averaging of gradients, the optimisers and the shared history.
+The networks are simulated: their forward passes sleep for the time that a GPU would compute the
+worker's share of the batch, forwards and backwards, and use every weight, so that gradients have
+their true size. All else is the factory's code, in Ray Train with gloo: a batch of 512 eyes of
+35 x 55, the paper's networks, K_g 2. The baseline is the sleeps alone for that number of workers.
 """
 
 import argparse
@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from cluster.on_ray.history import SharedHistory
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
+from factory.training.inputs import TrainingInputs
 from factory.training.simgan import SimGAN
-from factory.training.workers import Peers, average_over_process_group
+from factory.training.workers import WorkerGroup, average_over_process_group
 
 BATCH = 512
 SHAPE = (1, 35, 55)
@@ -45,7 +46,7 @@ CONFIG = TrainConfig(
     num_threads=1,
 )
 IMAGES_OF_A_PASS = (CONFIG.k_g + CONFIG.k_d * 0.5) * BATCH
-"""that R refines, of all workers together: what a pass is reckoned by"""
+"""images that R refines in a pass, of all workers together; the sleeps are proportional to it"""
 
 
 def simulated(
@@ -62,15 +63,15 @@ def simulated(
 
 
 def loop(options: dict[str, Any]) -> None:
-    """One worker: passes, timed after a warm-up."""
+    """Run passes in one worker and time them after a warm-up."""
     torch.set_num_threads(1)
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
     rng = np.random.default_rng(rank)
     synthetic, real = rng.integers(0, 256, (2, 2_048, *SHAPE[1:]), dtype=np.uint8)
     history = options["history"] or HistoryBuffer(CONFIG.buffer_size, SHAPE, 0)
-    peers = Peers(rank, size, average_over_process_group if size > 1 else None)
-    gan = SimGAN(CONFIG, synthetic, real, history, peers=peers)
+    group = WorkerGroup(rank, size, average_over_process_group if size > 1 else None)
+    gan = SimGAN(CONFIG, TrainingInputs(synthetic, real, domain="eye"), history, workers=group)
     per_image_s = options["pass_s"] / IMAGES_OF_A_PASS
     gan._refine = simulated(gan.refiner, torch.tanh, lambda n: n * per_image_s)
     gan._judge = simulated(
@@ -78,20 +79,20 @@ def loop(options: dict[str, Any]) -> None:
     )
     for _ in range(WARM_UP):
         gan.step()
-    gan.peers.wait_for_all(gan.device)
+    gan.workers.wait_for_all(gan.device)
     waited, started = gan.waited_s, time.perf_counter()
     for _ in range(options["passes"]):
         gan.step()
-    gan.peers.wait_for_all(gan.device)
+    gan.workers.wait_for_all(gan.device)
     spent = time.perf_counter() - started
     shares = {name: (value - waited[name]) / spent for name, value in gan.waited_s.items()}
     if rank == 0:
-        found = {"pass_s": spent / options["passes"], **shares}
-        Path(options["result"]).write_text(json.dumps(found))
+        timing = {"pass_s": spent / options["passes"], **shares}
+        Path(options["result"]).write_text(json.dumps(timing))
 
 
 def measure(workers: int, pass_s: float, passes: int) -> dict[str, float]:
-    """Train for some passes and tell how long one took."""
+    """Train for some passes; the seconds of one pass, and the shares of waiting."""
     history = None
     if workers > 1:
         history = SharedHistory.start(CONFIG.buffer_size, SHAPE, 0)
@@ -111,8 +112,8 @@ def measure(workers: int, pass_s: float, passes: int) -> dict[str, float]:
             ),
             run_config=ray.train.RunConfig(name="scaling", storage_path=folder),
         ).fit()
-        found: dict[str, float] = json.loads((Path(folder) / "result.json").read_text())
-    return found
+        timing: dict[str, float] = json.loads((Path(folder) / "result.json").read_text())
+    return timing
 
 
 def main() -> None:
@@ -124,16 +125,16 @@ def main() -> None:
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     for pass_ms in args.pass_ms:
         for workers in args.workers:
-            found = measure(workers, pass_ms / 1e3, args.passes)
+            timing = measure(workers, pass_ms / 1e3, args.passes)
             ideal_s = pass_ms / 1e3 / workers
             line = {
                 "workers": workers,
                 "baseline_pass_ms": round(1e3 * ideal_s, 1),
-                "pass_ms": round(1e3 * found["pass_s"], 1),
-                "added_ms": round(1e3 * (found["pass_s"] - ideal_s), 1),
-                "images_per_s": round(IMAGES_OF_A_PASS / found["pass_s"]),
-                "data_wait_percent": round(100 * found["data"], 1),
-                "history_wait_percent": round(100 * found["history"], 1),
+                "pass_ms": round(1e3 * timing["pass_s"], 1),
+                "added_ms": round(1e3 * (timing["pass_s"] - ideal_s), 1),
+                "images_per_s": round(IMAGES_OF_A_PASS / timing["pass_s"]),
+                "data_wait_percent": round(100 * timing["data"], 1),
+                "history_wait_percent": round(100 * timing["history"], 1),
             }
             print(json.dumps({"bench": f"scaling, {pass_ms:g} ms for one worker", **line}))
     ray.shutdown()

@@ -1,11 +1,11 @@
-"""What a store costs: publishing and reading a shard, small objects, listings.
+"""The cost of a store: publishing and reading a shard, small objects, listings.
 
     python benchmarks/bench_store.py [--tar-mb 30] [--objects 5000] [--rounds 7]
 
-The baseline of each line is boto3 as it comes (no condition, no token, no check of what it read)
-on the same server in the same run, the two interleaved; medians. On moto, on Ceph's gateway where
-`make rgw` has unpacked it, and, with no baseline, in a local folder (with fsync). Servers run on
-the cores of this machine.
+The baseline of each line is plain boto3, which sends no condition and no token and does not check
+what it read, on the same server in the same run. The two alternate, and medians are compared. The
+stores are moto, Ceph's gateway where `make rgw` has unpacked it, and a local folder (with fsync,
+without a baseline). Servers run on the cores of this machine.
 """
 
 import argparse
@@ -26,10 +26,9 @@ from botocore.config import Config
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from s3_servers import BUCKET, RGW_ROOT, S3Server, moto_running, new_location, rgw_server
-
 from factory.store.base import Store
 from factory.store.open import open_store
+from support.s3_servers import BUCKET, RGW_ROOT, S3Server, moto_running, new_location, rgw_server
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -44,7 +43,7 @@ def report(where: str, what: str, ours: list[float], plain: list[float], amount:
     line: dict[str, Any] = {"bench": f"{what}, {where}", "ms": _ms(ours)}
     line[f"{unit}_per_s"] = round(amount / statistics.median(ours), 1)
     if plain:
-        line |= {"baseline": "boto3 as it comes", "baseline_ms": _ms(plain)}
+        line |= {"baseline": "plain boto3", "baseline_ms": _ms(plain)}
         line["ratio"] = round(statistics.median(plain) / statistics.median(ours), 2)
     print(json.dumps(line), flush=True)
 
@@ -99,7 +98,7 @@ def measure(where: str, store: Store, client: Any, arguments: argparse.Namespace
 
 @contextmanager
 def using(server: S3Server) -> Iterator[Any]:
-    """A plain client, while the environment names a server."""
+    """A plain client; inside the context the environment names the server."""
     before = dict(os.environ)
     os.environ.update(server.environment())
     try:
@@ -111,9 +110,9 @@ def using(server: S3Server) -> Iterator[Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tar-mb", type=int, default=30)
-    parser.add_argument("--objects", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tar-mb", type=int, default=30, help="size of the shard, MB")
+    parser.add_argument("--objects", type=int, default=5000, help="objects of a listing")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure("local folder", open_store(Path(folder) / "eyes"), None, arguments)
@@ -123,7 +122,7 @@ def main() -> None:
             with rgw_server(Path(folder) / "rgw") as server, using(server) as client:
                 measure("Ceph RGW", open_store(new_location()), client, arguments)
         else:
-            print("no Ceph RGW here; `make rgw` gets it", file=sys.stderr)
+            print("Ceph RGW is not installed here; `make rgw` installs it", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Time of one pass of Algorithm 1 against a plain loop of the same maths, in one run.
+"""The time of one pass of Algorithm 1, against a plain loop with the same mathematics.
 
-The plain loop is what one would write first: images in C, H, W order, D's weights collecting
-gradients in R's step, D called once for each kind of image. Both are timed in turn, so that what
-else the machine does falls on both.
+The plain loop is the most direct implementation: images in C, H, W order, gradients of D's weights
+computed in R's step as well, and one call of D for each kind of image. The two are timed in turn,
+so that other work of the machine affects both.
 """
 
 import argparse
@@ -16,14 +16,17 @@ import torch
 from torch.nn import functional
 
 from factory.networks.discriminator import Discriminator
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
+from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
-from factory.training.run import SimGAN, TrainConfig
+from factory.training.inputs import TrainingInputs
+from factory.training.simgan import SimGAN
+from schemas.refiner import RefinerConfig
 
 
 def ours(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:
     history = HistoryBuffer(config.buffer_size, (1, *synthetic.shape[1:]), config.seed)
-    return SimGAN(config, synthetic, real, history).step
+    return SimGAN(config, TrainingInputs(synthetic, real, domain="eye"), history).step
 
 
 def plain(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:
@@ -69,7 +72,9 @@ def plain(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Calla
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--passes", type=int, default=5, help="timed passes of each, for K_g 2")
+    parser.add_argument(
+        "--passes", type=int, default=5, help="timed passes of each loop, for K_g 2"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--batch", type=int, default=32, help="images in a batch")
     parser.add_argument("--k-g", type=int, nargs="+", default=[2, 50], help="updates of R a pass")
@@ -98,7 +103,9 @@ def main() -> None:
         }
         seconds: dict[str, list[float]] = {which: [] for which in loops}
         passes = max(1, 2 * options.passes // k_g)
-        warm_up = 0 if k_g > passes else 1  # many updates in a pass: the first hardly counts
+        warm_up = (
+            0 if k_g > passes else 1
+        )  # with many updates in a pass, the first one matters little
         for number in range(warm_up + passes):
             for which, loop in loops.items():
                 start = time.perf_counter()

@@ -1,11 +1,12 @@
-"""How fast a refined dataset is validated, by witness, by worker, and for millions of samples.
+"""The speed of a validation by witness, by number of workers, and by number of samples.
 
     python benchmarks/bench_validate.py REFINED [--landmarks NET] [--gaze NET] [--workers 1 2]
 
-REFINED is a refined dataset (its parent must lie where its card says). Three tables: what each
-witness costs on one thread, against the pupil finder alone, which is all that a validation needs at
-least; pairs/s of the job's workers against the plain loop in one process; and what the statistics
-of a report cost for a table of so many samples, with the peak of memory.
+A witness is one independent way to measure label drift. REFINED is a refined dataset whose parent
+must be where its card says. The output has three tables: the cost of each witness on one thread,
+against that of the pupil finder, which every validation needs; pairs per second of the job's
+workers, against a plain loop in one process; and the cost of a report's statistics for tables of
+many samples, with the peak of memory.
 """
 
 import argparse
@@ -30,8 +31,7 @@ from factory.domains.eye.pupil.finder import PupilFinder
 from factory.domains.eye.validator import crop_of
 from factory.images.png import grey
 from factory.measures.statistics import clusters_of, estimate
-from factory.validation import sampling as validate
-from factory.validation.gate import SampleLimit
+from factory.validation.pairs import open_pair
 from factory.validation.sample_checks import check_samples, verdicts_of
 from factory.validation.shard_measures import (
     ShardMeasurer,
@@ -40,9 +40,10 @@ from factory.validation.shard_measures import (
     read_measures,
 )
 from schemas.eye.measures import EYE_MEASURES
+from schemas.gate import SampleLimit
 
 MEASURED = 200
-"""pairs that each witness is timed on"""
+"""number of pairs on which each witness is timed"""
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -53,7 +54,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def by_witness(refined: Dataset, parent: Dataset, witnesses: EyeWitnesses) -> None:
-    """Each alone, as an increase over what is always measured."""
+    """The cost of each witness alone, in addition to what is always measured."""
     shard = refined.committed()[0]
     rows = refined.index(shard).slice(0, MEASURED)
     before, after = (grey(d.images(shard))[:MEASURED] for d in (parent, refined))
@@ -81,7 +82,7 @@ def by_witness(refined: Dataset, parent: Dataset, witnesses: EyeWitnesses) -> No
 def by_worker(
     refined: Dataset, parent: Dataset, witnesses: EyeWitnesses, workers: list[int]
 ) -> None:
-    """The plain loop against the job's workers, by the clock; then with nothing left to do."""
+    """The plain loop against the job's workers in wall time, and a run with nothing left to do."""
     shards = refined.committed()
     num = sum(facts.num_samples for facts in refined.all_facts(shards))
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +110,7 @@ def by_worker(
 
 
 def statistics(measures: pa.Table, sizes: list[int]) -> None:
-    """A report's estimates, verdicts and checks over large tables, drawn from a real one."""
+    """The cost of estimates, verdicts and checks for large tables, sampled from a real one."""
     limits = [
         SampleLimit(measure=field.name, at_most=1e9, why="for the clock", max_share=0.01,
                     shard_share=0.1)
@@ -132,12 +133,12 @@ def statistics(measures: pa.Table, sizes: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("refined", help="a refined dataset in a folder")
-    parser.add_argument("--landmarks", help="output of jobs/landmarks.py")
-    parser.add_argument("--gaze", help="output of jobs/gaze.py")
+    parser.add_argument("--landmarks", help="output of jobs/estimator.py landmarks")
+    parser.add_argument("--gaze", help="output of jobs/estimator.py gaze")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--samples", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     args = parser.parse_args()
-    refined, parent = validate.open_pair(args.refined)
+    refined, parent = open_pair(args.refined)
     width = crop_of(parent).eye_width_px
     finder = PupilFinder(eye_width_px=width)
     witnesses = EyeWitnesses.of(finder, args.landmarks, args.gaze, refined.card.image)

@@ -1,11 +1,13 @@
-"""How far each witness can be trusted, on eyes that no code of this repository drew.
+"""The accuracy of each witness on eyes that this repository did not draw.
 
     python benchmarks/bench_witnesses.py --dataset SYNTHETIC --split test \\
         --masks MASKS.tar --landmarks LANDMARKS --gaze GAZE
 
-Errors against labels (of a dataset that the networks have not seen) and against hand-made masks,
-displacements found where one was planted in another look, apparent ones where nothing moved, and
-images a second on one core. Lengths are px of crops whose eye is 55 px wide.
+A witness is one independent way to measure label drift. The output has errors against labels (of a
+dataset that the networks were not trained on) and against hand-made masks, the displacements that
+are measured where one was planted together with a change of look, those that are measured where
+nothing moved, and images per second on one core. Lengths are in px of crops whose eye is 55 px
+wide.
 """
 
 import argparse
@@ -25,15 +27,16 @@ from factory.domains.eye.networks.landmarks import found_landmarks_px, load_land
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.domains.eye.pupil.drift import find_centers
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.measures.registration import registered, registered_iris
+from factory.domains.eye.pupil.iris_registration import registered_iris
+from factory.measures.registration import registered
 
 PER_PX = 55.0 / EYE_WIDTH_PX
 SEED = 3
 JITTER_PX = 3.0
 
 
-def told(name: str, values: Values, unit: str = "px") -> None:
-    """A line of the table: mean and sd, median, 95th percentile, how many."""
+def print_row(name: str, values: Values, unit: str = "px") -> None:
+    """Print a row of the table: mean and deviation, median, 95th percentile, number of values."""
     known = np.asarray(values, np.float64)[np.isfinite(values)]
     scale = PER_PX if unit == "px" else 1.0
     if not len(known):
@@ -51,23 +54,23 @@ def head(title: str) -> None:
 
 
 def on_dataset(dataset: Dataset, split: str, witnesses: EyeWitnesses, limit: int) -> None:
-    """Errors against labels, and drifts between looks."""
+    """Print errors against labels, and drifts between two looks."""
     shards = dataset.committed_in(split)
     images, rows = load_images(dataset, shards)[:limit], load_index(dataset, shards=shards)
     rows = rows.slice(0, len(images))
     changed = looks(images, np.random.default_rng(SEED))[DEGRADED_LOOK]
     measurer = EyeMeasurer(witnesses)
     started = time.process_time()
-    found = measurer(rows, images, changed)
+    measures = measurer(rows, images, changed)
     seconds = time.process_time() - started
     own = EyeMeasurer(witnesses, with_pupil=False)(rows, images, images)
     centre = np.array(rows["iris_px"].to_pylist()).mean(axis=1)
-    pupil = [values_of(found, f"pupil_parent_{axis}_px") for axis in "xy"]
+    pupil = [values_of(measures, f"pupil_parent_{axis}_px") for axis in "xy"]
     head(f"labelled renders: {len(images)} eyes of {dataset.location}, split {split}")
-    told("pupil finder, error", np.hypot(*(np.stack(pupil, axis=1) - centre).T))
-    told("landmark network, iris error", values_of(own, "iris_error_px"))
-    told("landmark network, lid error", values_of(own, "lid_error_px"))
-    told("gaze network, error", values_of(own, "gaze_error_deg"), "deg")
+    print_row("pupil finder, error", np.hypot(*(np.stack(pupil, axis=1) - centre).T))
+    print_row("landmark network, iris error", values_of(own, "iris_error_px"))
+    print_row("landmark network, lid error", values_of(own, "lid_error_px"))
+    print_row("gaze network, error", values_of(own, "gaze_error_deg"), "deg")
     for name, column, unit in (
         ("pupil finder", "pupil_drift_px", "px"),
         ("landmark network, iris", "iris_drift_px", "px"),
@@ -76,12 +79,12 @@ def on_dataset(dataset: Dataset, split: str, witnesses: EyeWitnesses, limit: int
         ("registration", "registration_px", "px"),
         ("registration, iris", "iris_registration_px", "px"),
     ):
-        told(f"{name}, null drift", values_of(found, column), unit)
+        print_row(f"{name}, null drift", values_of(measures, column), unit)
     print(f"\nall witnesses and looks: {len(images) / seconds:.0f} pairs/s of CPU time, one thread")
 
 
 def on_masks(masked: Masked, witnesses: EyeWitnesses) -> None:
-    """Errors against hand-made masks, photographs and renders apart."""
+    """Print errors against hand-made masks, for photographs and for renders."""
     rng = np.random.default_rng(SEED)
     images = np.stack([cv2.equalizeHist(image) for image in masked.images_NHW])
     for name, chosen in (("photographs", masked.is_photo_N), ("renders", ~masked.is_photo_N)):
@@ -89,19 +92,21 @@ def on_masks(masked: Masked, witnesses: EyeWitnesses) -> None:
         part, centre = images[rows], masked.center_N2[rows]
         head(f"hand-made masks, {name}: {len(rows)} eyes")
         windows = centre + rng.uniform(-JITTER_PX, JITTER_PX, centre.shape)
-        found = find_centers(part, windows, witnesses.finder)
-        told("pupil finder, error", np.hypot(*(found.center_N2 - centre).T))
+        centers = find_centers(part, windows, witnesses.finder)
+        print_row("pupil finder, error", np.hypot(*(centers.center_N2 - centre).T))
         if witnesses.landmarks is not None:
             network, _ = load_landmarks(witnesses.landmarks)
             seen = LandmarksFound(found_landmarks_px(network, part))
-            told("landmark network, iris error", np.hypot(*(seen.iris_N2 - centre).T))
-            told("landmark network, lids to the mask's border", _to_outline(seen, masked, rows))
+            print_row("landmark network, iris error", np.hypot(*(seen.iris_N2 - centre).T))
+            print_row(
+                "landmark network, lids to the mask's border", _to_outline(seen, masked, rows)
+            )
         planted = _planted(rng, len(part))
         moved = shifted(looks(part, rng)[DEGRADED_LOOK], planted)
         width = np.full(len(part), EYE_WIDTH_PX)
-        whole, iris = registered(part, moved), registered_iris(part, moved, centre, width)
-        told("registration, error at 2 px planted", np.hypot(*(whole.shift_N2 - planted).T))
-        told("registration, iris, the same", np.hypot(*(iris.shift_N2 - planted).T))
+        pictures, iris = registered(part, moved), registered_iris(part, moved, centre, width)
+        print_row("registration, error at 2 px planted", np.hypot(*(pictures.shift_N2 - planted).T))
+        print_row("registration, iris, the same", np.hypot(*(iris.shift_N2 - planted).T))
 
 
 def _planted(rng: np.random.Generator, num: int) -> Values:
@@ -110,7 +115,7 @@ def _planted(rng: np.random.Generator, num: int) -> Values:
 
 
 def _to_outline(seen: LandmarksFound, masked: Masked, rows: np.ndarray) -> Values:
-    """(N,) mean distance of the found lids from the nearest point of the mask's border."""
+    """(N,) mean distance of the measured lid points from the border of the mask."""
     distances = []
     for lids, row in zip(seen.lids_NK2, rows, strict=True):
         apart = np.linalg.norm(lids[:, None] - masked.outline[row][None], axis=2)
@@ -120,12 +125,16 @@ def _to_outline(seen: LandmarksFound, masked: Masked, rows: np.ndarray) -> Value
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", help="labelled dataset of 40 px eyes")
-    parser.add_argument("--split", default="test", help="of the dataset, unseen by the networks")
-    parser.add_argument("--masks", type=Path, help="tar of NAME.jpg with NAME.mask.png")
-    parser.add_argument("--landmarks", help="output of jobs/landmarks.py")
-    parser.add_argument("--gaze", help="output of jobs/gaze.py")
-    parser.add_argument("--limit", type=int, default=1000, help="eyes of the dataset")
+    parser.add_argument("--dataset", help="a labelled dataset whose eyes are 40 px wide")
+    parser.add_argument(
+        "--split", default="test", help="a split that the networks were not trained on"
+    )
+    parser.add_argument("--masks", type=Path, help="a tar of NAME.jpg with NAME.mask.png")
+    parser.add_argument("--landmarks", help="output of jobs/estimator.py landmarks")
+    parser.add_argument("--gaze", help="output of jobs/estimator.py gaze")
+    parser.add_argument(
+        "--limit", type=int, default=1000, help="largest number of eyes of the dataset"
+    )
     args = parser.parse_args()
     if args.dataset is None and args.masks is None:
         parser.error("give --dataset, --masks or both")

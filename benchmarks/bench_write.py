@@ -1,17 +1,18 @@
-"""How fast one process writes shards, against `webdataset.ShardWriter` with the same samples.
+"""The speed of one process that writes shards, against `webdataset.ShardWriter`.
 
     python benchmarks/bench_write.py [--renders FOLDER] [--count 1024] [--rounds 7]
 
-Every round runs three loops over the same samples, interleaved:
+In every round three loops write the same samples in turn:
 
-- ours: what a refine does around its engine. Read the parent's shard (its sha256 compared),
-  decode it, encode the pixels and labels again, pack, read the tar back in full, index, commit
-  durably. The engine hands back the pixels it was given.
-- ShardWriter: arrays and label dicts are in memory already; webdataset's own encoders (Pillow,
-  `json`), no check, no index, no sync.
-- ShardWriter given bytes: png and json encoded beforehand, outside the timed part.
+- ours does what a refine does around its engine: it reads the parent's shard and compares its
+  sha256, decodes it, encodes pixels and labels again, packs them, reads the tar back in full,
+  writes the index and commits durably. The engine returns the pixels unchanged.
+- ShardWriter has arrays and label dicts in memory and uses webdataset's encoders (Pillow, `json`),
+  without checks, index or sync.
+- ShardWriter given bytes has PNG and JSON that were encoded before, outside the timed part.
 
-One process, one thread. Rates are of CPU time, so other work on the machine disturbs them little.
+Everything runs in one process on one thread. Rates are per second of CPU time, on which other work
+of the machine has little influence.
 """
 
 import argparse
@@ -47,7 +48,7 @@ NO_DIGEST = "0" * 64
 
 
 def ingested(renders: Path, count: int, output: Path) -> Dataset:
-    """One shard of renders 1 .. count."""
+    """A dataset with one shard, of the renders 1 to `count`."""
     source = UnityEyesSource(renders, OPTIONS)
     card = ingested_card(
         EYE, "eyes", make_source("", OPTIONS), shard_size=count, splits={"train": 1}
@@ -61,7 +62,7 @@ def ingested(renders: Path, count: int, output: Path) -> Dataset:
 
 
 def child_card(parent: DatasetCard) -> DatasetCard:
-    """The card of a refined dataset, by a refiner that does not exist."""
+    """The card of a refined dataset, with the digest of no real refiner."""
     return DatasetCard.model_validate(
         parent.model_dump()
         | {
@@ -113,7 +114,9 @@ def measure(parent: Dataset, rounds: int) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--renders", type=Path, help="folder of N.jpg with N.json; default: drawn")
+    parser.add_argument(
+        "--renders", type=Path, help="folder of N.jpg with N.json; drawn by default"
+    )
     parser.add_argument("--count", type=int, default=1024, help="samples in the shard")
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
     options = parser.parse_args()

@@ -1,6 +1,7 @@
-"""Eyes with hand-made masks, cut like a dataset's crops, for the scripts beside this file.
+"""Eyes with hand-made masks, cropped like a dataset's images, for the benchmarks in this folder.
 
-A tar holds NAME.jpg with NAME.mask.png: 0 background, 1 sclera, 2 iris, 3 pupil.
+A tar has NAME.jpg with NAME.mask.png, whose values are 0 for background, 1 for sclera, 2 for iris
+and 3 for pupil.
 """
 
 import tarfile
@@ -14,35 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 EYE_WIDTH_PX = 40.0
-"""of the crops"""
+"""distance of the eye corners in the crops"""
 Images = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
 
 class Masked(NamedTuple):
-    """N crops, turned so that the eye lies level."""
+    """N crops, rotated so that the eye corners are on a horizontal line."""
 
     images_NHW: Images  # noqa: N815
     center_N2: Values  # noqa: N815
-    """of the ellipse through the border of iris and sclera, px"""
+    """(x, y) of the centre of the ellipse through the border of iris and sclera, px"""
     outline: list[Values]
     """(P, 2) px each: the border of the opening between the lids"""
     is_photo_N: NDArray[np.bool_]  # noqa: N815
-    """else a render"""
+    """whether each is a photograph; the others are renders"""
     pupil_apart_px: Values
-    """distance from the centre to the centroid of the hand-made pupil, where there is one: how far
-    two truths differ"""
+    """distance from that centre to the centroid of the pupil in the mask, where there is one; it
+    shows how far two definitions of the truth differ"""
 
 
 def read_masks(location: Path, limit: int | None = None, skip: int = 0) -> Masked:
-    """Eyes whose iris touches the sclera on both sides."""
+    """Read the eyes whose iris has a border with the sclera on both sides."""
     images, centers, outlines, photos, apart = [], [], [], [], []
     for name, image, mask in islice(_pairs(location), skip, None):
-        found = _limbus_center(mask)
-        if found is None:
+        limbus = _limbus_center(mask)
+        if limbus is None:
             continue
         affine = _affine(mask)
-        center = _moved(affine, found)
+        center = _moved(affine, limbus)
         pupil = np.argwhere(mask == 3)[:, ::-1]
         if len(pupil) > 20:
             apart.append(np.hypot(*(_moved(affine, pupil.mean(axis=0)) - center)))

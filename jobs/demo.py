@@ -4,152 +4,116 @@
 import logging
 import shutil
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import ray
 import tyro
+from pydantic import JsonValue
 
+from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
 from cluster.on_ray.connect import ensure_ray
 from cluster.on_ray.session import start
 from factory.dataset.dataset import Dataset
 from factory.release.publish import latest_report
-from jobs import ingest, joints, publish, refine, simulate, train, validate
+from jobs import ingest, publish, refine, simulate, train, validate
+from schemas.base import Model
 
 log = logging.getLogger(__name__)
 RELEASE = "demo"
-SOURCES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "eye": ({"source": "unityeyes"}, {"source": "images"}),
-    "hand": ({"source": "nyu"}, {"source": "nyu", "nyu": {"kind": "real"}}),
-}
-"""of the renders and of the camera's pictures, by domain"""
-WITNESSES: dict[str, dict[str, tuple[type[JobConfig], Callable[[Any], None]]]] = {
-    "eye": {},
-    "hand": {"joints": (joints.JointsJob, joints.main)},
-}
-"""networks that are trained to measure with, by domain; the eyes' demo has no time for its own"""
-Step = tuple[str, type[JobConfig], Callable[[Any], None], dict[str, Any]]
+Job = tuple[type[JobConfig], Callable[[Any], None]]
+SIMULATE: Job = (simulate.SimulateJob, simulate.main)
+INGEST: Job = (ingest.IngestJob, ingest.main)
+TRAIN: Job = (train.TrainJob, train.main)
+REFINE: Job = (refine.RefineJob, refine.main)
+VALIDATE: Job = (validate.ValidateJob, validate.main)
+PUBLISH: Job = (publish.PublishJob, publish.main)
+
+
+class Chain(Model):
+    """What differs between the chains of two domains: table `[chain]` of the settings."""
+
+    renders: dict[str, JsonValue]
+    """options of jobs/ingest.py for the renders, beside those in `[ingest]`"""
+    camera: dict[str, JsonValue]
+    """options of jobs/ingest.py for the stand-ins for camera images, beside those in `[ingest]`"""
+    estimators: tuple[str, ...] = ()
+    """networks that are trained on the renders, and that validation then measures with"""
 
 
 class DemoJob(JobConfig):
     """The whole chain on built-in renders: simulate, ingest, train, refine, validate, publish.
 
-    The camera images are stand-ins drawn by the same program in another look; nothing is
-    downloaded. Ends with the path of a report of pictures.
+    Stand-ins for the camera images are drawn by the same program in another look, so nothing is
+    downloaded. The last line of the output is the path of a report with pictures.
     """
 
-    domain: Literal["eye", "hand"] = "eye"
-    """what is rendered"""
+    domain: str = "eye"
+    """what is rendered: eye, hand"""
     output: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """folder of everything that is made; default out/demo for eyes, out/demo-hand for hands"""
     settings: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
-    """the configuration of every step; default configs/demo.toml, configs/demo-hand.toml"""
+    """file with a table of options for each step; default configs/demo.toml for eyes,
+    configs/demo-hand.toml for hands"""
 
     @property
     def name(self) -> str:
-        """Of the default folder and configuration."""
+        """Name of the default folder and of the default settings."""
         return "demo" if self.domain == "eye" else f"demo-{self.domain}"
 
 
 def main(job: DemoJob) -> None:
-    out = job.output or Path("out") / job.name
     settings = job.settings or Path("configs") / f"{job.name}.toml"
-    renders, camera = SOURCES[job.domain]
+    chain = Chain.model_validate(tomllib.loads(settings.read_text("utf-8")).get("chain"))
+    out = job.output or Path("out") / job.name
+    renders, camera = f"{out}/renders", f"{out}/camera"
+    synthetic, real, refined = f"{out}/synthetic", f"{out}/real", f"{out}/refined"
+    networks = {name: f"{out}/{name}" for name in chain.estimators}
+
+    def step(title: str, kind_and_main: Job, **options: JsonValue) -> None:
+        kind, run = kind_and_main
+        with _timed(title):
+            run(load_config(kind, settings, options))
+
     with start(job, out):
         ensure_ray(dashboard=True)
-        started = time.monotonic()
-        steps: list[Step] = [
-            (
-                "simulate renders",
-                simulate.SimulateJob,
-                simulate.main,
-                {"domain": job.domain, "output": out / "renders"},
-            ),
-            (
-                "simulate the camera's stand-in",
-                simulate.SimulateJob,
-                simulate.main,
-                {
-                    "domain": job.domain,
-                    "output": out / "camera",
-                    "style": "camera",
-                    "seed": 1,
-                },
-            ),
-            (
-                "ingest the renders",
-                ingest.IngestJob,
-                ingest.main,
-                {**renders, "input": out / "renders", "output": out / "synthetic"},
-            ),
-            (
-                "ingest the stand-ins",
-                ingest.IngestJob,
-                ingest.main,
-                {**camera, "input": out / "camera", "output": out / "real"},
-            ),
-            (
-                "train the refiner",
-                train.TrainJob,
-                train.main,
-                {"synthetic": out / "synthetic", "real": out / "real", "output": out / "run"},
-            ),
-            *_witnesses(job.domain, out),
-            (
-                "refine",
-                refine.RefineJob,
-                refine.main,
-                {"input": out / "synthetic", "refiner": out / "run", "output": out / "refined"},
-            ),
-            (
-                "validate",
-                validate.ValidateJob,
-                validate.main,
-                {
-                    "input": out / "refined",
-                    "real": out / "real",
-                    "witnesses": {name: str(out / name) for name in WITNESSES[job.domain]},
-                },
-            ),
-            (
-                "publish",
-                publish.PublishJob,
-                publish.main,
-                {"input": out / "refined", "release": RELEASE},
-            ),
-        ]
         try:
-            for title, kind, run, options in steps:
-                with _timed(title):
-                    given = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
-                    run(load_config(kind, settings, given))
+            step("simulate renders", SIMULATE, domain=job.domain, output=renders)
+            step(
+                "simulate stand-ins for camera images",
+                SIMULATE,
+                domain=job.domain,
+                output=camera,
+                style="camera",
+                seed=1,
+            )
+            step("ingest the renders", INGEST, input=renders, output=synthetic, **chain.renders)
+            step("ingest the stand-ins", INGEST, input=camera, output=real, **chain.camera)
+            step("train the refiner", TRAIN, synthetic=synthetic, real=real, output=f"{out}/run")
+            for name, network in networks.items():
+                step(
+                    f"train the estimator {name}",
+                    (estimators.estimator_job(name), estimators.main),
+                    synthetic=synthetic,
+                    output=network,
+                )
+            step("refine", REFINE, input=synthetic, refiner=f"{out}/run", output=refined)
+            step("validate", VALIDATE, input=refined, real=real, witnesses=networks)
+            step("publish", PUBLISH, input=refined, release=RELEASE)
         finally:  # also where the gate was missed: the report says why
-            _copy_report(out)
-        log.info("all of it took %.0f s", time.monotonic() - started)
+            _copy_report(refined, out)
+            ray.shutdown()
+
+
+def _copy_report(refined: str, out: Path) -> None:
+    if any(Path(refined, "reports").glob("*/report.json")):
+        report_id = latest_report(Dataset.open(refined))
+        shutil.copyfile(Path(refined, "reports", report_id, "report.html"), out / "report.html")
         log.info("open %s", (out / "report.html").absolute())
-        ray.shutdown()
-
-
-def _witnesses(domain: str, out: Path) -> list[Step]:
-    return [
-        (
-            f"train a witness: {name}",
-            kind,
-            run,
-            {"synthetic": out / "synthetic", "output": out / name},
-        )
-        for name, (kind, run) in WITNESSES[domain].items()
-    ]
-
-
-def _copy_report(out: Path) -> None:
-    if any((out / "refined" / "reports").glob("*/report.json")):
-        latest = latest_report(Dataset.open(out / "refined"))
-        page = out / "refined" / "reports" / latest / "report.html"
-        shutil.copyfile(page, out / "report.html")
 
 
 @contextmanager

@@ -1,33 +1,24 @@
 """Publish a release of a validated dataset."""
 
-import logging
 from typing import Annotated, Self
 
 import tyro
 from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, run_command
-from cluster.on_ray.session import Session, start
+from cluster.on_ray.session import start
 from factory.dataset.dataset import Dataset
-from factory.release.filtered import (
-    Keeping,
-    enter_kept,
-    keep_task,
-    reasons_in,
-)
-from factory.release.publish import latest_report, publish
-from factory.store.open import name_of
+from factory.release.run import release_dataset
 from schemas.dataset import ReleaseName
 
-log = logging.getLogger(__name__)
 Switch = tyro.conf.FlagCreatePairsOff
 
 
 class PublishJob(JobConfig):
-    """Publish a release: exactly the shards of a passing report, immutable from then on.
+    """Publish a release: exactly the shards of a passing report. A release never changes.
 
-    With --drop-failed, exactly the samples that the report keeps: they are copied into a filtered
-    dataset of their own, and the release lies there.
+    With --drop-failed, the release has exactly the samples that passed every limit on single
+    samples: they are copied into a dataset of their own, the filtered dataset, which is released.
     """
 
     input: str
@@ -40,10 +31,10 @@ class PublishJob(JobConfig):
     """leave out every sample that missed a limit on single samples; the report as a whole has to
     pass all the same"""
     kept: str | None = None
-    """with --drop-failed: where the filtered dataset lies, a folder or s3://bucket/prefix; default
+    """with --drop-failed: where the filtered dataset goes, a folder or s3://bucket/prefix; default
     beside the input, <input>-kept"""
     workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
-    """parallel workers of --drop-failed; default one a core"""
+    """parallel workers of --drop-failed; default one per core"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -53,49 +44,16 @@ class PublishJob(JobConfig):
 
 
 def main(job: PublishJob) -> None:
-    dataset = Dataset.open(job.input)
+    Dataset.open(job.input)  # a wrong --input is refused before the run makes its folder there
     with start(job, job.input, workers=job.workers) as session:
-        report_id = job.report if job.report is not None else latest_report(dataset)
-        if job.drop_failed:
-            dataset = _filtered(job, dataset, report_id, session)
-        manifest = publish(dataset, job.release, report_id)
-        log.info(
-            "released %d samples in %d shards: %s",
-            manifest.num_samples,
-            len(manifest.shards),
-            f"{dataset.location}/releases/{job.release}/manifest.json",
+        release_dataset(
+            job.input,
+            job.release,
+            report=job.report,
+            drop_failed=job.drop_failed,
+            filtered=job.kept,
+            make_shards=session.make_shards,
         )
-
-
-def _filtered(job: PublishJob, parent: Dataset, report_id: str, session: Session) -> Dataset:
-    """The dataset of the samples that a report keeps, whole."""
-    location = job.kept if job.kept is not None else beside(parent)
-    child = enter_kept(parent, report_id, location, name_of(location))
-    keeping = Keeping(child, parent)
-    missing = sorted(set(keeping.validated) - set(child.committed()))
-    num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
-    session.make_shards("keep", keep_task(child, parent), missing, num_samples)
-    num_kept = sum(facts.num_samples for facts in child.all_facts(child.committed()))
-    reasons = (f"{name} {count}" for name, count in reasons_in(keeping.verdicts).most_common())
-    log.info(
-        "%s: %d of %d samples kept; limits missed: %s",
-        child.location,
-        num_kept,
-        len(keeping.verdicts),
-        ", ".join(reasons) or "none",
-    )
-    return child
-
-
-def beside(parent: Dataset) -> str:
-    """Where a dataset's filtered child lies by default.
-
-    Raises:
-        ValueError: the dataset is a whole bucket, beside which there is nothing.
-    """
-    if parent.location.startswith("s3://") and parent.location.count("/") == 2:
-        raise ValueError(f"{parent.location} is a whole bucket: say where to keep with --kept")
-    return f"{parent.location}-kept"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train a refiner that makes renders look like camera images (SimGAN)."""
 
-import logging
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 from pydantic import Field
@@ -9,20 +9,15 @@ from pydantic import Field
 from cluster.job.command import JobConfig, run_command
 from cluster.on_ray.session import start
 from cluster.on_ray.training import train_on_ray
-from factory.dataset.dataset import Dataset
-from factory.networks.refiner_files import WEIGHTS_NAME
-from factory.store.open import open_store
-from factory.training.run import TrainConfig
-
-log = logging.getLogger(__name__)
+from factory.training.config import TrainConfig
 
 
 class TrainJob(JobConfig, TrainConfig):
     """Train a refiner that makes renders look like camera images (SimGAN).
 
     Writes losses (metrics.jsonl, losses.png), sample strips (strips/) and, at the end, the refiner
-    (refiner.safetensors, refiner.json) to the output. A stopped run goes on from its newest
-    checkpoint when the command is given again, also with another number of workers.
+    (refiner.safetensors, refiner.json) to the output. The same command resumes a stopped run from
+    its newest checkpoint, also with a different number of workers.
     """
 
     synthetic: str
@@ -35,36 +30,32 @@ class TrainJob(JobConfig, TrainConfig):
     """split of both datasets to train on; other splits stay unseen"""
     workers: Annotated[int, Field(ge=1)] = 1
     """processes that share each batch and its images; the result means the same for any number"""
-    use_gpu: bool = False
-    """give each worker a GPU"""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cpu: workers train on cores alone; cuda: each worker has a GPU"""
     cpus: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """cores for each worker; default all there are"""
     history_actors: Annotated[int, Field(ge=1)] = 1
-    """processes that hold the history of refined images which several workers share"""
+    """processes that hold the history of refined images which several workers share, at most one a
+    worker"""
     held_out: str = "test"
     """split of both datasets that refiners are scored on, with --validate-every"""
     num_held_out: Annotated[int, Field(ge=40)] = 600
-    """renders, and real images, of it"""
+    """renders, and real images, that refiners are scored on"""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """losses of a worker, the history or a node to go on after"""
+    """failures (worker, history actor, node) to tolerate before giving up"""
+
+    replaced_options: ClassVar[Mapping[str, str]] = {"use_gpu": "use --device cuda"}
 
 
 def main(job: TrainJob) -> None:
-    synthetic, real = Dataset.open(job.synthetic), Dataset.open(job.real)
-    if synthetic.card.image != real.card.image or synthetic.card.domain != real.card.domain:
-        raise ValueError(
-            f"{job.synthetic} holds {synthetic.card.domain} images of {synthetic.card.image}, "
-            f"{job.real} {real.card.domain} images of {real.card.image}; ingest both alike"
-        )
     with start(job, job.output):
-        config = job.part(TrainConfig)
         train_on_ray(
-            config,
-            synthetic.location,
-            real.location,
+            job.part(TrainConfig),
+            job.synthetic,
+            job.real,
             job.output,
             split=job.split,
-            use_gpu=job.use_gpu,
+            device=job.device,
             workers=job.workers,
             cpus=job.cpus,
             history_actors=job.history_actors,
@@ -72,7 +63,6 @@ def main(job: TrainJob) -> None:
             held_out=job.held_out,
             num_held_out=job.num_held_out,
         )
-        log.info("the refiner is %s/%s", open_store(job.output).location, WEIGHTS_NAME)
 
 
 if __name__ == "__main__":

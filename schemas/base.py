@@ -1,4 +1,4 @@
-"""What every model that crosses a disk or a process has in common."""
+"""The base of all models of files on disk and of messages between processes."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FORMAT_VERSION = 1
 
 
 class FormatError(ValueError):
-    """A file is not what its name promises: wrong schema, or of a newer format."""
+    """A file does not follow its schema, or is of a newer format."""
 
 
 Float = Annotated[float, AllowInfNan(False)]
@@ -35,7 +35,7 @@ Split = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 def spell_out(error: ValidationError) -> str:
-    """What is wrong with which field, on one line."""
+    """Which fields are wrong, and how, on one line."""
     return "; ".join(
         f"{'.'.join(map(str, detail['loc'])) or 'value'}: {detail['msg']}, "
         f"found {str(detail['input'])[:80]!r}"
@@ -63,7 +63,8 @@ class Model(BaseModel):
             where: its name, for the error message.
 
         Raises:
-            FormatError: not JSON, not this schema, or of a newer format version.
+            FormatError: the file is not JSON, does not follow this schema, or is of a newer format
+                version.
         """
         try:
             content = orjson.loads(raw)
@@ -93,15 +94,15 @@ def digest_of(content: Any) -> str:
     return hashlib.sha256(canonical).hexdigest()
 
 
-def differences_of(there: Any, asked: Any, path: str = "") -> Iterator[str]:
-    """Where two plain structures differ, one line each: `path: there -> asked`."""
-    if isinstance(there, dict) and isinstance(asked, dict):
-        for name in sorted(there.keys() | asked.keys()):
+def differences_of(existing: Any, requested: Any, path: str = "") -> Iterator[str]:
+    """Where two plain structures differ, one line each: `path: existing -> requested`."""
+    if isinstance(existing, dict) and isinstance(requested, dict):
+        for name in sorted(existing.keys() | requested.keys()):
             yield from differences_of(
-                there.get(name), asked.get(name), f"{path}.{name}" if path else name
+                existing.get(name), requested.get(name), f"{path}.{name}" if path else name
             )
-    elif there != asked:
-        yield f"{path}: {_brief(there)} -> {_brief(asked)}"
+    elif existing != requested:
+        yield f"{path}: {_brief(existing)} -> {_brief(requested)}"
 
 
 def _brief(value: Any) -> str:

@@ -24,7 +24,7 @@ class ParentRef(Model):
     """The dataset that this one was made from."""
 
     location: str
-    """where it lay when this dataset was made; not compared, a dataset may move"""
+    """where it lay when this dataset was made; not compared, because a dataset may move"""
     card: Sha256
     """digest of what the parent's card says about its content"""
 
@@ -35,17 +35,18 @@ class RefinerRef(Model):
     sha256: Sha256
     """of refiner.safetensors"""
     config: Sha256
+    """digest of refiner.json"""
 
 
-class KeptBy(Model):
-    """By what a filtered dataset holds some samples of its parent and not the others."""
+class FilteredBy(Model):
+    """The verdicts by which a filtered dataset holds some samples of its parent and not others."""
 
     parent: Sha256
-    """the parent's configuration digest"""
+    """digest of the parent's configuration"""
     report: str
     """id of the parent's report that judged every sample"""
     verdicts: Sha256
-    """of that report's verdicts.parquet"""
+    """sha256 of that report's verdicts.parquet"""
 
 
 class DatasetCard(Versioned):
@@ -71,24 +72,28 @@ class DatasetCard(Versioned):
         if abs(sum(self.splits.values()) - 1) > 1e-6 or min(self.splits.values()) <= 0:
             raise ValueError(f"splits must be positive and sum to 1, are {self.splits}")
         if (self.kind == "refined") != (self.refiner is not None and self.parent is not None):
-            raise ValueError(f"a {self.kind} dataset with parent {self.parent}")
+            raise ValueError(
+                "a dataset has a parent and a refiner if its kind is refined, and neither of them "
+                f"otherwise; this one is {self.kind}, parent {self.parent}, refiner {self.refiner}"
+            )
         if self.kept is not None and self.kind != "refined":
-            raise ValueError(f"a {self.kind} dataset of kept samples; those are refined")
+            raise ValueError(
+                f"a {self.kind} dataset cannot hold filtered samples, only a refined one can"
+            )
         return self
 
     @property
-    def kept(self) -> KeptBy | None:
-        """By what it was filtered; None for every other dataset, which is whole.
+    def kept(self) -> FilteredBy | None:
+        """The verdicts by which it was filtered; None for a dataset that was not filtered.
 
         A filtered dataset holds samples of a refined one, its parent, byte for byte.
         """
-        kept = self.config.get("kept")
-        return None if kept is None else KeptBy.model_validate(kept)
+        content = self.config.get("kept")
+        return None if content is None else FilteredBy.model_validate(content)
 
     def identity(self) -> dict[str, JsonValue]:
-        """What two cards of one dataset must agree on: all but names and places."""
-        content = self.model_dump(mode="json", exclude={"name": True, "parent": {"location"}})
-        return content
+        """What two cards of one dataset must agree on: everything but name and locations."""
+        return self.model_dump(mode="json", exclude={"name": True, "parent": {"location"}})
 
     def digest(self) -> str:
         """sha256 of `identity()`."""
@@ -102,13 +107,13 @@ class InputFacts(Model):
     size: int = Field(ge=0)
     """bytes of the image and its label together"""
     mtime_ns: int
-    """the newest of the image's and the label's; of the archive member inside an archive"""
+    """the later modification time of image and label (of the members, inside an archive)"""
     etag: str | None = None
-    """digests of the files as the listing gives them (an object store's, a zip's CRC); where two
-    versions have one, it counts and the time does not"""
+    """digests of the files where the listing has them (of an object store, or the CRC in a zip).
+    Two versions that both have one are compared by it, others by time"""
     suffixes: str | None = None
-    """of the input's files, e.g. `.jpg .json`: `id` with each is a file's name; None where they
-    have to be looked up"""
+    """suffixes of the input's files, e.g. `.jpg .json`: `id` followed by one is a file's name; None
+    where the names have to be looked up"""
 
 
 class PlannedInput(InputFacts):
@@ -117,7 +122,7 @@ class PlannedInput(InputFacts):
     identity: str | None = None
     """only where the card splits by identity"""
     supersedes: str | None = None
-    """key of the sample that an older version of this input became"""
+    """key of the sample that was made of an older version of this input"""
 
 
 class ShardPlan(Versioned):

@@ -10,11 +10,8 @@ from schemas.base import FORMAT_VERSION, FormatError, Model, Sha256, Split
 METADATA_KEY = b"simgan_factory"
 
 
-def _points(count: int) -> pa.DataType:
-    return pa.list_(pa.list_(pa.float32(), 2), count)
-
-
-_VECTOR = pa.list_(pa.float32(), 3)
+VECTOR = pa.list_(pa.float32(), 3)
+"""the Arrow type of three float32"""
 
 
 _BEFORE_LABELS = (
@@ -29,7 +26,7 @@ _BEFORE_LABELS = (
     pa.field("supersedes", pa.string()),
 )
 _AFTER_LABELS = (
-    pa.field("crop_affine", pa.list_(_VECTOR, 2)),
+    pa.field("crop_affine", pa.list_(VECTOR, 2)),
     pa.field("extra", pa.string(), nullable=False),
     pa.field("png_sha256", pa.string(), nullable=False),
     pa.field("png_offset", pa.int64(), nullable=False),
@@ -44,7 +41,7 @@ REPEATED_COLUMNS = ("split", "identity", "source_name")
 
 
 def index_schema(labels: tuple[pa.Field, ...]) -> pa.Schema:
-    """The columns of an index: envelope, the domain's labels, place and digests of the members."""
+    """The columns of an index: envelope, labels of the domain, offsets and digests of members."""
     return pa.schema([*_BEFORE_LABELS, *labels, *_AFTER_LABELS])
 
 
@@ -77,7 +74,7 @@ def facts_of(metadata: Mapping[bytes, bytes] | None, *, where: str) -> ShardFact
     """The facts in an index file's metadata.
 
     Raises:
-        FormatError: there are none, or they are of a newer format.
+        FormatError: the metadata has no facts, or they are of a newer format.
     """
     raw = (metadata or {}).get(METADATA_KEY)
     if raw is None:

@@ -1,6 +1,7 @@
-"""A kind of sample: what its labels and pixels are, which is all that a dataset on disk has to know
-of eyes or hands. Where samples come from and how they are judged is the business of a domain
-(`factory.domains`)."""
+"""A kind of sample: its labels and pixels, all that a dataset on disk has to know of eyes or hands.
+
+A domain (`factory.domains`) adds where samples come from and how they are judged.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ def scale_of_depth(card: DatasetCard) -> float:
     stored values go from 0, the background, to the side of the cube plus 1.
 
     Raises:
-        FormatError: the card names no cube.
+        FormatError: the card names no cube, or its images are not of 16 bits.
     """
     options = card.config.get("options")
     cube_mm = options.get("cube_mm") if isinstance(options, dict) else None

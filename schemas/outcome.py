@@ -1,4 +1,4 @@
-"""What became of one shard: the message of a worker to the driver."""
+"""The message of a worker to the driver about one shard."""
 
 from pydantic import Field
 
@@ -16,20 +16,20 @@ class Outcome(Model):
     reasons: dict[str, int] = Field(default_factory=dict)
     """why inputs were rejected or filtered, with counts"""
     seconds: float = 0.0
-    """of work in the workers"""
+    """time that workers spent on the shard"""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
-    """the same by stage, where the work has several"""
+    """the same time by stage, where the work has several stages"""
     engine: str | None = None
-    """name of what refined its images"""
+    """name of the engine that refined its images"""
     error: str | None = None
-    """why the shard was not made; None if it was"""
+    """why the shard was not made; None where it was"""
     transient: bool = False
-    """of an error: trying again may help (the store or the worker failed, not the shard)"""
+    """whether trying again may help, as the store or the worker failed and not the shard"""
     attempts: int = 1
     problems: tuple[Problem, ...] = ()
     """what an integrity check found wrong with the shard"""
 
     @property
     def num_inputs(self) -> int:
-        """Inputs that were dealt with: samples, rejected and filtered ones."""
+        """Number of inputs: those that became samples, were rejected or were filtered."""
         return self.num_samples + self.num_rejected + self.num_filtered

@@ -1,4 +1,4 @@
-"""What an integrity check finds."""
+"""What an integrity check reports."""
 
 from typing import Literal
 
@@ -10,18 +10,18 @@ ProblemKind = Literal[
 
 
 class Problem(Model):
-    """One thing in a dataset that is not as it was committed, and what mends it."""
+    """One part of a dataset that is not as it was committed, and how to mend it."""
 
     kind: ProblemKind
-    """the part that is wrong; `rows`: an index that can be read and does not say what its tar,
-    which is whole, holds; `stale`: made from a version of its parent that is gone"""
+    """the part that is wrong. `rows`: the index can be read, but does not describe its whole tar;
+    `stale`: the shard was made from a version of its parent that no longer exists"""
     name: str
-    """of the object, relative to the dataset"""
+    """name of the object, relative to the dataset"""
     shard: int | None
-    """None where it is not about one shard"""
+    """None where the problem is not of a single shard"""
     what: str
     fix: str
 
     def line(self) -> str:
-        """For a terminal."""
+        """The problem in one line of text."""
         return f"{self.name}: {self.what}. {self.fix}"

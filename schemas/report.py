@@ -205,6 +205,7 @@ class Report(Versioned):
     real: DatasetCard
     shards: tuple[ValidatedShard, ...]
     num_samples: int
+    """in these shards; of an input that was rewritten, the newest sample alone counts"""
     mean_abs_change: Spread
     """mean |refined - synthetic| of an image on [-1, 1]: 0 means the refiner did nothing"""
     realism: Realism

@@ -49,10 +49,3 @@ class Envelope(Model):
     made: Made
     refined: Refined | None = None
     """absent from datasets that were not refined"""
-
-
-def _unit(gaze: Vector) -> Vector:
-    length = sum(v * v for v in gaze) ** 0.5
-    if abs(length - 1) > 1e-3:
-        raise ValueError(f"a gaze vector has length 1, this one {length:.4f}")
-    return gaze

@@ -1,25 +1,47 @@
 """`score.json` beside a refiner: what it does to held-out images."""
 
+from typing import Generic, TypeVar
+
 from schemas.base import Float, Model, Sha256, Versioned
 from schemas.report import Spread, TwoSample
 
 
 class Score(Model):
-    """What a refiner does to held-out images."""
+    """What a refiner does to held-out images. A domain whose labels can fail in more ways adds
+    fields of its own."""
 
     num_samples: int
     drift_px: Spread | None
-    """of the pupil's centre; None where no eye could be measured"""
+    """how far the labelled place moved from each render to its refined image; None where it could
+    be measured in no image"""
     mean_abs_delta: Float
     """mean |refined - synthetic| on [-1, 1]"""
     two_sample: TwoSample
     """refined against real: accuracy 0.5 is perfect"""
 
+    def metrics(self) -> dict[str, float]:
+        """The numbers by name; a number that could not be measured is left out."""
+        values = {
+            "two_sample_accuracy": self.two_sample.accuracy,
+            "mean_abs_delta": self.mean_abs_delta,
+            "num_measured": 0.0,
+        }
+        if self.drift_px is not None:
+            values |= {
+                "num_measured": float(self.drift_px.num),
+                "drift_median_px": self.drift_px.median,
+                "drift_p95_px": self.drift_px.p95,
+            }
+        return values
 
-class ScoreRecord(Versioned):
+
+AnyScore = TypeVar("AnyScore", bound=Score)
+
+
+class ScoreRecord(Versioned, Generic[AnyScore]):
     """`score.json` beside a refiner: its score, and what that depends on."""
 
     refiner: Sha256
     measured_with: Sha256
     """digest of the held-out images and of how they were measured"""
-    score: Score
+    score: AnyScore

@@ -1,9 +1,9 @@
-"""`runs/<id>/<what>.json`: what a run did, and which stage held it back."""
+"""`runs/<id>/<what>.json`: what a run did, and which stage limited its speed."""
 
 from schemas.base import Model
 
 BUSY = 0.5
-"""share of a stage's workers' time below which it did not hold the run back"""
+"""share of its workers' time for which a stage must be busy to be called the bottleneck"""
 
 
 class StageTime(Model):
@@ -11,13 +11,13 @@ class StageTime(Model):
 
     name: str
     seconds: float
-    """of work, over all workers"""
+    """time of work, summed over all workers"""
     busy: float
-    """share of the run's time that as many workers as cores would have been busy with it"""
+    """share of the run's time for which the stage would have kept one worker on each core busy"""
 
 
 class RunSummary(Model):
-    """What came of one run of shards; `runs/<id>/<what>.json`."""
+    """The result of one run over shards; `runs/<id>/<what>.json`."""
 
     what: str
     num_shards: int
@@ -31,25 +31,25 @@ class RunSummary(Model):
     """why shards were not made"""
     wall_s: float
     images_per_s: float
-    """inputs dealt with a second, with the start of the workers"""
+    """inputs for each second of the run, including the start of the workers"""
     workers: int
     stages: tuple[StageTime, ...]
     engines: dict[str, int]
-    """shards by the name of what refined them"""
+    """number of shards by the name of the engine that refined them"""
 
     def to_json(self) -> bytes:
         """Indented, with a newline."""
         return self.model_dump_json(indent=2).encode() + b"\n"
 
     def bottleneck(self) -> str:
-        """What one would have to speed up."""
+        """The stage to speed up first, for a log."""
         busiest = max(self.stages, key=lambda stage: stage.busy, default=None)
         if busiest is None or busiest.busy < BUSY:
             return "start-up and waiting: too little work for these workers"
         return f"{busiest.name}, busy {busiest.busy:.0%} of the time"
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """The summary as lines of text."""
         lines = [
             f"{self.what}: {self.num_samples} samples in {self.num_shards} shards, "
             f"{self.num_rejected} rejected, {self.num_filtered} filtered, "

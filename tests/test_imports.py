@@ -86,3 +86,27 @@ def test_workers_that_only_read_and_write_need_no_torch(module) -> None:
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, run.stderr
+
+
+FACES = (
+    "schemas.eye.kind",
+    "schemas.hand.kind",
+    "factory.domains.eye.domain",
+    "factory.domains.hand.domain",
+    "factory.dataset.dataset",
+)
+"""what a reader of datasets imports, whatever their domain"""
+
+
+def test_kinds_and_the_faces_of_domains_are_quick_to_import() -> None:
+    """Sources, renderers and validators, and with them the large libraries, load on first use."""
+    script = (
+        "import importlib, sys\n"
+        f"for name in {FACES!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    loaded = {'torch', 'cv2', 'scipy'} & sys.modules.keys()\n"
+        "    assert not loaded, f'{name} loads {loaded}'\n"
+    )
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr

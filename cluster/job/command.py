@@ -2,9 +2,10 @@
 
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from inspect import get_annotations
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import tyro
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -21,12 +22,34 @@ Part = TypeVar("Part", bound=BaseModel)
 class JobConfig(BaseModel):
     """Options of one command."""
 
+    negatable: ClassVar[bool] = True
+    """whether each switch `--x` comes with a `--no-x`, which can undo what a config file says"""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replaced_options: ClassVar[Mapping[str, str]] = {}
+    """options of earlier versions, by the field's name, and what to do instead"""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        # `--help` lists options in the order of the fields: first what has to be given, then the
+        # job's other options, then those of its other bases.
+        own = get_annotations(cls).keys()
+        fields = sorted(
+            cls.__pydantic_fields__.items(),
+            key=lambda field: (not field[1].is_required(), field[0] not in own),
+        )
+        cls.__pydantic_fields__ = dict(fields)
 
     @classmethod
     def command(cls) -> str:
         """`refine` for a `RefineJob`: the name of its file, and of its table in a config file."""
         return cls.__name__.removesuffix("Job").lower()
+
+    @classmethod
+    def program(cls) -> str:
+        """How the command is started, for its `--help`."""
+        return f"python jobs/{cls.command()}.py"
 
     def part(self, kind: type[Part]) -> Part:
         """The options that a job has from a model which is a base of it, as that model."""
@@ -49,15 +72,17 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     given = list(sys.argv[1:] if arguments is None else arguments)
     program = kind.command()
     config, given = _take_config(given)
+    _refuse_replaced(kind, given)
     default = None
     if config is not None:
         default = _with_defaults(kind, _table(config, program), f"{config} [{program}]")
     try:
         return tyro.cli(
             kind,
-            prog=f"python jobs/{program}.py",
+            prog=kind.program(),
             args=given,
             default=default,
+            config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
             description=(kind.__doc__ or "")
             + "\n\n--config FILE.toml gives defaults for all options, from the file's "
             + f"[{program}] table; options on the command line override them. The same command "
@@ -69,7 +94,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
 
 
 def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
-    """A job from its table in a config file (if it has one there) and some given options.
+    """A job from its table in a config file, if there is one, and from options that override it.
 
     Raises:
         ValidationError: options that do not fit.
@@ -78,9 +103,12 @@ def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
     return kind.model_validate({**tables.get(kind.command(), {}), **given})
 
 
-def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:
-    """Parse, run, and exit with the code that says how it went."""
-    job = parse(kind)
+def run_command(
+    kind: type[Job], main: Callable[[Job], None], arguments: list[str] | None = None
+) -> NoReturn:
+    """Parse the arguments, those of the process by default, run, and exit with the code that says
+    how it went."""
+    job = parse(kind, arguments)
     try:
         main(job)
     except GateFailedError as error:
@@ -99,14 +127,24 @@ def run_command(kind: type[Job], main: Callable[[Job], None]) -> NoReturn:
 
 
 def _take_config(given: list[str]) -> tuple[Path | None, list[str]]:
-    for place, argument in enumerate(given):
+    for index, argument in enumerate(given):
         if argument == "--config":
-            if place + 1 == len(given):
+            if index + 1 == len(given):
                 _refuse("--config needs a file")
-            return Path(given[place + 1]), given[:place] + given[place + 2 :]
+            return Path(given[index + 1]), given[:index] + given[index + 2 :]
         if argument.startswith("--config="):
-            return Path(argument.removeprefix("--config=")), given[:place] + given[place + 1 :]
+            return Path(argument.removeprefix("--config=")), given[:index] + given[index + 1 :]
     return None, given
+
+
+def _refuse_replaced(kind: type[Job], given: Sequence[str]) -> None:
+    """Name what has replaced an option of an earlier version."""
+    for argument in given:
+        if argument.startswith("--"):
+            flag = argument.partition("=")[0]
+            name = flag.removeprefix("--").removeprefix("no-").replace("-", "_").partition(".")[0]
+            if name in kind.replaced_options:
+                _refuse(f"{flag} is gone; {kind.replaced_options[name]}")
 
 
 def _table(path: Path, name: str) -> dict[str, Any]:
@@ -125,6 +163,8 @@ def _table(path: Path, name: str) -> dict[str, Any]:
 def _with_defaults(kind: type[Job], values: dict[str, Any], where: str) -> Job:
     """A job whose missing required options are marked as such for the command line."""
     unknown = values.keys() - kind.model_fields.keys()
+    for name in sorted(unknown & kind.replaced_options.keys()):
+        _refuse(f"{where}: {name} is gone; {kind.replaced_options[name]}")
     if unknown:
         _refuse(
             f"{where}: unknown option {', '.join(sorted(unknown))}; "

@@ -1,4 +1,4 @@
-"""Something done now and then beside the main thread."""
+"""Calls that are repeated in the background while the main thread works."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Call again and again, that many seconds apart, in a thread that ends with the context."""
+    """Repeat a call every so many seconds, in a thread that ends with the context."""
     done = threading.Event()
 
     def repeat() -> None:

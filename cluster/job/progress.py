@@ -2,12 +2,14 @@
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 LINE_EVERY_S = 10.0
-"""between progress lines where there is no terminal"""
+"""seconds between two progress lines where there is no terminal"""
 
 
 class Progress:
@@ -20,7 +22,7 @@ class Progress:
         self._bar = tqdm(total=total, desc=what, unit=f" {unit}", disable=None, dynamic_ncols=True)
 
     def advance(self, count: int, note: str = "") -> None:
-        """`count` more units are done."""
+        """Count `count` more units as done."""
         self.done += count
         self._bar.update(count)
         if note and not self._bar.disable:
@@ -33,5 +35,15 @@ class Progress:
             log.info("%s: %s %s", self.what, shown, note)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """End the bar, and leave it on the screen."""
         self._bar.close()
+
+
+@contextmanager
+def progress_of(what: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress of something that is done one by one; gives what to call after each."""
+    progress = Progress(what, total, unit)
+    try:
+        yield lambda _: progress.advance(1)
+    finally:
+        progress.close()

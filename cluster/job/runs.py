@@ -14,7 +14,7 @@ from factory.store.open import open_store
 
 log = logging.getLogger(__name__)
 COPY_EVERY_S = 60.0
-"""of a growing log to an object store, which cannot append"""
+"""seconds between two copies of a growing log to an object store, which cannot append"""
 
 
 class RunFolder:
@@ -23,14 +23,14 @@ class RunFolder:
     def __init__(self, store: Store, name: str, log_path: Path):
         self.store, self.name = store, name
         self.log = log_path
-        """the log while it grows, a local file"""
+        """the local file that the log is written to"""
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file into the folder."""
         self.store.put(f"{self.name}/{name}", content)
 
     def copy_log(self) -> None:
-        """Put the log as it is now into an object store; a local folder holds it already."""
+        """Copy the log as it is now to an object store; a local folder has it already."""
         if not isinstance(self.store, LocalStore):
             self.write("log.txt", self.log.read_bytes())
 
@@ -58,5 +58,5 @@ def open_run(output: str | Path, name: str) -> Iterator[RunFolder]:
 def _copy(run: RunFolder) -> None:
     try:
         run.copy_log()
-    except OSError as error:  # the work itself goes on, and fails by itself if it has to
+    except OSError as error:  # the run goes on: if the store stays out of reach, a shard fails
         log.warning("the log could not be copied to %s: %s", run.store.location, error)

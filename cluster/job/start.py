@@ -1,5 +1,6 @@
-"""The life of one run of a job: its folder, its log and its saved configuration, and the lease that
-keeps two runs from doing the same work."""
+"""The life of one run of a job: its folder, its log and its saved configuration, and the lease by
+which two runs avoid doing the same work. Leases only avoid wasted work; data is safe without them.
+"""
 
 import logging
 import secrets
@@ -13,21 +14,21 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cluster.job.command import JobConfig
 from cluster.job.runs import RunFolder, open_run
-from factory.dataset.version import WRITER
 from factory.store.lease import lease
 from factory.store.open import open_store
 from schemas.dataset import RunRecord
+from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def logged_run(job: JobConfig, output: str | Path, *, runs: str = "runs") -> Iterator[RunFolder]:
-    """Open a run in `<output>/<runs>/<id>/`: log to the terminal and there, save the configuration.
+    """Open a run in `<output>/<runs>/<id>/`: save the configuration, log there and to the terminal.
 
     Args:
-        output: what the job writes to, a folder or a place in an object store.
-        runs: folder of the runs in it.
+        output: what the job writes to, a folder or s3://bucket/prefix.
+        runs: name of the folder of all runs in the output.
     """
     now = datetime.now(UTC)
     name = f"{runs}/{now:%Y%m%dT%H%M%SZ}-{job.command()}-{secrets.token_hex(2)}"
@@ -50,14 +51,14 @@ def logged_run(job: JobConfig, output: str | Path, *, runs: str = "runs") -> Ite
 
 @contextmanager
 def alone(what: str, output: str | Path, *, overlap: bool) -> Iterator[bool]:
-    """Whether this run may go on: no other run of the job is at work on the output, or the user
+    """Whether this run may go on: no other run of the job is working on the output, or the user
     lets them overlap."""
     if overlap:
         yield True
         return
     with lease(open_store(output), what) as is_ours:
         if not is_ours:
-            log.info("nothing done; --overlap works beside the other run, without harm")
+            log.info("nothing was done; --overlap runs beside the other run, and data is safe")
         yield is_ours
 
 

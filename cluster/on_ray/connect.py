@@ -1,4 +1,4 @@
-"""The Ray that a job runs in."""
+"""Connecting a job to Ray."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ def ensure_ray(*, dashboard: bool = False) -> None:
     """Connect to the cluster that this job runs in, or start one on this machine.
 
     Args:
-        dashboard: start it with a dashboard, whose state API Ray Train asks.
+        dashboard: start Ray with its dashboard, whose state API Ray Train needs.
     """
     if ray.is_initialized():
         return

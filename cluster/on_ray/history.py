@@ -1,10 +1,11 @@
-"""The history of refined images that all workers share: a buffer in an actor, or several.
+"""The history of refined images that all workers share: buffers in one or more actors.
 
-An actor that was restarted is empty and says so at the next exchange. Then the workers stop, Ray
-Train starts them again, and the first one restores the history with the checkpoint that all go on
-from: weights and history are always of one moment.
+An actor that was restarted is empty and raises an error at the next exchange. Then the workers
+stop, Ray Train starts them again, and worker 0 restores the history with the checkpoint that all
+resume from: weights and history are always of one moment.
 """
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from factory.training.history import (
 )
 
 RETRIES = 20
-"""of a call that may be repeated, while an actor is restarted"""
+"""times that a call which may be repeated is tried while an actor is restarted"""
 Shape = tuple[int, int, int]
 
 
@@ -29,7 +30,7 @@ class HistoryLostError(RuntimeError):
 
 
 class HistoryKeeper:
-    """A buffer that other processes ask; two calls at once, of which one may be writing a file."""
+    """A buffer in an actor. It takes two calls at once, of which one may be writing a file."""
 
     def __init__(self, capacity: int, shape: Shape, seed: int) -> None:
         self._buffer = HistoryBuffer(capacity, shape, seed)
@@ -53,12 +54,12 @@ class HistoryKeeper:
             return self._buffer.statistics()
 
     def start_saving(self, location: str, stem: str) -> None:
-        """What `finish_saving` will write."""
+        """Copy the state that `finish_saving` will write."""
         with self._lock:
             self._written = self._restored.start_saving(location, stem)
 
     def finish_saving(self) -> dict[str, str]:
-        """Write it, without holding up exchanges. Raises `HistoryLostError` after a restart."""
+        """Write the copy while exchanges go on. Raises `HistoryLostError` after a restart."""
         written, self._written = self._written, None
         if written is None:
             raise HistoryLostError("the history's actor was restarted before it was saved")
@@ -78,10 +79,10 @@ class HistoryKeeper:
 
 
 class SharedHistory(History):
-    """The history as its users see it; travels to any process of the cluster.
+    """The history as workers use it; it can be sent to any process of the cluster.
 
-    Worker k always asks actor k modulo their number, so with several actors each holds the images
-    of some workers. One answers in 8 ms for half a batch of 512 eyes (benchmarks/results.md): more
+    Worker k always asks actor k modulo the number of actors, so each actor holds the images of some
+    workers. One actor answers in 8 ms for half a batch of 512 eyes (benchmarks/results.md): more
     are needed only where a step is shorter.
     """
 
@@ -93,8 +94,9 @@ class SharedHistory(History):
         """New actors, which live as long as the job.
 
         Args:
-            capacity: images in all of them together.
-            shape: (C, H, W).
+            capacity: images in all actors together; each holds an equal part.
+            shape: (C, H, W) of one image.
+            actors: at most as many as there are workers, for a worker asks one actor alone.
         """
         keeper = ray.remote(HistoryKeeper).options(
             num_cpus=0,
@@ -104,8 +106,8 @@ class SharedHistory(History):
         )
         return cls(
             [
-                keeper.remote(capacity // actors, shape, seed + 1_000_003 * place)
-                for place in range(actors)
+                keeper.remote(capacity // actors, shape, seed + 1_000_003 * number)
+                for number in range(actors)
             ]
         )
 
@@ -120,11 +122,12 @@ class SharedHistory(History):
         """Sums of counts, means of ages."""
         every = ray.get([actor.statistics.remote() for actor in self._actors])
         sums = (sum(column) for column in list(zip(*every, strict=True))[:4])
-        ages = np.mean([[found.mean_age, *found.age_given] for found in every], axis=0).tolist()
+        ages = np.mean([[one.mean_age, *one.age_given] for one in every], axis=0).tolist()
         return HistoryStatistics(*sums, ages[0], (ages[1], ages[2], ages[3]))
 
     def start_saving(self, location: str, stem: str) -> Written:
-        stems = [stem] if len(self._actors) == 1 else [f"{stem}-{i}" for i in self._places]
+        many = len(self._actors) > 1
+        stems = [f"{stem}-{i}" if many else stem for i in range(len(self._actors))]
         pairs = list(zip(self._actors, stems, strict=True))
         ray.get([actor.start_saving.remote(location, name) for actor, name in pairs])
 
@@ -135,19 +138,22 @@ class SharedHistory(History):
         return write
 
     def restore(self, location: str, digests: Mapping[str, str]) -> None:
-        names = sorted(digests)
+        names = sorted(digests, key=_part_number)
         if names and len(names) != len(self._actors):
             raise ValueError(
-                f"the checkpoint's history lies in {len(names)} parts, this run has "
-                f"{len(self._actors)} actors for it; give --history-actors {len(names)}"
+                f"the checkpoint's history lies in {len(names)} parts, and this run has "
+                f"{len(self._actors)} history actors; give --history-actors {len(names)}, and at "
+                "least as many --workers"
             )
         parts = [{name: digests[name]} for name in names] or [{} for _ in self._actors]
         pairs = zip(self._actors, parts, strict=True)
         ray.get([actor.restore.remote(location, part) for actor, part in pairs])
 
-    @property
-    def _places(self) -> range:
-        return range(len(self._actors))
-
     def _of(self, worker: int) -> Any:
         return self._actors[worker % len(self._actors)]
+
+
+def _part_number(name: str) -> int:
+    """Of an actor's file: `…-10.safetensors` is part 10; that of a single actor has no number."""
+    number = re.search(r"-(\d+)\.safetensors$", name)
+    return int(number[1]) if number is not None else 0

@@ -1,7 +1,8 @@
-"""Stages of work on shards, streamed through Ray Data.
+"""Stages that make shards, streamed through Ray Data.
 
-A row is one shard. Ray Data holds a stage back while its successor is behind, so memory is bounded
-however many shards there are. No order is kept: what a shard becomes depends on its number alone.
+A row is one shard. Ray Data holds a stage back while the next one is behind, so memory is bounded
+however many shards there are. Shards are made in no order: what a shard becomes depends only on its
+number.
 """
 
 import logging
@@ -36,31 +37,35 @@ from schemas.outcome import Outcome
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-"""at one shard, before it is set aside"""
+"""attempts at one shard before it is set aside"""
 RETRIES_IN_RAY = 1
-"""of a shard whose worker died, by Ray itself, within one attempt"""
+"""how often Ray itself retries a shard whose worker died, within one attempt"""
 LIGHT_CPUS = 0.1
-"""cores that Ray counts for a reader or writer, which works beside the engines on their cores"""
+"""cores that Ray reserves for a reader or writer, which shares the cores of the engines"""
 ENGINES_A_LIGHT = 8
-"""engines on CPU cores that one reader and one writer keep up with, twice over"""
+"""engines on CPU cores per reader and writer, which could keep up with twice as many"""
 SHARDS_AHEAD = 4
-"""shards a worker from which on each one has its next shard at hand; of fewer, the last ones would
-leave other workers without any for too long"""
+"""shards per worker from which on each worker has its next shard queued; with fewer shards, queued
+ones would leave other workers idle at the end"""
 WORKER_NAME = "simgan-stage"
 PAUSE_S = 5.0
-"""before shards that failed for a reason outside them are tried again, times the attempt"""
+"""seconds before shards that failed for a passing reason are tried again, times the attempt"""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers of which kind a run may use."""
+    """How many workers a run may use, and of which kind."""
 
     count: int | None = None
-    """that hold a core (or GPU) each; None for one a core of the cluster, or one a GPU"""
+    """number of workers with a core (or GPU) each; None for one per core (or GPU) of the cluster"""
     use_gpu: bool = False
 
     def number(self) -> int:
-        """Raises `RuntimeError`: the cluster has no such resource, and is not told to grow."""
+        """The number of workers.
+
+        Raises:
+            RuntimeError: the cluster has no core (or GPU), and no number was given to grow to.
+        """
         resource = "GPU" if self.use_gpu else "CPU"
         available = int(ray.cluster_resources().get(resource, 0))
         may_grow = self.count is not None and "RAY_ADDRESS" in os.environ
@@ -70,8 +75,8 @@ class Workers:
 
 
 class StageWorker:
-    """One step on one worker. An exception of ours becomes the shard's outcome, and the other
-    shards go on."""
+    """One stage on one worker. An exception becomes the outcome of its shard, and the other shards
+    go on."""
 
     def __init__(self, stage: Stage):
         self.stage = stage
@@ -129,7 +134,7 @@ def _given(stage: Stage, row: dict[str, Any]) -> Any:
 
 
 def run_on_ray(
-    work: MakeTask | Sequence[Stage], shards: Sequence[int], workers: Workers | None = None
+    task: MakeTask | Sequence[Stage], shards: Sequence[int], workers: Workers | None = None
 ) -> Iterator[Outcome]:
     """Make shards in parallel; each one's outcome comes once, in no order.
 
@@ -137,7 +142,7 @@ def run_on_ray(
     death the last time on its own, so that it cannot be blamed for another's crash.
     """
     ensure_ray()
-    stages, workers = stages_of(work), workers or Workers()
+    stages, workers = stages_of(task), workers or Workers()
     left, lost = list(shards), list[int]()
     for attempt in range(1, MAX_ATTEMPTS + 1):
         last = attempt == MAX_ATTEMPTS
@@ -167,7 +172,7 @@ def run_on_ray(
 
 
 def _attempt(stages: Sequence[Stage], shards: Sequence[int], workers: Workers) -> Iterator[Outcome]:
-    """One pass; says nothing of the shards whose workers died."""
+    """Try shards once; gives no outcome of those whose workers died."""
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a dead worker costs its shards this attempt, no others

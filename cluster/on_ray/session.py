@@ -22,11 +22,11 @@ from schemas.outcome import Outcome
 
 log = logging.getLogger(__name__)
 SILENCE_S = 120.0
-"""without a finished shard, after which the log says what the cluster has"""
+"""seconds without a finished shard after which the log says how large the cluster is"""
 
 
 class Session:
-    """What a running job may use."""
+    """A running job's folder and its parallel workers."""
 
     def __init__(self, run: RunFolder, workers: Workers):
         self.run = run
@@ -36,15 +36,17 @@ class Session:
     def make_shards(
         self,
         what: str,
-        work: MakeTask | Sequence[Stage],
+        task: MakeTask | Sequence[Stage],
         shards: Sequence[int],
         num_samples: int,
     ) -> list[Outcome]:
-        """Make shards in parallel Ray workers, with progress, and a summary at the end.
+        """`factory.dataset.shard_tasks.MakeShards` in parallel Ray workers, with progress, and with
+        a summary in the run's folder at the end.
 
         Args:
-            what: for the progress bar, e.g. `refine`.
-            num_samples: expected in all shards together, for the bar.
+            what: what is done, in one word for logs and progress bars, e.g. `refine`.
+            task: what makes one shard, in one step or in several.
+            num_samples: expected in all shards together, for the progress bar.
 
         Raises:
             ShardsFailedError: some shards could not be made; all others were.
@@ -62,7 +64,7 @@ class Session:
 
         started = time.perf_counter()
         try:
-            stages = (Stage(what, work),) if callable(work) else work
+            stages = (Stage(what, task),) if callable(task) else task
             with _reporting_silence(what, lambda: len(outcomes)):
                 return collect(run_on_ray(stages, shards, self.workers), on_outcome)
         finally:
@@ -111,10 +113,14 @@ def start(
     workers: int | None = None,
     use_gpu: bool = False,
 ) -> Iterator[Session]:
-    """`logged_run`, with workers. Ray itself starts when the first of them is needed.
+    """`logged_run`, with parallel workers. Ray starts when the first of them is needed.
 
     Args:
-        workers: parallel workers; None for one a core (or GPU).
+        job: its options, which are saved in the folder of the run.
+        output: what the job writes to, a folder or s3://bucket/prefix.
+        runs: name of the folder of all runs in the output.
+        workers: number of parallel workers; None for one per core (or GPU).
+        use_gpu: whether each worker has a GPU.
     """
     with logged_run(job, output, runs=runs) as run:
         yield Session(run, Workers(workers, use_gpu))
@@ -127,10 +133,10 @@ def _call(call: Callable[[], Any]) -> Any:
 
 @contextmanager
 def _reporting_silence(what: str, count: Callable[[], int]) -> Iterator[None]:
-    """Log what the cluster has while no shard comes back.
+    """Log how large the cluster is while no shard comes back.
 
-    A cluster may be about to grow, or to get a lost node back, so waiting is right; but whoever
-    looks at the log has to see what the run waits for.
+    The cluster may be about to grow, or to get a lost node back, so the run waits; the log has to
+    show what it waits for.
     """
     before = count()
 
@@ -145,7 +151,7 @@ def _reporting_silence(what: str, count: Callable[[], int]) -> Iterator[None]:
 
 
 def _cluster() -> str:
-    """What there is to work with, for the log."""
+    """How large the cluster is, in words."""
     try:
         alive = sum(node["Alive"] for node in ray.nodes())
         cores, gpus = (ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU"))

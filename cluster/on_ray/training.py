@@ -1,14 +1,14 @@
-"""Training on Ray Train: any number of workers, which go on from our own checkpoints."""
+"""Training on Ray Train: any number of workers, which resume from the run's own checkpoints."""
 
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import ray.train
@@ -21,31 +21,26 @@ from cluster.job.progress import Progress
 from cluster.on_ray.connect import ensure_ray
 from cluster.on_ray.history import SharedHistory
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.pupil.finder import PupilFinder
-from factory.domains.eye.validator import crop_of
 from factory.measures.two_sample import TwoSampleTest
+from factory.networks.refiner_files import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import open_store
+from factory.training.config import TrainConfig
 from factory.training.metrics_log import METRICS_NAME
 from factory.training.record import scaled_for
-from factory.training.run import (
-    NonFiniteLoss,
-    TrainConfig,
-    history_shape,
-)
-from factory.training.run_on_datasets import train_on_datasets
-from factory.training.scores import Scorer, score_refiner
-from factory.training.workers import Peers, average_over_process_group
-from factory.validation.held_out import HeldOut, require_scorable
-from factory.validation.sampling import shards_of
+from factory.training.run import history_shape, train_on_datasets
+from factory.training.scores import HeldOutScoring, Scorer
+from factory.training.simgan import NonFiniteLoss
+from factory.training.workers import WorkerGroup, average_over_process_group
 from schemas.score import Score
 
 log = logging.getLogger(__name__)
 SHOWN = ("mean_abs_delta", "realism_loss", "discriminator_loss")
 ERROR_NAME = "train-error.txt"
 PROCESS_GROUP_TIMEOUT_S = 300
-"""that workers wait for each other; the longest they do is while a checkpoint is taken down"""
+"""that workers wait for each other before they fail; the longest wait is for the copy of the state
+that a checkpoint is written from"""
 
 
 def train_on_ray(
@@ -55,7 +50,7 @@ def train_on_ray(
     output: str | Path,
     *,
     split: str,
-    use_gpu: bool = False,
+    device: Literal["cpu", "cuda"] = "cpu",
     workers: int = 1,
     cpus: int | None = None,
     history_actors: int = 1,
@@ -63,29 +58,44 @@ def train_on_ray(
     held_out: str = "test",
     num_held_out: int = 600,
 ) -> None:
-    """Train in Ray Train workers. Where a worker, the history or a node is lost, all start again
-    from the newest checkpoint.
+    """Train in Ray Train workers. When a worker, a history actor or a node is lost, all workers
+    start again from the newest checkpoint.
 
-    One worker is the plain loop, with its history in its own process. Several share the batch,
-    each with its own part of the images, and the history in actors of its own.
+    One worker runs the plain loop, with the history in its own process. Several workers share the
+    batch, each with its own part of the images, and the history is in one or more actors.
 
     Args:
         synthetic, real: locations of the datasets, readable from the workers.
-        output: place of the run, which all workers see.
+        output: folder or object-store prefix of the run, which all workers see.
         split: of both datasets, to train on.
-        workers: with a GPU each, if `use_gpu`.
+        device: `cuda` gives each worker a GPU.
+        workers: processes that share each batch.
         cpus: cores for each worker; None for as many as there are.
-        history_actors: that several workers share the history in.
-        max_failures: losses to survive before giving up.
-        held_out: split of both datasets to score refiners on, where the configuration wants that.
-        num_held_out: images of it.
+        history_actors: actors that hold the history of several workers, at most one a worker.
+        max_failures: failures (worker, history actor, node) to tolerate before giving up.
+        held_out: split of both datasets to score refiners on, for a configuration with
+            `validate_every`.
+        num_held_out: renders, and real images, of it.
 
     Raises:
+        MissingHookError: refiners are to be scored, and their domain does not say how.
+        ValueError: datasets that do not fit each other, or more history actors than workers.
         RuntimeError: the training itself failed; the message is its own.
     """
-    pair = Dataset.open(synthetic), Dataset.open(real)
-    config = scaled_for(config, pair[0].card, pair[1].card)
+    if history_actors > workers:
+        raise ValueError(
+            f"{history_actors} history actors for {workers} workers: each worker asks one "
+            f"actor, so the others would stay empty; give at most --history-actors {workers}"
+        )
+    renders, camera = Dataset.open(synthetic), Dataset.open(real)
+    _require_alike(renders, camera)
+    config = scaled_for(config, renders.card, camera.card)
+    scorer = None
+    if config.validate_every:
+        test = TwoSampleTest(seeds=(0,))
+        scorer = RemoteScorer(HeldOutScoring.of(renders, camera, held_out, num_held_out, test))
     ensure_ray(dashboard=True)
+    use_gpu = device == "cuda"
     cpus = _cpus_of_a_worker(workers, use_gpu, cpus)
     store = open_store(output)
     store.delete(ERROR_NAME)
@@ -95,14 +105,12 @@ def train_on_ray(
         "real": real,
         "output": store.location,
         "split": split,
-        "device": "cuda" if use_gpu else "cpu",
+        "device": device,
         "history": None,
-        "scorer": None,
+        "scorer": scorer,
     }
-    if config.validate_every:
-        loop["scorer"] = RemoteScorer(synthetic, real, held_out, num_held_out)
     if workers > 1 and config.buffer_size:
-        shape = history_shape(config, pair[0].card.image)
+        shape = history_shape(config, renders.card.image)
         loop["history"] = SharedHistory.start(
             config.buffer_size, shape, config.seed, actors=history_actors
         )
@@ -134,22 +142,32 @@ def train_on_ray(
         raise RuntimeError(error)
     if failure is not None:
         raise RuntimeError(f"the training failed: {failure}")
+    log.info("the refiner is %s/%s", store.location, WEIGHTS_NAME)
+
+
+def _require_alike(synthetic: Dataset, real: Dataset) -> None:
+    ours, theirs = synthetic.card, real.card
+    if ours.image != theirs.image or ours.domain != theirs.domain:
+        raise ValueError(
+            f"{synthetic.location} holds {ours.domain} images of {ours.image}, {real.location} "
+            f"{theirs.domain} images of {theirs.image}; ingest both alike"
+        )
 
 
 def _fit_in_this_cluster(trainer: TorchTrainer) -> str | None:
-    """Run a trainer; what went wrong, or None.
+    """Run a trainer, and return what went wrong, or None.
 
-    An actor of Ray Train looks after the trainer through Ray's state API, which without
-    RAY_ADDRESS asks the newest cluster of the machine (Ray 2.60). Where that is another one, it
-    finds the trainer dead and takes the workers' resources away. So all of Ray Train runs in a
+    An actor of Ray Train watches the trainer through Ray's state API, which without RAY_ADDRESS
+    asks the newest cluster of the machine (Ray 2.60). Where that is another cluster, the actor
+    takes the trainer for dead and takes the workers' resources away. So all of Ray Train runs in a
     task that has the address of its own cluster.
     """
-    here = ray.get_runtime_context()
+    context = ray.get_runtime_context()
     fit = ray.remote(_fit).options(
         num_cpus=0,
         max_retries=0,
-        runtime_env={"env_vars": {"RAY_ADDRESS": here.gcs_address}},
-        scheduling_strategy=NodeAffinitySchedulingStrategy(here.get_node_id(), soft=False),
+        runtime_env={"env_vars": {"RAY_ADDRESS": context.gcs_address}},
+        scheduling_strategy=NodeAffinitySchedulingStrategy(context.get_node_id(), soft=False),
     )
     failure: str | None = ray.get(fit.remote(trainer))
     return failure
@@ -164,10 +182,10 @@ def _fit(trainer: TorchTrainer) -> str | None:
 
 
 def _cpus_of_a_worker(workers: int, use_gpu: bool, cpus: int | None) -> int:
-    """Cores for each worker, so that the nodes can hold them all.
+    """Cores for each worker, so that the nodes can hold all workers.
 
     Raises:
-        RuntimeError: they cannot.
+        RuntimeError: the nodes cannot hold them.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = [int(node.get("CPU", 0)) for node in nodes]
@@ -185,7 +203,7 @@ def _cpus_of_a_worker(workers: int, use_gpu: bool, cpus: int | None) -> int:
 
 @contextmanager
 def _scratch(store: Store) -> Iterator[Path]:
-    """Where Ray Train keeps its own state, of which a run that goes on needs nothing."""
+    """A folder for Ray Train's own state, of which a resumed run needs nothing."""
     if isinstance(store, LocalStore):
         yield store.root / "runs"
         return
@@ -194,15 +212,15 @@ def _scratch(store: Store) -> Iterator[Path]:
 
 
 def _train_here(loop: dict[str, Any]) -> None:
-    """One worker's side.
+    """Train in this process, which is a Ray Train worker.
 
-    What is lost may come back: such an error ends the worker, and Ray Train starts all of them
-    again. One of ours would come again: it is written down, and nobody tries.
+    An error because something was lost ends the worker, and Ray Train starts all of them again. An
+    error of the training itself would happen again: it is written to a file, and training stops.
     """
     context = ray.train.get_context()
     rank, size = context.get_world_rank(), context.get_world_size()
     store = open_store(loop["output"])
-    if store.size(ERROR_NAME) is not None:  # another worker found one before it ended
+    if store.size(ERROR_NAME) is not None:  # another worker had one
         return
     try:
         train_on_datasets(
@@ -211,7 +229,7 @@ def _train_here(loop: dict[str, Any]) -> None:
             loop["real"],
             store.location,
             split=loop["split"],
-            peers=Peers(rank, size, average_over_process_group if size > 1 else None),
+            workers=WorkerGroup(rank, size, average_over_process_group if size > 1 else None),
             history=loop["history"],
             device=loop["device"],
             scorer=loop["scorer"],
@@ -224,37 +242,27 @@ def _train_here(loop: dict[str, Any]) -> None:
 
 
 class RemoteScorer(Scorer):
-    """Scores refiners in tasks of the cluster, beside the training on whatever cores it has."""
+    """Scores refiners in tasks of the cluster, beside the training."""
 
-    def __init__(self, synthetic: str, real: str, split: str, count: int) -> None:
-        """
-        Raises:
-            ValueError: the datasets are not of eyes, have no such split, or no images in it.
-        """
-        for location in (synthetic, real):
-            dataset = Dataset.open(location)
-            require_scorable(dataset)
-            try:
-                dataset.require_splits(split)
-            except ValueError as error:
-                raise ValueError(
-                    f"nothing to score on: {error}; or set validate_every to 0"
-                ) from error
-            shards_of(dataset, split)
-        self.where = synthetic, real, split, count
-        self.eye_width_px = crop_of(Dataset.open(synthetic)).eye_width_px
+    def __init__(self, scoring: HeldOutScoring) -> None:
+        self.scoring = scoring
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """As `Scorer.limits`."""
+        return self.scoring.scoring.limits
 
     def __call__(self, location: str) -> "Future[Score]":
-        # No core is asked for: the workers may hold them all, and would wait for this at the end.
+        # A task that asks for a core would wait for ever: the workers may hold all cores, and wait
+        # for the scores at the end.
         remote = ray.remote(_score).options(num_cpus=0, max_retries=3)
-        future: Future[Score] = remote.remote(location, *self.where).future()
+        future: Future[Score] = remote.remote(location, self.scoring).future()
         return future
 
 
-def _score(location: str, synthetic: str, real: str, split: str, count: int) -> Score:
+def _score(location: str, scoring: HeldOutScoring) -> Score:
     torch.set_num_threads(1)
-    held_out = HeldOut.sample(Dataset.open(synthetic), Dataset.open(real), split, count, seed=0)
-    return score_refiner(location, held_out, PupilFinder(), TwoSampleTest(seeds=(0,)))
+    return scoring(location)
 
 
 def _error_of(store: Store) -> str | None:
@@ -264,14 +272,14 @@ def _error_of(store: Store) -> str | None:
 
 
 def _advance(progress: Progress, store: Store) -> None:
-    """Follow the metrics, which a worker writes as it goes."""
+    """Show the newest metrics, which worker 0 writes."""
     try:
         lines = store.read_tail(METRICS_NAME, 4096).splitlines()
     except FileNotFoundError:
         return
     try:
         newest = json.loads(lines[-1])
-    except (IndexError, json.JSONDecodeError):  # none yet, or one that is just being written
+    except (IndexError, json.JSONDecodeError):  # no line yet, or one that is being written
         return
     shown = ", ".join(f"{name} {newest[name]:.3f}" for name in SHOWN if name in newest)
     progress.advance(max(0, newest["clock"] - progress.done), f"{newest['phase']} {shown}")

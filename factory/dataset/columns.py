@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 
 def values_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
-    """(N,) a column of numbers; NaN for null."""
+    """A column of numbers as (N,) float64, NaN for null."""
     return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
 
 
 def points_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
-    """(N, 2) a column of points."""
+    """A column of points as (N, 2) float64."""
     return np.array(rows[name].to_pylist(), np.float64).reshape(len(rows), 2)

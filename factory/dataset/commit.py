@@ -6,16 +6,16 @@ Any number of workers may build one shard at once, and any of them may die at an
 2. the tar is published under its final name, exclusively;
 3. its index is published, exclusively: that is the commit.
 
-Who finds the tar already there without an index (its writer is on the way, or died) checks the
-published tar in full and commits that one; its own is dropped. So the index always speaks of the
-tar that is there.
+A worker that finds a published tar without an index (its writer is not done yet, or died) checks
+that tar in full and commits it; the tar that this worker built is dropped. So the index always
+describes the published tar.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import pyarrow as pa
@@ -35,35 +35,61 @@ from factory.dataset.tar import (
     sha256,
     unpack,
 )
-from factory.dataset.version import WRITER
 from factory.images.png import UndecodableError, check_png
 from factory.store.parquet import parquet_bytes
 from schemas.base import FormatError
 from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
+from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a shard has to be, known before it is built."""
+    """What a shard has to hold, known before it is built."""
 
     shard: int
     split: str
     keys: tuple[str, ...]
-    """of every planned input, in order"""
+    """keys of every planned input, in order"""
     may_reject: bool
-    """False: every key must be there, as in a refined shard"""
+    """whether planned inputs may be missing; a refined shard must hold every key"""
     parent_sha256: str | None = None
-    """of the parent shard's tar"""
+    """sha256 of the parent shard's tar"""
     refined_from: str | None = None
-    """sha256 of the synthetic shard's tar that the samples say they were refined from: the parent,
-    or the parent's parent where samples are copied; None where nobody can tell"""
+    """sha256 of the synthetic shard's tar that the samples name as what they were refined from: the
+    parent, or the parent's parent where samples are copied; None where it is unknown"""
     source_ids: Mapping[str, str] = field(default_factory=dict)
-    """key to the planned input; empty where keys say enough, as in a refined shard"""
+    """key to the id of the planned input; empty where the keys suffice, as in a refined shard"""
     supersedes: Mapping[str, str] = field(default_factory=dict)
-    """key to the key of the older sample that it replaces"""
+    """key of a sample to the key of the older sample that it replaces"""
+
+    @classmethod
+    def of_rows(
+        cls,
+        rows: pa.Table,
+        *,
+        shard: int,
+        split: str,
+        parent_sha256: str | None,
+        refined_from: str | None,
+    ) -> Self:
+        """A shard that holds exactly the samples of some index rows, in their order.
+
+        Args:
+            rows: with the columns `key` and `supersedes`.
+        """
+        keys, older_keys = rows["key"].to_pylist(), rows["supersedes"].to_pylist()
+        return cls(
+            shard=shard,
+            split=split,
+            keys=tuple(keys),
+            may_reject=False,
+            parent_sha256=parent_sha256,
+            refined_from=refined_from,
+            supersedes={key: older for key, older in zip(keys, older_keys, strict=True) if older},
+        )
 
 
 def commit_shard(
@@ -72,25 +98,30 @@ def commit_shard(
     samples: Sequence[PackedSample],
     rejects: Sequence[Reject] = (),
     *,
-    carried: bool = False,
+    labels_checked: bool = False,
 ) -> ShardFacts:
-    """Publish a shard, or find that somebody did.
+    """Publish a shard, unless another worker has published it already.
 
     Args:
         samples: in the order of the plan.
-        rejects: for every planned key that is not among the samples.
-        carried: the labels are those of a committed shard, byte for byte, and were checked then.
+        rejects: one for every planned key that is not among the samples.
+        labels_checked: the labels are copied from a committed shard, byte for byte, and were
+            checked when that one was committed.
+
+    Returns:
+        The facts of the committed shard, whoever committed it.
 
     Raises:
-        DamagedShardError: ours does not read back, or an orphan tar stands in the way that is
-            not this shard.
+        DamagedShardError: the tar that was just built does not decode, or the shard's name is held
+            by a tar without an index that is not this shard.
     """
     shard, store = expected.shard, dataset.store
     if dataset.is_committed(shard):
         return dataset.facts(shard)
     tar = pack(samples)
     where = f"shard {shard} as built"
-    table = inspect_tar(dataset, expected, tar, where=where, carried=samples if carried else None)
+    packed = samples if labels_checked else None
+    table = inspect_tar(dataset, expected, tar, where=where, packed=packed)
     _record_first_rejects(dataset, expected, table, rejects)
     try:
         store.put_new(tar_name(shard), tar)
@@ -103,21 +134,21 @@ def commit_shard(
 def adopt_orphan(
     dataset: Dataset, expected: Expected, rejects: Sequence[Reject] = ()
 ) -> ShardFacts:
-    """Commit a published tar that has no index: its writer is on the way, or died.
+    """Commit a published tar that has no index, because its writer is not done yet or died.
 
     Args:
-        rejects: what is known of planned inputs that the tar may lack; those that its writer
-            recorded need not be among them.
+        rejects: of planned inputs that the tar may lack; those that its writer recorded need not
+            be among them.
 
     Raises:
-        DamagedShardError: it is not the planned shard, whole; it stays where it is.
+        DamagedShardError: the tar is not the whole planned shard; it is left as it is.
         FileNotFoundError: there is no such tar.
     """
     shard = expected.shard
     if dataset.is_committed(shard):
         return dataset.facts(shard)
     where = f"{dataset.location}/{tar_name(shard)}"
-    log.info("%s is there without an index; checking it to commit it", where)
+    log.info("%s has no index; it is checked, and committed if it is the planned shard", where)
     tar = dataset.store.read(tar_name(shard))
     table = inspect_tar(dataset, expected, tar, where=where)
     _record_rejects(dataset, expected, table, rejects)
@@ -130,16 +161,18 @@ def inspect_tar(
     tar: bytes,
     *,
     where: str,
-    carried: Sequence[PackedSample] | None = None,
+    packed: Sequence[PackedSample] | None = None,
 ) -> pa.Table:
     """Read a tar in full, check it against plan and card, and return its index rows.
 
     Args:
-        carried: what it has to hold to the byte, with labels that were checked before; checking
-            them against their schema is most of the time. None: check them.
+        where: the tar's name, for messages.
+        packed: the samples that it has to hold to the byte, whose labels were checked before, as
+            checking labels against their schema takes most of the time. None: check the labels.
 
     Raises:
-        DamagedShardError: truncated, undecodable, or not the planned samples of this dataset.
+        DamagedShardError: the tar is truncated, does not decode, or holds other samples than those
+            that are planned for this dataset.
     """
     card = dataset.card
     rows = IndexColumns(dataset.sample_kind.index_schema(card.labelled))
@@ -148,28 +181,28 @@ def inspect_tar(
         member = f"{where}: {sample.key}"
         try:
             shape, dtype = check_png(sample.png)
-            if carried is None or not keys:  # the first one, lest a parent be of another kind
+            if packed is None or not keys:  # the first one always: it may be of another kind
                 record = parse_label(
                     dataset.sample_kind, sample.json, labelled=card.labelled, where=sample.key
                 )
             else:
                 record = _as_checked_before(sample, dataset.sample_kind.schema)
-            if carried is not None and sample not in carried[len(keys) : len(keys) + 1]:
+            if packed is not None and sample not in packed[len(keys) : len(keys) + 1]:
                 raise DamagedShardError(f"{member} is not what was packed")
             rows.add(_row(expected, sample, record))
         except (UndecodableError, FormatError) as error:
             raise DamagedShardError(f"{member}: {error}") from error
         if not matches(shape, dtype, card.image):
-            raise DamagedShardError(f"{member}: image {shape} {dtype}")
+            raise DamagedShardError(f"{member}: its image is {shape} {dtype}, not {card.image}")
         _check_provenance(dataset, expected, sample.key, record, member)
         keys.append(sample.key)
     if expected.may_reject:
-        planned = {key: place for place, key in enumerate(expected.keys)}
-        places = [planned.get(key, -1) for key in keys]
-        whole = -1 not in places and places == sorted(set(places))
+        planned = {key: index for index, key in enumerate(expected.keys)}
+        indices = [planned.get(key, -1) for key in keys]
+        as_planned = -1 not in indices and indices == sorted(set(indices))
     else:
-        whole = keys == list(expected.keys)
-    if not whole:
+        as_planned = keys == list(expected.keys)
+    if not as_planned:
         raise DamagedShardError(
             f"{where}: {len(keys)} samples that are not the {len(expected.keys)} planned keys"
         )
@@ -180,7 +213,11 @@ def inspect_tar(
 
 
 def _as_checked_before(sample: PackedSample, schema: str) -> dict[str, Any]:
-    """Labels of a committed shard. Raises `FormatError`."""
+    """Labels that were checked when another shard was committed, as plain values.
+
+    Raises:
+        FormatError: they are not JSON, or name another schema.
+    """
     try:
         record = orjson.loads(sample.json)
     except orjson.JSONDecodeError as error:
@@ -193,14 +230,20 @@ def _as_checked_before(sample: PackedSample, schema: str) -> dict[str, Any]:
 def _check_provenance(
     dataset: Dataset, expected: Expected, key: str, record: dict[str, Any], where: str
 ) -> None:
-    """Whether a sample was made by this dataset's configuration."""
+    """See that a sample was made of the planned input and by this dataset's configuration.
+
+    Raises:
+        DamagedShardError: it was not.
+    """
     card = dataset.card
     if record["key"] != key or record["split"] != expected.split:
-        raise DamagedShardError(f"{where}: says it is {record['key']} of {record['split']}")
+        raise DamagedShardError(
+            f"{where}: its json names the sample {record['key']} of split {record['split']}"
+        )
     source_id = record["source"]["id"]
     planned = expected.source_ids.get(key, source_id)
     if source_id != planned:
-        raise DamagedShardError(f"{where}: of another input, planned {planned}, found {source_id}")
+        raise DamagedShardError(f"{where}: made of the input {source_id}, planned {planned}")
     if card.refiner is None:
         if record["made"]["config"] != card.config_digest or "refined" in record:
             raise DamagedShardError(f"{where}: made by another configuration")
@@ -235,18 +278,18 @@ def _record_rejects(
 ) -> None:
     """See that `rejected/` names exactly the planned inputs that the published tar lacks.
 
-    What is there stays where it does so: a late worker changes nothing.
+    A file that does so already is left as it is, so that a late worker changes nothing.
     """
     if not expected.may_reject:
         return
     missing = _missing(expected, table)
     try:
-        there = dataset.rejects(expected.shard).to_pylist()
-        if {row["key"] for row in there} == missing:
+        recorded = dataset.rejects(expected.shard).to_pylist()
+        if {row["key"] for row in recorded} == missing:
             return
-    except (FileNotFoundError, FormatError):  # removed or damaged: a writer records it first
-        there = []
-    known = {row["key"]: row for row in there} | {r.key: r.model_dump() for r in rejects}
+    except (FileNotFoundError, FormatError):  # removed or damaged since its writer recorded it
+        recorded = []
+    known = {row["key"]: row for row in recorded} | {r.key: r.model_dump() for r in rejects}
     unknown = missing - known.keys()
     if unknown:
         raise DamagedShardError(
@@ -260,9 +303,10 @@ def _record_rejects(
 def _record_first_rejects(
     dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
 ) -> None:
-    """Record why inputs are missing before a tar that lacks them can be seen.
+    """Record why inputs are missing before a tar that lacks them is published.
 
-    Only if nobody did: whose tar it will be is not decided yet.
+    A record of another worker is left as it is, since it is not decided yet whose tar will be
+    published.
     """
     if not expected.may_reject:
         return
@@ -311,9 +355,10 @@ def _commit_index(dataset: Dataset, expected: Expected, tar: bytes, table: pa.Ta
             parquet_bytes(with_facts(table, facts), repeated_columns(dataset.sample_kind)),
         )
     except FileExistsError:
-        log.info("shard %d was committed by somebody else", shard)
+        log.info("shard %d was committed by another worker", shard)
     if store.size(tar_name(shard)) != len(tar):
         raise DamagedShardError(
-            f"{dataset.location}/{tar_name(shard)} is not the tar that was indexed"
+            f"{dataset.location}/{tar_name(shard)} is not the tar that was indexed; it "
+            "was replaced meanwhile; mend it with jobs/describe.py --repair"
         )
     return dataset.facts(shard)

@@ -1,7 +1,7 @@
 """A dataset on disk: its card, its plans, and the shards that are committed in it.
 
 The layout is fixed (docs/dataset.md). A shard exists if and only if its index file exists, so
-everything here lists `index/`, never `shards/`.
+shards are found by listing `index/`, never `shards/`.
 """
 
 import re
@@ -33,7 +33,7 @@ from schemas.kinds import SampleKind
 
 CARD = "dataset.json"
 FOOTER_GUESS = 1 << 15
-"""bytes that hold the metadata of an index in one read"""
+"""bytes at the end of an index that usually hold all of its metadata"""
 
 
 class CardMismatchError(ValueError):
@@ -41,22 +41,22 @@ class CardMismatchError(ValueError):
 
 
 def tar_name(shard: int) -> str:
-    """Where a shard's images and labels lie."""
+    """Name of the tar with a shard's images and labels."""
     return f"shards/{shard:06d}.tar"
 
 
 def index_name(shard: int) -> str:
-    """Where a shard's commit record lies."""
+    """Name of a shard's index, which is its commit record."""
     return f"index/{shard:06d}.parquet"
 
 
 def rejects_name(shard: int) -> str:
-    """Where the inputs that did not become samples are recorded."""
+    """Name of the record of a shard's inputs that did not become samples."""
     return f"rejected/{shard:06d}.parquet"
 
 
 def plan_name(shard: int) -> str:
-    """Where a shard's inputs are laid down."""
+    """Name of a shard's plan, which lists its inputs."""
     return f"plan/{shard:06d}.json"
 
 
@@ -66,7 +66,7 @@ def key_of(shard: int, index: int) -> str:
 
 
 class Dataset:
-    """One dataset. Cheap to make and to send to a worker; reads when asked."""
+    """One dataset. It is cheap to make and to send to a worker, as it reads only when asked."""
 
     def __init__(self, store: Store, card: DatasetCard):
         self.store = store
@@ -77,8 +77,8 @@ class Dataset:
         """The dataset at a location.
 
         Raises:
-            FileNotFoundError: there is none.
-            FormatError: its card is not readable by this version.
+            FileNotFoundError: there is no dataset.
+            FormatError: this version cannot read its card.
         """
         store = open_store(location)
         try:
@@ -94,30 +94,31 @@ class Dataset:
         """The dataset at a location, made with this card if there is none yet.
 
         Raises:
-            CardMismatchError: there is one, of another configuration; says what differs.
+            CardMismatchError: the location holds a dataset of another configuration; the message
+                says what differs.
         """
         store = open_store(location)
         try:
             store.put_new(CARD, card.to_json())
         except FileExistsError:
-            there = cls.open(location).card
-            if there.digest() != card.digest():
-                differences = "\n  ".join(differences_of(there.identity(), card.identity()))
+            existing = cls.open(location).card
+            if existing.digest() != card.digest():
+                differences = "\n  ".join(differences_of(existing.identity(), card.identity()))
                 raise CardMismatchError(
-                    f"{location} was made with another configuration. What is there, and what "
-                    f"was asked for:\n  {differences}\nUse the first, or choose another output."
+                    f"{location} was made with another configuration (existing -> requested):"
+                    f"\n  {differences}\nUse the existing one, or choose another output."
                 ) from None
-            card = there
+            card = existing
         return cls(store, card)
 
     @cached_property
     def sample_kind(self) -> SampleKind:
-        """What its samples are; raises `FormatError` where this version does not know them."""
+        """The kind of its samples. Raises `FormatError` where this version does not know it."""
         return kind_named(self.card.domain)
 
     @property
     def location(self) -> str:
-        """Where this dataset lies."""
+        """Absolute path or S3 URL of this dataset."""
         return self.store.location
 
     def committed(self) -> list[int]:
@@ -125,7 +126,7 @@ class Dataset:
         return self._numbers("index", "parquet")
 
     def require_splits(self, *splits: str) -> None:
-        """Raises ValueError where this dataset has not got all of these splits."""
+        """Raise `ValueError` unless this dataset has all of these splits."""
         missing = [split for split in splits if split not in self.card.splits]
         if missing:
             raise ValueError(
@@ -155,24 +156,37 @@ class Dataset:
         return self._numbers("plan", "json")
 
     def plan(self, shard: int) -> ShardPlan:
-        """What a shard will hold. Raises `FileNotFoundError`."""
+        """The plan of a shard. Raises `FileNotFoundError` where it has none."""
         name = plan_name(shard)
         return ShardPlan.from_json(self.store.read(name), where=f"{self.location}/{name}")
 
     def index(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """The rows of a committed shard. Raises `DamagedParquetError`."""
+        """The index rows of a committed shard.
+
+        Args:
+            columns: None for all.
+
+        Raises:
+            FileNotFoundError: the shard is not committed.
+            DamagedParquetError: its index is not a Parquet file.
+        """
         raw = self.store.read(index_name(shard))
         with parsing_parquet(f"{self.location}/{index_name(shard)}"):
             return pq.read_table(pa.BufferReader(raw), columns=columns)
 
     def facts(self, shard: int) -> ShardFacts:
-        """What a committed shard's index says of it as a whole."""
+        """What a committed shard's index says of the shard as a whole.
+
+        Raises:
+            FileNotFoundError: the shard is not committed.
+            FormatError: its index cannot be read.
+        """
         return facts_of(
             self._metadata(shard).metadata, where=f"{self.location}/{index_name(shard)}"
         )
 
     def all_facts(self, shards: Iterable[int]) -> list[ShardFacts]:
-        """The facts of several committed shards, in the given order, many requests at a time."""
+        """The facts of several committed shards, in the given order, read many at a time."""
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(self.facts, shards))
 
@@ -193,7 +207,7 @@ class Dataset:
             return pq.read_metadata(pa.BufferReader(footer))
 
     def footer(self, name: str) -> bytes:
-        """The end of a Parquet file with its metadata: all that counting shards has to read."""
+        """The end of a Parquet file with its metadata, which says how many rows the file has."""
         tail = self.store.read_tail(name, FOOTER_GUESS)
         needed = int.from_bytes(tail[-8:-4], "little") + 8
         if needed > len(tail) == FOOTER_GUESS:
@@ -201,68 +215,74 @@ class Dataset:
         return tail
 
     def rejects(self, shard: int) -> pa.Table:
-        """Inputs of a shard that did not become samples; null where an older writer knew less."""
+        """Inputs of a shard that did not become samples, with the columns of `REJECT_SCHEMA`.
+
+        Columns that older writers did not write are null.
+        """
         raw = self.store.read(rejects_name(shard))
         with parsing_parquet(f"{self.location}/{rejects_name(shard)}"):
             rows = pq.read_table(pa.BufferReader(raw))
         return pa.concat_tables([REJECT_SCHEMA.empty_table(), rows], promote_options="default")
 
     def tar(self, shard: int) -> bytes:
-        """A committed shard's bytes, checked against the digest in its index.
+        """The tar of a committed shard, checked against the digest in its index.
 
         Raises:
-            DamagedShardError: they are not what was committed.
+            DamagedShardError: the tar is not the one that was committed, or is missing.
         """
         where = f"{self.location}/{tar_name(shard)}"
         facts = self.facts(shard)
         try:
             content = self.store.read(tar_name(shard))
         except FileNotFoundError as error:
-            raise DamagedShardError(f"{where} is committed and missing") from error
-        found = sha256(content)
-        if found != facts.tar_sha256:
             raise DamagedShardError(
-                f"{where} is damaged: sha256 {found[:12]}…, its index says "
-                f"{facts.tar_sha256[:12]}…; {len(content)} bytes, expected {facts.tar_size}"
+                f"{where} is committed and missing; mend it with jobs/describe.py --repair"
+            ) from error
+        digest = sha256(content)
+        if digest != facts.tar_sha256:
+            raise DamagedShardError(
+                f"{where} is damaged: sha256 {digest[:12]}…, its index says "
+                f"{facts.tar_sha256[:12]}…; {len(content)} bytes, expected {facts.tar_size}; "
+                "mend it with jobs/describe.py --repair"
             )
         return content
 
     def samples(self, shard: int) -> Iterator[PackedSample]:
-        """The samples of a committed shard, in order."""
+        """The samples of a committed shard, in order. Raises `DamagedShardError`."""
         return unpack(self.tar(shard), where=f"{self.location}/{tar_name(shard)}")
 
     def images(self, shard: int) -> Pixels:
-        """(n, height, width[, 3]) of a committed shard, in the order of its index."""
+        """The images of a committed shard in the order of its index, (n, height, width[, 3])."""
         pictures = [decode_png(sample.png) for sample in self.samples(shard)]
         return np.asarray(np.stack(pictures)) if pictures else self.no_images()
 
     def image(self, key: str) -> Pixels:
-        """One image, by a ranged read at the place that its index names.
+        """One image, (height, width[, 3]), of which only its own bytes are read from the tar.
 
         Raises:
-            KeyError: no such sample.
+            KeyError: there is no such sample.
         """
         shard = int(key.split("-")[0])
         index = self.index(shard, ["key", "png_offset", "png_length"])
         rows = [row for row in index.to_pylist() if row["key"] == key]
         if not rows:
             raise KeyError(f"{self.location} has no sample {key}")
-        place = rows[0]["png_offset"], rows[0]["png_length"]
-        return decode_png(self.store.read_range(tar_name(shard), *place))
+        offset, length = rows[0]["png_offset"], rows[0]["png_length"]
+        return decode_png(self.store.read_range(tar_name(shard), offset, length))
 
     def no_images(self) -> Pixels:
-        """An empty array of this dataset's image layout."""
+        """No images of this dataset's layout: (0, height, width[, 3]) uint8 or uint16."""
         spec = self.card.image
         shape = (0, spec.height, spec.width) + ((3,) if spec.channels == 3 else ())
         return np.zeros(shape, np.uint8) if spec.bits == 8 else np.zeros(shape, np.uint16)
 
     def numbered(self, folder: str, suffix: str) -> list[tuple[int, int]]:
-        """(shard, bytes) of every file of a folder that bears a shard's name, in order."""
+        """(shard, bytes) of every file of a folder that is named after a shard, in order."""
         pattern = re.compile(rf"{folder}/(\d{{6,}})\.{suffix}")
-        found = (
+        matches = (
             (pattern.fullmatch(entry.name), entry.size) for entry in self.store.entries(folder)
         )
-        return sorted((int(match[1]), size) for match, size in found if match is not None)
+        return sorted((int(match[1]), size) for match, size in matches if match is not None)
 
     def _numbers(self, folder: str, suffix: str) -> list[int]:
         return [shard for shard, _ in self.numbered(folder, suffix)]

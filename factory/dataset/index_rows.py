@@ -1,4 +1,4 @@
-"""Rows of an index, gathered column by column: numbers never become lists of lists for Arrow."""
+"""Rows of an index, gathered column by column, as Arrow is slow to convert lists of lists."""
 
 import math
 from array import array
@@ -14,7 +14,7 @@ from schemas.base import FormatError
 
 
 class IndexColumns:
-    """Takes one row after the other, and gives the table of all."""
+    """Takes one row after the other, and gives the table of all rows."""
 
     def __init__(self, schema: pa.Schema):
         self.schema = schema
@@ -24,7 +24,7 @@ class IndexColumns:
         ]
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a row; a column that it lacks is null.
+        """Append a row; columns that it lacks become null.
 
         Raises:
             FormatError: a list of numbers has another length than its column.
@@ -62,7 +62,7 @@ def _check_finite(name: str, numbers: pa.Array) -> None:
 
 
 class _Scalars:
-    """Texts, counts, truth values, single numbers, and records of these."""
+    """A column of texts, integers, booleans, single floats, or structs of these."""
 
     def __init__(self, field: pa.Field):
         self.field = field
@@ -79,7 +79,7 @@ class _Scalars:
 
 
 class _Vectors:
-    """Points (n, 2), vectors (3,): one flat buffer of float32, and where it is null."""
+    """A column of (n, 2) points or (3,) vectors: a flat float32 buffer, and which rows are null."""
 
     def __init__(self, field: pa.Field, shape: list[int]):
         self.field = field

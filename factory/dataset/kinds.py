@@ -44,9 +44,15 @@ def known_kinds() -> dict[str, SampleKind]:
     for point in domain_points():
         kind = getattr(point.load(), "sample_kind", None)
         if not isinstance(kind, SampleKind):
-            raise FormatError(f"entry point {point.value} of {GROUP} is no Domain")
+            raise FormatError(
+                f"the entry point {point.value} of {GROUP} is not a Domain; correct its package or "
+                "uninstall it"
+            )
         if kind.name in kinds:
-            raise FormatError(f"entry point {point.value}: there is a domain {kind.name} already")
+            raise FormatError(
+                f"the entry point {point.value} of {GROUP} brings a domain {kind.name}, but there "
+                "is one already; rename it or uninstall its package"
+            )
         kinds[kind.name] = kind
     return kinds
 
@@ -64,10 +70,13 @@ def kind_named(name: str) -> SampleKind:
 
 
 def parse_label(kind: SampleKind, raw: bytes, *, labelled: bool, where: str) -> dict[str, Any]:
-    """A json member, checked against its model, as plain values (lists of labels as tuples).
+    """A json member as plain values, checked against its model; lists of labels become tuples.
+
+    Args:
+        where: its name, for messages.
 
     Raises:
-        FormatError: it breaks the promise of the schema.
+        FormatError: it does not follow the schema.
     """
     model = kind.labelled if labelled else kind.unlabelled
     try:
@@ -75,7 +84,7 @@ def parse_label(kind: SampleKind, raw: bytes, *, labelled: bool, where: str) -> 
     except ValidationError as error:
         _check_json(raw, where)
         raise FormatError(f"{where}: not a valid {model.__name__}: {spell_out(error)}") from error
-    if b"NaN" in raw or b"Infinity" in raw:  # pydantic lets them pass in free fields
+    if b"NaN" in raw or b"Infinity" in raw:  # pydantic accepts them in untyped fields
         _check_json(raw, where)
     return _plain(parsed)
 
@@ -88,7 +97,7 @@ def _check_json(raw: bytes, where: str) -> None:
 
 
 def _plain(parsed: Envelope) -> dict[str, Any]:
-    """The fields that were given, by their names in the file. Parsing twice would cost more."""
+    """The fields that were given, by their names in the file, without parsing the JSON again."""
     given = parsed.model_fields_set
     record = {
         name: vars(value) if isinstance(value, Model) else value
@@ -100,7 +109,7 @@ def _plain(parsed: Envelope) -> dict[str, Any]:
 
 
 def matches(shape: tuple[int, ...], dtype: np.dtype[Any], spec: ImageSpec) -> bool:
-    """Whether a picture of this shape and type has the dataset's image layout."""
+    """Whether an image of this shape and dtype has the layout of a dataset's images."""
     expected = (spec.height, spec.width) + ((3,) if spec.channels == 3 else ())
     return shape == expected and dtype == (np.uint8 if spec.bits == 8 else np.uint16)
 

@@ -1,4 +1,4 @@
-"""Where a dataset came from: the chain of its parents."""
+"""The chain of a dataset's parents, and which of its shards its parent no longer matches."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -15,9 +15,9 @@ class Ancestor(Model):
 
     location: str
     reach: Reach
-    """`not there`: nothing could be read at its location, it may have moved"""
+    """`not there`: no dataset could be read at its location; it may have moved"""
     card: str
-    """digest of what its card says, as its child recorded it"""
+    """digest of its card, as its child recorded it"""
     name: str | None = None
     kind: str | None = None
     config_digest: str | None = None
@@ -27,11 +27,11 @@ class Ancestor(Model):
 
 
 class OtherParentError(ValueError):
-    """Where the parent should lie there is another dataset."""
+    """The location of the parent holds another dataset."""
 
 
 def lineage_of(dataset: Dataset) -> tuple[Ancestor, ...]:
-    """The dataset itself, its parent, its parent's parent."""
+    """The dataset itself, its parent, its parent's parent, as far as they can be read."""
     return tuple(_chain(dataset))
 
 
@@ -75,11 +75,11 @@ def open_parent(dataset: Dataset, location: str | None = None) -> Dataset | None
     """The parent of a refined dataset; None for one that has none.
 
     Args:
-        location: where it lies now; the place in the card when None.
+        location: where the parent lies now; None for the location that the card names.
 
     Raises:
-        OtherParentError: what lies there is not its parent.
-        FileNotFoundError: nothing lies there.
+        OtherParentError: the dataset at the location is not the parent.
+        FileNotFoundError: there is no dataset at the location.
     """
     ref = dataset.card.parent
     if ref is None:
@@ -87,19 +87,19 @@ def open_parent(dataset: Dataset, location: str | None = None) -> Dataset | None
     parent = Dataset.open(location if location is not None else ref.location)
     if parent.card.digest() != ref.card:
         raise OtherParentError(
-            f"{parent.location} is not the parent of {dataset.location}; say where that lies now "
-            "with --parent"
+            f"{parent.location} is not the parent of {dataset.location}; name the location of "
+            "the parent with --parent"
         )
     return parent
 
 
 class StaleShardsError(ValueError):
-    """Shards were refined from a version of their parent that is no longer there."""
+    """Shards were refined from a version of their parent shard that no longer exists."""
 
 
 def stale_shards(parent: Dataset, child: Dataset) -> list[int]:
-    """Shards of the child whose parent shard has changed since, or is gone."""
+    """Numbers of the child's shards whose parent shard has changed since, or is gone."""
     made = child.committed()
     common = sorted(set(made) & set(parent.committed()))
-    now = {facts.shard: facts.tar_sha256 for facts in parent.all_facts(common)}
-    return [f.shard for f in child.all_facts(made) if f.parent_sha256 != now.get(f.shard)]
+    current = {facts.shard: facts.tar_sha256 for facts in parent.all_facts(common)}
+    return [f.shard for f in child.all_facts(made) if f.parent_sha256 != current.get(f.shard)]

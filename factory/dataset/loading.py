@@ -19,21 +19,25 @@ def load_images(
     Samples that others of these shards supersede are left out, as in `load_index`.
 
     Args:
+        shards: None for all.
         part: (i, n) for the i-th of n parts of equal size; shards that hold none of it are not
             read.
 
+    Returns:
+        (n, height, width[, 3]) uint8 or uint16.
+
     Raises:
-        ValueError: there are none.
+        ValueError: there are no images, or none for this part.
     """
     numbers = dataset.committed() if shards is None else list(shards)
     old = superseded_keys(dataset, numbers)
-    kept: dict[int, np.ndarray] = {}
+    is_newest: dict[int, np.ndarray] = {}
     if old is not None:
         for shard in numbers:
             keys = dataset.index(shard, ["key"])["key"]
-            kept[shard] = ~np.asarray(pc.is_in(keys, old), bool)
+            is_newest[shard] = ~np.asarray(pc.is_in(keys, old), bool)
     counts = [
-        int(kept[shard].sum()) if shard in kept else dataset.facts(shard).num_samples
+        int(is_newest[shard].sum()) if shard in is_newest else dataset.facts(shard).num_samples
         for shard in numbers
     ]
     mine = rows_of_part(sum(counts), part)
@@ -43,11 +47,12 @@ def load_images(
         rows = slice(max(0, mine.start - start), max(0, mine.stop - start))
         start += count
         if rows.start < min(rows.stop, count):
-            whole = dataset.images(shard)
-            images.append((whole[kept[shard]] if shard in kept else whole)[rows])
+            of_shard = dataset.images(shard)
+            newest = of_shard[is_newest[shard]] if shard in is_newest else of_shard
+            images.append(newest[rows])
     if mine.start == mine.stop:
         raise ValueError(
-            f"{dataset.location} holds {sum(counts)} images, {part[1]} workers need one each"
+            f"{dataset.location} holds {sum(counts)} images, each of {part[1]} workers needs one"
             if part[1] > 1
             else f"{dataset.location} holds no images yet"
         )
@@ -55,7 +60,7 @@ def load_images(
 
 
 def rows_of_part(count: int, part: tuple[int, int]) -> slice:
-    """Of `count` rows, those of the i-th of n parts of equal size, for part (i, n)."""
+    """The rows of part (i, n): the i-th of n parts of equal size of `count` rows."""
     index, num_parts = part
     return slice(count * index // num_parts, count * (index + 1) // num_parts)
 
@@ -65,7 +70,11 @@ def load_index(
 ) -> pa.Table:
     """The rows of all shards (or of some) in one table, in order of key.
 
-    Samples that others of these shards supersede are left out: one input is one row.
+    Samples that others of these shards supersede are left out, so that each input has one row.
+
+    Args:
+        columns: None for all.
+        shards: None for all.
     """
     numbers = dataset.committed() if shards is None else list(shards)
     needed = None if columns is None else list(dict.fromkeys([*columns, *_VERSION]))
@@ -77,7 +86,7 @@ def load_index(
 
 
 def superseded_keys(dataset: Dataset, shards: Iterable[int]) -> pa.Array | None:
-    """Keys of the samples in some shards of which these shards hold a newer version, if any."""
+    """Keys of the samples of some shards that newer samples of these shards supersede, if any."""
     numbers = list(shards)
     if all(map(dataset.supersedes_none, numbers)):
         return None
@@ -94,9 +103,10 @@ def _rows(dataset: Dataset, columns: list[str] | None, shards: Iterable[int]) ->
 
 
 def _superseded(rows: pa.Table) -> pa.Array | None:
-    """Of the inputs that were rewritten, the keys of all rows but the newest, if any.
+    """Keys of all rows of a rewritten input but its newest one, if any.
 
-    By input, since `supersedes` names the version before, which may not be among the rows.
+    Rows are compared by input, because `supersedes` names only the version before, which may not
+    be among the rows.
     """
     rewritten = rows["source_id"].filter(pc.is_valid(rows["supersedes"])).unique()
     if not len(rewritten):
@@ -112,5 +122,5 @@ def _superseded(rows: pa.Table) -> pa.Array | None:
 
 
 def _age(key: str) -> tuple[int, str]:
-    """Older keys first, also past the millionth shard."""
+    """A sort key that puts older keys first, also past the millionth shard."""
     return len(key), key

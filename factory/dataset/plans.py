@@ -1,4 +1,4 @@
-"""Plans read into columns: a pydantic model for every input would take most of a planner's time."""
+"""Plans read into columns, as making a model of every input would take most of a planner's time."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def plan_columns(raw: bytes, shard: int, *, where: str) -> Any:
         where: its name, for the error message.
 
     Raises:
-        FormatError: not a plan of this shard, or of a newer format.
+        FormatError: the file is not the plan of this shard, or is of a newer format.
     """
     try:
         content = orjson.loads(raw)
@@ -58,7 +58,7 @@ def plan_columns(raw: bytes, shard: int, *, where: str) -> Any:
         if any(table[name].null_count for name in required):
             raise ValueError("a field is missing")
         if head.format_version > FORMAT_VERSION or (rows and pc.min(table["size"]).as_py() < 0):
-            raise ValueError("of a newer format, or a negative size")
+            raise ValueError("it is of a newer format, or a size is negative")
         if head.shard != shard:
             raise ValueError(f"it says that it is of shard {head.shard}")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -69,22 +69,22 @@ def plan_columns(raw: bytes, shard: int, *, where: str) -> Any:
 
 
 def location_of(table: Any) -> str | None:
-    """Where the inputs of a table from `plan_columns` lay when they were planned, if known."""
+    """Location of the inputs of a `plan_columns` table when they were planned; None if unknown."""
     location = (table.schema.metadata or {}).get(_LOCATION)
     return None if location is None else location.decode()
 
 
 def read_plans(dataset: Dataset, shards: Iterable[int]) -> Iterator[Any]:
-    """The inputs of plans as Arrow tables of `PLANNED_SCHEMA`, in order, a few in memory at once.
+    """The inputs of plans as Arrow tables of `PLANNED_SCHEMA`, in order; few are in memory at once.
 
     Raises:
         FileNotFoundError: there is no such plan.
     """
     numbers = iter(shards)
     with ThreadPoolExecutor(READERS) as pool:
-        while some := list(islice(numbers, READERS)):
-            names = [plan_name(shard) for shard in some]
+        while batch := list(islice(numbers, READERS)):
+            names = [plan_name(shard) for shard in batch]
             for shard, name, raw in zip(
-                some, names, pool.map(dataset.store.read, names), strict=True
+                batch, names, pool.map(dataset.store.read, names), strict=True
             ):
                 yield plan_columns(raw, shard, where=f"{dataset.location}/{name}")

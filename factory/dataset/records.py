@@ -8,7 +8,7 @@ import orjson
 
 
 def to_json(record: Mapping[str, Any]) -> bytes:
-    """A json member: float32 labels in the shortest form that round-trips."""
+    """The bytes of a json member, with float32 labels in the shortest form that round-trips."""
     return orjson.dumps(
         {name: _single(value) for name, value in record.items()},
         option=orjson.OPT_SERIALIZE_NUMPY,
@@ -16,7 +16,7 @@ def to_json(record: Mapping[str, Any]) -> bytes:
 
 
 def _single(value: Any) -> Any:
-    """Numbers that we computed, as float32; fields of the source stay as they came."""
+    """Computed numbers as float32; nested fields of the source as they came."""
     if isinstance(value, np.ndarray):
         return value.astype(np.float32, order="C")
     if isinstance(value, float):

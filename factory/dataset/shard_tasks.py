@@ -1,4 +1,4 @@
-"""Work shard by shard: the unit that is handed to workers, done twice without harm."""
+"""Work by shards. A shard is the unit of work of a worker, and making one twice does no harm."""
 
 import logging
 from collections import Counter
@@ -12,37 +12,55 @@ log = logging.getLogger(__name__)
 
 
 class ShardTask(Protocol):
-    """Something that makes one shard at a time. Lives in a worker."""
+    """Makes one shard at a time, inside a worker."""
 
     def __call__(self, shard: int, /) -> Outcome:
         """Make and commit the shard."""
 
 
 MakeTask = Callable[[], ShardTask]
-"""Builds the task inside the worker, so that files and networks are opened there."""
+"""builds the task inside its worker, so that files and networks are opened there"""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of work on a shard, on workers of its own. The last step gives an `Outcome`."""
+    """One step of the work on a shard, for workers of its own. The last step gives an `Outcome`."""
 
     name: str
     make: Callable[[], Callable[[Any], Any]]
     """builds the step inside its worker, so that files and networks are opened there"""
     takes: type | None = None
-    """what the step before it gives, a dataclass of numbers, strings, bytes and arrays with a field
-    `shard`; None for the first step, which takes a shard's number"""
+    """type of what the step before gives: a dataclass of numbers, strings, bytes and arrays with a
+    field `shard`; None for the first step, which takes the number of a shard"""
     holds_core: bool = True
-    """True: a pool of workers that keep a core (or GPU) each busy for the whole run; False: short
-    work beside them, reading and writing"""
+    """True for a pool of workers that each keep a core (or GPU) busy for the whole run; False for
+    short work beside them, such as reading and writing"""
+
+
+class MakeShards(Protocol):
+    """Makes shards somewhere: on a cluster, or one after the other in this process."""
+
+    def __call__(
+        self, what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+    ) -> list[Outcome]:
+        """Make every shard of a list; gives the outcomes in order of shard.
+
+        Args:
+            what: what is done, in one word for logs and progress bars, e.g. `refine`.
+            task: what makes one shard, in one step or in several.
+            num_samples: expected in all shards together, for the progress bar.
+
+        Raises:
+            ShardsFailedError: some shards could not be made; all others were.
+        """
 
 
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-"""errors of the operating system that the same call meets again"""
+"""errors of the operating system that come again when the call is repeated"""
 
 
 def failed_outcome(shard: int, error: Exception) -> Outcome:
-    """What becomes of a shard whose work raised."""
+    """The outcome of a shard whose work raised an exception."""
     return Outcome(
         shard=shard,
         error=f"{type(error).__name__}: {error}",
@@ -51,22 +69,22 @@ def failed_outcome(shard: int, error: Exception) -> Outcome:
 
 
 class ShardsFailedError(RuntimeError):
-    """Some shards could not be made; the others were."""
+    """Some shards could not be made; all others were made."""
 
 
-def run_here(work: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterator[Outcome]:
-    """One shard after the other, in this process: for debuggers and tests."""
-    steps = [stage.make() for stage in stages_of(work)]
+def run_here(task: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterator[Outcome]:
+    """Make one shard after the other in this process, for debuggers and tests."""
+    steps = [stage.make() for stage in stages_of(task)]
     for shard in shards:
-        given: Any = shard
+        content: Any = shard
         for step in steps:
-            given = step(given)
-        yield given
+            content = step(content)
+        yield content
 
 
-def stages_of(work: MakeTask | Sequence[Stage]) -> Sequence[Stage]:
-    """Work in one step is a stage of its own."""
-    return (Stage("make", work),) if callable(work) else work
+def stages_of(task: MakeTask | Sequence[Stage]) -> Sequence[Stage]:
+    """The stages of a task; one that is done in one step is one stage."""
+    return (Stage("make", task),) if callable(task) else task
 
 
 def collect(
@@ -74,8 +92,11 @@ def collect(
 ) -> list[Outcome]:
     """All outcomes, in order of shard.
 
+    Args:
+        on_outcome: called with each outcome as it comes.
+
     Raises:
-        ShardsFailedError: names every shard that failed, and why.
+        ShardsFailedError: some shards failed; the message names each of them, and why.
     """
     done = []
     for outcome in outcomes:
@@ -91,14 +112,14 @@ def collect(
             for o in failed
         )
         raise ShardsFailedError(
-            f"{len(failed)} of {len(done)} shards were set aside, all others were made; the same "
-            f"command tries them again:\n  {lines}"
+            f"{len(failed)} of {len(done)} shards were set aside, all others were made; run the "
+            f"same command to try them again:\n  {lines}"
         )
     return sorted(done, key=lambda o: o.shard)
 
 
 def reasons_of(outcomes: Iterable[Outcome]) -> Counter[str]:
-    """Reject reasons over all shards."""
+    """Why inputs of all shards were rejected or filtered, with counts."""
     total: Counter[str] = Counter()
     for outcome in outcomes:
         total.update(outcome.reasons)

@@ -1,7 +1,7 @@
 """A shard's tar: written so that equal content is equal bytes, read back strictly.
 
-The headers are laid out here, not by `tarfile`: every one of ours is the same but for a name and
-a size, and a header that is not exactly what we would write is damage.
+The headers are made here, not by `tarfile`: all headers that `pack` writes are the same but for
+name and size, and `unpack` takes every other header for damage.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 BLOCK_BYTES = 512
 RECORD_BYTES = 20 * BLOCK_BYTES
-"""an archive is filled up with zeros to a multiple of this"""
+"""an archive is padded with zeros to a multiple of this"""
 NAME_BYTES = 100
 MAX_MEMBER_BYTES = 8**11 - 1
 
@@ -27,12 +27,12 @@ _CHECKSUM_OF_REST = sum(
 
 
 class DamagedShardError(ValueError):
-    """A tar that is not the whole shard it should be."""
+    """A tar is not whole, or not the shard that it should be."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedSample:
-    """One sample as it lies in a tar."""
+    """One sample in a tar."""
 
     key: str
     png: bytes
@@ -58,7 +58,8 @@ def unpack(tar_bytes: bytes, *, where: str) -> Iterator[PackedSample]:
     """The samples of a tar, with the byte offsets of their members.
 
     Raises:
-        DamagedShardError: truncated, or anything other than what `pack` writes; when it is reached.
+        DamagedShardError: the tar is truncated, or differs from what `pack` writes; raised when the
+            iteration gets there.
     """
     members = _members(tar_bytes, where)
     for png_name, png_offset, png_size in members:
@@ -78,7 +79,10 @@ def unpack(tar_bytes: bytes, *, where: str) -> Iterator[PackedSample]:
 
 
 def _members(tar_bytes: bytes, where: str) -> Iterator[tuple[str, int, int]]:
-    """(name, offset of the content, its bytes) of every member, without gaps, zeros to the end."""
+    """(name, offset of the content, bytes of the content) of every member.
+
+    Raises `DamagedShardError` for gaps between members, and for anything but zeros after them.
+    """
     start = num_members = 0
     while start < len(tar_bytes) and tar_bytes[start]:
         name, size = _read_header(tar_bytes[start : start + BLOCK_BYTES], where)
@@ -121,16 +125,18 @@ def _read_header(header: bytes, where: str) -> tuple[str, int]:
         size = int(header[124:135], 8)
         if header == _header(name, size):
             return name.decode(), size
-    except ValueError:  # no number, or no text: damage, as below
+    except ValueError:  # the size is no number or the name no text: damage, as below
         pass
-    raise DamagedShardError(f"{where}: not a tar of ours, or damaged, at {name[:40]!r}")
+    raise DamagedShardError(
+        f"{where}: damaged, or not written by simgan-factory, at the header of {name[:40]!r}"
+    )
 
 
 def _archive_bytes(members_bytes: int) -> int:
-    """Length of an archive: two blocks of zeros end it, and its last record is filled up."""
+    """Bytes of an archive: two blocks of zeros end it, and its last record is padded."""
     return -(-(members_bytes + 2 * BLOCK_BYTES) // RECORD_BYTES) * RECORD_BYTES
 
 
 def sha256(content: bytes) -> str:
-    """Hex digest."""
+    """The sha256 of some bytes, in hex."""
     return hashlib.sha256(content).hexdigest()

@@ -7,18 +7,43 @@ hook imports what it needs when it is called.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
+from pydantic import JsonValue
+
+from schemas.base import Model
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
-    from factory.sources.base import Source
+    from pathlib import Path
+
+    from factory.dataset.dataset import Dataset
+    from factory.measures.density_ratio import LabelTarget
+    from factory.measures.two_sample import TwoSampleTest
+    from factory.networks.estimator_kinds import EstimatorKind
+    from factory.networks.label_consistency import LabelConsistency
+    from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
+    from factory.validation.held_out import Scoring
+    from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
+    from schemas.dataset import ImageSpec
+
+
+Style = Literal["render", "camera"]
+OptionsHook = Literal[
+    "ingest_options", "simulate_options", "measuring_options", "validation_options"
+]
+"""the hooks of `Domain` that add options to a job"""
 
 
 class MissingHookError(ValueError):
     """A domain was asked for something that it does not bring."""
+
+
+class NoOptions(Model):
+    """The options that a domain adds to a job, where it adds none."""
 
 
 class Domain(ABC):
@@ -36,13 +61,134 @@ class Domain(ABC):
     def sources(self) -> "tuple[type[Source], ...]":
         """What its images can be read from."""
 
-    def renderer(self, **options: Any) -> "Renderer":
-        """A built-in renderer, made from the options of jobs/simulate.py."""
+    # --- options of jobs/ingest.py and jobs/simulate.py -------------------------------------------
+
+    def ingest_options(self) -> type[Model]:
+        """The options that this domain adds to jobs/ingest.py, as a model with a default for each.
+
+        Without any, `--options` gives the fields of a source's own options by name.
+        """
+        return NoOptions
+
+    def source_options(
+        self,
+        source: str,
+        given: Any,
+        *,
+        location: str,
+        recorded: Mapping[str, JsonValue] | None,
+    ) -> "SourceOptions":
+        """The options of one of this domain's sources. Has to be there where `ingest_options` is.
+
+        Args:
+            source: its name.
+            given: what the user gave, of the type that `ingest_options` names.
+            location: where the inputs are.
+            recorded: `config` of the card of the dataset that the inputs are added to; None where
+                there is no such dataset yet.
+
+        Raises:
+            ValueError: these options cannot be used with these inputs.
+        """
+        self._lacks("options of its sources")
+
+    def unused_options(self, source: str, given: Model) -> Sequence[str]:
+        """Names of the given options that a source, of this or of another domain, does not use.
+
+        Args:
+            source: its name.
+            given: what the user gave, of the type that `ingest_options` names.
+        """
+        own = any(kind.name == source for kind in self.sources())
+        return () if own else given_names(given)
+
+    def simulate_options(self) -> type[Model]:
+        """The options that this domain adds to jobs/simulate.py, as a model with a default for
+        each."""
+        return NoOptions
+
+    def renderer(self, *, style: "Style", seed: int, given: Any) -> "Renderer":
+        """The built-in renderer.
+
+        Args:
+            style: `render` for labelled renders, `camera` for stand-ins for camera images.
+            seed: of every random choice.
+            given: what the user gave, of the type that `simulate_options` names.
+
+        Raises:
+            ValueError: the renderer cannot draw what the options ask for.
+        """
         self._lacks("a built-in renderer")
+
+    # --- what is made of its samples --------------------------------------------------------------
 
     def validator(self) -> "Validator":
         """What validates its refined samples."""
         self._lacks("a validation of refined samples")
 
+    def measuring_options(self) -> type[Model]:
+        """The options that this domain adds to the jobs which measure refined samples
+        (jobs/validate.py, jobs/power.py), as a model with a default for each. `Validator.witnesses`
+        is given them."""
+        return NoOptions
+
+    def validation_options(self) -> type[Model]:
+        """The options that this domain adds to jobs/validate.py alone, as a model with a default
+        for each. `Validator.examine` is given them."""
+        return NoOptions
+
+    def damage(self) -> "Damages":
+        """The kinds of damage by which jobs/power.py tries the validation of refined samples."""
+        self._lacks("damage to try its validation with")
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        """Networks that read labels off its images, by the names that jobs/estimator.py takes."""
+        return {}
+
+    def scoring(self, synthetic: "Dataset", test: "TwoSampleTest") -> "Scoring":
+        """How refiners are scored on held-out images, while they train and in ablations.
+
+        Args:
+            synthetic: the renders that are refined.
+            test: tells refined images from real ones.
+        """
+        self._lacks("a scoring of refiners on held-out images")
+
+    def label_consistency(self, location: str, image: "ImageSpec") -> "LabelConsistency":
+        """A network that holds labels in place while a refiner trains.
+
+        Args:
+            location: of the network, as `--label-network` gives it.
+            image: what will be refined.
+
+        Raises:
+            FileNotFoundError: there is no network.
+            FormatError: it is damaged.
+            ValueError: it is for other images.
+        """
+        self._lacks("a network that holds labels in place (label_network)")
+
+    def label_target(self, path: "Path", *, head: bool) -> "LabelTarget":
+        """The distribution of labels that renders are drawn to follow.
+
+        Args:
+            path: of the file, as `--target-labels` gives it.
+            head: match the angles of the head too.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        self._lacks("a matching of label distributions (target_labels)")
+
     def _lacks(self, what: str) -> NoReturn:
         raise MissingHookError(f"the domain {self.name} brings no {what.removeprefix('a ')}")
+
+
+def given_names(options: Model) -> tuple[str, ...]:
+    """Names of the options that differ from their defaults."""
+    fields = type(options).model_fields
+    return tuple(
+        name
+        for name, field in fields.items()
+        if getattr(options, name) != field.get_default(call_default_factory=True)
+    )

@@ -4,14 +4,18 @@ installed."""
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import GROUP, domain_points, known_kinds
-from factory.domains.base import Domain
+from factory.domains.base import Domain, OptionsHook
 from factory.sources.base import Source, SourceOptions
-from schemas.base import FormatError, spell_out
+from schemas.base import FormatError, Model, spell_out
+
+if TYPE_CHECKING:
+    from factory.networks.estimator_kinds import EstimatorKind
 
 
 @cache
@@ -57,6 +61,24 @@ def domain_of_source(source: str) -> Domain:
     raise FormatError(f"source {source!r} is unknown here")
 
 
+def estimators() -> "dict[str, EstimatorKind[Any, Any, Any]]":
+    """Every kind of estimator of every domain, by name.
+
+    Raises:
+        FormatError: two domains bring kinds of one name.
+    """
+    kinds: dict[str, EstimatorKind[Any, Any, Any]] = {}
+    for domain in known_domains().values():
+        for name, kind in domain.estimators().items():
+            if name in kinds:
+                raise FormatError(
+                    f"the domains {kinds[name].domain} and {domain.name} both bring an estimator "
+                    f"{name!r}; one of them has to rename it"
+                )
+            kinds[name] = kind
+    return kinds
+
+
 def make_source(location: str | Path, options: SourceOptions) -> Source:
     """The source that these options are for, reading at a location.
 
@@ -82,3 +104,38 @@ def options_in(config: Mapping[str, JsonValue]) -> SourceOptions:
         return known[name].options_kind.model_validate(config.get("options"))
     except ValidationError as error:
         raise FormatError(f"options of {name} in a dataset card: {spell_out(error)}") from error
+
+
+def options_of(hook: OptionsHook) -> tuple[type[Model], ...]:
+    """The options that all domains add to a job, as bases for the class of its options.
+
+    Raises:
+        FormatError: two domains give an option the same name.
+    """
+    domain_by_option: dict[str, str] = {}
+    models = []
+    for domain in known_domains().values():
+        model = getattr(domain, hook)()
+        for option in model.model_fields:
+            if option in domain_by_option:
+                raise FormatError(
+                    f"the domains {domain_by_option[option]} and {domain.name} both have an option "
+                    f"{option!r} in their {hook}"
+                )
+            domain_by_option[option] = domain.name
+        if model.model_fields:
+            models.append(model)
+    return tuple(models)
+
+
+def options_by_domain(job: BaseModel, hook: OptionsHook) -> dict[str, Model]:
+    """What a job's options say to each domain: a model of the type that its hook names.
+
+    Args:
+        job: options of a class that has `options_of(hook)` among its bases.
+    """
+    given = {}
+    for name, domain in known_domains().items():
+        model = getattr(domain, hook)()
+        given[name] = model(**{option: getattr(job, option) for option in model.model_fields})
+    return given

@@ -1,4 +1,5 @@
-"""Configurations of training compared with each other: the paper's ablations, or any others."""
+"""Variants of a training configuration and the table that compares them: the paper's ablations, or
+any others."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from factory.training.config import TrainConfig
+from factory.validation.held_out import Scoring, Shown
 from schemas.base import spell_out
 from schemas.score import Score
 
@@ -48,27 +50,30 @@ class Row(NamedTuple):
 
     name: str
     num_seeds: int
-    measured: str
-    """eyes whose drift could be measured, in the mean, of the held-out ones"""
-    drift_median_px: str
-    drift_p95_px: str
-    mean_abs_delta: str
-    accuracy: str
-    """of the two-sample test"""
+    cells: tuple[str, ...]
+    """the numbers of `columns_of`, in their order"""
 
 
-def row_of(name: str, scores: Sequence[Score]) -> Row:
-    """A variant's scores, one for each seed."""
-    drifts = [score.drift_px for score in scores if score.drift_px is not None]
-    return Row(
-        name,
-        len(scores),
-        f"{fmean(d.num if (d := score.drift_px) else 0 for score in scores):.0f}",
-        _mean_and_sd([drift.median for drift in drifts], "{:.2f}"),
-        _mean_and_sd([drift.p95 for drift in drifts], "{:.2f}"),
-        _mean_and_sd([score.mean_abs_delta for score in scores], "{:.3f}"),
-        _mean_and_sd([score.two_sample.accuracy for score in scores], "{:.1%}"),
+def columns_of(scoring: Scoring) -> tuple[Shown, ...]:
+    """The numbers that a table of variants shows."""
+    return (
+        *scoring.shown,
+        Shown("mean_abs_delta", "mean |Δ|", "{:.3f}"),
+        Shown("two_sample_accuracy", "told from real", "{:.1%}"),
     )
+
+
+def row_of(name: str, scores: Sequence[Score], columns: Sequence[Shown]) -> Row:
+    """A variant's scores, one for each seed. Counts of what was measured are means alone."""
+    metrics = [score.metrics() for score in scores]
+    cells = []
+    for column in columns:
+        values = [values[column.name] for values in metrics if column.name in values]
+        if column.name == "num_measured":
+            cells.append(column.form.format(fmean(values)))
+        else:
+            cells.append(_mean_and_sd(values, column.form))
+    return Row(name, len(scores), tuple(cells))
 
 
 def _mean_and_sd(values: Sequence[float], form: str) -> str:

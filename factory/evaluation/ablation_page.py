@@ -7,41 +7,55 @@ from typing import NamedTuple
 
 import jinja2
 
-from factory.domains.eye.validator import Grey
 from factory.evaluation.ablation import Row
+from factory.images.png import Pixels
 from factory.training.strips import columns_png, losses_png
-
-FULL_SCALE = 255.0
+from factory.validation.held_out import Shown
 
 
 class Pictures(NamedTuple):
-    """What the page shows; images uint8 (n, H, W)."""
+    """What the page shows; images (n, H, W) as stored."""
 
-    synthetic: Grey
-    refined: Mapping[str, Grey]
+    synthetic: Pixels
+    refined: Mapping[str, Pixels]
     """the same renders, by variant"""
-    real: Grey
+    real: Pixels
     metrics: Mapping[str, bytes]
     """lines of `metrics.jsonl`, by variant"""
+    full_scale: float
+    """the pixel value that is white"""
 
 
 def write_page(
     rows: Sequence[Row],
+    columns: Sequence[Shown],
     pictures: Pictures,
     *,
+    meaning: str,
     split: str,
     seed: int,
     num_samples: int,
     num_real: int,
 ) -> str:
-    """The page, with everything inside."""
-    columns = [("synthetic", pictures.synthetic), *pictures.refined.items()]
-    columns.append(("real", pictures.real[: len(pictures.synthetic)]))
-    grid = columns_png([(label, images[:, None]) for label, images in columns], FULL_SCALE)
+    """The page, with everything inside.
+
+    Args:
+        columns: of the rows' cells.
+        meaning: what the columns of the domain say, in sentences.
+        split: of the held-out images.
+        seed: of the pictures and losses.
+    """
+    labelled = [("synthetic", pictures.synthetic), *pictures.refined.items()]
+    labelled.append(("real", pictures.real[: len(pictures.synthetic)]))
+    grid = columns_png(
+        [(label, images[:, None]) for label, images in labelled], pictures.full_scale
+    )
     template = Path(__file__).with_name("ablation.html").read_text()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
         rows=rows,
+        columns=columns,
+        meaning=meaning,
         split=split,
         seed=seed,
         num_samples=num_samples,

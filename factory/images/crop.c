@@ -1,6 +1,6 @@
 /* Crops in one go: of a grey picture, or of a JPEG by libjpeg-turbo.
  *
- * `factory/resampling.py` defines the resampling, in the same integers.
+ * `factory/images/crop.py` defines the resampling, in the same integers.
  *
  * Bindings to JPEG libraries decode whole pictures. Here only the blocks that a crop needs are
  * transformed, while all coded data is read, as nothing else tells damage.

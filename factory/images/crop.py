@@ -1,8 +1,9 @@
-"""Crops of grey pictures: shifted and scaled, free of aliasing, the same to the bit everywhere.
+"""Crops of grey pictures, shifted and scaled without aliasing, with the same bits everywhere.
 
 Each axis is filtered on its own with Keys' cubic kernel (a = -1/2; IEEE Transactions on Acoustics,
-Speech, and Signal Processing 29(6), 1981), stretched to the crop's pixels where it shrinks, in
-integers. `crop.c` does the same several times faster where it could be compiled.
+Speech, and Signal Processing 29(6), 1981), in integers. Where the crop is coarser than the picture,
+the kernel is stretched to the crop's pixels. `crop.c` computes the same crops several times faster;
+it is used where it could be compiled.
 """
 
 import math
@@ -16,23 +17,23 @@ from factory.images.png import Affine
 
 _FRACTION_BITS = 14
 _RADIUS = 2
-"""of the kernel, in pixels of the coarser grid"""
+"""radius of the kernel, in pixels of the coarser grid"""
 
 
 class Framing(NamedTuple):
-    """The map to a crop's pixels: `scale` times a picture's pixel, plus (x, y)."""
+    """The map from a picture's pixels to a crop's: `scale` times the position, plus (x, y)."""
 
     scale: float
     x: float
     y: float
 
     def of_scaled(self, factor: float) -> "Framing":
-        """The map from the pixels of the picture made `factor` times smaller."""
+        """The map from the pixels of the same picture made `factor` times smaller."""
         shift = (factor - 1) / 2 * self.scale
         return Framing(self.scale * factor, self.x + shift, self.y + shift)
 
     def place(self, x: list[float], y: list[float]) -> NDArray[np.float64]:
-        """(n, 2) crop pixels of picture pixels."""
+        """The positions in the crop, (n, 2), of points at x and y in the picture, both in px."""
         points_px = np.array((x, y), np.float64)
         points_px *= self.scale
         points_px[0] += self.x
@@ -40,7 +41,7 @@ class Framing(NamedTuple):
         return points_px.T
 
     def affine(self) -> Affine:
-        """The same map as a matrix."""
+        """The same map as a (2, 3) matrix."""
         return np.array([[self.scale, 0, self.x], [0, self.scale, self.y]])
 
 
@@ -51,7 +52,8 @@ def resample(
 
     Args:
         picture: (h, w) uint8.
-        framing: to the crop's pixels.
+        framing: the map to the crop's pixels.
+        height, width: of the crop, px.
 
     Returns:
         (height, width) uint8. Beyond the picture's border its edge is repeated.
@@ -71,7 +73,7 @@ def resample(
         ffi.from_buffer("uint8_t[]", crop),
     )
     if result != library.DONE:
-        raise MemoryError(f"a crop of {width}x{height} px")
+        raise MemoryError(f"not enough memory for a crop of {width}x{height} px")
     return crop
 
 
@@ -81,7 +83,7 @@ def _resample(
     top, down = _axis(framing.scale, framing.y, height, picture.shape[0])
     left, across = _axis(framing.scale, framing.x, width, picture.shape[1])
     part = picture[top : top + down.shape[1], left : left + across.shape[1]].astype(np.float64)
-    sums = down @ part @ across.T  # of whole numbers, exact in any order
+    sums = down @ part @ across.T  # whole numbers, so the sums are exact in any order
     levels = np.floor((sums + (1 << (2 * _FRACTION_BITS - 1))) / (1 << (2 * _FRACTION_BITS)))
     return cast("NDArray[np.uint8]", levels.clip(0, 255).astype(np.uint8))
 
@@ -89,19 +91,23 @@ def _resample(
 def _axis(
     scale: float, shift: float, length: int, picture_length: int
 ) -> tuple[int, NDArray[np.float64]]:
-    """The first place in the picture that counts, and the (length, places) weights from there on,
-    whole numbers."""
+    """How one axis of a crop is made of an axis of the picture.
+
+    Returns:
+        The first pixel of the picture that has a weight, and the (length, pixels) weights of the
+        pixels from there on, which are whole numbers.
+    """
     stretch = max(1.0, 1 / scale)
     taps = 2 * math.ceil(_RADIUS * stretch) + 1
     centres = ((np.arange(length) - shift) / scale)[:, None]
     unbounded = np.ceil(centres - _RADIUS * stretch) + np.arange(taps)
     weights = _cubic((unbounded - centres) / stretch)
-    weights /= weights.cumsum(1)[:, -1:]  # summed one by one, as in C
-    places = unbounded.clip(0, picture_length - 1).astype(np.int64)
-    first = int(places.min())
-    matrix = np.zeros((length, int(places.max()) - first + 1))
-    whole = np.rint(weights * (1 << _FRACTION_BITS))
-    np.add.at(matrix, (np.arange(length)[:, None], places - first), whole)
+    weights /= weights.cumsum(1)[:, -1:]  # summed in the order of crop.c
+    pixels = unbounded.clip(0, picture_length - 1).astype(np.int64)
+    first = int(pixels.min())
+    matrix = np.zeros((length, int(pixels.max()) - first + 1))
+    rounded = np.rint(weights * (1 << _FRACTION_BITS))
+    np.add.at(matrix, (np.arange(length)[:, None], pixels - first), rounded)
     return first, matrix
 
 

@@ -1,10 +1,10 @@
-"""JPEG in grey, at the scale that is needed, and strictly.
+"""JPEG decoded strictly, in grey, and no larger than needed.
 
-Decoding is most of an ingest. What is not needed is not transformed; but the coded data is always
-read to its end, for only that tells damage. (Stopping below the crop would save a tenth of an
-ingest. Of 1,000 UnityEyes renders with 512 bytes of another one's coded data in them it would then
-let 702 pass as wrong pixels, where reading to the end lets 17; with one bit changed, 721 instead of
-392.)
+Decoding takes most of the time of an ingest. Blocks outside the crop are not transformed, but the
+coded data is always read to its end, because damage cannot be seen otherwise. Stopping below the
+crop would save a tenth of an ingest, but let more damage pass. Of 1,000 UnityEyes renders with 512
+bytes replaced by another render's coded data, 702 would pass with wrong pixels instead of 17; of
+1,000 with one bit changed, 721 instead of 392.
 """
 
 import math
@@ -18,19 +18,19 @@ from factory.images.crop import Framing, resample
 from factory.images.png import UndecodableError
 
 FULL_SCALE = 8
-"""eighths"""
+"""the full scale, in eighths"""
 _PADDING = bytes(64 * 8 * 10)
-"""after a JPEG: where less is left, libjpeg-turbo's fast Huffman decoder gives way to its careful
-one, which costs a tenth of a small file's time; and the two differ in what damage they tell"""
+"""appended to a JPEG. With fewer bytes left, libjpeg-turbo changes from its fast Huffman decoder to
+its careful one, which takes a tenth longer for a small file and reports other damage"""
 _REASON_BYTES = 200
 """libjpeg's JMSG_LENGTH_MAX"""
 
 
 def jpeg_size(raw: bytes) -> tuple[int, int, str]:
-    """(height, width, colour space such as `YCbCr`) as the header has them.
+    """(height, width, colour space such as `YCbCr`) from a JPEG's header.
 
     Raises:
-        UndecodableError: not the beginning of a JPEG.
+        UndecodableError: the bytes do not begin as a JPEG does.
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
@@ -50,11 +50,11 @@ def decode_jpeg(
 
     Returns:
         (ceil(height * eighths / 8), ceil(width * eighths / 8)) uint8. Where a size is no multiple
-        of the scale, the last pixel hangs over the edge.
+        of the scale, the last pixel extends beyond the edge of the picture.
 
     Raises:
-        UndecodableError: truncated, or damaged so that a decoder can tell.
-        MemoryError: there is not enough.
+        UndecodableError: the JPEG is truncated, or damaged in a way that a decoder notices.
+        MemoryError: there is not enough memory.
     """
     shape = tuple(math.ceil(length * eighths / FULL_SCALE) for length in (height, width))
     try:
@@ -68,7 +68,7 @@ def decode_jpeg(
         )[:, :, 0]
     except (ValueError, KeyError) as error:
         if "Insufficient memory" in str(error):
-            raise MemoryError(f"decoding {len(raw)} bytes of JPEG") from error
+            raise MemoryError(f"not enough memory to decode {len(raw)} bytes of JPEG") from error
         raise UndecodableError(str(error)) from error
     if grey.shape != shape:
         raise _other_size(height, width)
@@ -85,7 +85,7 @@ def crop_jpeg(
     width: int,
     eighths: int = FULL_SCALE,
 ) -> NDArray[np.uint8]:
-    """`resample` of a JPEG's picture, of which only the crop is transformed where C is at hand.
+    """What `resample` gives of a JPEG's picture; `crop.c` transforms only the part in the crop.
 
     Args:
         framing: from the pixels of the whole picture to those of the crop.
@@ -96,16 +96,18 @@ def crop_jpeg(
         (crop_height, crop_width) uint8.
 
     Raises:
-        UndecodableError: truncated, or damaged so that a decoder can tell, in the crop or outside.
+        UndecodableError: the JPEG is truncated, or damaged in a way that a decoder notices, inside
+            the crop or outside.
+        MemoryError: there is not enough memory.
     """
     scaled = framing.of_scaled(FULL_SCALE / eighths)
 
-    def from_the_whole() -> NDArray[np.uint8]:
+    def from_picture() -> NDArray[np.uint8]:
         picture = decode_jpeg(raw, height=height, width=width, eighths=eighths)
         return resample(picture, scaled, crop_height, crop_width)
 
     if native.crops is None:
-        return from_the_whole()
+        return from_picture()
     ffi, library = native.crops.ffi, native.crops.lib
     crop, padded = np.empty((crop_height, crop_width), np.uint8), raw + _PADDING
     reason = ffi.new("char[]", _REASON_BYTES)
@@ -122,13 +124,13 @@ def crop_jpeg(
         reason,
     )
     if result == library.OTHER_KIND:
-        return from_the_whole()
+        return from_picture()
     if result == library.DAMAGED:
         raise UndecodableError(ffi.string(reason).decode(errors="replace"))
     if result == library.OTHER_SIZE:
         raise _other_size(height, width)
     if result != library.DONE:
-        raise MemoryError(f"a crop of {len(raw)} bytes of JPEG")
+        raise MemoryError(f"not enough memory for a crop of {len(raw)} bytes of JPEG")
     return crop
 
 

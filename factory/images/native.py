@@ -1,4 +1,4 @@
-"""The part in C, `crop.c`, where it could be compiled; everything works without it."""
+"""The compiled form of `crop.c`, where there is one; everything works without it."""
 
 import hashlib
 from pathlib import Path
@@ -6,24 +6,27 @@ from typing import Any
 
 
 def _compiled() -> tuple[Any, str]:
-    """The module and, where it cannot be used, the reason: workers may have been sent newer sources
-    than they have installed."""
+    """The module, or None and the reason why it cannot be used.
+
+    The module may be older than `crop.c`, as a worker may be sent newer sources than it has
+    installed.
+    """
     try:
-        import _simgan_crop as found
+        import _simgan_crop as module
     except ImportError as error:
         return None, str(error)
     source = hashlib.sha256(Path(__file__).with_name("crop.c").read_bytes()).hexdigest()
-    if found.ffi.string(found.lib.source_sha256()).decode() != source:
-        return None, "it was compiled from another crop.c, install again"
-    return found, "it is left out"
+    if module.ffi.string(module.lib.source_sha256()).decode() != source:
+        return None, "it was compiled from another version of crop.c; install again"
+    return module, "it is switched off"
 
 
 crops, _missing = _compiled()
-"""the module that cffi makes, or None"""
+"""the module that cffi made of `crop.c`, or None"""
 
 
 def how() -> str:
-    """How crops are made here, as a line for a log."""
+    """How crops are made in this process, as a line for a log."""
     if crops is not None:
         return "JPEG is decoded only where it is cropped"
     return (

@@ -1,4 +1,7 @@
-"""Pixels and affine maps. Coordinates follow docs/conventions.md: pixel centres at integers."""
+"""Pixels, PNG and affine maps. Pixel centres are at integers, see docs/conventions.md.
+
+OpenCV is imported where it is used, so that a dataset's card and index can be read without it.
+"""
 
 import struct
 import zlib
@@ -6,11 +9,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Grey = NDArray[np.uint8]
+"""grey pictures of 8 bits: (H, W), or (N, H, W)"""
 PixelType = np.dtype[np.uint8] | np.dtype[np.uint16]
 _Lines = tuple[tuple[int, ...], PixelType, NDArray[np.uint8]]
 Affine = NDArray[np.float64]
@@ -18,22 +22,21 @@ Affine = NDArray[np.float64]
 
 
 STORED_BYTES = 4096
-"""pictures up to this size are not compressed in a PNG: packing eye crops would make a shard 8 %
-smaller, as members fill blocks of 512 bytes anyhow, and take a third of the time of writing it"""
-_PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
+"""bytes of pixels up to which a PNG is not compressed. Compressing eye crops would make a shard 8 %
+smaller, as members fill blocks of 512 bytes, and take a third of the time of writing it"""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS = (8, 16)
 _PNG_CHANNELS = {0: 1, 2: 3}
-"""by the colour type: grey and RGB"""
+"""number of channels by PNG colour type: grey and RGB"""
 _NUM_PNG_FILTERS = 5
 _MAX_PNG_BYTES = 1 << 28
-"""of pixels, when inflated: what claims more is not one of ours"""
+"""the largest size of inflated pixels; `encode_png` is never given a picture that large"""
 _STORED = b"\x78\x01\x01"
-"""beginning of a zlib stream (RFC 1950) whose only block is stored as it is (RFC 1951)"""
+"""beginning of a zlib stream (RFC 1950) whose only block is not compressed (RFC 1951)"""
 
 
 class UndecodableError(ValueError):
-    """Bytes that are no whole picture."""
+    """Some bytes are not a whole picture."""
 
 
 def chain(outer: Affine, inner: Affine) -> Affine:
@@ -48,11 +51,11 @@ def chain(outer: Affine, inner: Affine) -> Affine:
     )
 
 
-def grey(images: Pixels) -> NDArray[np.uint8]:
-    """8-bit images as such.
+def grey(images: Pixels) -> Grey:
+    """The same images, once their type is checked to be uint8.
 
     Raises:
-        ValueError: they have 16 bits, which measurements of looks are not made for.
+        ValueError: they have 16 bits, for which measurements of looks are not made.
     """
     if images.dtype != np.uint8:
         raise ValueError(f"expected 8-bit images, found {images.dtype}")
@@ -60,24 +63,27 @@ def grey(images: Pixels) -> NDArray[np.uint8]:
 
 
 def depth_as_grey(depth: Pixels, near: float, far: float) -> NDArray[np.uint8]:
-    """A picture of depth: from `near`, white, to `far`, dark grey; the background, 0, is black."""
+    """Depth as a uint8 picture: `near` is white, `far` is dark grey, the background 0 is black."""
     nearness = (far - depth.astype(np.float64)) / max(1.0, far - near)
     return np.where(depth > 0, 55 + 200 * nearness.clip(0.0, 1.0), 0.0).astype(np.uint8)
 
 
 def encode_png(image: Pixels) -> bytes:
-    """Lossless PNG: (h, w) grey of 8 or 16 bits, or (h, w, 3) RGB of 8 bits."""
+    """A lossless PNG of (h, w) uint8 or uint16 grey, or of (h, w, 3) uint8 RGB."""
     if image.nbytes <= STORED_BYTES:
         return _stored_png(image)
+    import cv2
+
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, buffer = cv2.imencode(".png", image, _PNG_OPTIONS)
+    options = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
+    done, buffer = cv2.imencode(".png", image, options)
     assert done, f"PNG encoder refused {image.shape} {image.dtype}"
     return bytes(buffer)
 
 
 def _stored_png(image: Pixels) -> bytes:
-    """A PNG of unfiltered lines in one stored block."""
+    """A PNG of unfiltered lines in one block that is not compressed."""
     height, width = image.shape[:2]
     big_endian = np.ascontiguousarray(image, image.dtype.newbyteorder(">"))
     pixels = big_endian.reshape(height, -1).view(np.uint8)
@@ -88,7 +94,7 @@ def _stored_png(image: Pixels) -> bytes:
 
 
 def _framed(lines: bytes, height: int, width: int, bits: int, colours: int) -> bytes:
-    """The PNG that holds these lines as they are."""
+    """The PNG that holds these lines without compression."""
     head, end = _png_frame(height, width, bits, colours)
     block = struct.pack("<3sHH", _STORED, len(lines), len(lines) ^ 0xFFFF)
     stream = b"%b%b%b" % (block, lines, zlib.adler32(lines).to_bytes(4))
@@ -97,7 +103,7 @@ def _framed(lines: bytes, height: int, width: int, bits: int, colours: int) -> b
 
 @lru_cache(maxsize=4)
 def _png_frame(height: int, width: int, bits: int, colours: int) -> tuple[bytes, bytes]:
-    """What comes before and after the pixels."""
+    """The bytes of a PNG before and after its pixels."""
     header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
     return _PNG_SIGNATURE + _png_chunk(b"IHDR", header), _png_chunk(b"IEND", b"")
 
@@ -113,7 +119,9 @@ def is_png(raw: bytes) -> bool:
 
 
 def decode(raw: bytes, flags: int) -> Pixels | None:
-    """What OpenCV reads, or None: also for pictures larger than it allows."""
+    """The picture that OpenCV decodes; None where it cannot, or finds the picture too large."""
+    import cv2
+
     try:
         return cast("Pixels | None", cv2.imdecode(np.frombuffer(raw, np.uint8), flags))
     except cv2.error:
@@ -124,11 +132,13 @@ def decode_png(raw: bytes) -> Pixels:
     """The picture that `encode_png` was given.
 
     Raises:
-        UndecodableError: truncated, or no picture.
+        UndecodableError: the bytes are truncated, or not a PNG.
     """
     stored = _stored_pixels(raw)
     if stored is not None:
         return stored
+    import cv2
+
     image = decode(raw, cv2.IMREAD_UNCHANGED) if is_png(raw) else None
     if image is None:
         raise UndecodableError(f"{len(raw)} bytes that do not decode as PNG")
@@ -138,20 +148,21 @@ def decode_png(raw: bytes) -> Pixels:
 
 
 def check_png(raw: bytes) -> tuple[tuple[int, ...], PixelType]:
-    """Shape and dtype of the picture that a PNG holds, whole: every checksum, every line.
+    """Shape and dtype of the picture in a PNG, once every checksum and every line is checked.
 
-    Stricter than decoders, which pass over a damaged end and bytes after it, and cheaper, as the
-    filters of the lines are not undone.
+    This is stricter than decoders, which ignore a damaged end and bytes after it, and cheaper, as
+    the filters of the lines are not undone.
 
     Raises:
-        UndecodableError: damaged, truncated, or of a layout that `encode_png` does not write.
+        UndecodableError: the PNG is damaged, truncated, or of a layout that `encode_png` does not
+            write.
     """
     shape, dtype, _ = _stored_lines(raw) or _png_lines(raw)
     return shape, dtype
 
 
 def _stored_pixels(raw: bytes) -> Pixels | None:
-    """The picture of a PNG that `_stored_png` wrote, at a third of the cost; None of others."""
+    """The picture of a PNG that `_stored_png` wrote, at a third of the cost; None for others."""
     stored = _stored_lines(raw)
     if stored is None or stored[2][:, 0].any():
         return None
@@ -161,7 +172,7 @@ def _stored_pixels(raw: bytes) -> Pixels | None:
 
 
 def _stored_lines(raw: bytes) -> _Lines | None:
-    """What `_png_lines` gives, of a PNG that is to the byte as `_framed` writes it."""
+    """What `_png_lines` gives, for a PNG that has exactly the bytes that `_framed` writes."""
     if raw[37:44] != b"IDAT" + _STORED:
         return None
     width, height, bits, colours = struct.unpack(">IIBB", raw[16:26])
@@ -174,7 +185,7 @@ def _stored_lines(raw: bytes) -> _Lines | None:
 
 
 def _png_lines(raw: bytes) -> _Lines:
-    """Shape and dtype of a picture, and its (height, bytes) lines, each after its filter."""
+    """Shape and dtype of a picture, and its (height, bytes) lines, each led by its filter."""
     if not is_png(raw):
         raise UndecodableError(f"{len(raw)} bytes that are no PNG")
     chunks = list(_png_chunks(raw))
@@ -199,7 +210,7 @@ def _png_lines(raw: bytes) -> _Lines:
 
 
 def _png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, content) of every chunk, its checksum compared."""
+    """(kind, content) of every chunk, whose checksum is compared."""
     start = len(_PNG_SIGNATURE)
     while start < len(raw):
         end = start + 12 + int.from_bytes(raw[start : start + 4])
@@ -211,7 +222,7 @@ def _png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _laid_out(raw: bytes, height: int, width: int, bits: int, colours: int) -> _Lines:
-    """Lines that are all there, each of which names a filter that exists."""
+    """Shape, dtype and lines, once it is checked that none is missing and every filter exists."""
     channels = _PNG_CHANNELS.get(colours)
     if channels is None or bits not in _PNG_BITS or not width * height:
         raise UndecodableError(f"a PNG of {width}x{height} px, {bits} bits, colours {colours}")

@@ -1,4 +1,4 @@
-"""Which stored pixel value becomes 1 in the networks: x = 2 v / full_scale - 1."""
+"""The stored pixel value that becomes 1 in the networks: x = 2 v / full_scale - 1."""
 
 import numpy as np
 
@@ -6,10 +6,11 @@ from schemas.kinds import BYTES_FULL_SCALE
 
 
 def full_scale_for(full_scale: float | None, dtype: np.dtype) -> float:
-    """What a configuration gives, or 255 for 8-bit pixels.
+    """The full scale of a configuration, or 255 for 8-bit pixels where it gives none.
 
     Raises:
-        ValueError: none is given for 16-bit pixels, or more than 8-bit ones can hold.
+        ValueError: the configuration gives none for 16-bit pixels, or a larger value than 8-bit
+            pixels can hold.
     """
     if dtype == np.uint8:
         if full_scale is not None and full_scale > BYTES_FULL_SCALE:
@@ -18,6 +19,6 @@ def full_scale_for(full_scale: float | None, dtype: np.dtype) -> float:
     if full_scale is None:
         raise ValueError(
             f"{dtype} pixels need a full_scale, the value that becomes 1 in the networks: for "
-            "depth the side of the cube in mm and 1, so 301 for 300 mm"
+            "depth, the side of the cube in mm plus 1, e.g. 301 for 300 mm"
         )
     return full_scale

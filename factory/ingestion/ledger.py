@@ -1,4 +1,4 @@
-"""What is planned, and what is known of it since: tables beside those of a listing.
+"""What is planned, and what became of it since, in tables beside those of a listing.
 
 `plan/seen.parquet` is a cache. It holds the newest facts of inputs whose files were touched and
 not changed, so that they are not hashed again, and of archives whose every input is planned, so
@@ -74,7 +74,7 @@ WHERE n.key IN (SELECT key FROM vanished) OR NOT same_facts(l, n) AND NOT EXISTS
 
 
 def read_seen(store: Store) -> Any:
-    """The cache, as an Arrow table of `SEEN_SCHEMA`; empty where there is none that can be read."""
+    """The cache, as an Arrow table of `SEEN_SCHEMA`; empty if it is missing or unreadable."""
     try:
         raw = store.read(SEEN_NAME)
         return pq.read_table(pa.BufferReader(raw)).select(SEEN_SCHEMA.names).cast(SEEN_SCHEMA)
@@ -92,13 +92,13 @@ def containers_in(seen: Any, without: Iterable[str] = ()) -> dict[str, Container
         without: inputs that have to be listed again, and so the archives that they lie in.
     """
     rows = seen.filter(pc.is_valid(seen["num_inputs"])).drop(["key"]).to_pylist()
-    found = {row["id"]: Container(row.pop("id"), **row) for row in rows}
-    places = {place for source_id in without for place in _places_of(source_id)}
-    return {name: container for name, container in found.items() if name not in places}
+    containers = {row["id"]: Container(row.pop("id"), **row) for row in rows}
+    to_list = {name for source_id in without for name in _containers_of(source_id)}
+    return {name: known for name, known in containers.items() if name not in to_list}
 
 
-def _places_of(source_id: str) -> Iterator[str]:
-    """All that an input may lie in: one archive that is the whole place, folders, files."""
+def _containers_of(source_id: str) -> Iterator[str]:
+    """Names of all archives that an input may be in; "" for a location that is one archive."""
     yield ""
     for mark in re.finditer("[/:]", source_id):
         yield source_id[: mark.start()]
@@ -116,7 +116,7 @@ class Ledger:
         self.shard_sizes: list[int] = []
         """planned inputs of every shard"""
         self.locations: list[str | None] = []
-        """where those of every shard lay when they were planned, if known"""
+        """location of the inputs of every shard when they were planned, if known"""
         inputs.db.execute(_TABLES)
         self._seen_before = read_seen(dataset.store)
         inputs.insert("seen", self._seen_before)
@@ -124,7 +124,7 @@ class Ledger:
         inputs.insert("vanished", pa.table(columns, schema=_VANISHED_SCHEMA))
 
     def read_plans(self) -> None:
-        """Take in the plans that appeared since."""
+        """Add the plans that were written since."""
         # Every number up to the newest: a listing made while plans appear may miss some.
         num_plans = max(self.dataset.planned(), default=-1) + 1
         new = range(len(self.shard_sizes), num_plans)
@@ -150,7 +150,7 @@ class Ledger:
         return self.inputs.count("changed WHERE is_built")
 
     def add(self, shard: int, location: str, table: Any) -> None:
-        """Take in a plan of our own.
+        """Add a plan that this run wrote.
 
         Args:
             location: of the inputs.

@@ -40,24 +40,24 @@ NONE_VANISHED: Mapping[str, str] = MappingProxyType({})
 
 
 class OtherPlaceError(ValueError):
-    """Inputs of one place would take the place of another's."""
+    """Inputs of one location would replace samples that came from another."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a planner found and did."""
+    """What is planned in a dataset, and what this run added to it."""
 
     num_listed: int
     num_new: int
     """inputs planned now, rewritten ones among them"""
     num_rewritten: int
-    """those of them that take the place of an older sample"""
+    """those of them that replace an older sample"""
     num_held: int
     """new inputs held back until there are more"""
     shard_sizes: tuple[int, ...]
     """planned inputs of every shard"""
     locations: tuple[str | None, ...]
-    """where those of every shard lay when they were planned, if known"""
+    """location of the inputs of every shard when they were planned, if known"""
     unreadable: tuple[str, ...]
     """archives that could not be read and files that have no proper name, and why"""
 
@@ -79,12 +79,12 @@ def plan_new_shards(
             taken off.
         vanished: id to key of inputs that had vanished when their shard was built: those that are
             back are planned again.
-        moved: the inputs lay at another place when older versions of them were planned.
+        moved: the inputs were moved since older versions of them were planned.
 
     Raises:
-        FormatError: a plan that is there is none.
-        OtherPlaceError: inputs would take the place of samples that came from elsewhere; nothing
-            is planned then.
+        FormatError: a plan file cannot be read as one.
+        OtherPlaceError: inputs would replace samples that came from another location; then nothing
+            is planned.
     """
     planner = _Planner(dataset, source, inputs, min_shard, vanished, moved)
     while not planner.plan_all():
@@ -141,7 +141,7 @@ class _Planner:
         return all(self._plan_split(split) for split in splits)
 
     def remember(self) -> None:
-        """Save what spares the next run hashing and opening."""
+        """Save what saves the next run from hashing inputs and opening archives again."""
         listed = self.inputs.rows(
             "SELECT container, count(*) FROM listed WHERE container IS NOT NULL GROUP BY container"
         )
@@ -195,15 +195,15 @@ class _Planner:
                 self._want(rewritten)
 
     def _check_place(self, source_id: str, shard: int) -> None:
-        """Whether an input is at the place where its older version was planned from."""
+        """Refuse an input whose older version was planned from another location."""
         before = self.ledger.locations[shard]
         if not self.moved and before not in (None, self.location):
             raise OtherPlaceError(
                 f"{source_id} in {self.location} has other content than {source_id} in {before}, "
-                f"which shard {shard} of {self.dataset.location} holds, and would take its place. "
+                f"which shard {shard} of {self.dataset.location} holds, and would replace it. "
                 "An input is known by its name below --input, so give two places a folder above "
-                "both as --input, or an --output each. If these are the same renders at a new "
-                "place, some of them made anew: --moved"
+                "both as --input, or an --output each. If these are the same renders after a move, "
+                "some of them made anew: --moved"
             )
 
     def _want(self, rows: list[dict[str, Any]]) -> None:
@@ -217,7 +217,7 @@ class _Planner:
         Those of damaged shards are left out: they wait until it is mended.
         """
         keys = pa.array([row["key"] for row in rows], pa.string())
-        found = {}
+        digests = {}
         for shard in sorted({row["shard"] for row in rows}):
             try:
                 built = self.dataset.index(shard, list(_BUILT))
@@ -226,11 +226,11 @@ class _Planner:
                 log.warning("shard %d: inputs that changed are left for later: %s", shard, error)
                 continue
             for row in built.filter(pc.is_in(built["key"], keys)).to_pylist():
-                key, *digests = (row[name] for name in _BUILT)
-                found[key] = (digests[0], digests[1]), True
+                key, image_sha256, label_sha256 = (row[name] for name in _BUILT)
+                digests[key] = (image_sha256, label_sha256), True
             for row in rejects.filter(pc.is_in(rejects["key"], keys)).to_pylist():
-                found[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
-        return found
+                digests[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
+        return digests
 
     def _digests_now(self, source_id: str) -> Digests:
         try:
@@ -246,14 +246,14 @@ class _Planner:
         )
         with self.inputs.reader("SELECT id, suffixes FROM wanted", HASHED_AT_ONCE) as batches:
             for batch in batches:
-                found = self._in_parallel(self._identity, batch.to_pylist())
+                identities = self._in_parallel(self._identity, batch.to_pylist())
                 rows = [
                     {
                         "id": row["id"],
                         "identity": identity,
                         "split": split_of(identity or row["id"], splits),
                     }
-                    for row, identity in found
+                    for row, identity in identities
                 ]
                 self.inputs.insert("assigned", pa.Table.from_pylist(rows))
         self.inputs.db.execute(
@@ -321,11 +321,11 @@ def _in_pieces(batches: Iterable[Any], size: int) -> Iterator[Any]:
 
 def split_of(identity: str, splits: Mapping[str, float]) -> str:
     """The split of an identity: a hash to [0, 1), cut at the shares of the splits in order."""
-    place = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:7]) / 2**56
+    position = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:7]) / 2**56
     reached = 0.0
     for split, share in splits.items():
         reached += share
-        if place < reached:
+        if position < reached:
             return split
     return split
 

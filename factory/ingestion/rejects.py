@@ -1,4 +1,4 @@
-"""Inputs that did not become samples: their reasons, their share, and those that may be back."""
+"""Inputs that did not become samples: reasons, their share, and vanished ones that may be back."""
 
 import logging
 import re
@@ -28,14 +28,30 @@ class TooManyRejectsError(RuntimeError):
 
 
 def reason_class(reason: str, kind: str) -> str:
-    """A reason without its numbers and quoted values, so that alike ones are counted together."""
+    """A reason without its numbers and quoted values, so that alike ones are counted together.
+
+    What follows a colon outside of parentheses is left out where it quotes something in
+    parentheses, as points are quoted: `iris_2d: expected "(x, y, ...)", found "(1"`.
+    """
     if kind == "filtered":
         return reason
-    return re.sub(r"-?\d+(\.\d+)?", "#", reason.split(": ")[0] if "(" in reason else reason)
+    start = _quote_start(reason)
+    end = start if "(" in reason[start:] else len(reason)
+    return re.sub(r"-?\d+(\.\d+)?", "#", reason[:end])
+
+
+def _quote_start(reason: str) -> int:
+    """Where the first ": " outside of parentheses is; the end where there is none."""
+    depth = 0
+    for place, character in enumerate(reason):
+        if depth == 0 and reason.startswith(": ", place):
+            return place
+        depth += (character == "(") - (character == ")")
+    return len(reason)
 
 
 def facts_by_shard(dataset: Dataset, known: Facts = MappingProxyType({})) -> Facts:
-    """Of every committed shard; only those that are not known yet are read."""
+    """The facts of every committed shard; only those that are not `known` are read."""
     committed = dataset.committed()
     new = [shard for shard in committed if shard not in known]
     read = dict(zip(new, dataset.all_facts(new), strict=True))
@@ -43,25 +59,25 @@ def facts_by_shard(dataset: Dataset, known: Facts = MappingProxyType({})) -> Fac
 
 
 def vanished_inputs(dataset: Dataset, facts: Facts) -> dict[str, str]:
-    """Inputs that were gone when their shard was built, of which there is no newer version.
+    """Inputs that did not exist when their shard was built, and have no newer version.
 
     Returns:
         Id to key. They may have come back since.
     """
-    found = {
+    vanished = {
         row["source_id"]: (shard, row["key"])
         for shard, rows in _rejects_of(dataset, [n for n, f in facts.items() if f.num_rejected])
         for row in rows
         if row["reason"] == VANISHED
     }
-    newest = _newest_shards(dataset, {id: shard for id, (shard, _) in found.items()})
-    return {id: key for id, (shard, key) in found.items() if newest[id] == shard}
+    newest = _newest_shards(dataset, {id: shard for id, (shard, _) in vanished.items()})
+    return {id: key for id, (shard, key) in vanished.items() if newest[id] == shard}
 
 
 def _rejects_of(
     dataset: Dataset, shards: Sequence[int]
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """What is recorded of shards; nothing where that is lost, which an integrity check tells."""
+    """The recorded rejects of shards; none where they cannot be read, which --verify reports."""
 
     def rows_of(shard: int) -> list[dict[str, Any]]:
         try:
@@ -77,29 +93,31 @@ def _rejects_of(
 def check_reject_share(dataset: Dataset, facts: Facts, max_share: float) -> tuple[int, int, int]:
     """Count what became of the inputs of all committed shards.
 
-    Those that had vanished are no malformed ones, and do not count in the share.
+    Inputs that had vanished are not malformed, and do not count in the share.
 
     Returns:
-        (kept, filtered, rejected).
+        (number of samples, number filtered, number rejected).
 
     Raises:
-        TooManyRejectsError: rejected / (kept + rejected) is above `max_share`; names the reasons.
-            An input that was mended and planned again since counts by its newest version.
+        TooManyRejectsError: rejected / (samples + rejected) is above `max_share`; names the
+            reasons. An input that was repaired and planned again counts by its newest version.
     """
-    kept = sum(fact.num_samples for fact in facts.values())
-    filtered = sum(fact.num_filtered for fact in facts.values())
-    rejected = sum(fact.num_rejected for fact in facts.values())
-    if _is_above(rejected, kept, max_share):  # those mended since may yet bring it down
+    num_samples = sum(fact.num_samples for fact in facts.values())
+    num_filtered = sum(fact.num_filtered for fact in facts.values())
+    num_rejected = sum(fact.num_rejected for fact in facts.values())
+    if _is_above(num_rejected, num_samples, max_share):  # inputs repaired since may bring it down
         with_rejects = [shard for shard, fact in facts.items() if fact.num_rejected]
-        _check_newest(dataset, with_rejects, kept, max_share)
-    return kept, filtered, rejected
+        _check_newest(dataset, with_rejects, num_samples, max_share)
+    return num_samples, num_filtered, num_rejected
 
 
-def _is_above(bad: int, kept: int, max_share: float) -> bool:
-    return bad > 0 and bad / (kept + bad) > max_share
+def _is_above(num_rejected: int, num_samples: int, max_share: float) -> bool:
+    return num_rejected > 0 and num_rejected / (num_samples + num_rejected) > max_share
 
 
-def _check_newest(dataset: Dataset, shards: Sequence[int], kept: int, max_share: float) -> None:
+def _check_newest(
+    dataset: Dataset, shards: Sequence[int], num_samples: int, max_share: float
+) -> None:
     """Check the share of inputs whose newest version was rejected.
 
     Args:
@@ -113,7 +131,7 @@ def _check_newest(dataset: Dataset, shards: Sequence[int], kept: int, max_share:
     ]
     newest = _newest_shards(dataset, {row["source_id"]: row["shard"] for row in rows})
     rows = [row for row in rows if newest[row["source_id"]] == row["shard"]]
-    if not _is_above(len(rows), kept, max_share):
+    if not _is_above(len(rows), num_samples, max_share):
         return
     reasons = Counter(reason_class(row["reason"], row["kind"]) for row in rows)
     examples = {reason_class(r["reason"], r["kind"]): r for r in reversed(rows)}
@@ -121,11 +139,11 @@ def _check_newest(dataset: Dataset, shards: Sequence[int], kept: int, max_share:
         f"{count} × {reason} (e.g. {examples[reason]['source_id']}: {examples[reason]['reason']})"
         for reason, count in reasons.most_common(8)
     )
-    considered = kept + len(rows)
+    considered = num_samples + len(rows)
     raise TooManyRejectsError(
         f"{len(rows)} of {considered} inputs of {dataset.location} were rejected, "
         f"{len(rows) / considered:.1%}, more than the {max_share:.1%} allowed:\n  {lines}\n"
-        "All are listed in its rejected/ folder. Mend the inputs, or raise --max-reject-share."
+        "All are listed in its rejected/ folder. Repair the inputs, or raise --max-reject-share."
     )
 
 
@@ -135,10 +153,10 @@ def _newest_shards(dataset: Dataset, ids: Mapping[str, int]) -> dict[str, int]:
     Args:
         ids: with a shard that each was planned into, before which there is nothing to look at.
     """
-    found = dict(ids)
+    newest = dict(ids)
     if ids:
         wanted, first = pa.array(list(ids), pa.string()), min(ids.values())
         for table in read_plans(dataset, [n for n in dataset.planned() if n > first]):
             rows = table.filter(pc.is_in(table["id"], wanted)).select(["id", "shard"])
-            found |= {row["id"]: row["shard"] for row in rows.to_pylist()}
-    return found
+            newest |= {row["id"]: row["shard"] for row in rows.to_pylist()}
+    return newest

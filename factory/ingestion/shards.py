@@ -16,7 +16,6 @@ from factory.dataset.dataset import Dataset, key_of
 from factory.dataset.records import to_json
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import PackedSample
-from factory.dataset.version import WRITER
 from factory.images.png import encode_png
 from factory.ingestion.rejects import reason_class
 from factory.sources.base import (
@@ -31,11 +30,12 @@ from schemas.base import digest_of
 from schemas.dataset import DatasetCard, Reject, ShardPlan
 from schemas.kinds import SampleKind
 from schemas.outcome import Outcome
+from schemas.version import WRITER
 
 
 class InputsGoneError(OSError):
-    """No input of a shard is there: a place that this node does not see, or another place than the
-    one that was planned from. Committed, such a shard would be an empty one for ever."""
+    """No input of a shard exists: this node does not see their location, or it is not the one that
+    was planned from. If the shard were committed, it would stay empty for ever."""
 
 
 def ingested_card(
@@ -46,7 +46,7 @@ def ingested_card(
     shard_size: int,
     splits: Mapping[str, float],
 ) -> DatasetCard:
-    """The card of a dataset made from a source, whatever the place that it reads."""
+    """The card of a dataset made from a source; the location of the inputs is not in it."""
     options = source.options
     config = {"source": source.name, "options": options.model_dump(mode="json")}
     height, width = options.image_size
@@ -82,13 +82,13 @@ class ShardIngester:
     dataset: Dataset
     source: Source
     may_be_gone: bool = False
-    """commit a shard also where no input of it is there any more"""
+    """commit a shard, as an empty one, also where none of its inputs exists any more"""
 
     def __call__(self, shard: int) -> Outcome:
         """Read the plan of a shard, load its inputs, commit what survives.
 
         Raises:
-            InputsGoneError: none of its inputs is there.
+            InputsGoneError: none of its inputs exists.
         """
         started = time.perf_counter()
         plan = self.dataset.plan(shard)
@@ -144,7 +144,7 @@ def _reject(key: str, source_id: str, bad: BadRender) -> Reject:
 
 
 def expected_of(plan: ShardPlan) -> Expected:
-    """What an ingested shard has to be."""
+    """What the plan of a shard says of the committed shard."""
     keys = tuple(key_of(plan.shard, index) for index in range(len(plan.inputs)))
     return Expected(
         shard=plan.shard,

@@ -1,9 +1,11 @@
-"""Means and quantiles with bootstrap intervals, in all and bin by bin.
+"""Means and quantiles with bootstrap intervals, of all samples and of bins of them.
 
-Samples of one identity (skin texture, subject) resemble each other, so whole identities are drawn
-anew (a cluster bootstrap, Field and Welsh 2007); where there are too few of them for that, samples
-are. Everything is computed from the values themselves, in an order of their own: the same to the
-last bit however shards and workers cut them.
+Samples of one identity (skin texture, subject) resemble each other, so the bootstrap resamples
+whole identities (a cluster bootstrap, Field and Welsh 2007); where there are too few identities, it
+resamples single samples. Values are sorted first, so that results are the same to the last bit
+however shards and workers divide the samples.
+
+Axes in names: N samples.
 """
 
 from collections.abc import Sequence
@@ -17,17 +19,19 @@ from schemas.report import Estimate, Spread, ValueBin
 Values = NDArray[np.floating]
 NUM_RESAMPLES = 400
 MIN_CLUSTERS = 8
-"""fewer identities than this say too little about others"""
+"""with fewer identities than this, samples are resampled in place of identities"""
 QUANTILES = (0.5, 0.95, 0.99)
 LEVELS = (0.025, 0.975)
+"""ends of a 95 % interval"""
 
 
 def estimate(values_N: Values, clusters_N: NDArray[np.integer], seed: int = 0) -> Estimate | None:
-    """Mean, standard deviation and quantiles of what was measured, with 95 % intervals.
+    """Mean, standard deviation and quantiles of the measured values, with 95 % intervals.
 
     Args:
-        values_N: NaN where nothing was measured.
-        clusters_N: number of each value's identity, from 0; see `clusters_of`.
+        values_N: (N,) floats, NaN where nothing was measured.
+        clusters_N: (N,) number of each value's identity, counted from 0; see `clusters_of`.
+        seed: of the bootstrap.
 
     Returns:
         None where nothing was measured.
@@ -57,7 +61,7 @@ def estimate(values_N: Values, clusters_N: NDArray[np.integer], seed: int = 0) -
 
 
 def clusters_of(identities: Sequence[str | None]) -> NDArray[np.int64]:
-    """(N,) number of each sample's identity; a sample without one is its own."""
+    """(N,) number of each sample's identity. A sample without one (None) counts as an identity."""
     names = [name if name is not None else f"\0{k}" for k, name in enumerate(identities)]
     return np.asarray(np.unique(np.asarray(names, dtype=object), return_inverse=True)[1], np.int64)
 
@@ -65,11 +69,15 @@ def clusters_of(identities: Sequence[str | None]) -> NDArray[np.int64]:
 def _intervals(
     values: Values, clusters: NDArray[np.integer], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bounds of the mean, the median and the 95th percentile of values in order."""
+    """Low and high bounds, (3,) each, of the mean, the median and the 95th percentile.
+
+    Args:
+        values: (N,) in ascending order.
+    """
     rng = np.random.default_rng(seed)
     _, which = np.unique(clusters, return_inverse=True)
     num_clusters = int(which.max()) + 1
-    found = np.empty((NUM_RESAMPLES, 3))
+    resampled = np.empty((NUM_RESAMPLES, 3))
     for k in range(NUM_RESAMPLES):
         if num_clusters >= MIN_CLUSTERS:
             weights = np.bincount(rng.integers(num_clusters, size=num_clusters),
@@ -78,48 +86,57 @@ def _intervals(
             weights = np.bincount(rng.integers(len(values), size=len(values)),
                                   minlength=len(values))  # fmt: skip
         below = np.cumsum(weights)
-        places = np.searchsorted(below, np.array([0.5, 0.95]) * below[-1])
-        found[k, 0] = values @ weights / below[-1]
-        found[k, 1:] = values[np.minimum(places, len(values) - 1)]
-    low, high = np.quantile(found, LEVELS, axis=0)
+        ranks = np.searchsorted(below, np.array([0.5, 0.95]) * below[-1])
+        resampled[k, 0] = values @ weights / below[-1]
+        resampled[k, 1:] = values[np.minimum(ranks, len(values) - 1)]
+    low, high = np.quantile(resampled, LEVELS, axis=0)
     return low, high
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What values are binned by."""
+    """A property of samples by whose value they are put into bins."""
 
     name: str
-    """in words, with its unit"""
+    """what the property is, in words, with its unit"""
     values_N: Values  # noqa: N815
+    """(N,) its value for each sample"""
     edges: tuple[float, ...]
-    """of the bins; the first and the last may be infinite"""
+    """the edges of the bins in ascending order; the first and the last may be infinite"""
 
 
 def binned(
     values_N: Values, clusters_N: NDArray[np.integer], conditions: Sequence[Condition]
 ) -> tuple[ValueBin, ...]:
-    """The estimates of each bin of each condition; bins without samples are left out."""
+    """The estimate of `values_N` in each bin of each condition. Bins without samples are left out.
+
+    Args:
+        values_N, clusters_N: as for `estimate`.
+    """
     bins = []
     for condition in conditions:
         which = np.digitize(condition.values_N, condition.edges) - 1
-        for place in range(len(condition.edges) - 1):
-            here = which == place
-            if here.any():
+        for number in range(len(condition.edges) - 1):
+            in_bin = which == number
+            if in_bin.any():
                 bins.append(
                     ValueBin(
                         by=condition.name,
-                        low=_finite(condition.edges[place]),
-                        high=_finite(condition.edges[place + 1]),
-                        num_samples=int(here.sum()),
-                        estimate=estimate(values_N[here], clusters_N[here]),
+                        low=_finite(condition.edges[number]),
+                        high=_finite(condition.edges[number + 1]),
+                        num_samples=int(in_bin.sum()),
+                        estimate=estimate(values_N[in_bin], clusters_N[in_bin]),
                     )
                 )
     return tuple(bins)
 
 
 def quantile_edges(values_N: Values, num: int) -> tuple[float, ...]:
-    """Edges of bins with about as many samples each, rounded to two digits to be read."""
+    """Edges of `num` bins that hold about equally many samples, from -inf to inf.
+
+    Edges are rounded to two digits, so that people can read them; equal ones are merged. NaN in
+    `values_N` are ignored.
+    """
     known = values_N[np.isfinite(values_N)]
     if not len(known):
         return (-np.inf, np.inf)
@@ -132,10 +149,10 @@ def _finite(edge: float) -> float | None:
 
 
 def spread(values: NDArray[np.floating]) -> Spread:
-    """Five numbers of a sample; NaN where nothing was measured are left out.
+    """Count, mean, standard deviation, median and 95th percentile of the finite values.
 
     Raises:
-        ValueError: no finite value.
+        ValueError: there is no finite value.
     """
     finite = np.asarray(values, np.float64)[np.isfinite(values)]
     if not len(finite):
@@ -150,5 +167,5 @@ def spread(values: NDArray[np.floating]) -> Spread:
 
 
 def spread_or_none(values: NDArray[np.floating]) -> Spread | None:
-    """`spread`, or None where nothing was measured."""
+    """`spread` of the values, or None where none of them is finite."""
     return spread(values) if np.isfinite(values).any() else None

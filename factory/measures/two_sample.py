@@ -1,12 +1,14 @@
 """The classifier two-sample test: can a small network tell two sets of images apart?
 
-Lopez-Paz and Oquab 2017 (arXiv:1610.06545). A network is trained on a part of both sets and asked
-about the rest. On images it has never seen it is right half of the time if the sets have one
-distribution, and more often the more they differ. That says how real refined images look without
-anyone looking, and a number near 50 % is only as strong as the network: the same test of
-synthetic against real shows its power, and of two halves of the real set its floor. It is
-cross-validated: the sets are cut into folds, and each fold is judged by a network trained on the
-others, so that every image is held out once for every seed.
+Lopez-Paz and Oquab 2017 (arXiv:1610.06545). A network is trained on a part of both sets and
+classifies the rest. If both sets have one distribution, it is right for half of these held-out
+images; the more the sets differ, the more often it is right. So its accuracy measures how real
+refined images look. An accuracy near 50 % means only as much as the network can see, so two more
+tests accompany it: synthetic against real images shows the power of the test, and one half of the
+real images against the other its floor, the accuracy for equal distributions.
+
+The test is cross-validated: the sets are divided into folds, and each fold is classified by a
+network that was trained on the others, so that every image is held out once for every seed.
 
 Axes in names: N images, H height, W width.
 """
@@ -32,54 +34,56 @@ log = logging.getLogger(__name__)
 Images = Pixels
 Some = TypeVar("Some", bound=NDArray[Any])
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""positions of the images to hold out and to train on"""
+"""positions of the images that are held out, and of those that are trained on"""
 Z95 = 1.959964
 """two-sided 95 % quantile of the normal distribution"""
 MIN_IMAGES = 20
-"""of either set; with fewer no interval would mean anything"""
+"""fewest images of either set; with fewer, no interval would mean anything"""
 
 
 class TwoSampleTest(Model):
     """A classifier two-sample test and its budget.
 
-    Both sets count alike, however many images each has. Each seed draws its own folds, and with
-    them weights, batches and shifts; the folds depend on nothing but the seed and the sizes of the
-    sets, so the images of one scene before and after refining fall into the same.
+    Both sets have equal weight, however many images each has. Each seed draws its own folds,
+    initial weights, batches and shifts. The folds depend only on the seed and the sizes of the
+    sets, so the images of one scene before and after refining fall into the same fold.
     """
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1)
-    """one division into folds each"""
+    """for each seed the sets are divided into folds once more"""
     num_folds: Annotated[int, Field(ge=2)] = 2
-    """parts of either set, each judged by a network trained on the others"""
+    """number of parts of either set, each classified by a network trained on the others"""
     num_images: Annotated[int, Field(ge=MIN_IMAGES)] = 3000
-    """most images of either set"""
+    """most images of either set that are used"""
     num_steps: Annotated[int, Field(gt=0)] = 250
     """optimiser steps of each network"""
     batch_size: Annotated[int, Field(gt=1)] = 64
-    """images a step, half of them from either set"""
+    """images of a training step, half of them from either set"""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """at its peak; it rises and falls once"""
+    """the highest learning rate; a one-cycle schedule rises to it and falls again"""
     max_shift_px: Annotated[int, Field(ge=0)] = 2
-    """training images are shifted at random, both sets alike"""
+    """training images of both sets are shifted at random by at most this, in x and in y"""
 
     def __call__(
         self, real_NHW: Images, other_NHW: Images, full_scale: int | None = None
     ) -> TwoSample:
-        """How well a network tells held-out images of the two sets apart.
+        """Measure how well networks tell held-out images of the two sets apart.
 
         Args:
-            real_NHW, other_NHW: uint8, or uint16, of one size, at least 20 of each.
-            full_scale: of 16-bit images, the value that becomes 1 (0 becomes -1); 255 of others.
+            real_NHW, other_NHW: (n, H, W) uint8, or uint16 with `full_scale`; all of one size, and
+                at least `MIN_IMAGES` of either.
+            full_scale: the value of 16-bit images that becomes 1, where 0 becomes -1; None for
+                8-bit images.
 
         Returns:
-            The accuracy, 0.5 for equal distributions, with a 95 % interval (see `interval`);
-            `num_train` and `num_test` count the images of both sets that one network was
-            trained on and asked about.
-            The same on every run and with any number of threads.
+            The accuracy in [0, 1], 0.5 for equal distributions, with a 95 % interval (see
+            `interval`). `num_train` and `num_test` count the images of both sets that one network
+            was trained on and classified. The result is the same on every run and with any number
+            of threads.
 
         Raises:
-            ValueError: too few images, or not two sets of images of one size, or no full scale of
-                16-bit images.
+            ValueError: there are too few images, or the sets differ in size or type, or images are
+                of 16 bits without `full_scale`, or of 8 bits with it.
         """
         check_images("real", real_NHW, real_NHW, full_scale)
         check_images("other", other_NHW, real_NHW, full_scale)
@@ -90,7 +94,12 @@ class TwoSampleTest(Model):
                 torch.manual_seed(seed)
                 accuracies += self._run(real_NHW, other_NHW, seed, scale)
             of_seed = accuracies[-self.num_folds :]
-            log.info("two-sample test, seed %d: %.1f %%", seed, 100 * np.mean(of_seed))
+            log.info(
+                "The two-sample test with seed %d classified %.1f %% of the held-out images "
+                "correctly.",
+                seed,
+                100 * np.mean(of_seed),
+            )
         num_test, num_train = self.sizes(len(real_NHW), len(other_NHW))
         low, high = interval(accuracies, 2 * num_test)
         return TwoSample(
@@ -103,16 +112,16 @@ class TwoSampleTest(Model):
         )
 
     def sizes(self, num_real: int, num_other: int) -> tuple[int, int]:
-        """(held out, trained on) images of either set, for one network."""
+        """(held out, trained on): how many images of either set one network is given."""
         num = min(num_real, num_other, self.num_images)
         num_test = num // self.num_folds
         return num_test, (self.num_folds - 1) * num_test
 
     def folds(self, num_real: int, num_other: int, seed: int) -> Iterator[tuple[Split, Split]]:
-        """((test, train) of the real set, (test, train) of the other): positions, for each fold.
+        """For each fold, ((test, train) of the real set, (test, train) of the other), positions.
 
-        But for a remainder, each image of the smaller set is held out once, and as many of the
-        larger.
+        Over all folds, each image of the smaller set is held out once, but for a remainder, and as
+        many of the larger set are.
         """
         num_test, num_train = self.sizes(num_real, num_other)
         orders = [
@@ -127,7 +136,7 @@ class TwoSampleTest(Model):
             yield real, other
 
     def _run(self, real_NHW: Images, other_NHW: Images, seed: int, full_scale: int) -> list[float]:
-        """One network for each fold: the shares of held-out images it put in the right set."""
+        """Train one network for each fold; the shares of held-out images classified correctly."""
         accuracies = []
         for fold, (real, other) in enumerate(self.folds(len(real_NHW), len(other_NHW), seed)):
             (real_test, real_train), (other_test, other_train) = real, other
@@ -176,17 +185,22 @@ def comparisons(
     test: TwoSampleTest,
     full_scale: int | None = None,
 ) -> tuple[Callable[[], TwoSample], Callable[[], TwoSample], Callable[[], TwoSample]]:
-    """The three tests of `Realism`, in its order, as calls that can be made side by side.
+    """The three tests of `Realism` as calls that can run in parallel.
 
     Args:
-        synthetic_NHW, refined_NHW: uint8, or uint16, image k of both being one scene; hence one
-            scene is held out of both comparisons or of neither, and the two numbers differ by
-            the refiner alone.
-        real_NHW: of the same type; at least 40, as the floor compares its two halves.
-        full_scale: of 16-bit images.
+        synthetic_NHW, refined_NHW: (N, H, W) uint8 or uint16, image k of both being one scene. So
+            a scene is held out of both comparisons or of neither, and their accuracies differ
+            because of the refiner alone.
+        real_NHW: (M, H, W) of the same type; at least 2 `MIN_IMAGES`, because the floor compares
+            its two halves.
+        full_scale: as for `TwoSampleTest`.
+
+    Returns:
+        The tests of synthetic against real, refined against real, and real against real images;
+        `realism_of` takes their results in this order.
 
     Raises:
-        ValueError: the first two are not pairs.
+        ValueError: synthetic and refined images differ in number or size.
     """
     if synthetic_NHW.shape != refined_NHW.shape:
         raise ValueError(
@@ -202,15 +216,12 @@ def comparisons(
     )
 
 
-def measure_realism(
-    synthetic_NHW: Images, refined_NHW: Images, real_NHW: Images, test: TwoSampleTest
-) -> Realism:
-    """`comparisons`, one after the other. Raises `ValueError` as they do."""
-    return realism_of([call() for call in comparisons(synthetic_NHW, refined_NHW, real_NHW, test)])
-
-
 def realism_of(results: Sequence[TwoSample]) -> Realism:
-    """The results of `comparisons`, by name."""
+    """The results of `comparisons` as one record.
+
+    Args:
+        results: of the three calls, in their order.
+    """
     synthetic, refined, floor = results
     return Realism(synthetic_vs_real=synthetic, refined_vs_real=refined, real_vs_real=floor)
 
@@ -218,17 +229,26 @@ def realism_of(results: Sequence[TwoSample]) -> Realism:
 def interval(accuracies: Sequence[float], num_test: int) -> tuple[float, float]:
     """95 % interval of the mean accuracy of several networks, over images and networks.
 
-    The variance has two parts: that of `num_test` held-out images, those of one network, taken
-    once as if all networks had been asked about the same ones; and that of the networks, as far as
-    their accuracies scatter more than the images explain. From it follows the number of independent
-    answers that the mean is worth, and a Wilson interval of that many.
+    The variance has two parts. The first is that of the `num_test` held-out images of one network,
+    counted once, as if all networks had classified the same images. The second is that of the
+    networks, as far as their accuracies scatter more than the images explain. The sum gives the
+    number of independent answers that the mean is worth, and the interval is a Wilson interval of
+    that number.
 
-    Cross-validation asks about more images than those of one network, but its answers are not
-    independent: near 50 %, what one fold happens to have more of helps the network that is trained
-    on it as much as the one that is asked about it. There is no unbiased estimate of that (Bengio
-    and Grandvalet 2004). In simulations of three to six linear classifiers an interval that counted
-    every image held the truth in 87 to 97 % of the cases near chance, this one in 98 % or more at
-    any accuracy: it errs on the wide side, by up to the square root of the number of folds.
+    Cross-validation classifies more images than those of one network, but its answers are not
+    independent: near 50 %, a chance surplus in one fold helps the networks that train on it as much
+    as the one that classifies it. The variance of cross-validation has no unbiased estimate (Bengio
+    and Grandvalet 2004). In simulations of three to six linear classifiers, an interval that
+    counted every image held the true accuracy in 87 to 97 % of the cases near chance, and this one
+    in 98 % or more at any accuracy. So this interval is wide rather than narrow, by a factor of up
+    to the square root of the number of folds.
+
+    Args:
+        accuracies: one for each network, in [0, 1].
+        num_test: number of images that one network classified.
+
+    Returns:
+        (low, high), inside [0, 1].
     """
     mean = float(np.mean(accuracies))
     of_images = mean * (1 - mean) / num_test
@@ -241,7 +261,10 @@ def interval(accuracies: Sequence[float], num_test: int) -> tuple[float, float]:
 
 
 def wilson(share: float, num: float) -> tuple[float, float]:
-    """95 % interval of a share seen in `num` independent answers; it stays inside [0, 1]."""
+    """The 95 % Wilson interval (low, high) of a share that was seen in `num` independent answers.
+
+    It lies inside [0, 1].
+    """
     shrink = 1 / (1 + Z95**2 / num)
     middle = shrink * (share + Z95**2 / (2 * num))
     half = shrink * Z95 * float(np.sqrt(share * (1 - share) / num + (Z95 / (2 * num)) ** 2))
@@ -249,9 +272,9 @@ def wilson(share: float, num: float) -> tuple[float, float]:
 
 
 class _Classifier(nn.Sequential):
-    """(n, 2, H, W) of `network_planes` to the logit of "real".
+    """A small network: (n, 2, H, W) of `network_planes` to (n,) logits of the class "real".
 
-    Channels last, which saves a third of a step's time on a CPU.
+    Its weights lie channels last in memory, which saves a third of a step's time on a CPU.
     """
 
     def __init__(self) -> None:
@@ -268,13 +291,17 @@ class _Classifier(nn.Sequential):
 
 
 def stage(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """A convolution that halves the size."""
+    """A convolution with stride 2 that halves the image size, batch normalisation and a ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False)
     return conv, nn.BatchNorm2d(outputs), nn.ReLU()
 
 
 def batches_of(images_NHW: Some, size: int, rng: np.random.Generator) -> Iterator[Some]:
-    """Endless batches, every image once before any comes again (but for a remainder)."""
+    """Endless random batches of `size` images.
+
+    Every image is drawn once before any is drawn again, but for a remainder that is smaller than a
+    batch.
+    """
     while True:
         order = rng.permutation(len(images_NHW))
         for start in range(0, len(order) - size + 1, size):
@@ -282,7 +309,10 @@ def batches_of(images_NHW: Some, size: int, rng: np.random.Generator) -> Iterato
 
 
 def shifted(images_NHW: Images, most_px: int, rng: np.random.Generator) -> Images:
-    """Each image moved by whole pixels in x and y; the edge pixel is repeated."""
+    """Move each image by a random number of whole pixels in x and in y, at most `most_px`.
+
+    What moves in from beyond the border repeats the pixels at the border.
+    """
     num, height, width = images_NHW.shape
     dy, dx = rng.integers(-most_px, most_px + 1, (2, num))
     rows = np.clip(np.arange(height) - dy[:, None], 0, height - 1)
@@ -293,10 +323,11 @@ def shifted(images_NHW: Images, most_px: int, rng: np.random.Generator) -> Image
 
 
 def network_planes(images_NHW: Images, full_scale: int = 255) -> Tensor:
-    """(n, 2, H, W): values in [-1, 1], and what their 3x3 surroundings leave unexplained.
+    """The input of the networks here: (n, 2, H, W) float32, channels last in memory.
 
-    The second plane puts grain and blur, a few grey levels in size, within reach of a short
-    training: added noise of 3 levels is found at once with it, and by one network in three without.
+    The first plane has the values on [-1, 1]. The second has 4 times their difference from the
+    mean of their 3 x 3 neighbourhood, which lets a short training see grain and blur of a few grey
+    levels: with it, networks detect added noise of 3 levels at once; without it, one in three does.
     """
     values = torch.from_numpy(images_NHW.astype(np.float32))
     grey = values.div_(full_scale / 2).sub_(1).unsqueeze(1)
@@ -316,7 +347,7 @@ def _logits(network: nn.Module, images_NHW: Images, full_scale: int) -> NDArray[
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """A verdict must not depend on how many cores summed it up."""
+    """Run PyTorch on one thread, because sums on several threads differ in their last bits."""
     num = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -328,14 +359,26 @@ def one_thread() -> Iterator[None]:
 def check_images(
     name: str, images_NHW: Images, like_NHW: Images, full_scale: int | None = None
 ) -> None:
-    """Raises `ValueError` for what is not at least 20 grey images of the size of others, of 8 bits,
-    or of 16 where their full scale is known."""
+    """Check the images of one set before anything is trained.
+
+    Args:
+        name: of the set, for the message.
+        like_NHW: the real images, whose size the others must have.
+        full_scale: given for 16-bit images, None for 8-bit ones.
+
+    Raises:
+        ValueError: they are not at least `MIN_IMAGES` one-channel images of that type and size.
+    """
     dtype = np.dtype(np.uint8 if full_scale is None else np.uint16)
     if images_NHW.ndim != 3 or images_NHW.dtype != dtype:
         raise ValueError(
             f"{name} images must be (n, h, w) {dtype}, are {images_NHW.shape} {images_NHW.dtype}"
         )
     if images_NHW.shape[1:] != like_NHW.shape[1:]:
-        raise ValueError(f"{name} images are {images_NHW.shape[1:]}, real {like_NHW.shape[1:]}")
+        raise ValueError(
+            f"{name} images are {images_NHW.shape[1:]}, but real images are {like_NHW.shape[1:]}"
+        )
     if len(images_NHW) < MIN_IMAGES:
-        raise ValueError(f"{len(images_NHW)} {name} images, a test needs {MIN_IMAGES}")
+        raise ValueError(
+            f"there are {len(images_NHW)} {name} images, but a test needs {MIN_IMAGES}"
+        )

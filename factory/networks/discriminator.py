@@ -1,5 +1,8 @@
-"""The discriminator (Shrivastava et al. 2017, section 2.2 and appendix): patches of real and refined
-images are told apart."""
+"""The discriminator D of Shrivastava et al. 2017 (arXiv:1612.07828), section 2.2 and appendix.
+
+For every patch of an image it says whether the patch is of a real or of a refined image. Shapes:
+n images, C channels, H x W pixels, h x w patches. Images are float32 in [-1, 1].
+"""
 
 import math
 from typing import Literal, Self
@@ -8,29 +11,33 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from factory.networks.layers import _conv, _he_init
+from factory.networks.layers import he_init, same_conv
 from schemas.base import Model
 
 REAL, REFINED = 0, 1
-"""The discriminator's two classes, in the order of its logits."""
+"""the discriminator's two classes, in the order of its logits"""
 
 
 class LayerConfig(Model):
-    """One layer of a discriminator: a convolution with bias, or a max-pool."""
+    """One layer of a discriminator: a convolution with bias, or a max-pooling."""
 
     kind: Literal["conv", "maxpool"] = "conv"
     kernel: int = Field(ge=1)
-    """side of the window, odd"""
+    """side of the window in pixels, odd"""
     stride: int = Field(default=1, ge=1)
+    """distance of two windows in pixels"""
     maps: int = Field(default=0, ge=0)
-    """feature maps that a convolution makes; 0 for a max-pool"""
+    """number of feature maps that a convolution gives; 0 for a max-pooling"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.kernel % 2 == 0:
             raise ValueError(f"windows must have odd sides, got {self.kernel}")
         if (self.kind == "conv") != (self.maps > 0):
-            raise ValueError(f"a {self.kind} layer with maps = {self.maps}")
+            raise ValueError(
+                "a conv layer needs maps > 0 and a maxpool layer maps = 0, "
+                f"got kind = {self.kind} with maps = {self.maps}"
+            )
         return self
 
 
@@ -42,7 +49,8 @@ EYE_LAYERS = (
     LayerConfig(kernel=1, maps=32),
     LayerConfig(kernel=1, maps=2),
 )
-"""75,906 parameters; a 9 x 14 map for 35 x 55 eyes. The paper counts two max-pools, lists one."""
+"""The paper's discriminator for eyes: 75,906 parameters, and 9 x 14 patches for images of 35 x 55.
+The paper's text counts two max-poolings, but its list has one; this is the list."""
 
 
 HAND_LAYERS = (
@@ -53,26 +61,27 @@ HAND_LAYERS = (
     LayerConfig(kernel=1, maps=32),
     LayerConfig(kernel=1, maps=2),
 )
-"""178,050 parameters; a 7 x 7 map for 224 x 224 hands."""
+"""The paper's discriminator for hands: 178,050 parameters, and 7 x 7 patches for images of
+224 x 224."""
 
 
 NAMED_LAYERS = {"eye": EYE_LAYERS, "hand": HAND_LAYERS}
 
 
 class DiscriminatorConfig(Model):
-    """Architecture of a discriminator; the default is the paper's for eyes."""
+    """The architecture of a discriminator. The default is that of the paper for eyes."""
 
     layers: tuple[LayerConfig, ...] = EYE_LAYERS
-    """first to last; the last one makes the two logits. In a file also "eye" or "hand": the
-    paper's"""
+    """the layers from first to last; the last one gives the two logits. A configuration file may
+    also say "eye" or "hand" for the layers that the paper lists for these"""
     channels: int = Field(default=1, ge=1)
-    """channels of the images"""
+    """number of channels of the images"""
     scope: Literal["local", "global"] = "local"
-    """what is judged: each patch, or the image as a whole, by a last layer that is fully connected
-    (the paper's section 3.1 compares them)"""
+    """`local` judges each patch, `global` the image as a whole with a fully connected last layer;
+    the paper compares the two in section 3.1"""
     spectral_norm: bool = False
-    """divide each convolution's weights by their largest singular value (Miyato et al. 2018,
-    arXiv:1802.05957)"""
+    """whether each convolution's weights are divided by their largest singular value (Miyato et
+    al. 2018, arXiv:1802.05957)"""
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -80,27 +89,31 @@ class DiscriminatorConfig(Model):
         if not isinstance(layers, str):
             return layers
         if layers not in NAMED_LAYERS:
-            raise ValueError(f"layers are tables, or one of {', '.join(NAMED_LAYERS)}")
+            raise ValueError(
+                f"layers must be a list of tables or one of {', '.join(NAMED_LAYERS)}, "
+                f"got {layers!r}"
+            )
         return NAMED_LAYERS[layers]
 
     @property
     def stride(self) -> int:
-        """Pixels from one patch to the next."""
+        """The distance of two neighbouring patches in pixels of the image."""
         return math.prod(layer.stride for layer in self.layers)
 
     @model_validator(mode="after")
     def _two_logits(self) -> Self:
         if not self.layers or self.layers[-1].kind != "conv" or self.layers[-1].maps != 2:
-            raise ValueError("the last layer must be a convolution to 2 maps, the logits")
+            raise ValueError("the last layer must be a convolution with 2 maps, the two logits")
         return self
 
 
 class Discriminator(nn.Module):
-    """D: (n, C, H, W) float32 in [-1, 1] to logits (n, 2, h, w); class 0 real, class 1 refined.
+    """The discriminator D. It takes (n, C, H, W) float32 in [-1, 1] and gives (n, 2, h, w) logits.
 
-    A ReLU follows every convolution but the last, whose output is the logits: the paper's
-    softmax is part of the losses. Weights are drawn from `seed` alone. Of global scope the logits
-    are (n, 2, 1, 1), and images must be of the one size that it was made for.
+    Class 0 is real, class 1 refined. A ReLU follows every convolution but the last, whose output
+    is the logits; the softmax of the paper is part of the losses. The initial weights depend on
+    `seed` alone. With `scope = global` the logits are (n, 2, 1, 1), and all images must have the
+    size that the network was made for.
     """
 
     def __init__(
@@ -110,27 +123,32 @@ class Discriminator(nn.Module):
         seed: int = 0,
         image_size: tuple[int, int] | None = None,
     ) -> None:
-        """
+        """Make the layers and draw their weights.
+
         Args:
-            image_size: (H, W); needed for global scope alone.
+            config: None stands for the defaults.
+            image_size: (H, W) of the images, needed for `scope = global` only.
+
+        Raises:
+            ValueError: `scope = global` without an image size.
         """
         super().__init__()
         self.config = config = config if config is not None else DiscriminatorConfig()
         generator = torch.Generator().manual_seed(seed)
         layers: list[nn.Module] = []
         channels = config.channels
-        for place, layer in enumerate(config.layers):
+        for index, layer in enumerate(config.layers):
             if layer.kind == "maxpool":
                 layers.append(nn.MaxPool2d(layer.kernel, layer.stride, layer.kernel // 2))
                 continue
-            is_last = place == len(config.layers) - 1
+            is_last = index == len(config.layers) - 1
             if is_last and config.scope == "global":
                 conv = _fully_connected(channels, layer.maps, config, image_size)
             else:
-                conv = _conv(channels, layer.maps, layer.kernel, layer.stride)
+                conv = same_conv(channels, layer.maps, layer.kernel, layer.stride)
             channels = layer.maps
-            _he_init(conv, generator, gain=1.0 if is_last else 2.0)
-            layers.append(_normalised(conv, generator) if config.spectral_norm else conv)
+            he_init(conv, generator, gain=1.0 if is_last else 2.0)
+            layers.append(_with_spectral_norm(conv, generator) if config.spectral_norm else conv)
             if not is_last:
                 layers.append(nn.ReLU())
         self.layers = nn.Sequential(*layers)
@@ -143,9 +161,9 @@ class Discriminator(nn.Module):
 def _fully_connected(
     channels: int, maps: int, config: DiscriminatorConfig, image_size: tuple[int, int] | None
 ) -> nn.Conv2d:
-    """A convolution as large as the map that reaches it."""
+    """A convolution whose filters are as large as its input, which makes it fully connected."""
     if image_size is None:
-        raise ValueError("a discriminator of global scope needs the size of its images")
+        raise ValueError("a discriminator with scope = global needs the size of its images")
     before = config.model_copy(update={"layers": config.layers[:-1]})
     conv: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
         nn.Conv2d, channels, maps, patch_map_size(before, *image_size)
@@ -153,15 +171,19 @@ def _fully_connected(
     return conv
 
 
-def _normalised(conv: nn.Conv2d, generator: torch.Generator) -> nn.Module:
-    """Spectrally normalised, without a draw from the global generator."""
+def _with_spectral_norm(conv: nn.Conv2d, generator: torch.Generator) -> nn.Module:
+    """Apply spectral normalisation to a convolution.
+
+    PyTorch draws its starting vectors from the global generator, so that one is seeded for the
+    moment and restored.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         return nn.utils.parametrizations.spectral_norm(conv)
 
 
 def patch_map_size(config: DiscriminatorConfig, height: int, width: int) -> tuple[int, int]:
-    """(h, w) of the discriminator's map for images of height x width pixels."""
+    """How many patches (h, w) the discriminator judges in images of height x width pixels."""
     for layer in config.layers:
         reach = 2 * (layer.kernel // 2) - layer.kernel
         height = (height + reach) // layer.stride + 1

@@ -1,52 +1,27 @@
-"""Networks that read labels off images, trained on labelled renders: what their kinds share.
+"""Networks that read labels off images, on disk.
 
-Each is two files in a folder of its own: `NAME.safetensors`, and `NAME.json`, which says what the
-first holds and how good it is, and which `jobs/NAME.py` writes last.
+Each is two files in a folder of its own: `KIND.safetensors` holds the weights, and `KIND.json` says
+what they are and how large the network's errors are. The description is written last, so a network
+exists once its description does.
 """
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from factory.dataset.version import WRITER
 from factory.networks.refiner_files import weights_bytes
 from factory.store.open import open_store
-from schemas.base import FormatError, Sha256, Versioned
-from schemas.dataset import ImageSpec
+from schemas.base import FormatError
+from schemas.estimator import EstimatorDescription
+from schemas.version import WRITER
 
 UNSAVED = "0" * 64
-"""`sha256` of a description until `save_estimator`"""
-
-
-class EstimatorDescription(Versioned):
-    """What is known of any estimator; a kind adds its architecture and its errors."""
-
-    NAME: ClassVar[str]
-    """of its two files and its job"""
-    ESTIMATES: ClassVar[str]
-    """in the singular, for messages"""
-
-    domain: str
-    image: ImageSpec
-    """of the images that it takes"""
-    sha256: Sha256
-    """of the safetensors file"""
-    train: dict[str, Any]
-    """how it was trained, and on what"""
-    writer: str = WRITER
-
-    def require(self, image: ImageSpec) -> None:
-        """Raises ValueError where the network is for other images."""
-        if self.image != image:
-            raise ValueError(
-                f"the {self.ESTIMATES} network is for {self.image}, the images are {image}"
-            )
-
+"""`sha256` of a description that `save_estimator` has not written yet"""
 
 Description = TypeVar("Description", bound=EstimatorDescription)
 Network = TypeVar("Network", bound=nn.Module)
@@ -55,44 +30,48 @@ Network = TypeVar("Network", bound=nn.Module)
 def save_estimator(
     location: str | Path, network: nn.Module, description: EstimatorDescription
 ) -> None:
-    """Write the weights, then the description, whose `sha256` is filled in."""
+    """Write the weights, then the description, whose `sha256` and `writer` are filled in."""
     store = open_store(location)
     content = weights_bytes(network)
     digest = hashlib.sha256(content).hexdigest()
     store.put(f"{description.NAME}.safetensors", content)
-    described = description.model_copy(update={"sha256": digest})
+    described = description.model_copy(update={"sha256": digest, "writer": WRITER})
     store.put(f"{description.NAME}.json", described.to_json())
 
 
 def load_estimator(
     location: str | Path,
-    kind: type[Description],
+    description_type: type[Description],
     untrained: Callable[[Description], Network],
 ) -> tuple[Network, Description]:
     """Read a network back.
 
     Args:
-        location: the output of its job.
-        untrained: makes a network of the described architecture, to take the weights.
+        location: the output of `jobs/estimator.py`, a folder or `s3://bucket/prefix`.
+        untrained: makes a network of the described architecture, which the weights are loaded into.
 
     Returns:
         The network, in evaluation mode on the CPU, and its description.
 
     Raises:
-        FileNotFoundError: nothing there, or its training has not finished.
-        FormatError: damaged, or from another run than its description.
+        FileNotFoundError: there is no network, or its training has not finished.
+        FormatError: a file is damaged, or the two files are of different trainings.
     """
     store = open_store(location)
-    weights_name, description_name = f"{kind.NAME}.safetensors", f"{kind.NAME}.json"
+    name = description_type.NAME
+    weights_name, description_name = f"{name}.safetensors", f"{name}.json"
     try:
         described = store.read(description_name)
         content = store.read(weights_name)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{location}: no {kind.ESTIMATES} network; train one with jobs/{kind.NAME}.py"
+            f"{location}: no {description_type.ESTIMATES} network; "
+            f"train one with jobs/estimator.py {name}"
         ) from error
     where = f"{store.location}/{weights_name}"
-    description = kind.from_json(described, where=f"{store.location}/{description_name}")
+    description = description_type.from_json(
+        described, where=f"{store.location}/{description_name}"
+    )
     if hashlib.sha256(content).hexdigest() != description.sha256:
         raise FormatError(f"{where} is not what {description_name} describes; copy both again")
     network = untrained(description)

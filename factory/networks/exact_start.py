@@ -1,8 +1,9 @@
-"""A refiner that starts as the identity to a fraction of a millimetre, for depth.
+"""Initial weights with which a refiner is the identity to a fraction of a millimetre of depth.
 
-tanh(1.2 x), the start for looks, moves depth by centimetres and fills an empty background. Here
-R(x) = tanh(f(x)), where f is the inverse of tanh in straight pieces. Every kink takes one map of
-the first convolution or, where that is narrow, of a block.
+`Refiner.initialise_as_identity` starts at tanh(1.2 x), which moves depth by centimetres and fills
+an empty background. Here R(x) = tanh(f(x)), where f is a piecewise linear approximation of the
+inverse of tanh. A kink of f is the point between two pieces; each takes two maps, one for either
+sign of x, in the first convolution or, where that has too few maps, in a block.
 """
 
 from collections.abc import Iterator
@@ -14,16 +15,18 @@ from torch import nn
 from factory.networks.refiner import Refiner, ResNetBlock
 
 LARGEST_ERROR = 0.0018
-"""of R(x) - x on all of [-1, 1]: 0.27 mm of 301 mm"""
+"""the largest |R(x) - x| on [-1, 1]; in a cube of 301 mm it is 0.27 mm"""
 SHARE = 0.5
-"""of a layer's maps, at most, that are taken; the others keep their random start"""
+"""the largest share of a layer's maps that is taken; the others keep their random weights"""
 
 
 class Kink(NamedTuple):
-    """f gains bend * relu(|x| - place), with the sign of x."""
+    """A term of f: sign(x) * bend * relu(|x| - at)."""
 
-    place: float
+    at: float
+    """where on [0, 1] the slope of f changes"""
     bend: float
+    """by how much the slope of f grows there"""
 
 
 KINKS = (
@@ -38,16 +41,19 @@ KINKS = (
     Kink(0.9597, 10.7775),
     Kink(0.9867, 62.7957),
 )
-"""of either sign, so that tanh(f(x)) - x swings evenly between + and - the largest error: each
-piece is as steep as it may be, and as long"""
+"""The kinks of f. They are spaced such that tanh(f(x)) - x swings between plus and minus
+`LARGEST_ERROR` on every piece, which takes the fewest pieces for that error."""
 
 
 @torch.no_grad()
 def start_as_exact_identity(refiner: Refiner) -> None:
-    """Make R(x) = x to `LARGEST_ERROR`; maps and filters that it does not take stay random.
+    """Set weights so that |R(x) - x| is at most `LARGEST_ERROR` for x in [-1, 1].
+
+    Maps and filters that this does not need keep their random weights.
 
     Raises:
-        ValueError: not of one channel, or too narrow for the 20 maps that it takes.
+        ValueError: the refiner has more than one channel, or too few maps and blocks for the 20
+            maps that the kinks need.
     """
     if refiner.config.channels != 1:
         raise ValueError(
@@ -63,10 +69,10 @@ def start_as_exact_identity(refiner: Refiner) -> None:
         )
     first, *rest = (KINKS[at : at + pairs] for at in range(0, len(KINKS), pairs))
     refiner.last.weight.zero_()
-    for place, kink, sign in _signed(first):
-        gain = kink.bend**0.5  # shared by both convolutions, so that neither filter is huge
-        _take(refiner.first, place, 0, sign * gain, -gain * kink.place)
-        refiner.last.weight[0, place] = sign * gain
+    for index, kink, sign in _signed(first):
+        gain = kink.bend**0.5  # both convolutions share the bend, so that neither filter is huge
+        _take(refiner.first, index, 0, sign * gain, -gain * kink.at)
+        refiner.last.weight[0, index] = sign * gain
     for block in refiner.blocks:
         assert isinstance(block, ResNetBlock)
         block.conv2.weight.zero_()
@@ -76,27 +82,30 @@ def start_as_exact_identity(refiner: Refiner) -> None:
 
 
 def _add_in_block(block: ResNetBlock, kinks: tuple[Kink, ...], first: tuple[Kink, ...]) -> None:
-    """Maps 0 and 1 carry the positive and the negative part of x through all blocks; a block's
-    kinks are made of them and added to maps 2 and 3."""
+    """Put kinks into a block.
+
+    Maps 0 and 1 carry the positive and the negative part of x through all blocks. The block
+    computes its kinks from these two and adds them to maps 2 and 3.
+    """
     carried, sums = first[0].bend ** 0.5, first[1].bend ** 0.5
     middle = block.conv2.kernel_size[0] // 2
-    for place, kink, sign in _signed(kinks):
+    for index, kink, sign in _signed(kinks):
         gain, part = kink.bend**0.5, int(sign < 0)
-        _take(block.conv1, place, part, gain / carried, -gain * kink.place)
-        block.conv2.weight[2 + part, place, middle, middle] = gain / sums
+        _take(block.conv1, index, part, gain / carried, -gain * kink.at)
+        block.conv2.weight[2 + part, index, middle, middle] = gain / sums
 
 
 def _signed(kinks: tuple[Kink, ...]) -> Iterator[tuple[int, Kink, float]]:
-    """(map, kink, sign), a pair of maps for each kink."""
-    for place, kink in enumerate(kinks):
-        yield 2 * place, kink, 1.0
-        yield 2 * place + 1, kink, -1.0
+    """(number of the map, kink, sign of x): two maps for each kink."""
+    for number, kink in enumerate(kinks):
+        yield 2 * number, kink, 1.0
+        yield 2 * number + 1, kink, -1.0
 
 
-def _take(conv: nn.Conv2d, place: int, source: int, weight: float, bias: float) -> None:
-    """Map `place` becomes weight * (map `source`) + bias, pixel by pixel."""
+def _take(conv: nn.Conv2d, index: int, source: int, weight: float, bias: float) -> None:
+    """Make output map `index` equal to weight * (input map `source`) + bias at every pixel."""
     assert conv.bias is not None
     middle = conv.kernel_size[0] // 2
-    conv.weight[place] = 0.0
-    conv.weight[place, source, middle, middle] = weight
-    conv.bias[place] = bias
+    conv.weight[index] = 0.0
+    conv.weight[index, source, middle, middle] = weight
+    conv.bias[index] = bias

@@ -1,64 +1,33 @@
-"""The refiner R and the discriminator D of Shrivastava et al. 2017 (arXiv:1612.07828).
+"""The refiner R of Shrivastava et al. 2017 (arXiv:1612.07828), section 2.1 and appendix.
 
-Shapes: n images, C channels, H x W pixels, h x w patches. Both networks take
-(n, C, H, W) float32 in [-1, 1]; `to_network` and `to_pixels` are the only ways there and back.
+Shapes: n images, C channels, H x W pixels, k numbers of noise. Images are float32 in [-1, 1];
+`factory.networks.scaling` makes them from pixels, and pixels from them.
 """
 
-from typing import Literal, Self
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from factory.networks.layers import _conv, _he_init
-from schemas.base import Model
-
-
-class RefinerConfig(Model):
-    """Architecture of a refiner; the defaults are the paper's eye refiner (296,129 parameters)."""
-
-    maps: int = Field(default=64, ge=2)
-    """feature maps of every hidden convolution"""
-    blocks: int = Field(default=4, ge=0)
-    """ResNet blocks of two convolutions each"""
-    kernel: int = Field(default=3, ge=1)
-    """side of the filters inside the blocks, odd"""
-    first_kernel: int | None = Field(default=None, ge=1)
-    """side of the first convolution's filters, odd; as `kernel` when absent"""
-    channels: int = Field(default=1, ge=1)
-    """channels of the images, in and out"""
-    padding: Literal["zeros", "reflect"] = "zeros"
-    """beyond the border: `zeros` as usual, at the price of a faint frame on refined images;
-    `reflect` leaves none"""
-    noise_channels: int = Field(default=0, ge=0)
-    """numbers of noise for each image, with which one render gives several refined images (the
-    paper's future work, section 4)"""
-
-    @model_validator(mode="after")
-    def _odd(self) -> Self:
-        for side in (self.kernel, self.first_kernel):
-            if side is not None and side % 2 == 0:
-                raise ValueError(f"filters must have odd sides to keep the image size, got {side}")
-        return self
+from factory.networks.layers import he_init, same_conv
+from schemas.refiner import RefinerConfig
 
 
 class ResNetBlock(nn.Module):
-    """relu(x + conv(relu(conv(x)))): (n, maps, H, W) to the same shape."""
+    """relu(x + conv(relu(conv(x)))); input and output are (n, maps, H, W)."""
 
     def __init__(self, maps: int, kernel: int, padding: str) -> None:
         super().__init__()
-        self.conv1 = _conv(maps, maps, kernel, padding=padding)
-        self.conv2 = _conv(maps, maps, kernel, padding=padding)
+        self.conv1 = same_conv(maps, maps, kernel, padding=padding)
+        self.conv2 = same_conv(maps, maps, kernel, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))
 
 
 class Refiner(nn.Module):
-    """R: (n, C, H, W) float32 in [-1, 1] to the same, for any H and W.
+    """The refiner R. Input and output are (n, C, H, W) float32 in [-1, 1], for any H and W.
 
-    Fully convolutional, without stride or pooling (section 2.1). Weights are drawn from
-    `seed` alone. Noise enters as further channels, each of one number all over the image.
+    It is fully convolutional, without stride or pooling (section 2.1). Its initial weights depend
+    on `seed` alone. Noise enters as further input channels, each constant over the image.
     """
 
     def __init__(self, config: RefinerConfig | None = None, *, seed: int = 0) -> None:
@@ -67,31 +36,35 @@ class Refiner(nn.Module):
         first_kernel = config.first_kernel if config.first_kernel is not None else config.kernel
         padding = config.padding
         channels = config.channels + config.noise_channels
-        self.first = _conv(channels, config.maps, first_kernel, padding=padding)
+        self.first = same_conv(channels, config.maps, first_kernel, padding=padding)
         self.blocks = nn.Sequential(
             *(ResNetBlock(config.maps, config.kernel, padding) for _ in range(config.blocks))
         )
-        self.last = _conv(config.maps, config.channels, 1)
+        self.last = same_conv(config.maps, config.channels, 1)
         self._initialise(torch.Generator().manual_seed(seed))
 
     def _initialise(self, generator: torch.Generator) -> None:
-        _he_init(self.first, generator)
+        he_init(self.first, generator)
         for block in self.blocks:
             assert isinstance(block, ResNetBlock)
-            _he_init(block.conv1, generator)
-            # Small, so that the sum does not double its variance with every block.
-            _he_init(block.conv2, generator, gain=0.1)
-        _he_init(self.last, generator, gain=0.5)
+            he_init(block.conv1, generator)
+            # A small gain keeps the sum of a block from doubling its variance with every block.
+            he_init(block.conv2, generator, gain=0.1)
+        he_init(self.last, generator, gain=0.5)
 
     @torch.no_grad()
     def initialise_as_identity(self, slope: float = 1.2) -> None:
-        """Make R(x) = tanh(slope x): a good start where 1,000 steps of pre-training cost too much.
+        """Set weights so that R(x) = tanh(slope x), in place of pre-training.
 
-        Two maps of each channel carry the positive and the negative part of the image; the blocks'
-        second convolutions start at zero; all other filters keep their random start.
+        For each channel, two maps carry the positive and the negative part of the image through
+        the network. The second convolution of every block becomes zero. All other filters keep
+        their random weights.
+
+        Args:
+            slope: the gain of the identity before the tanh.
 
         Raises:
-            ValueError: fewer than two maps for each channel.
+            ValueError: the refiner has fewer than two maps for each channel.
         """
         channels, maps = self.config.channels, self.config.maps
         if maps < 2 * channels:
@@ -100,35 +73,58 @@ class Refiner(nn.Module):
         self.first.weight[: 2 * channels] = 0.0
         self.last.weight.zero_()
         for channel in range(channels):
-            for place, sign in ((2 * channel, 1.0), (2 * channel + 1, -1.0)):
-                self.first.weight[place, channel, middle, middle] = sign
-                self.last.weight[channel, place] = sign * slope
+            for index, sign in ((2 * channel, 1.0), (2 * channel + 1, -1.0)):
+                self.first.weight[index, channel, middle, middle] = sign
+                self.last.weight[channel, index] = sign * slope
         for block in self.blocks:
             assert isinstance(block, ResNetBlock)
             block.conv2.weight.zero_()
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """
+        """Refine images.
+
         Args:
-            noise: (n, noise_channels), standard normal; None for zeros, its mean.
+            images: (n, C, H, W) float32 in [-1, 1].
+            noise: (n, noise_channels), drawn from a standard normal distribution; None stands for
+                zeros, the mean of that distribution.
+
+        Returns:
+            (n, C, H, W) float32 in [-1, 1].
         """
         return self.from_channels(with_noise(images, noise, self.config.noise_channels))
 
     def from_channels(self, channels: Tensor) -> Tensor:
-        """The same of images whose noise is in channels already: (n, C + noise_channels, H, W)."""
+        """Refine images whose noise has been made into channels already, see `with_noise`.
+
+        Args:
+            channels: (n, C + noise_channels, H, W) float32.
+        """
         return torch.tanh(self.last(self.blocks(torch.relu(self.first(channels)))))
 
     def layers(self, images: Tensor, noise: Tensor | None = None) -> list[Tensor]:
-        """What the first convolution and each block make: (n, maps, H, W) each, not negative."""
+        """The feature maps after the first convolution and after each block.
+
+        Returns:
+            `blocks` + 1 tensors of (n, maps, H, W) float32, all values 0 or larger.
+        """
         channels = with_noise(images, noise, self.config.noise_channels)
-        found = [torch.relu(self.first(channels))]
+        features = [torch.relu(self.first(channels))]
         for block in self.blocks:
-            found.append(block(found[-1]))
-        return found
+            features.append(block(features[-1]))
+        return features
 
 
 def with_noise(images: Tensor, noise: Tensor | None, noise_channels: int) -> Tensor:
-    """(n, C, H, W) and (n, k) noise as the first convolution takes them: (n, C + k, H, W)."""
+    """Join images and noise to the input of the first convolution.
+
+    Args:
+        images: (n, C, H, W).
+        noise: (n, noise_channels); None stands for zeros.
+
+    Returns:
+        (n, C + noise_channels, H, W), channels last in memory; `images` itself when the refiner
+        takes no noise.
+    """
     if not noise_channels:
         return images
     n, _, height, width = images.shape

@@ -3,53 +3,24 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from factory.dataset.version import WRITER
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.store.base import Store
 from factory.store.open import absolute, is_remote, open_store
-from schemas.base import Float, FormatError, Sha256, Versioned
-from schemas.dataset import ImageSpec
+from schemas.base import FormatError
+from schemas.refiner import RefinerDescription
 
 WEIGHTS_NAME = "refiner.safetensors"
 DESCRIPTION_NAME = "refiner.json"
 
 
-class RefinerDescription(Versioned):
-    """`refiner.json`: what `refiner.safetensors` beside it holds and where it came from."""
-
-    domain: str
-    image: ImageSpec
-    """what the refiner was trained on"""
-    full_scale: Float = Field(default=255.0, gt=0)
-    """the pixel value that becomes 1 in the network: x = 2 v / full_scale - 1"""
-    empty_below: Float = Field(default=0.0, ge=0)
-    """stored values of refined images below it become 0"""
-    architecture: RefinerConfig
-    weights: Literal["last", "ema"]
-    """of the last update, or their running average"""
-    sha256: Sha256
-    """of the safetensors file: the refiner's name wherever it is referred to"""
-    step: int
-    """discriminator updates"""
-    train: dict[str, JsonValue]
-    """the training configuration"""
-    config: Sha256
-    """digest of the training configuration"""
-    lineage: dict[str, JsonValue] = Field(default_factory=dict)
-    """what the run was made from, as its caller described it"""
-    writer: str = WRITER
-
-
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As safetensors wants them: on the CPU, contiguous, sharing no memory."""
+    """The tensors as safetensors takes them: on the CPU, contiguous, sharing no memory."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -66,8 +37,8 @@ def save_refiner(
 
     Args:
         location: a folder, made if it is missing, or `s3://bucket/prefix`.
-        below: a folder of it, with a slash at its end.
         description: its `sha256` and `architecture` are overwritten by the refiner's own.
+        below: a folder inside the location, with a slash at its end.
     """
     store = open_store(location)
     content = weights_bytes(refiner)
@@ -79,7 +50,7 @@ def save_refiner(
 
 
 def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
-    """Read a refiner back, checked against its description.
+    """Read a refiner, and check it against its description.
 
     Args:
         location: the folder of a finished run, its `refiner.safetensors` or its `refiner.json`;
@@ -89,8 +60,9 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
         The refiner, in evaluation mode on the CPU, and its description.
 
     Raises:
-        FileNotFoundError: nothing there, or the run has not finished.
-        FormatError: damaged, changed since it was written, or of another architecture.
+        FileNotFoundError: there is no refiner, or its run has not finished.
+        FormatError: a file is damaged, has changed since it was written, or is of another
+            architecture.
     """
     store, name = _store_of_run(location)
     weights_path = f"{store.location}/{name}"
@@ -101,8 +73,8 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
             files[wanted] = store.read(wanted)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{store.location}/{wanted} is missing: the training run has not finished (the "
-                "same training command again resumes it), or only one of the two files was copied"
+                f"{store.location}/{wanted} is missing: the training run has not finished (run "
+                "the same command again to resume it), or only one of the two files was copied"
             ) from error
     description = RefinerDescription.from_json(
         files[description_name], where=f"{store.location}/{description_name}"
@@ -120,12 +92,12 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
     except SafetensorError as error:
         raise FormatError(f"{weights_path}: not a safetensors file ({error})") from error
     expected = {name: tuple(value.shape) for name, value in refiner.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if expected != found:
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    if expected != shapes:
         wrong = sorted(
-            f"{name}: {found.get(name, 'absent')} instead of {expected.get(name, 'absent')}"
-            for name in expected.keys() | found.keys()
-            if expected.get(name) != found.get(name)
+            f"{name}: {shapes.get(name, 'absent')} instead of {expected.get(name, 'absent')}"
+            for name in expected.keys() | shapes.keys()
+            if expected.get(name) != shapes.get(name)
         )
         raise FormatError(
             f"{weights_path}: not the architecture that {description_name} describes "
@@ -139,7 +111,7 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
 
 
 def _store_of_run(location: str | Path) -> tuple[Store, str]:
-    """Where a refiner's two files lie, and the name of the safetensors file among them."""
+    """The store of a refiner's two files, and the name of the safetensors file in it."""
     is_file = str(location).endswith((".safetensors", ".json"))
     if not is_remote(location):
         is_folder = Path(location).is_dir()

@@ -1,13 +1,13 @@
-"""A shard on its way from its parent to its child: read, then committed with the labels it had.
+"""How a shard is read from its parent, and committed to its child with unchanged labels.
 
-Apart from `factory.refinement.stages`, so that the workers which only read and write need no PyTorch.
+This is not part of `factory.refinement.stages`, so that workers which only read and write do not
+import PyTorch.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import orjson
-import pyarrow as pa
 
 from factory.dataset.commit import Expected, commit_shard
 from factory.dataset.dataset import Dataset
@@ -18,30 +18,34 @@ from schemas.outcome import Outcome
 
 @dataclass(frozen=True)
 class ShardPixels:
-    """One shard on its way from its parent to its child."""
+    """The content of one shard after it is read from the parent, until the child commits it."""
 
     shard: int
     split: str
     parent_sha256: str
-    """of the parent shard's tar"""
+    """sha256 of the parent shard's tar"""
     images: Pixels
-    """(n, height, width[, 3]) of the parent, then refined"""
+    """(n, height, width[, 3]) uint8 or uint16: the parent's images, after refining the child's"""
     keys: bytes
-    """one a line, in the order of the images"""
+    """keys of the samples, one in each line, in the order of the images"""
     labels: bytes
-    """the json members, one a line"""
+    """json members of the samples, one in each line, in the same order"""
     engine: str = ""
-    """name of what refined them"""
+    """name of the engine that refined the images; empty before that"""
 
 
 @dataclass
 class ShardReader:
-    """Reads and decodes a parent's shards."""
+    """Reads and decodes shards of a parent."""
 
     parent: Dataset
 
     def __call__(self, shard: int) -> ShardPixels:
-        """Raises `DamagedShardError`: the parent's tar is not what was committed."""
+        """Read one shard.
+
+        Raises:
+            DamagedShardError: the parent's tar is not the one that was committed.
+        """
         facts = self.parent.facts(shard)
         samples = list(self.parent.samples(shard))
         images = [decode_png(sample.png) for sample in samples]
@@ -57,7 +61,7 @@ class ShardReader:
 
 @dataclass
 class ShardCommitter:
-    """Encodes refined images, verifies the shard and commits it with the labels it had."""
+    """Encodes refined images, verifies the shard, and commits it with the labels of its parent."""
 
     parent: Dataset
     child: Dataset
@@ -68,7 +72,7 @@ class ShardCommitter:
             "refiner": self.child.card.refiner.sha256,
             "parent": pixels.parent_sha256,
         }
-        # Labels are carried as the bytes they are; what refined them is appended to each object.
+        # The bytes of each label stay as they are; the field `refined` is appended to its object.
         ending = b',"refined":' + orjson.dumps(refined_by) + b"}"
         samples = [
             PackedSample(key.decode(), encode_png(image), line[:-1] + ending)
@@ -78,7 +82,7 @@ class ShardCommitter:
         ]
         facts = commit_shard(
             self.child,
-            carried(
+            Expected.of_rows(
                 self.parent.index(pixels.shard, ["key", "supersedes"]),
                 shard=pixels.shard,
                 split=pixels.split,
@@ -86,29 +90,8 @@ class ShardCommitter:
                 refined_from=pixels.parent_sha256,
             ),
             samples,
-            carried=True,
+            labels_checked=True,
         )
         return Outcome(
             shard=pixels.shard, num_samples=facts.num_samples, engine=pixels.engine or None
         )
-
-
-def carried(
-    rows: pa.Table,
-    *,
-    shard: int,
-    split: str,
-    parent_sha256: str | None,
-    refined_from: str | None,
-) -> Expected:
-    """A shard of the samples that some index rows name, in their order, and of no others."""
-    keys, older_keys = rows["key"].to_pylist(), rows["supersedes"].to_pylist()
-    return Expected(
-        shard=shard,
-        split=split,
-        keys=tuple(keys),
-        may_reject=False,
-        parent_sha256=parent_sha256,
-        refined_from=refined_from,
-        supersedes={key: older for key, older in zip(keys, older_keys, strict=True) if older},
-    )

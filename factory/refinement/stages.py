@@ -1,7 +1,8 @@
 """Refine: shard i of a synthetic dataset becomes shard i of its child.
 
-Same keys, same labels, new pixels. What is left to do is "the parent's committed shards minus
-mine", so resuming, running on a schedule, running twice and running two at once are one operation.
+The child has the same keys, the same labels and new pixels. The work left is every shard that the
+parent has committed and the child has not, so resuming, running on a schedule, running twice and
+two runs at once are all the same operation.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from factory.dataset.kinds import kind_named
 from factory.dataset.lineage import StaleShardsError, stale_shards
 from factory.dataset.shard_tasks import Stage
 from factory.networks.refiner_files import load_refiner
-from factory.refinement.engines.choose import RefinerEngine, make_engine
+from factory.refinement.engines.base import RefinerEngine
+from factory.refinement.engines.choose import make_engine
 from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader
 from schemas.base import digest_of
 from schemas.dataset import DatasetCard, ParentRef, RefinerRef
@@ -28,16 +30,20 @@ def refined_card(
     """The card of the dataset that a refiner makes of a parent.
 
     Args:
-        noise_seed: for refiners with noise, 0 when absent.
+        refiner: what `load_refiner` takes.
+        noise_seed: see `PixelCodec`; None for 0.
 
     Raises:
-        ValueError: the refiner is for other images than the parent's, or has no noise to seed.
+        ValueError: the refiner was trained on other images than the parent's, the parent is not a
+            labelled synthetic dataset, or a seed is given and the refiner takes no noise.
     """
     _, described = load_refiner(refiner)
     card = parent.card
     has_noise = described.architecture.noise_channels > 0
     if noise_seed is not None and not has_noise:
-        raise ValueError(f"{refiner} has no noise: with every seed it makes the same images")
+        raise ValueError(
+            f"{refiner} has no noise, so a noise seed changes nothing; leave out --noise-seed"
+        )
     if card.kind != "synthetic" or not card.labelled:
         raise ValueError(f"{parent.location} is a {card.kind} dataset; refine reads synthetic ones")
     if described.domain != card.domain or described.image != card.image:
@@ -72,7 +78,7 @@ def refined_card(
 
 
 def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
-    """Shards that the parent has and the child lacks.
+    """Numbers of the shards that the parent has and the child lacks, in order.
 
     Raises:
         StaleShardsError: the child has shards whose parent shard has changed since, or is gone.
@@ -82,14 +88,14 @@ def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
         raise StaleShardsError(
             f"{child.location}: shards {stale[:10]} were refined from versions of their parent "
             f"shards that {parent.location} no longer holds; refine into a new output, or withdraw "
-            "them: jobs/describe.py --repair --withdraw-stale --apply"
+            "them with jobs/describe.py --repair --withdraw-stale --apply"
         )
     return sorted(set(parent.committed()) - set(child.committed()))
 
 
 @dataclass
 class PixelRefiner:
-    """Runs the engine over a shard's images."""
+    """Refines the images of one shard at a time."""
 
     engine: RefinerEngine
 
@@ -106,11 +112,13 @@ def refine_stages(
     batch_size: int | None = None,
     device: str = "cpu",
 ) -> tuple[Stage, ...]:
-    """Read and decode, refine, encode and commit: each on the workers that suit it.
+    """The three stages of refining, each for workers of its own.
+
+    They read and decode a shard, refine its images, and encode and commit the child's shard.
 
     Args:
-        engine: name of what runs the network, see `make_engine`.
-        batch_size: images at once; None for what suits the engine.
+        refiner: what `load_refiner` takes.
+        engine, batch_size, device: as in `choose_engine`, by the names there.
     """
     make = partial(_make_pixel_refiner, child, refiner, engine, batch_size, device)
     return (
@@ -123,14 +131,14 @@ def refine_stages(
 def _make_pixel_refiner(
     child: Dataset, refiner: str | Path, engine: str, batch_size: int | None, device: str
 ) -> PixelRefiner:
-    if device == "cpu":  # one single-threaded worker a core beats threads inside one
+    if device == "cpu":  # a worker with one thread on each core is faster than one with many
         torch.set_num_threads(1)
     _, described = load_refiner(refiner)
     assert child.card.refiner is not None
     if described.sha256 != child.card.refiner.sha256:
         raise ValueError(
-            f"{refiner} changed while the job ran: {described.sha256[:12]}…, the dataset is made "
-            f"with {child.card.refiner.sha256[:12]}…"
+            f"{refiner} changed while the job ran: it is {described.sha256[:12]}… now, and the "
+            f"dataset is made with {child.card.refiner.sha256[:12]}…; put that refiner back"
         )
     noise_seed = child.card.config.get("noise_seed", 0)
     assert isinstance(noise_seed, int), noise_seed

@@ -1,12 +1,13 @@
-"""Publish a release: exactly the shards that a passing report names, under a name for ever.
+"""Publish a release: exactly the shards that a passing report names, under a permanent name.
 
-An input that was rewritten is in it once, by its newest sample: a shard that holds an older one is
-written anew without it, into the release.
+An input that was rewritten is in a release once, by its newest sample. A shard that holds an older
+sample is written again without it, into the folder of the release.
 
-A filtered dataset (`factory.release.filtered`) is released by the report of its parent, of which it has a copy.
+A filtered dataset (`factory.release.filtered`) is released by the report of its parent, of which it
+has a copy.
 
-The manifest is written last, so a release exists once its manifest does. Readers are pointed at
-the manifest: it lists every shard, and never changes while the dataset grows.
+The manifest is written last, so a release exists once its manifest does. Readers use the manifest:
+it lists every shard, and does not change while the dataset grows.
 """
 
 import logging
@@ -34,6 +35,7 @@ from factory.validation.verdicts import (
     is_kept,
     own_verdicts,
     read_verdicts,
+    report_name,
     verdicts_name,
 )
 from schemas.dataset import DatasetCard, ReleasedShard, ReleaseManifest
@@ -44,12 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class NotReleasableError(ValueError):
-    """No passing report speaks of what should be released, or the name is taken."""
-
-
-def report_name(report_id: str) -> str:
-    """Where a report's numbers lie in its dataset."""
-    return f"reports/{report_id}/report.json"
+    """No passing report is about what should be released, or the release's name is taken."""
 
 
 def read_report(dataset: Dataset, report_id: str) -> tuple[Report, bytes]:
@@ -57,6 +54,7 @@ def read_report(dataset: Dataset, report_id: str) -> tuple[Report, bytes]:
 
     Raises:
         NotReleasableError: there is no such report.
+        FormatError: the report cannot be read.
     """
     name = report_name(report_id)
     try:
@@ -70,7 +68,7 @@ def latest_report(dataset: Dataset) -> str:
     """Id of the newest report of a dataset; ids sort by time.
 
     Raises:
-        NotReleasableError: it was never validated.
+        NotReleasableError: the dataset has no report.
     """
     ids = dataset.store.folders("reports")
     finished = [i for i in ids if dataset.store.size(report_name(i)) is not None]
@@ -82,13 +80,20 @@ def latest_report(dataset: Dataset) -> str:
 
 
 def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
-    """Write a release, or find that one of the very same shards is there.
+    """Write a release, unless a release of that name with the same shards exists already.
+
+    Args:
+        release: its name.
+        report_id: the passing report that names the shards.
+
+    Returns:
+        The manifest of the release.
 
     Raises:
-        NotReleasableError: the report does not pass, is of something else, or the release exists
-            with other content.
-        DamagedShardError: a shard is not what was validated, or a filtered dataset holds a sample
-            that failed.
+        NotReleasableError: the report does not pass or is about another dataset, or the release
+            exists with other content.
+        DamagedShardError: a shard is not the one that was validated, or a filtered dataset holds a
+            sample that failed.
     """
     report, raw_report = read_report(dataset, report_id)
     check_report(dataset, report)
@@ -99,9 +104,9 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     index = pa.concat_tables(part.rows for part in parts)
     _look_for_failed(dataset, report, index["key"])
     shards = tuple(part.shard for part in parts)
-    there = _released_before(dataset, release)
-    if there is not None and there.shards == shards:
-        return there
+    earlier = _released_before(dataset, release)
+    if earlier is not None and earlier.shards == shards:
+        return earlier
     index_bytes = parquet_bytes(index, repeated_columns(dataset.sample_kind))
     assert report.gate is not None
     manifest = ReleaseManifest(
@@ -136,10 +141,10 @@ def _released_before(dataset: Dataset, release: str) -> ReleaseManifest | None:
 
 
 def check_report(dataset: Dataset, report: Report) -> None:
-    """See that a report passes, and speaks of a dataset (or chose the samples of a filtered one).
+    """See that a report passes and is about a dataset, or chose the samples of a filtered one.
 
     Raises:
-        NotReleasableError: it does not.
+        NotReleasableError: it does not pass, or is about another dataset.
     """
     card = dataset.card
     validated = card.digest()
@@ -147,11 +152,13 @@ def check_report(dataset: Dataset, report: Report) -> None:
         validated = card.parent.card
         if report.id != card.kept.report:
             raise NotReleasableError(
-                f"{dataset.location} holds what report {card.kept.report} kept; it is released by "
-                f"that report, not by {report.id}"
+                f"{dataset.location} holds the samples that report {card.kept.report} kept; it is "
+                f"released by that report, not by {report.id}"
             )
     if report.dataset.digest() != validated:
-        raise NotReleasableError(f"report {report.id} speaks of another dataset")
+        raise NotReleasableError(
+            f"report {report.id} is about another dataset than {dataset.location}"
+        )
     if report.passed is None or report.gate is None:
         raise NotReleasableError(
             f"report {report.id} was made without a gate; validate with --gate first"
@@ -162,15 +169,15 @@ def check_report(dataset: Dataset, report: Report) -> None:
 
 
 def validated_sha256(card: DatasetCard, facts: ShardFacts) -> str | None:
-    """Digest by which a report names a shard: of its tar, or of that which it was filtered from."""
+    """Digest by which a report names a shard: of its tar, or of the tar it was filtered from."""
     return facts.tar_sha256 if card.kept is None else facts.parent_sha256
 
 
 def check_unchanged(dataset: Dataset, validated: ValidatedShard) -> None:
-    """See that a shard is, as its index says, the one that was validated.
+    """See that a shard is the one that was validated, by the digest in its index.
 
     Raises:
-        DamagedShardError: it is another, or gone.
+        DamagedShardError: the shard has changed, or is no longer committed.
     """
     if not dataset.is_committed(validated.shard):
         raise DamagedShardError(
@@ -185,20 +192,20 @@ def check_unchanged(dataset: Dataset, validated: ValidatedShard) -> None:
 
 
 def _look_for_failed(dataset: Dataset, report: Report, keys: pa.ChunkedArray) -> None:
-    """Say how many samples of a release failed; a filtered dataset must have none."""
+    """Warn of samples of a release that failed; a filtered dataset must have none."""
     if dataset.card.kept is not None:
         failed = keys.filter(pc.invert(is_kept(keys, own_verdicts(dataset))))
         if len(failed):
             raise DamagedShardError(
                 f"{dataset.location} holds {len(failed)} samples that {verdicts_name(report.id)} "
-                f"does not keep, the first is {failed[0]}; mend it: jobs/describe.py --repair"
+                f"does not keep, the first is {failed[0]}; mend it with jobs/describe.py --repair"
             )
     elif has_verdicts(dataset, report.id):
         failed = keys.filter(pc.invert(is_kept(keys, read_verdicts(dataset, report)[0])))
         if len(failed):
             log.warning(
-                "%d of the %d released samples missed the limits on single samples; "
-                "--drop-failed releases the others alone",
+                "%d of the %d released samples missed the limits on single samples; publish with "
+                "--drop-failed to release only the others",
                 len(failed),
                 len(keys),
             )
@@ -212,7 +219,7 @@ class _Part(NamedTuple):
 
 
 def _released(dataset: Dataset, report: Report) -> list[_Part]:
-    """What a release of the validated shards holds; shards without samples are left out."""
+    """The shards of a release of the validated shards; those without samples are left out."""
     numbers = [validated.shard for validated in report.shards]
     old = superseded_keys(dataset, numbers)
     parts = []
@@ -228,7 +235,7 @@ def _released(dataset: Dataset, report: Report) -> list[_Part]:
             else:
                 parts.append(_rewritten_shard(dataset, facts, newest))
     if not parts:
-        raise NotReleasableError(f"report {report.id} names no samples")
+        raise NotReleasableError(f"the shards that report {report.id} names hold no samples")
     return parts
 
 
@@ -245,9 +252,10 @@ def _whole_shard(facts: ShardFacts, rows: pa.Table) -> _Part:
 
 
 def _rewritten_shard(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> _Part:
-    """A shard for this release alone, without the samples that newer ones supersede.
+    """A shard of this release alone, without the samples that newer ones supersede.
 
-    Shards never change, and a reader that streams a tar looks at no index.
+    It is written because the dataset's shards never change, and a reader that streams a tar does
+    not read the index that would tell it what to skip.
     """
     tar, rows = _without(dataset, rows)
     shard = ReleasedShard(
@@ -263,16 +271,16 @@ def _rewritten_shard(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> _Pa
 
 
 def _without(dataset: Dataset, rows: pa.Table) -> tuple[bytes, pa.Table]:
-    """A tar of some samples of one shard, and their rows with their places in it."""
+    """A tar of some samples of one shard, and their rows with their offsets in it."""
     keys = set(rows["key"].to_pylist())
     shard = rows["shard"][0].as_py()
     tar = pack(sample for sample in dataset.samples(shard) if sample.key in keys)
-    places = list(unpack(tar, where=f"{dataset.location}: shard {shard} as rewritten"))
-    assert [sample.key for sample in places] == rows["key"].to_pylist()
+    samples = list(unpack(tar, where=f"{dataset.location}: shard {shard} as rewritten"))
+    assert [sample.key for sample in samples] == rows["key"].to_pylist()
     for name in ("png_offset", "json_offset"):
-        offsets = pa.array([getattr(sample, name) for sample in places], pa.int64())
-        place = rows.schema.get_field_index(name)
-        rows = rows.set_column(place, rows.schema.field(place), offsets)
+        offsets = pa.array([getattr(sample, name) for sample in samples], pa.int64())
+        column = rows.schema.get_field_index(name)
+        rows = rows.set_column(column, rows.schema.field(column), offsets)
     return tar, rows
 
 
@@ -294,17 +302,17 @@ def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> byte
     return orjson.dumps(listing, option=orjson.OPT_INDENT_2)
 
 
-NEVER_CHANGES = "is there with other content: a release never changes; choose another name"
+NEVER_CHANGES = "exists with other content: a release never changes; choose another name"
 
 
 def put_same(dataset: Dataset, name: str, content: bytes, otherwise: str = NEVER_CHANGES) -> None:
-    """Write an object, or find that it is there.
+    """Write an object, unless it exists already with the same content.
 
     Args:
-        otherwise: what is wrong where it has other content, after its name.
+        otherwise: the end of the message about an object with other content, after its name.
 
     Raises:
-        NotReleasableError: it has.
+        NotReleasableError: the object exists with other content.
     """
     try:
         dataset.store.put_new(name, content)

@@ -1,4 +1,4 @@
-"""Whether a release still is what its manifest says."""
+"""Whether a release still holds what its manifest says."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -23,28 +23,28 @@ class ReleaseState(Model):
     splits: dict[str, int]
     """samples in each split"""
     size: int
-    """bytes of its tars"""
+    """bytes of its tars together"""
     report_id: str
     gate: str
     """digest of the gate that its report passed"""
     shards: tuple[int, ...]
     broken: tuple[str, ...]
-    """one line each; empty where the release is whole"""
+    """one line for each thing that is wrong; empty where nothing is"""
 
 
 class Held(NamedTuple):
     """What a dataset holds now, shard by shard."""
 
     tar_sha256: Mapping[int, str]
-    """of every shard whose index can be read"""
+    """number of every shard whose index can be read to the sha256 of its tar"""
     tar_size: Mapping[int, int]
-    """bytes of every tar that is there"""
+    """number of every shard that has a tar to the bytes of the tar"""
     damaged: Set[int] = frozenset()
     """shards that a full check found damaged"""
 
 
 def release_names(dataset: Dataset) -> list[str]:
-    """Releases whose manifest is there, in order."""
+    """Names of the releases that have a manifest, in order."""
     return [
         name
         for name in dataset.store.folders("releases")
@@ -53,13 +53,13 @@ def release_names(dataset: Dataset) -> list[str]:
 
 
 def release_at(location: str) -> tuple[str, str] | None:
-    """(location of the dataset, name) where a location is named as a release is; else None."""
+    """(location of the dataset, name) of a location in the form of a release's; else None."""
     match = re.fullmatch(r"(.+)/releases/([^/]+)(?:/manifest\.json)?/?", location)
     return (match[1], match[2]) if match is not None else None
 
 
 def held_by(dataset: Dataset, shards: Iterable[int], damaged: Iterable[int] = ()) -> Held:
-    """What a dataset holds of some shards, from their indexes' footers and the listing of tars."""
+    """What a dataset holds of some shards, read from the indexes' footers and a listing of tars."""
     digests = {}
     for shard in shards:
         try:
@@ -70,7 +70,7 @@ def held_by(dataset: Dataset, shards: Iterable[int], damaged: Iterable[int] = ()
 
 
 def broken_releases(dataset: Dataset) -> list[ReleaseState]:
-    """Releases that do not hold any more, as far as one sees without reading tars.
+    """Releases that no longer hold what their manifests say, as far as can be told without tars.
 
     Raises:
         FormatError: a manifest cannot be read.
@@ -82,7 +82,12 @@ def broken_releases(dataset: Dataset) -> list[ReleaseState]:
 
 
 def read_manifest(dataset: Dataset, name: str) -> ReleaseManifest:
-    """Raises `FileNotFoundError` where there is no such release, `FormatError`."""
+    """The manifest of a release.
+
+    Raises:
+        FileNotFoundError: there is no such release.
+        FormatError: the manifest cannot be read.
+    """
     path = f"releases/{name}/{MANIFEST}"
     try:
         raw = dataset.store.read(path)
@@ -94,10 +99,11 @@ def read_manifest(dataset: Dataset, name: str) -> ReleaseManifest:
 def release_state(
     dataset: Dataset, manifest: ReleaseManifest, held: Held, *, read_all: bool = False
 ) -> ReleaseState:
-    """What the manifest says, and whether it still holds.
+    """What a manifest says, and what of it is no longer so.
 
     Args:
-        read_all: check the digests of the merged index and of the release's own tars too.
+        held: what the dataset holds now.
+        read_all: also check the digests of the merged index and of the release's own tars.
     """
     return ReleaseState(
         name=manifest.release,
@@ -133,7 +139,7 @@ def _wrong_shards(
 def _wrong_own_shard(
     dataset: Dataset, name: str, released: ReleasedShard, read_all: bool
 ) -> str | None:
-    """A tar that the release has of its own; what becomes of the dataset's is no matter to it."""
+    """What is wrong with a tar of the release's own, which does not depend on the dataset's tar."""
     size = dataset.store.size(name)
     if size is None:
         return "has lost its tar"
@@ -150,7 +156,7 @@ def _wrong_shard(released: ReleasedShard, held: Held) -> str | None:
         return "is no longer committed, or its index cannot be read"
     if held.tar_sha256[shard] != released.sha256:
         return (
-            f"was made anew since: sha256 {held.tar_sha256[shard][:12]}…, released "
+            f"was made again since: sha256 {held.tar_sha256[shard][:12]}…, released "
             f"{released.sha256[:12]}…"
         )
     if shard not in held.tar_size:
@@ -189,4 +195,4 @@ def _wrong_lists(dataset: Dataset, manifest: ReleaseManifest) -> Iterator[str]:
 
 def _wrong_card(dataset: Dataset, manifest: ReleaseManifest) -> Iterator[str]:
     if manifest.dataset.digest() != dataset.card.digest():
-        yield "it was made of another dataset than the one that lies here"
+        yield "it was made from another dataset than the one it lies in"

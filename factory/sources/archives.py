@@ -1,4 +1,4 @@
-"""Tar and zip archives that are read where they lie, in a folder or in an object store."""
+"""Tar and zip archives, read without unpacking them, in a folder or in an object store."""
 
 import calendar
 import io
@@ -12,22 +12,23 @@ from typing import IO, Any, Protocol, cast
 from factory.sources.scan import FileFacts
 from factory.store.base import Store
 from factory.store.local import LocalStore
+from factory.store.stored_file import StoredFile
 
 ARCHIVE_SUFFIXES = frozenset({".tar", ".zip"})
 AHEAD_BYTES = 8 << 20
-"""read at once from an object store where bytes are asked for one after the other"""
+"""bytes to read at once from an object store while members are read in order"""
 NEAR_BYTES = 1 << 12
-"""between two members that lie one after the other"""
+"""largest gap in bytes between two members that count as adjacent"""
 MEMBER_HEADER_BYTES = 1 << 10
-"""more than the local header of a zip's member takes, beside its name"""
+"""bytes that hold the local header of a zip's member, without its name"""
 
 
 class DamagedFileError(Exception):
-    """An archive lists a file and cannot give its content."""
+    """An archive lists a file, but its content cannot be read."""
 
 
 class UnreadableArchiveError(ValueError):
-    """A file that is no archive of a kind that is read here, or not a whole one."""
+    """A file is not a whole archive of a kind that is read here."""
 
 
 class Archive(Protocol):
@@ -37,26 +38,33 @@ class Archive(Protocol):
         """Every regular file, by its name in the archive."""
 
     def read(self, name: str) -> bytes:
-        """Raises `FileNotFoundError`, `DamagedFileError`."""
+        """The content of one file.
+
+        Raises:
+            FileNotFoundError: the archive has no such file.
+            DamagedFileError: the content cannot be read.
+        """
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file is an archive, by its name."""
+    """Whether a file has the suffix of an archive."""
     return name[-4:].lower() in ARCHIVE_SUFFIXES
 
 
 def open_archive(store: Store, name: str) -> Archive:
-    """The archive under a name, its list of files read.
+    """The archive under a name, with its list of files read.
 
     Raises:
-        UnreadableArchiveError: neither a zip nor a plain tar, or damaged.
+        FileNotFoundError: there is no such file.
+        UnreadableArchiveError: it is neither a zip nor an uncompressed tar, or it is damaged.
     """
     where = f"{store.location}/{name}"
     file = _file(store, name)
-    file.read(1)  # a store that fails must not pass for a file that is no zip, as it would below
+    # Read a byte first: `is_zipfile` takes an error of the store for a file that is not a zip.
+    file.read(1)
     file.seek(0)
     try:
-        # Not for a tar, whose last member may be a zip.
+        # A tar is not tried as a zip, as its last member may be one.
         if not name.lower().endswith(".tar") and zipfile.is_zipfile(file):
             return ZipArchive(file, where)
         return TarArchive(store, name, file)
@@ -86,7 +94,7 @@ class TarArchive:
                         member.size,
                         int(member.mtime * 1e9),
                     )
-                cast(Any, tar).members = []  # else it keeps every header
+                cast(Any, tar).members = []  # or tarfile would keep every header in memory
 
     def files(self) -> Iterator[FileFacts]:
         for name, (_, size, mtime_ns) in self._members.items():
@@ -108,7 +116,7 @@ class TarArchive:
 
 
 class ZipArchive:
-    """A zip. One member is read at a time, whoever asks."""
+    """A zip archive; one member is read at a time, also when several threads ask."""
 
     def __init__(self, file: IO[bytes], where: str):
         self._file, self._where = file, where
@@ -137,7 +145,7 @@ class ZipArchive:
 
 
 def _mtime_ns(entry: zipfile.ZipInfo) -> int:
-    """Writers that know no date leave month and day 0."""
+    """The time of a member; writers that know no date leave month and day 0."""
     year, month, day, *time = entry.date_time
     return calendar.timegm((year, min(max(1, month), 12), max(1, day), *time, 0, 0, 0)) * 10**9
 
@@ -148,51 +156,37 @@ def _file(store: Store, name: str) -> IO[bytes]:
     return cast(IO[bytes], RangedFile(store, name))
 
 
-class RangedFile(io.RawIOBase):
-    """An object as a file to seek in, read by ranges, of which the last is kept."""
+class RangedFile(StoredFile):
+    """An object as a file to seek in, read by ranges; the last range is held in memory."""
 
     def __init__(self, store: Store, name: str):
         size = store.size(name)
         if size is None:
             raise FileNotFoundError(f"{store.location}/{name} does not exist")
-        self._store, self._name, self._size = store, name, size
-        self._at = 0
-        self._start, self._kept = 0, b""
+        super().__init__(store, name, size)
+        self._start, self._range = 0, b""
         self._ahead = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
     def read(self, length: int = -1) -> bytes:
-        left = max(0, self._size - self._at)
+        left = max(0, self._size - self._position)
         length = left if length < 0 else min(length, left)
         if length == 0:
             return b""
-        if not self._start <= self._at <= self._at + length <= self._start + len(self._kept):
-            self._fetch(self._at, max(length, AHEAD_BYTES))
-        begin = self._at - self._start
-        self._at += length
-        return self._kept[begin : begin + length]
+        end = self._start + len(self._range)
+        if not self._start <= self._position <= self._position + length <= end:
+            self._fetch(self._position, max(length, AHEAD_BYTES))
+        begin = self._position - self._start
+        self._position += length
+        return self._range[begin : begin + length]
 
     def prepare(self, offset: int, length: int) -> None:
-        """Have a range at hand, and ever more behind it while ranges are asked for in order.
+        """Read a range, and increasingly more behind it while ranges are read in order.
 
-        A member alone is one request; the members of an archive one after the other are one
-        request for every `AHEAD_BYTES`.
+        A single member takes one request; reading all members in order takes one request for every
+        `AHEAD_BYTES`.
         """
         length = min(length, self._size - offset)
-        end = self._start + len(self._kept)
+        end = self._start + len(self._range)
         if self._start <= offset and offset + length <= end:
             return
         in_order = self._start <= offset <= end + NEAR_BYTES
@@ -200,14 +194,14 @@ class RangedFile(io.RawIOBase):
         self._fetch(offset, max(length, self._ahead))
 
     def _fetch(self, offset: int, length: int) -> None:
-        """Keep a range, as far as the object goes."""
+        """Read a range, or what of it lies within the object."""
         length = min(length, self._size - offset)
-        self._start, self._kept = offset, self._store.read_range(self._name, offset, length)
+        self._start, self._range = offset, self._store.read_range(self._object, offset, length)
 
 
 def split_at_archive(name: str) -> Iterator[tuple[str, str]]:
-    """The ways to read a name as that of an archive and a file in it."""
+    """The ways to split a name into that of an archive and that of a file in it."""
     parts = name.split("/")
-    for place, part in enumerate(parts[:-1], start=1):
+    for end, part in enumerate(parts[:-1], start=1):
         if is_archive(part):
-            yield "/".join(parts[:place]), "/".join(parts[place:])
+            yield "/".join(parts[:end]), "/".join(parts[end:])

@@ -1,4 +1,4 @@
-"""What a source of images gives: a listing, and one image with its labels at a time."""
+"""The interface of a source of images: it lists its inputs and loads them one at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from schemas.base import Model
 from schemas.dataset import DatasetKind, InputFacts
 
 VANISHED = "vanished since it was listed"
-"""the reason of a `Vanished` input"""
+"""the reason that is recorded of a `Vanished` input"""
 
 
 class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failure of the program
-    """One input is malformed: it is set aside with its reason, and the rest goes on."""
+    """One input is malformed. It is recorded with its reason, and the others are not affected."""
 
     digests: tuple[str | None, str | None] = None, None
-    """sha256 of the image and label bytes that were judged; None where they were not read"""
+    """sha256 of the input's image and label bytes; None for bytes that were not read"""
 
     def __init__(self, source_id: str, reason: str):
         super().__init__(f"{source_id}: {reason}")
@@ -28,11 +28,11 @@ class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failur
 
 
 class LeftOut(BadRender):
-    """One input is fine, and a filter leaves it out on purpose."""
+    """A filter leaves out one input on purpose, though nothing is wrong with it."""
 
 
 class Vanished(BadRender):
-    """One input was listed and is not there any more. It may come back."""
+    """One input was listed and no longer exists. It may come back."""
 
     def __init__(self, source_id: str):
         super().__init__(source_id, VANISHED)
@@ -40,15 +40,16 @@ class Vanished(BadRender):
 
 @dataclass(frozen=True)
 class Loaded:
-    """One image, cropped, with its labels in the project's conventions."""
+    """One cropped image, with its labels in the conventions of docs/conventions.md."""
 
     image: Pixels
-    """of the dataset's image spec"""
+    """in the layout of the dataset's `ImageSpec`"""
     labels: Mapping[str, Any]
-    """fields of the domain's json member beyond the envelope; those of labels where labelled"""
+    """fields of the domain's json member beyond the envelope"""
     identity: str | None
+    """skin texture, person or subject, where the source knows it"""
     crop_affine: Affine
-    """source pixels to crop pixels"""
+    """maps source pixels to crop pixels"""
     extra: Mapping[str, Any]
     """fields of the source, as they came"""
     image_sha256: str
@@ -56,12 +57,14 @@ class Loaded:
 
 
 class SourceOptions(Model):
-    """What decides the content of a source's samples; the dataset's card records it. Each source
-    has a kind of its own."""
+    """Options that decide the content of a source's samples; the dataset's card records them.
+
+    Each source has a subclass of its own.
+    """
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) of the images that it makes, px."""
+        """(height, width) of the images that the source makes, px."""
         raise NotImplementedError
 
 
@@ -90,41 +93,52 @@ class Source(Protocol):
         """What its images are."""
 
     def listing(self) -> Sequence[InputFacts]:
-        """Every input, in natural order of its id, whatever the file system's order."""
+        """Every input, in natural order of its id, whatever the order of the file system."""
 
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        """The same for any number of inputs: in batches, in no order, archives that are as they
-        were when `seen` not opened."""
+        """Every input, in batches and in no order, for any number of inputs.
+
+        Args:
+            seen: archives by name; those that have not changed since are not opened.
+        """
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        """Ids of the inputs that will be asked for next, with what their plan says of their files,
-        so that the place need not be listed."""
+        """Announce the inputs that are loaded next, so that the location need not be listed.
+
+        Args:
+            suffixes: id of an input to the suffixes of its files, None where they are unknown.
+        """
 
     def identity(self, source_id: str) -> str | None:
-        """Who is in the picture, read from the label. Raises `BadRender`."""
+        """Identity of an input, read from its label. Raises `BadRender`."""
 
     def digests(self, source_id: str) -> tuple[str, str | None]:
-        """sha256 of the image's and the label's bytes. Raises `BadRender`."""
+        """sha256 of an input's image and label bytes. Raises `BadRender`."""
 
     def load(self, source_id: str) -> Loaded:
-        """Decode, check, crop. Raises `BadRender` for a malformed input, `LeftOut` for a filter."""
+        """Decode, check and crop one input.
+
+        Raises:
+            BadRender: the input is malformed.
+            LeftOut: a filter leaves the input out.
+        """
 
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """A source that loads several inputs in less time than one after the other."""
+    """A source that loads several inputs together in less time than one after the other."""
 
     def load_batch(self, source_ids: Sequence[str]) -> list[Loaded | BadRender]:
-        """What `load` gives or raises for each one, in their order."""
+        """For each input, in the given order, what `load` returns or raises."""
 
 
 BATCH_INPUTS = 32
-"""inputs to load together: enough for a source's code to stay in the caches, and less than a
-megabyte of UnityEyes' JPEGs"""
+"""number of inputs to load together: enough for the source's code to stay in the CPU's caches, and
+less than a megabyte of UnityEyes' JPEGs"""
 
 
 def load_all(source: Source, source_ids: Sequence[str]) -> Iterator[Loaded | BadRender]:
-    """What `load` gives or raises for each input, in their order."""
+    """For each input, in the given order, what `load` returns or raises."""
     for start in range(0, len(source_ids), BATCH_INPUTS):
         batch = source_ids[start : start + BATCH_INPUTS]
         if isinstance(source, BatchSource):

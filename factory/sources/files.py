@@ -1,4 +1,4 @@
-"""The files of an input: a folder, an archive, or either of them in an object store."""
+"""The files of a location: a folder, an archive, or either of them in an object store."""
 
 import os
 import threading
@@ -34,29 +34,37 @@ NOTHING_SEEN: Seen = MappingProxyType({})
 HIDDEN = (".", "__MACOSX")
 READ_BYTES = 1 << 16
 MAX_OPEN_ARCHIVES = 4
-"""that one worker keeps the list of files of"""
+"""archives whose lists of files one worker holds in memory"""
 
 
 class Files(Protocol):
-    """Named files at one place; names have forward slashes."""
+    """The files at one location; names have forward slashes."""
 
     def walk(self, suffixes: Set[str], seen: Seen = ...) -> Iterator[FileBatch | Container]:
-        """Files with one of the suffixes (lower case, with their dot), in no order, and archives.
+        """Files with one of the suffixes, in no order, and archives.
 
-        Hidden files are passed over. A file in an archive has the archive's name before its own;
-        an archive that is as it was when it was `seen` is not opened.
+        Hidden files are skipped. The name of a file in an archive begins with the archive's name.
+
+        Args:
+            suffixes: lower case, with their dots.
+            seen: archives by name; those that have not changed since are not opened.
         """
 
     def read(self, name: str) -> bytes:
-        """Raises `FileNotFoundError`, `DamagedFileError`."""
+        """The content of one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedFileError: the file is in an archive, and its content cannot be read.
+        """
 
 
 def open_files(location: str | Path) -> Files:
     """The files at a location: a folder, a prefix `s3://bucket/prefix`, or a tar or zip in either.
 
     Raises:
-        FileNotFoundError: nothing is there. A prefix cannot tell.
-        ValueError: a URL of another kind.
+        FileNotFoundError: the path does not exist. A missing prefix is not noticed.
+        ValueError: the location is a URL of another kind.
     """
     if is_remote(location):
         above, _, name = str(location).rstrip("/").rpartition("/")
@@ -78,18 +86,18 @@ def _is_hidden(name: str) -> bool:
 
 
 def _suffix(name: str) -> str:
-    """Lower case, with its dot; empty where there is none."""
+    """The suffix of a name, in lower case with its dot; empty where there is none."""
     start = name.rfind(".")
     return name[start:].lower() if start > 0 else ""
 
 
 Inodes = frozenset[tuple[int, int]]
 Pending = tuple[str, Inodes]
-"""a folder to walk, and the folders that it lies in"""
+"""a folder to walk, and the inodes of the folders above it"""
 
 
 def _without_etags(batch: FileBatch) -> FileBatch:
-    """A local file system knows none."""
+    """The same batch without etags, which a local file system does not have."""
     return replace(batch, etags=[None] * len(batch.names))
 
 
@@ -98,19 +106,19 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 
 
 class Folder:
-    """A folder and all folders below it; a link back to a folder above is not followed."""
+    """A folder and all folders below it; links to a folder above are not followed."""
 
     def __init__(self, root: Path):
         self.root = root
         self.store: Store = LocalStore(root)
 
     def walk(self, suffixes: Set[str]) -> Iterator[FileBatch]:
-        """Files with one of the suffixes; what vanishes meanwhile is passed over."""
+        """Files with one of the suffixes; files that vanish meanwhile are skipped."""
         pending = [("", frozenset({_inode(self.root.stat())}))]
         while pending:
             prefix, above = pending.pop()
             try:
-                # Relative to an open folder, facts cost the system a third less than by path.
+                # Facts take the system a third less time relative to an open folder than by path.
                 folder = os.open(self.root / prefix, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
                 if not prefix:
@@ -126,7 +134,7 @@ class Folder:
     ) -> Iterator[FileBatch]:
         batch = FileBatch()
         with os.scandir(folder) as entries:
-            for entry in entries:  # millions of times: no call that can be spared
+            for entry in entries:  # may run millions of times, so every call counts
                 name = entry.name
                 if name.startswith(HIDDEN):
                     continue
@@ -149,12 +157,12 @@ class Folder:
             yield _without_etags(batch)
 
     def read(self, name: str) -> bytes:
-        # A third of the cost of Path.read_bytes, which makes a path and a buffer for every file.
+        # Takes a third of the time of Path.read_bytes, which makes a path and a buffer each time.
         file = os.open(f"{self.root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(file).st_size
             content = os.read(file, size + 1)
-            if len(content) != size:  # it changes just now, or a signal came
+            if len(content) != size:  # the file is being changed, or a signal interrupted the read
                 content += b"".join(iter(partial(os.read, file, READ_BYTES), b""))
         finally:
             os.close(file)
@@ -180,7 +188,7 @@ class Prefix:
 
 
 class Tree:
-    """Files below a folder or prefix, those in its archives too: `nightly/3.tar/imgs/1.jpg`."""
+    """Files below a folder or prefix, also those in its archives: `nightly/3.tar/imgs/1.jpg`."""
 
     def __init__(self, root: Folder | Prefix):
         self.root = root
@@ -215,11 +223,11 @@ class Tree:
     ) -> Iterator[FileBatch | Container]:
         try:
             yield from _walk_archive(self.root.store, archive.name, archive, suffixes, seen)
-        except UnreadableArchiveError as error:  # half uploaded? the others need not wait
+        except UnreadableArchiveError as error:  # perhaps it is being uploaded; read the others
             yield replace(archive, problem=str(error))
 
     def _archive(self, name: str) -> Archive | None:
-        """An archive, or None where there is none of that name, a folder perhaps."""
+        """An archive; None where no file has that name (it may be a folder)."""
         with self._lock:
             if name not in self._archives:
                 try:
@@ -233,7 +241,7 @@ class Tree:
 
 
 class OneArchive:
-    """The files of one archive, by their names in it; opened when first asked."""
+    """The files of one archive, by their names in it. It is opened when it is first read."""
 
     def __init__(self, store: Store, name: str):
         self.store, self.name = store, name
@@ -264,10 +272,10 @@ class OneArchive:
 def _walk_archive(
     store: Store, name: str, archive: Container, suffixes: Set[str], seen: Seen
 ) -> Iterator[FileBatch | Container]:
-    """The files in an archive, then the archive itself; of an unchanged one only that.
+    """The files in an archive, then the archive itself; only the latter where it is unchanged.
 
     Raises:
-        UnreadableArchiveError: before anything is given.
+        UnreadableArchiveError: the archive cannot be read; raised before the first file is given.
     """
     known = seen.get(archive.name)
     if known is not None and archive.is_unchanged(known):

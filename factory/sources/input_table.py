@@ -1,4 +1,4 @@
-"""The inputs of a listing in a table that grows onto disk before it fills the memory."""
+"""The inputs of a listing in a table that spills to disk before it fills the memory."""
 
 import logging
 import tempfile
@@ -15,9 +15,9 @@ from factory.sources.scan import Container, ScanItem
 log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = "1GB"
-"""of the tables; what is beyond goes to a temporary folder"""
+"""memory for the tables; what exceeds it goes to a temporary folder"""
 NUM_THREADS = 4
-"""each needs memory of its own, so more would not fit on a large machine"""
+"""threads of DuckDB; each needs memory of its own, so there must not be one for every core"""
 
 _SETUP = r"""
 CREATE TABLE files (
@@ -48,12 +48,12 @@ FACTS = "id, size, mtime_ns, etag, suffixes"
 
 
 class InputTable:
-    """One scan of a source, as a DuckDB table `listed`: a row of `InputFacts` and the container."""
+    """One scan of a source as a DuckDB table `listed`: `InputFacts` and container of each input."""
 
     def __init__(self, items: Iterable[ScanItem]):
         """
         Args:
-            items: of a scan; read to its end.
+            items: the items of a scan, which is read to its end.
         """
         self._folder = tempfile.TemporaryDirectory(prefix="simgan-inputs-")
         self.db = duckdb.connect(
@@ -84,36 +84,36 @@ class InputTable:
         self.close()
 
     def close(self) -> None:
-        """Give back memory and disk."""
+        """Free the memory and the temporary folder."""
         self.db.close()
         self._folder.cleanup()
 
     def __len__(self) -> int:
-        """Inputs listed, those in archives that were not opened too."""
+        """Number of inputs, including those in archives that were not opened."""
         return self.count("listed") + sum(c.num_inputs or 0 for c in self.containers)
 
     def count(self, table: str) -> int:
-        """Rows of a table."""
+        """Number of rows of a table."""
         return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
 
     def rows(self, query: str, **given: Any) -> list[tuple[Any, ...]]:
-        """All that a query gives."""
+        """All rows that a query gives."""
         return list(self.db.execute(query, given).fetchall())
 
     @contextmanager
     def reader(self, query: str, batch_rows: int, **given: Any) -> Iterator[Any]:
-        """What a query gives as Arrow batches, while the tables may change."""
+        """The rows of a query as Arrow batches; the tables may change meanwhile."""
         with self.db.cursor() as cursor:
             yield cursor.sql(query, params=given).to_arrow_reader(batch_rows)
 
     def insert(self, table: str, rows: Any) -> None:
-        """Add an Arrow table or batch, its columns by name."""
+        """Append the rows of an Arrow table or batch, with columns matched by name."""
         with self.db.cursor() as cursor:
             cursor.register("added", pa.table(rows))
             cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM added")
 
     def sizes_of(self, ids: Sequence[str]) -> dict[str, int]:
-        """Bytes of those of some inputs that are listed."""
+        """Id to size in bytes, for those of some inputs that are listed."""
         query = "SELECT id, size FROM listed WHERE id IN (SELECT unnest($ids))"
         return dict(self.rows(query, ids=list(ids)))
 

@@ -1,4 +1,4 @@
-"""Inputs of a listing: files with one stem belong together."""
+"""Inputs made of files that share a stem, and their listing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -35,15 +35,15 @@ class Listing(Sequence[InputFacts]):
         return int(self._table.num_rows)
 
     @overload
-    def __getitem__(self, place: int) -> InputFacts: ...
+    def __getitem__(self, index: int) -> InputFacts: ...
     @overload
-    def __getitem__(self, place: slice) -> "Listing": ...
-    def __getitem__(self, place: int | slice) -> "InputFacts | Listing":
-        if isinstance(place, slice):
-            return Listing(self._table.take(pa.array(range(*place.indices(len(self))))))
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"input {place} of {len(self)}")
-        return InputFacts(**self._table.slice(place % len(self), 1).to_pylist()[0])
+    def __getitem__(self, index: slice) -> "Listing": ...
+    def __getitem__(self, index: int | slice) -> "InputFacts | Listing":
+        if isinstance(index, slice):
+            return Listing(self._table.take(pa.array(range(*index.indices(len(self))))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"input {index} of {len(self)}")
+        return InputFacts(**self._table.slice(index % len(self), 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[InputFacts]:
         for batch in self._table.to_batches(max_chunksize=BATCH_ROWS):
@@ -52,7 +52,7 @@ class Listing(Sequence[InputFacts]):
 
 
 class StemFiles:
-    """The inputs of a place whose files belong together by stem; opened when first asked."""
+    """The inputs of a location, whose files belong together by stem; opened when first needed."""
 
     def __init__(self, location: str | Path, suffixes: Iterable[str]):
         self.location = location
@@ -61,11 +61,11 @@ class StemFiles:
 
     @cached_property
     def files(self) -> Files:
-        """Every file of the place."""
+        """All files of the location."""
         return open_files(self.location)
 
     def scan(self, seen: Seen) -> Iterator[ScanItem]:
-        """Every input, in batches, in no order; and the archives, unchanged ones unopened."""
+        """Every input, in batches and in no order, and the archives, opened unless unchanged."""
         for item in self.files.walk(self.suffixes, seen):
             if isinstance(item, Container):
                 yield item
@@ -82,14 +82,14 @@ class StemFiles:
         return Listing.of(self.scan(NOTHING_SEEN))
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        """Inputs that will be read next, with the suffixes of their files, where known.
+        """Announce the inputs that are read next, with the suffixes of their files where known.
 
-        Without it the whole place is listed before the first one is read.
+        Otherwise the whole location is listed before the first input is read.
         """
         self._expected = suffixes
 
     def names(self, stem: str) -> list[str]:
-        """Names of an input's files, in order; empty where it has none."""
+        """Names of an input's files, in order; empty where there are none."""
         suffixes = self._expected.get(stem)
         if suffixes is None:
             return self._by_stem.get(stem, [])
@@ -97,16 +97,16 @@ class StemFiles:
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        names_by_stem: dict[str, list[str]] = {}
         for item in self.files.walk(self.suffixes):
             if not isinstance(item, Container):
                 for name in item.names:
-                    found.setdefault(name.rpartition(".")[0], []).append(name)
-        return {stem: sorted(names) for stem, names in found.items()}
+                    names_by_stem.setdefault(name.rpartition(".")[0], []).append(name)
+        return {stem: sorted(names) for stem, names in names_by_stem.items()}
 
 
 class StemSource:
-    """What sources of files that belong together by stem have in common (`sources.base.Source`)."""
+    """The base of a `sources.base.Source` whose inputs are files that share a stem."""
 
     suffixes: ClassVar[Iterable[str]]
     """lower case, with their dots"""

@@ -1,25 +1,30 @@
-"""What draws pictures for a source to read."""
+"""The interface of a renderer, which draws pictures for a source to read."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 STAND_IN_FILE = "STAND-IN.txt"
-"""the text file beside pictures that stand in for a camera's, which says so"""
+"""text file beside drawn pictures that replace a camera's, which says that they do"""
 
 
 class Renderer(Protocol):
-    """Draws pictures into a place that one of the domain's sources reads. A pydantic model."""
+    """A pydantic model that draws pictures into a location which a source of its domain reads."""
 
     def last_file(self, index: int) -> str:
-        """The file of picture `index` (from 0) that is written last: with it, the rest is there."""
+        """The file of picture `index` (from 0) that is written after all its other files."""
 
     def write(self, location: str | Path, indices: Sequence[int]) -> int:
-        """Draw pictures into a folder or object store, each file whole or not there; how many."""
+        """Draw pictures into a folder or object store, and return how many were drawn.
+
+        No file is ever there in part.
+        """
 
     def prepare(self, location: str | Path, count: int) -> None:
-        """Write what belongs to the first `count` pictures as a whole, before they are drawn, so
-        that no reader finds a picture without it. Nothing where it is there already."""
+        """Write the files that the first `count` pictures share, before the pictures are drawn.
+
+        Thus no reader sees a picture without them. Files that exist already are not written again.
+        """
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """Everything that decides the pictures."""
+        """All options that decide the pictures."""

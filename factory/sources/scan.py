@@ -1,4 +1,4 @@
-"""One look at a place of inputs: its files in batches of rows, and the archives among them."""
+"""One scan of a location of inputs: its files in batches of rows, and its archives."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,24 +19,25 @@ SCAN_SCHEMA = pa.schema(
         pa.field("container", pa.string()),
     ]
 )
-"""A file of an input; the rows of one id are one input. `suffix` is null where `id` with it is no
-file name; `container` names what the file lies in, null where it lies on its own."""
+"""One row for each file of an input; the rows of one id are one input. `suffix` is null where `id`
+followed by it would not be a file name. `container` names the archive or other file that holds the
+file, and is null where there is none."""
 
 
 class FileFacts(NamedTuple):
-    """What a listing shows of one file."""
+    """The facts that a listing has of one file."""
 
     name: str
     size: int
     """bytes"""
     mtime_ns: int
     etag: str | None = None
-    """digest of the content, where the listing has one"""
+    """digest of the content, where the listing has it"""
 
 
 @dataclass
 class FileBatch:
-    """Facts of some files, in columns: a listing may be of millions."""
+    """Facts of some files, in columns, as a listing may have millions of files."""
 
     container: str | None = None
     """the archive that all of them lie in"""
@@ -46,19 +47,19 @@ class FileBatch:
     etags: list[str | None] = field(default_factory=list)
 
     def add(self, file: FileFacts) -> None:
-        """One more file."""
+        """Append a file."""
         self.names.append(file.name)
         self.sizes.append(file.size)
         self.mtimes_ns.append(file.mtime_ns)
         self.etags.append(file.etag)
 
     def files(self) -> Iterator[FileFacts]:
-        """One at a time."""
+        """The files, one at a time."""
         columns = self.names, self.sizes, self.mtimes_ns, self.etags
         return map(FileFacts, *columns)
 
     def split_off_misnamed(self) -> tuple["FileBatch", list["Container"]]:
-        """The files whose names are text, and the others, which no plan could name."""
+        """The files whose names are UTF-8, and a problem for each other file, unfit for a plan."""
         good, bad = FileBatch(self.container), []
         for file in self.files():
             try:
@@ -74,7 +75,7 @@ class FileBatch:
         """A `pa.RecordBatch` of `SCAN_SCHEMA` in which files with one stem are one input.
 
         Raises:
-            UnicodeEncodeError: a name that is no text.
+            UnicodeEncodeError: a name is not UTF-8.
         """
         parts = pc.split_pattern(pa.array(self.names, pa.string()), ".", max_splits=1, reverse=True)
         columns = [
@@ -95,7 +96,7 @@ class FileBatch:
 
 
 def in_batches(files: Iterable[FileFacts], container: str | None = None) -> Iterator[FileBatch]:
-    """Files one at a time, put into batches."""
+    """Files that come one at a time, in batches of `BATCH_ROWS`."""
     batch = FileBatch(container)
     for file in files:
         batch.add(file)
@@ -108,7 +109,7 @@ def in_batches(files: Iterable[FileFacts], container: str | None = None) -> Iter
 
 @dataclass(frozen=True)
 class Container:
-    """A file that holds many inputs, e.g. an archive, as a scan met it."""
+    """A file that holds many inputs, e.g. an archive, as a scan saw it."""
 
     name: str
     size: int
@@ -116,12 +117,13 @@ class Container:
     mtime_ns: int
     etag: str | None = None
     num_inputs: int | None = None
-    """of one that is as it was when all its inputs were planned, and was not opened; else None"""
+    """number of its inputs, where it was not opened because it has not changed since they were all
+    planned; else None"""
     problem: str | None = None
-    """why it could not be read; None if it could"""
+    """why it could not be read; None where it could"""
 
     def is_unchanged(self, known: "Container") -> bool:
-        """Whether these are the facts of the same content."""
+        """Whether two sets of facts are of the same content, by size and etag or time."""
         if self.size != known.size:
             return False
         if self.etag is not None and known.etag is not None:
@@ -130,7 +132,7 @@ class Container:
 
 
 Seen = Mapping[str, Container]
-"""Containers by name whose every input is planned: while unchanged they need not be opened."""
+"""Containers by name, all of whose inputs are planned; they are not opened while unchanged."""
 
 ScanItem = Any
 """A `pa.RecordBatch` of `SCAN_SCHEMA`, or a `Container` (after its rows, where it was opened)."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever dies."""
+"""Files that are written whole or not at all, even when the process is killed."""
 
 import os
 import tempfile
@@ -6,11 +6,12 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put a whole file under its name, or leave what was there.
+    """Write a file under its name, or leave what the name held before.
 
     Args:
-        durable: wait until it would survive a power cut; a file that is cheap to make again
-            need not.
+        path: its folder is made if it is missing.
+        durable: wait until the file would survive a power cut. A file that is cheap to make again
+            does not need this.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -30,7 +31,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Wait until the names of the files in a folder would survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

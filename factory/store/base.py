@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 READERS = 16
-"""small objects to read at once: each costs an object store some milliseconds of waiting"""
+"""small objects to read at once, as each takes an object store some milliseconds to answer"""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Entry:
     size: int
     """bytes"""
     mtime_ns: int
-    """last change, nanoseconds since 1970 UTC"""
+    """time of the last change, nanoseconds since 1970 UTC"""
     etag: str | None = None
     """the object store's own digest of the content; None on a local file system"""
 
@@ -28,35 +28,45 @@ class Store(Protocol):
     location: str
 
     def read(self, name: str) -> bytes:
-        """The whole object. Raises `FileNotFoundError`."""
+        """The content of an object. Raises `FileNotFoundError`."""
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`. Raises `FileNotFoundError`, `OSError` where it ends."""
+        """Exactly `length` bytes of an object from byte `offset` on.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            OSError: the object ends before the range does.
+        """
 
     def read_tail(self, name: str, length: int) -> bytes:
         """The last `length` bytes, or all where there are fewer. Raises `FileNotFoundError`."""
 
     def size(self, name: str) -> int | None:
-        """Bytes, or None where there is no such object."""
+        """The size of an object in bytes, or None where there is no such object."""
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        """Objects directly below `prefix/` (of "": of the store), in order of name."""
+        """The objects directly below `prefix/` (directly in the store for ""), in order of name."""
 
     def walk(self, prefix: str = "") -> Iterator[Entry]:
-        """Objects anywhere below `prefix/`, in no order; hidden and temporary files too."""
+        """All objects anywhere below `prefix/`, in no order, also hidden and temporary files."""
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below `prefix/`, in order."""
 
     def put_new(self, name: str, content: bytes) -> None:
-        """Publish durably and exclusively. Raises `FileExistsError`: the name is taken."""
+        """Publish an object durably under a name that nobody holds.
+
+        Raises:
+            FileExistsError: the name is taken.
+        """
 
     def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
-        """Publish, replacing what was there.
+        """Publish an object and replace what the name held before.
 
         Args:
-            durable: wait until it would survive a power cut; what is cheap to make again need not.
+            durable: wait until the object would survive a power cut. An object that is cheap to
+                make again does not need this.
         """
 
     def delete(self, name: str) -> None:
-        """Remove, if it is there."""
+        """Remove an object; nothing happens where there is none."""

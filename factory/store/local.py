@@ -1,7 +1,7 @@
-"""Where a dataset lies: one small interface, for local folders here and for S3 in `factory.store.s3`.
+"""A store in a local folder; `factory.store.s3` has the one in an object store.
 
-Everything a dataset relies on is one guarantee: `put_new` publishes a whole object under a name
-that nobody held before, or raises `FileExistsError`. Nobody ever sees half an object.
+A dataset relies on one guarantee of its store: `put_new` publishes a whole object under a name
+that nobody held before, or raises `FileExistsError`. No reader ever sees half an object.
 """
 
 import ctypes
@@ -45,17 +45,18 @@ class LocalStore:
             return None
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        folder = self.root / prefix
+        folder, files = self.root / prefix, []
         if not folder.is_dir():
             return
-        with os.scandir(folder) as entries:
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
             files = sorted(
                 (entry for entry in entries if entry.is_file()), key=lambda entry: entry.name
             )
         for entry in files:
-            status = entry.stat()
-            name = f"{prefix}/{entry.name}" if prefix else entry.name
-            yield Entry(name, status.st_size, status.st_mtime_ns)
+            with suppress(FileNotFoundError):  # it was deleted since the folder was read
+                status = entry.stat()
+                name = f"{prefix}/{entry.name}" if prefix else entry.name
+                yield Entry(name, status.st_size, status.st_mtime_ns)
 
     def walk(self, prefix: str = "") -> Iterator[Entry]:
         pending = [f"{prefix}/" if prefix else ""]
@@ -113,19 +114,20 @@ class LocalStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:  # a full disk: leave no half file behind
+        except OSError:  # e.g. the disk is full: leave no half-written file behind
             path.unlink(missing_ok=True)
             raise
         return path
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    """Give a written file its final name, unless the name is taken."""
+    """Give a written file its final name. Raises `FileExistsError` where the name is taken."""
     _make_folder(target.parent)
     try:
         os.link(temporary, target)
     except FileExistsError:
-        # Over NFS a link can succeed and its answer be lost: then the retry finds our own file.
+        # Over NFS, a link can succeed while its answer is lost. The client then repeats the request
+        # and finds the name taken, by this same file.
         if temporary.stat().st_nlink != 2:
             raise
     except OSError as error:
@@ -141,7 +143,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _rename_without_replacing(source: Path, target: Path) -> None:
-    """renameat2(2) with RENAME_NOREPLACE, for file systems without hard links."""
+    """Call renameat2(2) with RENAME_NOREPLACE, for file systems without hard links."""
     libc = ctypes.CDLL(None, use_errno=True)
     at_fdcwd, rename_noreplace = -100, 1
     renameat2 = getattr(libc, "renameat2", None)
@@ -153,7 +155,7 @@ def _rename_without_replacing(source: Path, target: Path) -> None:
             return
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise OSError(code, os.strerror(code), str(target))  # EEXIST: a FileExistsError
+            raise OSError(code, os.strerror(code), str(target))  # a FileExistsError for EEXIST
     raise OSError(
         errno.EOPNOTSUPP,
         "this file system has neither hard links nor rename without replace, so a shard could "

@@ -1,4 +1,4 @@
-"""From a location that a user gives to the store that it names."""
+"""The store that a location names, and other facts about locations."""
 
 import os
 import re
@@ -11,10 +11,10 @@ from factory.store.local import LocalStore
 def open_store(location: str | Path) -> Store:
     """The store at a location: a folder, or `s3://bucket/prefix`.
 
-    Nothing is read, so that a location may be checked before anything else is done.
+    Nothing is read, so a location can be checked before anything else is done.
 
     Raises:
-        ValueError: no location of a kind that there is a store for.
+        ValueError: the location is neither a path nor a URL of a supported kind.
     """
     if not is_remote(location):
         return LocalStore(Path(location))
@@ -27,7 +27,7 @@ def is_remote(location: str | Path) -> bool:
     """Whether a location lies in an object store.
 
     Raises:
-        ValueError: neither a path nor `s3://bucket/prefix`.
+        ValueError: the location is neither a path nor `s3://bucket/prefix`.
     """
     text = str(location)
     scheme, separator, rest = text.partition("://")
@@ -38,22 +38,22 @@ def is_remote(location: str | Path) -> bool:
     if scheme != "s3":
         host = re.split("[/?#]", rest)[0].rpartition("@")[2]
         raise ValueError(
-            f"{scheme}://{host}…: no store speaks {scheme}://; give a local path or "
+            f"{scheme}://{host}…: {scheme}:// is not supported; give a local path or "
             "s3://bucket/prefix"
         )
     return True
 
 
 def absolute(location: str | Path) -> str:
-    """A location that means the same in every process: a path from the root, or the S3 URL."""
+    """The location as an absolute path or S3 URL, which means the same in every process."""
     return open_store(location).location
 
 
 def real_place(location: str | Path) -> str:
-    """A location by which two ways to name one place are found to be the same."""
+    """The location without symbolic links: two ways to name one folder give the same result."""
     return absolute(location) if is_remote(location) else os.path.realpath(location)
 
 
 def name_of(location: str | Path) -> str:
-    """The last part of a location: a name for what lies there."""
+    """The last part of a location, which serves as the name of what lies there."""
     return absolute(location).rpartition("/")[2]

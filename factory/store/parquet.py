@@ -1,52 +1,19 @@
-"""Parquet files in a store: read whole, or only the parts that are asked for."""
+"""Parquet files in a store, read whole or by column."""
 
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.store.base import Store
+from factory.store.stored_file import StoredFile
 from schemas.base import FormatError
 
 
 class DamagedParquetError(FormatError):
-    """Bytes that were read well and are no whole Parquet file."""
-
-
-class StoredFile(io.RawIOBase):
-    """A stored object as a file of which only the ranges asked for are read.
-
-    Args:
-        size: of the object, bytes, as its listing says.
-    """
-
-    def __init__(self, store: Store, name: str, size: int):
-        self._store, self._object, self._size = store, name, size
-        self._place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, start + offset)
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), max(0, self._size - self._place))
-        if length:
-            buffer[:length] = self._store.read_range(self._object, self._place, length)
-            self._place += length
-        return length
+    """The bytes of a file were read without a fault, but are not a whole Parquet file."""
 
 
 def read_columns(
@@ -55,11 +22,11 @@ def read_columns(
     """Some columns of a Parquet file, and its metadata; the other columns are not read.
 
     Args:
-        size: of the object, bytes.
+        size: bytes of the object.
 
     Raises:
-        FileNotFoundError: no such object.
-        DamagedParquetError: not a Parquet file with these columns.
+        FileNotFoundError: there is no such object.
+        DamagedParquetError: the object is not a Parquet file with these columns.
     """
     with parsing_parquet(f"{store.location}/{name}"):
         opened = pa.PythonFile(StoredFile(store, name, size), "r")
@@ -74,21 +41,22 @@ def read_parquet(store: Store, name: str) -> tuple[pa.Table, dict[bytes, bytes]]
     """All rows of a Parquet file, and its metadata.
 
     Raises:
-        FileNotFoundError: no such object.
-        DamagedParquetError: not a Parquet file.
+        FileNotFoundError: there is no such object.
+        DamagedParquetError: the object is not a Parquet file.
     """
     raw = store.read(name)
     with parsing_parquet(f"{store.location}/{name}"):
         file = pq.ParquetFile(pa.BufferReader(raw))
-        # The table's schema holds the metadata once more; other readers take the file's.
+        # The table's schema repeats the metadata; callers take the file's.
         return file.read().replace_schema_metadata(), dict(file.metadata.metadata or {})
 
 
 @contextmanager
 def parsing_parquet(where: str) -> Iterator[None]:
-    """Tell bytes that do not parse from a store that could not be read.
+    """Turn pyarrow's errors about bytes that do not parse into `DamagedParquetError`.
 
-    The second must never pass for damage: damaged shards are removed.
+    An error of the store passes unchanged. It must never be taken for damage, because damaged
+    shards are removed.
     """
     try:
         yield
@@ -97,15 +65,16 @@ def parsing_parquet(where: str) -> Iterator[None]:
     except OSError as error:
         if type(error) is not OSError or error.errno is not None:
             raise
-        raise DamagedParquetError(f"{where}: {error}") from error  # as pyarrow says it
+        raise DamagedParquetError(f"{where}: {error}") from error  # pyarrow itself has no errno
 
 
 def parquet_bytes(table: pa.Table, repeated: Sequence[str] | None = None) -> bytes:
     """A Parquet file in memory.
 
     Args:
-        repeated: columns whose values repeat. Others are stored as they are, which is faster and
-            smaller than a dictionary of values that never come twice. None: let Parquet try.
+        repeated: columns whose values repeat, which are stored as a dictionary. All others are
+            stored plainly, which is faster and smaller where no value comes twice. None lets
+            Parquet try a dictionary for every column.
     """
     buffer = io.BytesIO()
     dictionary = True if repeated is None else list(repeated)

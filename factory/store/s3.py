@@ -1,8 +1,8 @@
 """Datasets in an object store that speaks S3.
 
-`put_new` is a conditional PutObject in one part: multipart completion does not honour the
-condition everywhere. Each one carries a token of its own as metadata, so that "who holds this
-name?" has an exact answer whatever became of the answer to the put itself.
+`put_new` is a conditional PutObject in one part, because some servers ignore the condition when a
+multipart upload is completed. Each put carries a unique token as metadata. Thus one can see which
+put holds a name even where the answer to that put was lost.
 """
 
 import errno
@@ -19,44 +19,45 @@ from factory.store.s3_requests import Bucket, Patience
 
 Result = TypeVar("Result")
 LARGEST_PUT_BYTES = 5 * 1024**3
-"""that S3 takes in one part"""
+"""the largest object that S3 takes in one part"""
 _TOKEN = "writer-token"  # sent as x-amz-meta-writer-token
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PROBE_BYTES = 1 << 18
-"""the largest put that is repeated to see that the server refuses it"""
+"""bytes of the largest put that is repeated to check that the server refuses it"""
 _proven: set[tuple[int, str]] = set()
-"""(client, bucket) pairs known to honour If-None-Match"""
+"""(id of the client, bucket) for which the server was seen to honour If-None-Match"""
 
 
 class EmptyRangeError(OSError):
-    """The object has no byte in the range that was asked for."""
+    """The object has no byte in the requested range."""
 
 
 def split_location(location: str) -> tuple[str, str]:
     """The bucket and prefix of `s3://bucket/prefix`.
 
     Raises:
-        ValueError: not of that form; whatever may be a secret in it is not quoted.
+        ValueError: the location is not of that form. The message quotes no part of it that may be
+            a secret.
     """
     rest = location.removeprefix("s3://").rstrip("/")
     bucket, _, prefix = rest.partition("/")
     if "@" in bucket:
         raise ValueError(
-            "s3://…@…: keys do not belong into a location; give them by AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or by AWS_PROFILE"
+            "s3://…@…: keys do not belong into a location; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     if "?" in rest or "#" in rest:
         shown = re.split("[?#]", location)[0]
         raise ValueError(f"{shown}?…: a location is s3://bucket/prefix, without ? or #")
     if ":" in bucket:
         raise ValueError(
-            f"{location}: a location names a bucket, not a server: give the server as "
-            "AWS_ENDPOINT_URL=http://host:port"
+            f"{location}: a location names a bucket, not a server; set "
+            "AWS_ENDPOINT_URL=http://host:port to name the server"
         )
     if not re.fullmatch(r"[A-Za-z0-9._-]{3,255}", bucket):
         raise ValueError(f"{location}: {bucket!r} is not the name of a bucket")
     if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
-        raise ValueError(f"{location}: has an empty part, a . or a .. in its prefix")
+        raise ValueError(f"{location}: the prefix has an empty part, a . or a .. in it")
     return bucket, prefix
 
 
@@ -93,7 +94,7 @@ class S3Store:
     def read_tail(self, name: str, length: int) -> bytes:
         try:
             content: bytes = self._request("get_object", name, Range=f"bytes=-{length}")["Body"]
-        except EmptyRangeError:  # of an object without a byte
+        except EmptyRangeError:  # the object is empty
             return b""
         return content
 
@@ -113,9 +114,9 @@ class S3Store:
 
     def folders(self, prefix: str) -> list[str]:
         return [
-            found["Prefix"].rstrip("/").rpartition("/")[2]
+            folder["Prefix"].rstrip("/").rpartition("/")[2]
             for page in self._pages(prefix, Delimiter="/")
-            for found in page.get("CommonPrefixes", ())
+            for folder in page.get("CommonPrefixes", ())
         ]
 
     def put_new(self, name: str, content: bytes) -> None:
@@ -126,7 +127,7 @@ class S3Store:
 
         def attempt() -> None:
             nonlocal in_doubt
-            if in_doubt and self._is_ours(name, token):
+            if in_doubt and self._is_own(name, token):
                 return
             try:
                 self._bucket.request("put_object", content, **given)
@@ -134,11 +135,11 @@ class S3Store:
                 in_doubt = True
                 if error.status != 412:
                     raise
-                failure = RequestError("HTTP 412 of a name that nobody holds", passing=True)
+                failure = RequestError("HTTP 412 for a name that nobody holds", passing=True)
             else:
                 return
-            # Also on the first attempt: something on the way may have sent our request twice.
-            if not self._is_ours(name, token):
+            # This can be our own object even on the first attempt: a proxy may repeat a request.
+            if not self._is_own(name, token):
                 raise failure
 
         self._persist("put_object (new)", name, attempt)
@@ -151,47 +152,47 @@ class S3Store:
     def delete(self, name: str) -> None:
         self._request("delete_object", name)
 
-    def _is_ours(self, name: str, token: str) -> bool:
-        """Whether a name is held by the put that carried this token; False while nobody holds it.
+    def _is_own(self, name: str, token: str) -> bool:
+        """Whether the put that carried this token holds a name; False while nobody holds it.
 
         Raises:
-            FileExistsError: somebody else holds it.
+            FileExistsError: another put holds it.
         """
         try:
-            there = self._bucket.request("head_object", Key=self._below + name)
+            head = self._bucket.request("head_object", Key=self._below + name)
         except RequestError as error:
             if error.status != 404:
                 raise
             return False
-        if there.get("Metadata", {}).get(_TOKEN) == token:
+        if head.get("Metadata", {}).get(_TOKEN) == token:
             return True
         raise FileExistsError(errno.EEXIST, "the name is taken", f"{self.location}/{name}")
 
     def _prove_exclusive(self, name: str, content: bytes, given: dict[str, Any]) -> None:
-        """Once per process: repeat a small put that succeeded, which now has to fail.
+        """Once per process, repeat a small put that succeeded: the server now has to refuse it.
 
         Raises:
-            StoreSetupError: it succeeds, so that racing writers would overwrite each other.
+            StoreSetupError: it succeeds again, so racing writers would overwrite each other.
         """
         bucket = self._bucket
-        place = id(bucket.client()), bucket.name
-        if place in _proven or len(content) > PROBE_BYTES:
+        pair = id(bucket.client()), bucket.name
+        if pair in _proven or len(content) > PROBE_BYTES:
             return
         try:
             bucket.request("put_object", content, **given)
         except RequestError as error:
             if error.status == 412:
-                _proven.add(place)
-            return  # otherwise the next small put tells
+                _proven.add(pair)
+            return  # after another failure, the next small put repeats this check
         raise StoreSetupError(
-            f"{self.location}/{name}: this server ignores If-None-Match, so that two writers "
-            "would overwrite each other's shards; docs/stores.md names servers that honour it"
+            f"{self.location}/{name}: this server ignores If-None-Match, so two writers would "
+            "overwrite each other's shards; docs/stores.md names servers that honour it"
         )
 
     def _check_length(self, name: str, content: bytes) -> None:
         if len(content) > LARGEST_PUT_BYTES:
             raise ValueError(
-                f"{self.location}/{name}: {len(content)} bytes, and S3 publishes at most "
+                f"{self.location}/{name}: {len(content)} bytes, but S3 takes at most "
                 f"{LARGEST_PUT_BYTES} in one part; choose a smaller --shard-size"
             )
 
@@ -209,13 +210,13 @@ class S3Store:
             given["ContinuationToken"] = page["NextContinuationToken"]
 
     def _entries_of(self, page: dict[str, Any]) -> Iterator[Entry]:
-        for found in page.get("Contents", ()):
-            if not found["Key"].endswith("/"):  # what some tools put in place of a folder
+        for item in page.get("Contents", ()):
+            if not item["Key"].endswith("/"):  # some tools write such an object for a folder
                 yield Entry(
-                    found["Key"][len(self._below) :],
-                    found["Size"],
-                    (found["LastModified"] - _EPOCH) // timedelta(microseconds=1) * 1000,
-                    found["ETag"].strip('"'),
+                    item["Key"][len(self._below) :],
+                    item["Size"],
+                    (item["LastModified"] - _EPOCH) // timedelta(microseconds=1) * 1000,
+                    item["ETag"].strip('"'),
                 )
 
     def _request(self, operation: str, name: str, body: bytes | None = None, **given: Any) -> Any:
@@ -232,5 +233,5 @@ class S3Store:
         if failure.status == 404:
             raise FileNotFoundError(errno.ENOENT, "no such object", where)
         if failure.status == 416:
-            raise EmptyRangeError(errno.EIO, "ends before the range that was asked for", where)
+            raise EmptyRangeError(errno.EIO, "ends before the requested range", where)
         raise OSError(errno.EIO, f"{what} failed: {failure.reason}", where)

@@ -1,4 +1,4 @@
-"""The boto3 client of a process, for the AWS environment that it finds."""
+"""The boto3 client of a process, made for the AWS variables of its environment."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from botocore.utils import parse_timestamp
 from factory.store.s3_errors import REGION_FIX, RequestError, StoreSetupError
 
 MAX_CONNECTIONS = 16
-"""of one process to one server"""
+"""connections of one process to one server"""
 
 
 class _Clients:
@@ -26,7 +26,10 @@ class _Clients:
         self.forget()
 
     def forget(self) -> None:
-        """A forked process shares no connection with its parent, nor a lock that a thread held."""
+        """Start with no clients, as a forked process does.
+
+        It must not use its parent's connections, nor a lock that a thread of its parent held.
+        """
         self._made: dict[tuple[float, float, int], Any] = {}
         self._lock = threading.Lock()
 
@@ -44,17 +47,17 @@ os.register_at_fork(after_in_child=_clients.forget)
 
 
 def client_of_this_process(connect_s: float, silence_s: float) -> Any:
-    """The boto3 client for the present AWS environment: a thread-safe one for all stores.
+    """The boto3 client for the present AWS variables: one for all stores, safe to use in threads.
 
-    It takes a tenth of a second to make, and a store is made anew for every piece of work that
-    is sent to a worker.
+    It is shared because making one takes a tenth of a second, and every task that is sent to a
+    worker makes its store anew.
 
     Args:
-        connect_s: time limit of connecting.
-        silence_s: time limit between two pieces of an answer.
+        connect_s: time limit for connecting, seconds.
+        silence_s: time limit between two pieces of an answer, seconds.
 
     Raises:
-        StoreSetupError: the AWS environment or profile makes no sense.
+        StoreSetupError: boto3 cannot work with the AWS variables or profile.
     """
     return _clients.get(connect_s, silence_s)
 
@@ -86,7 +89,7 @@ def _make_client(config: Config) -> Any:
 
 
 def _sdk_session() -> botocore.session.Session:
-    """botocore's session, with a parser of times that makes listings five times as fast."""
+    """A botocore session whose parser of times makes listings five times as fast."""
     session = botocore.session.get_session()
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_parse_time)
@@ -96,12 +99,15 @@ def _sdk_session() -> botocore.session.Session:
 def _parse_time(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
-    except (TypeError, ValueError):  # of a header, not of a listing
+    except (TypeError, ValueError):  # headers hold times in another form than listings
         return parse_timestamp(value)
 
 
 def _stop_blind_redirect(response: Any, **_: object) -> None:
-    """botocore asks where a bucket is that it was redirected from, and so on without an end."""
+    """Fail on a redirect without a region.
+
+    botocore would ask for the bucket's region, be redirected again, and repeat this without end.
+    """
     if response is None:
         return
     headers = {name.lower() for name in response[0].headers}
@@ -115,19 +121,19 @@ def _config(connect_s: float, silence_s: float) -> Config:
         read_timeout=silence_s,
         retries={"total_max_attempts": 1, "mode": "standard"},
         max_pool_connections=MAX_CONNECTIONS,
-        # Servers older than the SDK take its newer checksums for part of the object.
+        # Servers older than the SDK would store its newer checksums as part of the object.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
 
 
 def _problem_of(endpoint: str) -> str | None:
-    """What is wrong with the URL of an endpoint."""
+    """What is wrong with the URL of an endpoint; None where it is fine."""
     url = urlsplit(endpoint)
     if "@" in url.netloc or url.query:
         return (
-            "the endpoint URL holds a user name, password or query, which S3 has no use for: give "
-            "it as http://host:port, and the keys by themselves"
+            "the endpoint URL holds a user name, password or query, which S3 does not use: give it "
+            "as http://host:port, and the keys in variables of their own"
         )
     if url.scheme not in ("http", "https") or not url.hostname:
         return "the endpoint is not a URL like http://host:port"

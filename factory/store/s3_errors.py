@@ -1,7 +1,8 @@
-"""What went wrong with an S3 request, in words of our own that never tell a secret.
+"""Errors of S3 requests, with messages that never contain a secret.
 
-The SDK's exceptions stay where requests are made: some quote the endpoint, the access key or a
-whole signed request. What is raised in their place carries no cause or context.
+Some of the SDK's exceptions quote the endpoint, the access key or a whole signed request. So they
+do not leave the module that makes the requests; the exceptions that are raised in their place
+carry no cause or context.
 """
 
 import re
@@ -12,18 +13,18 @@ from botocore.parsers import ResponseParserError
 
 
 class StoreSetupError(PermissionError):
-    """Bucket, credentials, endpoint or server cannot be used so: a person has to change it.
+    """A person has to change bucket, credentials, endpoint or server before requests can succeed.
 
-    A `PermissionError`, so that nobody takes it for a shard that is missing or a passing fault.
+    It is a `PermissionError`, so that no caller takes it for a missing shard or a passing fault.
     """
 
 
 class StoreUnavailableError(ConnectionError):
-    """The server failed, or could not be reached, for as long as `Patience` allows."""
+    """The server failed, or could not be reached, for longer than `Patience` allows."""
 
 
 class TooSlowError(Exception):
-    """A body moved slower than `Patience` allows."""
+    """A body was transferred more slowly than `Patience` allows."""
 
 
 SDK_ERRORS = (
@@ -34,7 +35,7 @@ SDK_ERRORS = (
     TooSlowError,
     OSError,
 )
-"""all that a request may raise"""
+"""everything that a request of the SDK may raise"""
 
 
 class RequestError(Exception):
@@ -46,27 +47,27 @@ class RequestError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.status = status
-        """HTTP status; 0: no answer"""
+        """HTTP status; 0 where there was no answer"""
         self.passing = passing
-        """trying again may help"""
+        """whether trying again may help"""
         self.fix = fix
-        """what a person has to do before it can succeed, where only that helps"""
+        """what a person has to do before it can succeed; None where that is unknown"""
 
 
 _KEYS_FIX = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for this server (on every "
-    "node of a cluster, before `ray start`), and check that AWS_ENDPOINT_URL names the right one"
+    "node of a cluster, before `ray start`), and check that AWS_ENDPOINT_URL names the right server"
 )
 REGION_FIX = (
-    "the bucket is in another region, set AWS_REGION to its; or AWS_ENDPOINT_URL should say https"
+    "the bucket is in another region: set AWS_REGION to it; or AWS_ENDPOINT_URL must use https"
 )
 _RIGHTS_FIX = (
-    "these credentials may not do this; allow s3:GetObject, s3:PutObject, s3:DeleteObject and "
+    "these credentials do not permit this; allow s3:GetObject, s3:PutObject, s3:DeleteObject and "
     "s3:ListBucket (without the last, an object that is missing reads as forbidden)"
 )
-_SERVER_FIX = "this server lacks what a dataset needs; docs/stores.md names servers that have it"
+_SERVER_FIX = "this server lacks what a dataset needs; docs/stores.md names suitable servers"
 _FIXES: dict[str | int, str] = {
-    "NoSuchBucket": "there is no such bucket; make it, or correct its name or AWS_ENDPOINT_URL",
+    "NoSuchBucket": "there is no such bucket; create it, or correct its name or AWS_ENDPOINT_URL",
     "InvalidBucketName": "not a valid bucket name; correct the location",
     "InvalidAccessKeyId": f"the server does not know this access key; {_KEYS_FIX}",
     "SignatureDoesNotMatch": f"the secret key is not that of the access key; {_KEYS_FIX}",
@@ -92,35 +93,36 @@ _LOST = {
     sdk.ConnectionClosedError: "the connection was closed without an answer",
     sdk.IncompleteReadError: "the answer was cut short",
     sdk.ResponseStreamingError: "the answer was cut short",
-    ResponseParserError: "the answer was not S3's",
+    ResponseParserError: "the answer was not in the form of S3",
     urllib3.exceptions.TimeoutError: "the answer stopped",
     urllib3.exceptions.ProtocolError: "the answer was cut short",
-    TooSlowError: "slower than a transfer may be",
+    TooSlowError: "the transfer was slower than is allowed",
 }
-"""failures of one connection, to be tried again"""
+"""failures of one connection, after which a request is tried again"""
 
 
 def failure_of(error: Exception, endpoint: str) -> RequestError:
-    """What an exception of the SDK means, in words of our own.
+    """The `RequestError` for an exception of the SDK.
 
     Args:
         endpoint: the server's URL, without secrets.
     """
     if isinstance(error, sdk.ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        code = str(error.response.get("Error", {}).get("Code", ""))  # some put anything there
+        code = str(error.response.get("Error", {}).get("Code", ""))  # may hold any text
         code = code if re.fullmatch("[A-Z][A-Za-z]*[a-z][A-Za-z0-9]*", code) else ""
-        unexplained = status == 400 and not code  # to a HEAD
+        unexplained = status == 400 and not code  # as the answer to a HEAD, which has no body
         passing = code in _PASSING_CODES or status in _PASSING_STATUSES or unexplained
         fix = None if passing else _FIXES.get(code) or _FIXES.get(status)
         return RequestError(f"HTTP {status} {code}".rstrip(), status, passing=passing, fix=fix)
     if isinstance(error, sdk.SSLError):
-        fix = "its certificate is not trusted here; set AWS_CA_BUNDLE to its authority's"
+        fix = "the server's certificate is not trusted here; set AWS_CA_BUNDLE to its authority's"
         return RequestError("TLS failed", fix=fix)
     if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
-        return RequestError("no credentials, or half of them", fix=_KEYS_FIX)
+        return RequestError("no credentials, or only a part of them", fix=_KEYS_FIX)
     if isinstance(error, sdk.ParamValidationError):
-        return RequestError("refused by the SDK", fix="not a valid bucket or object name")
+        fix = "the name of the bucket or object is not valid; correct it"
+        return RequestError("refused by the SDK", fix=fix)
     inner = error.kwargs.get("error") if isinstance(error, sdk.HTTPClientError) else None
     for kind, reason in _LOST.items():
         if isinstance(error, kind) or isinstance(inner, kind):
@@ -128,4 +130,5 @@ def failure_of(error: Exception, endpoint: str) -> RequestError:
     name = type(error).__name__
     if isinstance(error, sdk.HTTPClientError | urllib3.exceptions.HTTPError | OSError):
         return RequestError(name, passing=True)
-    return RequestError(name, fix="the AWS configuration does not work; `aws sts` tells more")
+    fix = "the AWS configuration does not work; `aws sts get-caller-identity` may say more"
+    return RequestError(name, fix=fix)

@@ -1,7 +1,8 @@
-"""Requests to an S3 server, bounded in number and time.
+"""Requests to an S3 server, limited in number and time.
 
-botocore's own retries are off. A retry that this module does not see could earn a conditional put
-a 412 against itself, and botocore bounds the number of its attempts but not their total time.
+botocore's own retries are off, for two reasons. A retry that this module does not see could make a
+conditional put fail with 412 because of the same put's first attempt; and botocore limits the
+number of its attempts but not their total time.
 """
 
 import io
@@ -30,27 +31,28 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an operation goes on against a server that fails."""
+    """How long an operation is tried again while the server fails."""
 
     connect_s: float = 10.0
-    """for one connection, and for the server to take the next 16 kB of an upload"""
+    """time limit for one connection, and for the server to take the next 16 kB of an upload"""
     silence_s: float = 30.0
-    """between two pieces of an answer"""
+    """time limit between two pieces of an answer"""
     slowest_bytes_per_s: float = 200_000.0
-    """a transfer that is slower than this, after `silence_s`, is dropped and tried again"""
+    """a transfer that is slower than this, after `silence_s`, is stopped and tried again"""
     attempts: int = 10
     total_s: float = 120.0
-    """no attempt starts later than this after the first"""
+    """no attempt starts later than this after the first one"""
     first_pause_s: float = 0.2
-    """before the second attempt; doubles from attempt to attempt, less up to half at random"""
+    """pause before the second attempt; it doubles with every attempt, and every pause is shortened
+    at random by up to a half"""
     longest_pause_s: float = 10.0
 
     def transfer_s(self, num_bytes: int) -> float:
-        """The time limit of one attempt to move a body."""
+        """The time limit, in seconds, for one attempt to transfer a body."""
         return self.silence_s + num_bytes / self.slowest_bytes_per_s
 
     def pause_s(self, attempt: int) -> float:
-        """The pause after an attempt, counted from 1."""
+        """The pause, in seconds, after an attempt; the first attempt is number 1."""
         longest = min(self.longest_pause_s, self.first_pause_s * 2.0 ** (attempt - 1))
         return longest * random.uniform(0.5, 1)
 
@@ -59,9 +61,9 @@ PATIENCE = Patience()
 
 
 class _TimedBody(io.BytesIO):
-    """A body that is sent piece by piece, and not for ever.
+    """A body that is sent piece by piece, and within a time limit.
 
-    The SDK would hand bytes to one `send`, whose time limit is then that of connecting.
+    The SDK would hand bytes to a single `send`, to which only the limit for connecting applies.
     """
 
     def __init__(self, content: bytes, limit_s: float):
@@ -85,21 +87,21 @@ class Bucket:
         self.patience = patience
 
     def client(self) -> Any:
-        """boto3's, shared by this process."""
+        """The boto3 client that this process shares."""
         return client_of_this_process(self.patience.connect_s, self.patience.silence_s)
 
     def request(self, operation: str, body: bytes | None = None, **given: Any) -> Any:
-        """One request, tried once.
+        """Make one request, once.
 
         Args:
-            operation: a method of boto3's S3 client, with its arguments in `given`.
-            body: what to upload.
+            operation: a method of boto3's S3 client; `given` holds its arguments.
+            body: the content to upload.
 
         Returns:
-            What boto3 answers, its `Body` read into bytes.
+            boto3's answer, with its `Body` read into bytes.
 
         Raises:
-            RequestError: it failed.
+            RequestError: the request failed.
         """
         client = self.client()
         if body is not None:
@@ -112,7 +114,7 @@ class Bucket:
         except SDK_ERRORS as error:
             failure = failure_of(error, client.meta.endpoint_url)
         if operation == "head_object" and failure.status in (400, 403):
-            # The answer to a HEAD has no body that says why: ask in a way that has one.
+            # The answer to a HEAD has no body that says why it failed; that to a GET has one.
             self.request("get_object", **given, Range="bytes=0-0")
         raise failure
 
@@ -120,7 +122,7 @@ class Bucket:
         started, limit_s = time.monotonic(), self.patience.transfer_s(length)
         pieces = []
         with body as stream:
-            while piece := stream.read1(1 << 17):  # what has come: never waits for more than that
+            while piece := stream.read1(1 << 17):  # what has arrived, without waiting for more
                 pieces.append(piece)
                 if time.monotonic() - started > limit_s:
                     raise TooSlowError
@@ -130,15 +132,15 @@ class Bucket:
         return content
 
     def persist(self, what: str, attempt: Callable[[], Result]) -> Result:
-        """The result of an attempt, tried again while its failures are passing ones.
+        """The result of an attempt, which is repeated while its failures are passing ones.
 
         Args:
             what: the operation and its object, for messages.
 
         Raises:
-            StoreUnavailableError: it failed until patience ran out.
+            StoreUnavailableError: every attempt that `Patience` allows failed.
             StoreSetupError: it cannot succeed before a person has changed something.
-            RequestError: it failed otherwise.
+            RequestError: it failed for another reason.
         """
         started = time.monotonic()
         for number in range(1, self.patience.attempts + 1):
@@ -153,7 +155,7 @@ class Bucket:
             if number == self.patience.attempts or spent_s + pause_s > self.patience.total_s:
                 raise StoreUnavailableError(
                     f"{what}: given up after {number} attempts in {spent_s:.1f} s, the last one: "
-                    f"{failure.reason}. The same command goes on once the server answers"
+                    f"{failure.reason}. Run the same command again once the server answers"
                 )
             log.info("%s: %s; attempt %d in %.1f s", what, failure.reason, number + 1, pause_s)
             time.sleep(pause_s)

@@ -1,12 +1,13 @@
-"""The two ways in which a SimGAN usually fails, told early and with advice."""
+"""The two ways in which a SimGAN usually fails, reported early and with advice."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 WINDOW = 200
-"""passes of the schedule that a verdict looks back on"""
+"""passes of the schedule whose metrics are averaged"""
 MIN_LINES = 5
+"""lines of metrics within them, below which nothing is judged"""
 MIN_DELTA = 0.01
 """mean |refined - synthetic| on [-1, 1]: below it, one grey level of 8 bits, R changes nothing"""
 WON_ACCURACY = 0.98
@@ -24,7 +25,7 @@ class Alarm(NamedTuple):
 
 
 def alarm_of(lines: Sequence[Mapping[str, object]]) -> Alarm | None:
-    """What is going wrong, judged by the newest lines of metrics.
+    """What is going wrong by the newest lines of metrics; None where nothing is.
 
     Args:
         lines: of `metrics.jsonl`, in order.
@@ -45,8 +46,8 @@ def alarm_of(lines: Sequence[Mapping[str, object]]) -> Alarm | None:
             "discriminator wins",
             f"it tells {accuracy:.1%} of patches right and R no longer gains (realism loss "
             f"{mean('realism_loss'):.1f}). If it won at once, the domains differ in something that "
-            "no refiner should mend: compare framing, contrast and gaze range of both (ingest "
-            "both with --crop.equalise, --keep-gaze-yaw-deg). Else raise k_g, lower "
+            "no refiner should mend: compare framing, contrast and the range of labels of both, "
+            "and ingest both alike. Else raise k_g, lower "
             "discriminator_lr or lambda_reg, or set r1_gamma = 1 or "
             "discriminator.spectral_norm = true",
         )

@@ -1,8 +1,8 @@
 """Checkpoints of a training run, in a folder or an object store.
 
-A checkpoint is `checkpoints/step-<clock>.json` and the files that it names with their sha256. It is
-put last, so a checkpoint is whole once it is listed; nothing is read with pickle. Files are written
-while the training goes on.
+A checkpoint is `checkpoints/step-<clock>.json` and the files that it names with their sha256. That
+file is written last, so a checkpoint that is listed is complete. Nothing is read with pickle. Files
+are written while the training goes on.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ FOLDER = "checkpoints"
 
 
 class Checkpoint(NamedTuple):
-    """All that a trainer needs to go on as if never stopped."""
+    """All that a training needs to resume as if it had never stopped."""
 
     clock: int
     """passes of the schedule that were done"""
@@ -38,13 +38,13 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run; one thread of this object writes them."""
+    """The checkpoints of one run. A thread of this object writes them."""
 
     def __init__(self, location: str, keep: int = 2) -> None:
         """
         Args:
             location: of the run.
-            keep: how many of the newest to leave.
+            keep: how many of the newest checkpoints are kept.
         """
         self.store = open_store(location)
         self.keep = keep
@@ -58,10 +58,10 @@ class Checkpoints:
         counters: Mapping[str, JsonValue],
         history: History | None,
     ) -> None:
-        """Take down a checkpoint now, and write it in the background; older ones go then.
+        """Copy the state now, write the checkpoint in the background, then delete older ones.
 
         Args:
-            history: without an exchange under way; None for a run without one.
+            history: None for a run without one. No exchange may be under way.
 
         Raises:
             OSError: the checkpoint before this one could not be written.
@@ -85,22 +85,22 @@ class Checkpoints:
         self._pending = self._writer.submit(write)
 
     def wait(self) -> None:
-        """Until the last checkpoint is whole. Raises what kept it from being written."""
+        """Return once the last checkpoint is complete. Raises what kept it from being written."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
     def close(self) -> None:
-        """End the thread; a checkpoint that it is writing becomes whole first, if it can."""
+        """End the thread, after the checkpoint that it is writing."""
         self._writer.shutdown()
 
     def clocks(self) -> list[int]:
-        """Of all whole checkpoints, newest first."""
+        """The clocks of all complete checkpoints, newest first."""
         names = [entry.name for entry in self.store.entries(FOLDER)]
         return sorted((_clock(name) for name in names if name.endswith(".json")), reverse=True)
 
     def read(self, clock: int) -> Checkpoint:
-        """One checkpoint, its networks compared with their digest.
+        """Read one checkpoint, and compare its networks with their digest.
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
@@ -111,13 +111,13 @@ class Checkpoints:
             state = json.loads(self.store.read(f"{stem}.json"))
             networks = self.store.read(f"{stem}.networks.safetensors")
             if hashlib.sha256(networks).hexdigest() != state["networks"]:
-                raise FormatError("its networks are not what they were when they were written")
+                raise FormatError("its networks have changed since they were written")
             return Checkpoint(clock, load(networks), state["counters"], state["history"])
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise FormatError(f"{self.store.location}/{stem} is damaged: {error}") from error
 
     def _delete_before(self, clock: int) -> None:
-        """Older checkpoints, what names them first."""
+        """Delete older checkpoints, and of each the file that names the others first."""
         old = [entry.name for entry in self.store.entries(FOLDER) if _clock(entry.name) < clock]
         for name in sorted(old, key=lambda name: not name.endswith(".json")):
             self.store.delete(name)

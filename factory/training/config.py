@@ -6,9 +6,9 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from factory.networks.discriminator import DiscriminatorConfig
-from factory.networks.refiner import RefinerConfig
 from factory.training.losses import PsiName
 from schemas.base import Float, Model
+from schemas.refiner import RefinerConfig
 
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
 LR_DROP = 0.25
@@ -46,15 +46,17 @@ class TrainConfig(Model):
     """feature transform of the self-regularisation; `patch_nce` compares patches as the refiner
     sees them (Park et al. 2020), for which 1 is a good lambda_reg"""
     target_labels: Path | None = None
-    """.npz file that all workers see, with gaze_rad (n, 2), yaw and pitch of the real domain in
-    radians: renders are drawn so that their gazes follow it (after Lee et al. 2018)"""
+    """file that all workers see, with labels of the real domain: renders are drawn so that their
+    labels follow it (after Lee et al. 2018). Eyes: .npz with gaze_rad (n, 2), yaw and pitch in
+    radians"""
     match_head: bool = False
     """follow head_rad (n, 2) of that file as well"""
     label_network: str | None = None
-    """a landmark network of jobs/landmarks.py: path, or s3://bucket/prefix"""
+    """a trained network that sees labels in images: path, or s3://bucket/prefix. Eyes: a landmark
+    network of jobs/estimator.py landmarks"""
     label_weight: Float = Field(default=0.0, ge=0)
-    """weight of the px by which that network sees landmarks move (label consistency, after
-    Hoffman et al. 2018)"""
+    """weight of the px by which that network sees labels move (label consistency, after Hoffman et
+    al. 2018)"""
     sequence_weight: Float = Field(default=0.0, ge=0)
     """weight of the difference between refined frames of a short sequence (after Eilertsen et al.
     2019)"""
@@ -98,7 +100,7 @@ class TrainConfig(Model):
     checkpoint_every: int = Field(default=500, ge=1)
     """updates between checkpoints"""
     validate_every: int = Field(default=0, ge=0)
-    """updates between scores on held-out images, beside the training; 0 for none"""
+    """updates between scores on held-out images, which are made beside the training; 0 for none"""
     keep: Literal["last", "best"] = "last"
     """which refiner is the result: the last, or the one that scored best"""
     num_threads: int | None = Field(default=None, ge=1)
@@ -124,11 +126,11 @@ class TrainConfig(Model):
                 f"the discriminator {self.discriminator.channels}"
             )
         if self.label_weight > 0 and self.label_network is None:
-            raise ValueError("label_weight > 0 needs a label_network (jobs/landmarks.py)")
+            raise ValueError("label_weight > 0 needs a label_network")
         if self.diversity_weight > 0 and not self.refiner.noise_channels:
             raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
         if self.keep == "best" and not self.validate_every:
-            raise ValueError("keep = best needs validate_every: what is not scored is not compared")
+            raise ValueError("keep = best needs validate_every: only scored refiners are compared")
         if self.window_px is not None:
             self._check_window(self.window_px)
         if self.compile and self.r1_gamma > 0:
@@ -146,7 +148,7 @@ class TrainConfig(Model):
                 "smaller stride"
             )
         if self.label_weight > 0:
-            raise ValueError("label_weight > 0 and window_px: landmarks are found in whole images")
+            raise ValueError("label_weight > 0 and window_px: labels are seen in whole images only")
 
     @property
     def pretrain_clock(self) -> int:
@@ -158,8 +160,9 @@ class TrainConfig(Model):
         """Passes of the whole schedule: pre-training updates, then rounds of K_g + K_d updates."""
         return self.pretrain_clock + self.steps // self.k_d
 
-    def place(self, clock: int) -> tuple[Phase, int]:
-        """Phase, and steps done in it, after `clock` passes (discriminator updates at last)."""
+    def phase_at(self, clock: int) -> tuple[Phase, int]:
+        """The phase, and the steps done in it, after `clock` passes; steps of the adversarial phase
+        are discriminator updates."""
         if clock <= self.refiner_pretrain_steps and self.refiner_pretrain_steps:
             return "refiner_pretrain", clock
         if clock <= self.pretrain_clock and self.discriminator_pretrain_steps:
@@ -168,7 +171,7 @@ class TrainConfig(Model):
 
     def lr_share(self, clock: int) -> float:
         """Of the learning rates, in pass `clock` (from 1)."""
-        phase, step = self.place(clock)
+        phase, step = self.phase_at(clock)
         is_late = self.lr_drop_after is not None and step > self.lr_drop_after
         return LR_DROP if phase == "adversarial" and is_late else 1.0
 

@@ -1,4 +1,4 @@
-"""What a training draws at random: batches of both domains, and numbers for its losses.
+"""What a training draws at random: batches of both sets of images, and numbers for its losses.
 
 Every draw depends on (seed, worker, number of draws) alone, so the whole state of the randomness
 is one counter.
@@ -13,23 +13,46 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from factory.networks.scaling import normalised, to_network
+from factory.networks.scaling import scaled_in_place, to_network
 
-Domain = Literal["synthetic", "real"]
+ImageSet = Literal["synthetic", "real"]
 RESIDENT_SHARE = 0.25
-"""of a device's free memory that one domain's images may take"""
+"""of a device's free memory that one set of images may take"""
 
 
-def resident(images: np.ndarray, device: torch.device) -> Tensor | None:
-    """(n, C, H, W) images on a device, so that batches need no copying; None if they take too
-    much of its memory."""
+class ResidentImages:
+    """Images that stay on a device as they are stored, so that batches need no copying.
+
+    PyTorch has few operations for uint16 (2.13: `index_select` has none), so 16-bit images lie
+    there as int16 of the same bits, and what is drawn of them is made unsigned in int32.
+    """
+
+    def __init__(self, images: np.ndarray, device: torch.device) -> None:
+        """
+        Args:
+            images: (n, H, W) or (n, C, H, W), uint8 or uint16.
+        """
+        self._is_16_bit = images.dtype == np.uint16
+        stored = np.ascontiguousarray(images)
+        pixels = torch.from_numpy(stored.view(np.int16) if self._is_16_bit else stored).to(device)
+        self._pixels_NCHW = pixels if pixels.ndim == 4 else pixels[:, None]
+
+    def drawn(self, rows: NDArray[np.int64]) -> Tensor:
+        """(m, C, H, W) float32 stored values of some of the images, on the device."""
+        chosen = self._pixels_NCHW[torch.from_numpy(rows).to(self._pixels_NCHW.device)]
+        if self._is_16_bit:
+            chosen = chosen.to(torch.int32) & 0xFFFF
+        return chosen.float()
+
+
+def resident(images: np.ndarray, device: torch.device) -> ResidentImages | None:
+    """The images on a device; None if they take too much of its memory."""
     if (
         device.type == "cuda"
         and images.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
     ):
         return None
-    there = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    return there if there.ndim == 4 else there[:, None]
+    return ResidentImages(images, device)
 
 
 def random_windows(
@@ -49,8 +72,8 @@ def random_windows(
     windows = np.empty((len(rows), *images.shape[1:-2], side_px, side_px), images.dtype)
     for window, row, chance in zip(windows, rows, generator.random(len(rows)), strict=True):
         image = images[row]
-        there = np.flatnonzero(image if image.ndim == 2 else image.any(axis=0))
-        chosen = there[int(chance * len(there))] if len(there) else int(chance * height * width)
+        filled = np.flatnonzero(image if image.ndim == 2 else image.any(axis=0))
+        chosen = filled[int(chance * len(filled))] if len(filled) else int(chance * height * width)
         y, x = divmod(int(chosen), width)
         top = min(max(y - side_px // 2, 0), height - side_px)
         left = min(max(x - side_px // 2, 0), width - side_px)
@@ -59,11 +82,11 @@ def random_windows(
 
 
 class Draws:
-    """One worker's."""
+    """The random draws of one worker."""
 
     def __init__(
         self,
-        images: Mapping[Domain, np.ndarray],
+        images: Mapping[ImageSet, np.ndarray],
         *,
         full_scale: float,
         seed: int,
@@ -74,7 +97,7 @@ class Draws:
     ) -> None:
         """
         Args:
-            images: (n, H, W) or (n, C, H, W) unsigned integers of each domain.
+            images: (n, H, W) or (n, C, H, W) unsigned integers of each set.
             full_scale: the pixel value that becomes 1.
             window_px: side of the windows that are drawn of both; None for whole images.
             weights: (n,) of the synthetic images: how often each is drawn, on any scale; None
@@ -102,22 +125,21 @@ class Draws:
         self.count += 1
         return generator
 
-    def images(self, domain: Domain, n: int) -> Tensor:
-        """n images of a domain, or windows of them, with replacement: (n, C, H, W) float32 in
+    def images(self, image_set: ImageSet, n: int) -> Tensor:
+        """n images of a set, or windows of them, with replacement: (n, C, H, W) float32 in
         [-1, 1]."""
         started = time.perf_counter()
-        pixels, generator = self.stored[domain], self.generator()
-        if domain == "synthetic" and self._shares is not None:
+        pixels, generator = self.stored[image_set], self.generator()
+        if image_set == "synthetic" and self._shares is not None:
             rows = generator.choice(len(pixels), size=n, p=self._shares)
         else:
             rows = generator.integers(len(pixels), size=n)
-        there = self._resident.get(domain)
+        on_device = self._resident.get(image_set)
         if self.window_px is not None:
             windows = random_windows(pixels, rows, self.window_px, generator)
             images = to_network(windows, self.full_scale).to(self.device, non_blocking=True)
-        elif there is not None:
-            chosen = there[torch.from_numpy(rows).to(self.device)].float()
-            images = normalised(chosen, self.full_scale)
+        elif on_device is not None:
+            images = scaled_in_place(on_device.drawn(rows), self.full_scale)
         else:
             images = to_network(pixels[rows], self.full_scale)
             images = images.to(self.device, non_blocking=True)

@@ -11,11 +11,12 @@ from factory.store.open import open_store
 from schemas.base import FormatError
 
 Written = Callable[[], dict[str, str]]
-"""waits until files are written: their sha256 by name"""
+"""writes the files of a saved state; gives their sha256 by name"""
 
 
 class History(Protocol):
-    """What trainers share: a `HistoryBuffer`, or a proxy of some elsewhere."""
+    """What the workers of a training share: a `HistoryBuffer`, or a proxy of buffers in other
+    processes."""
 
     def exchange(self, fresh: np.ndarray, worker: int = 0) -> np.ndarray:
         """Swap fresh refined images for past ones, as `HistoryBuffer.exchange`."""
@@ -27,14 +28,14 @@ class History(Protocol):
         """How full and how old it is."""
 
     def start_saving(self, location: str, stem: str) -> Written:
-        """Take down its state now, and write it to files `<stem>….safetensors` of a store while
-        exchanges go on. One thread may wait for that."""
+        """Copy its state now. What is returned writes the copy to files `<stem>….safetensors` of a
+        store, while exchanges go on."""
 
     def restore(self, location: str, digests: Mapping[str, str]) -> None:
-        """Become what those files hold; empty where there are none.
+        """Load the state that those files hold; without files, become empty.
 
         Raises:
-            FormatError: a file is not what it was when it was written.
+            FormatError: a file has changed since it was written.
             ValueError: it holds a pool of another capacity or image shape.
         """
 
@@ -158,7 +159,7 @@ class HistoryBuffer:
         }
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Become what `state_dict` described.
+        """Load a state of `state_dict`.
 
         Raises:
             ValueError: it describes a pool of another capacity or image shape.
@@ -194,11 +195,14 @@ class HistoryBuffer:
     def restore(self, location: str, digests: Mapping[str, str]) -> None:
         """See `History`."""
         if len(digests) > 1:
-            raise ValueError(f"one history cannot be {len(digests)}: {', '.join(sorted(digests))}")
+            raise ValueError(
+                f"the checkpoint's history lies in the {len(digests)} parts of as many history "
+                "actors; resume with --workers and --history-actors as when it was saved"
+            )
         for name, digest in digests.items():
             content = open_store(location).read(name)
             if hashlib.sha256(content).hexdigest() != digest:
-                raise FormatError(f"{location}/{name} is not what it was when it was written")
+                raise FormatError(f"{location}/{name} has changed since it was written")
             self.load_state_dict(load(content))
         if not digests:
             self._size = self._num_exchanges = self._num_stored = 0

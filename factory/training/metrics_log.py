@@ -9,7 +9,7 @@ from factory.store.local import LocalStore
 
 METRICS_NAME = "metrics.jsonl"
 FLUSH_S = 10.0
-"""between puts to an object store, which cannot append"""
+"""seconds between puts to an object store, which cannot append"""
 
 
 class MetricsLog:
@@ -23,8 +23,8 @@ class MetricsLog:
         """the same, parsed"""
         self._flushed = time.monotonic()
 
-    def take_up(self, clock: int) -> None:
-        """Go on after `clock`: later lines go, as does one that a kill cut short."""
+    def resume_after(self, clock: int) -> None:
+        """Drop the lines after `clock`, and a line that a kill cut short."""
         if self.store.size(METRICS_NAME) is not None:
             self.content = bytearray(_lines_until(self.store.read(METRICS_NAME), clock))
             self.lines = [json.loads(line) for line in self.content.splitlines()]

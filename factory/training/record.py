@@ -1,8 +1,7 @@
-"""`train.json`: what a training run is, and whether a place holds this one."""
+"""`train.json`: what a training run is, and whether its output holds the same run."""
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
 
 import numpy as np
 from pydantic import JsonValue
@@ -11,8 +10,10 @@ from factory.dataset.kinds import kind_named
 from factory.images.scale import full_scale_for
 from factory.store.base import Store
 from factory.training.config import TrainConfig
-from schemas.base import Sha256, Versioned, differences_of, digest_of
+from factory.training.inputs import TrainingInputs
+from schemas.base import differences_of, digest_of
 from schemas.dataset import DatasetCard, ImageSpec
+from schemas.training import TrainRecord
 
 RUN_NAME = "train.json"
 
@@ -21,32 +22,32 @@ class RunMismatchError(ValueError):
     """The output folder holds a run of another configuration, or on other images."""
 
 
-class TrainRecord(Versioned):
-    """`train.json`: what a run is. Written before anything else, compared on entry."""
-
-    domain: str
-    config: TrainConfig
-    synthetic: str
-    """digest of the synthetic images"""
-    real: str
-    label_network: Sha256 | None = None
-    """of the landmark network's weights, where one takes part"""
-
-    def content(self) -> dict[str, JsonValue]:
-        """What a run and its resumption must agree on."""
-        return {
-            **self.model_dump(mode="json", exclude={"config", "format_version"}),
-            "config": self.config.content(),
-        }
+def record_of(config: TrainConfig, inputs: TrainingInputs) -> TrainRecord[TrainConfig]:
+    """The record of a run with this configuration and these inputs."""
+    return TrainRecord[TrainConfig](
+        domain=inputs.domain,
+        config=config,
+        label_network=inputs.consistency.sha256 if inputs.consistency is not None else None,
+        **{name: digest_of_images(inputs, name) for name in inputs.images()},
+    )
 
 
-def image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> ImageSpec:
+def content_of(record: TrainRecord[TrainConfig]) -> dict[str, JsonValue]:
+    """What a run and its resumption must agree on."""
+    return {
+        **record.model_dump(mode="json", exclude={"config", "format_version"}),
+        "config": record.config.content(),
+    }
+
+
+def image_spec(config: TrainConfig, inputs: TrainingInputs) -> ImageSpec:
     """What the images are.
 
     Raises:
         ValueError: they do not fit each other or the networks.
     """
-    for name, images in (("synthetic", synthetic), ("real", real)):
+    synthetic, real = inputs.synthetic, inputs.real
+    for name, images in inputs.images().items():
         if images.ndim not in (3, 4) or images.dtype not in (np.uint8, np.uint16):
             raise ValueError(
                 f"{name} images must be (n, H, W) or (n, C, H, W) uint8 or uint16, "
@@ -61,10 +62,10 @@ def image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> 
             raise ValueError(f"there are no {name} images to train on")
     if synthetic.shape[-2:] != real.shape[-2:] or synthetic.dtype != real.dtype:
         raise ValueError(
-            "both domains must have one image size and type: synthetic "
+            "both sets of images must have one image size and type: synthetic "
             f"{synthetic.shape[-2:]} {synthetic.dtype}, real {real.shape[-2:]} {real.dtype}"
         )
-    _check_pixels(config, {"synthetic": synthetic, "real": real})
+    _check_pixels(config, inputs)
     height, width = synthetic.shape[-2:]
     config.trained_size(height, width)
     return ImageSpec.model_validate(
@@ -77,8 +78,8 @@ def image_spec(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> 
     )
 
 
-def _check_pixels(config: TrainConfig, images: Mapping[str, np.ndarray]) -> None:
-    for name, pixels in images.items():
+def _check_pixels(config: TrainConfig, inputs: TrainingInputs) -> None:
+    for name, pixels in inputs.images().items():
         full_scale, largest = full_scale_for(config.full_scale, pixels.dtype), int(pixels.max())
         if largest > full_scale:
             raise ValueError(
@@ -111,30 +112,33 @@ def scaled_for(config: TrainConfig, synthetic: DatasetCard, real: DatasetCard) -
     return config.model_copy(update={"full_scale": scales[0]})
 
 
-def digest_of_images(images: np.ndarray, lineage: Mapping[str, JsonValue] | None, name: str) -> str:
-    """Of the lineage, whose parts name their content by digests; without it, of the pixels."""
-    if lineage is not None:
-        described = lineage[name]
+def digest_of_images(inputs: TrainingInputs, name: str) -> str:
+    """A digest of one set of images: of its lineage, whose parts name their content by digests;
+    without a lineage, of the pixels."""
+    if inputs.lineage is not None:
+        described = inputs.lineage[name]
         assert isinstance(described, dict), described
         return digest_of({key: value for key, value in described.items() if key != "location"})
+    images = inputs.images()[name]
     digest = hashlib.sha256(f"{images.shape} {images.dtype} ".encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
 
 
-def enter(store: Store, record: TrainRecord) -> None:
-    """Claim the place for this run, or see that it is this run's already.
+def enter(store: Store, record: TrainRecord[TrainConfig]) -> None:
+    """Claim the output for this run, or check that this run has claimed it before.
 
     Raises:
-        RunMismatchError: it holds another one; the message spells out the difference.
+        RunMismatchError: the output holds another run; the message spells out the difference.
     """
     if store.size(RUN_NAME) is None:
-        with contextlib.suppress(FileExistsError):  # another one was quicker: compare with it
+        with contextlib.suppress(FileExistsError):  # another run was quicker: compare with it
             store.put_new(RUN_NAME, record.to_json())
             return
-    where = f"{store.location}/{RUN_NAME}"
-    there = TrainRecord.from_json(store.read(RUN_NAME), where=where)
-    differences = list(differences_of(there.content(), record.content()))
+    earlier = TrainRecord[TrainConfig].from_json(
+        store.read(RUN_NAME), where=f"{store.location}/{RUN_NAME}"
+    )
+    differences = list(differences_of(content_of(earlier), content_of(record)))
     if differences:
         raise RunMismatchError(
             f"{store.location} holds another training run: {'; '.join(differences)}. "

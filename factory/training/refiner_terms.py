@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from factory.domains.eye.networks.landmarks import LandmarkNetwork
+from factory.networks.label_consistency import LabelConsistency
 from factory.networks.refiner import Refiner
 from factory.training.config import TrainConfig
 from factory.training.draws import Draws
@@ -47,22 +47,24 @@ class RefinerTerms:
         refiner: Refiner,
         refine: Refine,
         draws: Draws,
-        landmarks: LandmarkNetwork | None,
+        consistency: LabelConsistency | None,
     ) -> None:
         """
         Args:
             refine: the refiner's forward pass.
-            landmarks: trained, for a configuration with a `label_weight`; frozen here.
+            consistency: for a configuration with a `label_weight`; frozen here.
 
         Raises:
             ValueError: it is missing.
         """
         self.config, self.refiner, self.refine, self.draws = config, refiner, refine, draws
-        self.landmarks: LandmarkNetwork | None = None
+        self.consistency: LabelConsistency | None = None
         if config.label_weight > 0:
-            if landmarks is None:
-                raise ValueError(f"label_weight = {config.label_weight} without a landmark network")
-            self.landmarks = landmarks.to(draws.device).eval().requires_grad_(False)
+            if consistency is None:
+                raise ValueError(
+                    f"label_weight = {config.label_weight} without a network that holds labels"
+                )
+            self.consistency = consistency.to(draws.device).eval().requires_grad_(False)
         self.patch_nce: PatchNCE | None = None
         self.psi: PsiName = "identity"
         """the fixed transform; with PatchNCE, that of the pre-training"""
@@ -77,11 +79,11 @@ class RefinerTerms:
         return [Term("regularisation_loss", 1.0, value)]
 
     def __call__(self, batch: Batch) -> list[Term]:
-        """All but the realism."""
+        """All terms of the adversarial phase but the realism."""
         config = self.config
         terms = [Term("regularisation_loss", config.lambda_reg, self._regularisation(batch))]
-        if self.landmarks is not None:
-            shift_px = _label_shift_px(self.landmarks, batch)
+        if self.consistency is not None:
+            shift_px: Tensor = self.consistency(batch.synthetic, batch.refined)
             terms.append(Term("label_shift_px", config.label_weight, shift_px))
         if config.sequence_weight > 0:
             value = self._sequence(batch)
@@ -92,10 +94,10 @@ class RefinerTerms:
 
     def _regularisation(self, batch: Batch) -> Tensor:
         if self.patch_nce is not None:
-            ours = self.refiner.layers(batch.refined, batch.noise)
+            of_refined = self.refiner.layers(batch.refined, batch.noise)
             with torch.no_grad():
-                theirs = self.refiner.layers(batch.synthetic, batch.noise)
-            value: Tensor = self.patch_nce(ours, theirs, self.draws.generator())
+                of_synthetic = self.refiner.layers(batch.synthetic, batch.noise)
+            value: Tensor = self.patch_nce(of_refined, of_synthetic, self.draws.generator())
             return value
         return self_regularisation(batch.refined, batch.synthetic, self.psi)
 
@@ -113,15 +115,3 @@ class RefinerTerms:
         other = self.refine(batch.synthetic, noise)
         apart = batch.noise - noise
         return diversity(batch.refined, other, apart, self.config.diversity_limit)
-
-
-def _label_shift_px(landmarks: LandmarkNetwork, batch: Batch) -> Tensor:
-    """Mean distance by which a frozen network sees landmarks move, after the semantic consistency
-    of Hoffman et al. 2018 (arXiv:1711.03213): it is compared with what it sees in
-    the render, so that its own errors cost nothing."""
-    with torch.no_grad():
-        before = landmarks(batch.synthetic)
-    apart = landmarks(batch.refined) - before
-    # Smooth at 0, where a distance has no gradient.
-    distance: Tensor = (apart.square().sum(dim=-1) + 1e-6).sqrt()
-    return distance.mean()

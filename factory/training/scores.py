@@ -1,39 +1,68 @@
 """Scores of a run's refiners on held-out images while it trains, so that the best one is kept by
-what matters rather than by loss."""
+what matters rather than by its loss."""
 
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
 
-import numpy as np
-
-from factory.domains.eye.pupil.finder import PupilFinder
+from factory.dataset.dataset import Dataset
+from factory.domains.registry import domain_of
 from factory.measures.two_sample import TwoSampleTest
 from factory.networks.refiner import Refiner
-from factory.networks.refiner_files import RefinerDescription, load_refiner, save_refiner
+from factory.networks.refiner_files import load_refiner, save_refiner
+from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import choose_engine
 from factory.store.base import Store
 from factory.store.open import open_store
-from factory.validation.held_out import HeldOut
+from factory.validation.held_out import HeldOut, HeldOutChoice, Scoring, rank_of
 from schemas.base import digest_of
-from schemas.score import Score, ScoreRecord
+from schemas.refiner import RefinerDescription
+from schemas.score import Score
 
 log = logging.getLogger(__name__)
 SCORE_NAME = "score.json"
 FOLDER = "scored"
-MAX_DRIFT_SHARE = 0.02
-"""of the eye's width, in the median: the paper's refined pupils lie 2 % off (section 3.1)"""
 
 
 class Scorer(Protocol):
-    """Whoever scores refiners, elsewhere and in time of its own."""
+    """Scores refiners beside the training, in time of its own."""
 
-    eye_width_px: float
-    """of the held-out images, nominal"""
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """What keeps its labels: `Scoring.limits`."""
 
     def __call__(self, location: str) -> "Future[Score]":
-        """Score the refiner at a location, where it leaves its `score.json`."""
+        """Score the refiner at a location, which gets a `score.json`."""
+
+
+@dataclass(frozen=True)
+class HeldOutScoring:
+    """All that is needed to score refiners on held-out images, on any machine."""
+
+    scoring: Scoring
+    choice: HeldOutChoice
+
+    @classmethod
+    def of(
+        cls, synthetic: Dataset, real: Dataset, split: str, num_images: int, test: TwoSampleTest
+    ) -> Self:
+        """
+        Args:
+            split: of both datasets, to score on.
+            num_images: renders, and real images, of it.
+
+        Raises:
+            MissingHookError: the domain does not say how its refiners are scored.
+            ValueError: a dataset has no such split, or no images in it.
+        """
+        scoring = domain_of(synthetic).scoring(synthetic, test)
+        return cls(scoring, HeldOutChoice.checked(synthetic, real, split, num_images))
+
+    def __call__(self, location: str) -> Score:
+        """Score the refiner at a location, unless that was done before."""
+        return score_refiner(location, self.choice.load(), self.scoring)
 
 
 class Scored(NamedTuple):
@@ -41,23 +70,6 @@ class Scored(NamedTuple):
 
     clock: int
     score: Score
-
-    def rank(self, eye_width_px: float) -> tuple[bool, float]:
-        """Smallest for the best: of those whose median drift is small enough, the one that is told
-        from real least often; if there are none, the one that drifts least."""
-        drift = self.score.drift_px
-        drift_px = drift.median if drift is not None else float("inf")
-        if drift_px <= MAX_DRIFT_SHARE * eye_width_px:
-            return False, self.score.two_sample.accuracy
-        return True, drift_px
-
-    def metrics(self) -> dict[str, float]:
-        """As numbers with names."""
-        drift = self.score.drift_px
-        values = {"two_sample_accuracy": self.score.two_sample.accuracy}
-        if drift is not None:
-            values |= {"drift_median_px": drift.median, "drift_p95_px": drift.p95}
-        return values
 
 
 class Scores:
@@ -68,8 +80,9 @@ class Scores:
         self.done: dict[int, Scored] = {}
         self._pending: dict[int, Future[Score]] = {}
 
-    def take_up(self, clock: int) -> None:
-        """Go on after `clock`: what was scored stays, what was not is scored again."""
+    def resume_after(self, clock: int) -> None:
+        """Delete refiners after `clock`, and submit the others again: their records spare the work
+        for those that were scored."""
         for name in self.store.folders(FOLDER):
             if int(name) > clock:
                 for entry in list(self.store.walk(f"{FOLDER}/{name}")):
@@ -78,7 +91,7 @@ class Scores:
                 self._pending[int(name)] = self.scorer(self._location(int(name)))
 
     def submit(self, clock: int, refiner: Refiner, description: RefinerDescription) -> None:
-        """Keep a refiner and have it scored."""
+        """Save a copy of a refiner and have it scored."""
         below = f"{FOLDER}/{clock:08d}/"
         save_refiner(self.store.location, refiner, description, below=below)
         self._pending[clock] = self.scorer(self._location(clock))
@@ -87,20 +100,23 @@ class Scores:
         """The scores that came since the last call.
 
         Args:
-            wait: until all are there.
+            wait: return once all refiners are scored.
         """
         came = []
         for clock, future in sorted(self._pending.items()):
             if not (wait or future.done()):
                 continue
             del self._pending[clock]
-            if (error := future.exception()) is not None:  # the training itself is none the worse
+            # A score that fails leaves the training as it is.
+            if (error := future.exception()) is not None:
                 log.error("the refiner of update %d was not scored: %s", clock, error)
             else:
                 came.append(Scored(clock, future.result()))
         for scored in came:
             self.done[scored.clock] = scored
-            log.info("update %d, held out: %s", scored.clock, _told(scored.metrics()))
+            values = scored.score.metrics().items()
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in values)
+            log.info("update %d, held out: %s", scored.clock, shown)
         return came
 
     def best(self) -> tuple[Scored, Refiner]:
@@ -111,37 +127,28 @@ class Scores:
         """
         if not self.done:
             raise RuntimeError("no refiner of this run could be scored; see the log")
-        width = self.scorer.eye_width_px
-        scored = min(self.done.values(), key=lambda found: (found.rank(width), found.clock))
-        return scored, load_refiner(self._location(scored.clock))[0]
+        limits = self.scorer.limits
+        best = min(
+            self.done.values(),
+            key=lambda scored: (rank_of(scored.score.metrics(), limits), scored.clock),
+        )
+        return best, load_refiner(self._location(best.clock))[0]
 
     def _location(self, clock: int) -> str:
         return f"{self.store.location}/{FOLDER}/{clock:08d}"
 
 
-def _told(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-
-
-def score_refiner(
-    location: str, held_out: HeldOut, finder: PupilFinder, test: TwoSampleTest
-) -> Score:
+def score_refiner(location: str, held_out: HeldOut, scoring: Scoring) -> Score:
     """Score a refiner, unless that was done before; `score.json` beside it keeps the result."""
     store, (refiner, described) = open_store(location), load_refiner(location)
-    how = {"finder": finder.model_dump(mode="json"), "test": test.model_dump(mode="json")}
-    measured_with = digest_of({"held_out": held_out.digest(), **how})
+    measured_with = digest_of({"held_out": held_out.digest(), **scoring.settings()})
     if store.size(SCORE_NAME) is not None:
-        there = ScoreRecord.from_json(store.read(SCORE_NAME), where=f"{location}/{SCORE_NAME}")
-        if (there.refiner, there.measured_with) == (described.sha256, measured_with):
-            return there.score
-    engine = choose_engine(
-        refiner,
-        described.image,
-        full_scale=described.full_scale,
-        empty_below=described.empty_below,
-    )
-    refined = np.asarray(engine(held_out.synthetic), np.uint8)
-    score = held_out.score(refined, finder, test)
-    record = ScoreRecord(refiner=described.sha256, measured_with=measured_with, score=score)
+        earlier = scoring.record.from_json(store.read(SCORE_NAME), where=f"{location}/{SCORE_NAME}")
+        if (earlier.refiner, earlier.measured_with) == (described.sha256, measured_with):
+            score: Score = earlier.score
+            return score
+    engine = choose_engine(refiner, described.image, PixelCodec.of(described))
+    score = scoring.score(held_out, engine(held_out.synthetic))
+    record = scoring.record(refiner=described.sha256, measured_with=measured_with, score=score)
     store.put(SCORE_NAME, record.to_json())
     return score

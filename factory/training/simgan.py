@@ -15,11 +15,9 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from factory.domains.eye.networks.landmarks import LandmarkNetwork
 from factory.images.scale import full_scale_for
 from factory.networks.discriminator import REAL, REFINED, Discriminator
 from factory.networks.exact_start import start_as_exact_identity
@@ -27,9 +25,10 @@ from factory.networks.refiner import Refiner
 from factory.training.config import TrainConfig
 from factory.training.draws import Draws
 from factory.training.history import History
+from factory.training.inputs import TrainingInputs
 from factory.training.losses import discriminator_loss, gradient_penalty, realism_loss
 from factory.training.refiner_terms import Batch, RefinerTerms, Term
-from factory.training.workers import Peers
+from factory.training.workers import WorkerGroup
 
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device."""
@@ -64,45 +63,41 @@ class SimGAN:
     def __init__(
         self,
         config: TrainConfig,
-        synthetic: np.ndarray,
-        real: np.ndarray,
+        inputs: TrainingInputs,
         history: History | None,
         *,
-        peers: Peers | None = None,
+        workers: WorkerGroup | None = None,
         device: torch.device | str = "cpu",
-        weights: NDArray[np.float64] | None = None,
-        landmarks: LandmarkNetwork | None = None,
     ) -> None:
         """
         Args:
-            synthetic: (n, H, W) or (n, C, H, W), unsigned integers: this worker's part.
-            real: (m, H, W) or (m, C, H, W), of the same H, W and C: this worker's part.
+            inputs: this worker's part.
             history: of capacity `config.buffer_size`, the same one for all workers; None for
                 D to see none but fresh images.
-            weights: (n,), how often each synthetic image is drawn; None for all alike.
-            landmarks: for a configuration with a `label_weight`.
+            workers: the workers of a joint training; None for one alone.
 
         Raises:
-            ValueError: half a batch is not a multiple of the number of workers.
+            ValueError: half a batch is not a multiple of the number of workers, or the
+                configuration has a `label_weight` and the inputs no `consistency`.
         """
         self.config = config
         self.history = history
-        self.peers = peers if peers is not None else Peers()
-        self.half = config.batch_size // 2 // self.peers.size
+        self.workers = workers if workers is not None else WorkerGroup()
+        self.half = config.batch_size // 2 // self.workers.size
         """this worker's share of half a batch"""
-        if self.half * self.peers.size * 2 != config.batch_size:
+        if self.half * self.workers.size * 2 != config.batch_size:
             raise ValueError(
-                f"{self.peers.size} workers cannot share a batch of {config.batch_size} and its "
-                f"halves evenly; make batch_size a multiple of {2 * self.peers.size}"
+                f"{self.workers.size} workers cannot share a batch of {config.batch_size} and its "
+                f"halves evenly; make batch_size a multiple of {2 * self.workers.size}"
             )
         self.device = torch.device(device)
         self.draws = Draws(
-            {"synthetic": synthetic, "real": real},
-            full_scale=full_scale_for(config.full_scale, synthetic.dtype),
+            {"synthetic": inputs.synthetic, "real": inputs.real},
+            full_scale=full_scale_for(config.full_scale, inputs.synthetic.dtype),
             seed=config.seed,
-            rank=self.peers.rank,
+            rank=self.workers.rank,
             device=self.device,
-            weights=weights,
+            weights=inputs.weights,
             window_px=config.window_px,
         )
         self.refiner = Refiner(config.refiner, seed=config.seed)
@@ -113,13 +108,15 @@ class SimGAN:
         self.discriminator = Discriminator(
             config.discriminator,
             seed=config.seed + 1,
-            image_size=config.trained_size(*synthetic.shape[-2:]),
+            image_size=config.trained_size(*inputs.synthetic.shape[-2:]),
         )
         for network in (self.refiner, self.discriminator):
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._refine = self._forward(self.refiner)
         self._judge = self._forward(self.discriminator)
-        self.terms = RefinerTerms(config, self.refiner, self._refine, self.draws, landmarks)
+        self.terms = RefinerTerms(
+            config, self.refiner, self._refine, self.draws, inputs.consistency
+        )
         self.refiner_optimiser = _optimiser(
             config, [self.refiner, *self._heads().values()], config.refiner_lr
         )
@@ -167,7 +164,7 @@ class SimGAN:
         Raises:
             NonFiniteLoss: before the update that would have spread it.
         """
-        phase, _ = self.config.place(self.clock + 1)
+        phase, _ = self.config.phase_at(self.clock + 1)
         metrics: Metrics = {}
         if phase == "refiner_pretrain":
             metrics |= self.refiner_step(adversarial=False)
@@ -186,7 +183,7 @@ class SimGAN:
         synthetic = self.draws.images("synthetic", n)
         channels = self.config.refiner.noise_channels
         noise = self.draws.normal(n, channels) if channels else None
-        self.num_refined += n * self.peers.size
+        self.num_refined += n * self.workers.size
         return Batch(synthetic, noise, self._refine(synthetic, noise))
 
     def refiner_step(self, *, adversarial: bool = True) -> Metrics:
@@ -238,7 +235,7 @@ class SimGAN:
         )
         if self.history is not None:
             images = fresh.cpu().contiguous().numpy()
-            self._past = self._exchanges.submit(self.history.exchange, images, self.peers.rank)
+            self._past = self._exchanges.submit(self.history.exchange, images, self.workers.rank)
         with torch.no_grad():
             metrics["accuracy_refined"] = (refined_logits.argmax(1) == REFINED).float().mean()
             metrics["accuracy_real"] = (real_logits.argmax(1) == REAL).float().mean()
@@ -257,7 +254,7 @@ class SimGAN:
         """Until every worker's exchange is done: then the history is that of this step."""
         if self._past is not None:
             self._past.result()
-        self.peers.wait_for_all(self.device)
+        self.workers.wait_for_all(self.device)
 
     def history_metrics(self) -> dict[str, float]:
         """How full the history is, and how old is what it last handed out, in exchanges."""
@@ -265,10 +262,10 @@ class SimGAN:
             return {}
         if self._past is not None:
             self._past.result()
-        found = self.history.statistics()
-        ages = zip(("p10", "p50", "p90"), found.age_given, strict=True)
+        statistics = self.history.statistics()
+        ages = zip(("p10", "p50", "p90"), statistics.age_given, strict=True)
         given = {f"history_age_{name}": age for name, age in ages if not math.isnan(age)}
-        return {"history_size": float(found.size), **given}
+        return {"history_size": float(statistics.size), **given}
 
     def _update(
         self,
@@ -294,18 +291,21 @@ class SimGAN:
             if parameter.grad is not None
         ]
         loss = loss.detach()
-        self.peers.mean([*gradients, loss])  # the loss too: all workers stop, or none
+        self.workers.mean([*gradients, loss])  # the loss too: all workers stop, or none
         norm = torch.nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            found = f" (loss {float(loss):.6g}, gradient norm {float(norm):.6g})"
-            raise self._stopped(f"{name} loss or its gradient", found, batch)
+            raise self._stopped(
+                f"{name} loss or its gradient is not finite (loss {float(loss):.6g}, gradient "
+                f"norm {float(norm):.6g})",
+                batch,
+            )
         optimiser.step()
         return norm
 
-    def _stopped(self, what: str, found: str, batch: Mapping[str, Tensor]) -> NonFiniteLoss:
-        phase, step = self.config.place(self.clock + 1)
+    def _stopped(self, reason: str, batch: Mapping[str, Tensor]) -> NonFiniteLoss:
+        phase, step = self.config.phase_at(self.clock + 1)
         return NonFiniteLoss(
-            f"{phase} step {step}: {what} is not finite{found}; stopped before the update",
+            f"{phase} step {step}: {reason}; stopped before the update",
             {name: images.detach().float().cpu().numpy() for name, images in batch.items()},
         )
 
@@ -320,7 +320,7 @@ class SimGAN:
             mean.lerp_(value, weight)
 
     def _heads(self) -> dict[str, nn.Module]:
-        """What is trained with R and no part of it."""
+        """Networks that are trained with R and are no part of it."""
         return {} if self.terms.patch_nce is None else {"patch_nce": self.terms.patch_nce}
 
     def _networks(self) -> dict[str, nn.Module]:
@@ -347,10 +347,10 @@ class SimGAN:
             for name, tensor in network.state_dict().items()
         }
         for owner, optimiser in self._optimisers().items():
-            for place, state in optimiser.state_dict()["state"].items():
+            for number, state in optimiser.state_dict()["state"].items():
                 for name, value in state.items():
                     if isinstance(value, Tensor):
-                        tensors[f"{owner}.{place}.{name}"] = value
+                        tensors[f"{owner}.{number}.{name}"] = value
         return tensors
 
     def counters(self) -> dict[str, JsonValue]:
@@ -368,19 +368,22 @@ class SimGAN:
         for owner, optimiser in self._optimisers().items():
             parameters = optimiser.param_groups[0]["params"]
             for dotted, value in _below(tensors, owner).items():
-                place, name = dotted.split(".", 1)
-                parameter = parameters[int(place)]
+                number, name = dotted.split(".", 1)
+                parameter = parameters[int(number)]
                 if value.shape == parameter.shape:  # in the parameter's own memory layout
                     value = torch.empty_like(parameter).copy_(value)
                 optimiser.state[parameter][name] = value
-        self.clock = _whole(counters["clock"])
-        self.draws.count = _whole(counters["num_draws"])
-        self.num_refiner_updates = _whole(counters["num_refiner_updates"])
+        self.clock = _integer(counters["clock"])
+        self.draws.count = _integer(counters["num_draws"])
+        self.num_refiner_updates = _integer(counters["num_refiner_updates"])
 
     def resume_history(self) -> None:
-        """Take up the answer of the last exchange, after `load` and the history's own `restore`."""
-        past = self.history.last(self.peers.rank) if self.history is not None else None
-        if past is not None and len(past) == self.half:  # not of a run of more or fewer workers
+        """Continue with the answer of the last exchange, after `load` and the history's own
+        `restore`."""
+        past = self.history.last(self.workers.rank) if self.history is not None else None
+        # A checkpoint of another number of workers has answers of another size: then the first
+        # discriminator step reuses its fresh images.
+        if past is not None and len(past) == self.half:
             self._past = Future()
             self._past.set_result(past)
 
@@ -390,7 +393,7 @@ def _below(tensors: Mapping[str, Tensor], owner: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _whole(value: JsonValue) -> int:
+def _integer(value: JsonValue) -> int:
     if not isinstance(value, int):
         raise ValueError(f"expected a whole number, found {value!r}")
     return value

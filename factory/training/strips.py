@@ -106,12 +106,12 @@ def overview_png(
         real: (n or more, C, H, W) real images as stored.
     """
     num_images = len(synthetic)
-    places = np.unique(np.linspace(0, len(strips) - 1, _NUM_COLUMNS).round().astype(int))
+    shown = np.unique(np.linspace(0, len(strips) - 1, _NUM_COLUMNS).round().astype(int))
     scale = _scale_of(synthetic)
     columns = [("synthetic", [_row(image[None], full_scale, scale) for image in synthetic])]
     columns += [
         (f"step {step}", _read_strip(step, png, num_images))
-        for step, png in (strips[place] for place in places)
+        for step, png in (strips[number] for number in shown)
     ]
     columns.append(("real", [_row(image[None], full_scale, scale) for image in real[:num_images]]))
     return _columns_png(columns)
@@ -138,8 +138,8 @@ def _columns_png(columns: Sequence[tuple[str, Sequence[np.ndarray]]]) -> bytes:
         height, width = pictures[0].shape
         column = np.zeros((_LABEL_HEIGHT + len(pictures) * height, width), np.uint8)
         cv2.putText(column, label, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1, cv2.LINE_AA)
-        for place, picture in enumerate(pictures):
-            column[_LABEL_HEIGHT + place * height :][:height] = picture
+        for row, picture in enumerate(pictures):
+            column[_LABEL_HEIGHT + row * height :][:height] = picture
         drawn.append(column)
     return _png(np.concatenate(drawn, axis=1))
 

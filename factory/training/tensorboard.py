@@ -15,7 +15,7 @@ from factory.store.local import LocalStore
 
 FOLDER = "tensorboard"
 FLUSH_S = 30.0
-"""between puts to an object store, which cannot append"""
+"""seconds between puts to an object store, which cannot append"""
 _GROUPS = {
     "loss": ("realism_loss", "regularisation_loss", "refiner_loss", "discriminator_loss",
              "gradient_penalty", "sequence_loss"),
@@ -24,12 +24,11 @@ _GROUPS = {
     "gradient_norm": ("refiner_gradient_norm", "discriminator_gradient_norm"),
     "speed": ("images_per_s", "data_wait_share", "history_wait_share"),
     "history": ("history_size", "history_age_p10", "history_age_p50", "history_age_p90"),
-    "validation": ("drift_median_px", "drift_p95_px", "two_sample_accuracy"),
 }  # fmt: skip
 
 
-class Board:
-    """Scalars and strips of one run; in an object store, copies of local files."""
+class TensorBoardLog:
+    """Scalars and strips of one run. In an object store they are copies of local files."""
 
     def __init__(self, store: Store, clock: int) -> None:
         """
@@ -41,7 +40,7 @@ class Board:
         if isinstance(store, LocalStore):
             self._folder = store.root / FOLDER
         else:
-            self._scratch = tempfile.TemporaryDirectory(prefix="simgan-board-")
+            self._scratch = tempfile.TemporaryDirectory(prefix="simgan-tensorboard-")
             self._folder = Path(self._scratch.name)
         self._writer = SummaryWriter(
             str(self._folder), purge_step=clock + 1, filename_suffix=f".{clock:08d}"
@@ -57,6 +56,11 @@ class Board:
                     self._writer.add_scalar(f"{group}/{name}", float(str(line[name])), clock)
         if time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
+
+    def add_score(self, clock: int, metrics: Mapping[str, float]) -> None:
+        """The numbers of a score on held-out images, by name."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(f"validation/{name}", value, clock)
 
     def add_strip(self, clock: int, png: bytes) -> None:
         """A sample strip."""

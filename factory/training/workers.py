@@ -7,16 +7,19 @@ import torch
 from torch import Tensor
 
 
-class Peers(NamedTuple):
-    """The workers that train one refiner together, each on its own part of the images."""
+class WorkerGroup(NamedTuple):
+    """The workers that train one refiner together, each on its own part of the images, as one of
+    them sees the group."""
 
     rank: int = 0
+    """of this worker, from 0; worker 0 writes the files of the run"""
     size: int = 1
+    """workers in the group"""
     average: Callable[[Sequence[Tensor]], None] | None = None
     """replaces each tensor by its mean over the workers, in place, the same call on all"""
 
     def mean(self, tensors: Sequence[Tensor]) -> None:
-        """`average`, where there is more than one worker."""
+        """Replace each tensor by its mean over the workers, in place."""
         if self.average is not None:
             self.average(tensors)
 
@@ -26,7 +29,7 @@ class Peers(NamedTuple):
 
 
 def average_over_process_group(tensors: Sequence[Tensor]) -> None:
-    """`Peers.average` by one all-reduce of torch.distributed's default group."""
+    """`WorkerGroup.average` by one all-reduce of torch.distributed's default group."""
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     torch.distributed.all_reduce(flat)
     flat /= torch.distributed.get_world_size()

@@ -63,7 +63,7 @@ def pick_tiles(dataset: Dataset, parent: Dataset | None, count: int, seed: int) 
     shards = list(sizes)
     some = np.sort(rng.permutation(len(shards))[:count])
     tiles: list[Tile] = []
-    chosen = [shards[place] for place in some]
+    chosen = [shards[index] for index in some]
     # Evenly at first; what small shards cannot give, the others give in their turn.
     left = {shard: _rows(dataset, shard, sizes[shard]) for shard in chosen}
     order = {shard: rng.permutation(len(rows)).tolist() for shard, rows in left.items()}
@@ -74,8 +74,8 @@ def pick_tiles(dataset: Dataset, parent: Dataset | None, count: int, seed: int) 
                 wanted[shard].append(order[shard].pop())
     for shard in chosen:
         rows = left[shard].take(pa.array(sorted(wanted[shard]), pa.int64())).to_pylist()
-        there = parent is not None and rows and parent.is_committed(shard)
-        before = _places(parent, shard) if parent is not None and there else {}
+        has_parent = parent is not None and rows and parent.is_committed(shard)
+        before = _places(parent, shard) if parent is not None and has_parent else {}
         for row in rows:
             pictures = [_picture(dataset, shard, row)]
             if parent is not None:
@@ -176,8 +176,8 @@ def _cell(tile: Tile, scale: int, draw_pupil: bool) -> NDArray[np.uint8]:
 def shown_bgr(picture: Pixels) -> NDArray[np.uint8]:
     """(h, w, 3) BGR, 8 bits; depth is shown nearer as brighter, its background black."""
     if picture.dtype == np.uint16:
-        there = picture[picture > 0]
-        near, far = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
+        depths = picture[picture > 0]
+        near, far = (float(depths.min()), float(depths.max())) if depths.size else (0.0, 1.0)
         picture = depth_as_grey(picture, near, far)
     eight = picture.astype(np.uint8, copy=False)
     colours = eight[:, :, ::-1] if eight.ndim == 3 else np.repeat(eight[:, :, None], 3, axis=2)

@@ -19,8 +19,8 @@ from factory.dataset.dataset import (
 )
 from factory.dataset.lineage import Ancestor, lineage_of, open_parent
 from factory.ingestion.rejects import reason_class
-from factory.release.filtered import Keeping
-from factory.release.publish import read_report, report_name, validated_sha256
+from factory.release.filtered import FilteredContent
+from factory.release.publish import read_report, validated_sha256
 from factory.release.state import (
     Held,
     ReleaseState,
@@ -30,6 +30,7 @@ from factory.release.state import (
 )
 from factory.store.parquet import read_columns, read_parquet
 from factory.upkeep.label_spread import ColumnSpread, LabelSpread
+from factory.validation.verdicts import report_name
 from schemas.base import FormatError, Model
 from schemas.dataset import DatasetCard, RunRecord
 from schemas.index import ShardFacts, facts_of
@@ -59,7 +60,7 @@ class RejectCount(Model):
 
 
 class Gaps(Model):
-    """What one might expect and is not there."""
+    """What one might expect in the dataset and is missing."""
 
     not_committed: tuple[int, ...]
     """shards that are planned (for a refined dataset: that its parent has; for a filtered one: that
@@ -117,14 +118,14 @@ class Description(Model):
     rejects: RejectCount
     gaps: Gaps
     suspect: dict[int, str]
-    """shards that cannot be whole, seen without reading their tars"""
+    """shards that are damaged, as shows without reading their tars, and why"""
     lineage: tuple[Ancestor, ...]
     writers: dict[str, int]
     """program version to number of shards that it wrote"""
     reports: tuple[ReportLine, ...]
     releases: tuple[ReleaseState, ...]
     unreadable: dict[str, str]
-    """reports, releases, rejects and runs that are there and cannot be read"""
+    """reports, releases, rejects and runs that exist and cannot be read, and why"""
     num_runs: int
     runs: tuple[RunLine, ...]
     """the latest"""
@@ -140,7 +141,7 @@ class _Index(NamedTuple):
 
 @dataclass
 class _Total:
-    """Everything that is added up over shards."""
+    """Sums over shards."""
 
     num_samples: int = 0
     num_superseding: int = 0
@@ -194,7 +195,7 @@ def describe(
     """Everything that can be said without reading images.
 
     Args:
-        parent: where a refined dataset's parent lies now; the place in its card when None.
+        parent: where a refined dataset's parent is now; None for the location in its card.
         on_shard: called with the number of every shard that was added up.
 
     Raises:
@@ -327,7 +328,7 @@ def _shards_of_parent(dataset: Dataset, location: str | None) -> list[int]:
         return []  # the lineage says that it cannot be reached
     if dataset.card.kept is not None:
         with suppress(FormatError):  # the list of unreadable reports has it
-            return sorted(Keeping(dataset, parent).validated)
+            return sorted(FilteredContent(dataset, parent).validated)
     return parent.committed() if parent is not None else []
 
 

@@ -1,7 +1,7 @@
-"""What lies in a dataset without being part of it: found, completed where it can be, removed.
+"""Objects in a dataset's folder that are not part of the dataset: listed, committed or deleted.
 
-Readers never see any of it. Only what is surely nobody's is removed: older than a day, and while
-no run holds a lease.
+Readers never see any of them. Only leftovers that no run owns are deleted: those older than a day,
+and only while no run holds a lease.
 """
 
 import logging
@@ -17,9 +17,9 @@ from factory.dataset.dataset import Dataset, plan_name
 from factory.dataset.tar import DamagedShardError
 from factory.release.state import MANIFEST
 from factory.store.base import Entry
-from factory.store.lease import Lease
 from factory.upkeep.verify import expected_shard, wrong_with_orphan
 from schemas.base import FormatError, Model
+from schemas.lease import Lease
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0
@@ -57,8 +57,8 @@ class Stray(Model):
     age_s: float
     """since its last change"""
     kind: StrayKind
-    """`temporary`: on its way to its name, or left there by a writer that died; `rejects`: of a
-    shard that nobody planned; `unknown`: not of the layout, somebody else's"""
+    """`temporary`: being written, or left by a writer that died; `rejects`: of a shard that is not
+    planned; `unknown`: not of the layout, so another program put it there"""
     action: Action
     """what `clean` does with it; `keep`: nothing"""
     why: str
@@ -87,9 +87,9 @@ class _Finder:
             if folder is not None:
                 unfinished[folder].append(entry)
                 continue
-            found = self._stray(entry)
-            if found is not None:
-                yield found
+            stray = self._stray(entry)
+            if stray is not None:
+                yield stray
         for folder, entries in unfinished.items():
             yield from self._folder(folder, entries)
 

@@ -72,8 +72,8 @@ class _Sample:
     def values(self) -> NDArray[np.float64]:
         values, drawn = np.concatenate(self._values), np.concatenate(self._drawn)
         if len(values) > MAX_KEPT:
-            kept = np.argpartition(drawn, MAX_KEPT - 1)[:MAX_KEPT]
-            values, drawn = values[kept], drawn[kept]
+            smallest = np.argpartition(drawn, MAX_KEPT - 1)[:MAX_KEPT]
+            values, drawn = values[smallest], drawn[smallest]
             self._limit = float(drawn.max())
         self._values, self._drawn, self._num = [values], [drawn], len(values)
         return values
@@ -172,6 +172,6 @@ def _parts(name: str, column: pa.ChunkedArray) -> Iterator[tuple[str, NDArray[np
         values = values.flatten()  # leaves null lists out
     numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float64).reshape(-1, size)
     axes = _AXES.get(size, tuple(map(str, range(size))))
-    for place in range(size):
-        part = numbers[:, place]
-        yield name if size == 1 else f"{name}.{axes[place]}", part[~np.isnan(part)]
+    for axis in range(size):
+        part = numbers[:, axis]
+        yield name if size == 1 else f"{name}.{axes[axis]}", part[~np.isnan(part)]

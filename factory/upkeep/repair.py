@@ -1,12 +1,13 @@
-"""Mend damaged shards: withdraw what is damaged, and make it again.
+"""Repair damaged shards: withdraw them, and make them again.
 
-A shard is withdrawn index first, then tar. From the first of these on it is a missing shard, which
-the next ingest or refine makes as it makes any other; so a repair that dies leaves no harm behind.
+A shard is withdrawn by deleting its index, then its tar. From the first deletion on it is a missing
+shard, which the next ingest or refine makes as it makes any other; so a repair that dies does no
+harm.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -17,19 +18,18 @@ from factory.dataset.dataset import (
     rejects_name,
     tar_name,
 )
-from factory.dataset.shard_tasks import MakeTask, ShardsFailedError, Stage
+from factory.dataset.shard_tasks import MakeShards, MakeTask, ShardsFailedError, Stage
 from factory.dataset.tar import DamagedShardError
 from factory.domains.registry import make_source, options_in
 from factory.ingestion.shards import ingest_task
 from factory.networks.refiner_files import load_refiner
 from factory.refinement.stages import refine_stages
-from factory.release.filtered import Keeping, keep_task
+from factory.release.filtered import FilteredContent, filter_task
 from factory.release.state import ReleaseState, broken_releases
 from factory.sources.files import NOTHING_SEEN
 from factory.sources.input_table import InputTable
 from factory.upkeep.verify import expected_shard, wrong_with_orphan
 from schemas.base import FormatError, Model
-from schemas.outcome import Outcome
 from schemas.problem import Problem, ProblemKind
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 Remedy = Literal["remake", "index anew", "withdraw stale"]
 _WITHDRAWN: tuple[ProblemKind, ...] = ("tar", "orphan", "index", "rejects")
 """worst first"""
-MakeShards = Callable[[MakeTask | Sequence[Stage], Sequence[int]], list[Outcome]]
-"""runs work on shards; raises `ShardsFailedError`"""
 
 
 class Repair(Model):
@@ -54,7 +52,7 @@ class Repair(Model):
 
 
 class StaleChild(Model):
-    """A dataset with shards that were refined from what is no longer there."""
+    """A dataset with shards that were refined from parent shards that changed or are gone."""
 
     location: str
     shards: tuple[int, ...]
@@ -63,7 +61,7 @@ class StaleChild(Model):
 
 
 class RepairReport(Model):
-    """What a repair did, and what it made untrue elsewhere."""
+    """What a repair did, and what no longer holds elsewhere because of it."""
 
     repairs: tuple[Repair, ...]
     applied: bool
@@ -85,8 +83,8 @@ class Means(Protocol):
     def obstacle(self, shard: int) -> str | None:
         """Why a shard cannot be made again; None if it can."""
 
-    def work(self) -> MakeTask | Sequence[Stage]:
-        """What makes shards."""
+    def task(self) -> MakeTask | Sequence[Stage]:
+        """What makes a shard."""
 
 
 class FromSource:
@@ -121,7 +119,7 @@ class FromSource:
             )
         return None
 
-    def work(self) -> MakeTask:
+    def task(self) -> MakeTask:
         return ingest_task(self.dataset, self.source)
 
 
@@ -135,10 +133,10 @@ class FromParent:
         """
         self.dataset, self.parent, self.refiner, self.device = dataset, parent, refiner, device
         expected = dataset.card.refiner
-        found = load_refiner(refiner)[1].sha256
-        if expected is None or found != expected.sha256:
+        given = load_refiner(refiner)[1].sha256
+        if expected is None or given != expected.sha256:
             raise ValueError(
-                f"{refiner} is {found[:12]}…; {dataset.location} was made by "
+                f"{refiner} is {given[:12]}…; {dataset.location} was made by "
                 f"{expected.sha256[:12] if expected is not None else 'none'}…"
             )
 
@@ -151,16 +149,16 @@ class FromParent:
             return f"its parent has to be mended first: {error}"
         return None
 
-    def work(self) -> Sequence[Stage]:
+    def task(self) -> Sequence[Stage]:
         return refine_stages(self.parent, self.dataset, self.refiner, device=self.device)
 
 
-class KeptFromParent:
+class FilteredFromParent:
     """Shards of a filtered dataset, from the parent's by the verdicts."""
 
     def __init__(self, dataset: Dataset, parent: Dataset):
         self.dataset, self.parent = dataset, parent
-        self._keeping = Keeping(dataset, parent)
+        self._keeping = FilteredContent(dataset, parent)
 
     def obstacle(self, shard: int) -> str | None:
         try:
@@ -170,8 +168,8 @@ class KeptFromParent:
             return f"{error}"
         return None
 
-    def work(self) -> MakeTask:
-        return keep_task(self.dataset, self.parent)
+    def task(self) -> MakeTask:
+        return filter_task(self.dataset, self.parent)
 
 
 def repairs_for(
@@ -195,8 +193,8 @@ def repairs_for(
         if problem.shard is not None:
             by_shard[problem.shard].setdefault(problem.kind, problem)
     repairs = []
-    for shard, found in sorted(by_shard.items()):
-        repair = _repair_of(found)
+    for shard, by_kind in sorted(by_shard.items()):
+        repair = _repair_of(by_kind)
         if repair is None:
             continue
         remedy, why = repair
@@ -219,14 +217,14 @@ def repairs_for(
     return repairs
 
 
-def _repair_of(found: Mapping[ProblemKind, Problem]) -> tuple[Remedy, Problem] | None:
+def _repair_of(by_kind: Mapping[ProblemKind, Problem]) -> tuple[Remedy, Problem] | None:
     """Of the problems of a shard, the remedy that ends them all, and its reason."""
-    damage = [found[kind] for kind in _WITHDRAWN if kind in found]
+    damage = [by_kind[kind] for kind in _WITHDRAWN if kind in by_kind]
     if damage:
         return "remake", damage[0]
-    if "stale" in found:
-        return "withdraw stale", found["stale"]
-    return ("index anew", found["rows"]) if "rows" in found else None
+    if "stale" in by_kind:
+        return "withdraw stale", by_kind["stale"]
+    return ("index anew", by_kind["rows"]) if "rows" in by_kind else None
 
 
 def _is_whole(dataset: Dataset, shard: int, parent: Dataset | None) -> bool:
@@ -261,7 +259,7 @@ def apply_repairs(
     children: Sequence[Dataset],
     make_shards: MakeShards,
 ) -> RepairReport:
-    """Withdraw, make again, and find what that made untrue.
+    """Withdraw shards, make them again, and find what no longer holds because of that.
 
     Args:
         parent: of a refined dataset.
@@ -281,16 +279,17 @@ def apply_repairs(
     failed = None
     if means is not None and missing:
         try:
-            make_shards(means.work(), missing)
+            num_samples = len(missing) * dataset.card.shard_size
+            make_shards("repair", means.task(), missing, num_samples)
         except ShardsFailedError as error:
             failed = str(error)
-    there = {repair.shard: _digest(dataset, repair.shard) for repair in doable}
-    changed = [n for n, digest in there.items() if digest is None or digest != before[n]]
+    after = {repair.shard: _digest(dataset, repair.shard) for repair in doable}
+    changed = [n for n, digest in after.items() if digest is None or digest != before[n]]
     return RepairReport(
         repairs=tuple(repairs),
         applied=True,
-        remade=tuple(shard for shard in there if there[shard] is not None),
-        withdrawn=tuple(shard for shard in there if there[shard] is None),
+        remade=tuple(shard for shard in after if after[shard] is not None),
+        withdrawn=tuple(shard for shard in after if after[shard] is None),
         changed=tuple(changed),
         stale=stale_children(dataset, children),
         broken_releases=tuple(broken_releases(dataset)),
@@ -299,13 +298,13 @@ def apply_repairs(
 
 
 def stale_children(dataset: Dataset, children: Iterable[Dataset]) -> tuple[StaleChild, ...]:
-    """Those of some datasets that have shards refined from what is no longer there.
+    """Those of some datasets that have shards refined from shards that changed or are gone.
 
     Raises:
         ValueError: one was not refined from this dataset.
     """
     digests: dict[int, str | None] = {}
-    found = []
+    stale_datasets = []
     for child in children:
         if child.card.parent is None or child.card.parent.card != dataset.card.digest():
             raise ValueError(f"{child.location} was not refined from {dataset.location}")
@@ -324,8 +323,8 @@ def stale_children(dataset: Dataset, children: Iterable[Dataset]) -> tuple[Stale
             stale_child = StaleChild(
                 location=child.location, shards=tuple(stale), is_filtered=filtered
             )
-            found.append(stale_child)
-    return tuple(found)
+            stale_datasets.append(stale_child)
+    return tuple(stale_datasets)
 
 
 def _digest(dataset: Dataset, shard: int) -> str | None:

@@ -23,9 +23,8 @@ from factory.dataset.dataset import (
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.ingestion.shards import expected_of
-from factory.refinement.shards import carried
-from factory.release.filtered import Keeping
-from factory.release.publish import read_report, report_name
+from factory.release.filtered import FilteredContent
+from factory.release.publish import read_report
 from factory.release.state import (
     held_by,
     read_manifest,
@@ -33,7 +32,7 @@ from factory.release.state import (
     release_state,
 )
 from factory.store.parquet import read_parquet
-from factory.validation.verdicts import own_verdicts, verdicts_name
+from factory.validation.verdicts import own_verdicts, report_name, verdicts_name
 from schemas.base import FormatError
 from schemas.dataset import ShardPlan
 from schemas.index import ShardFacts, facts_of
@@ -47,7 +46,7 @@ PUT_BACK = "Remove it if it is there; publish with --drop-failed and --report pu
 
 
 class NotWholeError(RuntimeError):
-    """A check found problems; they were listed."""
+    """A check found problems, which were listed."""
 
 
 def expected_shard(dataset: Dataset, shard: int, parent: Dataset | None) -> Expected:
@@ -59,14 +58,14 @@ def expected_shard(dataset: Dataset, shard: int, parent: Dataset | None) -> Expe
         ValueError: a refined dataset, and no parent; or a filtered one, whose parent changed.
     """
     if dataset.card.kept is not None:
-        return Keeping(dataset, parent).expected(shard)
+        return FilteredContent(dataset, parent).expected(shard)
     if dataset.card.parent is None:
         return expected_of(dataset.plan(shard))
     if parent is None:
         raise ValueError(f"{dataset.location}: what shard {shard} has to be is in its parent")
     rows, metadata = read_parquet(parent.store, index_name(shard))
     facts = facts_of(metadata, where=f"{parent.location}/{index_name(shard)}")
-    return carried(
+    return Expected.of_rows(
         rows,
         shard=shard,
         split=facts.split,
@@ -174,15 +173,15 @@ class ShardVerifier:
         card = self.dataset.card
         refiner = card.refiner.sha256 if card.refiner is not None else None
         dealt_with = facts.num_samples + facts.num_rejected + facts.num_filtered
-        for name, found, expected in (
+        for name, actual, expected in (
             ("shard", facts.shard, shard),
             ("samples", facts.num_samples, len(rows)),
             ("planned inputs", facts.num_planned, dealt_with),
             ("config digest", facts.config_digest, card.config_digest),
             ("refiner", facts.refiner, refiner),
         ):
-            if found != expected:
-                what = f"is not of this dataset: {name} {found}, expected {expected}"
+            if actual != expected:
+                what = f"is not of this dataset: {name} {actual}, expected {expected}"
                 yield _problem("index", shard, what, REPAIR)
 
     def _parent_link(self, shard: int, facts: ShardFacts) -> Iterator[Problem]:
@@ -232,7 +231,7 @@ class ShardVerifier:
         if self._keeping is not None:
             with suppress(FormatError):  # of the verdicts: a problem of its own
                 rows = self._keeping.among(rows)
-        return carried(
+        return Expected.of_rows(
             rows,
             shard=facts.shard,
             split=facts.split,
@@ -241,10 +240,10 @@ class ShardVerifier:
         )
 
     @cached_property
-    def _keeping(self) -> Keeping | None:
+    def _keeping(self) -> FilteredContent | None:
         """Once for all shards of a filtered dataset: it looks into every shard of the parent."""
         filtered = self.dataset.card.kept is not None
-        return Keeping(self.dataset, self.parent) if filtered else None
+        return FilteredContent(self.dataset, self.parent) if filtered else None
 
     def _tar(
         self, shard: int, facts: ShardFacts, rows: pa.Table, expected: Expected
@@ -254,10 +253,10 @@ class ShardVerifier:
         except FileNotFoundError:
             yield _problem("tar", shard, "is committed and missing", REPAIR)
             return
-        found = sha256(tar)
-        if (found, len(tar)) != (facts.tar_sha256, facts.tar_size):
+        digest = sha256(tar)
+        if (digest, len(tar)) != (facts.tar_sha256, facts.tar_size):
             what = (
-                f"is damaged: sha256 {found[:12]}…, its index says {facts.tar_sha256[:12]}…; "
+                f"is damaged: sha256 {digest[:12]}…, its index says {facts.tar_sha256[:12]}…; "
                 f"{len(tar)} bytes, expected {facts.tar_size}"
             )
             yield _problem("tar", shard, what, REPAIR)
@@ -273,11 +272,11 @@ class ShardVerifier:
 
     def _rejects(self, plan: ShardPlan, facts: ShardFacts, rows: pa.Table) -> Iterator[Problem]:
         shard, expected = plan.shard, expected_of(plan)
-        kept = set(rows["key"].to_pylist())
-        missing = {k: s for k, s in expected.source_ids.items() if k not in kept}
+        committed = set(rows["key"].to_pylist())
+        missing = {k: s for k, s in expected.source_ids.items() if k not in committed}
         try:
             recorded, _ = read_parquet(self.dataset.store, rejects_name(shard))
-            found = dict(zip(recorded["key"].to_pylist(), recorded["source_id"].to_pylist(),
+            rejected = dict(zip(recorded["key"].to_pylist(), recorded["source_id"].to_pylist(),
                              strict=True))  # fmt: skip
             num_filtered = recorded["kind"].to_pylist().count("filtered")
         except FileNotFoundError:
@@ -286,7 +285,7 @@ class ShardVerifier:
         except (FormatError, KeyError) as error:
             yield _problem("rejects", shard, f"cannot be read ({error})", REPAIR)
             return
-        if found != missing or len(recorded) != len(missing):
+        if rejected != missing or len(recorded) != len(missing):
             what = (
                 f"names {len(recorded)} inputs, not exactly the {len(missing)} planned ones "
                 "that the tar lacks"
@@ -310,8 +309,8 @@ def _difference(built: pa.Table, rows: pa.Table) -> str | None:
                 return f"it has no column {name}"
         elif not built[name].equals(rows[name]):
             pairs = zip(built[name].to_pylist(), rows[name].to_pylist(), strict=True)
-            place = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
-            return f"{name} of {built['key'][place].as_py()}"
+            row = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
+            return f"{name} of {built['key'][row].as_py()}"
     return None
 
 
@@ -345,7 +344,7 @@ def shards_to_verify(dataset: Dataset) -> list[int]:
 
 
 def problems_of(outcomes: Iterable[Outcome]) -> list[Problem]:
-    """What was found in shards, in order."""
+    """The problems of all shards, in order."""
     return [problem for outcome in outcomes for problem in outcome.problems]
 
 
@@ -384,7 +383,7 @@ def _verify_report(dataset: Dataset, report_id: str) -> Iterator[Problem]:
 
 
 def _verify_verdicts(dataset: Dataset) -> Iterator[Problem]:
-    """Of a filtered dataset: whether it still says by what its samples were kept."""
+    """Whether a filtered dataset still has the report and verdicts that it was filtered by."""
     kept = dataset.card.kept
     if kept is None:
         return

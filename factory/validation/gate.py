@@ -13,15 +13,16 @@ A gate is a TOML file::
     max_share = 0.001
     why = "an iris that moved by more than this has another gaze than its label"
 
-The measure of a `limit` is a dotted path to a number of the domain's report (for eyes
-`schemas.eye.report.EyeReport`), or one of those that follow from several of them (its `derived`).
-That of a `sample` is a column of the domain's measurements (`schemas.measures`): single samples
-that miss it are dropped, and too many of them fail the dataset (`factory.validation.sample_checks`). Names are
-checked when the file is read, hours before they are needed.
+The measure of a `limit` is a dotted path to a number of the domain's report, or one of those that
+follow from several of them (its `derived`). That of a `sample` is a column of the domain's
+measurements: single samples that miss it are dropped, and too many of them fail the dataset
+(`factory.validation.sample_checks`). Names are checked when the file is read, hours before they are
+needed. The models of the file are in `schemas.gate`.
 """
 
 import difflib
 import hashlib
+import math
 import tomllib
 import types
 import typing
@@ -29,85 +30,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
-from schemas.base import FORMAT_VERSION, Float, FormatError, Model, Sha256, Versioned
+from schemas.base import FORMAT_VERSION, FormatError, Model, Sha256
+from schemas.gate import GateFile, Limit, SampleLimit
 from schemas.report import GateCheck, Report, SampleCheck
-
-
-class Limit(Model):
-    """One number of a report, and what it may be."""
-
-    measure: str
-    at_most: Float | None = None
-    at_least: Float | None = None
-    why: Annotated[str, Field(min_length=10)]
-    """shown beside the verdict: what goes wrong where the limit is missed"""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> "Limit":
-        _require_bound(self.measure, self.at_most, self.at_least)
-        return self
-
-    def holds(self, value: float | None) -> bool:
-        """False for what could not be measured."""
-        if value is None:
-            return False
-        return (self.at_most is None or value <= self.at_most) and (
-            self.at_least is None or value >= self.at_least
-        )
-
-
-def _require_bound(measure: str, at_most: float | None, at_least: float | None) -> None:
-    if at_most is None and at_least is None:
-        raise ValueError(f"{measure}: neither at_most nor at_least")
-
-
-def _require_known(measure: str, known: Sequence[str]) -> None:
-    if measure not in known:
-        close = difflib.get_close_matches(measure, known, n=4, cutoff=0.4)
-        raise ValueError(
-            f"no measure {measure!r}; "
-            + (f"close: {', '.join(close)}" if close else f"known: {', '.join(known)}")
-        )
-
-
-class SampleLimit(Model):
-    """What a single sample may measure, and how large a share may miss it."""
-
-    measure: str
-    """a column of the domain's measurements"""
-    at_most: Float | None = None
-    at_least: Float | None = None
-    why: Annotated[str, Field(min_length=10)]
-    drop: bool = True
-    """False: missing it counts, but is no reason to leave out the sample"""
-    max_share: Annotated[Float, Field(ge=0, le=1)] | None = None
-    """share of a clean dataset that misses it; more fails the dataset"""
-    shard_share: Annotated[Float, Field(ge=0, le=1)] | None = None
-    """the same of a single shard"""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> "SampleLimit":
-        _require_bound(self.measure, self.at_most, self.at_least)
-        return self
-
-    @property
-    def name(self) -> str:
-        """As reports and verdicts call it: what a sample that misses it does."""
-        bounds = []
-        if self.at_least is not None:
-            bounds.append(f"{self.measure} < {self.at_least:g}")
-        if self.at_most is not None:
-            bounds.append(f"{self.measure} > {self.at_most:g}")
-        return " or ".join(bounds)
-
-
-class GateFile(Versioned):
-    """The content of a gate file."""
-
-    limit: Annotated[tuple[Limit, ...], Field(min_length=1)]
-    sample: tuple[SampleLimit, ...] = ()
 
 
 class Gate(Model):
@@ -159,6 +86,15 @@ def load_gate(path: Path, kind: type[Report]) -> Gate:
     return Gate(limits=read.limit, samples=read.sample, sha256=hashlib.sha256(raw).hexdigest())
 
 
+def _require_known(measure: str, known: Sequence[str]) -> None:
+    if measure not in known:
+        close = difflib.get_close_matches(measure, known, n=4, cutoff=0.4)
+        raise ValueError(
+            f"no measure {measure!r}; "
+            + (f"close: {', '.join(close)}" if close else f"known: {', '.join(known)}")
+        )
+
+
 Judged = TypeVar("Judged", bound=Report)
 
 
@@ -204,16 +140,16 @@ def explain(report: Report) -> str:
     kept = [line for line in map(_check_line, report.checks) if line.passed]
     width = max(len(line.name) for line in [*missed[:MAX_MISSES], *kept, lines[0]])
     head = f"FAIL: {len(missed)} of {len(lines)} limits missed"
-    told = [head if missed else f"PASS: all {len(lines)} limits kept"]
+    text = [head if missed else f"PASS: all {len(lines)} limits kept"]
     for line in missed[:MAX_MISSES]:
-        told += [f"  miss  {line.name:<{width}}  {line.found}", f"        {line.why}"]
+        text += [f"  miss  {line.name:<{width}}  {line.value}", f"        {line.why}"]
     if len(missed) > MAX_MISSES:
-        told.append(f"  miss  and {len(missed) - MAX_MISSES} more, see the report")
-    told += [f"  kept  {line.name:<{width}}  {line.found}" for line in kept]
+        text.append(f"  miss  and {len(missed) - MAX_MISSES} more, see the report")
+    text += [f"  kept  {line.name:<{width}}  {line.value}" for line in kept]
     num_kept = sum(line.passed for line in report.samples)
     if num_kept:
-        told.append(f"  kept  {num_kept} limits on samples")
-    return "\n".join(told)
+        text.append(f"  kept  {num_kept} limits on samples")
+    return "\n".join(text)
 
 
 MAX_MISSES = 10
@@ -224,7 +160,7 @@ class _Line(NamedTuple):
     """A limit as `explain` shows it."""
 
     name: str
-    found: str
+    value: str
     why: str
     passed: bool
 
@@ -239,19 +175,19 @@ def _sample_line(line: SampleCheck) -> _Line:
 
 
 def sample_text(line: SampleCheck) -> str:
-    """How many samples a limit on samples found, how many it allows, and bad shards."""
+    """How many samples miss a limit on samples, how many may, and bad shards."""
     if not line.passed and line.num_measured == 0:
         return "not measured on any sample; the gate needs the network that measures it"
-    found = f"{line.num_missed:,} samples ({100 * line.share:.2g} %)"
+    text = f"{line.num_missed:,} samples ({100 * line.share:.2g} %)"
     if line.most_allowed is not None:
-        found += f", at most {line.most_allowed:,}"
+        text += f", at most {line.most_allowed:,}"
     if line.bad_shards:
         worst = line.bad_shards[0]
-        found += (
+        text += (
             f"; bad shards: {line.num_bad_shards}, the worst {worst.shard:06d} with "
             f"{worst.num_missed} of {worst.num_samples}"
         )
-    return found
+    return text
 
 
 def limit_text(line: GateCheck) -> str:
@@ -277,13 +213,13 @@ def measures(kind: type[Report]) -> tuple[str, ...]:
 
 
 def value_of(report: Report, measure: str) -> float | None:
-    """A number of a report by its name; None where it could not be measured.
+    """A number of a report by its name; None where it could not be measured or is not finite.
 
     Raises:
         ValueError: no such measure.
     """
     if measure in report.derived:
-        return report.derived[measure][0](report)
+        return _finite(report.derived[measure][0](report))
     if measure not in measures(type(report)):
         raise ValueError(f"no measure {measure!r}")
     value: Any = report
@@ -291,7 +227,11 @@ def value_of(report: Report, measure: str) -> float | None:
         if value is None:
             return None
         value = getattr(value, name)
-    return None if value is None else float(value)
+    return _finite(value)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _numbers(model: type[BaseModel]) -> Iterator[str]:

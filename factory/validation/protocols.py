@@ -1,40 +1,19 @@
 """What a domain's validation gives to the job that runs it: `Domain.validator` makes one.
 
-A validation measures every sample against its parent and its labels (`factory.validation.shard_measures`), looks at
-a seeded choice of samples for what takes longer (how far the measurements can be trusted, how real
-the images are), and puts both into a report whose numbers a gate may limit.
+A validation measures every sample against its parent and its labels
+(`factory.validation.shard_measures`), looks at a seeded choice of samples for what takes longer
+(how far the measurements can be trusted, how real the images are), and puts both into a report. A
+gate, a reviewed file of limits (`factory.validation.gate`), turns its numbers into pass or fail.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
-from pydantic import Field
 
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.pupil.finder import PupilFinder
 from factory.images.png import Pixels
-from factory.measures.looks.measure import LookSettings
-from factory.measures.two_sample import TwoSampleTest
-from schemas.base import Model
 from schemas.report import Realism, Report
-
-
-class ValidationSettings(Model):
-    """How samples are judged; a domain takes what concerns it."""
-
-    finder: PupilFinder = PupilFinder()
-    """eyes: the pupil finder; its eye width is that of the dataset's card"""
-    test: TwoSampleTest = TwoSampleTest()
-    """the classifier two-sample test"""
-    looks: LookSettings = LookSettings()
-    """eyes: the other measures of looks"""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """of the samples that calibration and realism are measured on"""
-    num_calibration: Annotated[int, Field(gt=0)] = 500
-    """samples that the witnesses are calibrated on; of hands at most 100"""
-    num_realism: Annotated[int, Field(gt=0)] = 3000
-    """images of each kind for the two-sample tests; of hands at most 1000"""
 
 
 class Measurer(Protocol):
@@ -56,7 +35,10 @@ class Measurer(Protocol):
 
 
 class Witnesses(Protocol):
-    """What samples are measured with. A pydantic model, sent to the workers."""
+    """What samples are measured with, sent to the workers as a pydantic model.
+
+    A witness is one way of telling how far a refined picture and its labels have come apart.
+    """
 
     schema: ClassVar[pa.Schema]
     """of measurements: key, identity, mean_abs_change, and the domain's own"""
@@ -121,12 +103,13 @@ class Validator(Protocol):
         """The witnesses that have to be trained, by name, and how."""
 
     def witnesses(
-        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], finder: PupilFinder
+        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], options: Any
     ) -> Witnesses:
         """Look at the networks once, before any work.
 
         Args:
-            networks: places by name.
+            networks: where each is stored, by the name of its witness.
+            options: of the domain's `measuring_options`.
 
         Raises:
             FileNotFoundError: a network is not there.
@@ -140,18 +123,26 @@ class Validator(Protocol):
         shards: Sequence[int],
         split: str | None,
         witnesses: Any,
-        settings: ValidationSettings,
+        settings: Any,
+        options: Any,
         side_by_side: SideBySide,
     ) -> Examined:
-        """What takes more than one sample to tell; all shards are measured by now."""
+        """What takes more than one sample to tell; all shards are measured by now.
+
+        Args:
+            split: of the real dataset, whose images are compared with; all of them when None.
+            witnesses: what the shards were measured with.
+            settings: a `factory.validation.settings.ValidationSettings`.
+            options: of the domain's `validation_options`.
+        """
 
     def summary(self, report: Any) -> list[str]:
-        """What it found in a few lines for a terminal."""
+        """The report's main numbers in a few lines for a terminal."""
 
 
 def require_known(networks: Mapping[str, str], known: Mapping[str, str]) -> None:
     """Raises `ValueError` for a witness that a domain does not have."""
     for name in networks:
         if name not in known:
-            told = ", ".join(f"{name} ({how})" for name, how in known.items())
-            raise ValueError(f"no witness {name!r} to train here; there are: {told or 'none'}")
+            names = ", ".join(f"{name} ({how})" for name, how in known.items())
+            raise ValueError(f"no witness {name!r} to train here; there are: {names or 'none'}")

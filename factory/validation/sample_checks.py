@@ -1,4 +1,4 @@
-"""Which samples are kept, and whether too many of them are not.
+"""Which samples a gate keeps, and whether it drops too many of them.
 
 A gate's `[[sample]]` tables say what a sample may measure. How many may miss a limit is judged by
 counting: the dataset fails when more do than chance would give if a share of `max_share` did, and
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from factory.validation.gate import SampleLimit
+from schemas.gate import SampleLimit
 from schemas.report import SampleCheck, ShardCount
 from schemas.verdicts import VERDICT_SCHEMA
 
@@ -25,12 +25,20 @@ MAX_SHARDS_NAMED = 20
 
 
 def missed(measures: pa.Table, limit: SampleLimit) -> NDArray[np.bool_]:
-    """(N,) which samples miss a limit; what could not be measured does not."""
-    values = np.asarray(measures[limit.measure].to_numpy(zero_copy_only=False), np.float64)
+    """(N,) which samples miss a limit.
+
+    What could not be measured (null) does not miss it. A measurement that is no number (NaN) does:
+    it is a fault of the measurer and shows nothing good of the sample.
+    """
+    column = measures[limit.measure]
+    values = np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
     with np.errstate(invalid="ignore"):
-        too_high = values > limit.at_most if limit.at_most is not None else np.zeros(1, bool)
-        too_low = values < limit.at_least if limit.at_least is not None else np.zeros(1, bool)
-    return np.broadcast_to(too_high | too_low, values.shape)
+        is_kept = np.ones(len(values), bool)
+        if limit.at_most is not None:
+            is_kept &= values <= limit.at_most
+        if limit.at_least is not None:
+            is_kept &= values >= limit.at_least
+    return np.asarray(~is_kept & column.is_valid().to_numpy(), bool)
 
 
 @cache
@@ -64,7 +72,7 @@ def verdicts_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> pa.Table:
 def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[SampleCheck, ...]:
     """Every limit on samples against the whole set and against each of its shards.
 
-    A limit on a measure that no sample has is missed: nobody looked.
+    A limit on a measure that no sample has is missed: the network that measures it was not given.
     """
     shards, which = np.unique(_shards(measures), return_inverse=True)
     sizes = np.bincount(which, minlength=len(shards))
@@ -80,7 +88,7 @@ def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[Sa
         num, num_missed = len(measures), int(missing.sum())
         measured = int(pc.count(measures[limit.measure]).as_py())
         allowed = None if limit.max_share is None else most_allowed(num, limit.max_share)
-        whole = allowed is None or num_missed <= allowed
+        few_missed = allowed is None or num_missed <= allowed
         judges = limit.max_share is not None or limit.shard_share is not None
         blind = judges and num > 0 and measured == 0  # a network that the gate needs is missing
         checks.append(
@@ -101,7 +109,7 @@ def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[Sa
                 bad_shards=tuple(
                     sorted(bad, key=lambda shard: -shard.num_missed / shard.num_samples)
                 )[:MAX_SHARDS_NAMED],
-                passed=whole and not bad and not blind,
+                passed=few_missed and not bad and not blind,
             )
         )
     return tuple(checks)

@@ -1,8 +1,7 @@
-"""Validate: compare a refined dataset with its parent, key by key, and with a real one as a
-distribution.
+"""A seeded choice of samples: what calibration and realism are measured on.
 
-Every sample is measured shard by shard, in parallel (`factory.validation.shard_measures`). Calibration and realism
-are measured on a seeded sample of the dataset.
+Every sample of a dataset is measured shard by shard (`factory.validation.shard_measures`); what
+takes longer is measured on such a choice.
 """
 
 from collections.abc import Sequence
@@ -12,73 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.lineage import stale_shards
-from factory.dataset.loading import load_images, load_index
+from factory.dataset.loading import load_images, load_index, superseded_keys
 from factory.images.png import Pixels
 from factory.measures.statistics import MIN_CLUSTERS
 from factory.measures.two_sample import MIN_IMAGES
+from factory.validation.pairs import parent_images
 from factory.validation.protocols import Trio
-from schemas.dataset import DatasetKind
-
-
-class NotComparableError(ValueError):
-    """The datasets are not a refined one, its parent and a real one."""
-
-
-def open_pair(refined: str, parent: str | None = None) -> tuple[Dataset, Dataset]:
-    """A refined dataset and its parent, checked to belong together.
-
-    Args:
-        parent: where the parent lies now; the place in the refined dataset's card when None.
-
-    Raises:
-        NotComparableError: they do not, or a shard's parent has changed since.
-    """
-    child = Dataset.open(refined)
-    if child.card.parent is None:
-        raise NotComparableError(f"{refined} is a {child.card.kind} dataset, not a refined one")
-    if child.card.kept is not None:
-        raise NotComparableError(
-            f"{refined} holds what report {child.card.kept.report} kept; validate its parent, "
-            f"{child.card.parent.location}"
-        )
-    synthetic = Dataset.open(parent if parent is not None else child.card.parent.location)
-    if synthetic.card.digest() != child.card.parent.card:
-        raise NotComparableError(f"{synthetic.location} is not the parent of {refined}")
-    stale = stale_shards(synthetic, child)
-    if stale:
-        raise NotComparableError(
-            f"{refined}: shards {stale[:10]} were refined from other versions of their parent "
-            f"shards than {synthetic.location} holds"
-        )
-    return child, synthetic
-
-
-def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
-    """`open_pair`, and the real dataset.
-
-    Raises:
-        NotComparableError: they do not belong together.
-    """
-    child, synthetic = open_pair(refined, parent)
-    camera = Dataset.open(real)
-    wanted: DatasetKind = "real"
-    if camera.card.kind != wanted or camera.card.image != child.card.image:
-        raise NotComparableError(
-            f"{real} holds {camera.card.kind} images of {camera.card.image}, "
-            f"expected {wanted} ones of {child.card.image}"
-        )
-    return Trio(child, synthetic, camera)
 
 
 def new_report_id() -> str:
     """Sorts by time."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{token_hex(3)}"
-
-
-# --- on a sample of the dataset -----------------------------------------------------------------
 
 
 class Sampled(NamedTuple):
@@ -93,7 +39,7 @@ def shards_of(dataset: Dataset, split: str | None) -> list[int]:
     """Committed shards of a split, or of all where it is None.
 
     Raises:
-        ValueError: no such split, or no images in it.
+        ValueError: the dataset has no such split, or no images in it.
     """
     shards = dataset.committed() if split is None else dataset.committed_in(split)
     if not any(dataset.facts(shard).num_samples for shard in shards):
@@ -102,17 +48,23 @@ def shards_of(dataset: Dataset, split: str | None) -> list[int]:
 
 
 def check_enough(trio: Trio, shards: Sequence[int], split: str | None) -> None:
-    """See that there are images enough for the two-sample tests, before hours are spent.
+    """See that there are enough images for the two-sample tests, before hours are spent.
+
+    Args:
+        shards: of the refined dataset.
+        split: of the real dataset; all of it when None.
 
     Raises:
-        ValueError: there are not; says how many there are.
+        ValueError: there are not enough, and the message says how many there are; or the real
+            dataset has no such split.
     """
-    real = shards_of(trio.real, split if split in trio.real.card.splits else None)
     for dataset, numbers, needed in (
         (trio.refined, shards, MIN_IMAGES),
-        (trio.real, real, 2 * MIN_IMAGES),
+        (trio.real, shards_of(trio.real, split), 2 * MIN_IMAGES),
     ):
+        superseded = superseded_keys(dataset, numbers)
         num = sum(dataset.facts(shard).num_samples for shard in numbers)
+        num -= 0 if superseded is None else len(superseded)
         if num < needed:
             raise ValueError(
                 f"{dataset.location} has {num} images to validate with, at least {needed} needed"
@@ -120,39 +72,54 @@ def check_enough(trio: Trio, shards: Sequence[int], split: str | None) -> None:
 
 
 def sample_pairs(trio: Trio, shards: Sequence[int], count: int, seed: int) -> Sampled:
-    """About `count` pairs out of as few of the shards as hold them."""
+    """About `count` pairs of a refined image and its parent's, out of as few of the shards as hold
+    them.
+
+    Raises:
+        NotComparableError: the parent has no image of one of the refined images' keys.
+    """
     index, refined = sample_labelled(trio.refined, shards, count, seed)
-    _, synthetic = sample_labelled(trio.parent, shards, count, seed)
+    synthetic = parent_images(trio.parent, index["key"].to_pylist())
     return Sampled(index, synthetic, refined)
 
 
 def sample_labelled(
     dataset: Dataset, shards: Sequence[int], count: int, seed: int
 ) -> tuple[pa.Table, Pixels]:
-    """About `count` samples, index rows and images, out of as few of the shards as hold them."""
+    """About `count` samples, index rows and images, out of as few of the shards as hold them.
+
+    Samples that others of `shards` supersede are left out, also where the newer ones are in shards
+    that are not read.
+    """
     rng = np.random.default_rng(seed)
-    shards = _some_shards(dataset, shards, count, rng)
-    index = load_index(dataset, shards=shards)
-    chosen = rng.permutation(len(index))[:count]
-    return index.take(pa.array(chosen)), load_images(dataset, shards)[chosen]
+    chosen = _some_shards(dataset, shards, count, rng)
+    index, images = load_index(dataset, shards=chosen), load_images(dataset, chosen)
+    superseded = superseded_keys(dataset, shards)
+    if superseded is not None:
+        is_newest = pc.invert(pc.is_in(index["key"], superseded))
+        index, images = index.filter(is_newest), images[is_newest.to_numpy()]
+    rows = rng.permutation(len(index))[:count]
+    return index.take(pa.array(rows)), images[rows]
 
 
 def sample_images(dataset: Dataset, split: str | None, count: int, seed: int) -> Pixels:
-    """About `count` images of a dataset in random order; of a split, where it has that."""
-    rng = np.random.default_rng(seed)
-    shards = shards_of(dataset, split if split in dataset.card.splits else None)
-    images = load_images(dataset, _some_shards(dataset, shards, count, rng))
-    return images[rng.permutation(len(images))[:count]]
+    """About `count` images of a split in random order, or of the whole dataset when it is None.
+
+    Raises:
+        ValueError: the dataset has no such split. Others of its images are no substitute: the
+            refiner may have been trained on them.
+    """
+    return sample_labelled(dataset, shards_of(dataset, split), count, seed)[1]
 
 
 def _some_shards(
     dataset: Dataset, shards: Sequence[int], count: int, rng: np.random.Generator
 ) -> list[int]:
-    chosen, reached = [], 0
+    chosen, num_samples = [], 0
     for shard in rng.permutation(np.array(shards)).tolist():
         chosen.append(shard)
-        reached += dataset.facts(shard).num_samples
-        if reached >= count:
+        num_samples += dataset.facts(shard).num_samples
+        if num_samples >= count:
             break
     return sorted(chosen)
 

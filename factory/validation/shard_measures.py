@@ -1,11 +1,13 @@
-"""Measurements of a refined dataset, shard by shard, kept beside its index.
+"""Measurements of a refined dataset, shard by shard, stored beside its index.
 
 `measures/<how>/NNNNNN.parquet` holds a row for every sample of a shard, where `how` is the digest
-of all that decides a measurement. A file says which bytes it speaks of, so what is left to do is
-"committed shards less those measured", and validating again measures what is new. Measurements are
-never summed before they are merged, so every statistic is that of one table, however it was cut.
+of all that decides a measurement. A file names the bytes that were measured, so the work that is
+left is "committed shards less those measured", and validating again measures only new shards.
+Statistics are computed from the merged table of single measurements, so they do not depend on how
+the samples are divided into shards.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,27 +15,31 @@ from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import MakeTask
+from factory.dataset.loading import superseded_keys
+from factory.dataset.shard_tasks import MakeShards, MakeTask
 from factory.store.base import READERS
 from factory.store.parquet import parquet_bytes, parsing_parquet
+from factory.validation.pairs import parent_images
 from factory.validation.protocols import Measurer, Witnesses
 from schemas.base import FormatError
 from schemas.measures import METADATA_KEY, MeasuredShard
 from schemas.outcome import Outcome
 
+log = logging.getLogger(__name__)
 FOLDER = "measures"
 
 
 def measures_name(how: str, shard: int) -> str:
-    """Where a shard's measurements lie."""
+    """The name of the file with a shard's measurements."""
     return f"{FOLDER}/{how[:16]}/{shard:06d}.parquet"
 
 
 def measured_of(refined: Dataset, parent: Dataset, shard: int) -> MeasuredShard:
-    """The bytes that a measurement of a shard would speak of now."""
+    """The bytes that a measurement of a shard would be made from now."""
     return MeasuredShard(
         refined=refined.facts(shard).tar_sha256, parent=parent.facts(shard).tar_sha256
     )
@@ -42,7 +48,7 @@ def measured_of(refined: Dataset, parent: Dataset, shard: int) -> MeasuredShard:
 def not_measured(
     refined: Dataset, parent: Dataset, shards: Sequence[int], witnesses: Witnesses
 ) -> list[int]:
-    """Which of the shards have no measurements, or those of other bytes."""
+    """Which of the shards have no measurements, or only those of other bytes."""
     how = witnesses.digest()
 
     def is_missing(shard: int) -> bool:
@@ -50,7 +56,7 @@ def not_measured(
         if refined.store.size(name) is None:
             return True
         try:
-            return _speaks_of(refined, name) != measured_of(refined, parent, shard)
+            return _measured_bytes(refined, name) != measured_of(refined, parent, shard)
         except FormatError:  # damaged: measured again
             return True
 
@@ -60,11 +66,15 @@ def not_measured(
 
 
 def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: Witnesses) -> pa.Table:
-    """The measurements of all samples of some shards, in order of key, with derived ones.
+    """The measurements of the samples of some shards, in order of key, with derived ones.
+
+    Samples that others of these shards supersede are left out: of an input that was rewritten only
+    the newest sample counts.
 
     Raises:
         FormatError: a file is damaged.
     """
+    numbers = list(shards)
     how = witnesses.digest()
 
     def rows(shard: int) -> pa.Table:
@@ -73,13 +83,17 @@ def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: Witnesses)
             return pq.read_table(pa.BufferReader(dataset.store.read(name)))
 
     with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(rows, shards))
+        tables = list(pool.map(rows, numbers))
     parts = (table.replace_schema_metadata() for table in tables)
-    return witnesses.with_derived(pa.concat_tables([witnesses.schema.empty_table(), *parts]))
+    measures = pa.concat_tables([witnesses.schema.empty_table(), *parts])
+    superseded = superseded_keys(dataset, numbers)
+    if superseded is not None:
+        measures = measures.filter(pc.invert(pc.is_in(measures["key"], superseded)))
+    return witnesses.with_derived(measures)
 
 
-def _speaks_of(dataset: Dataset, name: str) -> MeasuredShard:
-    """Which bytes a file of measurements speaks of: its end says so."""
+def _measured_bytes(dataset: Dataset, name: str) -> MeasuredShard:
+    """The bytes that a file of measurements was made from, out of its Parquet metadata."""
     where = f"{dataset.location}/{name}"
     footer = dataset.footer(name)
     with parsing_parquet(where):
@@ -99,21 +113,41 @@ class ShardMeasurer:
 
     def __call__(self, shard: int) -> Outcome:
         started = time.perf_counter()
-        speaks_of = measured_of(self.refined, self.parent, shard)
-        before, after = self.parent.images(shard), self.refined.images(shard)
-        rows = self.measurer(self.refined.index(shard), before, after)
-        content = rows.replace_schema_metadata({METADATA_KEY: speaks_of.to_json()})
-        # Not exclusively: whoever measures the same bytes in the same way writes the same.
+        measured = measured_of(self.refined, self.parent, shard)
+        labels, refined = self.refined.index(shard), self.refined.images(shard)
+        parent = parent_images(self.parent, labels["key"].to_pylist())
+        rows = self.measurer(labels, parent, refined)
+        content = rows.replace_schema_metadata({METADATA_KEY: measured.to_json()})
+        # Not exclusively: another run that measures the same bytes writes the same content.
         witnesses = self.measurer.witnesses
         name = measures_name(witnesses.digest(), shard)
         self.refined.store.put(name, parquet_bytes(content, list(witnesses.repeated)))
         return Outcome(shard=shard, num_samples=len(rows), seconds=time.perf_counter() - started)
 
 
+def measure_new_shards(
+    refined: Dataset,
+    parent: Dataset,
+    shards: Sequence[int],
+    witnesses: Witnesses,
+    what: str,
+    make_shards: MakeShards,
+) -> None:
+    """Measure those of the shards that are not measured yet.
+
+    Args:
+        what: for the progress bar, e.g. `validate`.
+    """
+    missing = not_measured(refined, parent, shards, witnesses)
+    log.info("%d of %d shards to measure", len(missing), len(shards))
+    num_samples = sum(facts.num_samples for facts in refined.all_facts(missing))
+    make_shards(what, measure_task(refined, parent, witnesses), missing, num_samples)
+
+
 def measure_task(refined: Dataset, parent: Dataset, witnesses: Witnesses) -> MakeTask:
     """What a worker needs to measure shards."""
-    return partial(_make, refined, parent, witnesses)
+    return partial(_shard_measurer, refined, parent, witnesses)
 
 
-def _make(refined: Dataset, parent: Dataset, witnesses: Witnesses) -> ShardMeasurer:
+def _shard_measurer(refined: Dataset, parent: Dataset, witnesses: Witnesses) -> ShardMeasurer:
     return ShardMeasurer(refined, parent, witnesses.measurer())

@@ -1,4 +1,4 @@
-"""What a validation said of every sample, read back: which to keep, and why not the others."""
+"""The verdicts of a validation on single samples, read back: which to keep, and why others not."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.loading import superseded_keys
 from factory.dataset.tar import sha256
 from factory.store.base import READERS
 from factory.store.parquet import parsing_parquet, read_columns
@@ -16,8 +17,13 @@ from schemas.report import Report
 from schemas.verdicts import VERDICT_SCHEMA
 
 
+def report_name(report_id: str) -> str:
+    """The name of a report's numbers in its dataset."""
+    return f"reports/{report_id}/report.json"
+
+
 def verdicts_name(report_id: str) -> str:
-    """Where a report's verdicts lie in its dataset."""
+    """The name of a report's verdicts in its dataset."""
     return f"reports/{report_id}/verdicts.parquet"
 
 
@@ -29,20 +35,26 @@ def has_verdicts(dataset: Dataset, report_id: str) -> bool:
 def read_verdicts(dataset: Dataset, report: Report) -> tuple[pa.Table, bytes]:
     """The verdicts of a report on the dataset that it validated, and the file's bytes.
 
+    Reports that were made before superseded samples were left out have verdicts on them too; these
+    are left out here.
+
     Raises:
         FileNotFoundError: the report has none.
-        FormatError: they are not on exactly the samples of the validated shards.
+        FormatError: they are not on exactly the samples of the validated shards, those left out
+            that others of these shards supersede.
     """
     raw = dataset.store.read(verdicts_name(report.id))
     where = f"{dataset.location}/{verdicts_name(report.id)}"
     if sha256(raw) != report.verdicts.sha256:
         raise FormatError(f"{where} is not what its report names; validate again")
-    verdicts = _parsed(raw, where)
-    keys = _keys_of(dataset, [validated.shard for validated in report.shards])
+    shards = [validated.shard for validated in report.shards]
+    superseded = superseded_keys(dataset, shards)
+    verdicts = _without(_parsed(raw, where), superseded)
+    keys = _without(pa.table({"key": _keys_of(dataset, shards)}), superseded)["key"]
     if not verdicts["key"].equals(keys):
         raise FormatError(
             f"{where}: {len(verdicts)} verdicts that are not, in order of key, on the {len(keys)} "
-            "samples of the validated shards; validate again"
+            "newest samples of the validated shards; validate again"
         )
     return verdicts, raw
 
@@ -93,5 +105,9 @@ def _keys_of(dataset: Dataset, shards: Sequence[int]) -> pa.ChunkedArray:
         return rows["key"].combine_chunks()
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = pa.chunked_array(list(pool.map(keys, shards)), pa.string())
-    return found.take(pc.sort_indices(found))
+        present = pa.chunked_array(list(pool.map(keys, shards)), pa.string())
+    return present.take(pc.sort_indices(present))
+
+
+def _without(rows: pa.Table, keys: pa.Array | None) -> pa.Table:
+    return rows if keys is None else rows.filter(pc.invert(pc.is_in(rows["key"], keys)))

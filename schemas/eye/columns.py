@@ -1,8 +1,14 @@
-"""The columns that the labels of eyes have in an index."""
+"""The columns of an index for the labels of eyes."""
 
 import pyarrow as pa
 
-from schemas.index import _VECTOR, _points
+from schemas.index import VECTOR
+
+
+def _points(count: int) -> pa.DataType:
+    """The type of `count` points (x, y) in crop pixels."""
+    return pa.list_(pa.list_(pa.float32(), 2), count)
+
 
 EYE_LABELS: tuple[pa.Field, ...] = (
     pa.field("pupil_px", pa.list_(pa.float32(), 2)),
@@ -13,7 +19,7 @@ EYE_LABELS: tuple[pa.Field, ...] = (
     pa.field("lid_px", _points(16)),
     pa.field("caruncle_px", _points(7)),
     pa.field("eye_width_px", pa.float32()),
-    pa.field("gaze", _VECTOR),
+    pa.field("gaze", VECTOR),
     pa.field("gaze_pitch_rad", pa.float32()),
     pa.field("gaze_yaw_rad", pa.float32()),
     pa.field("head_pitch_rad", pa.float32()),
@@ -21,4 +27,4 @@ EYE_LABELS: tuple[pa.Field, ...] = (
     pa.field("pupil_size", pa.float32()),
     pa.field("iris_size", pa.float32()),
 )
-"""Columns of the labels of `schemas.sample.Eye`, by the same names."""
+"""Columns of the labels of `schemas.eye.sample.Eye`, by the same names."""

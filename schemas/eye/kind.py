@@ -1,4 +1,4 @@
-"""Eyes as samples: grey 35x55 crops."""
+"""The sample kind of eyes: grey crops, 35 x 55 pixels by default."""
 
 from schemas.dataset import ImageSpec
 from schemas.eye.columns import EYE_LABELS

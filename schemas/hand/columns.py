@@ -1,8 +1,8 @@
-"""The columns that hands have in an index."""
+"""The columns of an index for hands: those of every hand, and those of labelled ones."""
 
 import pyarrow as pa
 
-from schemas.index import _VECTOR
+from schemas.index import VECTOR
 
 HAND_FRAME: tuple[pa.Field, ...] = (
     pa.field("z_near_mm", pa.int32()),
@@ -12,13 +12,13 @@ HAND_FRAME: tuple[pa.Field, ...] = (
         pa.struct([(name, pa.float32()) for name in ("fx_px", "fy_px", "cx_px", "cy_px")]),
     ),
 )
-"""Columns of `schemas.hand.sample.UnlabelledHand`: what a depth picture cannot be read without."""
+"""Columns of `schemas.hand.sample.UnlabelledHand`, without which a depth picture has no meaning."""
 
 
 HAND_LABELS: tuple[pa.Field, ...] = (
-    pa.field("joints_uvd", pa.list_(_VECTOR, 36)),
-    pa.field("joints_xyz_mm", pa.list_(_VECTOR, 36)),
-    pa.field("joints14_uvd", pa.list_(_VECTOR, 14)),
-    pa.field("joints14_xyz_mm", pa.list_(_VECTOR, 14)),
+    pa.field("joints_uvd", pa.list_(VECTOR, 36)),
+    pa.field("joints_xyz_mm", pa.list_(VECTOR, 36)),
+    pa.field("joints14_uvd", pa.list_(VECTOR, 14)),
+    pa.field("joints14_xyz_mm", pa.list_(VECTOR, 14)),
 )
 """Columns of the labels of `schemas.hand.sample.Hand`, by the same names."""

@@ -1,4 +1,4 @@
-"""Hands as samples: 224x224 depth in a cube around the hand."""
+"""The sample kind of hands: depth in a cube around the hand, 224 x 224 pixels by default."""
 
 from schemas.dataset import ImageSpec
 from schemas.hand.columns import HAND_FRAME, HAND_LABELS

@@ -110,8 +110,8 @@ def _mean_shift(report: "HandReport") -> float | None:
 
 
 def _unmeasured_share(report: "HandReport") -> float | None:
-    found = report.witnesses.silhouette
-    return 1 - found.num_measured / found.num_samples if found.num_samples else None
+    witness = report.witnesses.silhouette
+    return 1 - witness.num_measured / witness.num_samples if witness.num_samples else None
 
 
 def _worst_bin(report: "HandReport") -> float | None:
@@ -133,8 +133,8 @@ def _worst_planted(unit: str) -> Callable[[Any], float | None]:
 
 def _boundary(which: Literal["synthetic", "refined", "floor"]) -> Callable[[Any], float | None]:
     def number(report: "HandReport") -> float | None:
-        found = [value for _, value in report.boundary if isinstance(value, Compared)]
-        values = [getattr(line, which).value for line in found]
+        compared = [value for _, value in report.boundary if isinstance(value, Compared)]
+        values = [getattr(line, which).value for line in compared]
         return sum(values) / len(values) if values else None
 
     return number

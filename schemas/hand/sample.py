@@ -1,4 +1,4 @@
-"""The json member of a hand: depth in a cube, and where 36 joints are in it."""
+"""The json member of a hand: the cube that its depth lies in, and the positions of 36 joints."""
 
 import math
 from typing import Annotated, Literal, Self
@@ -10,10 +10,11 @@ from schemas.sample import Envelope
 
 NUM_JOINTS = 36
 EVALUATED_JOINTS = (0, 3, 6, 9, 12, 15, 18, 21, 24, 25, 27, 30, 31, 32)
-"""the 14 that the NYU set is scored on (Tompson et al., ACM TOG 2014)"""
+"""the 14 joints on which estimators are scored on the NYU set (Tompson et al., ACM TOG 2014)"""
 MAX_CUBE_MM = 2000
+"""largest side of a cube"""
 ROUNDING = 0.01
-"""pixels and mm: what float32 may add up to between labels that say the same"""
+"""largest difference, in pixels and mm, between labels that agree up to the rounding of float32"""
 
 Joints = Annotated[tuple[Vector, ...], Field(min_length=NUM_JOINTS, max_length=NUM_JOINTS)]
 Joints14 = Annotated[
@@ -29,7 +30,7 @@ class HandCamera(Model):
     fx_px: Positive
     fy_px: Positive
     cx_px: Float
-    """of the principal point, which may lie outside the crop"""
+    """coordinates of the principal point, which may lie outside the crop"""
     cy_px: Float
 
 
@@ -38,9 +39,9 @@ class UnlabelledHand(Envelope):
 
     schema_: Literal["hand/1"] = Field(alias="schema")
     z_near_mm: Annotated[int, Field(ge=1, le=0xFFFF)]
-    """depth of the cube's front, stored as 1"""
+    """depth of the cube's front, which is stored as 1"""
     cube_mm: Annotated[int, Field(ge=1, le=MAX_CUBE_MM)]
-    """side of the cube; its back is stored as cube_mm + 1"""
+    """side of the cube; the depth of its back is stored as cube_mm + 1"""
     camera: HandCamera
 
 
@@ -48,12 +49,13 @@ class Hand(UnlabelledHand):
     """A labelled hand. The joints in their order are those of NYU's `joint_names`."""
 
     joints_uvd: Joints
-    """(x, y) in crop pixels, and depth as the pixels store it"""
+    """(x, y) in crop pixels, and depth as pixels store it"""
     joints_xyz_mm: Joints
-    """camera frame"""
+    """(x, y, z) in the camera frame"""
     joints14_uvd: Joints14
-    """the evaluated ones, again"""
+    """those of `joints_uvd` with the numbers `EVALUATED_JOINTS`"""
     joints14_xyz_mm: Joints14
+    """those of `joints_xyz_mm` with the numbers `EVALUATED_JOINTS`"""
 
     @model_validator(mode="after")
     def _say_the_same(self) -> Self:

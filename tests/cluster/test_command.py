@@ -15,10 +15,16 @@ from cluster.job.command import (
     parse,
     run_command,
 )
+from cluster.job.estimators import estimator_job
+from jobs.demo import Chain
+from jobs.ingest import IngestJob
 from schemas.base import Model
 from support.places import ROOT
 
 JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if path.stem != "__init__")
+ESTIMATORS = ("landmarks", "gaze", "joints")
+"""kinds of jobs/estimator.py, each of which has an older name of its own too"""
+OWN_OPTIONS = [path for path in JOBS if path.stem not in (*ESTIMATORS, "estimator")]
 
 
 class Framing(Model):
@@ -161,6 +167,8 @@ def test_exit_codes_say_how_it_went(monkeypatch, capsys, main, code, message) ->
 
 
 def job_class(path: Path) -> type[JobConfig]:
+    if path.stem in ESTIMATORS:
+        return estimator_job(path.stem)
     kinds = [
         value
         for value in runpy.run_path(str(path), run_name="looked_at").values()
@@ -170,23 +178,52 @@ def job_class(path: Path) -> type[JobConfig]:
     return kind
 
 
-@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
-def test_help_of_each_job_explains_every_option(monkeypatch, capsys, path) -> None:
-    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+def shown_help(monkeypatch, capsys, name: str, *arguments: str) -> str:
+    """What a job prints where it is asked for help."""
+    path = str(ROOT / "jobs" / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [path, *arguments, "--help"])
     with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(path), run_name="__main__")
+        runpy.run_path(path, run_name="__main__")
     assert caught.value.code == 0
-    shown = capsys.readouterr().out
+    return str(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("path", OWN_OPTIONS, ids=lambda path: path.stem)
+def test_help_of_each_job_explains_every_option(monkeypatch, capsys, path) -> None:
+    shown = shown_help(monkeypatch, capsys, path.stem)
     assert f"jobs/{path.stem}.py" in shown and "--config" in shown and "Exit codes" in shown
     for name in job_class(path).model_fields:
         assert f"--{name.replace('_', '-')}" in shown, name
+
+
+def test_help_of_the_estimator_job_names_every_kind(monkeypatch, capsys) -> None:
+    shown = shown_help(monkeypatch, capsys, "estimator")
+    assert "jobs/estimator.py KIND" in shown and "--config" in shown and "Exit codes" in shown
+    assert all(f"    {name}" in shown for name in ESTIMATORS)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_help_of_each_estimator_explains_every_option_under_both_names(
+    monkeypatch, capsys, name
+) -> None:
+    shown = shown_help(monkeypatch, capsys, "estimator", name)
+    assert f"jobs/estimator.py {name}" in shown and f"[{name}]" in shown and "Exit codes" in shown
+    for option in estimator_job(name).model_fields:
+        assert f"--{option.replace('_', '-')}" in shown, option
+    assert shown_help(monkeypatch, capsys, name) == shown
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_table_of_a_named_configuration_fits_its_job(path) -> None:
     tables = tomllib.loads(path.read_text())
     tables.pop("variants", None)  # of jobs/ablate.py: see test_ablate.py
-    jobs = {job.stem: job_class(job) for job in JOBS}
+    if "chain" in tables:  # of jobs/demo.py
+        chain = Chain.model_validate(tables.pop("chain"))
+        given = {"input": "x", "output": "y"}
+        for options in (chain.renders, chain.camera):
+            IngestJob.model_validate(given | tables["ingest"] | options)
+        assert all(map(estimator_job, chain.estimators))
+    jobs = {job.stem: job_class(job) for job in JOBS if job.stem != "estimator"}
     assert tables and tables.keys() <= jobs.keys()
     for name, table in tables.items():
         required = [field for field, info in jobs[name].model_fields.items() if info.is_required()]

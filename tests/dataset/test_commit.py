@@ -126,7 +126,10 @@ BAD_ORPHANS = {
     "an extra member": (with_extra_member, "000000-000000.pyd and nothing"),
     "no picture": (lambda tar: other_png(tar, b"x"), "000000-000000: .*PNG"),
     "a JPEG": (lambda tar: other_png(tar, fakes.jpeg(np.zeros((35, 55), np.uint8))), "PNG"),
-    "a picture of another size": (lambda tar: other_png(tar, SMALL_PNG), r"image \(34, 55\)"),
+    "a picture of another size": (
+        lambda tar: other_png(tar, SMALL_PNG),
+        r"its image is \(34, 55\)",
+    ),
     "a colour picture": (lambda tar: other_png(tar, COLOUR_PNG), r"\(35, 55, 3\)"),
     "no JSON": (
         lambda tar: pack(replace(s, json=b"{") for s in unpack(tar, where="")),
@@ -202,9 +205,12 @@ BAD_ORPHANS = {
     ),
     "another key inside": (
         lambda tar: with_record(tar, lambda r: r | {"key": "000000-000003"}),
-        "says it is 000000-000003",
+        "its json names the sample 000000-000003",
     ),
-    "another split": (lambda tar: with_record(tar, lambda r: r | {"split": "test"}), "of test"),
+    "another split": (
+        lambda tar: with_record(tar, lambda r: r | {"split": "test"}),
+        "of split test",
+    ),
     "refined": (
         lambda tar: with_record(
             tar, lambda r: r | {"refined": dict.fromkeys(("refiner", "parent"), "1" * 64)}
@@ -213,7 +219,7 @@ BAD_ORPHANS = {
     ),
     "another input under the key": (
         lambda tar: with_record(tar, lambda r: r | {"source": r["source"] | {"id": "9"}}),
-        "planned 1, found 9",
+        "made of the input 9, planned 1",
     ),
 }
 

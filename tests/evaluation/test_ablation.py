@@ -7,15 +7,17 @@ from cluster.job.command import parse
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.scoring import EyeScoring
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
-from factory.evaluation.ablation import load_variants, row_of
+from factory.evaluation.ablation import columns_of, load_variants, row_of
 from factory.measures.two_sample import TwoSampleTest
 from factory.networks.refiner_files import load_refiner
-from factory.validation.held_out import HeldOut
+from factory.validation.held_out import HeldOutChoice
 from jobs.ablate import AblateJob, main
 from jobs.train import TrainJob
 from jobs.train import main as train
+from schemas.score import Score
 from support import fakes
 from support.fakes import score
 from support.places import ROOT
@@ -65,12 +67,17 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path, text, message) -> N
         load_variants(tmp_path / "v.toml")
 
 
+def cells(*scores: Score) -> list[str]:
+    return list(row_of("a", scores, columns_of(EyeScoring(PupilFinder(), TwoSampleTest()))).cells)
+
+
 def test_a_row_has_the_mean_and_scatter_over_seeds() -> None:
-    row = row_of("a", [score(0.4, 0.9), score(0.6, 1.0)])
-    assert (row.num_seeds, row.drift_median_px, row.accuracy) == (2, "0.50 ± 0.14", "95.0% ± 7.1%")
-    assert row_of("a", [score(0.4, 0.9)]).drift_median_px == "0.40"
-    assert row_of("a", [score(None, 0.9)]).drift_median_px == "not measured"
-    assert row_of("a", [score(None, 0.9), score(0.5, 0.9)]).measured == "4"
+    assert cells(score(0.4, 0.9), score(0.6, 1.0)) == [
+        "9", "0.50 ± 0.14", "2.00 ± 0.00", "0.200 ± 0.000", "95.0% ± 7.1%"
+    ]  # fmt: skip
+    assert cells(score(0.4, 0.9))[1] == "0.40"
+    assert cells(score(None, 0.9))[1] == "not measured"
+    assert cells(score(None, 0.9), score(0.5, 0.9))[0] == "4"
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +99,13 @@ def datasets(tmp_path_factory) -> tuple[Dataset, Dataset]:
 
 
 @pytest.mark.slow
-def test_a_score_sees_what_was_done(datasets) -> None:
-    held_out = HeldOut.sample(*datasets, "test", 60, seed=0)
-    test = TwoSampleTest(seeds=(0,), num_steps=2)
-    same = held_out.score(held_out.synthetic, PupilFinder(), test)
-    assert same.mean_abs_delta == 0 and same.drift_px is not None and same.drift_px.p95 == 0
-    moved = held_out.score(np.roll(held_out.synthetic, 2, axis=2), PupilFinder(), test)
-    assert moved.drift_px is not None and abs(moved.drift_px.median - 2) < 0.2
-    assert held_out.digest() != HeldOut.sample(*datasets, "test", 60, seed=1).digest()
+def test_the_held_out_images_are_of_their_split_and_named_by_their_digest(datasets) -> None:
+    chosen, other = (HeldOutChoice.checked(*datasets, "test", num).load() for num in (40, 20))
+    assert set(chosen.index["split"].to_pylist()) == {"test"} and len(chosen.real) == 40
+    assert chosen.digest() == HeldOutChoice.checked(*datasets, "test", 40).load().digest()
+    assert chosen.digest() != other.digest()
+    with pytest.raises(ValueError, match="no split dev"):
+        HeldOutChoice.checked(*datasets, "dev", 40)
 
 
 @pytest.mark.ray
@@ -164,5 +170,5 @@ def test_a_training_on_ray_has_its_refiners_scored_beside_it(
     assert kept and described.step in [int(name) - 2 for name in kept]
     synthetic = described.lineage["synthetic"]
     assert isinstance(synthetic, dict) and synthetic["target_labels"]
-    with pytest.raises(ValueError, match=r"nothing to score on: .* no split dev"):
+    with pytest.raises(ValueError, match="no split dev"):
         train(job.model_copy(update={"held_out": "dev", "output": str(tmp_path / "other")}))

@@ -15,7 +15,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
 from factory.networks.refiner_files import WEIGHTS_NAME
 from factory.training.config import TrainConfig
-from factory.training.run_on_datasets import train_on_datasets
+from factory.training.run import train_on_datasets
 from support.job_runs import CONFIG, appeared, kill_when, run_job, tar_digests
 from support.places import DATA
 

@@ -5,7 +5,7 @@ import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
-from factory.domains.eye.gaze_matching import LabelTarget
+from factory.domains.eye.gaze_matching import GazeTarget
 from factory.measures.density_ratio import match_labels
 from support.trainers import make_gan, small_config
 
@@ -17,21 +17,21 @@ def normal(n: int, mean, sd, seed: int) -> np.ndarray:
 def test_the_weights_of_normal_distributions_are_their_ratio() -> None:
     given = np.random.default_rng(0).uniform(-1, 1, (20_000, 2))
     target = normal(20_000, (0.2, -0.1), (0.2, 0.1), 1)
-    found = match_labels(given, target)
-    mean = np.average(given, axis=0, weights=found.weights)
-    sd = np.sqrt(np.average((given - mean) ** 2, axis=0, weights=found.weights))
+    matching = match_labels(given, target)
+    mean = np.average(given, axis=0, weights=matching.weights)
+    sd = np.sqrt(np.average((given - mean) ** 2, axis=0, weights=matching.weights))
     assert mean == pytest.approx((0.2, -0.1), abs=0.02)
     assert sd == pytest.approx((0.2, 0.1), rel=0.1)
-    assert found.weights.mean() == pytest.approx(1)
+    assert matching.weights.mean() == pytest.approx(1)
     # A uniform density of 1/4 against a normal one: the overlap says how many count.
     overlap = 20_000 / (4 / (4 * np.pi * 0.2 * 0.1))
-    assert found.effective == pytest.approx(overlap, rel=0.2)
-    assert found.apart_after < 0.1 < 1 < found.apart_before
+    assert matching.effective == pytest.approx(overlap, rel=0.2)
+    assert matching.apart_after < 0.1 < 1 < matching.apart_before
 
 
 def test_labels_that_are_alike_get_equal_weights() -> None:
-    found = match_labels(normal(5_000, (0, 0), (1, 1), 0), normal(5_000, (0, 0), (1, 1), 1))
-    assert found.effective > 4_800
+    matching = match_labels(normal(5_000, (0, 0), (1, 1), 0), normal(5_000, (0, 0), (1, 1), 1))
+    assert matching.effective > 4_800
 
 
 def test_labels_with_nothing_in_common_are_refused() -> None:
@@ -56,10 +56,10 @@ def test_a_target_names_what_it_matches(tmp_path, synthetic: Dataset) -> None:
     np.savez(tmp_path / "both.npz", **arrays)
     index = load_index(synthetic)
     for head, count in ((False, 2), (True, 4)):
-        target = LabelTarget.load(tmp_path / "both.npz", head=head)
+        target = GazeTarget.load(tmp_path / "both.npz", head=head)
         labels = target.of(index)
         assert labels.shape == (24, count) and len(target.columns) == count
         assert labels[:, 0] == pytest.approx(index["gaze_yaw_rad"].to_numpy())
     np.savez(tmp_path / "gaze.npz", gaze_rad=arrays["gaze_rad"])
     with pytest.raises(ValueError, match="expected head_rad"):
-        LabelTarget.load(tmp_path / "gaze.npz", head=True)
+        GazeTarget.load(tmp_path / "gaze.npz", head=True)

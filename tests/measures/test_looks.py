@@ -1,5 +1,6 @@
 """Measures of looks: at the floor where nothing differs, above it by what was planted."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -37,7 +38,6 @@ from factory.measures.looks.measure import (
     LookSettings,
     look_parts,
     looks_of,
-    measure_looks,
 )
 from factory.measures.looks.patches import patches_of, sliced_wasserstein
 from factory.validation.report import look_figures
@@ -74,12 +74,17 @@ def value(statistic: Statistic, num: int, column: int = 0) -> float:
     return float(statistic(everything, everything)[0, column])
 
 
+def measure_looks(*sets: Images, identities: Sequence[str] | None = None) -> LookDistances:
+    """All measures of synthetic, refined and real images, one part after another."""
+    return looks_of([part() for part in look_parts(*sets, QUICK, identities=identities)])
+
+
 @cache
 def same_and_blurred() -> LookDistances:
     """Refined ones of the real distribution, renders that are blurred."""
     refined = blobs(240, seed=1)
     blurred = as_images(ndimage.gaussian_filter(refined.astype(np.float64), (0, 1, 1)))
-    return measure_looks(blurred, refined, blobs(480, seed=2), QUICK)
+    return measure_looks(blurred, refined, blobs(480, seed=2))
 
 
 @pytest.mark.slow
@@ -94,7 +99,7 @@ def test_equal_distributions_lie_at_the_floor_and_a_blur_does_not(name) -> None:
 
 @pytest.mark.slow
 def test_one_part_after_another_gives_the_same_again_with_any_number_of_threads() -> None:
-    first = measure_looks(*few(), QUICK)
+    first = measure_looks(*few())
     num_threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2 if num_threads == 1 else 1)
@@ -191,7 +196,7 @@ def test_a_collapse_shows_in_coverage_diversity_and_density() -> None:
 def test_a_collapse_of_images_shows() -> None:
     synthetic = blobs(100, seed=1)
     collapsed = np.repeat(synthetic[:1], 100, axis=0)
-    found = measure_looks(synthetic, collapsed, blobs(200, seed=2), QUICK)
+    found = measure_looks(synthetic, collapsed, blobs(200, seed=2))
     assert found.diversity.refined.value == pytest.approx(0, abs=1e-6)
     assert found.coverage.refined.high < found.coverage.floor.low
 
@@ -202,7 +207,7 @@ def test_copies_are_found_whatever_their_brightness_and_grain() -> None:
     refined = blobs(100, seed=3)
     grain = np.random.default_rng(4).normal(0, 2, (5, 20, 28))
     refined[10:15] = as_images(20 + 0.7 * real[[3, 50, 77, 120, 199]] + grain)
-    found = measure_looks(synthetic, refined, real, QUICK)
+    found = measure_looks(synthetic, refined, real)
     assert found.memorised_share.refined.value == pytest.approx(0.05, abs=0.02)
     assert found.memorised_share.refined.low > 0.01
     assert found.memorised_share.synthetic.value <= 0.03
@@ -373,13 +378,13 @@ def test_refuses_what_it_cannot_compare() -> None:
         look_parts(good.astype(float), good.astype(float), good, QUICK)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(20, 27\)"):
         look_parts(good[:, :, 1:], good[:, :, 1:], good, QUICK)
-    with pytest.raises(ValueError, match="30 real images, two halves need 40"):
+    with pytest.raises(ValueError, match="30 real images, but two halves need 40"):
         look_parts(good, good, good[:30], QUICK)
     with pytest.raises(ValueError, match="14 px"):
         look_parts(good[:, :9], good[:, :9], good[:, :9], QUICK)
     with pytest.raises(ValueError, match="3 identities of 60"):
         look_parts(good, good, good, QUICK, identities=["a", "b", "c"])
-    with pytest.raises(ValueError, match="2 identities; intervals"):
+    with pytest.raises(ValueError, match="2 identities, but intervals"):
         look_parts(good, good, good, QUICK, identities=["a", "b"] * 30)
     with pytest.raises(ValueError, match="a step takes 32"):
         FeatureTraining()(good[:9])

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from factory.measures.two_sample import TwoSampleTest, interval, measure_realism
+from factory.measures.two_sample import TwoSampleTest, comparisons, interval
 
 Images = NDArray[np.uint8]
 
@@ -93,9 +93,9 @@ def test_a_scene_is_held_out_before_and_after_refining_alike() -> None:
     """The split knows the sizes and the seed alone, so pairs of images stay together."""
     test = TwoSampleTest(seeds=(0,), num_steps=3)
     synthetic, real = blobs(60, seed=1), blobs(90, seed=2)
-    realism = measure_realism(synthetic, synthetic.copy(), real, test)
-    assert realism.synthetic_vs_real == realism.refined_vs_real
-    halves = realism.real_vs_real
+    calls = comparisons(synthetic, synthetic.copy(), real, test)
+    of_synthetic, of_refined, halves = (call() for call in calls)
+    assert of_synthetic == of_refined
     assert halves.num_test + halves.num_train == 88  # 45 each, one too many for two folds
 
 
@@ -127,4 +127,4 @@ def test_refuses_what_it_cannot_compare() -> None:
     with pytest.raises(ValueError, match=r"\(20, 27\)"):
         QUICK(good, good[:, :, :-1])
     with pytest.raises(ValueError, match="pairs"):
-        measure_realism(good, good[:30], good, QUICK)
+        comparisons(good, good[:30], good, QUICK)

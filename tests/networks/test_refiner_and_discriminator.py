@@ -12,8 +12,9 @@ from factory.networks.discriminator import (
     LayerConfig,
     patch_map_size,
 )
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network, to_pixels
+from schemas.refiner import RefinerConfig
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +184,7 @@ def test_nonsense_is_refused():
         RefinerConfig(kernel=4)
     with pytest.raises(ValueError, match="odd"):
         LayerConfig(kernel=2, maps=3)
-    with pytest.raises(ValueError, match="maxpool layer with maps"):
+    with pytest.raises(ValueError, match="kind = maxpool with maps"):
         LayerConfig(kind="maxpool", kernel=3, maps=3)
     with pytest.raises(ValueError, match="logits"):
         DiscriminatorConfig(layers=(LayerConfig(kernel=3, maps=3),))

@@ -7,15 +7,11 @@ import pytest
 import torch
 
 import factory
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import (
-    RefinerDescription,
-    load_refiner,
-    save_refiner,
-    weights_bytes,
-)
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import load_refiner, save_refiner, weights_bytes
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig, RefinerDescription
 
 CONFIG = RefinerConfig(maps=4, blocks=1)
 
@@ -115,7 +111,7 @@ def test_what_is_missing_is_named_with_the_fix(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="neither a training run"):
         load_refiner(tmp_path / "nowhere")
     (run / "refiner.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"refiner\.json is missing: .* resumes it"):
+    with pytest.raises(FileNotFoundError, match=r"refiner\.json is missing: .* to resume it"):
         load_refiner(run)
 
 

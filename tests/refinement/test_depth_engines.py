@@ -6,21 +6,24 @@ import torch
 
 from factory.images.png import depth_as_grey
 from factory.networks.exact_start import KINKS, LARGEST_ERROR, start_as_exact_identity
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network, to_pixels
 from factory.refinement.engines import parity
-from factory.refinement.engines.choose import EngineUnavailableError, choose_engine
+from factory.refinement.engines.base import EngineUnavailableError, PixelCodec
+from factory.refinement.engines.choose import choose_engine
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine
 from factory.training import strips
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig
 from support.depth_stand_ins import FULL_SCALE, blobs
 from support.networks import trained_alike
 
 HAND = ImageSpec(height=224, width=224, bits=16)
 SMALL = RefinerConfig(maps=16, blocks=2, padding="reflect")
 ENGINES = [TorchEngine, NcnnEngine]
+EMPTIED = PixelCodec(FULL_SCALE, empty_below=12.0)
 
 
 def exact(config: RefinerConfig = SMALL) -> Refiner:
@@ -80,7 +83,7 @@ def test_every_depth_comes_through_to_the_millimetre(engine) -> None:
     """And so does a staircase of 1 mm, and the background."""
     every = np.tile(np.arange(302, dtype=np.uint16), (2, 12, 1))
     every[1] = every[1, :, ::-1]
-    refined = engine(exact(), full_scale=FULL_SCALE)(every)
+    refined = engine(exact(), PixelCodec(FULL_SCALE))(every)
     assert refined.dtype == np.uint16
     assert np.array_equal(refined, every)
 
@@ -88,7 +91,7 @@ def test_every_depth_comes_through_to_the_millimetre(engine) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_background_stays_exactly_empty(engine) -> None:
     given = blobs(3, seed=1)
-    refined = engine(exact(), full_scale=FULL_SCALE, empty_below=12.0)(given)
+    refined = engine(exact(), EMPTIED)(given)
     assert np.array_equal(refined, given)
     assert (refined == 0).mean() > 0.5
 
@@ -96,7 +99,7 @@ def test_background_stays_exactly_empty(engine) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_small_cube_keeps_its_type_of_pixel(engine) -> None:
     given = np.arange(202, dtype=np.uint16).reshape(1, 1, 202).repeat(9, axis=1)
-    refined = engine(exact(), full_scale=201.0)(given)
+    refined = engine(exact(), PixelCodec(201.0))(given)
     assert refined.dtype == np.uint16 and np.array_equal(refined, given)
 
 
@@ -125,10 +128,10 @@ def test_the_histories_half_precision_costs_less_than_a_tenth_of_a_millimetre() 
 @pytest.mark.parametrize("refiner", [exact(), trained_alike(SMALL)], ids=["exact", "random"])
 def test_engines_agree_on_depth_that_is_emptied(refiner, caplog) -> None:
     caplog.set_level("INFO")
-    engine = choose_engine(refiner, HAND, full_scale=FULL_SCALE, empty_below=12.0)
+    engine = choose_engine(refiner, HAND, EMPTIED)
     assert engine.name == "ncnn", caplog.text
     given = blobs(2, seed=3)
-    reference = TorchEngine(refiner, full_scale=FULL_SCALE, empty_below=12.0)
+    reference = TorchEngine(refiner, EMPTIED)
     refined, expected = engine(given), reference(given)
     assert refined.dtype == expected.dtype == np.uint16
     assert parity.compare(engine, reference, given).max_levels <= 1
@@ -136,8 +139,8 @@ def test_engines_agree_on_depth_that_is_emptied(refiner, caplog) -> None:
 
 
 def test_an_engine_that_forgets_to_empty_does_not_pass() -> None:
-    engine = NcnnEngine(exact(), full_scale=FULL_SCALE)
-    reference = TorchEngine(exact(), full_scale=FULL_SCALE, empty_below=12.0)
+    engine = NcnnEngine(exact(), PixelCodec(FULL_SCALE))
+    reference = TorchEngine(exact(), EMPTIED)
     ramp = np.tile(np.arange(302, dtype=np.uint16), (1, 12, 1))
     with pytest.raises(EngineUnavailableError, match="does not agree"):
         parity.require_parity(engine, reference, ramp, parity.SAME_FLOAT32)
@@ -156,9 +159,8 @@ def test_falling_to_either_side_of_the_emptied_is_one_level() -> None:
     with torch.no_grad():
         refiner.last.weight.zero_()
         refiner.last.bias.fill_(float(np.arctanh(2 * 11.5 / FULL_SCALE - 1)) + 1e-5)
-    engines = [
-        kind(refiner, full_scale=FULL_SCALE, empty_below=11.5) for kind in (Nudged, TorchEngine)
-    ]
+    codec = PixelCodec(FULL_SCALE, empty_below=11.5)
+    engines = [kind(refiner, codec) for kind in (Nudged, TorchEngine)]
     given = blobs(1, 0, 32)
     assert [int(engine(given).max()) for engine in engines] == [12, 12] or parity.compare(
         *engines, given
@@ -173,7 +175,7 @@ def test_probes_of_depth_are_within_its_range_and_half_empty() -> None:
 
 def test_the_cuda_engine_gives_way_on_depth() -> None:
     with pytest.raises(EngineUnavailableError, match="below 12"):
-        CudaEngine(Refiner(SMALL), height=8, width=8, empty_below=12.0, device="cpu")
+        CudaEngine(Refiner(SMALL), PixelCodec(empty_below=12.0), height=8, width=8, device="cpu")
 
 
 # --- pictures ---------------------------------------------------------------------------------

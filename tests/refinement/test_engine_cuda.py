@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.refinement.engines.choose import EngineUnavailableError, choose_engine
+from factory.networks.refiner import Refiner
+from factory.refinement.engines.base import EngineUnavailableError, PixelCodec
+from factory.refinement.engines.choose import choose_engine
 from factory.refinement.engines.cuda import (
     CudaEngine,
     DeviceRefiner,
@@ -17,6 +18,7 @@ from factory.refinement.engines.cuda import (
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.parity import BFLOAT16, compare, require_parity
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig
 
 EYE = ImageSpec(height=35, width=55)
 SMALL = RefinerConfig(maps=6, blocks=2)
@@ -132,7 +134,7 @@ def test_other_images_than_it_was_made_for_are_refused() -> None:
 
 def test_deep_pixels_are_left_to_pytorch() -> None:
     with pytest.raises(EngineUnavailableError, match="8 bits"):
-        CudaEngine(Refiner(SMALL), height=8, width=8, full_scale=4000.0, device="cpu")
+        CudaEngine(Refiner(SMALL), PixelCodec(4000.0), height=8, width=8, device="cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

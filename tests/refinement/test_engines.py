@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.refinement.engines import ncnn as ncnn_engine
-from factory.refinement.engines.base import from_planes, noise_of, to_planes
-from factory.refinement.engines.choose import EngineUnavailableError, choose_engine, make_engine
+from factory.refinement.engines.base import (
+    EngineUnavailableError,
+    PixelCodec,
+    from_planes,
+    noise_of,
+    to_planes,
+)
+from factory.refinement.engines.choose import choose_engine, make_engine
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine, ncnn_graph
@@ -25,6 +31,7 @@ from factory.refinement.engines.parity import (
 )
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
+from schemas.refiner import RefinerConfig
 from support.networks import trained_alike
 
 EYE = ImageSpec(height=35, width=55)
@@ -37,8 +44,8 @@ def images(count: int, height: int = 35, width: int = 55, seed: int = 0) -> np.n
 
 
 def agree(refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> None:
-    engine = NcnnEngine(refiner, full_scale=full_scale)
-    reference = TorchEngine(refiner, full_scale=full_scale)
+    engine = NcnnEngine(refiner, PixelCodec(full_scale))
+    reference = TorchEngine(refiner, PixelCodec(full_scale))
     require_parity(engine, reference, given, SAME_FLOAT32)
 
 
@@ -75,7 +82,7 @@ def test_ncnn_agrees_on_colour_and_on_deep_pixels() -> None:
     agree(trained_alike(RefinerConfig(maps=8, blocks=1, channels=3)), colour)
     refiner = trained_alike(SMALL)
     depth = np.random.default_rng(0).integers(0, 4001, (3, 20, 24), dtype=np.uint16)
-    engine, reference = (kind(refiner, full_scale=4000.0) for kind in (NcnnEngine, TorchEngine))
+    engine, reference = (kind(refiner, PixelCodec(4000.0)) for kind in (NcnnEngine, TorchEngine))
     refined = engine(depth)
     assert refined.dtype == np.uint16
     assert refined.max() > 255
@@ -167,7 +174,7 @@ def test_noise_belongs_to_an_image_and_a_seed(engine) -> None:
     refined = engine(refiner)(given).astype(int)
     backwards = engine(refiner)(given[::-1])[::-1].astype(int)
     assert np.abs(refined - backwards).max() <= 1
-    others = [engine(refiner, noise_seed=seed)(given).astype(int) for seed in (0, 1, 2)]
+    others = [engine(refiner, PixelCodec(noise_seed=seed))(given).astype(int) for seed in (0, 1, 2)]
     assert np.array_equal(others[0], refined)
     for one, other in ((0, 1), (1, 2)):
         assert (np.abs(others[one] - others[other]).mean(axis=(1, 2)) > 2).all()

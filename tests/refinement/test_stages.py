@@ -9,7 +9,7 @@ import orjson
 import pytest
 import torch
 
-from factory.dataset.commit import inspect_tar
+from factory.dataset.commit import Expected, inspect_tar
 from factory.dataset.dataset import CardMismatchError, Dataset, tar_name
 from factory.dataset.lineage import StaleShardsError
 from factory.dataset.loading import load_images, load_index
@@ -20,8 +20,7 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.shards import ingested_card
 from factory.networks.refiner_files import load_refiner
-from factory.refinement.engines.choose import TorchEngine
-from factory.refinement.shards import carried
+from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from support import fakes
 
@@ -61,7 +60,7 @@ def test_index_columns_are_the_parents_but_for_places_and_pixels(synthetic, refi
 
 
 def test_a_tar_of_checked_labels_has_the_rows_that_checking_them_gives(synthetic, refined) -> None:
-    expected = carried(
+    expected = Expected.of_rows(
         synthetic.index(0, ["key", "supersedes"]),
         shard=0,
         split=refined.facts(0).split,
@@ -70,7 +69,7 @@ def test_a_tar_of_checked_labels_has_the_rows_that_checking_them_gives(synthetic
     )
     tar, samples = refined.store.read(tar_name(0)), list(refined.samples(0))
     checked = inspect_tar(refined, expected, tar, where="checked")
-    known = inspect_tar(refined, expected, tar, where="known", carried=samples)
+    known = inspect_tar(refined, expected, tar, where="known", packed=samples)
     assert known.equals(checked)
     last = samples[-1]
     for others in (
@@ -80,7 +79,7 @@ def test_a_tar_of_checked_labels_has_the_rows_that_checking_them_gives(synthetic
         [*samples[:-1], replace(last, png=samples[0].png)],
     ):
         with pytest.raises(DamagedShardError, match="is not what was packed"):
-            inspect_tar(refined, expected, tar, where="other", carried=others)
+            inspect_tar(refined, expected, tar, where="other", packed=others)
 
 
 def test_pixels_are_those_that_the_network_makes(synthetic, refined, refiner) -> None:

@@ -24,13 +24,14 @@ from factory.dataset.tar import DamagedShardError
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.eye.validator import crop_of
 from factory.refinement.stages import refined_card
-from factory.release.filtered import ShardKeeper, enter_kept, keep_task
+from factory.release.filtered import ShardFilter, enter_filtered, filter_task
 from factory.release.publish import NotReleasableError, publish
+from factory.release.run import beside
 from factory.upkeep.describe import describe
-from factory.upkeep.describe_text import text_of
+from factory.upkeep.description_text import text_of
 from factory.upkeep.garbage import clean, stray_objects
-from factory.validation.sampling import NotComparableError, open_trio
-from jobs.publish import PublishJob, beside, main
+from factory.validation.pairs import NotComparableError, open_trio
+from jobs.publish import PublishJob, main
 from schemas.base import FormatError
 from support import fakes, planted, releases
 from support.filtered import FAILED, REPORT_ID, kept_here, parts_of
@@ -166,8 +167,8 @@ def test_a_sample_that_a_failed_one_supersedes_does_not_come_back(refiner, tmp_p
 
 
 def keep_and_die(refined: Dataset, location: Path, when: str, prefix: str) -> None:
-    child = enter_kept(refined, REPORT_ID, str(location), "kept")
-    keeper = ShardKeeper(fakes.hooked(child, fakes.kill_at(when, prefix)), refined)
+    child = enter_filtered(refined, REPORT_ID, str(location), "kept")
+    keeper = ShardFilter(fakes.hooked(child, fakes.kill_at(when, prefix)), refined)
     for shard in refined.committed():
         keeper(shard)
 
@@ -248,8 +249,8 @@ def test_in_any_store(refined, any_location) -> None:
 def test_ray_workers_write_the_same_shards(shared_ray, refined, kept, tmp_path) -> None:
     from cluster.on_ray.pipeline import Workers, run_on_ray
 
-    child = enter_kept(refined, REPORT_ID, str(tmp_path / "ray"), "kept")
-    outcomes = list(run_on_ray(keep_task(child, refined), refined.committed(), Workers(2)))
+    child = enter_filtered(refined, REPORT_ID, str(tmp_path / "ray"), "kept")
+    outcomes = list(run_on_ray(filter_task(child, refined), refined.committed(), Workers(2)))
     assert sum(outcome.num_filtered for outcome in outcomes) == 7
     assert parts_of(child) == parts_of(kept)
 
@@ -277,8 +278,8 @@ def test_a_report_without_verdicts_filters_nothing_and_releases_as_before(
 def test_a_release_of_all_says_how_many_failed(refined, caplog) -> None:
     assert publish(refined, "r1", REPORT_ID).num_samples == 24
     assert caplog.messages == [
-        "7 of the 24 released samples missed the limits on single samples; --drop-failed releases "
-        "the others alone"
+        "7 of the 24 released samples missed the limits on single samples; publish with "
+        "--drop-failed to release only the others"
     ]
 
 
@@ -339,8 +340,8 @@ def test_a_filtered_dataset_is_neither_refined_nor_filtered_again_nor_released_b
 ) -> None:
     with pytest.raises(ValueError, match="refined dataset; refine reads synthetic ones"):
         refined_card(kept, refiner, "x")
-    with pytest.raises(ValueError, match="kept already"):
-        enter_kept(kept, REPORT_ID, str(tmp_path / "x"), "x")
+    with pytest.raises(ValueError, match="already holds only"):
+        enter_filtered(kept, REPORT_ID, str(tmp_path / "x"), "x")
     other = releases.put_report(kept, id="20261122-000000-bbbb")
     with pytest.raises(NotReleasableError, match=f"released by that report, not by {other}"):
         publish(kept, "r1", other)

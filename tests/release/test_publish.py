@@ -113,7 +113,7 @@ FAILED = GateCheck(measure="drift.drift_px.p95", at_most=1, why="x", value=3, pa
     [
         ({"gate": None, "passed": None, "checks": ()}, "made without a gate"),
         ({"passed": False, "checks": (FAILED,)}, r"did not pass its gate: drift\.drift_px\.p95"),
-        ({"shards": ()}, "names no samples"),
+        ({"shards": ()}, "hold no samples"),
         ({"passed": True, "checks": (FAILED,)}, "did not pass"),
         ({"gate": None}, "without a gate"),
     ],
@@ -125,7 +125,7 @@ def test_a_report_that_does_not_pass_is_no_release(refined, changes, reason) -> 
 
 
 def test_a_report_on_another_dataset_is_no_release(refined, synthetic) -> None:
-    with pytest.raises(NotReleasableError, match="speaks of another dataset"):
+    with pytest.raises(NotReleasableError, match="is about another dataset"):
         releases.release(refined, dataset=synthetic.card)
 
 

@@ -323,8 +323,8 @@ def test_two_datasets_side_by_side_do_not_see_each_other(any_location) -> None:
 @pytest.mark.parametrize(
     ("location", "reason"),
     [
-        ("gs://bucket/eyes", "no store speaks gs://"),
-        ("https://user:hunter2@host/eyes?X-Amz-Signature=hunter2", "no store speaks https://"),
+        ("gs://bucket/eyes", "gs:// is not supported"),
+        ("https://user:hunter2@host/eyes?X-Amz-Signature=hunter2", "https:// is not supported"),
         ("s3:/bucket/eyes", "with two slashes"),
         ("s3://key:hunter2@bucket/eyes", "AWS_ACCESS_KEY_ID"),
         ("s3://bucket/eyes?X-Amz-Signature=hunter2", "without"),
@@ -363,3 +363,35 @@ def test_files_that_vanish_during_a_walk_are_passed_over(store) -> None:
     for path in (store.root / "tmp").iterdir():
         path.unlink()
     assert list(walk) == []
+
+
+def test_files_that_vanish_while_a_folder_is_listed_are_passed_over(store, monkeypatch) -> None:
+    for number in range(3):
+        store.put(f"lease/{number}.json", b"x")
+    scandir = os.scandir
+
+    class Vanishing:
+        """Entries of a folder of which one is deleted once all were read."""
+
+        def __init__(self, folder):
+            self.entries = list(scandir(folder))
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *_):
+            store.delete("lease/1.json")
+
+    monkeypatch.setattr("factory.store.local.os.scandir", Vanishing)
+    names = [entry.name for entry in store.entries("lease")]
+    assert names == ["lease/0.json", "lease/2.json"]
+
+
+def test_a_folder_that_vanishes_before_it_is_listed_is_empty(store, monkeypatch) -> None:
+    store.put("lease/0.json", b"x")
+
+    def gone(folder):
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr("factory.store.local.os.scandir", gone)
+    assert list(store.entries("lease")) == []

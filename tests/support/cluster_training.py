@@ -11,11 +11,11 @@ from pathlib import Path
 import ray
 from ray.util import state
 
-from factory.networks.refiner import RefinerConfig
 from factory.networks.refiner_files import load_refiner
 from factory.training.checkpoints import Checkpoints
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
+from schemas.refiner import RefinerConfig
 
 
 def cluster_config(**changes) -> TrainConfig:

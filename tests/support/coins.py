@@ -18,7 +18,6 @@ from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.dataset.tar import sha256
 from factory.domains.base import Domain
-from factory.domains.eye.pupil.finder import PupilFinder
 from factory.images.png import (
     Pixels,
     UndecodableError,
@@ -26,24 +25,26 @@ from factory.images.png import (
     encode_png,
     grey,
 )
-from factory.measures.statistics import clusters_of, estimate
-from factory.measures.two_sample import comparisons, realism_of
+from factory.measures.statistics import clusters_of, estimate, spread_or_none
+from factory.measures.two_sample import TwoSampleTest, comparisons, realism_of
 from factory.sources.base import BadRender, Loaded, Source, SourceOptions, Vanished
 from factory.sources.listing import StemSource
+from factory.validation.held_out import HeldOut, Shown
 from factory.validation.protocols import (
     SideBySide,
     Trio,
-    ValidationSettings,
     Validator,
     require_known,
 )
 from factory.validation.sampling import sample_images, sample_pairs
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
 from schemas.base import Float, Model, Point, digest_of
 from schemas.dataset import DatasetKind, ImageSpec
 from schemas.kinds import SampleKind
 from schemas.report import Estimate, Realism, Report
 from schemas.sample import Envelope
+from schemas.score import Score, ScoreRecord
 
 SIDE_PX = 16
 
@@ -220,7 +221,7 @@ class CoinValidator:
     networks: Mapping[str, str] = {}
 
     def witnesses(
-        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], finder: PupilFinder
+        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], options: Model
     ) -> CoinWitnesses:
         require_known(networks, self.networks)
         return CoinWitnesses()
@@ -232,6 +233,7 @@ class CoinValidator:
         split: str | None,
         witnesses: CoinWitnesses,
         settings: ValidationSettings,
+        options: Model,
         side_by_side: SideBySide,
     ) -> CoinsExamined:
         pairs = sample_pairs(trio, shards, settings.num_realism, settings.seed)
@@ -242,6 +244,32 @@ class CoinValidator:
 
     def summary(self, report: CoinReport) -> list[str]:
         return [f"the centre moved by {report.centre_drift.median:.2f} px in the median"]
+
+
+# --- scores while it trains ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CoinScoring:
+    """`factory.validation.held_out.Scoring` of coins: by their centre."""
+
+    test: TwoSampleTest
+    record: ClassVar[type[ScoreRecord[Any]]] = ScoreRecord[Score]
+    limits: ClassVar[Mapping[str, float]] = {"drift_median_px": 0.5}
+    shown: ClassVar[tuple[Shown, ...]] = (Shown("drift_median_px", "drift, median px", "{:.2f}"),)
+    meaning: ClassVar[str] = "Drift: displacement of the centre."
+
+    def settings(self) -> dict[str, Any]:
+        return {"witnesses": CoinWitnesses().digest(), "test": self.test.model_dump(mode="json")}
+
+    def score(self, held_out: HeldOut, refined: Pixels) -> Score:
+        measures = CoinMeasurer(CoinWitnesses())(held_out.index, held_out.synthetic, refined)
+        return Score(
+            num_samples=len(refined),
+            drift_px=spread_or_none(values_of(measures, "centre_drift_px")),
+            mean_abs_delta=float(values_of(measures, "mean_abs_change").mean()),
+            two_sample=self.test(grey(held_out.real), grey(refined)),
+        )
 
 
 # --- the domain ---------------------------------------------------------------------------------
@@ -265,6 +293,9 @@ class CoinDomain(Domain):
 
     def validator(self) -> Validator:
         return CoinValidator()
+
+    def scoring(self, synthetic: Dataset, test: TwoSampleTest) -> CoinScoring:
+        return CoinScoring(test)
 
 
 COIN_DOMAIN = CoinDomain()

@@ -19,5 +19,9 @@ def commands_in(text: str) -> Iterator[list[str]]:
 def parsed(command: list[str]) -> JobConfig:
     """A job's configuration, as the job itself would read its command line."""
     name = Path(command[0]).stem
+    if name == "estimator":  # its options depend on its first argument
+        from cluster.job.estimators import estimator_job
+
+        return parse(estimator_job(command[1]), command[2:])
     kind = getattr(importlib.import_module(f"jobs.{name}"), f"{name.capitalize()}Job")
     return parse(kind, command[1:])

@@ -8,7 +8,7 @@ import math
 import os
 import random
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ import numpy as np
 import scipy.io
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import collect, run_here
+from factory.dataset.shard_tasks import MakeTask, Stage, collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import domain_of_source, make_source
 from factory.ingestion.ledger import containers_in, read_seen
 from factory.ingestion.planning import NONE_VANISHED, Planned, plan_new_shards
 from factory.ingestion.rejects import facts_by_shard, vanished_inputs
 from factory.ingestion.shards import ShardIngester, ingest_task, ingested_card
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from factory.sources.base import BadRender, Source, SourceOptions
 from factory.sources.input_table import InputTable
@@ -35,6 +35,7 @@ from factory.store.base import Entry, Store
 from factory.store.local import LocalStore
 from schemas.dataset import ImageSpec
 from schemas.outcome import Outcome
+from schemas.refiner import RefinerConfig, RefinerDescription
 from schemas.report import Spread, TwoSample
 from schemas.score import Score
 
@@ -42,6 +43,13 @@ SHA = "0" * 64
 
 
 # --- the jobs without Ray ---------------------------------------------------------------------
+
+
+def make_shards_here(
+    what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+) -> list[Outcome]:
+    """A `MakeShards` that makes one shard after the other in this process."""
+    return collect(run_here(task, shards))
 
 
 def plan_here(
@@ -95,6 +103,18 @@ def committed_files(dataset: Dataset) -> dict[str, bytes]:
         for folder in ("shards", "index", "rejected")
         for entry in dataset.store.walk(folder)
     }
+
+
+def call_here(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """What `Session.side_by_side` does, one call after the other."""
+    return [call() for call in calls]
+
+
+def make_here(
+    what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
+) -> list[Outcome]:
+    """What `Session.make_shards` does, one shard after the other."""
+    return collect(run_here(task, shards))
 
 
 def ingest_here(renders: Path, output: Path, options: SourceOptions, **planning: Any) -> Dataset:
@@ -381,5 +401,7 @@ def score(drift_px: float | None, accuracy: float) -> Score:
     spread = None
     if drift_px is not None:
         spread = Spread(num=9, mean=1.0, sd=0.1, median=drift_px, p95=2.0)
-    told = TwoSample(accuracy=accuracy, low=0.1, high=1.0, num_train=20, num_test=20, seeds=(0,))
-    return Score(num_samples=40, drift_px=spread, mean_abs_delta=0.2, two_sample=told)
+    two_sample = TwoSample(
+        accuracy=accuracy, low=0.1, high=1.0, num_train=20, num_test=20, seeds=(0,)
+    )
+    return Score(num_samples=40, drift_px=spread, mean_abs_delta=0.2, two_sample=two_sample)

@@ -6,7 +6,7 @@ import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import collect, run_here
-from factory.release.filtered import Keeping, enter_kept, keep_task
+from factory.release.filtered import FilteredContent, enter_filtered, filter_task
 from support import fakes, releases
 
 REPORT_ID = releases.REPORT_ID
@@ -37,9 +37,9 @@ def kept(refined, tmp_path) -> Dataset:
 
 def kept_here(refined: Dataset, location: str | Path, report_id: str = REPORT_ID) -> Dataset:
     """What the job does, in this process."""
-    child = enter_kept(refined, report_id, str(location), "kept")
-    missing = sorted(set(Keeping(child, refined).validated) - set(child.committed()))
-    collect(run_here(keep_task(child, refined), missing))
+    child = enter_filtered(refined, report_id, str(location), "kept")
+    missing = sorted(set(FilteredContent(child, refined).validated) - set(child.committed()))
+    collect(run_here(filter_task(child, refined), missing))
     return child
 
 

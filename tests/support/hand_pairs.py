@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import Stage, collect, run_here
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.refinement.shards import ShardPixels
 from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from schemas.dataset import ImageSpec
 from schemas.hand.sample import EVALUATED_JOINTS
+from schemas.refiner import RefinerConfig, RefinerDescription
 from support import fakes
 
 CUBE_MM, SIZE_PX, Z_NEAR_MM = 300, 224, 600

@@ -3,16 +3,14 @@
 import torch
 
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.networks.landmarks import LandmarkDescription, LandmarkNetwork
-from factory.domains.hand.networks.joints import (
-    JointConfig,
-    JointDescription,
-    JointErrors,
-    JointNetwork,
-)
+from factory.domains.eye.networks.landmarks import LandmarkNetwork
+from factory.domains.hand.networks.joints import JointNetwork
 from factory.networks.estimators import UNSAVED, save_estimator
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from schemas.dataset import ImageSpec
+from schemas.eye.estimators import LandmarkDescription
+from schemas.hand.estimators import JointConfig, JointDescription, JointErrors
+from schemas.refiner import RefinerConfig
 from schemas.report import Spread
 
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.tar import sha256
-from factory.release.publish import publish, read_report, report_name
-from factory.validation.verdicts import verdicts_name
+from factory.release.publish import publish, read_report
+from factory.validation.verdicts import report_name, verdicts_name
 from schemas.dataset import ReleaseManifest
 from schemas.report import GateCheck, Report, ValidatedShard
 from support import report_example

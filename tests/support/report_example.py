@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.page import ReportPictures, WorstDrift
 from factory.validation.report.figures import Outline
-from factory.validation.report.witness_figures import Shifts
 from schemas.dataset import DatasetCard, ImageSpec, ParentRef, RefinerRef
 from schemas.eye.report import (
     EyeReport,

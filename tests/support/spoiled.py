@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.damage.kinds import DAMAGES, Damage, damaged
+from factory.domains.eye.damage.kinds import DAMAGES, damaged
 from factory.domains.eye.damage.pairs import Pairs
 from factory.images.png import grey
 from factory.refinement.shards import ShardCommitter, ShardReader
+from factory.validation.power.damages import Damage
 
 
 def damage_named(name: str) -> Damage:
@@ -58,9 +59,9 @@ def _damaged(
 ) -> NDArray[np.uint8]:
     labels = refined.index(shard).replace_schema_metadata()
     pairs = Pairs(grey(parent.images(shard)), grey(refined.images(shard)), labels).take(rows)
-    found = damaged(damage, pairs, rng)
+    result = damaged(damage, pairs, rng)
     # Labels are the parent's: to swap them is to swap the images.
-    return np.asarray(found.refined_NHW[found.label_rows_N])
+    return np.asarray(result.refined_NHW[result.label_rows_N])
 
 
 def main() -> None:

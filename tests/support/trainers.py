@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from factory.networks.discriminator import DiscriminatorConfig, LayerConfig
-from factory.networks.refiner import RefinerConfig
+from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
-from factory.training.run import (
-    Progress,
-    SimGAN,
-    TrainConfig,
-    train,
-)
+from factory.training.inputs import TrainingInputs
+from factory.training.loop import Progress
+from factory.training.run import train
+from factory.training.simgan import SimGAN
+from schemas.refiner import RefinerConfig
 
 SHAPE = (1, 12, 14)
 SMALL_LAYERS = (
@@ -55,15 +54,28 @@ def gan(images) -> SimGAN:
     return make_gan(small_config(), images)
 
 
-def make_gan(config: TrainConfig, images, history=None, **kwargs) -> SimGAN:
+def inputs_of(images, domain: str = "eye", **others) -> TrainingInputs:
+    """Of (synthetic, real) images."""
+    return TrainingInputs(*images, domain=domain, **others)
+
+
+def make_gan(config: TrainConfig, images, history=None, *, workers=None, **others) -> SimGAN:
     if history is None and config.buffer_size:
         history = HistoryBuffer(config.buffer_size, SHAPE, config.seed)
-    return SimGAN(config, *images, history, **kwargs)
+    return SimGAN(config, inputs_of(images, **others), history, workers=workers)
 
 
-def trained(config: TrainConfig, images, run: Path, **kwargs) -> Path:
+def train_here(
+    config: TrainConfig, images, run, *, domain="eye", lineage=None, consistency=None, **how
+) -> None:
+    """`train` on the CPU, on (synthetic, real) images."""
+    inputs = inputs_of(images, domain, lineage=lineage, consistency=consistency)
+    train(config, inputs, run, device="cpu", **how)
+
+
+def trained(config: TrainConfig, images, run: Path, **how) -> Path:
     """A finished run."""
-    train(config, *images, run, device="cpu", **kwargs)
+    train_here(config, images, run, **how)
     return run
 
 

@@ -6,7 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from factory.store.local import LocalStore
 from factory.store.open import open_store
 from factory.training.alarms import MIN_LINES, WINDOW, alarm_of
-from factory.training.tensorboard import FOLDER, Board
+from factory.training.tensorboard import FOLDER, TensorBoardLog
 
 HEALTHY = {
     "phase": "adversarial",
@@ -64,13 +64,13 @@ def test_pre_training_and_a_few_lines_are_no_evidence() -> None:
 
 def test_the_board_holds_scalars_and_strips(any_location) -> None:
     store = open_store(any_location)
-    board = Board(store, 0)
+    board = TensorBoardLog(store, 0)
     for line in lines(3):
         board.add(line)
     board.flush()
     killed = [entry.name for entry in store.walk(FOLDER)]
     assert len(killed) == 1
-    board = Board(store, 20)  # went on from there: the third line is written again
+    board = TensorBoardLog(store, 20)  # went on from there: the third line is written again
     board.add(lines(3, mean_abs_delta=0.5)[2])
     board.close()
     if isinstance(store, LocalStore):

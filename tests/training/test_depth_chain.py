@@ -9,10 +9,9 @@ from PIL import Image
 
 from factory.dataset.loading import load_images, load_index
 from factory.domains.hand.sources.nyu import NyuOptions
-from factory.networks.refiner import RefinerConfig
-from factory.training.run import train
+from schemas.refiner import RefinerConfig
 from support import fakes, hands, releases
-from support.trainers import small_config
+from support.trainers import small_config, train_here
 
 FIRST_MM = 700
 
@@ -36,7 +35,7 @@ def test_a_step_of_one_millimetre_arrives_as_one(tmp_path) -> None:
         empty_below=12.0,
     )
     images = load_images(synthetic, synthetic.committed())
-    train(config, images, images, tmp_path / "run", domain="hand", device="cpu")
+    train_here(config, (images, images), tmp_path / "run", domain="hand")
     refined = fakes.refine_here(synthetic, tmp_path / "run", tmp_path / "refined")
     releases.release(refined)
 

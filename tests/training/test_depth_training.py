@@ -10,8 +10,8 @@ import torch
 
 from factory.dataset.dataset import Dataset
 from factory.images.scale import full_scale_for
-from factory.networks.refiner import RefinerConfig
 from factory.networks.refiner_files import load_refiner
+from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import make_engine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.stages import refined_card
@@ -19,16 +19,15 @@ from factory.store.open import open_store
 from factory.training.config import TrainConfig
 from factory.training.draws import Draws, random_windows
 from factory.training.history import HistoryBuffer
-from factory.training.record import scaled_for
-from factory.training.run import RunMismatchError, train
+from factory.training.record import RunMismatchError, scaled_for
 from factory.training.simgan import SimGAN
-from factory.validation.held_out import require_scorable
 from schemas.base import FormatError
 from schemas.dataset import DatasetCard, ImageSpec
 from schemas.kinds import scale_of_bytes, scale_of_depth
+from schemas.refiner import RefinerConfig
 from support.depth_stand_ins import FULL_SCALE, blobs, hole_rate, raggedness, seen_by_camera
 from support.places import ROOT
-from support.trainers import Killed, kill_at, small_config, trained
+from support.trainers import Killed, inputs_of, kill_at, small_config, train_here, trained
 
 SIDE = 40
 
@@ -109,7 +108,7 @@ def test_windows_come_from_the_counter_alone_and_workers_differ(depth) -> None:
 
 
 def test_both_networks_and_the_history_see_windows_only(depth) -> None:
-    gan = SimGAN(depth_config(), *depth, HistoryBuffer(16, (1, 16, 16), 0))
+    gan = SimGAN(depth_config(), inputs_of(depth, "hand"), HistoryBuffer(16, (1, 16, 16), 0))
     seen = []
     for network in (gan.refiner, gan.discriminator):
         network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1:]))
@@ -120,7 +119,7 @@ def test_both_networks_and_the_history_see_windows_only(depth) -> None:
 
 def test_windows_larger_than_the_images_are_refused(depth, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"window_px = 41 is larger than .* 40 x 40 px"):
-        train(depth_config(window_px=41), *depth, tmp_path, device="cpu")
+        train_here(depth_config(window_px=41), depth, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -137,25 +136,27 @@ def test_a_run_on_depth_leaves_what_refines_whole_images(depth, tmp_path) -> Non
         assert refined.dtype == np.uint16 and refined.shape == depth[0].shape
         assert not np.isin(refined, np.arange(1, 12)).any()
     with pytest.raises(Killed):
-        train(depth_config(steps=4), *depth, tmp_path / "cut", on_progress=kill_at(3), device="cpu",
+        train_here(depth_config(steps=4), depth, tmp_path / "cut", on_progress=kill_at(3),
               domain="hand")  # fmt: skip
     resumed = trained(depth_config(steps=4), depth, tmp_path / "cut", domain="hand")
     for name in ("refiner.safetensors", "refiner.json", "overview.png"):
         assert (run / name).read_bytes() == (resumed / name).read_bytes(), name
     with pytest.raises(RunMismatchError, match="window_px: 16 -> 20"):
-        train(depth_config(steps=4, window_px=20), *depth, run, device="cpu", domain="hand")
+        train_here(depth_config(steps=4, window_px=20), depth, run, domain="hand")
 
 
 @pytest.mark.parametrize("psi", ["identity", "derivatives", "features", "patch_nce"])
 def test_every_feature_transform_works_on_depth(depth, psi) -> None:
-    gan = SimGAN(depth_config(psi=psi), *depth, HistoryBuffer(16, (1, 16, 16), 0))
+    gan = SimGAN(depth_config(psi=psi), inputs_of(depth, "hand"), HistoryBuffer(16, (1, 16, 16), 0))
     for _ in range(3):
         metrics = gan.step()
     assert np.isfinite(float(metrics["regularisation_loss"]))
 
 
 def test_both_learning_rates_drop_when_they_should(depth) -> None:
-    gan = SimGAN(depth_config(lr_drop_after=2), *depth, HistoryBuffer(16, (1, 16, 16), 0))
+    gan = SimGAN(
+        depth_config(lr_drop_after=2), inputs_of(depth, "hand"), HistoryBuffer(16, (1, 16, 16), 0)
+    )
     rates = []
     for _ in range(6):
         gan.step()
@@ -181,12 +182,10 @@ def test_the_small_configuration_learns_ragged_outlines(one_thread) -> None:
     config = TrainConfig.model_validate(table)
     renders, real, held_out = blobs(300, 0), seen_by_camera(blobs(300, 1), 2), blobs(24, 5)
     history = HistoryBuffer(config.buffer_size, (1, config.window_px, config.window_px), 0)
-    gan = SimGAN(config, renders, real, history)
+    gan = SimGAN(config, inputs_of((renders, real), "hand"), history)
     for _ in range(config.total_clock):
         gan.step()
-    refined = TorchEngine(gan.chosen, full_scale=FULL_SCALE, empty_below=config.empty_below)(
-        held_out
-    )
+    refined = TorchEngine(gan.chosen, PixelCodec(FULL_SCALE, config.empty_below))(held_out)
     assert hole_rate(held_out) < 0.005 and raggedness(held_out) < 1.05
     assert hole_rate(real) / 4 < hole_rate(refined) < 3 * hole_rate(real)
     assert raggedness(refined) > raggedness(held_out)
@@ -232,11 +231,11 @@ def test_depth_without_its_cube_is_refused(card) -> None:
 
 def test_a_scale_that_cuts_depths_off_is_refused(depth, tmp_path) -> None:
     with pytest.raises(ValueError, match="uint16 pixels need a full_scale"):
-        train(depth_config(full_scale=None), *depth, tmp_path, device="cpu")
+        train_here(depth_config(full_scale=None), depth, tmp_path)
     with pytest.raises(ValueError, match=r"pixels up to \d+, which full_scale = 100 would cut"):
-        train(depth_config(full_scale=100.0), *depth, tmp_path, device="cpu")
+        train_here(depth_config(full_scale=100.0), depth, tmp_path)
     with pytest.raises(ValueError, match="empties whole images"):
-        train(depth_config(empty_below=301.0), *depth, tmp_path, device="cpu")
+        train_here(depth_config(empty_below=301.0), depth, tmp_path)
     with pytest.raises(ValueError, match="8-bit pixels, which end at 255"):
         full_scale_for(301.0, np.dtype(np.uint8))
     assert not any(tmp_path.iterdir())
@@ -249,12 +248,6 @@ def test_a_refiner_of_another_cube_is_refused(depth, tmp_path) -> None:
         refined_card(parent, run, "refined")
     same = Dataset(open_store(tmp_path / "set"), card_of(cube_mm=300))
     assert refined_card(same, run, "refined").image.bits == 16
-
-
-def test_scores_of_pupils_are_refused_for_hands(tmp_path) -> None:
-    hand = Dataset(open_store(tmp_path / "set"), card_of(cube_mm=300))
-    with pytest.raises(ValueError, match="holds hand images: train without them"):
-        require_scorable(hand)
 
 
 def test_the_record_of_a_run_names_its_scale(images, tmp_path) -> None:

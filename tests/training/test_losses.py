@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from factory.networks.discriminator import Discriminator
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.training.losses import (
     channel_mean,
     derivatives,
@@ -17,6 +17,7 @@ from factory.training.losses import (
     realism_loss,
     self_regularisation,
 )
+from schemas.refiner import RefinerConfig
 
 PSI = {
     "identity": identity,

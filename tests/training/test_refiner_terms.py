@@ -1,25 +1,28 @@
 """What later work adds to the refiner's loss: each does what it is for, and nothing when off."""
 
+import hashlib
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from factory.domains.eye.networks.landmarks import (
-    LandmarkConfig,
-    LandmarkDescription,
-    LandmarkNetwork,
-)
+from factory.domains.eye.domain import EYE_DOMAIN
+from factory.domains.eye.landmark_consistency import LandmarkConsistency
+from factory.domains.eye.networks.landmarks import LandmarkNetwork
 from factory.networks.estimators import save_estimator
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import load_refiner
 from factory.training.losses import diversity
 from factory.training.patch_nce import PatchNCE
-from factory.training.run import RunMismatchError
+from factory.training.record import RunMismatchError
 from factory.training.sequences import moved, sequence_loss, small_motions
 from schemas.dataset import ImageSpec
+from schemas.eye.estimators import LandmarkConfig, LandmarkDescription
+from schemas.refiner import RefinerConfig
 from support.trainers import Killed, kill_at, make_gan, small_config, trained
 
 NOISY = RefinerConfig(maps=4, blocks=1, noise_channels=2)
@@ -201,10 +204,11 @@ def test_the_network_holds_landmarks_and_is_frozen(images):
         config = small_config(
             lambda_reg=0.0, label_weight=weight, label_network="there", refiner_lr=1e-2
         )
-        gan = make_gan(config, images, landmarks=Centroid())
+        consistency = LandmarkConsistency(Centroid(), "0" * 64)
+        gan = make_gan(config, images, consistency=consistency)
         for _ in range(40):
             metrics = gan.refiner_step()
-        assert gan.terms.landmarks.scale == 1.0
+        assert consistency.landmarks.scale == 1.0
         return float(metrics["label_shift_px"])
 
     assert shift_px(100.0) < shift_px(1e-9) / 2
@@ -212,23 +216,32 @@ def test_the_network_holds_landmarks_and_is_frozen(images):
 
 def test_a_run_names_its_label_network_by_content(images, tmp_path, landmarks):
     save_estimator(tmp_path / "net", landmarks, described())
-    config = small_config(label_weight=1.0, label_network=str(tmp_path / "net"))
-    trained(config, images, tmp_path / "run")
-    (tmp_path / "net").rename(tmp_path / "moved")
-    elsewhere = config.model_copy(update={"label_network": str(tmp_path / "moved")})
-    trained(elsewhere, images, tmp_path / "run")  # the same network: nothing to do
     save_estimator(tmp_path / "other", LandmarkNetwork(LandmarkConfig(maps=8), seed=2), described())
-    another = config.model_copy(update={"label_network": str(tmp_path / "other")})
+
+    def train_with(name: str) -> Path:
+        location = str(tmp_path / name)
+        consistency = EYE_DOMAIN.label_consistency(location, described().image)
+        config = small_config(label_weight=1.0, label_network=location)
+        return trained(config, images, tmp_path / "run", consistency=consistency)
+
+    record = json.loads((train_with("net") / "train.json").read_text())
+    sha256 = hashlib.sha256((tmp_path / "net" / "landmarks.safetensors").read_bytes()).hexdigest()
+    assert record["label_network"] == sha256
+    (tmp_path / "net").rename(tmp_path / "moved")
+    train_with("moved")  # the same network: nothing to do
     with pytest.raises(RunMismatchError, match="label_network"):
-        trained(another, images, tmp_path / "run")
+        train_with("other")
 
 
 def test_label_networks_that_cannot_be_used_are_refused(images, tmp_path, landmarks):
-    config = small_config(label_weight=1.0, label_network=str(tmp_path / "net"))
-    with pytest.raises(FileNotFoundError, match=r"jobs/landmarks\.py"):
-        trained(config, images, tmp_path / "run")
+    location, image = str(tmp_path / "net"), described().image
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py landmarks"):
+        EYE_DOMAIN.label_consistency(location, image)
     save_estimator(tmp_path / "net", landmarks, described((35, 55)))
     with pytest.raises(ValueError, match="the landmark network is for"):
+        EYE_DOMAIN.label_consistency(location, image)
+    config = small_config(label_weight=1.0, label_network=location)
+    with pytest.raises(ValueError, match="without a network that holds labels"):
         trained(config, images, tmp_path / "run")
 
 

@@ -8,16 +8,14 @@ import pytest
 
 from factory.networks.discriminator import HAND_LAYERS, DiscriminatorConfig
 from factory.networks.exact_start import start_as_exact_identity
-from factory.networks.refiner import Refiner, RefinerConfig
+from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import load_refiner
 from factory.store.open import open_store
-from factory.training.run import (
-    NonFiniteLoss,
-    Progress,
-    RunMismatchError,
-    TrainConfig,
-    train,
-)
+from factory.training.config import TrainConfig
+from factory.training.loop import Progress
+from factory.training.record import RunMismatchError
+from factory.training.simgan import NonFiniteLoss
+from schemas.refiner import RefinerConfig
 from support.places import ROOT
 from support.trainers import (
     GLOBAL,
@@ -26,6 +24,7 @@ from support.trainers import (
     Killed,
     kill_at,
     small_config,
+    train_here,
     trained,
 )
 
@@ -39,7 +38,7 @@ def test_the_batch_is_saved_without_pickle(images, tmp_path, monkeypatch):
             monkeypatch.setattr("factory.networks.discriminator.Discriminator.forward", poisoned)
 
     with pytest.raises(NonFiniteLoss, match="adversarial step 4: refiner loss") as caught:
-        train(small_config(), *images, tmp_path, on_progress=poison, device="cpu")
+        train_here(small_config(), images, tmp_path, on_progress=poison)
     (path,) = tmp_path.glob("nonfinite-*.npz")
     assert str(path) in str(caught.value)
     with np.load(path, allow_pickle=False) as batch:
@@ -71,7 +70,7 @@ def test_a_killed_run_resumed_equals_an_undisturbed_one(images, tmp_path, change
     clocks = sorted(rng.choice(np.arange(1, config.total_clock + 1), 4, replace=False))
     for clock in clocks:
         with pytest.raises(Killed):
-            train(config, *images, tmp_path / "cut", on_progress=kill_at(clock), device="cpu")
+            train_here(config, images, tmp_path / "cut", on_progress=kill_at(clock))
         with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
             file.write('{"clock": 1, "pha')  # killed in the middle of a line
     resumed = trained(config, images, tmp_path / "cut")
@@ -89,8 +88,8 @@ def test_a_run_in_every_kind_of_store_is_the_same(images, tmp_path, any_location
     whole = trained(small_config(), images, tmp_path / "whole")
     for clock in (7, 13):
         with pytest.raises(Killed):
-            train(small_config(), *images, any_location, on_progress=kill_at(clock), device="cpu")
-    train(small_config(), *images, any_location, device="cpu")
+            train_here(small_config(), images, any_location, on_progress=kill_at(clock))
+    train_here(small_config(), images, any_location)
     assert load_refiner(any_location)[1] == load_refiner(whole)[1]
     there, here = open_store(any_location), open_store(whole)
     names = [
@@ -115,34 +114,33 @@ def test_seeds_decide(images, tmp_path):
 
 
 def test_a_finished_run_is_left_alone(images, tmp_path):
-    train(small_config(), *images, tmp_path, device="cpu")
+    train_here(small_config(), images, tmp_path)
     before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*")}
-    train(small_config(), *images, tmp_path, on_progress=kill_at(1), device="cpu")
+    train_here(small_config(), images, tmp_path, on_progress=kill_at(1))
     assert before == {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*")}
 
 
 def test_another_configuration_is_refused(images, tmp_path):
     with pytest.raises(Killed):
-        train(small_config(), *images, tmp_path, on_progress=kill_at(5), device="cpu")
+        train_here(small_config(), images, tmp_path, on_progress=kill_at(5))
     changed = small_config(lambda_reg=7.5, refiner=RefinerConfig(maps=6, blocks=1))
     with pytest.raises(RunMismatchError, match=r"lambda_reg: 3\.0 -> 7\.5") as caught:
-        train(changed, *images, tmp_path, device="cpu")
+        train_here(changed, images, tmp_path)
     assert "config.refiner.maps: 4 -> 6" in str(caught.value)
     with pytest.raises(RunMismatchError, match="real: "):
-        train(small_config(), images[0], images[1][::-1], tmp_path, device="cpu")
+        train_here(small_config(), (images[0], images[1][::-1]), tmp_path)
     # How often it is saved changes nothing that is made.
-    train(small_config(checkpoint_every=7), *images, tmp_path, device="cpu")
+    train_here(small_config(checkpoint_every=7), images, tmp_path)
 
 
 def test_what_a_run_leaves(images, tmp_path):
     seen = []
-    train(
+    train_here(
         small_config(),
-        *images,
+        images,
         tmp_path,
         on_progress=seen.append,
         lineage={"synthetic": {"card": "abc"}, "real": {"card": "def"}},
-        device="cpu",
     )
     assert [p.clock for p in seen] == list(range(1, 18)) and seen[-1].total == 17
     assert seen[-1].phase == "adversarial" and seen[-1].step == 12
@@ -182,13 +180,13 @@ def test_colour_images(tmp_path):
 def test_images_that_do_not_fit_are_refused(images, tmp_path):
     synthetic, real = images
     with pytest.raises(ValueError, match="one image size"):
-        train(small_config(), synthetic, real[:, :10], tmp_path)
+        train_here(small_config(), (synthetic, real[:, :10]), tmp_path)
     with pytest.raises(ValueError, match="uint8"):
-        train(small_config(), synthetic.astype(np.float32), real, tmp_path)
+        train_here(small_config(), (synthetic.astype(np.float32), real), tmp_path)
     with pytest.raises(ValueError, match="no real images"):
-        train(small_config(), synthetic, real[:0], tmp_path)
+        train_here(small_config(), (synthetic, real[:0]), tmp_path)
     with pytest.raises(ValueError, match="3 channels"):
-        train(small_config(), np.stack([synthetic] * 3, 1), real, tmp_path)
+        train_here(small_config(), (np.stack([synthetic] * 3, 1), real), tmp_path)
     assert not any(tmp_path.iterdir())
 
 

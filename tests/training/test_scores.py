@@ -1,22 +1,25 @@
 """Refiners scored while their run goes on; the best one kept."""
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from factory.networks.refiner_files import load_refiner
-from factory.training.run import train
-from factory.training.scores import FOLDER, Scored
+from factory.training.scores import FOLDER
+from factory.validation.held_out import rank_of
 from schemas.score import Score
 from support.fakes import score
-from support.trainers import Killed, kill_at, small_config, trained, weights_of
+from support.trainers import Killed, kill_at, small_config, train_here, trained, weights_of
+
+LIMITS = {"drift_median_px": 0.8}
 
 
-class Told:
-    """Gives the scores that it was told, by update, in a thread."""
+class Prepared:
+    """Gives prepared scores, by update, in a thread."""
 
-    eye_width_px = 40.0
+    limits = LIMITS
 
     def __init__(self, scores: dict[int, Score]) -> None:
         self.scores = scores
@@ -37,49 +40,65 @@ CLOCKS = [8, 12, 16, 17]
 
 def test_the_best_is_one_that_keeps_its_labels() -> None:
     ranked = [score(0.5, 0.7), score(0.1, 0.9), score(0.9, 0.5), score(1.5, 0.5), score(None, 0.5)]
-    ranks = [Scored(0, found).rank(eye_width_px=40.0) for found in ranked]
+    ranks = [rank_of(one.metrics(), LIMITS) for one in ranked]
     assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize("name", [*LIMITS, "two_sample_accuracy"])
+def test_a_number_that_is_missing_or_not_finite_is_beyond_every_limit(name) -> None:
+    good = score(0.3, 0.9).metrics()
+    for worse in (good | {name: float("nan")}, {k: v for k, v in good.items() if k != name}):
+        assert rank_of(worse, LIMITS) == (True, math.inf) > rank_of(good, LIMITS)
+
+
+def test_a_score_that_is_not_finite_is_never_the_best(images, tmp_path) -> None:
+    """Also where it comes first: NaN compares as smaller than nothing, and as no larger either."""
+    scores = {clock: score(0.3, 0.9) for clock in CLOCKS}
+    broken = scores[8].two_sample.model_copy(update={"accuracy": float("nan")})
+    scores[8] = scores[8].model_copy(update={"two_sample": broken})
+    run = trained(small_config(**CONFIG), images, tmp_path, scorer=Prepared(scores))
+    assert load_refiner(run)[1].step == CLOCKS[1] - 5
 
 
 @pytest.mark.parametrize("best", CLOCKS)
 def test_the_best_refiner_is_the_result(images, tmp_path, best) -> None:
-    scorer = Told({clock: score(0.3, 0.6 if clock == best else 0.9) for clock in CLOCKS})
+    scorer = Prepared({clock: score(0.3, 0.6 if clock == best else 0.9) for clock in CLOCKS})
     run = trained(small_config(**CONFIG), images, tmp_path, scorer=scorer)
     assert scorer.asked == CLOCKS
-    there, _ = load_refiner(run / FOLDER / f"{best:08d}")
+    scored, _ = load_refiner(run / FOLDER / f"{best:08d}")
     kept, described = load_refiner(run)
-    assert all((a == b).all() for a, b in zip(weights_of(there), weights_of(kept), strict=True))
+    assert all((a == b).all() for a, b in zip(weights_of(scored), weights_of(kept), strict=True))
     assert described.step == best - 5
 
 
 def test_a_killed_run_scores_what_was_not_scored(images, tmp_path) -> None:
     config = small_config(**CONFIG, checkpoint_every=6)
     scores = {clock: score(0.3, 1 - clock / 100) for clock in CLOCKS}
-    first, second = Told(scores), Told(scores)
+    first, second = Prepared(scores), Prepared(scores)
     with pytest.raises(Killed):
-        train(config, *images, tmp_path, scorer=first, on_progress=kill_at(16), device="cpu")
+        train_here(config, images, tmp_path, scorer=first, on_progress=kill_at(16))
     run = trained(config, images, tmp_path, scorer=second)
     assert first.asked == [8, 12, 16] and second.asked == CLOCKS  # its own record spares the work
     assert load_refiner(run)[1].step == 12
 
 
 def test_a_score_that_fails_costs_no_training(images, tmp_path, caplog) -> None:
-    scorer = Told({clock: score(0.3, 0.9) for clock in CLOCKS[1:]})
+    scorer = Prepared({clock: score(0.3, 0.9) for clock in CLOCKS[1:]})
     run = trained(small_config(**CONFIG), images, tmp_path, scorer=scorer)
     assert load_refiner(run)[1].step == CLOCKS[1] - 5
     assert "update 8 was not scored" in caplog.text
     with pytest.raises(RuntimeError, match="no refiner of this run could be scored"):
-        trained(small_config(**CONFIG), images, tmp_path / "none", scorer=Told({}))
+        trained(small_config(**CONFIG), images, tmp_path / "none", scorer=Prepared({}))
 
 
 def test_the_last_is_kept_where_that_is_wanted(images, tmp_path) -> None:
-    scorer = Told({clock: score(0.3, clock / 100) for clock in CLOCKS})
+    scorer = Prepared({clock: score(0.3, clock / 100) for clock in CLOCKS})
     run = trained(small_config(validate_every=4), images, tmp_path, scorer=scorer)
     assert load_refiner(run)[1].step == 12
 
 
 def test_scores_need_someone_who_scores(images, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs held-out images"):
-        train(small_config(validate_every=4), *images, tmp_path, device="cpu")
+        train_here(small_config(validate_every=4), images, tmp_path)
     with pytest.raises(ValueError, match="keep = best needs validate_every"):
         small_config(keep="best")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from factory.training.draws import resident
+from factory.training.draws import ResidentImages, resident
 from factory.training.history import HistoryBuffer
 from factory.training.losses import gradient_penalty
-from factory.training.run import NonFiniteLoss, SimGAN
+from factory.training.simgan import NonFiniteLoss, SimGAN
 from support.trainers import SHAPE, make_gan, same, small_config, weights_of
 
 
@@ -24,7 +24,7 @@ def test_schedule(images):
     for _ in range(gan.config.total_clock):
         gan.step()
     assert "".join(calls) == "rrr" + "DD" + "RRRDD" * 2
-    assert gan.config.place(gan.clock) == ("adversarial", 4)
+    assert gan.config.phase_at(gan.clock) == ("adversarial", 4)
 
 
 def test_discriminator_step_trains_the_discriminator_alone(gan):
@@ -128,8 +128,22 @@ def test_images_that_lie_on_the_device_are_the_same(images, dtype):
     drawn = gan.draws.images("synthetic", 16)
     gan.draws.count = 0
     gan.draws._resident = {"synthetic": resident(pair[0], gan.device)}
-    there = gan.draws.images("synthetic", 16)
-    assert torch.equal(there, drawn) and there.stride() == drawn.stride()
+    on_device = gan.draws.images("synthetic", 16)
+    assert torch.equal(on_device, drawn) and on_device.stride() == drawn.stride()
+
+
+def test_16_bit_images_lie_on_the_device_in_a_type_that_can_be_indexed(monkeypatch):
+    """PyTorch has few operations for uint16: none may reach it, whatever the device."""
+    from_numpy = torch.from_numpy
+    types = []
+    monkeypatch.setattr(
+        torch, "from_numpy", lambda array: types.append(array.dtype) or from_numpy(array)
+    )
+    images = np.array([0, 1, 32767, 32768, 65535], np.uint16)[:, None, None].repeat(2, 1)
+    drawn = ResidentImages(images, torch.device("cpu")).drawn(np.array([4, 3, 0, 1, 2, 4]))
+    assert drawn[:, 0, 0, 0].tolist() == [65535, 32768, 0, 1, 32767, 65535]
+    assert drawn.shape == (6, 1, 2, 1) and drawn.dtype == torch.float32
+    assert np.dtype(np.uint16) not in types
 
 
 def test_bfloat16_is_near_float32(images):

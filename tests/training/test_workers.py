@@ -7,11 +7,20 @@ import torch
 
 from factory.networks.refiner_files import load_refiner
 from factory.training.history import HistoryBuffer
-from factory.training.run import Peers, train
-from support.trainers import SHAPE, Killed, kill_at, make_gan, same, small_config, weights_of
+from factory.training.workers import WorkerGroup
+from support.trainers import (
+    SHAPE,
+    Killed,
+    kill_at,
+    make_gan,
+    same,
+    small_config,
+    train_here,
+    weights_of,
+)
 
 
-class Workers:
+class Threads:
     """Several trainers in threads, whose gradients are averaged."""
 
     def __init__(self, size: int) -> None:
@@ -19,8 +28,8 @@ class Workers:
         self.barrier = threading.Barrier(size, timeout=30)
         self._given: dict[int, list[torch.Tensor]] = {}
 
-    def peers(self, rank: int) -> Peers:
-        return Peers(rank, self.size, partial(self._average, rank))
+    def group(self, rank: int) -> WorkerGroup:
+        return WorkerGroup(rank, self.size, partial(self._average, rank))
 
     def _average(self, rank: int, tensors) -> None:
         self._given[rank] = [tensor.clone() for tensor in tensors]
@@ -32,11 +41,11 @@ class Workers:
         self.barrier.wait()
 
     def run(self, work) -> None:
-        """`work(rank, peers)` in each."""
+        """`work(rank, group)` in each."""
 
         def guarded(rank: int) -> None:
             try:
-                work(rank, self.peers(rank))
+                work(rank, self.group(rank))
             except BaseException:
                 self.barrier.abort()
                 raise
@@ -60,17 +69,17 @@ class Locked(HistoryBuffer):
 
 def test_two_workers_stay_one_refiner(images):
     """Different batches, averaged gradients, one history: equal weights after every step."""
-    config, workers = small_config(), Workers(2)
+    config, threads = small_config(), Threads(2)
     history = Locked(config.buffer_size, SHAPE, config.seed)
-    gans = [make_gan(config, images, history, peers=workers.peers(rank)) for rank in range(2)]
+    gans = [make_gan(config, images, history, workers=threads.group(rank)) for rank in range(2)]
     assert not torch.equal(gans[0].draws.images("real", 8), gans[1].draws.images("real", 8))
 
-    def work(rank, peers) -> None:
+    def work(rank, group) -> None:
         for _ in range(config.total_clock):
             gans[rank].step()
         gans[rank].wait_for_history()
 
-    workers.run(work)
+    threads.run(work)
     assert same(weights_of(gans[0].refiner), weights_of(gans[1].refiner))
     assert same(weights_of(gans[0].discriminator), weights_of(gans[1].discriminator))
     statistics = history.statistics()
@@ -82,9 +91,9 @@ def test_two_workers_stay_one_refiner(images):
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_batch_of_all_workers_is_that_of_one(images, size):
     """An update of several workers is one worker's update on the same images."""
-    config, workers = small_config(batch_size=16, buffer_size=0), Workers(size)
+    config, threads = small_config(batch_size=16, buffer_size=0), Threads(size)
     alone = make_gan(config, images)
-    gans = [make_gan(config, images, peers=workers.peers(rank)) for rank in range(size)]
+    gans = [make_gan(config, images, workers=threads.group(rank)) for rank in range(size)]
     drawn = {"synthetic": [], "real": []}
     for gan in gans:
         for domain in drawn:
@@ -95,7 +104,7 @@ def test_the_batch_of_all_workers_is_that_of_one(images, size):
         gan.draws.images = lambda domain, n, rank=rank: drawn[domain][rank]
     for step in ("refiner_step", "discriminator_step"):
         getattr(alone, step)()
-        workers.run(lambda rank, peers, step=step: getattr(gans[rank], step)())
+        threads.run(lambda rank, _, step=step: getattr(gans[rank], step)())
     for network in ("refiner", "discriminator"):
         expected, found = (weights_of(getattr(gan, network)) for gan in (alone, gans[0]))
         assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(expected, found, strict=True))
@@ -103,7 +112,9 @@ def test_the_batch_of_all_workers_is_that_of_one(images, size):
 
 def test_workers_that_cannot_share_a_batch_evenly_are_told(images):
     with pytest.raises(ValueError, match="make batch_size a multiple of 6"):
-        make_gan(small_config(batch_size=8), images, peers=Peers(0, 3, lambda tensors: None))
+        make_gan(
+            small_config(batch_size=8), images, workers=WorkerGroup(0, 3, lambda tensors: None)
+        )
 
 
 def test_two_workers_go_on_together_after_a_kill(images, tmp_path):
@@ -111,21 +122,20 @@ def test_two_workers_go_on_together_after_a_kill(images, tmp_path):
     config = small_config()
 
     def train_both(kill_clock: int | None) -> Locked:
-        workers = Workers(2)
+        threads = Threads(2)
         history = Locked(config.buffer_size, SHAPE, config.seed)
 
-        def work(rank, peers) -> None:
-            train(
+        def work(rank, group) -> None:
+            train_here(
                 config,
-                *images,
+                images,
                 tmp_path,
-                history,
-                kill_at(kill_clock) if kill_clock else None,
-                peers=peers,
-                device="cpu",
+                history=history,
+                on_progress=kill_at(kill_clock) if kill_clock else None,
+                workers=group,
             )
 
-        workers.run(work)
+        threads.run(work)
         return history
 
     with pytest.raises((Killed, threading.BrokenBarrierError)):
@@ -141,12 +151,12 @@ def test_workers_that_do_not_share_the_folder_are_stopped(images, tmp_path):
         gradients[0].add_(2.5)
 
     with pytest.raises(RuntimeError, match="all workers share"):
-        train(small_config(), *images, tmp_path, peers=Peers(1, 2, others_are_ahead), device="cpu")
+        train_here(small_config(), images, tmp_path, workers=WorkerGroup(1, 2, others_are_ahead))
 
 
 def test_only_the_first_worker_writes(images, tmp_path):
     """The others need nothing but the folder of an earlier part of the run, if there is one."""
     gradients_seen = []
-    peers = Peers(1, 2, gradients_seen.append)
-    train(small_config(), *images, tmp_path, peers=peers, device="cpu")
+    group = WorkerGroup(1, 2, gradients_seen.append)
+    train_here(small_config(), images, tmp_path, workers=group)
     assert gradients_seen and not any(tmp_path.iterdir())

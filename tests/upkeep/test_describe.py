@@ -26,7 +26,7 @@ from factory.release.state import (
 from factory.store.local import LocalStore
 from factory.store.parquet import DamagedParquetError, parquet_bytes, read_columns
 from factory.upkeep.describe import Description, describe
-from factory.upkeep.describe_text import (
+from factory.upkeep.description_text import (
     age_text,
     numbers,
     release_text,

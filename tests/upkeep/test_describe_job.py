@@ -11,8 +11,9 @@ from cluster.on_ray.session import Session
 from factory.dataset.dataset import Dataset, index_name
 from factory.dataset.shard_tasks import collect, run_here
 from factory.images.png import decode_png
+from factory.upkeep.run import means_of
 from factory.upkeep.verify import NotWholeError
-from jobs.describe import DescribeJob, main, means_of
+from jobs.describe import DescribeJob, main
 from support import fakes, planted, releases
 
 

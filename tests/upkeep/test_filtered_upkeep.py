@@ -5,20 +5,20 @@ import pytest
 from cluster.job.command import parse
 from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset, index_name, tar_name
-from factory.dataset.shard_tasks import collect, run_here
 from factory.dataset.tar import DamagedShardError
-from factory.release.filtered import Keeping
+from factory.release.filtered import FilteredContent
 from factory.release.publish import NotReleasableError, publish
 from factory.upkeep.describe import describe
+from factory.upkeep.findings_text import repair_lines
 from factory.upkeep.garbage import stray_objects
 from factory.upkeep.repair import (
-    KeptFromParent,
+    FilteredFromParent,
     apply_repairs,
     repairs_for,
     stale_children,
 )
-from factory.upkeep.upkeep_text import repair_lines
-from jobs.describe import DescribeJob, means_of
+from factory.upkeep.run import means_of
+from jobs.describe import DescribeJob
 from schemas.base import FormatError
 from support import fakes, planted
 from support.filtered import REPORT_ID, kept_here, parts_of
@@ -27,7 +27,7 @@ from support.planted import verified
 
 def remade(refined: Dataset, kept: Dataset, shard: int, keys: list[str]) -> None:
     """Put another shard in the place of one: whole, with an index that fits, of other samples."""
-    expected = Keeping(kept, refined).expected(shard)
+    expected = FilteredContent(kept, refined).expected(shard)
     for name in (tar_name(shard), index_name(shard)):
         kept.store.delete(name)
     other = type(expected)(**vars(expected) | {"keys": tuple(keys)})
@@ -36,12 +36,12 @@ def remade(refined: Dataset, kept: Dataset, shard: int, keys: list[str]) -> None
 
 
 def mended(dataset: Dataset, parent: Dataset, *, withdraw_stale: bool = False):
-    means = KeptFromParent(dataset, parent)
+    means = FilteredFromParent(dataset, parent)
     found = verified(dataset, parent)
     repairs = repairs_for(dataset, found, means=means, parent=parent, withdraw_stale=withdraw_stale)
     return apply_repairs(
         dataset, repairs, means=means, parent=parent, children=(),
-        make_shards=lambda work, shards: collect(run_here(work, shards)),
+        make_shards=fakes.make_shards_here,
     )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def test_damaged_verdicts_in_the_child_are_found_and_release_nothing(refined, ke
 
 def test_the_describing_job_mends_it_without_a_refiner(refined, kept) -> None:
     job = parse(DescribeJob, ["--input", kept.location, "--repair"])
-    assert isinstance(means_of(job, kept, refined), KeptFromParent)
+    assert isinstance(means_of(job, kept, refined), FilteredFromParent)
     assert means_of(job, kept, None) is None
     job = parse(DescribeJob, ["--input", kept.location, "--repair", "--refiner", "x"])
     with pytest.raises(ValueError, match="without --refiner"):

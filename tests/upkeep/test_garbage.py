@@ -13,7 +13,6 @@ from factory.dataset.dataset import (
     tar_name,
 )
 from factory.dataset.tar import pack, unpack
-from factory.store.lease import Lease
 from factory.store.open import open_store
 from factory.upkeep.garbage import (
     DAY_S,
@@ -21,6 +20,7 @@ from factory.upkeep.garbage import (
     clean,
     stray_objects,
 )
+from schemas.lease import Lease
 from support import fakes, planted, releases
 
 OLD_S = 2 * DAY_S

@@ -3,13 +3,11 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from factory.dataset.dataset import Dataset, index_name, tar_name
 from factory.dataset.lineage import StaleShardsError
-from factory.dataset.shard_tasks import collect, run_here
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.shards import ingested_card
@@ -25,17 +23,13 @@ from factory.upkeep.repair import (
     stale_children,
     withdraw,
 )
-from factory.validation.sampling import NotComparableError, open_trio
+from factory.validation.pairs import NotComparableError, open_trio
 from schemas.eye.kind import EYE
 from schemas.outcome import Outcome
 from support import fakes, planted, releases
 from support.planted import verified
 
 MADE = ("runs/", "reports/", "releases/", "tmp/")
-
-
-def make_here(work: Any, shards: Sequence[int]) -> list[Outcome]:
-    return collect(run_here(work, shards))
 
 
 def repaired(
@@ -55,7 +49,12 @@ def repaired(
         withdraw_stale=withdraw_stale,
     )
     return apply_repairs(
-        dataset, repairs, means=means, parent=parent, children=children, make_shards=make_here
+        dataset,
+        repairs,
+        means=means,
+        parent=parent,
+        children=children,
+        make_shards=fakes.make_shards_here,
     )
 
 
@@ -284,7 +283,7 @@ def test_a_shard_that_changed_makes_children_stale_and_releases_broken(
     (stale,) = changed_parent.stale
     assert (stale.location, stale.shards) == (child.location, (1,))
     (broken,) = changed_parent.broken_releases
-    assert broken.name == "r1" and "shard 1 was made anew since" in broken.broken[0]
+    assert broken.name == "r1" and "shard 1 was made again since" in broken.broken[0]
     with pytest.raises(StaleShardsError, match=r"\[1\]"):
         missing_shards(dataset, child)
     card = ingested_card(
@@ -324,8 +323,8 @@ def test_shards_that_cannot_be_made_are_named_and_the_others_are_made(
         planted.DAMAGE["a truncated tar"][0](dataset.store, shard)
 
     class PoisonedSource(FromSource):
-        def work(self):
-            return lambda: _poisoned(super(PoisonedSource, self).work()())
+        def task(self):
+            return lambda: _poisoned(super(PoisonedSource, self).task()())
 
     report = repaired(dataset, PoisonedSource(dataset, str(eight_inputs)))
     assert report.remade == (1,) and report.withdrawn == (0,)

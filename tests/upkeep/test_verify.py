@@ -79,7 +79,7 @@ def test_a_tar_of_another_dataset_with_its_index_is_found(dataset, tmp_path) -> 
     for name in (tar_name(0), index_name(0)):
         dataset.store.put(name, other.store.read(name))
     found = verified(dataset)
-    assert "of another input" in found[0].what and found[0].kind == "tar"
+    assert "made of the input" in found[0].what and found[0].kind == "tar"
 
 
 def test_an_index_of_another_refiner_is_found(dataset, child, tmp_path) -> None:

@@ -5,15 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.validation.gate import (
-    check,
-    explain,
-    judged,
-    load_gate,
-    measures,
-    misses_of,
-    value_of,
-)
+from factory.validation.gate import check, explain, judged, load_gate, measures, misses_of, value_of
 from schemas.base import FormatError
 from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
@@ -115,6 +107,16 @@ def test_every_measure_can_be_read_from_a_report() -> None:
     assert len(names) == len(set(names)) and set(EyeReport.derived) <= set(names)
     assert {"drift.drift_px.p95", "realism.real_vs_real.accuracy"} <= set(names)
     assert all(isinstance(value_of(report, name), float) for name in names)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_is_not_finite_fails(tmp_path: Path, value: float) -> None:
+    report = example_report()
+    change = report.mean_abs_change.model_copy(update={"mean": value})
+    report = report.model_copy(update={"mean_abs_change": change})
+    path = gate_file(tmp_path, 'measure = "mean_abs_change.mean"\nat_least = -1e9')
+    (line,) = check(report, load_gate(path, EyeReport))
+    assert (line.passed, line.value) == (False, None)
 
 
 def test_derived_measures() -> None:

@@ -1,18 +1,17 @@
-"""Power: limits hold on clean sets of other people, planted damage is caught where it must be."""
+"""Power: limits hold on clean sets of other people, damage is caught where it must be."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from factory.dataset.columns import values_of
-from factory.domains.eye.damage.kinds import DAMAGES, Damage
+from factory.domains.eye.damage.kinds import DAMAGES
+from factory.domains.eye.damage.tails import TAILS
 from factory.domains.eye.measures import with_derived
 from factory.validation.gate import load_gate
+from factory.validation.power.damages import Damage
 from factory.validation.power.limits import (
-    SHARES,
-    TAILS,
-    Damaged,
-    PowerSettings,
+    DamagedFlags,
     Refusals,
     bound_of,
     fitted_limits,
@@ -21,7 +20,7 @@ from factory.validation.power.limits import (
     rare_share,
 )
 from factory.validation.power.table import (
-    DamageFound,
+    DamageMeasures,
     curves_png,
     gate_toml,
     markdown,
@@ -29,6 +28,7 @@ from factory.validation.power.table import (
 )
 from schemas.eye.measures import EYE_MEASURE_MEANINGS
 from schemas.eye.report import EyeReport
+from schemas.power import SHARES, PowerSettings
 from support.eye_rows import measures
 
 SETTINGS = PowerSettings(set_sizes=(1_000,), num_clean=300, num_damaged=100, shards=10)
@@ -57,14 +57,14 @@ def with_drift(table: pa.Table, drift: np.ndarray) -> pa.Table:
 
 def refusals(clean: pa.Table, settings: PowerSettings = SETTINGS):
     halves = halves_of(clean, 0)
-    limits = fitted_limits(clean.take(pa.array(halves.fit)), settings)
+    limits = fitted_limits(clean.take(pa.array(halves.fit)), TAILS, settings)
     test = clean.take(pa.array(halves.test))
     people = test["identity"].to_pylist()
     return Refusals(flags_of(test, limits), people, limits, settings), test, limits
 
 
-def everywhere(test: pa.Table, limits, drift: np.ndarray) -> Damaged:
-    return Damaged(flags_of(with_drift(test, drift), limits), np.ones(len(test), bool))
+def everywhere(test: pa.Table, limits, drift: np.ndarray) -> DamagedFlags:
+    return DamagedFlags(flags_of(with_drift(test, drift), limits), np.ones(len(test), bool))
 
 
 def test_the_halves_share_no_identity_and_leave_nobody_out():
@@ -83,7 +83,7 @@ def test_every_tail_is_a_measure_and_every_measure_has_one():
 
 def test_thresholds_grow_with_rarity_and_clean_samples_keep_them():
     clean = clean_measures()
-    limits = [x for x in fitted_limits(clean, SETTINGS) if x.measure == "iris_drift_px"]
+    limits = [x for x in fitted_limits(clean, TAILS, SETTINGS) if x.measure == "iris_drift_px"]
     bounds = [limit.at_most for limit in limits]
     assert bounds == sorted(bounds) and len(set(bounds)) == len(SETTINGS.rates)
     assert [limit.drop for limit in limits] == [False, False, True]
@@ -138,12 +138,12 @@ def test_one_bad_shard_is_caught():
     assert drawn.of_bad_shard(clean, 1_000) < 0.05
 
 
-def test_only_what_a_damage_harms_is_planted():
+def test_only_samples_that_a_damage_harms_are_drawn():
     drawn, test, limits = refusals(clean_measures())
     harmed = np.arange(len(test)) % 2 == 0
     drift = np.where(harmed, 9.0, 0.1)
-    planted = Damaged(flags_of(with_drift(test, drift), limits), harmed)
-    assert drawn.of_damaged(planted, 1_000, 0.1)[-1] == 1
+    damaged = DamagedFlags(flags_of(with_drift(test, drift), limits), harmed)
+    assert drawn.of_damaged(damaged, 1_000, 0.1)[-1] == 1
 
 
 def test_bounds_are_those_of_clopper_and_pearson():
@@ -158,11 +158,11 @@ def report():
     shift = Damage("shift", 3.0, "px", True, "in tests")
     nothing = Damage("blur", 1.0, "px", False, "in tests")
     whole = np.ones(NUM, bool)
-    found = [
-        DamageFound(shift, with_drift(clean, np.full(NUM, 9.0)), whole),
-        DamageFound(nothing, clean, whole),
+    damaged = [
+        DamageMeasures(shift, with_drift(clean, np.full(NUM, 9.0)), whole),
+        DamageMeasures(nothing, clean, whole),
     ]
-    return power_of(clean, found, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+    return power_of(clean, damaged, TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
 
 
 def test_the_table_says_what_is_caught_and_by_what(report):
@@ -171,6 +171,22 @@ def test_the_table_says_what_is_caught_and_by_what(report):
     assert "| blur 1 px | not caught |" in table
     assert report.num_identities == IDENTITIES
     assert curves_png(report).startswith(b"\x89PNG")
+
+
+def test_damage_that_harms_nothing_or_is_of_other_samples_is_refused():
+    clean, blur = clean_measures(), Damage("blur", 1.0, "px", False, "in tests")
+    of_none = DamageMeasures(blur, clean, np.zeros(NUM, bool))
+    with pytest.raises(ValueError, match="blur 1 px harms none of the 600 clean samples"):
+        power_of(clean, [of_none], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+    of_others = DamageMeasures(blur, clean.slice(1), np.ones(NUM - 1, bool))
+    with pytest.raises(ValueError, match="not of the clean samples: 1199 rows, expected 1200"):
+        power_of(clean, [of_others], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+
+
+def test_too_few_clean_samples_are_refused():
+    few = clean_measures().slice(0, 180)
+    with pytest.raises(ValueError, match="limits need 100 measured ones there"):
+        power_of(few, [], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
 
 
 def test_what_must_be_caught_and_is_not_is_named(report):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from factory.validation.gate import SampleLimit, sample_text
+from factory.validation.gate import sample_text
 from factory.validation.sample_checks import (
     CHANCE,
     check_samples,
@@ -12,6 +12,7 @@ from factory.validation.sample_checks import (
     most_allowed,
     verdicts_of,
 )
+from schemas.gate import SampleLimit
 from support.eye_rows import measures
 
 WHY = "because of the labels"
@@ -23,6 +24,15 @@ def test_a_limit_is_kept_at_its_end_and_by_what_was_not_measured():
     assert missed(rows, DRIFT).tolist() == [False, False, True, False]
     low = SampleLimit(measure="iris_drift_px", at_least=1.5, at_most=2.0, why=WHY)
     assert missed(rows, low).tolist() == [True, False, True, False]
+
+
+def test_a_measurement_that_is_no_number_misses_every_limit():
+    rows = measures([float("nan"), None, 1.0], 3)
+    assert rows["iris_drift_px"].null_count == 1
+    low = SampleLimit(measure="iris_drift_px", at_least=0.5, why=WHY)
+    for limit in (DRIFT, low):
+        assert missed(rows, limit).tolist() == [True, False, False]
+    assert [line["keep"] for line in verdicts_of(rows, [DRIFT]).to_pylist()] == [False, True, True]
 
 
 def test_every_sample_has_a_verdict_with_every_reason():

@@ -136,7 +136,7 @@ def test_networks_for_other_images_are_refused_before_any_work(synthetic, tmp_pa
         EyeWitnesses.of(
             PupilFinder(), location, None, synthetic.card.image.model_copy(update={"height": 36})
         )
-    with pytest.raises(FileNotFoundError, match=r"jobs/landmarks\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py landmarks"):
         EyeWitnesses.of(PupilFinder(), str(tmp_path / "none"), None, synthetic.card.image)
 
 

@@ -1,15 +1,29 @@
 """Eyes: grey 35x55 crops with iris, lids, pupil centre, gaze and head pose."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from factory.domains.base import Domain
+from pydantic import JsonValue
+
+from factory.domains.base import Domain, Style, given_names
+from schemas.base import Model
 from schemas.eye.kind import EYE
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
-    from factory.sources.base import Source
+    from pathlib import Path
+
+    from factory.dataset.dataset import Dataset
+    from factory.domains.eye.gaze_matching import GazeTarget
+    from factory.domains.eye.landmark_consistency import LandmarkConsistency
+    from factory.domains.eye.scoring import EyeScoring
+    from factory.measures.two_sample import TwoSampleTest
+    from factory.networks.estimator_kinds import EstimatorKind
+    from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
+    from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
+    from schemas.dataset import ImageSpec
 
 
 class EyeDomain(Domain):
@@ -24,15 +38,79 @@ class EyeDomain(Domain):
 
         return UnityEyesSource, MpiiGazeSource, PicturesSource
 
-    def renderer(self, **options: Any) -> "Renderer":
+    def ingest_options(self) -> type[Model]:
+        from factory.domains.eye.options import EyeIngestOptions
+
+        return EyeIngestOptions
+
+    def source_options(
+        self,
+        source: str,
+        given: Any,
+        *,
+        location: str,
+        recorded: Mapping[str, JsonValue] | None,
+    ) -> "SourceOptions":
+        from factory.domains.eye.options import eye_source_options
+
+        return eye_source_options(source, given, location=location, recorded=recorded)
+
+    def unused_options(self, source: str, given: Model) -> Sequence[str]:
+        from factory.domains.eye.options import RENDERS_ONLY
+
+        if source in ("images", "mpiigaze"):
+            return tuple(name for name in given_names(given) if name in RENDERS_ONLY)
+        return super().unused_options(source, given)
+
+    def simulate_options(self) -> type[Model]:
+        from factory.domains.eye.options import EyeSimulateOptions
+
+        return EyeSimulateOptions
+
+    def renderer(self, *, style: Style, seed: int, given: Any) -> "Renderer":
         from factory.domains.eye.renderer.renderer import EyeRenderer
 
-        return EyeRenderer(**options)
+        return EyeRenderer(style=style, seed=seed, **given.given())
 
     def validator(self) -> "Validator":
         from factory.domains.eye.validator import EyeValidator
 
         return EyeValidator()
+
+    def measuring_options(self) -> type[Model]:
+        from factory.domains.eye.validation_options import EyeMeasuringOptions
+
+        return EyeMeasuringOptions
+
+    def validation_options(self) -> type[Model]:
+        from factory.domains.eye.validation_options import EyeValidationOptions
+
+        return EyeValidationOptions
+
+    def damage(self) -> "Damages":
+        from factory.domains.eye.damage.measuring import EyeDamages
+
+        return EyeDamages()
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        from factory.domains.eye.estimators import GazeEstimator, LandmarkEstimator
+
+        return {"landmarks": LandmarkEstimator(), "gaze": GazeEstimator()}
+
+    def scoring(self, synthetic: "Dataset", test: "TwoSampleTest") -> "EyeScoring":
+        from factory.domains.eye.scoring import EyeScoring
+
+        return EyeScoring.of(synthetic, test)
+
+    def label_consistency(self, location: str, image: "ImageSpec") -> "LandmarkConsistency":
+        from factory.domains.eye.landmark_consistency import LandmarkConsistency
+
+        return LandmarkConsistency.load(location, image)
+
+    def label_target(self, path: "Path", *, head: bool) -> "GazeTarget":
+        from factory.domains.eye.gaze_matching import GazeTarget
+
+        return GazeTarget.load(path, head=head)
 
 
 EYE_DOMAIN = EyeDomain()

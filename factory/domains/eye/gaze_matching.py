@@ -7,28 +7,24 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from factory.domains.eye.sources.gaze_filter import (
-    load_target,
-    plain_arrays_of,
-)
-from factory.measures.density_ratio import Angles
-
-_MAX_TARGETS = 20_000
-
+from factory.domains.eye.sources.gaze_filter import load_target, plain_arrays_of
 
 COLUMNS = ("gaze_yaw_rad", "gaze_pitch_rad", "head_yaw_rad", "head_pitch_rad")
+_MAX_TARGETS = 20_000
+"""samples of a distribution; of a file with more, a fixed random choice"""
 
 
 @dataclass(frozen=True)
-class LabelTarget:
-    """How the labels of the real domain are distributed."""
+class GazeTarget:
+    """`factory.measures.density_ratio.LabelTarget` of eyes: gazes, and the head's angles."""
 
-    angles_rad: Angles
-    """(m, 2): gaze yaw and pitch; or (m, 4): and the head's"""
+    labels: NDArray[np.float64]
+    """(m, 2): yaw and pitch of the gaze in radians; or (m, 4): and those of the head"""
     sha256: str
-    """of the file they come from"""
+    """of the file that the angles come from"""
 
     @classmethod
     def load(cls, path: Path, *, head: bool) -> Self:
@@ -52,21 +48,17 @@ class LabelTarget:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of an index, in the order of the angles."""
-        return COLUMNS[: self.angles_rad.shape[1]]
+        """As `LabelTarget.columns`, in the order of the angles."""
+        return COLUMNS[: self.labels.shape[1]]
 
-    def digest(self) -> dict[str, JsonValue]:
-        """What names it in a run's lineage."""
-        return {"sha256": self.sha256, "columns": list(self.columns)}
-
-    def of(self, index: pa.Table) -> Angles:
-        """The same angles of a dataset's samples: (n, 2) or (n, 4).
-
-        Raises:
-            ValueError: some are not labelled with them.
-        """
+    def of(self, index: pa.Table) -> NDArray[np.float64]:
+        """As `LabelTarget.of`: (n, 2) or (n, 4) angles in radians."""
         missing = [name for name in self.columns if index[name].null_count]
         if missing:
             raise ValueError(f"the renders have no {', '.join(missing)} to be matched by")
         columns = [index[name].to_numpy() for name in self.columns]
         return np.stack(columns, axis=1).astype(np.float64)
+
+    def digest(self) -> dict[str, JsonValue]:
+        """As `LabelTarget.digest`."""
+        return {"sha256": self.sha256, "columns": list(self.columns)}

@@ -1,8 +1,9 @@
 """Measures refined eyes against their parents and labels, with every witness there is.
 
 Witnesses answer by different means, so that what fools one does not fool all: an ellipse fitted
-to the iris border (`factory.domains.eye.pupil.finder`), a network that finds landmarks, a network that sees
-the gaze, and the registration of the two pictures' edges. What they say is kept for every sample.
+to the iris border (`factory.domains.eye.pupil.finder`), a network that finds landmarks, a network
+that sees the gaze, and the registration of the two pictures' edges. All their answers are stored
+for every sample.
 """
 
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ from factory.domains.eye.pupil.drift import (
     measure_drift,
 )
 from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.pupil.iris_registration import registered_iris
 from factory.images.png import Pixels, grey
 from factory.measures.looks.pairs import (
     alike_ratio,
@@ -48,7 +50,7 @@ from factory.measures.looks.pairs import (
     mirror_gain,
     sharpness_ratio,
 )
-from factory.measures.registration import registered, registered_iris
+from factory.measures.registration import registered
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
 from schemas.eye.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA
@@ -64,10 +66,10 @@ class EyeWitnesses(Model):
 
     finder: PupilFinder
     landmarks: str | None = None
-    """place of a landmark network, the output of jobs/landmarks.py"""
+    """place of a landmark network, the output of jobs/estimator.py landmarks"""
     landmarks_sha256: Sha256 | None = None
     gaze: str | None = None
-    """place of a gaze network, the output of jobs/gaze.py"""
+    """place of a gaze network, the output of jobs/estimator.py gaze"""
     gaze_sha256: Sha256 | None = None
 
     schema: ClassVar[pa.Schema] = EYE_MEASURES_SCHEMA
@@ -288,8 +290,8 @@ def drift_of(
     )
 
 
-def _require(where: str, found: str, expected: str | None) -> None:
-    if found != expected:
+def _require(where: str, sha256: str, expected: str | None) -> None:
+    if sha256 != expected:
         raise ValueError(f"{where} changed while the job ran")
 
 

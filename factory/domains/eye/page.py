@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from factory.domains.eye.gaze_arrows import Shifts, arrows
 from factory.images.png import Pixels
 from factory.validation.report import figures, look_figures
 from factory.validation.report.figures import REFINED, Mark, Outline
@@ -24,7 +25,6 @@ from factory.validation.report.parts import (
     tiles_of,
     within_budget,
 )
-from factory.validation.report.witness_figures import Shifts, arrows
 from schemas.eye.report import EyeReport, GazeBin
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
+from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
 from factory.domains.eye.page import (
     MAX_WORST,
@@ -25,40 +26,32 @@ from factory.domains.eye.pupil.drift import DriftTable
 from factory.domains.eye.pupil.finder import Abstained, PupilFinder, PupilFit
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.domains.eye.validation_options import EyeMeasuringOptions, EyeValidationOptions
 from factory.domains.eye.witnesses import (
     DRIFTS,
-    NullMeasures,
-    agreement_of,
-    drift_lines,
     measure_null,
     witnesses_of,
 )
-from factory.images.png import grey
+from factory.images.png import Grey, grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
-from factory.validation.protocols import (
-    SideBySide,
-    Trio,
-    ValidationSettings,
-    require_known,
-)
+from factory.validation.pairs import NotComparableError
+from factory.validation.protocols import SideBySide, Trio, require_known
 from factory.validation.report.figures import Outline
 from factory.validation.report.parts import MAX_TILES
-from factory.validation.report.witness_figures import Shifts
 from factory.validation.sampling import (
-    NotComparableError,
     Sampled,
     calibration_part,
     identities_of,
     sample_images,
     sample_pairs,
 )
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
+from factory.validation.witnesses import NullMeasures, agreement_of, drift_lines
 from schemas.eye.report import EyeReport
 from schemas.realism import LookDistances
 from schemas.report import Realism
-
-Grey = NDArray[np.uint8]
 
 
 def crop_of(dataset: Dataset) -> EyeCrop:
@@ -116,7 +109,7 @@ class EyesExamined:
             "drift": self.table.summary(),
             "calibration": calibration,
             "witnesses": witnesses_of(self.measures, self.null, self.witnesses, calibration),
-            "agreement": agreement_of(self.measures),
+            "agreement": agreement_of(self.measures, DRIFTS),
             "looks": self.looks,
         }
 
@@ -145,8 +138,8 @@ class EyesExamined:
             for row in np.argsort(-drift, kind="stable")[: MAX_WORST // len(DRIFTS)].tolist():
                 if drift[row] < 0:
                     break
-                told = f"{drift[row]:.2f} {witness.unit} by {name.replace('_', ' ')}"
-                worst.append(self._pair(row, told, measurer))
+                distance = f"{drift[row]:.2f} {witness.unit} by {name.replace('_', ' ')}"
+                worst.append(self._pair(row, distance, measurer))
         return worst
 
     def _pair(self, row: int, drift: str, measurer: EyeMeasurer) -> WorstDrift:
@@ -202,14 +195,18 @@ class EyeValidator:
     @property
     def networks(self) -> Mapping[str, str]:
         """As `Validator.networks`."""
-        return {"landmarks": "by jobs/landmarks.py", "gaze": "by jobs/gaze.py"}
+        return {"landmarks": "by jobs/estimator.py landmarks", "gaze": "by jobs/estimator.py gaze"}
 
     def witnesses(
-        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], finder: PupilFinder
+        self,
+        refined: Dataset,
+        parent: Dataset,
+        networks: Mapping[str, str],
+        options: EyeMeasuringOptions,
     ) -> EyeWitnesses:
         """As `Validator.witnesses`."""
         require_known(networks, self.networks)
-        finder = finder.model_copy(update={"eye_width_px": crop_of(parent).eye_width_px})
+        finder = options.finder.model_copy(update={"eye_width_px": crop_of(parent).eye_width_px})
         return EyeWitnesses.of(
             finder, networks.get("landmarks"), networks.get("gaze"), image=refined.card.image
         )
@@ -221,6 +218,7 @@ class EyeValidator:
         split: str | None,
         witnesses: EyeWitnesses,
         settings: ValidationSettings,
+        options: EyeValidationOptions,
         side_by_side: SideBySide,
     ) -> EyesExamined:
         """As `Validator.examine`."""
@@ -230,7 +228,7 @@ class EyeValidator:
         known = calibration_part(sampled, settings.num_calibration)
         pairs = camera_pairs(crop, settings.num_calibration, seed)
         before, after = grey(sampled.synthetic), grey(sampled.refined)
-        parts = look_parts(before, after, real, settings.looks, identities=identities_of(sampled))
+        parts = look_parts(before, after, real, options.looks, identities=identities_of(sampled))
         tests = comparisons(before, after, real, settings.test)
         calibration, null, *others = side_by_side(
             [

@@ -1,14 +1,23 @@
 """Hands: 224x224 depth in a cube around the hand, with 36 joints in pixels and in space."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from factory.domains.base import Domain
+from pydantic import JsonValue
+
+from factory.domains.base import Domain, Style
+from schemas.base import Model
 from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
 
 if TYPE_CHECKING:
-    from factory.sources.base import Source
+    from factory.dataset.dataset import Dataset
+    from factory.domains.hand.scoring import HandScoring
+    from factory.measures.two_sample import TwoSampleTest
+    from factory.networks.estimator_kinds import EstimatorKind
+    from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
+    from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
 
 
@@ -22,15 +31,52 @@ class HandDomain(Domain):
 
         return (NyuSource,)
 
-    def renderer(self, **options: Any) -> "Renderer":
+    def ingest_options(self) -> type[Model]:
+        from factory.domains.hand.options import HandIngestOptions
+
+        return HandIngestOptions
+
+    def source_options(
+        self,
+        source: str,
+        given: Any,
+        *,
+        location: str,
+        recorded: Mapping[str, JsonValue] | None,
+    ) -> "SourceOptions":
+        options: SourceOptions = given.nyu
+        return options
+
+    def simulate_options(self) -> type[Model]:
+        from factory.domains.hand.options import HandSimulateOptions
+
+        return HandSimulateOptions
+
+    def renderer(self, *, style: Style, seed: int, given: Any) -> "Renderer":
         from factory.domains.hand.renderer.renderer import HandRenderer
 
-        return HandRenderer(**options)
+        hand = given.hand
+        return HandRenderer(style=style, seed=seed, cameras=hand.cameras, poses=hand.poses)
 
     def validator(self) -> "Validator":
         from factory.domains.hand.validator import HandValidator
 
         return HandValidator()
+
+    def damage(self) -> "Damages":
+        from factory.domains.hand.damage.measuring import HandDamages
+
+        return HandDamages()
+
+    def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
+        from factory.domains.hand.estimators import JointEstimator
+
+        return {"joints": JointEstimator()}
+
+    def scoring(self, synthetic: "Dataset", test: "TwoSampleTest") -> "HandScoring":
+        from factory.domains.hand.scoring import HandScoring
+
+        return HandScoring.of(synthetic, test)
 
 
 HAND_DOMAIN = HandDomain()

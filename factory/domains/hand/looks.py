@@ -25,7 +25,7 @@ FLOOR_LOOKS = (SENSOR_LOOK,)
 
 
 def _ragged(depth: Depth, rng: np.random.Generator) -> Depth:
-    """Every pixel is read at a place nearby, neighbours at much the same."""
+    """Every pixel is read from another one nearby; neighbouring pixels move by about the same."""
     height, width = depth.shape
     by_y, by_x = (_patches(rng, depth.shape, RAGGED_LENGTH_PX) * RAGGED_PX for _ in range(2))
     rows = np.arange(height)[:, None] + np.rint(by_y).astype(np.intp)
@@ -35,8 +35,8 @@ def _ragged(depth: Depth, rng: np.random.Generator) -> Depth:
 
 def _holed(depth: Depth, rng: np.random.Generator) -> Depth:
     rough = _patches(rng, depth.shape, HOLE_LENGTH_PX)
-    there = rough < np.quantile(rough, 1 - HOLE_SHARE)
-    return np.where(there, depth, 0).astype(np.uint16)
+    is_measured = rough < np.quantile(rough, 1 - HOLE_SHARE)
+    return np.where(is_measured, depth, 0).astype(np.uint16)
 
 
 def _noisy(depth: Depth, rng: np.random.Generator) -> Depth:
@@ -117,5 +117,7 @@ def _rolled(depth: Depth, x: float, y: float) -> Depth:
 
 def deepened(images_NHW: Depth, by_mm: int) -> Depth:
     """Hands farther away by so many mm, the background where it was."""
-    there = images_NHW > 0
-    return np.where(there, np.maximum(images_NHW.astype(np.int32) + by_mm, 1), 0).astype(np.uint16)
+    is_hand = images_NHW > 0
+    return np.where(is_hand, np.maximum(images_NHW.astype(np.int32) + by_mm, 1), 0).astype(
+        np.uint16
+    )

@@ -2,7 +2,7 @@
 
 Witnesses answer by different means: the silhouette is registered, single edges are followed along
 their normals, the skin before the labelled joints keeps its depth or does not, and a network finds
-joints in each picture by itself. What they say is kept for every sample.
+joints in each picture by itself. All their answers are stored for every sample.
 
 Legend of shapes: N images, H height, W width, J joints.
 """
@@ -69,7 +69,7 @@ class HandWitnesses(Model):
     """What hands are measured with."""
 
     joints: str | None = None
-    """place of a joint network, the output of jobs/joints.py"""
+    """place of a joint network, the output of jobs/estimator.py joints"""
     joints_sha256: Sha256 | None = None
 
     schema: ClassVar[pa.Schema] = HAND_MEASURES_SCHEMA
@@ -303,9 +303,9 @@ def skin_mm(images_NHW: Depth, uvd_NJ3: Values) -> Values:
     ]
     enough = inside & ((window > 0).mean(axis=-1) >= _MIN_SKIN_SHARE)
     depths = np.where((window > 0) & enough[..., None], window, np.nan)
-    found = np.full(enough.shape, np.nan)
-    found[enough] = np.nanmedian(depths[enough], axis=-1)
-    return found
+    skin = np.full(enough.shape, np.nan)
+    skin[enough] = np.nanmedian(depths[enough], axis=-1)
+    return skin
 
 
 def _mean(values: Values, axis: int) -> Values:

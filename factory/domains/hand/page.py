@@ -144,21 +144,21 @@ def outline_of(depth_HW: Depth) -> list[NDArray[np.float64]]:
 
 
 def _plots(report: HandReport, pictures: HandPictures) -> dict[str, Markup | None]:
-    found = report.witnesses
+    witnesses = report.witnesses
     return {
         "drift": figures.histogram(
             pictures.drift_px,
             axis="displacement of the outline, crop px",
             colour=REFINED,
             floor=pictures.null_drift_px,
-            marks=_marks(found.silhouette),
+            marks=_marks(witnesses.silhouette),
         ),
         "depth": figures.histogram(
             pictures.depth_error_mm,
             axis="depth error at the visible joints, mm",
             colour=REFINED,
             floor=pictures.null_depth_error_mm,
-            marks=_marks(found.depth),
+            marks=_marks(witnesses.depth),
         ),
         "boundary": look_figures.distances(_compared(report)),
         "arrows": None,
@@ -180,7 +180,7 @@ def _marks(witness: Witness) -> list[Mark]:
 
 def _compared(report: HandReport) -> list[tuple[str, Compared]]:
     rows = [(label, getattr(report.boundary, name)) for name, label in NAMES.items()]
-    return [(label, found) for label, found in rows if found is not None]
+    return [(label, compared) for label, compared in rows if compared is not None]
 
 
 class _BoundaryRow(NamedTuple):
@@ -196,10 +196,12 @@ class _BoundaryRow(NamedTuple):
 def _boundary_rows(report: HandReport) -> list[_BoundaryRow]:
     rows = []
     for name, label in NAMES.items():
-        found: Compared | None = getattr(report.boundary, name)
-        if found is not None:
-            of = report.boundary.medians[name]
-            rows.append(_BoundaryRow(label, of.synthetic, of.refined, of.real, found))
+        compared: Compared | None = getattr(report.boundary, name)
+        if compared is not None:
+            medians = report.boundary.medians[name]
+            rows.append(
+                _BoundaryRow(label, medians.synthetic, medians.refined, medians.real, compared)
+            )
     return rows
 
 
@@ -207,7 +209,7 @@ class _ChangeRow(NamedTuple):
     """What refining did to hands, in the unit that the label names."""
 
     label: str
-    found: Estimate | None
+    estimate: Estimate | None
     digits: int
 
 

@@ -4,6 +4,7 @@ and how real the pictures look."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from numpy.typing import NDArray
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.pupil.finder import PupilFinder
-from factory.domains.eye.witnesses import NullMeasures, agreement_of, drift_lines
 from factory.domains.hand.depth.boundary import boundary_of, statistics_of
 from factory.domains.hand.depth.edges import Depth
 from factory.domains.hand.depth.windows import (
@@ -38,17 +37,12 @@ from factory.domains.hand.page import (
 from factory.domains.hand.witnesses import (
     DRIFTS,
     change_of,
+    displacement_trials,
     null_trials,
-    planted_trials,
     witnesses_of,
 )
 from factory.measures.two_sample import comparisons, realism_of
-from factory.validation.protocols import (
-    SideBySide,
-    Trio,
-    ValidationSettings,
-    require_known,
-)
+from factory.validation.protocols import SideBySide, Trio, require_known
 from factory.validation.report.parts import MAX_TILES
 from factory.validation.sampling import (
     Sampled,
@@ -56,7 +50,10 @@ from factory.validation.sampling import (
     sample_images,
     sample_pairs,
 )
+from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
+from factory.validation.witnesses import NullMeasures, agreement_of, drift_lines
+from schemas.base import Model
 from schemas.hand.report import Boundary, HandReport, Planted
 from schemas.report import Realism
 
@@ -161,12 +158,12 @@ class HandValidator:
     @property
     def networks(self) -> Mapping[str, str]:
         """As `Validator.networks`."""
-        return {"joints": "by jobs/joints.py"}
+        return {"joints": "by jobs/estimator.py joints"}
 
     def witnesses(
-        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], finder: PupilFinder
+        self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], options: Model
     ) -> HandWitnesses:
-        """As `Validator.witnesses`; the finder is for eyes."""
+        """As `Validator.witnesses`; hands have no options of their own."""
         require_known(networks, self.networks)
         return HandWitnesses.of(networks.get("joints"), refined.card.image)
 
@@ -177,32 +174,34 @@ class HandValidator:
         split: str | None,
         witnesses: HandWitnesses,
         settings: ValidationSettings,
+        options: Model,
         side_by_side: SideBySide,
     ) -> HandsExamined:
-        """As `Validator.examine`."""
+        """As `Validator.examine`; hands have no options of their own."""
         seed, num = settings.seed, min(settings.num_realism, MOST_IMAGES)
         sampled = sample_pairs(trio, shards, num, seed)
         before, after = depth_of(sampled.synthetic), depth_of(sampled.refined)
         real = depth_of(sample_images(trio.real, split, num, seed))
         known = calibration_part(sampled, min(settings.num_calibration, MOST_CALIBRATED))
-        given = depth_of(known.synthetic), known.index, witnesses, seed
-        null, planted = null_trials(*given), planted_trials(*given)
+        trial = depth_of(known.synthetic), known.index, witnesses, seed
+        null, displaced = null_trials(*trial), displacement_trials(*trial)
         places = places_of(before, seed)
         cut = windows(real, places_of(real, seed + 1))
         tests = comparisons(
             windows(before, places), windows(after, places), cut, settings.test, FULL_SCALE
         )
         sets = [partial(statistics_of, images) for images in (before, after, real)]
-        found = side_by_side([*tests, *null.values(), *planted, *sets])
-        tested, found = found[: len(tests)], found[len(tests) :]
-        looked, found = found[: len(null)], found[len(null) :]
+        results = iter(side_by_side([*tests, *null.values(), *displaced, *sets]))
+        two_samples = list(islice(results, len(tests)))
+        by_look = dict(zip(null, islice(results, len(null)), strict=True))
+        recoveries = list(islice(results, len(displaced)))
         return HandsExamined(
             trio,
             read_measures(trio.refined, shards, witnesses),
-            dict(zip(null, looked, strict=True)),
-            tuple(line for lines in found[: len(planted)] for line in lines),
-            boundary_of(*found[len(planted) :], seed=seed),
-            realism_of(tested),
+            by_look,
+            tuple(chain.from_iterable(recoveries)),
+            boundary_of(*results, seed=seed),
+            realism_of(two_samples),
             witnesses,
             sampled,
             real,

@@ -1,5 +1,8 @@
-"""What each witness says of refined hands, beside what it says where nothing moved, and how well
-known displacements come back."""
+"""The witnesses of hands: what each says of a refined dataset, and of pictures whose look was
+changed and whose geometry was not; and how well known displacements are recovered.
+
+`factory.validation.witnesses` defines a witness and has what is common to those of all domains.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.dataset.columns import values_of
-from factory.domains.eye.witnesses import (
-    NUM_QUANTILE_BINS,
-    PLAIN,
-    Means,
-    NullMeasures,
-    own_by_looks,
-    shift_of,
-    witness_of,
-)
 from factory.domains.hand.depth.edges import Depth
 from factory.domains.hand.looks import (
     FLOOR_LOOKS,
@@ -34,6 +28,15 @@ from factory.measures.statistics import (
     clusters_of,
     estimate,
     quantile_edges,
+)
+from factory.validation.witnesses import (
+    NUM_QUANTILE_BINS,
+    PLAIN,
+    Means,
+    NullMeasures,
+    own_by_looks,
+    shift_of,
+    witness_of,
 )
 from schemas.hand.report import HandChange, HandWitnessesFound, Planted
 from schemas.report import Estimate, Witness
@@ -95,10 +98,11 @@ def _in_look(
     return HandMeasurer(witnesses)(rows, images_NHW, other)
 
 
-def planted_trials(
+def displacement_trials(
     images_NHW: Depth, rows: pa.Table, witnesses: HandWitnesses, seed: int
 ) -> list[Callable[[], list[Planted]]]:
-    """Known displacements, seen in the look of a sensor: shifts across, and changes of depth."""
+    """How well known displacements, seen in the look of a sensor, are recovered: shifts across the
+    picture, and changes of depth."""
     given = images_NHW, rows, witnesses, seed
     return [
         *(partial(_shifted, *given, shift_px) for shift_px in SHIFTS_PX),
@@ -113,7 +117,7 @@ def _shifted(
     direction_N2 = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     other = in_look(moved(images_NHW, shift_px * direction_N2), SENSOR_LOOK, seed)
     measures = HandMeasurer(witnesses)(rows, images_NHW, other)
-    found = []
+    recoveries = []
     for name in ("silhouette", "joints"):
         shift = DRIFTS[name].shift
         assert shift is not None
@@ -121,8 +125,8 @@ def _shifted(
             values_of(measures, column) * part
             for column, part in zip(shift, direction_N2.T, strict=True)
         )
-        found += _planted(name, "px", shift_px, np.asarray(recovered))
-    return found
+        recoveries += _recovery(name, "px", shift_px, np.asarray(recovered))
+    return recoveries
 
 
 def _deepened(
@@ -130,13 +134,13 @@ def _deepened(
 ) -> list[Planted]:
     other = in_look(deepened(images_NHW, by_mm), SENSOR_LOOK, seed)
     measures = HandMeasurer(witnesses)(rows, images_NHW, other)
-    return _planted("depth", "mm", by_mm, values_of(measures, "joint_depth_shift_mm"))
+    return _recovery("depth", "mm", by_mm, values_of(measures, "joint_depth_shift_mm"))
 
 
-def _planted(
+def _recovery(
     name: str, unit: str, planted: float, recovered_N: NDArray[np.float64]
 ) -> list[Planted]:
-    """None where nothing was measured."""
+    """One entry, or an empty list where nothing was measured."""
     error = recovered_N[np.isfinite(recovered_N)] - planted
     if not len(error):
         return []
@@ -154,7 +158,7 @@ def _planted(
     ]
 
 
-# --- what was found -------------------------------------------------------------------------------
+# --- what the witnesses say -----------------------------------------------------------------------
 
 
 def witnesses_of(
@@ -162,12 +166,12 @@ def witnesses_of(
 ) -> HandWitnessesFound:
     """Every witness' distribution, bins and floor."""
     conditions = _conditions(measures)
-    found: dict[str, Witness | None] = {}
+    by_name: dict[str, Witness | None] = {}
     for name, means in DRIFTS.items():
         if name == "joints" and witnesses.joints_sha256 is None:
-            found[name] = None
+            by_name[name] = None
             continue
-        found[name] = witness_of(
+        by_name[name] = witness_of(
             measures,
             means,
             own_by_looks(null, means, FLOOR_LOOKS),
@@ -176,23 +180,23 @@ def witnesses_of(
             unmeasured=_unmeasured(measures, name),
             mean_shift=shift_of(measures, means),
         )
-    return HandWitnessesFound.model_validate(found)
+    return HandWitnessesFound.model_validate(by_name)
 
 
 def change_of(measures: pa.Table, null: NullMeasures) -> HandChange:
     """What refining did to hands."""
 
-    def found(rows: pa.Table, name: str) -> Estimate | None:
+    def estimated(rows: pa.Table, name: str) -> Estimate | None:
         return estimate(values_of(rows, name), clusters_of(rows["identity"].to_pylist()))
 
     return HandChange(
-        depth_shift_mm=found(measures, "joint_depth_shift_mm"),
-        growth_px=found(measures, "edge_growth_px"),
-        lost_share=found(measures, "lost_share"),
-        grown_share=found(measures, "grown_share"),
-        lost_joint_share=found(measures, "lost_joint_share"),
-        label_fit=found(measures, "label_fit"),
-        parent_label_fit=found(null[PLAIN], "label_fit"),
+        depth_shift_mm=estimated(measures, "joint_depth_shift_mm"),
+        growth_px=estimated(measures, "edge_growth_px"),
+        lost_share=estimated(measures, "lost_share"),
+        grown_share=estimated(measures, "grown_share"),
+        lost_joint_share=estimated(measures, "lost_joint_share"),
+        label_fit=estimated(measures, "label_fit"),
+        parent_label_fit=estimated(null[PLAIN], "label_fit"),
     )
 
 

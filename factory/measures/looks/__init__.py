@@ -1,1 +1,1 @@
-"""How alike two sets of grey images look, measure by measure, with intervals."""
+"""Measures of looks: how alike two sets of grey images look, with 95 % intervals."""

@@ -1,11 +1,11 @@
-"""Refined images that are copies of real ones: nearest neighbours among small, contrast-free
-pictures.
+"""Copies: refined images that reproduce a real one, by nearest neighbours among small pictures.
 
-A refiner that was trained too long on too few images may give back what it has seen. Such an image
-is nearer to a real one than real images are to each other. Where the real images are frames of a
-film, they are near to each other, and only as near a copy is found.
+A refiner that was trained too long on too few images may give back images that it has seen. Such
+an image is nearer to a real one than real images are to each other. Where the real images are
+frames of one film, they are near to each other already, and only nearer copies are detected. The
+pictures are reduced in size and scaled to one mean and contrast before they are compared.
 
-Axes in names: N images, H height, W width, P pixels.
+Axes in names: N images, M real images, H height, W width, P pixels.
 """
 
 from typing import NamedTuple
@@ -16,23 +16,30 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
 SHORTER_SIDE_PX = 18
-"""of the pictures that are compared: finer than that, noise and shifts by a pixel would hide a
+"""size of the pictures that are compared; in larger ones, noise and shifts by a pixel would hide a
 copy"""
 BLOCK = 1024
-"""images whose distances to all others are held at once"""
+"""number of images whose distances to all others are in memory at one time"""
 
 
 class Nearest(NamedTuple):
-    """For each image, the one nearest to it."""
+    """For each image, the real image nearest to it."""
 
     distance: NDArray[np.float64]
-    """(N,) root mean square difference of pictures of mean 0 and standard deviation 1"""
+    """(N,) root mean square difference of the two `thumbnails`"""
     which: NDArray[np.intp]
-    """(N,) position in the other set"""
+    """(N,) position of the real image in its set"""
 
 
 def thumbnails(images_NHW: Images) -> NDArray[np.float32]:
-    """(N, P) of mean 0 and standard deviation 1, or all 0 for flat images."""
+    """Small pictures of mean 0 and standard deviation 1, as flat vectors.
+
+    Args:
+        images_NHW: (N, H, W) uint8.
+
+    Returns:
+        (N, P) float32; all 0 for an image of one grey value.
+    """
     height, width = images_NHW.shape[1:]
     scale = min(1.0, SHORTER_SIDE_PX / min(height, width))
     size = round(width * scale), round(height * scale)
@@ -45,7 +52,11 @@ def thumbnails(images_NHW: Images) -> NDArray[np.float32]:
 
 
 def nearest_in(real_MP: NDArray[np.float32], images_NP: NDArray[np.float32]) -> Nearest:
-    """The real image nearest to each image."""
+    """The real image nearest to each image.
+
+    Args:
+        real_MP, images_NP: `thumbnails` of both sets.
+    """
     return _nearest(real_MP, images_NP, but_itself=False)
 
 
@@ -61,7 +72,7 @@ def _nearest(
     squares = (real_MP**2).sum(axis=1)
     for start in range(0, len(images_NP), BLOCK):
         block = images_NP[start : start + BLOCK]
-        apart = squares - 2 * block @ real_MP.T  # less what all of a row share
+        apart = squares - 2 * block @ real_MP.T  # a constant of each row is left out
         if but_itself:
             rows = np.arange(len(block))
             apart[rows, start + rows] = np.inf

@@ -1,6 +1,7 @@
-"""Measures on curves that every image has one of: power spectrum, grey and gradient histograms.
+"""Measures on curves: the power spectrum, the grey histogram and the gradient histogram.
 
-A set's curve is the mean of its images', and two sets differ as their curves do.
+Every image has one curve of each kind. The curve of a set is the mean over its images, and the
+distance of two sets is that of their curves.
 
 Axes in names: N images, H height, W width, B bins, R rounds.
 """
@@ -17,30 +18,38 @@ from factory.measures.looks.jackknife import Keep, Statistic, Values
 
 Images = NDArray[np.uint8]
 ROUNDING_POWER = 1 / 12
-"""variance of what rounding to whole grey levels adds; keeps the logarithm of flat images finite"""
+"""variance of the noise that rounding to whole grey levels adds; added to the power, it keeps the
+logarithm of flat images finite"""
 GRADIENT_STEP = 0.5
-"""grey levels per pixel that a bin of the gradient's histogram spans: all that can occur along one
-axis are multiples of it"""
+"""width of a bin of the gradient histogram in grey levels per pixel; the gradient along one axis
+can only be a multiple of it"""
 MAX_GRADIENT = 255 / np.sqrt(2)
-"""of central differences: half of full scale along both axes"""
+"""the largest gradient magnitude that central differences can give: half of full scale along both
+axes"""
 
 
 class SetCurves(NamedTuple):
-    """One curve per image, over the same places."""
+    """The curves of the images of one set."""
 
     at: Values
-    """(B,)"""
+    """(B,) frequencies or lower edges of bins, the same for all images"""
     each: Values
-    """(N, B)"""
+    """(N, B) values of each image's curve there"""
 
 
 def spectra(images_NHW: Images) -> SetCurves:
-    """Log power over spatial frequency, dB over one squared grey level.
+    """Power over spatial frequency, in dB relative to one squared grey level.
 
-    White noise of standard deviation s is s² at all frequencies. A Hann window on what each image
-    is above its mean keeps the borders, which do not continue on the other side, from adding power
-    everywhere. Rings are one cycle per shorter side wide and end at half a cycle per pixel; the
-    logarithm is taken of a ring's mean power, image by image.
+    White noise of standard deviation s has the power s² at all frequencies. The image minus its
+    mean is multiplied with a Hann window, because opposite borders do not continue each other and
+    would add power at all frequencies. Power is averaged over rings of frequencies, which are one
+    cycle per shorter side wide and end at half a cycle per pixel; then the logarithm is taken.
+
+    Args:
+        images_NHW: (N, H, W) uint8.
+
+    Returns:
+        Curves over cycles per pixel.
     """
     num, height, width = images_NHW.shape
     window = np.outer(windows.hann(height, sym=False), windows.hann(width, sym=False))
@@ -59,13 +68,16 @@ def spectra(images_NHW: Images) -> SetCurves:
 
 
 def grey_histograms(images_NHW: Images) -> SetCurves:
-    """Share of each image's pixels that has each grey value, 0 to 255."""
+    """The share of each image's pixels that has each grey value, 0 to 255."""
     return SetCurves(np.arange(256.0), _shares(images_NHW, 256))
 
 
 def gradient_histograms(images_NHW: Images) -> SetCurves:
-    """Share of each image's pixels over the magnitude of their gradient, in steps of half a grey
-    level per pixel; central differences, without the outermost pixels."""
+    """The share of each image's pixels in each bin of the gradient's magnitude.
+
+    Bins are half a grey level per pixel wide. The gradient is that of central differences, so the
+    outermost pixels are left out.
+    """
     grey = images_NHW.astype(np.float32)
     right = (grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2]) / 2
     down = (grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]) / 2
@@ -76,7 +88,7 @@ def gradient_histograms(images_NHW: Images) -> SetCurves:
 
 
 def _shares(values_NHW: NDArray[np.integer], num_bins: int) -> Values:
-    """(N, B) of whole numbers from 0."""
+    """(N, B) share of each image's values that equals each whole number from 0 to B - 1."""
     num = len(values_NHW)
     flat = values_NHW.reshape(num, -1).astype(np.intp)
     offset = num_bins * np.arange(num)[:, None]
@@ -85,14 +97,14 @@ def _shares(values_NHW: NDArray[np.integer], num_bins: int) -> Values:
 
 
 def rms_difference(other: SetCurves, reference: SetCurves) -> Statistic:
-    """Over the places of the curves."""
+    """Root mean square difference of two curves, over the B points."""
     return _of_means(
         other, reference, lambda difference_RB: np.sqrt((difference_RB**2).mean(axis=1))
     )
 
 
 def wasserstein(other: SetCurves, reference: SetCurves) -> Statistic:
-    """Wasserstein-1 distance of two histograms of equal bins: the area between their sums."""
+    """Wasserstein-1 distance of two histograms: the area between their cumulative sums."""
     step = float(reference.at[1] - reference.at[0])
     return _of_means(
         other,
@@ -104,6 +116,8 @@ def wasserstein(other: SetCurves, reference: SetCurves) -> Statistic:
 def _of_means(
     other: SetCurves, reference: SetCurves, distance: Callable[[Values], Values]
 ) -> Statistic:
+    """A statistic that is a function of the difference of the two sets' mean curves."""
+
     def statistic(other_RN: Keep, reference_RN: Keep) -> Values:
         difference_RB = _means(other.each, other_RN) - _means(reference.each, reference_RN)
         return distance(difference_RB)[:, None]

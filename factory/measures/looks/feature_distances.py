@@ -1,4 +1,7 @@
-"""Measures of two sets in the space of features.
+"""Measures of two sets of images in the space of their features.
+
+Every function here takes the features of a set and of its reference, and gives a `Statistic`:
+the measure as a function of which images of both a round of the jackknife keeps.
 
 Axes in names: N images, D features, R rounds.
 """
@@ -10,14 +13,20 @@ from factory.measures.looks.features import Features
 from factory.measures.looks.jackknife import Keep, Statistic, Values
 
 NUM_NEIGHBOURS = 5
-"""that a real image's neighbourhood reaches to, as in Naeem et al. 2020"""
+"""a neighbourhood reaches to the nearest neighbour of this rank, as in Naeem et al. 2020"""
 Matrix = NDArray[np.float64]
 
 
 def scaled_by(reference_ND: Features, features_ND: Features) -> Features:
-    """Each feature less its mean over the reference, in its standard deviations there.
+    """Standardise features: subtract the mean over the reference, divide by the deviation there.
 
-    Features that never change in the reference are in their own unit.
+    Features that are constant over the reference are not divided.
+
+    Args:
+        reference_ND, features_ND: (N, D) float64.
+
+    Returns:
+        (N, D) float64, `features_ND` standardised.
     """
     sd = reference_ND.std(axis=0)
     scaled: Features = (features_ND - reference_ND.mean(axis=0)) / np.where(sd > 1e-6, sd, 1)
@@ -25,9 +34,10 @@ def scaled_by(reference_ND: Features, features_ND: Features) -> Features:
 
 
 def frechet(other_ND: Features, reference_ND: Features) -> Statistic:
-    """Heusel et al. 2017 (arXiv:1706.08500), equation (6), in place of Inception's these features.
+    """Fréchet distance, equation (6) of Heusel et al. 2017 (arXiv:1706.08500).
 
-    As there, two sets of n images of one distribution are some D²/n apart.
+    It is computed on the features here rather than on those of Inception. It is biased in the same
+    way: two sets of n images of one distribution have a distance of about D²/n.
     """
 
     def statistic(other_RN: Keep, reference_RN: Keep) -> Values:
@@ -44,7 +54,8 @@ def frechet(other_ND: Features, reference_ND: Features) -> Statistic:
 def _frechet(left_ND: Features, right_ND: Features) -> float:
     between = left_ND.mean(axis=0) - right_ND.mean(axis=0)
     left, right = np.cov(left_ND.T), np.cov(right_ND.T)
-    # the trace of the root of left @ right, by the root of a matrix that is symmetric
+    # The trace of the square root of left @ right is that of a symmetric matrix with the same
+    # eigenvalues, whose root is numerically stable.
     values, vectors = np.linalg.eigh(left)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     of_root = np.sqrt(np.linalg.eigvalsh(root @ right @ root).clip(0)).sum()
@@ -52,9 +63,10 @@ def _frechet(left_ND: Features, right_ND: Features) -> float:
 
 
 def kernel(other_ND: Features, reference_ND: Features) -> Statistic:
-    """Binkowski et al. 2018 (arXiv:1801.01401): unbiased squared MMD, kernel (xy / D + 1)³.
+    """Kernel distance of Binkowski et al. 2018 (arXiv:1801.01401), an unbiased squared MMD.
 
-    Over all images at once, which is what the mean over their random subsets tends to.
+    The kernel is (x·y / D + 1)³. The paper averages over random subsets; this is computed over all
+    images at once, to which that average converges.
     """
     num_features = other_ND.shape[1]
 
@@ -68,39 +80,45 @@ def kernel(other_ND: Features, reference_ND: Features) -> Statistic:
     )
 
     def statistic(other_RN: Keep, reference_RN: Keep) -> Values:
-        found = (
+        values_R = (
             _mean_of_pairs(within, other_RN)
             + _mean_of_pairs(among, reference_RN)
             - 2 * _mean_of(across, other_RN, reference_RN)
         )
-        return found[:, None]
+        return values_R[:, None]
 
     return statistic
 
 
 def neighbours(other_ND: Features, reference_ND: Features) -> Statistic:
-    """Naeem et al. 2020 (arXiv:2002.09797), section 3: (R, 2) coverage and density."""
+    """Coverage and density, section 3 of Naeem et al. 2020 (arXiv:2002.09797).
+
+    Coverage is the share of reference images that have an image of the other set in their
+    neighbourhood. Density is the mean number of neighbourhoods that hold an image of the other
+    set, divided by the number expected. The statistic gives (R, 2).
+    """
     among, across = _distances(reference_ND, reference_ND), _distances(reference_ND, other_ND)
 
     def statistic(other_RN: Keep, reference_RN: Keep) -> Values:
-        found = []
+        values = []
         for kept, like in zip(other_RN, reference_RN, strict=True):
             k = min(NUM_NEIGHBOURS, int(like.sum()) - 1)
-            near = np.partition(among[np.ix_(like, like)], k, axis=1)[:, k]  # 0 is itself
-            inside = across[np.ix_(like, kept)] < near[:, None]
-            found.append((inside.any(axis=1).mean(), inside.sum(axis=0).mean() / k))
-        return np.array(found, np.float64)
+            # Rank 0 is the image itself, so rank k is its k-th neighbour.
+            radius = np.partition(among[np.ix_(like, like)], k, axis=1)[:, k]
+            inside = across[np.ix_(like, kept)] < radius[:, None]
+            values.append((inside.any(axis=1).mean(), inside.sum(axis=0).mean() / k))
+        return np.array(values, np.float64)
 
     return statistic
 
 
 def diversity(other_ND: Features, reference_ND: Features) -> Statistic:
-    """Mean distance between two images, as a part of that between two of the reference."""
+    """Mean distance of two images, divided by the mean distance of two reference images."""
     within, among = _distances(other_ND, other_ND), _distances(reference_ND, reference_ND)
 
     def statistic(other_RN: Keep, reference_RN: Keep) -> Values:
-        found = _mean_of_pairs(within, other_RN) / _mean_of_pairs(among, reference_RN)
-        return np.asarray(found[:, None])
+        ratio_R = _mean_of_pairs(within, other_RN) / _mean_of_pairs(among, reference_RN)
+        return np.asarray(ratio_R[:, None])
 
     return statistic
 
@@ -117,13 +135,18 @@ def _without_diagonal(matrix: Matrix) -> Matrix:
 
 
 def _mean_of_pairs(matrix: Matrix, kept_RN: Keep) -> Values:
-    """(R,) of the elements between two different images that are kept; the diagonal is 0."""
+    """(R,) mean over all pairs of two different images that a round keeps.
+
+    Args:
+        matrix: (N, N) values of pairs, with a diagonal of 0.
+    """
     kept = kept_RN.astype(np.float64)
     num = kept.sum(axis=1)
     return np.asarray(((kept @ matrix) * kept).sum(axis=1) / (num * (num - 1)))
 
 
 def _mean_of(matrix: Matrix, rows_RN: Keep, columns_RN: Keep) -> Values:
+    """(R,) mean over the rows and columns that a round keeps."""
     rows, columns = rows_RN.astype(np.float64), columns_RN.astype(np.float64)
     return np.asarray(
         ((rows @ matrix) * columns).sum(axis=1) / (rows.sum(axis=1) * columns.sum(axis=1))

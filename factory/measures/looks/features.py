@@ -1,17 +1,17 @@
-"""Features that see how an image looks: its grain, contrast, shading and sharpness, and what it
-shows.
+"""Features of an image that describe its look (grain, contrast, shading, sharpness) and content.
 
-Pretrained networks see colour photographs of 224 pixels and more, and were trained to ignore just
-the looks that a refiner changes. So a small network is trained here on the images at hand, by
-instance discrimination (Wu et al. 2018, arXiv:1805.01978; the loss is NT-Xent, Chen et al. 2020,
-arXiv:2002.05709): it must tell each image from all others, but for shifts of a few pixels. Unlike
-there, every image comes in several *looks* (blurred or sharpened, noisy, brighter, flatter, lit
-from one side), and the looks of one image count as different images. The pose of the eye is no
-help in telling those apart, so features must carry the look; the noise of two views of an
-instance is drawn anew, so that they carry its strength rather than its pattern.
+Pretrained networks expect colour photographs of 224 pixels and more, and were trained to ignore
+just what a refiner changes. So a small network is trained here on the given images, by instance
+discrimination (Wu et al. 2018, arXiv:1805.01978) with the loss NT-Xent (Chen et al. 2020,
+arXiv:2002.05709): it must tell each image from all others, and ignore shifts of a few pixels.
 
-The network sees real images and renders, never refined ones: no refiner can have been chosen by
-it, and images refined by any refiner are measured with the same one.
+Unlike in these papers, every image comes in several *looks* (blurred or sharpened, noisy, brighter,
+with less contrast, lit from one side), and the looks of one image count as different images. These
+have the same content, so the features must describe the look to tell them apart. Noise is drawn
+anew for the two views of an instance, so that features describe its strength, not its pattern.
+
+The network is trained on real images and renders, never on refined ones. So the features do not
+depend on the refiner that is measured, and cannot favour it.
 
 Axes in names: N images, H height, W width, D features.
 """
@@ -38,37 +38,41 @@ Features = NDArray[np.float64]
 
 
 class FeatureTraining(Model):
-    """A small network and how it is trained; the defaults take a minute of one core."""
+    """A small network and its training. The defaults take a minute on one core."""
 
     num_features: Annotated[int, Field(gt=0)] = 48
+    """number of features that the network gives"""
     num_steps: Annotated[int, Field(gt=0)] = 150
-    """optimiser steps"""
+    """number of optimiser steps"""
     num_images: Annotated[int, Field(gt=1)] = 32
-    """images a step"""
+    """number of images of a step"""
     num_looks: Annotated[int, Field(gt=1)] = 4
-    """of each image in a step, one of them as it is"""
+    """number of looks of each image in a step; one of them is the image unchanged"""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """at its peak; it rises and falls once"""
+    """the highest learning rate; a one-cycle schedule rises to it and falls again"""
     temperature: Annotated[float, Field(gt=0)] = 0.2
+    """of the softmax in the loss"""
     max_shift_px: Annotated[int, Field(ge=0)] = 2
-    """between views of one instance"""
+    """each view of an instance is shifted at random by at most this, in x and in y"""
     seed: int = 0
+    """of the initial weights, batches and looks"""
 
     def __call__(self, images_NHW: Images) -> "Extractor":
-        """Train on images of all sets that are to be told apart.
+        """Train the network.
 
         Args:
-            images_NHW: uint8, sides of 8 px or more.
+            images_NHW: (N, H, W) uint8 of all sets that are to be compared, sides of at least 8 px.
 
         Returns:
-            The same on every run and with any number of threads.
+            The trained network, the same on every run and with any number of threads.
 
         Raises:
-            ValueError: too few images for one step.
+            ValueError: there are fewer images than a step takes.
         """
         if len(images_NHW) < self.num_images:
             raise ValueError(
-                f"{len(images_NHW)} images to train features on, a step takes {self.num_images}"
+                f"there are {len(images_NHW)} images to train features on, but a step takes "
+                f"{self.num_images}"
             )
         with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -97,7 +101,7 @@ class FeatureTraining(Model):
         encoder.eval()
 
     def _views(self, images_NHW: Images, rng: np.random.Generator) -> Images:
-        """Two views of every look of every image: the first of all, then the second of all."""
+        """(2 n, H, W): two views of each of the n looks of all images, row k and row n + k."""
         instances = np.repeat(images_NHW, self.num_looks, axis=0)
         looks = Look.draw(len(instances), rng, same=slice(None, None, self.num_looks))
         return np.concatenate(
@@ -106,20 +110,29 @@ class FeatureTraining(Model):
 
 
 class Look(NamedTuple):
-    """Changes of how images look, one number for each image, 0 for none."""
+    """Changes to the look of N images. Every field holds one number an image; 0 changes nothing."""
 
     blur: Tensor
-    """part of the way to the mean of the 3x3 surroundings; below 0: sharper"""
+    """(N,) how far each pixel moves towards the mean of its 3 x 3 neighbourhood, -1 to 1; negative
+    values sharpen"""
     gamma_log2: Tensor
+    """(N,) binary logarithm of the exponent that is applied to grey values on [0, 1]"""
     contrast_log2: Tensor
+    """(N,) binary logarithm of the factor by which differences from the mean grow"""
     ramp_xy: Tensor
-    """(N, 2) brightness gained from the middle to the right and to the bottom, of full scale"""
+    """(N, 2) brightness that is added from the middle to the right and to the bottom border, as a
+    share of full scale"""
     noise: Tensor
-    """standard deviation, of full scale"""
+    """(N,) standard deviation of the noise, as a share of full scale"""
 
     @classmethod
     def draw(cls, num: int, rng: np.random.Generator, same: slice) -> "Look":
-        """Mostly slight changes, and none for those of `same`."""
+        """Draw looks at random, most of them slight.
+
+        Args:
+            num: number of images.
+            same: positions of the images that keep their look.
+        """
         draws = torch.from_numpy(rng.standard_normal((num, 6)).astype(np.float32))
         draws[same] = 0
         blur, gamma, contrast, right, down, noise = draws.unbind(1)
@@ -132,7 +145,7 @@ class Look(NamedTuple):
         )
 
     def __call__(self, images_NHW: Images, rng: np.random.Generator) -> Images:
-        """The images with this look; noise is drawn anew each time."""
+        """Apply the changes to (N, H, W) uint8 images; `rng` draws the pattern of the noise."""
         grey = torch.from_numpy(images_NHW).float().div_(255).unsqueeze(1)
         around = nn.functional.avg_pool2d(grey, 3, stride=1, padding=1, count_include_pad=False)
         grey = (grey + _each(self.blur) * (around - grey)).clamp(0, 1)
@@ -150,15 +163,21 @@ class Look(NamedTuple):
 
 
 def _each(values: Tensor) -> Tensor:
-    """(N,) to be multiplied with (N, 1, H, W)."""
+    """Give (N,) values the shape (N, 1, 1, 1), to be multiplied with images."""
     return values[:, None, None, None]
 
 
 def same_instance_loss(embedded: Tensor, temperature: float) -> Tensor:
-    """NT-Xent, Chen et al. 2020, equation (1): each view must find the other one of its instance.
+    """NT-Xent, equation (1) of Chen et al. 2020.
+
+    Each view must be more similar to the other view of its instance than to all other views.
 
     Args:
-        embedded: (2 n, d); rows k and n + k are views of one instance.
+        embedded: (2 n, d) float32; rows k and n + k are the views of one instance.
+        temperature: of the softmax over similarities.
+
+    Returns:
+        The mean loss, a scalar.
     """
     unit = nn.functional.normalize(embedded)
     logits = unit @ unit.T / temperature
@@ -169,13 +188,13 @@ def same_instance_loss(embedded: Tensor, temperature: float) -> Tensor:
 
 
 class Extractor:
-    """A trained network: images to features."""
+    """A trained network that computes features of images."""
 
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder = encoder
 
     def __call__(self, images_NHW: Images) -> Features:
-        """(N, D) float64, before any scaling."""
+        """(N, D) float64 features of (N, H, W) uint8 images, before any scaling."""
         with one_thread(), torch.inference_mode():
             parts = [
                 self.encoder(network_planes(images_NHW[start : start + 256])).double().numpy()
@@ -185,7 +204,7 @@ class Extractor:
 
 
 class _Encoder(nn.Sequential):
-    """(n, 2, H, W) to (n, D), the mean over all places of D maps."""
+    """A small network: (n, 2, H, W) of `network_planes` to (n, D), the means of D feature maps."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__(

@@ -1,15 +1,16 @@
-"""Intervals for measures of two sets, by leaving half of both out.
+"""Intervals for measures of two sets, by a jackknife that leaves half of both sets out.
 
-Drawing images with replacement, as a bootstrap does, puts copies into a set: it seems less varied
-than it is, so Frechet and Wasserstein distances of resampled sets lie above those of the sets. The
-delete-d jackknife (Shao and Wu 1989) draws without replacement. Its rounds have half of the images,
-so that their values lie higher too, but only their scatter is used: kept / dropped times their
-variance estimates that of the value, which is close to 1 for halves. The scatter is of both sets.
-Where the sets hardly differ, distances that cannot be negative fall faster with n than that
-assumes, and the intervals err on the wide side.
+A bootstrap draws images with replacement. That puts copies into a set, which then seems less
+varied than it is, and its Fréchet and Wasserstein distances become too large. The delete-d
+jackknife (Shao and Wu 1989) draws without replacement. Each of its rounds keeps half of the images,
+so its values are too large as well, but only their variance over the rounds is used: multiplied by
+the number kept over the number left out (about 1 for halves), it estimates the variance of the
+value. Both sets vary in every round. Where the sets hardly differ, distances that cannot be
+negative shrink faster with the number of images than this assumes, and the intervals are too wide
+rather than too narrow.
 
-Images of one identity (a face, a scene) are alike: where identities are known, whole ones are kept
-or left out, and the interval says what other identities would have given.
+Images of one identity (a person, a scene) resemble each other. Where identities are known, a round
+keeps or leaves out whole identities, and the interval says what other identities would have given.
 
 Axes in names: R rounds, N images, M measures.
 """
@@ -26,15 +27,18 @@ from factory.measures.two_sample import Z95, wilson
 from schemas.realism import Compared, Distance
 
 Keep = NDArray[np.bool_]
-"""(R, N): the images that each round keeps"""
+"""(R, N) which images each round keeps"""
 Groups = NDArray[np.intp]
 """(N,) number of each image's identity"""
 Values = NDArray[np.float64]
 Statistic = Callable[[Keep, Keep], Values]
-"""of what is kept of a set and of its reference, as many of each in a round: (R, M) values"""
+"""gives (R, M) values from what the rounds keep of a set and of its reference, equally many images
+of each in a round"""
 Bounds = tuple[float, float]
+"""the least and the greatest value that a measure can have"""
 POSITIVE: Bounds = 0, float("inf")
 MIN_IDENTITIES = 4
+"""with fewer, an interval over identities would mean nothing"""
 X = TypeVar("X")
 Y = TypeVar("Y")
 
@@ -44,16 +48,21 @@ class Rounds:
     """The rounds of a jackknife over a set and its reference, both of N images."""
 
     other: Keep
+    """which images of the set each round keeps"""
     reference: Keep
+    """which images of the reference each round keeps"""
     num_units: int
-    """images, or identities, of which `num_kept` are in each round"""
+    """number of images, or of identities where these are known"""
     num_kept: int
+    """how many of these units each round keeps"""
 
     @classmethod
     def draw(cls, num_rounds: int, num_images: int, groups: Groups | None, seed: int) -> "Rounds":
-        """
+        """Draw which images the rounds keep.
+
         Args:
-            groups: of the set's images; None where each is by itself, as in the reference.
+            groups: identities of the set's images; None where every image counts as its own, as
+                the images of the reference do.
         """
         rng = np.random.default_rng((seed, num_images))
         members = np.arange(num_images) if groups is None else groups
@@ -67,32 +76,39 @@ class Rounds:
         return cls(other, reference, num_units, num_kept)
 
     def half_width(self, values_R: Values) -> float:
-        """Of the 95 % interval of a value, from those of the rounds."""
+        """Half the width of the 95 % interval of a value, from the values of the R rounds."""
         ratio = self.num_kept / (self.num_units - self.num_kept)
         sd = float(np.sqrt(ratio * np.var(values_R, ddof=1)))
         return float(stats.t.ppf(0.975, self.num_units - 1)) * sd
 
     def distances(self, statistic: Statistic, bounds: Sequence[Bounds]) -> list[Distance]:
-        """Each of the M measures, of all images, with its interval.
+        """The M measures of all images, each with its 95 % interval.
 
         Args:
-            bounds: of what each measure can be, which cut its interval.
+            statistic: of the set and its reference.
+            bounds: of the M measures; intervals are clipped to them.
         """
         everything = np.ones((1, self.other.shape[1]), bool)
         values_M, values_RM = (
             statistic(everything, everything)[0],
             statistic(self.other, self.reference),
         )
-        found = []
+        distances = []
         for value, values_R, (least, most) in zip(values_M, values_RM.T, bounds, strict=True):
             half = self.half_width(values_R)
             low, high = max(value - half, least), min(value + half, most)
-            found.append(Distance(value=value, low=min(low, value), high=max(high, value)))
-        return found
+            distances.append(Distance(value=value, low=min(low, value), high=max(high, value)))
+        return distances
 
     def share(self, is_so: NDArray[np.bool_]) -> Distance:
-        """Share of the set's images of which something is so, with a Wilson interval of as many
-        independent images as the rounds scatter by; of as many as there are units for 0 and 1."""
+        """The share of the set's images for which something is true, with a 95 % interval.
+
+        It is a Wilson interval. The number of independent images that it assumes is the one that
+        explains the variance over the rounds; for shares of 0 and 1, it is the number of units.
+
+        Args:
+            is_so: (N,) for which images it is true.
+        """
         share = float(is_so.mean())
         worth = float(self.num_units)
         if 0 < share < 1:
@@ -103,31 +119,34 @@ class Rounds:
 
 
 class Sets(NamedTuple, Generic[X]):
-    """Four sets of N images each, or what was made of them."""
+    """Four sets of N images each, or something computed from each of them."""
 
     synthetic: X
     refined: X
     other_half: X
-    """of the real images"""
+    """the other half of the real images, which gives the floor"""
     reference: X
-    """the half of the real images that the others are compared with"""
+    """the half of the real images that all other sets are compared with"""
 
     def map(self, function: Callable[[X], Y]) -> "Sets[Y]":
+        """Apply a function to each of the four."""
         return Sets(*(function(one) for one in self))
 
 
 @dataclass(frozen=True)
 class Jackknife:
-    """The same rounds for every measure: of renders and refined ones, which are pairs, and of real
-    images."""
+    """Rounds that are the same for every measure, so that measures can be compared."""
 
     num_rounds: int
     num_images: int
+    """images of each set"""
     groups: Groups | None
-    """identities of the renders"""
+    """identities of the renders; None where they are not known"""
     seed: int
     of_renders: Rounds = field(init=False)
+    """the rounds of both renders and refined images, which are pairs"""
     of_real: Rounds = field(init=False)
+    """the rounds of the other half of the real images"""
 
     def __post_init__(self) -> None:
         of_real = Rounds.draw(self.num_rounds, self.num_images, None, self.seed)
@@ -145,13 +164,14 @@ class Jackknife:
         statistic_of: Callable[[X, X], Statistic],
         *bounds: Bounds,
     ) -> list[Compared]:
-        """Each of the M measures of all sets against the reference.
+        """The M measures of each set against the reference, with intervals.
 
         Args:
-            statistic_of: makes the measures of (a set, the reference).
+            sets: of what `statistic_of` takes.
+            statistic_of: makes the statistic of M measures from a set and the reference.
             bounds: of each of the M measures.
         """
-        found = [
+        distances = [
             rounds.distances(statistic_of(one, sets.reference), bounds)
             for one, rounds in (
                 (sets.synthetic, self.of_renders),
@@ -161,20 +181,23 @@ class Jackknife:
         ]
         return [
             Compared(synthetic=synthetic, refined=refined, floor=floor)
-            for synthetic, refined, floor in zip(*found, strict=True)
+            for synthetic, refined, floor in zip(*distances, strict=True)
         ]
 
 
 def groups_of(identities: Sequence[str]) -> Groups:
-    """Identities as numbers from 0.
+    """(N,) numbers of identities, counted from 0.
+
+    Args:
+        identities: the N names.
 
     Raises:
-        ValueError: too few to say anything of others.
+        ValueError: there are fewer than `MIN_IDENTITIES` different ones.
     """
     names, groups = np.unique(np.asarray(identities, dtype=str), return_inverse=True)
     if len(names) < MIN_IDENTITIES:
         raise ValueError(
-            f"{len(names)} identities; intervals over identities need {MIN_IDENTITIES} "
-            "(leave identities out for intervals over images)"
+            f"there are {len(names)} identities, but intervals over identities need "
+            f"{MIN_IDENTITIES} (leave identities out for intervals over images)"
         )
     return groups

@@ -1,8 +1,9 @@
-"""All measures of looks: renders, refined renders and a half of the real images against the other
-half.
+"""All measures of looks, that is of how alike two sets of grey images look.
 
-Many of them depend on how many images a set has, so the sets are cut to one size first, and the
-reference is the same for all.
+Renders, refined renders and one half of the real images are each compared with the other half of
+the real images, the reference. The distance between the two real halves is the floor: the value
+that a measure has for equal distributions. Many measures depend on the number of images in a set,
+so all sets are reduced to one size first.
 
 Axes in names: N images, H height, W width.
 """
@@ -50,24 +51,25 @@ ANY = float("-inf"), float("inf")
 
 
 class LookSettings(Model):
-    """How looks are measured; the defaults take some minutes of one core, half of them for the
-    features."""
+    """How looks are measured. The defaults take some minutes on one core, half of them for the
+    training of the features."""
 
     num_images: Annotated[int, Field(ge=MIN_IMAGES)] = 1500
-    """most images of each compared set; there can be no more than half of the real ones"""
+    """most images of each compared set; half of the real images are a further limit"""
     num_rounds: Annotated[int, Field(ge=10)] = 100
-    """that intervals are taken from"""
+    """rounds of the jackknife that gives the intervals"""
     features: FeatureTraining = FeatureTraining()
     copy_percentile: Annotated[float, Field(gt=0, lt=100)] = 1.0
-    """of the distances from real images to the nearest other: what is nearer counts as a copy"""
+    """percentile of the distances from each real image to its nearest other real image; a refined
+    image that is nearer than this to a real one counts as a copy of it"""
     num_closest: Annotated[int, Field(ge=0)] = 8
-    """pairs to name"""
+    """how many of the closest pairs of a refined and a real image the result names"""
     seed: int = 0
-    """of the halves, samples and rounds"""
+    """of the halves of the real images, the choice of images and the rounds"""
 
 
 class FeatureLooks(NamedTuple):
-    """As fields of `LookDistances`; so are the other parts."""
+    """The measures in the space of features, by their names in `LookDistances`."""
 
     frechet: Compared
     kernel: Compared
@@ -77,11 +79,15 @@ class FeatureLooks(NamedTuple):
 
 
 class PatchLooks(NamedTuple):
+    """The measures on patches, by their names in `LookDistances`."""
+
     sliced_wasserstein_fine: Compared
     sliced_wasserstein_coarse: Compared
 
 
 class CurveLooks(NamedTuple):
+    """The measures on spectra and histograms, by their names in `LookDistances`."""
+
     spectrum_db: Compared
     grey: Compared
     gradient: Compared
@@ -93,6 +99,8 @@ class CurveLooks(NamedTuple):
 
 
 class CopyLooks(NamedTuple):
+    """What is measured of copies of real images, by its names in `LookDistances`."""
+
     memorised_share: Compared
     copy_distance: float
     copy_percentile: float
@@ -102,18 +110,19 @@ class CopyLooks(NamedTuple):
 Part = FeatureLooks | PatchLooks | CurveLooks | CopyLooks
 
 
-class _Given(NamedTuple):
-    """The images as they came."""
+class _ImageSets(NamedTuple):
+    """All images that were given, before the sets are reduced to one size."""
 
     synthetic: Images
     refined: Images
     real: Images
     groups: Groups | None
+    """identities of the renders; None where they are not known"""
     halves: tuple[NDArray[np.intp], NDArray[np.intp]]
-    """positions in `real`: of the reference, and of what the floor compares with it"""
+    """positions in `real` of the reference, and of the half that the floor compares with it"""
 
     def compared(self, settings: LookSettings) -> tuple[Sets[Images], Jackknife]:
-        """Sets of one size, and the rounds of their intervals."""
+        """The four sets reduced to one size, and the jackknife that gives the intervals."""
         reference, other_half = self.halves
         num = min(len(self.synthetic), len(reference), settings.num_images)
         rng = np.random.default_rng((settings.seed, 1))
@@ -136,10 +145,23 @@ def look_parts(
     *,
     identities: Sequence[str] | None = None,
 ) -> tuple[Callable[[], Part], ...]:
-    """The parts of `measure_looks`, for `looks_of`, as calls that can be made side by side.
+    """Measure how alike renders and real images look, before and after refining.
+
+    Args:
+        synthetic_NHW, refined_NHW: (N, H, W) uint8, image k of both being one scene; at least
+            `MIN_IMAGES`.
+        real_NHW: (M, H, W) uint8; at least 2 `MIN_IMAGES`, because the other sets are compared with
+            one half of them, in random order.
+        identities: of the N scenes; with them the intervals are over identities, without them over
+            images.
+
+    Returns:
+        Calls that can run in parallel; `looks_of` joins what they return, which is the same on
+        every run.
 
     Raises:
-        ValueError: as `measure_looks`, at once.
+        ValueError: the sets are not grey images of one size, too few, too small, or of too few
+            identities. This is raised here, before any call.
     """
     if synthetic_NHW.shape != refined_NHW.shape:
         raise ValueError(
@@ -150,58 +172,37 @@ def look_parts(
         check_images(name, images_NHW, real_NHW)
     check_images("real", real_NHW, real_NHW)
     if len(real_NHW) < 2 * MIN_IMAGES:
-        raise ValueError(f"{len(real_NHW)} real images, two halves need {2 * MIN_IMAGES}")
+        raise ValueError(
+            f"there are {len(real_NHW)} real images, but two halves need {2 * MIN_IMAGES}"
+        )
     if min(real_NHW.shape[1:]) < MIN_SIDE_PX:
         raise ValueError(
             f"images are {real_NHW.shape[1:]}; both sides must have {MIN_SIDE_PX} px or more"
         )
     if identities is not None and len(identities) != len(synthetic_NHW):
-        raise ValueError(f"{len(identities)} identities of {len(synthetic_NHW)} images")
+        raise ValueError(
+            f"there must be one identity for each image, got {len(identities)} identities of "
+            f"{len(synthetic_NHW)} images"
+        )
     groups = None if identities is None else groups_of(identities)
     order = np.random.default_rng(settings.seed).permutation(len(real_NHW))
     half = len(order) // 2
     halves = order[:half], order[half : 2 * half]
-    given = _Given(synthetic_NHW, refined_NHW, real_NHW, groups, halves)
-    parts = in_features, in_patches, in_curves, in_copies
-    return tuple(partial(part, given, settings) for part in parts)
+    sets = _ImageSets(synthetic_NHW, refined_NHW, real_NHW, groups, halves)
+    parts = _feature_looks, _patch_looks, _curve_looks, _copy_looks
+    return tuple(partial(part, sets, settings) for part in parts)
 
 
 def looks_of(parts: Sequence[Part]) -> LookDistances:
-    """The results of `look_parts`, in one."""
+    """Join what the calls of `look_parts` returned."""
     return LookDistances(
         **{name: value for part in parts for name, value in part._asdict().items()}
     )
 
 
-def measure_looks(
-    synthetic_NHW: Images,
-    refined_NHW: Images,
-    real_NHW: Images,
-    settings: LookSettings,
-    *,
-    identities: Sequence[str] | None = None,
-) -> LookDistances:
-    """How alike renders and real images look, before and after refining.
-
-    Args:
-        synthetic_NHW, refined_NHW: uint8, image k of both being one scene; at least 20.
-        real_NHW: uint8; at least 40, as the other sets are compared with half of them, in
-            random order.
-        identities: of the scenes, for intervals over identities; None for intervals over images.
-
-    Returns:
-        The same on every run.
-
-    Raises:
-        ValueError: not grey images of one size, too few, too small, or too few identities.
-    """
-    parts = look_parts(synthetic_NHW, refined_NHW, real_NHW, settings, identities=identities)
-    return looks_of([part() for part in parts])
-
-
-def in_features(given: _Given, settings: LookSettings) -> FeatureLooks:
-    """What is measured in the features of a network that learns from real images and renders."""
-    images, jackknife = given.compared(settings)
+def _feature_looks(sets: _ImageSets, settings: LookSettings) -> FeatureLooks:
+    """Measures in the features of a network that is trained on real images and renders."""
+    images, jackknife = sets.compared(settings)
     pool = np.concatenate([images.synthetic, images.other_half, images.reference])
     features = images.map(settings.features(pool))
     scaled = features.map(partial(scaled_by, features.reference))
@@ -215,17 +216,16 @@ def in_features(given: _Given, settings: LookSettings) -> FeatureLooks:
     )
 
 
-def in_patches(given: _Given, settings: LookSettings) -> PatchLooks:
-    """What is measured on patches."""
-    images, jackknife = given.compared(settings)
+def _patch_looks(sets: _ImageSets, settings: LookSettings) -> PatchLooks:
+    images, jackknife = sets.compared(settings)
     patches = images.map(partial(patches_of, seed=settings.seed))
     distance = partial(sliced_wasserstein, seed=settings.seed)
     return PatchLooks(*jackknife.compare(patches, distance, POSITIVE, POSITIVE))
 
 
-def in_curves(given: _Given, settings: LookSettings) -> CurveLooks:
-    """Spectra and histograms, and how they differ."""
-    images, jackknife = given.compared(settings)
+def _curve_looks(sets: _ImageSets, settings: LookSettings) -> CurveLooks:
+    """The mean spectra and histograms of the sets, and their distances."""
+    images, jackknife = sets.compared(settings)
     power, greys, gradients = (
         images.map(curve) for curve in (spectra, grey_histograms, gradient_histograms)
     )
@@ -237,23 +237,23 @@ def in_curves(given: _Given, settings: LookSettings) -> CurveLooks:
         grey_histogram=_curves(greys),
         gradient_histogram=_curves(gradients),
         num_images=len(images.reference),
-        num_identities=None if given.groups is None else int(given.groups.max()) + 1,
+        num_identities=None if sets.groups is None else int(sets.groups.max()) + 1,
     )
 
 
-def in_copies(given: _Given, settings: LookSettings) -> CopyLooks:
-    """Images that are nearer to a real one than real ones are to each other.
+def _copy_looks(sets: _ImageSets, settings: LookSettings) -> CopyLooks:
+    """The shares of images that are nearer to a real image than real images are to each other.
 
-    All renders against all real images, any of which a refiner may have seen; for the floor, one
-    half of the real images against the other, by a distance of that half's own. The interval is
-    over renders (or identities), given the real images.
+    All renders are compared with all real images, any of which a refiner may have seen. The floor
+    compares one half of the real images with the other, by a limit that is taken from that other
+    half alone. The interval is over renders (or identities), for the given real images.
     """
     synthetic, refined, real = (
-        thumbnails(images) for images in (given.synthetic, given.refined, given.real)
+        thumbnails(images) for images in (sets.synthetic, sets.refined, sets.real)
     )
-    reference, other_half = (real[half] for half in given.halves)
+    reference, other_half = (real[half] for half in sets.halves)
     rounds = partial(Rounds.draw, settings.num_rounds, seed=settings.seed)
-    of_renders, of_real = rounds(len(refined), given.groups), rounds(len(other_half), None)
+    of_renders, of_real = rounds(len(refined), sets.groups), rounds(len(other_half), None)
     copy, copy_in_half = (
         float(np.percentile(nearest_others(real_MP).distance, settings.copy_percentile))
         for real_MP in (real, reference)
@@ -278,6 +278,8 @@ def in_copies(given: _Given, settings: LookSettings) -> CopyLooks:
 
 
 def _curves(curves: Sets[SetCurves]) -> Curves:
+    """The mean curve of each set but the second real half."""
+
     def mean(one: SetCurves) -> tuple[float, ...]:
         return tuple(one.each.mean(axis=0).tolist())
 
@@ -290,5 +292,5 @@ def _curves(curves: Sets[SetCurves]) -> Curves:
 
 
 def _renumbered(groups: Groups) -> Groups:
-    """From 0 without gaps, where the sample left an identity out."""
+    """Number identities from 0 without gaps, as some have no image in the sample."""
     return np.unique(groups, return_inverse=True)[1]

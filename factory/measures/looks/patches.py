@@ -1,10 +1,11 @@
 """Sliced Wasserstein distance of patches, after Karras et al. 2018 (arXiv:1710.10196), section 5.
 
-Patches of the levels of a Laplacian pyramid: the fine one has what is lost when an image is halved
-(grain, sharp edges), the coarse one the halved image (shading, the shape of the eye). Along a
-random direction in the space of patches, the Wasserstein distance is that of sorted numbers. We
-part from the paper in that both sets are scaled alike, by the reference's mean and deviation, so
-that a difference in contrast counts, and in taking fewer patches and directions.
+Patches are taken from two levels of a Laplacian pyramid. The fine level has what is lost when an
+image is halved in size (grain, sharp edges), the coarse level is the halved image (shading,
+shapes). The distance is the mean over random directions in the space of patches; along one
+direction, it is the mean difference of the sorted projections. Unlike the paper, both sets are
+scaled by the mean and deviation of the reference, so that a difference in contrast counts, and
+fewer patches and directions are used.
 
 Axes in names: N images, P patches, J directions, R rounds.
 """
@@ -20,7 +21,7 @@ from factory.measures.looks.jackknife import Keep, Statistic, Values
 PATCH_PX = 7
 MIN_SIDE_PX = 2 * PATCH_PX
 NUM_PATCHES = 16
-"""of each image and level, at random places"""
+"""of each image and level, at random positions"""
 NUM_DIRECTIONS = 64
 
 Images = NDArray[np.uint8]
@@ -29,19 +30,25 @@ Patches = NDArray[np.float32]
 
 
 class Levels(NamedTuple):
+    """The patches of N images on both levels of the pyramid."""
+
     fine: Patches
     coarse: Patches
 
 
 def patches_of(images_NHW: Images, seed: int) -> Levels:
-    """Patches at seeded places, which depend on nothing but the seed and the sizes.
+    """Cut patches at random positions, which depend only on the seed and the sizes.
+
+    Args:
+        images_NHW: (N, H, W) uint8.
 
     Raises:
-        ValueError: the images are too small to be halved.
+        ValueError: a side of the images is shorter than `MIN_SIDE_PX`.
     """
     if min(images_NHW.shape[1:]) < MIN_SIDE_PX:
         raise ValueError(
-            f"images are {images_NHW.shape[1:]}; patches of two scales need {MIN_SIDE_PX} px"
+            f"images are {images_NHW.shape[1:]}, but patches on two scales need sides of "
+            f"{MIN_SIDE_PX} px or more"
         )
     fine, coarse = [], []
     for image in images_NHW.astype(np.float32):
@@ -64,7 +71,7 @@ def _cut(pictures_NHW: NDArray[np.float32], seed: int) -> Patches:
 
 
 def sliced_wasserstein(other: Levels, reference: Levels, *, seed: int) -> Statistic:
-    """(R, 2): of the fine level and of the coarse one."""
+    """A statistic that gives (R, 2): the distances on the fine and on the coarse level."""
     rng = np.random.default_rng(seed)
     directions = rng.standard_normal((PATCH_PX**2, NUM_DIRECTIONS)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=0)
@@ -88,12 +95,12 @@ def sliced_wasserstein(other: Levels, reference: Levels, *, seed: int) -> Statis
 
 
 class _Sorted(NamedTuple):
-    """Projections in order, so that those of some images are too."""
+    """Sorted projections of patches, of which any choice of images stays sorted."""
 
     values: NDArray[np.float32]
-    """(J, N·P)"""
+    """(J, N·P) projections in ascending order"""
     image: NDArray[np.intp]
-    """(J, N·P) that each value is of"""
+    """(J, N·P) number of the image that each projection belongs to"""
 
     @classmethod
     def of(cls, projected_NPJ: NDArray[np.float32]) -> "_Sorted":
@@ -104,5 +111,5 @@ class _Sorted(NamedTuple):
         return cls(np.take_along_axis(flat, order, axis=1), image[order])
 
     def kept(self, kept_N: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """(J, n·P) of the n images that are kept."""
+        """(J, n·P) sorted projections of the n images that are kept."""
         return self.values[kept_N[self.image]].reshape(len(self.values), -1)

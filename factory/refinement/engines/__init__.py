@@ -1,1 +1,1 @@
-"""Ways to run a refiner over images, each in a file of its own; `factory.refinement.engines.choose` chooses."""
+"""Ways to run a refiner over images, one in each file; `engines.choose` picks one of them."""

@@ -1,11 +1,12 @@
 """What an engine is, and how pixels enter and leave the network in every one of them.
 
-An engine that agrees with PyTorch may still round a pixel to the neighbouring grey level, so
-nothing that names content (digests, cards, labels) depends on which engine made it.
+An engine that agrees with PyTorch may still round a pixel to the neighbouring grey level.
+Therefore nothing that names content (digests, cards, labels) depends on which engine made it.
 """
 
 import zlib
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -13,8 +14,62 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from factory.images.png import Pixels
-from factory.networks.refiner import RefinerConfig, with_noise
-from factory.networks.scaling import to_network
+from factory.networks.refiner import with_noise
+from factory.networks.scaling import to_network, to_pixels
+from schemas.refiner import RefinerDescription
+
+Values = NDArray[np.float32]
+"""(n, C, H, W) in [-1, 1]: the output of the network, before it is rounded to pixels"""
+
+
+@dataclass(frozen=True)
+class PixelCodec:
+    """How stored pixels become the input of a refiner, and how its output becomes pixels."""
+
+    full_scale: float = 255.0
+    """the pixel value that becomes 1 in the network: x = 2 v / full_scale - 1"""
+    empty_below: float = 0.0
+    """refined pixel values below it become 0, the background of depth images"""
+    noise_seed: int = 0
+    """for refiners with noise: another seed gives another refined image of each render"""
+
+    @classmethod
+    def of(cls, described: RefinerDescription, *, noise_seed: int = 0) -> Self:
+        """The codec of the images that a refiner was trained on."""
+        return cls(described.full_scale, described.empty_below, noise_seed)
+
+    def encode(self, images: Pixels, noise_channels: int) -> Tensor:
+        """The input of a refiner's first convolution.
+
+        Args:
+            images: (n, H, W) or (n, H, W, C), unsigned integers.
+            noise_channels: k, of the refiner's configuration.
+
+        Returns:
+            (n, C + k, H, W) float32, the images in [-1, 1] and then k channels of noise.
+
+        Raises:
+            ValueError: the images have another shape.
+        """
+        values = to_network(to_planes(images), self.full_scale)
+        if not noise_channels:
+            return values
+        noise = torch.from_numpy(noise_of(images, noise_channels, self.noise_seed))
+        return with_noise(values, noise, noise_channels)
+
+    def decode(self, values: Values, like: Pixels) -> Pixels:
+        """The output of a refiner as pixels, rounded to the nearest and clipped.
+
+        Args:
+            values: (n, C, H, W) in [-1, 1].
+            like: the images that they were refined from, which give layout and dtype.
+        """
+        planes = to_pixels(torch.from_numpy(values), self.full_scale, self.empty_below)
+        return from_planes(planes, like)
+
+
+EIGHT_BIT = PixelCodec()
+"""of 8-bit images"""
 
 
 class RefinerEngine(Protocol):
@@ -23,7 +78,7 @@ class RefinerEngine(Protocol):
     name: str
 
     def __call__(self, images: Pixels) -> Pixels:
-        """(n, height, width) or (n, height, width, 3) in, the same shape and dtype out."""
+        """Refine (n, H, W) or (n, H, W, C) images; the result has the same shape and dtype."""
 
 
 class EngineUnavailableError(ValueError):
@@ -34,7 +89,7 @@ def to_planes(images: Pixels) -> Pixels:
     """(n, H, W) or (n, H, W, C) images as (n, C, H, W), without a copy.
 
     Raises:
-        ValueError: neither of the two shapes.
+        ValueError: the images have neither of the two shapes.
     """
     if images.ndim == 3:
         return images[:, None]
@@ -44,33 +99,21 @@ def to_planes(images: Pixels) -> Pixels:
 
 
 def from_planes(planes: Pixels, like: Pixels) -> Pixels:
-    """(n, C, H, W) back to the layout and type of the images `like` that they were made of."""
+    """(n, C, H, W) in the layout and dtype of the images `like` that they were made of."""
     planes = cast("Pixels", planes.astype(like.dtype, copy=False))
     if like.ndim == 3:
         return planes[:, 0]
     return cast("Pixels", np.ascontiguousarray(np.moveaxis(planes, 1, 3)))
 
 
-Values = NDArray[np.float32]
-"""(n, C, H, W) in [-1, 1]: what the network says, before it is rounded to pixels"""
-
-
 def noise_of(images: Pixels, channels: int, seed: int) -> NDArray[np.float32]:
-    """(n, channels) standard normal numbers that depend on each image and the seed alone, so an
-    image is refined alike whatever batch, shard or engine it is in."""
+    """Noise for each of n images, as (n, channels) standard normal numbers.
+
+    The numbers depend on the image's pixels and the seed alone, so that an image is refined alike
+    in whatever batch, shard or engine it is.
+    """
     noise = np.empty((len(images), channels), np.float32)
     for image, row in zip(images, noise, strict=True):
         content = zlib.crc32(np.ascontiguousarray(image).data)
         row[:] = np.random.default_rng([seed, content]).standard_normal(channels, np.float32)
     return noise
-
-
-def network_input(
-    images: Pixels, config: RefinerConfig, *, full_scale: float, noise_seed: int
-) -> Tensor:
-    """What the first convolution takes of images (n, H, W) or (n, H, W, C): (n, C + k, H, W)
-    float32, with k channels of noise."""
-    values = to_network(to_planes(images), full_scale)
-    channels = config.noise_channels
-    noise = torch.from_numpy(noise_of(images, channels, noise_seed)) if channels else None
-    return with_noise(values, noise, channels)

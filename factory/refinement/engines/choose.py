@@ -7,7 +7,12 @@ import torch
 
 from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import load_refiner
-from factory.refinement.engines.base import EngineUnavailableError, RefinerEngine
+from factory.refinement.engines.base import (
+    EIGHT_BIT,
+    EngineUnavailableError,
+    PixelCodec,
+    RefinerEngine,
+)
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.parity import (
@@ -42,55 +47,52 @@ def make_engine(
 
     Args:
         refiner: what `load_refiner` takes.
-        name: `torch`, `ncnn` (on a CPU), `cuda` (on a GPU), or `auto`, see `choose_engine`.
-        batch_size: images at once; None for what suits the engine. ncnn takes one at a time.
-        device: `cpu` or `cuda`.
-        noise_seed: for refiners with noise: another seed, another refined image of each render.
+        name, batch_size, device: as in `choose_engine`.
+        noise_seed: see `PixelCodec`.
 
     Raises:
-        ValueError: no engine of that name on such a device.
+        ValueError: there is no engine of that name on such a device.
         EngineUnavailableError: the engine that was named cannot be used.
     """
     network, described = load_refiner(refiner)
     return choose_engine(
         network,
         described.image,
-        full_scale=described.full_scale,
-        empty_below=described.empty_below,
+        PixelCodec.of(described, noise_seed=noise_seed),
         name=name,
         batch_size=batch_size,
         device=device,
-        noise_seed=noise_seed,
     )
 
 
 def choose_engine(
     refiner: Refiner,
     image: ImageSpec,
+    codec: PixelCodec = EIGHT_BIT,
     *,
-    full_scale: float = 255.0,
-    empty_below: float = 0.0,
     name: str = "auto",
     batch_size: int | None = None,
     device: str = "cpu",
-    noise_seed: int = 0,
 ) -> RefinerEngine:
     """The engine that was named, or with `auto` the one that our benchmarks found to be fastest.
 
-    That is ncnn on a CPU for filters of up to 3 x 3, PyTorch for larger ones, which have no
-    Winograd form there, and the CUDA engine on a GPU. It is not measured at start-up: the workers
-    of a run would not all come to the same choice, and their pixels would differ by a rounding.
+    On a CPU, that is ncnn for filters of up to 3 x 3, and PyTorch for larger ones, which have no
+    Winograd form in ncnn; on a GPU it is the CUDA engine. The speed is not measured at start-up:
+    the workers of a run would not all choose alike, and their pixels would differ by a rounding.
 
-    Every engine but PyTorch refines a few fixed images here and is compared with PyTorch on the
-    CPU in float32 (`factory.refinement.engines.parity` has the tolerances); with `auto` PyTorch takes over,
-    with one line in the log, where they do not agree or the engine cannot be used.
+    Every engine but PyTorch first refines a few fixed images and is compared with PyTorch on the
+    CPU in float32 (`engines.parity` has the tolerances). Where they do not agree, or the engine
+    cannot be used, `auto` takes PyTorch instead and the log says why in one line.
 
     Args:
-        image: what will be refined.
-        empty_below: refined values below it become 0.
+        image: layout of the images that will be refined.
+        codec: of the refiner's pixels.
+        name: `torch`, `ncnn` (on a CPU), `cuda` (on a GPU) or `auto`.
+        batch_size: images refined at once; None for what suits the engine. ncnn always takes one.
+        device: `cpu` or `cuda`.
 
     Raises:
-        ValueError: no engine of that name on such a device.
+        ValueError: there is no engine of that name on such a device.
         EngineUnavailableError: the engine that was named cannot be used.
     """
     if device not in _FASTEST:
@@ -100,14 +102,7 @@ def choose_engine(
         raise ValueError(f"engine {name!r} on {device}: expected auto, torch or {fastest}")
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineUnavailableError("PyTorch sees no CUDA device")
-    torch_engine = TorchEngine(
-        refiner,
-        full_scale=full_scale,
-        empty_below=empty_below,
-        batch_size=batch_size,
-        device=device,
-        noise_seed=noise_seed,
-    )
+    torch_engine = TorchEngine(refiner, codec, batch_size=batch_size, device=device)
     if name == "torch":
         log.info("refining with PyTorch, as asked")
         return torch_engine
@@ -115,14 +110,10 @@ def choose_engine(
     if name == "auto" and device == "cpu" and kernel > _LARGEST_WINOGRAD_KERNEL:
         log.info("refining with PyTorch: filters of %d x %d have no Winograd form", kernel, kernel)
         return torch_engine
-    reference = TorchEngine(
-        refiner, full_scale=full_scale, empty_below=empty_below, noise_seed=noise_seed
-    )
     try:
-        engine, tolerance = _fast_engine(
-            refiner, image, full_scale, empty_below, batch_size, device, noise_seed
-        )
-        parity = require_parity(engine, reference, probe_images(image, full_scale), tolerance)
+        engine, tolerance = _fast_engine(refiner, image, codec, batch_size, device)
+        probes = probe_images(image, codec.full_scale)
+        parity = require_parity(engine, TorchEngine(refiner, codec), probes, tolerance)
     except EngineUnavailableError as error:
         if name != "auto":
             raise
@@ -133,33 +124,25 @@ def choose_engine(
 
 
 def _fast_engine(
-    refiner: Refiner,
-    image: ImageSpec,
-    full_scale: float,
-    empty_below: float,
-    batch_size: int | None,
-    device: str,
-    noise_seed: int,
+    refiner: Refiner, image: ImageSpec, codec: PixelCodec, batch_size: int | None, device: str
 ) -> tuple[CheckedEngine, Tolerance]:
+    """The fastest engine of a device, and how far it may be from PyTorch.
+
+    Raises:
+        EngineUnavailableError: it cannot be used.
+    """
     if device == "cuda":
         if image.bits > 8:
-            raise EngineUnavailableError(f"cuda keeps pixels in 8 bits, these have {image.bits}")
-        return (
-            CudaEngine(
-                refiner,
-                height=image.height,
-                width=image.width,
-                full_scale=full_scale,
-                empty_below=empty_below,
-                batch_size=batch_size,
-            ),
-            BFLOAT16,
+            raise EngineUnavailableError(
+                f"the cuda engine keeps pixels in 8 bits, these images have {image.bits}"
+            )
+        cuda = CudaEngine(
+            refiner, codec, height=image.height, width=image.width, batch_size=batch_size
         )
+        return cuda, BFLOAT16
     try:
+        # Imported here, as an installation may lack ncnn.
         from factory.refinement.engines.ncnn import NcnnEngine
     except ImportError as error:
         raise EngineUnavailableError(f"ncnn cannot be imported ({error})") from error
-    ncnn = NcnnEngine(
-        refiner, full_scale=full_scale, empty_below=empty_below, noise_seed=noise_seed
-    )
-    return ncnn, SAME_FLOAT32 if image.bits == 8 else SAME_DEPTH
+    return NcnnEngine(refiner, codec), SAME_FLOAT32 if image.bits == 8 else SAME_DEPTH

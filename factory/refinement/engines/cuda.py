@@ -1,8 +1,9 @@
 """bfloat16 on a GPU: fixed batches through a compiled CUDA graph, copies overlapped.
 
 An image crosses to the device and back as uint8; scaling, rounding and clipping happen there. Two
-lanes of buffers take turns: while the device refines the batch of one, the other's is copied in or
-out. The last batch of a call is short: what lies behind it in the lane is refined and dropped.
+lanes of buffers take turns: while the device refines the batch of one lane, the batch of the other
+is copied in or out. The last batch of a call may be short: the rest of its lane still holds older
+images, which are refined with it and dropped.
 """
 
 import copy
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from factory.images.png import Pixels
 from factory.networks.refiner import Refiner
 from factory.refinement.engines.base import (
+    EIGHT_BIT,
     EngineUnavailableError,
+    PixelCodec,
     Values,
     from_planes,
     to_planes,
@@ -29,16 +32,16 @@ log = logging.getLogger(__name__)
 
 _PIXELS_IN_FLIGHT = 2**20
 _WARM_UP_RUNS = 3
-"""before a capture, which must find every library set up"""
+"""runs before a graph is captured, so that the capture finds every library set up"""
 
 CompileMode = Literal["default", "max-autotune-no-cudagraphs"]
-"""those that leave the recording of the graph to us"""
+"""the modes of `torch.compile` that do not record a graph by themselves, as `CudaGraph` does it"""
 Compute = Callable[[Tensor], Tensor]
-"""uint8 (batch, C, H, W) on the device, to the same"""
+"""takes (batch, C, H, W) uint8 on the device and returns the same shape and dtype"""
 
 
 def suitable_batch(height: int, width: int) -> int:
-    """Images of a batch: enough pixels to fill a large GPU, 512 eyes or 16 hands."""
+    """The number of images in a batch that fills a large GPU: 512 eyes or 16 hands."""
     return 1 << max(0, (_PIXELS_IN_FLIGHT // (height * width)).bit_length() - 1)
 
 
@@ -46,7 +49,8 @@ class DeviceRefiner(nn.Module):
     """Stored pixels to stored pixels, wholly on the device.
 
     Args:
-        dtype: of the 3x3 convolutions and what flows between them.
+        full_scale: the pixel value that becomes 1 in the network, up to 255.
+        dtype: of the 3x3 convolutions and of the activations between them.
     """
 
     def __init__(self, refiner: Refiner, *, full_scale: float, dtype: torch.dtype) -> None:
@@ -59,7 +63,7 @@ class DeviceRefiner(nn.Module):
         self.last = refiner.last
 
     def values(self, images: Tensor) -> Tensor:
-        """(n, C, H, W) uint8 to float32 in [-1, 1]."""
+        """The output, (n, C, H, W) float32 in [-1, 1], for images of the same shape, uint8."""
         x = images.float() / (self.full_scale / 2) - 1.0
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x = self.blocks(torch.relu(self.first(x))).float()
@@ -76,9 +80,10 @@ class DeviceRefiner(nn.Module):
 
 
 class CudaGraph:
-    """A function of one tensor recorded once and replayed: no launch costs, fixed memory.
+    """A function of one tensor that is recorded once and replayed, without the cost of launches.
 
-    Replay and all use of the result belong on one stream; the next replay overwrites the result.
+    Its memory is fixed. Replay it and use its result on one stream; the next replay overwrites
+    the result.
     """
 
     def __init__(self, compute: Compute, example: Tensor) -> None:
@@ -100,17 +105,17 @@ class CudaGraph:
 
 
 class Lane(Protocol):
-    """Takes one batch at a time: `start`, then `finish`."""
+    """Buffers that take one batch at a time: call `start`, then `finish`."""
 
     def start(self, images: NDArray[np.uint8]) -> None:
-        """Begin to refine up to a batch of (n, C, H, W); returns before it is done."""
+        """Begin to refine (n, C, H, W) images, n at most a batch; may return before it is done."""
 
     def finish(self) -> NDArray[np.uint8]:
-        """The whole batch, refined; valid until the next `start`."""
+        """Wait, and return the (batch, C, H, W) refined images; valid until the next `start`."""
 
 
 class HostLane:
-    """The same on a CPU, one step after the other."""
+    """A lane on a CPU, which does one step after the other."""
 
     def __init__(self, compute: Compute, shape: tuple[int, ...]) -> None:
         self.compute = compute
@@ -126,7 +131,7 @@ class HostLane:
 
 
 class Streams:
-    """One stream for each thing that a device does at the same time."""
+    """One stream for each of the three things that a device does at the same time."""
 
     def __init__(self) -> None:
         self.copy_in, self.compute, self.copy_out = (
@@ -136,7 +141,7 @@ class Streams:
 
 
 class CudaLane:
-    """Pinned buffers on the host and their twins on the device."""
+    """A lane with pinned buffers on the host, each with a counterpart on the device."""
 
     def __init__(self, compute: Compute, shape: tuple[int, ...], streams: Streams) -> None:
         self.compute = compute
@@ -172,7 +177,7 @@ class CudaLane:
 def through_lanes(
     planes: NDArray[np.uint8], lanes: tuple[Lane, ...], batch_size: int
 ) -> NDArray[np.uint8]:
-    """Refine (n, C, H, W) in batches, each lane working on one while others are filled."""
+    """Refine (n, C, H, W) images in batches; one lane computes while others are filled."""
     refined = np.empty(planes.shape, dtype=np.uint8)
     running: deque[tuple[Lane, int]] = deque()
 
@@ -196,17 +201,17 @@ class CudaEngine:
     """The engine for GPUs.
 
     Args:
-        height, width: of every image: the graph is recorded for one shape.
-        full_scale: the pixel value that becomes 1 in the network; up to 255.
-        empty_below: not yet: only 0.
-        batch_size: images at once; None for `suitable_batch`.
+        codec: of the refiner's pixels, with a full scale of up to 255 and nothing emptied.
+        height, width: of every image, as the graph is recorded for one shape, px.
+        batch_size: images refined at once; None for `suitable_batch`.
         device: `cpu` runs the same path without streams, graphs and compiler, for tests.
         dtype: bfloat16, or float32 for tests.
         compile_mode: of `torch.compile`; None records PyTorch's own kernels, which start at once
             but pass over memory once more for every ReLU and sum.
 
     Raises:
-        EngineUnavailableError: no such device, pixels of more than 8 bits, or a refiner with noise.
+        EngineUnavailableError: PyTorch sees no such device, the pixels have more than 8 bits or
+            are to be emptied below a value, or the refiner takes noise.
     """
 
     name = "cuda"
@@ -214,35 +219,34 @@ class CudaEngine:
     def __init__(
         self,
         refiner: Refiner,
+        codec: PixelCodec = EIGHT_BIT,
         *,
         height: int,
         width: int,
-        full_scale: float = 255.0,
-        empty_below: float = 0.0,
         batch_size: int | None = None,
         device: str = "cuda",
         dtype: torch.dtype = torch.bfloat16,
         compile_mode: CompileMode | None = "default",
     ) -> None:
-        if full_scale > np.iinfo(np.uint8).max:
+        self.codec = codec
+        if codec.full_scale > np.iinfo(np.uint8).max:
             raise EngineUnavailableError(
-                f"{self.name} keeps pixels in 8 bits, the refiner's go to {full_scale:g}"
+                f"the {self.name} engine keeps pixels in 8 bits, the refiner's go up to "
+                f"{codec.full_scale:g}"
             )
-        if empty_below > 0:
+        if codec.empty_below > 0:
             raise EngineUnavailableError(
-                f"{self.name} does not empty pixels below {empty_below:g} yet"
+                f"the {self.name} engine cannot empty pixels below {codec.empty_below:g}"
             )
         if refiner.config.noise_channels:
-            raise EngineUnavailableError(f"{self.name} gives a refiner no noise yet")
-        self.full_scale = full_scale
-        self.empty_below = empty_below
+            raise EngineUnavailableError(f"the {self.name} engine can give a refiner no noise")
         self.device = torch.device(device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise EngineUnavailableError("PyTorch sees no CUDA device")
         self.batch_size = batch_size if batch_size is not None else suitable_batch(height, width)
         shape = (self.batch_size, refiner.config.channels, height, width)
         self.shape = shape[1:]
-        module = DeviceRefiner(refiner, full_scale=full_scale, dtype=dtype)
+        module = DeviceRefiner(refiner, full_scale=codec.full_scale, dtype=dtype)
         self.module = module.to(self.device).eval()
         if self.device.type == "cuda":
             compute = self._recorded(torch.zeros(shape, dtype=torch.uint8), compile_mode)
@@ -255,7 +259,8 @@ class CudaEngine:
 
     @torch.inference_mode()
     def _recorded(self, example: Tensor, compile_mode: CompileMode | None) -> Compute:
-        from torch._dynamo.exc import TorchDynamoException  # a second that CPU workers save
+        # Imported here, as it takes a second that workers on a CPU can save.
+        from torch._dynamo.exc import TorchDynamoException
 
         example = example.to(self.device)
         with torch.backends.cudnn.flags(enabled=True, benchmark=True):
@@ -275,7 +280,7 @@ class CudaEngine:
 
     @torch.inference_mode()
     def values(self, images: Pixels) -> Values:
-        """What the network makes of images, before rounding: not compiled, not recorded."""
+        """The network's output before rounding, computed without compiler and graph."""
         given = torch.from_numpy(np.ascontiguousarray(self._checked(images)))
         return np.asarray(self.module.values(given.to(self.device)).cpu().contiguous())
 

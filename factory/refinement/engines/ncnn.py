@@ -16,25 +16,24 @@ from torch import nn
 
 from factory.images.png import Pixels
 from factory.networks.refiner import Refiner, ResNetBlock
-from factory.networks.scaling import to_pixels
 from factory.refinement.engines.base import (
+    EIGHT_BIT,
     EngineUnavailableError,
+    PixelCodec,
     Values,
-    from_planes,
-    network_input,
 )
 
 _MAGIC = "7767517"
 _FLOAT32 = np.zeros(1, np.uint32).tobytes()
-"""ncnn's tag before weights that are stored as they are"""
+"""ncnn's tag before weights that are stored uncompressed"""
 _REFLECT = 2
-"""of ncnn's Padding layer"""
+"""the type of ncnn's Padding layer that reflects the image at its border"""
 _CHUNK = 64
-"""images that are held as float32 at a time"""
+"""images that are held in memory as float32 at a time"""
 
 
 class _Graph:
-    """Collects the layers of an ncnn network: a text of the graph, and the weights in its order."""
+    """Collects the layers of an ncnn network: the graph as text, and the weights in its order."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -50,11 +49,11 @@ class _Graph:
     def convolution(self, conv: nn.Conv2d, source: str, result: str, *, relu: bool) -> None:
         side, border = conv.kernel_size[0], conv.kernel_size[0] // 2
         if border and conv.padding_mode == "reflect":
-            sides = " ".join(f"{place}={border}" for place in range(4))
+            sides = " ".join(f"{side_id}={border}" for side_id in range(4))
             self.add("Padding", [source], [f"{result}_padded"], f"{sides} 4={_REFLECT}")
             source, border = f"{result}_padded", 0
         elif conv.padding_mode not in ("zeros", "reflect"):
-            raise EngineUnavailableError(f"ncnn: no padding of mode {conv.padding_mode!r}")
+            raise EngineUnavailableError(f"ncnn has no padding of mode {conv.padding_mode!r}")
         self.add(
             "Convolution",
             [source],
@@ -73,10 +72,10 @@ def _raw(tensor: torch.Tensor) -> bytes:
 
 
 def ncnn_graph(refiner: Refiner) -> tuple[str, bytes]:
-    """A refiner as ncnn's text of the graph (from blob `given` to `refined`) and its weights.
+    """A refiner as ncnn's graph in text, from blob `given` to blob `refined`, and its weights.
 
     Raises:
-        EngineUnavailableError: a layer that ncnn does not compute as PyTorch does.
+        EngineUnavailableError: ncnn does not compute one of its layers as PyTorch does.
     """
     graph = _Graph()
     graph.add("Input", [], ["given"])
@@ -98,32 +97,21 @@ def ncnn_graph(refiner: Refiner) -> tuple[str, bytes]:
 
 
 class NcnnEngine:
-    """Refines one image after the other on one thread, so one process a core uses them all.
+    """Refines one image after the other on one thread; one process for each core uses all cores.
 
-    A batch gains nothing here: the activations of one image already fill the caches.
+    A batch would gain nothing: the activations of one image already fill the caches.
 
     Args:
-        full_scale: the pixel value that becomes 1 in the network.
-        empty_below: refined values below it become 0.
-        noise_seed: for refiners with noise, see `noise_of`.
+        codec: of the refiner's pixels.
 
     Raises:
-        EngineUnavailableError: ncnn does not take the network.
+        EngineUnavailableError: ncnn cannot load the network.
     """
 
     name = "ncnn"
 
-    def __init__(
-        self,
-        refiner: Refiner,
-        *,
-        full_scale: float = 255.0,
-        empty_below: float = 0.0,
-        noise_seed: int = 0,
-    ) -> None:
-        self.full_scale = full_scale
-        self.empty_below = empty_below
-        self.noise_seed = noise_seed
+    def __init__(self, refiner: Refiner, codec: PixelCodec = EIGHT_BIT) -> None:
+        self.codec = codec
         self.config = refiner.config
         graph, weights = ncnn_graph(refiner)
         self.net = ncnn.Net()
@@ -131,10 +119,10 @@ class NcnnEngine:
         option.num_threads = 1
         option.use_vulkan_compute = False
         option.use_winograd_convolution = True
-        # Half precision is ncnn's default: an error of up to a tenth of a grey level.
+        # Half precision is ncnn's default and makes errors of up to a tenth of a grey level.
         option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
         option.use_bf16_storage = False
-        # From memory ncnn would keep pointers into Python's bytes; from a file it copies.
+        # Given bytes in memory, ncnn would keep pointers into them; from a file it copies.
         with tempfile.TemporaryDirectory(prefix="refiner-ncnn-") as folder:
             path = Path(folder) / "weights.bin"
             path.write_bytes(weights)
@@ -145,16 +133,12 @@ class NcnnEngine:
         refined = np.empty_like(images)
         for start in range(0, len(images), _CHUNK):
             part = images[start : start + _CHUNK]
-            values = torch.from_numpy(self.values(part))
-            levels = to_pixels(values, self.full_scale, self.empty_below)
-            refined[start : start + _CHUNK] = from_planes(levels, part)
+            refined[start : start + _CHUNK] = self.codec.decode(self.values(part), part)
         return refined
 
     def values(self, images: Pixels) -> Values:
-        """What the network makes of images, before rounding."""
-        channels = network_input(
-            images, self.config, full_scale=self.full_scale, noise_seed=self.noise_seed
-        )
+        """The network's output for (n, H, W) or (n, H, W, C) images, before rounding."""
+        channels = self.codec.encode(images, self.config.noise_channels)
         given = np.ascontiguousarray(channels.numpy())
         refined = np.empty_like(given[:, : self.config.channels])
         for image, result in zip(given, refined, strict=True):

@@ -1,4 +1,4 @@
-"""Does an engine do what PyTorch does with this very refiner?"""
+"""Whether an engine gives what PyTorch gives with the same refiner."""
 
 import math
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from factory.images.png import Pixels
 from factory.refinement.engines.base import (
     EngineUnavailableError,
+    PixelCodec,
     RefinerEngine,
     Values,
     to_planes,
@@ -19,15 +20,12 @@ from schemas.dataset import ImageSpec
 
 
 class CheckedEngine(RefinerEngine, Protocol):
-    """An engine that also shows what it has before rounding."""
+    """An engine that also gives the network's output before rounding."""
 
-    full_scale: float
-    """the pixel value that becomes 1 in the network"""
-    empty_below: float
-    """refined values below it become 0"""
+    codec: PixelCodec
 
     def values(self, images: Pixels) -> Values:
-        """(n, C, H, W) float32 in [-1, 1]."""
+        """(n, C, H, W) float32 in [-1, 1], for (n, H, W) or (n, H, W, C) images."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,14 @@ class Parity:
     max_value: float
     """largest difference before rounding, in the network's [-1, 1]"""
     max_levels: int
-    """largest difference of stored pixels, in grey levels; those that are emptied count as none,
-    so that the step from the background to the first that is not is one level"""
+    """largest difference of stored pixels, in grey levels; emptied levels are not counted, so that
+    the step from the background to the smallest value that is not emptied is one level"""
     mean_levels: float
+    """mean difference of stored pixels, in grey levels"""
     share_changed: float
-    """of pixels that are not stored alike, though PyTorch does not put them on the edge between two
-    levels. A value of 0 is on one, so a refiner with dead maps has whole areas there"""
+    """share of pixels that are stored differently, without those that PyTorch puts on the edge
+    between two levels. A value of 0 is on such an edge, so a refiner with dead maps has whole areas
+    there"""
 
     def __str__(self) -> str:
         return (
@@ -61,26 +61,29 @@ class Tolerance(NamedTuple):
 
 
 SAME_FLOAT32 = Tolerance(max_value=1e-4, max_levels=1, mean_levels=1.0, share_changed=1e-3)
-"""for another float32 engine: only pixels near the edge between two levels may fall otherwise.
-Winograd convolutions differ by 1e-6 to 1e-5, half-precision weights by 6e-4"""
+"""for another float32 engine, where only pixels near the edge between two levels may be rounded to
+the other one. Winograd convolutions differ by 1e-6 to 1e-5, half-precision weights by 6e-4"""
 SAME_DEPTH = SAME_FLOAT32._replace(max_value=1e-3)
-"""the same for depth, a sixth of a mm in a cube of 300: refiners that started as the exact identity
-are as steep as 80 near the background, and magnify what convolutions differ by (5e-4 was seen)"""
+"""the same for depth, a sixth of a mm in a cube of 300 mm: refiners that started as the exact
+identity have slopes of up to 80 near the background, which magnify the differences of convolutions
+(5e-4 was seen)"""
 _ON_EDGE = 1e-5
-"""on [-1, 1]: so near to the edge between two levels, rounding may go either way"""
+"""distance from the edge between two levels, on [-1, 1], within which rounding may go either way"""
 BFLOAT16 = Tolerance(max_value=0.06, max_levels=8, mean_levels=0.75, share_changed=1.0)
-"""for bfloat16, four times what refiners trained for eyes and the paper's show (0.014, 2, 0.25)"""
+"""for bfloat16: four times the differences of refiners trained for eyes and of the paper's (0.014,
+2, 0.25)"""
 
 
 def probe_images(image: ImageSpec, full_scale: float = 255.0) -> Pixels:
-    """A few fixed images to try engines on: noise, of all levels, dark and light, and shading; of
-    deep pixels, half of it on an empty background.
+    """A few fixed images to try engines on: noise of all levels, dark noise, light noise, shading.
+
+    In images of 16 bits, the left half of each shading is empty background.
 
     Args:
         full_scale: the largest pixel value.
 
     Returns:
-        (n, height, width[, 3]), 8 of the size of an eye, at least 4 of larger ones.
+        (n, height, width[, 3]) uint8 or uint16: 8 of the size of an eye, at least 4 of larger ones.
     """
     rng = np.random.default_rng(20161)
     top = full_scale
@@ -99,20 +102,20 @@ def probe_images(image: ImageSpec, full_scale: float = 255.0) -> Pixels:
 
 
 def compare(engine: CheckedEngine, reference: CheckedEngine, images: Pixels) -> Parity:
-    """Refine images with both.
+    """Refine the same images with two engines and measure how far they are apart.
 
     Raises:
-        EngineUnavailableError: the engine makes values that are not finite.
+        EngineUnavailableError: the engine gives values that are not finite.
     """
-    found, expected = engine.values(images), reference.values(images)
-    if not np.isfinite(found).all():
-        raise EngineUnavailableError(f"{engine.name} makes values that are not finite")
+    values, expected = engine.values(images), reference.values(images)
+    if not np.isfinite(values).all():
+        raise EngineUnavailableError(f"{engine.name} gives values that are not finite")
     levels = np.abs(_levels(engine, images) - _levels(reference, images))
-    half = reference.full_scale / 2
-    place = (expected.astype(np.float64) + 1.0) * half
-    clear = np.abs(place - np.floor(place) - 0.5) > _ON_EDGE * half
+    half_scale = reference.codec.full_scale / 2
+    unrounded = (expected.astype(np.float64) + 1.0) * half_scale
+    clear = np.abs(unrounded - np.floor(unrounded) - 0.5) > _ON_EDGE * half_scale
     return Parity(
-        max_value=float(np.abs(found - expected).max()),
+        max_value=float(np.abs(values - expected).max()),
         max_levels=int(levels.max()),
         mean_levels=float(levels.mean()),
         share_changed=float(((levels > 0) & clear).mean()),
@@ -120,25 +123,25 @@ def compare(engine: CheckedEngine, reference: CheckedEngine, images: Pixels) -> 
 
 
 def _levels(engine: CheckedEngine, images: Pixels) -> NDArray[np.int32]:
-    """Stored pixels, counted without those that are emptied."""
+    """Stored pixels, numbered without the levels that are emptied."""
     stored = to_planes(engine(images)).astype(np.int32)
-    num_emptied = max(0, math.ceil(engine.empty_below) - 1)
+    num_emptied = max(0, math.ceil(engine.codec.empty_below) - 1)
     return np.maximum(stored - num_emptied, 0)
 
 
 def require_parity(
     engine: CheckedEngine, reference: CheckedEngine, images: Pixels, tolerance: Tolerance
 ) -> Parity:
-    """`compare`, and refuse an engine that is too far off.
+    """Compare an engine with the reference, and refuse one that is too far off.
 
     Raises:
-        EngineUnavailableError: it does not agree with the reference.
+        EngineUnavailableError: the engine does not agree with the reference.
     """
     parity = compare(engine, reference, images)
     allowed = (tolerance.max_value, tolerance.max_levels, tolerance.mean_levels)
-    found = (parity.max_value, parity.max_levels, parity.mean_levels)
+    measured = (parity.max_value, parity.max_levels, parity.mean_levels)
     if parity.share_changed > tolerance.share_changed or any(
-        value > most for value, most in zip(found, allowed, strict=True)
+        value > most for value, most in zip(measured, allowed, strict=True)
     ):
         raise EngineUnavailableError(
             f"{engine.name} does not agree with {reference.name} on this refiner: {parity}; "

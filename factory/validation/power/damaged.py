@@ -1,76 +1,80 @@
-"""Damaged versions of a clean refined dataset, measured like the clean one, kept to go on from."""
+"""Damaged versions of a clean refined dataset, measured as the clean one was.
+
+Measurements are stored under `damaged/` of the output, so a stopped run goes on where it was.
+"""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.damage.kinds import Damage, damaged
-from factory.domains.eye.damage.pairs import Pairs
-from factory.domains.eye.measures import (
-    EyeMeasurer,
-    EyeWitnesses,
-    Seen,
-    with_derived,
-)
-from factory.images.png import grey
+from factory.dataset.loading import superseded_keys
 from factory.store.open import open_store
 from factory.store.parquet import parquet_bytes, parsing_parquet
-from factory.validation.power.table import DamageFound
+from factory.validation.pairs import parent_images
+from factory.validation.power.damages import Damage, Damager, Damages
+from factory.validation.power.table import DamageMeasures
+from factory.validation.protocols import Witnesses
 from schemas.base import digest_of
 
-LEAST_SWAP_DEG = 10.0
-"""between the gazes of two samples whose labels are swapped; nearer ones are hardly wrong"""
 HARMED = "is_harmed"
+"""column of a stored file that says which samples a damage changes by as much as it should"""
 
 
 @dataclass(frozen=True)
 class DamageMeasurer:
-    """Plants one damage in every sample of some shards and measures what it did."""
+    """Damages every sample of some shards in one way and measures them."""
 
     refined: Dataset
     parent: Dataset
     shards: tuple[int, ...]
-    witnesses: EyeWitnesses
+    witnesses: Witnesses
+    damages: Damages
     output: str
-    """where the measurements are kept"""
+    """where the measurements are stored"""
     seed: int
 
-    def __call__(self, damage: Damage) -> DamageFound:
-        """Shard by shard, as validation measures; or what an earlier run left."""
+    def __call__(self, damage: Damage) -> DamageMeasures:
+        """Shard by shard, as validation measures; or what an earlier run has stored.
+
+        Samples that others of the shards supersede are left out, as `read_measures` leaves them
+        out of the clean ones.
+        """
         store, name = open_store(self.output), self._name(damage)
         if store.size(name) is None:
-            measurer = _measurer(self.witnesses)
-            tables = [self._measured(damage, shard, measurer) for shard in self.shards]
+            damager = self.damages.damager(self.witnesses)
+            tables = [self._measured(damage, shard, damager) for shard in self.shards]
             store.put(name, parquet_bytes(pa.concat_tables(tables)))
         with parsing_parquet(f"{store.location}/{name}"):
             rows = pq.read_table(pa.BufferReader(store.read(name)))
+        superseded = superseded_keys(self.refined, self.shards)
+        if superseded is not None:
+            rows = rows.filter(pc.invert(pc.is_in(rows["key"], superseded)))
         harmed = np.asarray(rows[HARMED].to_numpy(zero_copy_only=False), bool)
-        return DamageFound(damage, with_derived(rows.drop_columns([HARMED])), harmed)
+        measures = self.witnesses.with_derived(rows.drop_columns([HARMED]))
+        return DamageMeasures(damage, measures, harmed)
 
-    def _measured(self, damage: Damage, shard: int, measure: EyeMeasurer) -> pa.Table:
+    def _measured(self, damage: Damage, shard: int, damager: Damager) -> pa.Table:
         labels = self.refined.index(shard).replace_schema_metadata()
-        parent, refined = grey(self.parent.images(shard)), grey(self.refined.images(shard))
-        rng = np.random.default_rng([self.seed, shard])
-        found = damaged(damage, Pairs(parent, refined, labels), rng)
-        rows = labels.take(pa.array(found.label_rows_N))
-        seen = None
-        if damage.kind != "labels_swapped":  # the labels say where to look
-            facts = self.parent.facts(shard)
-            seen = _seen(measure, facts.tar_sha256, self.refined, self.parent, shard)
-        measures = measure(rows, parent, found.refined_NHW, seen)
-        is_harmed = np.ones(len(labels), bool)
-        if damage.kind == "labels_swapped":
-            assert found.gaze_change_deg_N is not None
-            is_harmed = found.gaze_change_deg_N >= LEAST_SWAP_DEG
-        # Rows stay those of the clean table, whose identities say which half they are in.
+        damaged = damager(
+            damage,
+            labels,
+            parent_images(self.parent, labels["key"].to_pylist()),
+            self.refined.images(shard),
+            np.random.default_rng([self.seed, shard]),
+            parent_sha256=self.parent.facts(shard).tar_sha256,
+        )
+        measures = damaged.measures
+        # A sample with swapped labels still belongs to the half of the samples that its own
+        # identity is in.
         for column in ("key", "identity"):
-            place = measures.schema.get_field_index(column)
-            measures = measures.set_column(place, measures.schema.field(place), labels[column])
-        return measures.append_column(HARMED, pa.array(is_harmed))
+            position = measures.schema.get_field_index(column)
+            field = measures.schema.field(position)
+            measures = measures.set_column(position, field, labels[column])
+        return measures.append_column(HARMED, pa.array(damaged.is_harmed))
 
     def _name(self, damage: Damage) -> str:
         content = {
@@ -80,23 +84,3 @@ class DamageMeasurer:
             "seed": self.seed,
         }
         return f"damaged/{damage.name.replace(' ', '-')}-{digest_of(content)[:12]}.parquet"
-
-
-@lru_cache(maxsize=1)
-def _measurer(witnesses: EyeWitnesses) -> EyeMeasurer:
-    """One for all damages that a worker plants."""
-    return witnesses.measurer()
-
-
-_SEEN: dict[tuple[str, str], Seen] = {}
-"""by how it was measured and the parent shard's digest: the same for every damage"""
-
-
-def _seen(
-    measurer: EyeMeasurer, digest: str, refined: Dataset, parent: Dataset, shard: int
-) -> Seen:
-    """What is seen in the parents of a shard, looked at once in a worker."""
-    key = measurer.witnesses.digest(), digest
-    if key not in _SEEN:
-        _SEEN[key] = measurer.seen(refined.index(shard), grey(parent.images(shard)))
-    return _SEEN[key]

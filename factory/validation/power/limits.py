@@ -1,106 +1,34 @@
-"""How small a damage validation catches: limits fitted on one half of the clean samples, false
-alarms counted and damage planted on the other.
+"""How small a damage validation catches: limits are fitted on one half of the clean samples; on the
+other half false alarms are counted and damaged samples are mixed in.
 
 The halves are of different identities. A limit is a measure, a threshold that only so many clean
-samples pass, and the share of them that does; a set is refused where more of it pass than a share
-that size explains (`factory.validation.sample_checks`). Sets are drawn anew many times: identities first, with
-replacement, then samples of these, so that a set varies as sets of other people would.
+samples pass, and the share of them that does. A set is refused where more of its samples pass the
+threshold than that share explains (`factory.validation.sample_checks`). Sets are drawn anew many
+times: identities first, with replacement, then samples of these, so that a set varies as sets of
+other people would.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy.stats import beta
 
 from factory.dataset.columns import values_of
 from factory.measures.statistics import clusters_of
-from factory.validation.gate import SampleLimit
+from factory.validation.power.damages import Tail
 from factory.validation.sample_checks import missed, most_allowed
-from schemas.base import Float, Model
+from schemas.gate import SampleLimit
+from schemas.power import SHARES, Bound, PowerSettings
 
 Flags = NDArray[np.bool_]
 """(N, L) which samples miss which limits"""
-
-
-class Tail(NamedTuple):
-    """The side of a measure on which damage lies."""
-
-    measure: str
-    high: bool
-    why: str
-    personal: bool = False
-    """it depends on who is shown: in refined renders of 20 people identities made 13 to 15 % of its
-    variance, and at most 9 % of any other's"""
-    light: bool = False
-    """few clean samples lie far out, whoever is shown: in ten random halves of two refined sets of
-    20 people at most one of 700 to 2,000 passed the extrapolated threshold, so its rate is believed
-    where so few samples cannot prove it"""
-
-
-TAILS = (
-    Tail("agreed_drift_px", True, "several witnesses agree that the eye moved", light=True),
-    Tail("registration_px", True, "the picture moved against its parent, and every label with it"),
-    Tail("iris_registration_px", True, "the iris moved against its place in the parent"),
-    Tail("iris_match", False, "what lies around the iris is no longer what the parent has there"),
-    Tail("pupil_drift_px", True, "the fitted iris lies elsewhere than in the parent"),
-    Tail("iris_drift_px", True, "the iris landmarks lie elsewhere than in the parent"),
-    Tail("iris_error_px", True, "the iris is not where its label says"),
-    Tail("lid_drift_px", True, "the lids lie elsewhere than in the parent"),
-    Tail("lid_error_px", True, "the lids are not where their labels say"),
-    Tail("opening_ratio", False, "the eye closed"),
-    Tail("opening_ratio", True, "the eye opened"),
-    Tail("gaze_drift_deg", True, "the eye seems to look elsewhere than in the parent"),
-    Tail("gaze_error_deg", True, "the eye seems to look elsewhere than its label says"),
-    Tail("likeness", False, "the image is no longer a picture of its parent's scene"),
-    Tail("mirror_gain", True, "the image is more like its parent when it is mirrored"),
-    Tail("mean_abs_change", False, "the refiner did nothing", personal=True),
-    Tail("mean_abs_change", True, "the refiner painted another picture", personal=True),
-    Tail("contrast", False, "the image has faded", personal=True),
-    Tail("sharpness_ratio", False, "the image is blurred"),
-    Tail("sharpness_ratio", True, "the image has detail that its parent lacks", light=True),
-    Tail("checkerboard", True, "a pattern of period 2 px, an artefact of the network"),
-    Tail("alike_ratio", False, "one refined image stands for several scenes"),
-)
-"""Every measure with the side that means harm."""
-
-
-MIN_SETS = 300
-"""clean sets with which a rate of false alarms is worth telling"""
 MIN_CLEAN = 100
 """measured clean samples without which a measure gets no limits"""
 COUNTED_RATE = 0.005
 """rates of clean samples below this are extrapolated rather than counted"""
-
-
-class PowerSettings(Model):
-    """How limits are fitted and tried."""
-
-    set_sizes: tuple[int, ...] = (1_000, 10_000)
-    """samples in a set"""
-    rates: tuple[float, ...] = (0.1, 0.01, 0.001)
-    """shares of clean samples that may lie beyond the thresholds of a measure"""
-    tail: Annotated[Float, Field(ge=1)] = 3.0
-    """how much heavier than exponential a tail may be where too few clean samples tell"""
-    num_clean: Annotated[int, Field(ge=MIN_SETS)] = 2_000
-    """clean sets in which false alarms are counted"""
-    num_damaged: Annotated[int, Field(ge=100)] = 300
-    """sets with planted damage, for each kind, size of set and share"""
-    power: Annotated[Float, Field(gt=0, lt=1)] = 0.95
-    """share of the damaged sets that must be refused for a damage to count as caught"""
-    shards: int = 100
-    """shards of a set in which one is all damaged"""
-    num_splits: Annotated[int, Field(ge=1)] = 5
-    """random halves; the first is reported whole, of the others the false alarms alone"""
-    margin_sd: Annotated[Float, Field(ge=0)] = 6.0
-    """standard deviations between sets of other identities that are added to the share of clean
-    samples: both halves and each set are draws of a few identities"""
-    shard_factor: Annotated[Float, Field(ge=1)] = 10.0
-    """by how much the share of a shard, which may be of one identity, may exceed a set's"""
-    seed: int = 0
 
 
 class CleanHalves(NamedTuple):
@@ -125,16 +53,21 @@ def halves_of(measures: pa.Table, seed: int) -> CleanHalves:
     return CleanHalves(np.flatnonzero(is_fit), np.flatnonzero(~is_fit))
 
 
-def fitted_limits(clean: pa.Table, settings: PowerSettings) -> tuple[SampleLimit, ...]:
-    """Limits that the clean samples keep, for a gate: one for each measure, side and rate.
+def fitted_limits(
+    clean: pa.Table, tails: Sequence[Tail], settings: PowerSettings
+) -> tuple[SampleLimit, ...]:
+    """Limits that the clean samples keep, for a gate: one for each tail and rate.
 
     Only the rarest rate of a measure drops a sample; the others count. A measure that depends on
     who is shown gets no others: how many of other people lie there cannot be told.
+
+    Raises:
+        ValueError: no measure has `MIN_CLEAN` measured samples.
     """
     clusters = clusters_of(clean["identity"].to_pylist())
     rng = np.random.default_rng([settings.seed, 1])
     limits = []
-    for tail in TAILS:
+    for tail in tails:
         values = values_of(clean, tail.measure)
         if np.isfinite(values).sum() < MIN_CLEAN:
             continue
@@ -158,6 +91,11 @@ def fitted_limits(clean: pa.Table, settings: PowerSettings) -> tuple[SampleLimit
             else:
                 shares = _shares(missed(clean, limit), clusters, settings, rng)
             limits.append(limit.model_copy(update=shares))
+    if not limits:
+        raise ValueError(
+            f"{len(clean)} clean samples in one half of the identities; limits need "
+            f"{MIN_CLEAN} measured ones there"
+        )
     return tuple(limits)
 
 
@@ -199,9 +137,9 @@ def _shares(
     rate = np.append(seen, min(1.0, 3 * float(seen.max())))
     draws = rng.integers(len(rate), size=(2_000, len(rate)))
     of_sets = rate[draws].mean(axis=1)
-    whole = min(1.0, float(of_sets.mean() + settings.margin_sd * of_sets.std()))
-    shard = max(whole, float(rate.max()))
-    return {"max_share": float(f"{whole:.2g}"), "shard_share": float(f"{shard:.2g}")}
+    of_set = min(1.0, float(of_sets.mean() + settings.margin_sd * of_sets.std()))
+    of_shard = max(of_set, float(rate.max()))
+    return {"max_share": float(f"{of_set:.2g}"), "shard_share": float(f"{of_shard:.2g}")}
 
 
 def flags_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> Flags:
@@ -209,21 +147,12 @@ def flags_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> Flags:
     return np.stack([missed(measures, limit) for limit in limits], axis=1)
 
 
-class Damaged(NamedTuple):
-    """The same samples with a damage in them."""
+class DamagedFlags(NamedTuple):
+    """Which limits the same samples miss once they are damaged."""
 
     flags: Flags
     is_harmed: NDArray[np.bool_]
     """(N,) which samples the damage changes by as much as it should"""
-
-
-class Bound(Model):
-    """A share of trials with its one-sided 95 % upper bound (Clopper and Pearson 1934)."""
-
-    num: int
-    trials: int
-    share: Float
-    upper: Float
 
 
 def bound_of(num: int, trials: int) -> Bound:
@@ -255,11 +184,11 @@ class Refusals:
         refused = 0
         for _ in range(num_sets):
             weights = self._drawn(size, rng)
-            whole = self._too_many(weights @ self.clean, size, "max_share").any()
-            refused += bool(whole or self._bad_shard(size, rng))
+            is_refused = self._too_many(weights @ self.clean, size, "max_share").any()
+            refused += bool(is_refused or self._bad_shard(size, rng))
         return bound_of(refused, num_sets)
 
-    def of_damaged(self, damaged: Damaged, size: int, share: float) -> NDArray[np.float64]:
+    def of_damaged(self, damaged: DamagedFlags, size: int, share: float) -> NDArray[np.float64]:
         """(L + 1,) share of the damaged sets that each limit refuses, and any of them.
 
         Args:
@@ -272,12 +201,12 @@ class Refusals:
         for _ in range(self.settings.num_damaged):
             counts = self._drawn(size - num_bad, rng) @ self.clean
             counts += self._drawn(num_bad, rng, damaged.is_harmed) @ harmed
-            found = self._too_many(counts, size, "max_share")
-            refused[:-1] += found
-            refused[-1] += found.any()
+            refusing = self._too_many(counts, size, "max_share")
+            refused[:-1] += refusing
+            refused[-1] += refusing.any()
         return refused / self.settings.num_damaged
 
-    def of_bad_shard(self, damaged: Damaged, size: int) -> float:
+    def of_bad_shard(self, damaged: DamagedFlags, size: int) -> float:
         """Share of the sets that are refused when one of their shards is all damaged."""
         rng = self._rng(size)
         num = size // self.settings.shards
@@ -289,7 +218,7 @@ class Refusals:
         return refused / self.settings.num_damaged
 
     def smallest_share(
-        self, damaged: Damaged, size: int
+        self, damaged: DamagedFlags, size: int
     ) -> tuple[NDArray[np.float64], float | None, NDArray[np.float64]]:
         """Smallest share of damaged samples that is caught: by any limit, and by each.
 
@@ -343,17 +272,11 @@ class Refusals:
         return np.random.default_rng([self.settings.seed, 2, size])
 
 
-SHARES = (
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0,
-)  # fmt: skip
-"""shares of damaged samples that are tried"""
-
-
 def by_measure(limits: Sequence[SampleLimit], smallest: NDArray[np.float64]) -> Mapping[str, float]:
     """The smallest share that each measure catches by one of its limits; without those that
     catch nothing."""
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for limit, share in zip(limits, smallest.tolist(), strict=True):
         if not np.isnan(share):
-            found[limit.measure] = min(share, found.get(limit.measure, 1.0))
-    return found
+            shares[limit.measure] = min(share, shares.get(limit.measure, 1.0))
+    return shares

@@ -1,4 +1,5 @@
-"""The power table: from clean and damaged measurements to what validation catches, and a gate."""
+"""The power of a validation as a table: from the measurements of clean and of damaged samples to
+what share of damaged ones is caught, and to a gate."""
 
 import io
 from collections.abc import Sequence
@@ -10,15 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from factory.domains.eye.damage.kinds import Damage
-from factory.validation.gate import SampleLimit
+from factory.validation.power.damages import Damage, Tail
 from factory.validation.power.limits import (
-    MIN_SETS,
-    SHARES,
-    Bound,
     CleanHalves,
-    Damaged,
-    PowerSettings,
+    DamagedFlags,
     Refusals,
     bound_of,
     by_measure,
@@ -26,61 +22,15 @@ from factory.validation.power.limits import (
     flags_of,
     halves_of,
 )
-from schemas.base import Float, Model, Versioned
+from schemas.gate import SampleLimit
+from schemas.power import MIN_SETS, Bound, Caught, PowerReport, PowerSettings
 
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#cc79a7", "#5b6470")
 STYLES = ("-", "--", ":", "-.")
 
 
-class Caught(Model):
-    """What becomes of one kind and size of damage in sets of one size."""
-
-    damage: str
-    kind: str
-    must_catch: bool
-    set_size: int
-    smallest_share: Float | None
-    """of damaged samples that is caught with the asked power; None: not even all of them"""
-    by_measure: dict[str, Float]
-    """the same by each measure alone; measures that catch nothing are left out"""
-    curve: tuple[Float, ...]
-    """share of the sets refused at each of `shares`"""
-    bad_shard: Float
-    """share of the sets refused in which one shard is all damaged and the others are clean"""
-
-
-class PowerReport(Versioned):
-    """`power.json`."""
-
-    dataset: str
-    """digest of the dataset card"""
-    witnesses: str
-    """digest of what was measured with"""
-    num_samples: int
-    num_identities: int
-    settings: PowerSettings
-    shares: tuple[Float, ...] = SHARES
-    limits: tuple[SampleLimit, ...]
-    false_alarms: dict[int, Bound]
-    """by size of set, on the half that the limits were not fitted on"""
-    of_other_splits: dict[int, Bound]
-    """the same of limits fitted on and sets drawn from other random halves, together"""
-    caught: tuple[Caught, ...]
-
-    def misses(self) -> list[str]:
-        """Damage that must be caught at 1 % of the largest sets, and is not."""
-        size = max(self.settings.set_sizes)
-        return [
-            line.damage
-            for line in self.caught
-            if line.must_catch
-            and line.set_size == size
-            and (line.smallest_share is None or line.smallest_share > 0.01)
-        ]
-
-
-class DamageFound(NamedTuple):
-    """Measurements of the clean samples, in the same order, with a damage in all of them."""
+class DamageMeasures(NamedTuple):
+    """Measurements of the clean samples, in the same order, after all of them were damaged."""
 
     damage: Damage
     measures: pa.Table
@@ -90,24 +40,42 @@ class DamageFound(NamedTuple):
 
 def power_of(
     clean: pa.Table,
-    found: Sequence[DamageFound],
+    damaged: Sequence[DamageMeasures],
+    tails: Sequence[Tail],
     settings: PowerSettings,
     *,
     dataset: str,
     witnesses: str,
 ) -> PowerReport:
-    """Fit limits on one half, count false alarms and plant damage on the other.
+    """Fit limits on one half of the identities; count false alarms and caught damage on the other.
 
     Args:
         clean: measurements of the clean samples.
+        dataset: digest of the dataset's card.
+        witnesses: digest of what the samples were measured with.
+
+    Raises:
+        ValueError: measurements of a damage are not of the clean samples, in their order; a damage
+            harms none of the samples that it is tried on; or there are too few samples or
+            identities to fit limits on.
     """
-    refusals, halves = _fitted(clean, settings, settings.seed)
+    refusals, halves = _fitted(clean, tails, settings, settings.seed)
     limits = refusals.limits
     caught = []
-    for line in found:
-        rows = line.measures.take(pa.array(halves.test))
-        damaged = Damaged(flags_of(rows, limits), line.is_harmed[halves.test])
-        caught += [_caught(line.damage, refusals, damaged, size) for size in settings.set_sizes]
+    for damage, measures, is_harmed in damaged:
+        if not measures["key"].equals(clean["key"]):
+            raise ValueError(
+                f"the measurements of {damage.name} are not of the clean samples: {len(measures)} "
+                f"rows, expected {len(clean)} with the same keys in the same order"
+            )
+        if not is_harmed[halves.test].any():
+            raise ValueError(
+                f"{damage.name} harms none of the {len(halves.test)} clean samples that it is "
+                "tried on; take a larger dataset"
+            )
+        flags = flags_of(measures.take(pa.array(halves.test)), limits)
+        flagged = DamagedFlags(flags, is_harmed[halves.test])
+        caught += [_caught(damage, refusals, flagged, size) for size in settings.set_sizes]
     return PowerReport(
         dataset=dataset,
         witnesses=witnesses,
@@ -118,31 +86,35 @@ def power_of(
         false_alarms={
             size: refusals.of_clean(size, settings.num_clean) for size in settings.set_sizes
         },
-        of_other_splits=_of_other_splits(clean, settings),
+        of_other_splits=_of_other_splits(clean, tails, settings),
         caught=tuple(caught),
     )
 
 
-def _fitted(clean: pa.Table, settings: PowerSettings, seed: int) -> tuple[Refusals, CleanHalves]:
+def _fitted(
+    clean: pa.Table, tails: Sequence[Tail], settings: PowerSettings, seed: int
+) -> tuple[Refusals, CleanHalves]:
     """Limits fitted on one half, and the other half to try them on."""
     halves = halves_of(clean, seed)
-    limits = fitted_limits(clean.take(pa.array(halves.fit)), settings)
+    limits = fitted_limits(clean.take(pa.array(halves.fit)), tails, settings)
     test = clean.take(pa.array(halves.test))
     people = test["identity"].to_pylist()
     return Refusals(flags_of(test, limits), people, limits, settings), halves
 
 
-def _of_other_splits(clean: pa.Table, settings: PowerSettings) -> dict[int, Bound]:
+def _of_other_splits(
+    clean: pa.Table, tails: Sequence[Tail], settings: PowerSettings
+) -> dict[int, Bound]:
     others = range(settings.seed + 1, settings.seed + settings.num_splits)
-    fitted = [_fitted(clean, settings, seed)[0] for seed in others]
-    found = {}
+    fitted = [_fitted(clean, tails, settings, seed)[0] for seed in others]
+    by_size = {}
     for size in settings.set_sizes if fitted else ():
         bounds = [refusals.of_clean(size, MIN_SETS) for refusals in fitted]
-        found[size] = bound_of(sum(b.num for b in bounds), sum(b.trials for b in bounds))
-    return found
+        by_size[size] = bound_of(sum(b.num for b in bounds), sum(b.trials for b in bounds))
+    return by_size
 
 
-def _caught(damage: Damage, refusals: Refusals, damaged: Damaged, size: int) -> Caught:
+def _caught(damage: Damage, refusals: Refusals, damaged: DamagedFlags, size: int) -> Caught:
     curve, smallest, each = refusals.smallest_share(damaged, size)
     return Caught(
         damage=damage.name,
@@ -156,7 +128,7 @@ def _caught(damage: Damage, refusals: Refusals, damaged: Damaged, size: int) -> 
     )
 
 
-# --- to read ------------------------------------------------------------------------------------
+# --- table, gate and curves ---------------------------------------------------------------------
 
 
 def markdown(report: PowerReport) -> str:
@@ -187,20 +159,20 @@ def markdown(report: PowerReport) -> str:
         largest = by_size[max(sizes)]
         shares = " | ".join(_share(by_size[size].smallest_share) for size in sizes)
         measures = sorted(largest.by_measure.items(), key=lambda entry: entry[1])
-        told = ", ".join(f"{measure} {_share(share)}" for measure, share in measures[:5]) or "none"
+        first = ", ".join(f"{measure} {_share(share)}" for measure, share in measures[:5]) or "none"
         must = "**" if largest.must_catch else ""
-        lines.append(f"| {must}{name}{must} | {shares} | {_share(largest.bad_shard)} | {told} |")
+        lines.append(f"| {must}{name}{must} | {shares} | {_share(largest.bad_shard)} | {first} |")
     return "\n".join(lines) + "\n"
 
 
 def _of_others(report: PowerReport) -> str:
     if not report.of_other_splits:
         return ""
-    told = "; ".join(
+    refused = "; ".join(
         f"{bound.num} of {bound.trials:,} sets of {size:,} (at most {100 * bound.upper:.2g} %)"
         for size, bound in report.of_other_splits.items()
     )
-    return f"The same for {report.settings.num_splits - 1} other random halves: {told}."
+    return f"The same for {report.settings.num_splits - 1} other random halves: {refused}."
 
 
 def _share(share: float | None) -> str:
@@ -233,8 +205,8 @@ def curves_png(report: PowerReport) -> bytes:
     rows = -(-len(kinds) // columns)
     figure = Figure(figsize=(13, 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (kind, lines) in enumerate(kinds.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
+    for panel, (kind, lines) in enumerate(kinds.items()):
+        axes = figure.add_subplot(rows, columns, panel + 1)
         for k, line in enumerate(lines):
             shares = 100 * np.asarray(report.shares[: len(line.curve)])
             label = line.damage.removeprefix(kind).strip() or kind

@@ -35,7 +35,12 @@ def compared(report: Report, earlier: Report) -> Against:
     """Every number that has an interval in both, and shares that have none."""
     then, now = _numbers(earlier), _numbers(report)
     lines = [
-        Line(name, _told(then.get(name)), _told(now.get(name)), _change(then.get(name), now[name]))
+        Line(
+            name,
+            _in_words(then.get(name)),
+            _in_words(now.get(name)),
+            _change(then.get(name), now[name]),
+        )
         for name in now
     ]
     for name, value in _plain(report).items():
@@ -54,9 +59,9 @@ def _numbers(report: Report) -> dict[str, _Number]:
             numbers[f"drift by {name}, 95th percentile, {unit}"] = _Number(
                 drift.p95, drift.p95_low, drift.p95_high
             )
-    told = report.realism.refined_vs_real
+    test = report.realism.refined_vs_real
     numbers["told from real, % right"] = _Number(
-        100 * told.accuracy, 100 * told.low, 100 * told.high
+        100 * test.accuracy, 100 * test.low, 100 * test.high
     )
     return numbers
 
@@ -69,7 +74,7 @@ def _plain(report: Report) -> dict[str, str]:
     }
 
 
-def _told(number: _Number | None) -> str:
+def _in_words(number: _Number | None) -> str:
     if number is None:
         return "not measured"
     return f"{number.value:.2f} ({number.low:.2f} to {number.high:.2f})"

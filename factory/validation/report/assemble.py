@@ -1,5 +1,5 @@
-"""From what a domain's validation found to its report: the numbers, the page, the verdicts, and the
-lines for a terminal."""
+"""From the results of a domain's validation to its report: the numbers, the page, the verdicts, and
+the lines for a terminal."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 import pyarrow.compute as pc
 
 from factory.dataset.tar import sha256
-from factory.dataset.version import WRITER
 from factory.measures.statistics import spread
 from factory.store.parquet import parquet_bytes
 from factory.validation.gate import Gate, judged
 from factory.validation.protocols import Examined, Trio, Validator
 from factory.validation.sample_checks import check_samples, verdicts_of
-from factory.validation.verdicts import verdicts_name
+from factory.validation.verdicts import report_name, verdicts_name
 from schemas.report import Report, ValidatedShard, Verdicts
+from schemas.version import WRITER
 
 
 def make_report(
@@ -47,7 +47,7 @@ def make_report(
             ValidatedShard(shard=f.shard, tar_sha256=f.tar_sha256, num_samples=f.num_samples)
             for f in facts
         ),
-        num_samples=sum(f.num_samples for f in facts),
+        num_samples=len(measures),
         mean_abs_change=spread(measures["mean_abs_change"].to_numpy()),
         realism=examined.realism,
         samples=check_samples(measures, limits),
@@ -75,12 +75,12 @@ def write_report(
     Returns:
         the name of the page in the refined dataset.
     """
-    folder = f"reports/{report.id}"
+    page = f"reports/{report.id}/report.html"
     store = trio.refined.store
     store.put_new(verdicts_name(report.id), verdicts)
-    store.put_new(f"{folder}/report.html", examined.page(report, notes, earlier).encode())
-    store.put_new(f"{folder}/report.json", report.to_json())
-    return f"{folder}/report.html"
+    store.put_new(page, examined.page(report, notes, earlier).encode())
+    store.put_new(report_name(report.id), report.to_json())
+    return page
 
 
 def summary_lines(report: Report, validator: Validator) -> list[str]:

@@ -1,7 +1,7 @@
-"""Pictures and plots of the report page: PNG as data URIs, and SVG drawn by hand.
+"""Pictures and plots of the report page: PNG files as data URIs, and SVG.
 
-Colours are from Okabe and Ito's palette, told apart by people who do not see red or green; where
-two things share a plot they also differ in form.
+Colours are from the palette of Okabe and Ito, which people with colour blindness can tell apart;
+what shares a plot also differs in form.
 """
 
 import base64
@@ -19,25 +19,25 @@ from schemas.report import TwoSample
 SYNTHETIC, REFINED, REAL, FLOOR = "#0072b2", "#d55e00", "#007a5a", "#5b6470"
 NUM_BINS = 36
 TAIL_PERCENTILE = 99.0
-"""what lies beyond goes into the last bar"""
+"""percentile at which the axis of a histogram ends; what lies beyond is in the last bar"""
 
 Values = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A measured circle, as the ellipse that it is in projection."""
+    """A measured circle, whose projection in the picture is an ellipse."""
 
     center_px: tuple[float, float]
-    """NaN where it was not measured: then it is not drawn"""
+    """(x, y); NaN where nothing was measured, and then nothing is drawn"""
     axes_px: tuple[float, float] | None = None
-    """half axes"""
+    """the two semi-axes; None draws the centre alone"""
     angle_rad: float = 0.0
-    """of the first axis, from x towards y (down)"""
+    """direction of the first axis from x towards y (down)"""
 
 
 def png_uri(image: Pixels) -> str:
-    """A picture that needs no file beside the page."""
+    """A picture as a data URI, so that the page needs no other file."""
     return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
 
 
@@ -50,15 +50,17 @@ def overlay(
     point_px: float = 0.55,
     arrow: tuple[tuple[float, float], tuple[float, float]] | None = None,
 ) -> Markup:
-    """One enlarged picture with measured circles and their centres drawn on it.
+    """One enlarged picture with measured shapes drawn on it.
+
+    The coordinates of the drawing are those of the picture, with pixel centres at integers, so that
+    marks are where they were measured at any zoom.
 
     Args:
-        contours: closed lines of (K, 2) points, px, with their colour.
-        points: (P, 2) landmarks, px; point_px: the radius they are drawn with.
-        arrow: from where to where something moved, px.
-
-    The drawing's coordinates are the crop's, pixel centres at integers, so that marks lie where
-    they were measured at any zoom.
+        outlines: circles, drawn with their centres, and the colour of each.
+        contours: closed lines of (K, 2) points in px, and the colour of each set.
+        points: (P, 2) landmarks in px; those that are NaN are left out.
+        point_px: the radius of a landmark's dot.
+        arrow: the start and the end of a movement, px.
     """
     height, width = image.shape[:2]
     marks = [
@@ -125,7 +127,7 @@ def _outline(outline: Outline, colour: str) -> Markup:
 
 @dataclass(frozen=True)
 class Mark:
-    """A value pointed out on the axis of a histogram."""
+    """A value that is marked on the axis of a histogram."""
 
     value: float
     label: str
@@ -134,7 +136,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Plot:
-    """The frame of a plot, in the drawing's own units."""
+    """The frame of a plot, in the units of the drawing."""
 
     left: float = 44
     right: float = 460
@@ -144,10 +146,11 @@ class Plot:
     height: float = 256
 
     def x(self, part: float) -> float:
-        """Of a part of the axis, 0 to 1."""
+        """The horizontal position of a share of the axis, 0 to 1."""
         return self.left + part * (self.right - self.left)
 
     def y(self, part: float) -> float:
+        """The vertical position of a share of the axis, 0 (bottom) to 1."""
         return self.bottom - part * (self.bottom - self.top)
 
 
@@ -159,11 +162,16 @@ def histogram(
     floor: Values | None = None,
     marks: Sequence[Mark] = (),
 ) -> Markup:
-    """Bars of `values`, with the outline of `floor` over them; heights are shares of each.
+    """A histogram of `values`, with that of `floor` as a dashed outline over it.
+
+    The heights are shares of the values, and of the floor.
 
     Args:
-        values: what cannot be negative, in the unit that `axis` names.
-        floor: same unit; drawn as a dashed outline.
+        values: 0 or larger, in the unit that `axis` names; NaN are left out.
+        axis: the label of the axis.
+        colour: of the bars.
+        floor: in the same unit.
+        marks: values to mark on the axis.
     """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
@@ -202,7 +210,11 @@ def histogram(
 
 
 def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
-    """Accuracies with their intervals on an axis from 40 % to 100 %."""
+    """The accuracies of two-sample tests, with intervals, on an axis from 40 % to 100 %.
+
+    Args:
+        lines: (label, result, colour) of each test.
+    """
     plot = Plot(left=164, top=10, bottom=26 + 44 * len(lines), height=66 + 44 * len(lines))
     low = 0.4
 
@@ -231,20 +243,24 @@ def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
 
 
 def heat(value: float, top: float) -> str:
-    """CSS background of a table cell: white at 0 to orange at `top`, dark text readable on all."""
+    """The CSS background of a table cell, from white at 0 to orange at `top`.
+
+    Dark text can be read on all of these colours.
+    """
     part = min(max(value / top, 0.0), 1.0) if top > 0 else 0.0
     red, green, blue = (round(255 + part * (c - 255)) for c in (240, 150, 70))
     return f"background:rgb({red},{green},{blue})"
 
 
 def _shares(values: Values, end: float) -> NDArray[np.float64]:
+    """(NUM_BINS,) share of the finite values in each bin from 0 to `end`."""
     finite = values[np.isfinite(values)]
     counts, _ = np.histogram(np.clip(finite, 0, end), bins=NUM_BINS, range=(0, end))
     return np.asarray(counts / max(1, finite.size))
 
 
 def nice_step(span: float, num: int) -> float:
-    """1, 2 or 5 times a power of ten, such that about `num` of them make `span`."""
+    """A step for the ticks of an axis: 1, 2 or 5 times a power of ten, about `span` / `num`."""
     rough = max(span, 1e-6) / num
     power = 10.0 ** math.floor(math.log10(rough))
     return float(next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999))
@@ -281,8 +297,13 @@ def text(
 
 
 def svg(plot: Plot, parts: Sequence[str], title: str) -> Markup:
-    """The whole drawing."""
-    return Markup(  # numbers of ours, and words that `text` escaped
+    """The drawing of a plot.
+
+    Args:
+        parts: SVG elements, whose words are escaped already.
+        title: what the drawing shows, for screen readers.
+    """
+    return Markup(  # the parts have only numbers, and words that `text` escaped
         f'<svg class="plot" viewBox="0 0 {plot.width:g} {plot.height:g}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )

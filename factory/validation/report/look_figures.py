@@ -1,7 +1,7 @@
-"""Plots of how alike the sets look: distances on one scale, spectra and histograms.
+"""Plots of the measures of looks: distances on one scale, spectra and histograms.
 
-Sets differ in colour and in form: synthetic is square and dashed, refined round and solid, real a
-diamond and dotted.
+Each set has a colour and a form: synthetic is a square and dashed, refined a circle and solid, real
+a diamond and dotted.
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,14 @@ ROWS = {
     "density": "density",
     "diversity": "diversity",
 }
+"""the measures of looks by their names in `LookDistances`, with their labels"""
 LEAST, MOST = -0.5, 1.5
-"""ends of the axis on which 0 is the floor and 1 the renders; what lies beyond sits at the end"""
+"""ends of the axis, where 0 is the floor and 1 the renders; values beyond are drawn at its ends"""
 ROW_PX = 38
 TAIL_SHARE = 0.005
-"""of a histogram, that may lie beyond the axis"""
+"""largest share of a histogram that may lie beyond the axis"""
 GREY_BINS, GRADIENT_BINS = 4, 4
-"""that are drawn as one"""
+"""number of bins that are drawn as one"""
 
 
 def _dot(x: float, y: float, colour: str) -> str:
@@ -59,13 +60,16 @@ FORMS = (("floor", FLOOR, _diamond), ("synthetic", SYNTHETIC, _square), ("refine
 
 
 def rows_of(looks: LookDistances) -> list[tuple[str, Compared]]:
-    """The measures of looks, labelled."""
+    """(label, values) of each measure of looks, for `distances`."""
     return [(label, getattr(looks, name)) for name, label in ROWS.items()]
 
 
 def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
-    """One labelled row for each measure: the floor, refined and synthetic sets, where the floor is
-    0 and the renders are 1. Rows in which these two cannot be told apart are left empty."""
+    """A plot with one row for each measure, which shows floor, renders and refined images.
+
+    Every row has its own scale, on which the floor is 0 and the renders are 1. A row in which these
+    two cannot be told apart has a note instead.
+    """
     bottom = 32.0 + ROW_PX * len(rows)
     plot = Plot(left=206, top=28, bottom=bottom, width=560, right=540, height=bottom + 40)
     parts = []
@@ -76,8 +80,8 @@ def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
         style = 'stroke="#111" stroke-dasharray="5 3"' if tick == 0 else 'stroke="#d9dde2"'
         parts.append(f'<path d="M{_at(plot, tick):.1f} {plot.top}V{plot.bottom}" {style}/>')
         parts.append(text(_at(plot, tick), plot.bottom + 17, f"{tick:g}", "middle"))
-    for row, (label, found) in enumerate(rows):
-        parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, found)
+    for row, (label, compared) in enumerate(rows):
+        parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, compared)
     axis = "0: as far as real from real; 1: as far as the renders"
     parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
     return svg(plot, parts, "distances of looks, from the floor to the renders")
@@ -87,20 +91,22 @@ def _at(plot: Plot, value: float) -> float:
     return plot.x((min(max(value, LEAST), MOST) - LEAST) / (MOST - LEAST))
 
 
-def _row(plot: Plot, y: float, label: str, found: Compared) -> list[str]:
-    numbers = " → ".join(f"{one.value:.3g}" for one in (found.synthetic, found.refined))
+def _row(plot: Plot, y: float, label: str, compared: Compared) -> list[str]:
+    numbers = " → ".join(f"{one.value:.3g}" for one in (compared.synthetic, compared.refined))
     parts = [
         text(plot.left - 10, y - 2, label, "end"),
-        text(plot.left - 10, y + 13, f"{numbers}, floor {found.floor.value:.3g}", "end", size=12),
+        text(
+            plot.left - 10, y + 13, f"{numbers}, floor {compared.floor.value:.3g}", "end", size=12
+        ),
     ]
-    gap = found.synthetic.value - found.floor.value
-    if _overlap(found.synthetic, found.floor):
+    gap = compared.synthetic.value - compared.floor.value
+    if _overlap(compared.synthetic, compared.floor):
         note = "the renders are at the floor already"
         return [*parts, text((plot.left + plot.right) / 2, y + 5, note, "middle", size=12)]
     for (name, colour, form), dy in zip(FORMS, (-8, 0, 8), strict=True):
-        one: Distance = getattr(found, name)
+        one: Distance = getattr(compared, name)
         low, value, high = (
-            _at(plot, (number - found.floor.value) / gap)
+            _at(plot, (number - compared.floor.value) / gap)
             for number in (one.low, one.value, one.high)
         )
         parts.append(
@@ -115,7 +121,12 @@ def _overlap(left: Distance, right: Distance) -> bool:
 
 
 def shares(curves: Curves, axis: str) -> Markup:
-    """Shares of the pictures over a number of each."""
+    """Histograms of a statistic, in shares of the images of each set.
+
+    Args:
+        curves: shares, at the lower edges of the bins.
+        axis: the name of the statistic.
+    """
     low, step = curves.at[0], curves.at[1] - curves.at[0]
     middles = tuple(at + step / 2 for at in curves.at)
     percent = {
@@ -126,17 +137,17 @@ def shares(curves: Curves, axis: str) -> Markup:
 
 
 def spectra(curves: Curves) -> Markup:
-    """Mean log power over spatial frequency."""
+    """The mean power of each set, in dB, over spatial frequency."""
     return _lines(curves, "spatial frequency, cycles per pixel", "dB", least=None)
 
 
 def grey_histograms(curves: Curves) -> Markup:
-    """Shares of pixels over grey levels."""
+    """The share of the pixels of each set at each grey level."""
     return _lines(_coarser(curves, GREY_BINS), "grey level", "%", least=0)
 
 
 def gradient_histograms(curves: Curves) -> Markup:
-    """Shares of pixels over gradient magnitudes, without the last of the tail."""
+    """The share of each set's pixels at each gradient magnitude, without the end of the tail."""
     sets = np.array([curves.synthetic, curves.refined, curves.real])
     beyond = 1 - np.cumsum(sets, axis=1).min(axis=0)
     end = int(np.argmax(beyond <= TAIL_SHARE)) + GRADIENT_BINS
@@ -145,13 +156,20 @@ def gradient_histograms(curves: Curves) -> Markup:
 
 
 def _coarser(curves: Curves, num: int, end: int | None = None) -> Curves:
-    """`num` bins in one, whole ones up to `end`; places are their middles, shares per cent."""
+    """Histograms whose bins join `num` bins each.
+
+    Args:
+        end: the number of bins that are kept; None keeps all.
+
+    Returns:
+        Shares in per cent at the middles of the new bins; a last, incomplete one is left out.
+    """
     at = np.array(curves.at[:end])
-    whole = len(at) // num * num
-    middle = at[:whole].reshape(-1, num).mean(axis=1) + (at[1] - at[0]) / 2
+    num_joined = len(at) // num * num
+    middle = at[:num_joined].reshape(-1, num).mean(axis=1) + (at[1] - at[0]) / 2
 
     def summed(shares: Sequence[float]) -> tuple[float, ...]:
-        return tuple((100 * np.array(shares[:whole]).reshape(-1, num).sum(axis=1)).tolist())
+        return tuple((100 * np.array(shares[:num_joined]).reshape(-1, num).sum(axis=1)).tolist())
 
     return Curves(
         at=tuple(middle.tolist()),
@@ -164,7 +182,7 @@ def _coarser(curves: Curves, num: int, end: int | None = None) -> Curves:
 def _lines(
     curves: Curves, axis: str, unit: str, *, least: float | None, start: float = 0.0
 ) -> Markup:
-    """Lines over an axis from `start` to the last place."""
+    """A line for each set over an axis from `start` to the last position of the curves."""
     plot = Plot(top=34)
     at = np.array(curves.at) - start
     lines = {

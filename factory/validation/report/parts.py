@@ -15,6 +15,7 @@ from factory.images.png import Pixels
 from factory.validation.gate import limit_text, sample_text, value_of
 from factory.validation.report import figures
 from factory.validation.report.against import compared
+from factory.validation.report.condition_figures import by_condition
 from factory.validation.report.figures import (
     FLOOR,
     REAL,
@@ -22,7 +23,6 @@ from factory.validation.report.figures import (
     SYNTHETIC,
     Mark,
 )
-from factory.validation.report.witness_figures import by_condition
 from schemas.report import Report, Spread, ValueBin, Witness
 
 MAX_TILES, STRIP_LENGTH = 38, 8
@@ -115,7 +115,7 @@ def condition_plots(
     witnesses: Iterable[tuple[str, Witness | None]],
 ) -> list[tuple[str, list[Markup]]]:
     """For each witness, a plot for each condition."""
-    found = []
+    all_plots = []
     for name, witness in witnesses:
         if witness is None or witness.drift is None:
             continue
@@ -123,8 +123,8 @@ def condition_plots(
         for line in witness.bins:
             by.setdefault(line.by, []).append(line)
         plots = [by_condition(bins, unit=witness.unit, floor=witness.floor) for bins in by.values()]
-        found.append((f"{name.replace('_', ' ')}, {witness.unit}", plots))
-    return found
+        all_plots.append((f"{name.replace('_', ' ')}, {witness.unit}", plots))
+    return all_plots
 
 
 def rendered(
@@ -152,7 +152,7 @@ def rendered(
             tiles=tiles,
             strip_length=STRIP_LENGTH,
             plots=plots,
-            witnesses=[(name, found) for name, found in report.by_witness() if found is not None],
+            witnesses=[(name, one) for name, one in report.by_witness() if one is not None],
             condition_plots=condition_plots(report.by_witness()),
             sample_text=sample_text,
             against=None if earlier is None else compared(report, earlier),

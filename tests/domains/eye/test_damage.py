@@ -7,13 +7,12 @@ import pytest
 
 from factory.dataset.loading import load_images, load_index
 from factory.domains.eye.damage.iris import IRIS_DEPTH
-from factory.domains.eye.damage.kinds import DAMAGES, Damage, damaged
+from factory.domains.eye.damage.kinds import DAMAGES, damaged
 from factory.domains.eye.damage.opening import Opening
 from factory.domains.eye.damage.pairs import Pairs
-from factory.domains.eye.damage.sheet import damage_sheet
 from factory.domains.eye.pupil.drift import find_centers, same_circle
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.images.png import decode_png
+from factory.validation.power.damages import Damage
 
 MUST_CATCH = {
     "shift 3 px",
@@ -358,11 +357,3 @@ def test_labels_that_are_not_there_are_named(pairs):
         plant("rust", 1, pairs)
     with pytest.raises(ValueError, match="blur needs a size"):
         plant("blur", None, pairs)
-
-
-def test_the_sheet_shows_every_damage(pairs):
-    page = decode_png(damage_sheet(pairs, np.random.default_rng(0)))
-    again = decode_png(damage_sheet(pairs, np.random.default_rng(0)))
-    assert (page == again).all()
-    rows = np.split(page, len(DAMAGES) + 2)
-    assert len({row.tobytes() for row in rows}) == len(rows)

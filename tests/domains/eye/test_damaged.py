@@ -1,10 +1,11 @@
-"""Damage planted in a dataset is measured as validation measures, once, and taken up again."""
+"""A damaged dataset is measured as validation measures, once; another run goes on from there."""
 
 import numpy as np
 import pytest
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
+from factory.domains.eye.damage.measuring import EyeDamages
 from factory.domains.eye.measures import EyeWitnesses
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.store.open import open_store
@@ -23,8 +24,10 @@ def refined(synthetic, tmp_path_factory) -> Dataset:
 
 
 @pytest.fixture
-def plant(refined, synthetic, tmp_path) -> DamageMeasurer:
-    return DamageMeasurer(refined, synthetic, (0, 1), WITNESSES, str(tmp_path / "out"), seed=3)
+def measurer(refined, synthetic, tmp_path) -> DamageMeasurer:
+    return DamageMeasurer(
+        refined, synthetic, (0, 1), WITNESSES, EyeDamages(), str(tmp_path / "out"), 3
+    )
 
 
 def clean(refined: Dataset, parent: Dataset):
@@ -33,34 +36,38 @@ def clean(refined: Dataset, parent: Dataset):
     return read_measures(refined, (0, 1), WITNESSES)
 
 
-def test_rows_are_those_of_the_clean_table_with_the_damage_in_all(plant, refined, synthetic):
-    found = plant(damage_named("shift 3 px"))
+def test_rows_are_those_of_the_clean_table_with_the_damage_in_all(measurer, refined, synthetic):
+    damaged = measurer(damage_named("shift 3 px"))
     usual = clean(refined, synthetic)
     for column in ("key", "identity", "pupil_parent_x_px", "gaze_yaw_rad"):
-        assert found.measures[column].equals(usual[column])
-    assert found.is_harmed.all() and len(found.measures) == 10
-    moved = values_of(found.measures, "registration_px") - values_of(usual, "registration_px")
+        assert damaged.measures[column].equals(usual[column])
+    assert damaged.is_harmed.all() and len(damaged.measures) == 10
+    moved = values_of(damaged.measures, "registration_px") - values_of(usual, "registration_px")
     assert np.median(moved) == pytest.approx(3, abs=0.2)
 
 
-def test_what_was_measured_is_not_measured_again(plant):
-    first = plant(damage_named("inverted"))
-    store = open_store(plant.output)
+def test_what_was_measured_is_not_measured_again(measurer):
+    first = measurer(damage_named("inverted"))
+    store = open_store(measurer.output)
     names = [entry.name for entry in store.walk("damaged")]
     assert len(names) == 1
     written = store.read(names[0])
-    again = DamageMeasurer(plant.refined, plant.parent, (0, 1), WITNESSES, plant.output, seed=3)
+    again = DamageMeasurer(
+        measurer.refined, measurer.parent, (0, 1), WITNESSES, EyeDamages(), measurer.output, 3
+    )
     assert again(damage_named("inverted")).measures.equals(first.measures)
     assert store.read(names[0]) == written
-    other = DamageMeasurer(plant.refined, plant.parent, (0, 1), WITNESSES, plant.output, seed=4)
+    other = DamageMeasurer(
+        measurer.refined, measurer.parent, (0, 1), WITNESSES, EyeDamages(), measurer.output, 4
+    )
     other(damage_named("inverted"))
     assert len([entry.name for entry in store.walk("damaged")]) == 2
 
 
-def test_swapped_labels_count_where_the_gazes_are_far_apart(plant, refined):
-    found = plant(damage_named("labels_swapped"))
-    assert 0 < found.is_harmed.sum() < len(found.is_harmed)
-    labels = values_of(found.measures, "gaze_yaw_rad")
+def test_swapped_labels_count_where_the_gazes_are_far_apart(measurer, refined):
+    damaged = measurer(damage_named("labels_swapped"))
+    assert 0 < damaged.is_harmed.sum() < len(damaged.is_harmed)
+    labels = values_of(damaged.measures, "gaze_yaw_rad")
     usual = np.concatenate([values_of(refined.index(s), "gaze_yaw_rad") for s in (0, 1)])
     assert sorted(labels) == pytest.approx(sorted(usual))
     assert not np.allclose(labels, usual)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from cluster.job.command import parse
-from cluster.job.estimators import labelled_eyes
+from cluster.job.estimators import estimator_job, main
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
+from factory.domains.eye.estimators import GazeEstimator, labelled_eyes
 from factory.domains.eye.networks.gaze import (
-    GazeConfig,
     GazeNetwork,
     angle_deg,
     found_gaze_N3,
@@ -34,8 +34,9 @@ from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.images.png import decode_png
 from factory.networks.scaling import to_network
-from jobs.gaze import GazeJob, main
 from schemas.base import FormatError
+from schemas.eye.estimators import GazeConfig
+from schemas.eye.kind import EYE
 from support import fakes
 
 SMALL = GazeConfig(maps=(8, 8, 8, 8, 8), hidden=16)
@@ -77,7 +78,7 @@ def test_the_map_has_the_size_that_convolutions_leave(size) -> None:
 
 @pytest.mark.parametrize("size", [(18, 55), (35, 18), (4, 4)])
 def test_images_too_small_are_refused(size) -> None:
-    with pytest.raises(ValueError, match="the least is 19 x 19"):
+    with pytest.raises(ValueError, match="the smallest image is 19 x 19"):
         GazeNetwork(SMALL, image_size=size)
 
 
@@ -304,7 +305,7 @@ def flags(dataset: Dataset, output) -> list[str]:
 
 def test_the_job_trains_once_and_shows_what_it_learnt(eyes, tmp_path) -> None:
     output = tmp_path / "gaze"
-    job = parse(GazeJob, flags(eyes, output))
+    job = parse(estimator_job("gaze"), flags(eyes, output))
     main(job)
     network, described = load_gaze(output)
     assert network.config == SMALL and described.image == eyes.card.image
@@ -326,12 +327,12 @@ def test_the_job_trains_once_and_shows_what_it_learnt(eyes, tmp_path) -> None:
 
 def test_the_job_takes_refined_images(eyes, refiner, tmp_path) -> None:
     refined = fakes.refine_here(eyes, refiner, tmp_path / "refined")
-    main(parse(GazeJob, flags(refined, tmp_path / "gaze")))
+    main(parse(estimator_job("gaze"), flags(refined, tmp_path / "gaze")))
     assert load_gaze(tmp_path / "gaze")[1].held_out.deg.num == len(gazing(eyes, "test").images)
 
 
 def test_the_job_refuses_what_it_cannot_learn_from(eyes, six_inputs, tmp_path) -> None:
-    job = parse(GazeJob, flags(eyes, tmp_path / "gaze"))
+    job = parse(estimator_job("gaze"), flags(eyes, tmp_path / "gaze"))
     with pytest.raises(ValueError, match="no split dev, only train, test"):
         main(job.model_copy(update={"held_out": "dev"}))
     with pytest.raises(FileNotFoundError, match=r"jobs/ingest\.py"):
@@ -339,11 +340,16 @@ def test_the_job_refuses_what_it_cannot_learn_from(eyes, six_inputs, tmp_path) -
     assert not (tmp_path / "gaze").exists()
 
 
+def test_images_too_small_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(ValueError, match="the smallest image is 19 x 19"):
+        GazeEstimator().check(GazeTraining(), EYE.image.model_copy(update={"height": 18}))
+
+
 def test_damage_is_told(eyes, tmp_path) -> None:
     output = tmp_path / "gaze"
-    with pytest.raises(FileNotFoundError, match=r"no gaze network; .* jobs/gaze\.py"):
+    with pytest.raises(FileNotFoundError, match=r"no gaze network; .* jobs/estimator\.py gaze"):
         load_gaze(output)
-    main(parse(GazeJob, flags(eyes, output)))
+    main(parse(estimator_job("gaze"), flags(eyes, output)))
     weights, description = output / "gaze.safetensors", output / "gaze.json"
     whole = description.read_text()
     description.write_text(whole.replace('"hidden": 16', '"hidden": 17'))
@@ -358,5 +364,5 @@ def test_damage_is_told(eyes, tmp_path) -> None:
     with pytest.raises(FormatError, match="copy both again"):
         load_gaze(output)
     weights.unlink()
-    with pytest.raises(FileNotFoundError, match=r"jobs/gaze\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py gaze"):
         load_gaze(output)

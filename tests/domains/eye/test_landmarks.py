@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cluster.job.command import parse
+from cluster.job.estimators import estimator_job, main
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
 from factory.domains.eye.networks.landmark_training import (
@@ -22,7 +23,6 @@ from factory.domains.eye.networks.landmarks import (
     load_landmarks,
 )
 from factory.images.png import decode_png
-from jobs.landmarks import LandmarksJob, main
 from schemas.base import FormatError
 
 
@@ -47,6 +47,12 @@ def test_landmarks_are_found_on_images_it_has_not_seen() -> None:
     assert max(errors.values()) < 1.0
     untrained = found_landmarks_px(LandmarkNetwork(network.config), held_out.images)
     assert min(median_error_px(untrained, held_out).values()) > 3.0
+
+
+def test_a_loss_that_is_not_finite_stops_the_training() -> None:
+    training = LandmarkTraining(steps=8, batch_size=4, maps=4, lr=1e30)
+    with pytest.raises(RuntimeError, match=r"loss of update .* lower --lr"):
+        train_landmarks(training, discs(8, 0))
 
 
 def test_landmarks_move_with_the_image_that_is_augmented() -> None:
@@ -85,7 +91,7 @@ def test_labels_come_in_the_order_of_the_network(synthetic: Dataset) -> None:
 def test_the_job_trains_once_and_shows_what_it_learnt(synthetic: Dataset, tmp_path) -> None:
     output = tmp_path / "landmarks"
     flags = ["--synthetic", synthetic.location, "--output", str(output), "--steps", "3"]
-    job = parse(LandmarksJob, [*flags, "--held-out", "train", "--maps", "4"])
+    job = parse(estimator_job("landmarks"), [*flags, "--held-out", "train", "--maps", "4"])
     main(job)
     network, described = load_landmarks(output)
     assert network.config.maps == 4 and described.image == synthetic.card.image
@@ -109,11 +115,11 @@ def test_the_job_trains_once_and_shows_what_it_learnt(synthetic: Dataset, tmp_pa
 
 def test_damage_is_told(tmp_path, synthetic: Dataset) -> None:
     flags = ["--synthetic", synthetic.location, "--output", str(tmp_path / "x"), "--steps", "1"]
-    main(parse(LandmarksJob, [*flags, "--held-out", "train", "--maps", "4"]))
+    main(parse(estimator_job("landmarks"), [*flags, "--held-out", "train", "--maps", "4"]))
     path = tmp_path / "x" / "landmarks.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(FormatError, match="copy both again"):
         load_landmarks(tmp_path / "x")
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"jobs/landmarks\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py landmarks"):
         load_landmarks(tmp_path / "x")

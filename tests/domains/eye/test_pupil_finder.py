@@ -143,7 +143,7 @@ def test_calibration_of_drawn_eyes():
     assert CAMERA_LOOK in [null.look for null in summary.null_drift]
     assert len(calibration.null_drift_px) == summary.null_drift_px.num
     assert calibrate(images, truth, widths, FINDER, 0, pairs, "drawn").summary == summary
-    with pytest.raises(ValueError, match="truths"):
+    with pytest.raises(ValueError, match="one iris centre"):
         calibrate(images, truth[:3], widths, FINDER, 0)
 
 

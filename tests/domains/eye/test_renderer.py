@@ -10,14 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from factory.domains.eye.renderer.camera import STAND_IN
 from factory.domains.eye.renderer.renderer import (
-    STAND_IN,
-    STAND_IN_FILE,
     EyeRender,
     EyeRenderer,
     render_pair,
     render_scenes,
-    sample_scenes,
     write_renders,
 )
 from factory.domains.eye.renderer.scene import (
@@ -25,8 +23,10 @@ from factory.domains.eye.renderer.scene import (
     landmarks_of,
     lids_of,
     people,
+    sample_scenes,
 )
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.sources.renderer import STAND_IN_FILE
 from support.places import SHARED
 
 HEIGHT, WIDTH = 240, 320

@@ -8,9 +8,9 @@ from factory.domains.eye.measures import EyeWitnesses
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
-from factory.validation.gate import SampleLimit
 from factory.validation.sample_checks import check_samples, verdicts_of
 from factory.validation.shard_measures import ShardMeasurer, read_measures
+from schemas.gate import SampleLimit
 from support import fakes
 from support.spoiled import damage_named, spoil
 

@@ -16,11 +16,11 @@ from factory.domains.eye.pupil.camera_pairs import CameraPairs, camera_pairs
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.witnesses import (
-    PLAIN,
-    agreement_of,
+    DRIFTS,
     measure_null,
     witnesses_of,
 )
+from factory.validation.witnesses import PLAIN, agreement_of
 from support.networks import saved_landmarks
 
 WITNESSES = EyeWitnesses(finder=PupilFinder())
@@ -97,10 +97,10 @@ def test_witnesses_of_the_same_movement_agree(eyes):
     angle = rng.uniform(0, 2 * np.pi, len(images))
     shift = size * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     measures = EyeMeasurer(WITNESSES)(rows, images, shifted(images, shift))
-    lines = {(line.first, line.second): line for line in agreement_of(measures)}
+    lines = {(line.first, line.second): line for line in agreement_of(measures, DRIFTS)}
     both = lines["registration", "iris_registration"]
     assert both.rank_correlation > 0.95 and both.median_difference_px < 0.1
     assert both.num == len(images)
     still = EyeMeasurer(WITNESSES)(rows, images, images)
-    constant = {(line.first, line.second): line for line in agreement_of(still)}
+    constant = {(line.first, line.second): line for line in agreement_of(still, DRIFTS)}
     assert constant["pupil", "registration"].rank_correlation is None

@@ -19,16 +19,15 @@ from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.registry import domain_named, make_source
 from factory.images.png import decode_png
 from factory.ingestion.shards import ShardIngester
-from factory.networks.refiner import Refiner, RefinerConfig
-from factory.networks.refiner_files import RefinerDescription, save_refiner
+from factory.networks.refiner import Refiner
+from factory.networks.refiner_files import save_refiner
 from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
 from factory.upkeep.describe import describe
-from factory.upkeep.describe_text import text_of
+from factory.upkeep.description_text import text_of
 from factory.upkeep.verify import ShardVerifier
-from jobs import ingest
-from jobs.ingest import IngestJob
 from schemas.dataset import ImageSpec
 from schemas.hand.sample import EVALUATED_JOINTS
+from schemas.refiner import RefinerConfig, RefinerDescription
 from support import fakes, hands, releases
 
 OPTIONS = NyuOptions()
@@ -317,17 +316,3 @@ def test_hands_have_shards_of_their_own_size() -> None:
         domain_named("hand").sample_kind.shard_size == 1024
         and domain_named("eye").sample_kind.shard_size == 16384
     )
-
-
-def test_options_for_other_sources_are_named(tmp_path) -> None:
-    common = {"input": str(tmp_path), "output": str(tmp_path / "out")}
-    hand = IngestJob(source="nyu", crop={"equalise": True}, nyu={"kind": "real"}, **common)
-    assert ingest._options(hand) == NyuOptions(kind="real")
-    assert ingest._not_applied(hand) == ["crop: for eyes only, not applied"]
-    eye = IngestJob(source="images", nyu={"kind": "real"}, keep_gaze_yaw_deg=(0, 1), **common)
-    assert ingest._not_applied(eye) == [
-        "keep_gaze_yaw_deg: for UnityEyes renders only, not applied",
-        "nyu: for hands only, not applied",
-    ]
-    for source in ("unityeyes", "nyu", "images"):
-        assert ingest._not_applied(IngestJob(source=source, **common)) == []

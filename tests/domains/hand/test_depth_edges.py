@@ -77,7 +77,7 @@ def test_an_edge_inside_a_hand_is_followed_too() -> None:
         np.where(disc(84 + move, 84 + move, 20) > 0, 100, palm).astype(np.uint16) for move in (0, 2)
     )
     edges = edges_of(before)
-    inner = np.hypot(*(edges.place_P2 - 84).T) < 25  # in one square of stretches
+    inner = np.hypot(*(edges.pixel_P2 - 84).T) < 25  # in one square of stretches
     parts = (getattr(edges, name)[inner] for name in edges.__dataclass_fields__)
     assert inner.sum() > 60
     assert edge_change(Edges(*parts), after).drift_px == pytest.approx(2 * 0.9, abs=0.3)

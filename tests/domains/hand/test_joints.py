@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from cluster.job.command import parse
+from cluster.job.estimators import EstimatorJob, estimator_job, main
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
-from factory.domains.eye.estimator_page import FOUND, TRUE, joints_png
+from factory.domains.hand.estimator_pictures import joints_png
+from factory.domains.hand.estimators import JointEstimator
 from factory.domains.hand.networks.depth_augmentation import (
     MAX_BIAS_MM,
     MAX_NOISE_MM,
@@ -26,7 +28,6 @@ from factory.domains.hand.networks.joint_training import (
 )
 from factory.domains.hand.networks.joints import (
     NUM_JOINTS,
-    JointConfig,
     JointNetwork,
     found_joints_px,
     joints_px_of,
@@ -35,11 +36,11 @@ from factory.domains.hand.networks.joints import (
     soft_argmax_px,
 )
 from factory.domains.hand.sources.nyu import NyuOptions
+from factory.images.mosaic import FOUND_RGB, TRUE_RGB
 from factory.images.png import decode_png
-from jobs import joints, landmarks
-from jobs.joints import JointsJob
-from jobs.landmarks import LandmarksJob
 from schemas.base import FormatError
+from schemas.hand.estimators import JointConfig
+from schemas.hand.kind import HAND
 from schemas.hand.sample import EVALUATED_JOINTS
 from support import fakes, hands
 
@@ -253,10 +254,10 @@ def synthetic(tmp_path_factory) -> Dataset:
     return fakes.ingest_here(folder / "frames", folder / "hands", NyuOptions(), shard_size=4)
 
 
-def job_for(dataset: Dataset, output, *more: str) -> JointsJob:
+def job_for(dataset: Dataset, output, *more: str) -> EstimatorJob:
     flags = ["--synthetic", dataset.location, "--output", str(output), "--steps", "2"]
     small = ["--held-out", "train", "--maps", "2", "--batch-size", "2"]
-    return parse(JointsJob, [*flags, *small, *more])
+    return parse(estimator_job("joints"), [*flags, *small, *more])
 
 
 def test_labels_come_in_the_order_of_the_network(synthetic) -> None:
@@ -278,7 +279,7 @@ def test_labels_come_in_the_order_of_the_network(synthetic) -> None:
 def test_the_job_trains_once_and_shows_what_it_learnt(synthetic, tmp_path) -> None:
     output = tmp_path / "joints"
     job = job_for(synthetic, output)
-    joints.main(job)
+    main(job)
     network, described = load_joints(output)
     assert network.config == JointConfig(maps=2, cube_mm=300) and not network.training
     assert (described.domain, described.image) == ("hand", synthetic.card.image)
@@ -290,10 +291,10 @@ def test_the_job_trains_once_and_shows_what_it_learnt(synthetic, tmp_path) -> No
     assert described.train["lineage"]["split"] == "train"
     assert decode_png((output / "joints.png").read_bytes()).shape == (224, 6 * 224, 3)
     before = (output / "joints.safetensors").stat().st_mtime_ns
-    joints.main(job)
+    main(job)
     assert (output / "joints.safetensors").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="another training"):
-        joints.main(job.model_copy(update={"steps": 3}))
+        main(job.model_copy(update={"steps": 3}))
 
 
 def test_the_picture_shows_true_joints_beside_those_found() -> None:
@@ -305,31 +306,36 @@ def test_the_picture_shows_true_joints_beside_those_found() -> None:
     found[1] = (32, 32)
     picture = decode_png(joints_png(images, truth, found)).astype(int)
     assert picture.shape == (64, 6 * 64, 3)
-    where_true = np.argwhere(np.abs(picture - TRUE).sum(axis=-1) < 60)
-    where_found = np.argwhere(np.abs(picture - FOUND).sum(axis=-1) < 60)
+    where_true = np.argwhere(np.abs(picture - TRUE_RGB).sum(axis=-1) < 60)
+    where_found = np.argwhere(np.abs(picture - FOUND_RGB).sum(axis=-1) < 60)
     assert where_true.mean(axis=0) == pytest.approx([30, 20], abs=1)
     in_second = where_found[where_found[:, 1] >= 64]
     assert in_second.mean(axis=0) == pytest.approx([32, 96], abs=1)
 
 
 def test_other_datasets_are_refused(synthetic, dataset, tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"domain eye; jobs/joints\.py .* domain hand"):
-        joints.main(job_for(dataset, tmp_path / "x"))
+    with pytest.raises(ValueError, match=r"domain eye; jobs/estimator\.py joints .* domain hand"):
+        main(job_for(dataset, tmp_path / "x"))
     flags = ["--synthetic", synthetic.location, "--output", str(tmp_path / "x")]
-    with pytest.raises(ValueError, match=r"domain hand; jobs/landmarks\.py .* domain eye"):
-        landmarks.main(parse(LandmarksJob, [*flags, "--held-out", "train"]))
+    with pytest.raises(
+        ValueError, match=r"domain hand; jobs/estimator\.py landmarks .* domain eye"
+    ):
+        main(parse(estimator_job("landmarks"), [*flags, "--held-out", "train"]))
     with pytest.raises(ValueError, match=r"224 x 224 px are no multiple of 40 px.*--reduce"):
-        joints.main(job_for(synthetic, tmp_path / "x", "--reduce", "5"))
+        main(job_for(synthetic, tmp_path / "x", "--reduce", "5"))
     assert not (tmp_path / "x").exists()
+    eight_bits = HAND.image.model_copy(update={"bits": 8})
+    with pytest.raises(ValueError, match="16-bit depth pictures, not in 8 bits"):
+        JointEstimator().check(SMALL, eight_bits)
 
 
 def test_the_network_is_for_one_kind_of_picture_and_told_when_damaged(
     synthetic, dataset, tmp_path
 ) -> None:
     output = tmp_path / "joints"
-    with pytest.raises(FileNotFoundError, match=r"no joint network; .* jobs/joints\.py"):
+    with pytest.raises(FileNotFoundError, match=r"no joint network; .* jobs/estimator\.py joints"):
         load_joints(output)
-    joints.main(job_for(synthetic, output))
+    main(job_for(synthetic, output))
     _, described = load_joints(output)
     described.require(synthetic.card.image)
     with pytest.raises(ValueError, match=r"the joint network is for .*height=224.*height=35"):

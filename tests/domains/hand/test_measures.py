@@ -195,7 +195,7 @@ def test_a_network_for_other_images_is_refused(tmp_path) -> None:
     (tmp_path / "net" / "joints.safetensors").write_bytes(b"damaged")
     with pytest.raises(FormatError, match="copy both again"):
         HandWitnesses.of(place, IMAGE)
-    with pytest.raises(FileNotFoundError, match=r"jobs/joints\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py joints"):
         HandWitnesses.of(str(tmp_path / "nowhere"), IMAGE)
 
 

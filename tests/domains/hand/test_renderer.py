@@ -20,12 +20,7 @@ from factory.domains.hand.renderer.pose import (
     forearm_of,
     joints_of,
 )
-from factory.domains.hand.renderer.renderer import (
-    JOINT_DATA,
-    MAX_FRAMES,
-    STAND_IN_FILE,
-    HandRenderer,
-)
+from factory.domains.hand.renderer.renderer import MAX_FRAMES, HandRenderer
 from factory.domains.hand.renderer.shape import (
     JOINT_NAMES,
     Hand,
@@ -33,7 +28,9 @@ from factory.domains.hand.renderer.shape import (
     straight_forearm,
 )
 from factory.domains.hand.sources.nyu import NyuOptions, NyuSource
+from factory.domains.hand.sources.nyu_files import JOINT_DATA
 from factory.ingestion.simulate import enter_location, missing_batches, simulate_task
+from factory.sources.renderer import STAND_IN_FILE
 from factory.store.base import Store
 from factory.store.open import open_store
 from jobs.simulate import SimulateJob, renderer_of
@@ -224,7 +221,7 @@ def test_joints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     whole = (tmp_path / JOINT_DATA).read_bytes()
     for raw in (b"", b"no joints", whole[:200], whole[:128] + bytes(64)):
         (tmp_path / JOINT_DATA).write_bytes(raw)
-        with pytest.raises(ValueError, match=r"joint_data\.mat: .*remove it"):
+        with pytest.raises(ValueError, match=r"joint_data\.mat: .*remove the file"):
             simulate(tmp_path, 2)
 
 
@@ -391,9 +388,9 @@ def test_the_job_makes_the_renderer_that_was_asked_for(poses: Path) -> None:
     ("options", "reason"),
     [
         ({"domain": "hand", "height": 240}, "leave out --height"),
-        ({"domain": "hand", "width": 320}, "leave out --height"),
-        ({"hand": {"cameras": 2}}, "need --domain hand"),
-        ({"hand": {"poses": "a.npz"}}, "need --domain hand"),
+        ({"domain": "hand", "width": 320}, "leave out --width"),
+        ({"hand": {"cameras": 2}}, "give --domain hand"),
+        ({"hand": {"poses": "a.npz"}}, "give --domain hand"),
     ],
 )
 def test_options_of_the_other_domain_are_refused(options: dict[str, Any], reason: str) -> None:

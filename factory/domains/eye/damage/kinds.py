@@ -1,4 +1,4 @@
-"""Every kind of damage, in the sizes that validation is measured by."""
+"""Every kind of damage of eyes, in the sizes that their validation is tried with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,30 +12,12 @@ from factory.domains.eye.damage.iris import gazes_turned, irises_shifted
 from factory.domains.eye.damage.lids import lids_closed
 from factory.domains.eye.damage.pairs import Images, Pairs, Values
 from factory.domains.eye.pupil.calibration import NUM_DIRECTIONS, shifted
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One way to spoil refined images."""
-
-    kind: str
-    size: float | None
-    """in `unit`; None where a kind has one size only"""
-    unit: str
-    must_catch: bool
-    """whether a validation that lets it pass is broken"""
-    why: str
-    """what would do this in earnest"""
-
-    @property
-    def name(self) -> str:
-        """For instance `shift 0.5 px`."""
-        return self.kind if self.size is None else f"{self.kind} {self.size:g} {self.unit}"
+from factory.validation.power.damages import Damage, in_sizes, swapped_rows, unsized
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """Spoiled images, and how far exactly they are spoiled."""
+    """Damaged images, and by how much exactly each was changed."""
 
     refined_NHW: Images  # noqa: N815
     label_rows_N: NDArray[np.intp]  # noqa: N815
@@ -48,16 +30,16 @@ class Damaged:
 
 
 def damaged(damage: Damage, pairs: Pairs, rng: np.random.Generator) -> Damaged:
-    """The refined images of some pairs, all spoiled; equal generators spoil them equally.
+    """The refined images of some pairs, all damaged; equal generators damage them equally.
 
     Raises:
         ValueError: the kind is unknown or needs a size, or the labels lack what it needs.
     """
-    if damage.kind not in _PLANTERS:
-        raise ValueError(f"no damage of kind {damage.kind!r}, only {', '.join(_PLANTERS)}")
+    if damage.kind not in _CHANGES:
+        raise ValueError(f"no damage of kind {damage.kind!r}, only {', '.join(_CHANGES)}")
     if damage.size is None and damage.kind in _SIZED:
         raise ValueError(f"damage of kind {damage.kind} needs a size, it has none")
-    return _PLANTERS[damage.kind](pairs, 0.0 if damage.size is None else damage.size, rng)
+    return _CHANGES[damage.kind](pairs, 0.0 if damage.size is None else damage.size, rng)
 
 
 # --- what moves ---------------------------------------------------------------------------------
@@ -98,10 +80,7 @@ def _directions(count: int, rng: np.random.Generator) -> Values:
 
 def _labels_swapped(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
     """Labels change places within random pairs; of an odd number one row keeps its own."""
-    order = rng.permutation(len(pairs))
-    one, other = order[0 : len(order) - 1 : 2], order[1::2]
-    rows_N = np.arange(len(pairs))
-    rows_N[one], rows_N[other] = other, one
+    rows_N = swapped_rows(len(pairs), rng)
     gaze_N3 = pairs.numbers("gaze")
     gaze_N3 /= np.linalg.norm(gaze_N3, axis=1, keepdims=True)
     cosine_N = np.clip((gaze_N3 * gaze_N3[rows_N]).sum(axis=1), -1, 1)
@@ -138,14 +117,14 @@ def _inverted(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
     return _own_labels(255 - pairs.refined_NHW)
 
 
-def _checkerboard(square_px: int) -> "_Planter":
+def _checkerboard(square_px: int) -> "_Change":
     """Squares of this side, brighter and darker by turns."""
 
-    def plant(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damaged:
+    def change(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damaged:
         y_HW, x_HW = np.indices(pairs.refined_NHW.shape[1:]) // square_px
         return _own_labels(_grey(pairs.refined_NHW + size_grey * (1.0 - 2 * ((x_HW + y_HW) % 2))))
 
-    return plant
+    return change
 
 
 def _grey(values: NDArray[np.generic]) -> Images:
@@ -163,8 +142,8 @@ def _own_labels(
 
 # --- all of them --------------------------------------------------------------------------------
 
-_Planter = Callable[[Pairs, float, np.random.Generator], Damaged]
-_PLANTERS: Mapping[str, _Planter] = MappingProxyType(
+_Change = Callable[[Pairs, float, np.random.Generator], Damaged]
+_CHANGES: Mapping[str, _Change] = MappingProxyType(
     {
         "shift": _shift,
         "iris_shift": _iris_shift,
@@ -183,38 +162,29 @@ _PLANTERS: Mapping[str, _Planter] = MappingProxyType(
 )
 
 
-def _sizes(kind: str, unit: str, sizes: Mapping[float, bool], why: str) -> tuple[Damage, ...]:
-    """Args: sizes: whether each must be caught."""
-    return tuple(Damage(kind, size, unit, must, why) for size, must in sizes.items())
-
-
-def _whole(kind: str, why: str, *, must_catch: bool) -> Damage:
-    return Damage(kind, None, "", must_catch, why)
-
-
 DAMAGES: tuple[Damage, ...] = (
-    *_sizes(
+    *in_sizes(
         "shift",
         "px",
         {0.5: False, 1: False, 2: False, 3: True},
         "padding or resampling that is off moves all content",
     ),
-    *_sizes(
+    *in_sizes(
         "iris_shift",
         "px",
         {1: False, 2: False, 3: False},
         "the refiner redraws the iris beside its place; lids and skin stay",
     ),
-    *_sizes(
+    *in_sizes(
         "gaze",
         "deg",
         {2: False, 5: False, 10: True},
         "the refiner turns eyes towards the directions that the real images prefer",
     ),
-    _whole("mirrored", "a flip applied to images and not to labels", must_catch=True),
-    _whole("lids_closed", "the refiner draws skin where the real images have it", must_catch=True),
-    _whole("labels_swapped", "images and labels paired in different orders", must_catch=False),
-    _whole("copied_parent", "the refiner does nothing, or its output is lost", must_catch=True),
+    unsized("mirrored", "a flip applied to images and not to labels", must_catch=True),
+    unsized("lids_closed", "the refiner draws skin where the real images have it", must_catch=True),
+    unsized("labels_swapped", "images and labels paired in different orders", must_catch=False),
+    unsized("copied_parent", "the refiner does nothing, or its output is lost", must_catch=True),
     Damage(
         "collapse",
         1,
@@ -222,27 +192,29 @@ DAMAGES: tuple[Damage, ...] = (
         False,
         "the refiner ignores its input and draws one image",
     ),
-    *_sizes(
+    *in_sizes(
         "blur",
         "px",
         {0.7: False, 1: False, 1.5: False, 2.5: False},
         "the refiner averages over what it cannot decide",
     ),
-    _whole("constant", "the refiner's output saturates, or only its bias is left", must_catch=True),
-    _whole("inverted", "a wrong sign between network and file", must_catch=True),
-    *_sizes(
+    unsized(
+        "constant", "the refiner's output saturates, or only its bias is left", must_catch=True
+    ),
+    unsized("inverted", "a wrong sign between network and file", must_catch=True),
+    *in_sizes(
         "checkerboard",
         "grey",
         {4: False, 8: True, 16: True},
         "transposed convolutions leave a pattern of period 2 px",
     ),
-    *_sizes(
+    *in_sizes(
         "checkerboard_wide",
         "grey",
         {4: False, 8: False, 16: False},
         "two of them in a row leave one of period 4 px",
     ),
 )
-"""all damage that is planted, smaller sizes first"""
+"""all damage of eyes, smaller sizes first"""
 
 _SIZED = {damage.kind for damage in DAMAGES if damage.size is not None}

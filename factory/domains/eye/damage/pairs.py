@@ -1,4 +1,4 @@
-"""Refined images with their parents and labels: what damage is planted in."""
+"""Refined images with their parents and labels, to be damaged."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -27,8 +27,10 @@ class Pairs:
     def __post_init__(self) -> None:
         for name, images_NHW in (("parent", self.parent_NHW), ("refined", self.refined_NHW)):
             if images_NHW.ndim != 3 or images_NHW.dtype != np.uint8:
-                found = f"{images_NHW.shape} {images_NHW.dtype}"
-                raise ValueError(f"{name} images: expected (N, H, W) uint8, found {found}")
+                raise ValueError(
+                    f"{name} images: expected (N, H, W) uint8, found {images_NHW.shape} "
+                    f"{images_NHW.dtype}"
+                )
         if self.parent_NHW.shape != self.refined_NHW.shape:
             raise ValueError(
                 f"parents are {self.parent_NHW.shape}, refined images {self.refined_NHW.shape}"

@@ -10,25 +10,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from factory.networks.estimators import EstimatorDescription, load_estimator
+from factory.networks.estimators import load_estimator
 from factory.networks.scaling import to_network
-from schemas.base import Float, Model
-from schemas.report import Spread
+from schemas.eye.estimators import GazeConfig, GazeDescription
 
 Gaze = NDArray[np.float64]
 """(N, 3) unit vectors"""
-
-
-class GazeConfig(Model):
-    """Architecture; the defaults are the paper's (9,816,659 parameters for 35 x 55 pixels)."""
-
-    maps: tuple[int, int, int, int, int] = (32, 32, 64, 80, 192)
-    """feature maps of the five convolutions"""
-    hidden: int = Field(default=1000, ge=1)
-    """width of the fully connected layer before the last"""
 
 
 class GazeNetwork(nn.Module):
@@ -52,7 +41,7 @@ class GazeNetwork(nn.Module):
             image_size: (H, W).
 
         Raises:
-            ValueError: nothing of so small an image reaches the last layers.
+            ValueError: the image is too small for the convolutions.
         """
         super().__init__()
         self.config = config = config if config is not None else GazeConfig()
@@ -83,25 +72,25 @@ class GazeNetwork(nn.Module):
 
 
 def map_size(height: int, width: int) -> tuple[int, int]:
-    """(h, w) of the map that the convolutions leave: (5, 10) of 35 x 55.
+    """(h, w) of the map that the convolutions leave of an image: (5, 10) of 35 x 55.
 
     Raises:
-        ValueError: nothing is left.
+        ValueError: the map would be empty.
     """
     h, w = (((side - 6 - 1) // 2 - 4) // 2 for side in (height, width))
     if min(h, w) < 1:
         raise ValueError(
             f"images of {height} x {width} pixels leave the gaze network an empty map; "
-            "the least is 19 x 19"
+            "the smallest image is 19 x 19"
         )
     return h, w
 
 
 def gaze_of(index: pa.Table) -> Gaze:
-    """Labels of an index of eyes: (N, 3), of length 1.
+    """The gaze of an index of eyes: (N, 3) unit vectors.
 
     Raises:
-        ValueError: an eye lacks it.
+        ValueError: an eye has no gaze.
     """
     column = index["gaze"].combine_chunks()
     if column.null_count:
@@ -110,7 +99,7 @@ def gaze_of(index: pa.Table) -> Gaze:
 
 
 def unit(vectors_N3: NDArray[np.floating]) -> Gaze:
-    """The same directions, of length 1; NaN for those of length 0, which have none."""
+    """Vectors of the same directions and length 1; NaN for vectors of length 0."""
     vectors = np.asarray(vectors_N3, np.float64)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     out = np.full_like(vectors, np.nan)
@@ -122,51 +111,22 @@ def angle_deg(a_N3: NDArray[np.floating], b_N3: NDArray[np.floating]) -> NDArray
     """(N,) angles in [0, 180] between vectors of any length; NaN where one has length 0.
 
     By the half angle's tangent (Kahan 2006, "How Futile are Mindless Assessments of Roundoff",
-    section 12), which is sound near 0 and 180 degrees, where the arc cosine is not.
+    section 12), which is accurate near 0 and 180 degrees, where the arc cosine is not.
     """
     a, b = unit(a_N3), unit(b_N3)
-    apart, along = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)
-    return np.asarray(np.degrees(2 * np.arctan2(apart, along)))
+    difference, total = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)
+    return np.asarray(np.degrees(2 * np.arctan2(difference, total)))
 
 
 def yaw_pitch_deg(gaze_N3: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N, 2): yaw and pitch as docs/conventions.md has them."""
+    """(N, 2): yaw and pitch as docs/conventions.md defines them."""
     x, y, z = unit(gaze_N3).T
     yaw, pitch = np.arctan2(-x, -z), np.arcsin(np.clip(-y, -1.0, 1.0))
     return np.asarray(np.degrees(np.stack([yaw, pitch], axis=1)))
 
 
-class GazeBin(Model):
-    """Errors where the true yaw, or pitch, lies in a range."""
-
-    from_deg: Float
-    to_deg: Float
-    num: int
-    median_deg: Float
-
-
-class GazeErrors(Model):
-    """Angles between estimated and true gaze, on images that were not trained on."""
-
-    deg: Spread
-    mean_answer_deg: Spread
-    """the same, had the mean gaze of the training images been the answer to all"""
-    by_yaw: tuple[GazeBin, ...]
-    by_pitch: tuple[GazeBin, ...]
-
-
-class GazeDescription(EstimatorDescription):
-    """`gaze.json`: what `gaze.safetensors` beside it holds and how good it is."""
-
-    NAME = "gaze"
-    ESTIMATES = "gaze"
-
-    architecture: GazeConfig
-    held_out: GazeErrors
-
-
 def load_gaze(location: str | Path) -> tuple[GazeNetwork, GazeDescription]:
-    """Read a network back: `load_estimator` of what jobs/gaze.py has written."""
+    """Read a network back: `load_estimator` of what `jobs/estimator.py gaze` has written."""
     return load_estimator(location, GazeDescription, _untrained)
 
 
@@ -176,12 +136,12 @@ def _untrained(described: GazeDescription) -> GazeNetwork:
 
 
 _BATCH = 64
-"""images at once where nothing is learnt"""
+"""images in a batch of inference"""
 
 
 @torch.no_grad()
 def found_gaze_N3(network: GazeNetwork, images: NDArray[np.uint8]) -> Gaze:  # noqa: N802
-    """Unit vectors of images (N, H, W)."""
+    """Gaze of images (N, H, W) as a network estimates it."""
     parts = [
         network(to_network(images[start : start + _BATCH])).numpy()
         for start in range(0, len(images), _BATCH)

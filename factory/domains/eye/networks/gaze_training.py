@@ -1,7 +1,6 @@
 """Training of a gaze network on labelled eyes, and how good it is on others."""
 
 import math
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,19 +10,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from factory.domains.eye.networks.gaze import (
-    Gaze,
-    GazeBin,
-    GazeConfig,
-    GazeErrors,
-    GazeNetwork,
-    angle_deg,
-    yaw_pitch_deg,
-)
+from factory.domains.eye.networks.gaze import Gaze, GazeNetwork, angle_deg, yaw_pitch_deg
 from factory.domains.eye.networks.landmark_training import relit
+from factory.images.png import Grey
 from factory.measures.statistics import spread
+from factory.networks.estimator_training import OnUpdate, train_network
 from factory.networks.scaling import to_network
 from schemas.base import Float, Model
+from schemas.eye.estimators import GazeBin, GazeConfig, GazeErrors
 
 _BIN_DEG = 10
 
@@ -32,18 +26,19 @@ class GazeTraining(Model):
     """How a gaze network is trained."""
 
     steps: int = Field(default=1_000, ge=1)
-    """updates"""
+    """number of updates"""
     batch_size: int = Field(default=32, ge=1)
-    """images in each; the paper's 512 are for 1.2 million renders"""
+    """images in each update; the paper's 512 are for 1.2 million renders"""
     lr: Float = Field(default=1e-3, gt=0)
-    """of Adam, as in the paper, which names no optimiser"""
+    """learning rate of Adam; the rate is the paper's, which names no optimiser"""
     lr_schedule: Literal["constant", "cosine"] = "constant"
-    """the paper's, or a half cosine from `lr` to 0"""
+    """constant, as in the paper, or a half cosine from `lr` to 0"""
     seed: int = Field(default=0, ge=0)
+    """seed of the first weights, of the batches and of the augmentation"""
     augment: bool = True
     """vary light, contrast, blur, noise and place, so that the renders' look is not learnt"""
     max_shift_px: int = Field(default=2, ge=0)
-    """of augmented images, up, down and to the sides"""
+    """how far augmented images are moved at most, along each axis"""
     network: GazeConfig = GazeConfig()
     """architecture"""
 
@@ -51,7 +46,7 @@ class GazeTraining(Model):
 class Gazing(NamedTuple):
     """Eyes and where they look."""
 
-    images: NDArray[np.uint8]
+    images: Grey
     """(N, H, W)"""
     gaze_N3: Gaze  # noqa: N815
 
@@ -59,40 +54,29 @@ class Gazing(NamedTuple):
 def train_gaze(
     training: GazeTraining,
     labelled: Gazing,
-    on_step: Callable[[float], None] | None = None,
+    on_update: OnUpdate | None = None,
 ) -> GazeNetwork:
-    """Train a network; the same on the same machine for the same arguments.
+    """Train a network with `train_network`.
 
     The loss is the mean squared Euclidean distance between the output and the unit vector.
 
-    Args:
-        on_step: called after each update with its loss.
-
     Raises:
         RuntimeError: a loss is not finite.
+        ValueError: the images are too small for the network.
     """
     height, width = labelled.images.shape[1:]
     network = GazeNetwork(training.network, image_size=(height, width), seed=training.seed)
     optimiser = torch.optim.Adam(network.parameters(), training.lr, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _lr_factor(training, step))
-    for step in range(training.steps):
-        rng = np.random.default_rng([training.seed, step])
-        rows = rng.integers(len(labelled.images), size=training.batch_size)
+
+    def loss_of(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         gaze = torch.from_numpy(labelled.gaze_N3[rows].astype(np.float32))
         images = to_network(labelled.images[rows])
         if training.augment:
             images = augmented(images, training.max_shift_px, rng)
-        loss = (network(images) - gaze).square().sum(dim=1).mean()
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RuntimeError(f"the loss of update {step + 1} is {value}; lower --lr")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(value)
-    return network.eval()
+        return torch.as_tensor((network(images) - gaze).square().sum(dim=1).mean())
+
+    return train_network(network, training, len(labelled.images), loss_of, schedule, on_update)
 
 
 def _lr_factor(training: GazeTraining, step: int) -> float:
@@ -102,7 +86,8 @@ def _lr_factor(training: GazeTraining, step: int) -> float:
 
 
 def augmented(images: Tensor, max_shift_px: int, rng: np.random.Generator) -> Tensor:
-    """Other looks in other places. Nothing turns, grows or is mirrored: that would change the gaze.
+    """Vary the look and the place of images. Nothing is turned, enlarged or mirrored, which would
+    change the gaze.
 
     Args:
         images: (N, 1, H, W) in [-1, 1].
@@ -111,7 +96,12 @@ def augmented(images: Tensor, max_shift_px: int, rng: np.random.Generator) -> Te
 
 
 def shifted(images: Tensor, max_px: int, rng: np.random.Generator) -> Tensor:
-    """Each by whole pixels of its own; what enters repeats the border. (N, 1, H, W) to the same."""
+    """Shift each image by random whole pixels; what enters repeats the border.
+
+    Args:
+        images: (N, 1, H, W); the result has the same shape.
+        max_px: how far an image is shifted at most, along each axis.
+    """
     n, _, height, width = images.shape
     padded = functional.pad(images, (max_px,) * 4, "replicate")
     top, left = torch.from_numpy(rng.integers(0, 2 * max_px + 1, (2, n, 1, 1)))
@@ -140,7 +130,7 @@ def gaze_errors(found_N3: Gaze, truth_N3: Gaze, mean_answer: NDArray[np.floating
 
 
 def _by(angle_N: NDArray[np.float64], error_N: NDArray[np.float64]) -> tuple[GazeBin, ...]:
-    """In ranges of 10 degrees; those without images are left out."""
+    """Errors in ranges of 10 degrees of an angle; ranges without images are left out."""
     bins = np.floor(angle_N / _BIN_DEG)
     return tuple(
         GazeBin(

@@ -1,7 +1,6 @@
 """Training of a landmark network on labelled renders, and how good it is on others."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,21 +10,25 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from factory.domains.eye.networks.landmarks import GROUPS, LandmarkConfig, LandmarkNetwork
+from factory.domains.eye.networks.landmarks import GROUPS, LandmarkNetwork
+from factory.images.png import Grey
+from factory.networks.estimator_training import OnUpdate, train_network
 from factory.networks.scaling import to_network
 from schemas.base import Float, Model
+from schemas.eye.estimators import LandmarkConfig
 
 
 class LandmarkTraining(Model):
     """How a landmark network is trained."""
 
     steps: int = Field(default=2_000, ge=1)
-    """updates"""
+    """number of updates"""
     batch_size: int = Field(default=32, ge=1)
-    """images in each"""
+    """images in each update"""
     lr: Float = Field(default=2e-3, gt=0)
-    """of Adam at the start; it falls to 0 as a half cosine"""
+    """learning rate of Adam at the start; it falls to 0 as a half cosine"""
     seed: int = Field(default=0, ge=0)
+    """seed of the first weights, of the batches and of the augmentation"""
     maps: int = Field(default=32, ge=1)
     """feature maps of every layer"""
 
@@ -33,7 +36,7 @@ class LandmarkTraining(Model):
 class Labelled(NamedTuple):
     """Eyes and their landmarks."""
 
-    images: NDArray[np.uint8]
+    images: Grey
     """(n, H, W)"""
     landmarks_px: NDArray[np.float32]
     """(n, 25, 2), see `factory.domains.eye.networks.landmarks.landmarks_px`"""
@@ -42,37 +45,31 @@ class Labelled(NamedTuple):
 def train_landmarks(
     training: LandmarkTraining,
     labelled: Labelled,
-    on_step: Callable[[float], None] | None = None,
+    on_update: OnUpdate | None = None,
 ) -> LandmarkNetwork:
-    """Train a network; the same on the same machine for the same arguments.
+    """Train a network with `train_network`; losses are in px.
 
-    Args:
-        on_step: called after each update with its loss, in px.
+    Raises:
+        RuntimeError: a loss is not finite.
     """
     network = LandmarkNetwork(LandmarkConfig(maps=training.maps), seed=training.seed)
     optimiser = torch.optim.Adam(network.parameters(), training.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
-    for step in range(training.steps):
-        rng = np.random.default_rng([training.seed, step])
-        rows = rng.integers(len(labelled.images), size=training.batch_size)
+
+    def loss_of(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         points = torch.from_numpy(labelled.landmarks_px[rows])
         images, points = augmented(to_network(labelled.images[rows]), points, rng)
-        loss = functional.smooth_l1_loss(network(images), points)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(float(loss.detach()))
-    return network.eval()
+        return functional.smooth_l1_loss(network(images), points)
+
+    return train_network(network, training, len(labelled.images), loss_of, schedule, on_update)
 
 
 def augmented(images: Tensor, points: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Other looks and small motions, so that neither light nor place is learnt by heart.
+    """Vary the look of images and turn, scale and shift them a little, with their points.
 
     Args:
         images: (n, C, H, W) in [-1, 1].
-        points: (n, k, 2), x and y in px; they move along.
+        points: (n, k, 2), x and y in px.
     """
     n, _, height, width = images.shape
     turn, zoom = rng.uniform(-0.12, 0.12, n), rng.uniform(0.9, 1.1, n)
@@ -93,7 +90,7 @@ def augmented(images: Tensor, points: Tensor, rng: np.random.Generator) -> tuple
 
 
 def relit(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Gamma, contrast, brightness, a gradient of light, blur and noise; nothing moves.
+    """Vary gamma, contrast, brightness, a gradient of light, blur and noise; nothing moves.
 
     Args:
         images: (n, C, H, W) in [-1, 1].
@@ -122,7 +119,8 @@ def _single(values: np.ndarray) -> Tensor:
 
 
 def median_error_px(found: np.ndarray, labelled: Labelled) -> dict[str, float]:
-    """By group of landmarks, over those that lie inside the image; NaN where none does."""
+    """Median distance of found landmarks (n, 25, 2) from the labels, by group, over the landmarks
+    inside the image; NaN for a group without any."""
     distance = np.hypot(*np.moveaxis(found - labelled.landmarks_px, -1, 0))
     height, width = labelled.images.shape[-2:]
     x, y = np.moveaxis(labelled.landmarks_px, -1, 0)

@@ -1,8 +1,8 @@
 """A small network that finds landmarks of eyes, trained on labelled renders.
 
-Its heatmaps end in a soft argmax, so landmarks are differentiable and finer than a pixel. The
-training varies light, contrast, blur and noise, and turns images a little, so that it does not
-depend on the renders' look.
+Its heatmaps end in a soft argmax, so landmarks are differentiable and finer than a pixel. Training
+varies light, contrast, blur and noise, and turns images a little, so that the network depends less
+on the renders' look.
 """
 
 from pathlib import Path
@@ -11,25 +11,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from factory.networks.estimators import EstimatorDescription, load_estimator
+from factory.networks.estimators import load_estimator
 from factory.networks.scaling import to_network
-from schemas.base import Float, Model
+from schemas.eye.estimators import LandmarkConfig, LandmarkDescription
 
 GROUPS = {"pupil": 1, "iris": 8, "lids": 16}
-"""landmarks by what they belong to, in the order of the network's output"""
+"""number of landmarks in each group, in the order of the network's output"""
 NUM_LANDMARKS = sum(GROUPS.values())
-
-
-class LandmarkConfig(Model):
-    """Architecture."""
-
-    maps: int = Field(default=32, ge=1)
-    """feature maps of every layer"""
-    channels: int = Field(default=1, ge=1)
-    """of the images"""
 
 
 class LandmarkNetwork(nn.Module):
@@ -56,7 +46,7 @@ class LandmarkNetwork(nn.Module):
         heat = self.layers(images)
         rows, columns = heat.shape[-2:]
         share = heat.flatten(2).softmax(dim=-1).view(n, NUM_LANDMARKS, rows, columns)
-        # A cell of stride 2 lies over every other pixel, from the first.
+        # The cells of stride 2 are centred on every other pixel, starting with the first.
         xs = torch.arange(columns, device=images.device) * (width - 1) / (columns - 1)
         ys = torch.arange(rows, device=images.device) * (height - 1) / (rows - 1)
         x = (share.sum(dim=2) * xs).sum(dim=-1)
@@ -72,48 +62,37 @@ def _dilated(maps: int, dilations: tuple[int, ...]) -> list[nn.Module]:
 
 
 def landmarks_px(index: pa.Table) -> np.ndarray:
-    """Labels of an index of eyes as the network gives them: (n, 25, 2) float32.
+    """The landmarks of an index of eyes in the order of the network: (n, 25, 2) float32, px.
 
     Raises:
-        ValueError: an eye lacks them.
+        ValueError: an eye has no landmarks.
     """
     columns = []
-    for name, every in (("pupil_px", 1), ("iris_px", 4), ("lid_px", 1)):
+    for name, stride in (("pupil_px", 1), ("iris_px", 4), ("lid_px", 1)):
         column = index[name].combine_chunks()
         if column.null_count:
             raise ValueError(f"{column.null_count} samples have no {name} to learn from")
         while pa.types.is_fixed_size_list(column.type):
             column = column.flatten()
         points = column.to_numpy(zero_copy_only=False).reshape(len(index), -1, 2)
-        columns.append(points[:, ::every])
+        columns.append(points[:, ::stride])
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-class LandmarkDescription(EstimatorDescription):
-    """`landmarks.json`: what `landmarks.safetensors` beside it holds and how good it is."""
-
-    NAME = "landmarks"
-    ESTIMATES = "landmark"
-
-    architecture: LandmarkConfig
-    error_px: dict[str, Float]
-    """median distance from the labels of held-out renders, by group of landmarks"""
-
-
 def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescription]:
-    """Read a network back: `load_estimator` of what jobs/landmarks.py has written."""
+    """Read a network back: `load_estimator` of what `jobs/estimator.py landmarks` has written."""
     return load_estimator(
         location, LandmarkDescription, lambda described: LandmarkNetwork(described.architecture)
     )
 
 
 _BATCH = 250
-"""images at once where nothing is learnt"""
+"""images in a batch of inference"""
 
 
 @torch.no_grad()
 def found_landmarks_px(network: LandmarkNetwork, images: NDArray[np.uint8]) -> np.ndarray:
-    """(n, 25, 2) float32 of images (n, H, W)."""
+    """Landmarks of images (n, H, W) as a network finds them: (n, 25, 2) float32, px."""
     parts = [
         network(to_network(images[start : start + _BATCH])).numpy()
         for start in range(0, len(images), _BATCH)

@@ -1,4 +1,10 @@
-"""How far the iris finder can be trusted: its error, planted shifts, and null drift."""
+"""Calibration of the pupil finder: its error, its answers to planted shifts, and its null drift.
+
+Null drift is the drift that the finder reports where only the look of an image changed, so that the
+true drift is 0.
+
+Axes in names: N images, H height, W width.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +31,18 @@ WINDOW_JITTER_PX = 3.0
 CAMERA_LOOK = "camera style"
 DEGRADED_LOOK = "blur, gamma, gradient and noise"
 FLOOR_LOOKS = (DEGRADED_LOOK, CAMERA_LOOK)
-"""the looks most like a refiner's change; gamma and contrast alone are undone by construction"""
+"""the looks whose null drift a report states as the floor, as they are most like what a refiner
+changes; changes of gamma or contrast alone say little, because the finder equalises histograms"""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The summary that a report prints, and the null drifts that its figures draw."""
+    """The result of a calibration."""
 
     summary: PupilCalibration
+    """the numbers that a report states"""
     null_drift_px: Values
-    """of `FLOOR_LOOKS` together, measured pairs only"""
+    """null drifts of all measured pairs in `FLOOR_LOOKS`, for the figures"""
 
 
 def calibrate(
@@ -48,21 +56,26 @@ def calibrate(
 ) -> Calibration:
     """Measure the finder on images whose iris centre is known.
 
-    The windows are jittered by up to 3 px around the truth, so the finder cannot gain from
-    answering "the middle of the window"; all looks and shifts of an image share its window.
+    The windows are moved at random by up to 3 px from the truth, so that a finder which always
+    answers the middle of the window has a large error. All looks and shifts of an image share one
+    window.
 
     Args:
         images_NHW: (N, H, W) uint8.
-        truth_px_N2: (x, y) of the iris centres, px.
-        pairs: other eyes, each in two looks; adds the look "camera style".
-        truth: what the truth is, in words, for the report.
+        truth_px_N2: (N, 2) true positions (x, y) of the iris centres, px.
+        eye_width_px_N: (N,) distances of the eye corners, px.
+        seed: of windows, looks and shifts.
+        pairs: other eyes, each in two looks; they add the look "camera style".
+        truth: where the true positions come from, in words, for the report.
 
     Raises:
-        ValueError: nothing could be measured, or the lengths differ.
+        ValueError: nothing could be measured, or the lengths of the arguments differ.
     """
     if not len(images_NHW) == len(truth_px_N2) == len(eye_width_px_N):
         raise ValueError(
-            f"{len(images_NHW)} images, {len(truth_px_N2)} truths, {len(eye_width_px_N)} widths"
+            "there must be one iris centre and one eye width for each image, got "
+            f"{len(truth_px_N2)} centres and {len(eye_width_px_N)} widths for {len(images_NHW)} "
+            "images"
         )
     rng = np.random.default_rng(seed)
     windows = truth_px_N2 + rng.uniform(-WINDOW_JITTER_PX, WINDOW_JITTER_PX, (len(images_NHW), 2))
@@ -106,7 +119,7 @@ def calibrate(
 
 
 def _null_drift(before: Centers, after: Centers) -> tuple[Values, float]:
-    """Apparent drift, and the share of pairs measurable before that are not any more."""
+    """(N,) drift in px, NaN where it was not measured, and the share of pairs without a drift."""
     drift = np.hypot(*(after.center_N2 - before.center_N2).T)
     drift[~same_circle(before, after)] = np.nan
     return drift, float(np.isnan(drift).mean())
@@ -120,12 +133,13 @@ def _planted_shift(
     shift_px: float,
     rng: np.random.Generator,
 ) -> PlantedShift:
+    """The finder's error for a shift of a known size, along the direction of the shift."""
     angle = rng.integers(NUM_DIRECTIONS, size=len(images_NHW)) * (2 * np.pi / NUM_DIRECTIONS)
     direction_N2 = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     moved = shifted(images_NHW, shift_px * direction_N2)
-    found = find_centers(moved, windows_N2, finder)
-    along = ((found.center_N2 - plain.center_N2) * direction_N2).sum(axis=1)
-    along[~same_circle(plain, found)] = np.nan
+    centers = find_centers(moved, windows_N2, finder)
+    along = ((centers.center_N2 - plain.center_N2) * direction_N2).sum(axis=1)
+    along[~same_circle(plain, centers)] = np.nan
     error = spread(along - shift_px)
     return PlantedShift(
         shift_px=shift_px, mean_signed_error_px=error.mean, sd_px=error.sd, num=error.num
@@ -133,7 +147,10 @@ def _planted_shift(
 
 
 def shifted(images_NHW: Images, shift_N2: NDArray[np.floating]) -> Images:
-    """Move the content of each image by its own (x, y), px: cubic, borders repeated."""
+    """Move the content of each image by its own (x, y) in px.
+
+    Pixels are interpolated with a cubic kernel; at the border the outermost pixels are repeated.
+    """
     moved = np.empty_like(images_NHW)
     for i, (image, (dx, dy)) in enumerate(zip(images_NHW, shift_N2, strict=True)):
         moved[i] = cv2.warpAffine(
@@ -150,10 +167,13 @@ def shifted(images_NHW: Images, shift_N2: NDArray[np.floating]) -> Images:
 
 
 def looks(images_NHW: Images, rng: np.random.Generator) -> dict[str, Images]:
-    """The images as other cameras might show them, nothing moved.
+    """The images as other cameras might show them. Nothing in them moves.
 
     Args:
         images_NHW: (N, H, W) uint8.
+
+    Returns:
+        (N, H, W) uint8 for the name of each look.
     """
     grey = images_NHW.astype(np.float32)
     noise = rng.normal(0, 8, grey.shape).astype(np.float32)
@@ -182,7 +202,7 @@ def _gamma(grey: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
 def _gradient(
     shape: Sequence[int], rng: np.random.Generator, strength: float
 ) -> NDArray[np.float32]:
-    """(N, H, W) factors that fall by `strength` either way across the image, any direction."""
+    """(N, H, W) factors around 1 that change linearly across each image, in a random direction."""
     num, height, width = shape
     angle = rng.uniform(0, 2 * np.pi, (num, 1, 1))
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]

@@ -1,4 +1,7 @@
-"""The same built-in eyes in two looks: what a change of look alone does to a measurement."""
+"""Pairs of images that show one eye of the built-in renderer in two looks.
+
+What a measurement reports as drift between the two is its error, as only the look changed.
+"""
 
 import tempfile
 from pathlib import Path
@@ -18,22 +21,25 @@ LOOKS = ("render", "camera")
 
 
 class CameraPairs(NamedTuple):
-    """N eyes, drawn once plainly and once as a camera would show them."""
+    """N eyes, each drawn in the look of a render and in that of a camera image."""
 
     render_NHW: NDArray[np.uint8]  # noqa: N815
+    """the crops in the look `render`"""
     camera_NHW: NDArray[np.uint8]  # noqa: N815
+    """the crops in the look `camera`"""
     center_N2: NDArray[np.float64]  # noqa: N815
-    """(x, y) of the iris centre in both, px"""
+    """position (x, y) of the iris centre in both crops, px"""
     labels: pa.Table
-    """of both, as columns of an index"""
+    """the labels of both crops, with the columns that an index has"""
 
 
 def camera_pairs(crop: EyeCrop, count: int, seed: int) -> CameraPairs:
-    """Draw pairs and cut them like the images of a dataset.
+    """Draw pairs and crop them as the images of a dataset are cropped.
 
     Args:
         crop: of the dataset whose measurements the pairs calibrate.
-        count: pairs drawn; one whose crop leaves the picture is left out.
+        count: number of pairs to draw; a pair whose crop leaves the picture is left out.
+        seed: of the renderer.
     """
     with tempfile.TemporaryDirectory() as folder:
         sources = []
@@ -46,7 +52,7 @@ def camera_pairs(crop: EyeCrop, count: int, seed: int) -> CameraPairs:
         for facts in sources[0].listing():
             try:
                 pairs.append((sources[0].load(facts.id), sources[1].load(facts.id)))
-            except BadRender:  # a crop that leaves the picture: no part of any measurement
+            except BadRender:  # the crop leaves the picture, so the pair cannot be measured
                 continue
     return CameraPairs(
         np.stack([render.image for render, _ in pairs]).astype(np.uint8),

@@ -1,4 +1,7 @@
-"""How far the measured iris centre moved from a parent picture to its refined one."""
+"""Pupil drift: how far the measured iris centre moves from a parent image to its refined one.
+
+Axes in names: N images or pairs, H height, W width.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.dataset.columns import values_of
 from factory.domains.eye.pupil.finder import Abstained, PupilFinder
 from factory.measures.statistics import spread_or_none
 from schemas.eye.report import GazeBin, PupilDrift
@@ -16,58 +20,63 @@ Values = NDArray[np.float64]
 Images = NDArray[np.uint8]
 
 MAX_RADIUS_RATIO = 1.15
-"""between two looks of one eye; circles that differ more are not both the iris"""
+"""the largest ratio of the radii in two looks of one eye; where they differ more, one of the two
+circles is not the iris"""
 OTHER_CIRCLE = "pair:other_circle"
+"""the reason why a pair has no drift where `MAX_RADIUS_RATIO` is exceeded"""
 BIN_DEG = 10
-"""gaze bins are this wide, one centred on straight ahead"""
+"""width of the bins of gaze directions; one bin is centred on straight ahead"""
 
 
 @dataclass(frozen=True)
 class Centers:
-    """Measured centres of some pictures."""
+    """The iris centres that the finder measured in N images."""
 
     center_N2: Values  # noqa: N815
-    """(x, y) in px; NaN where the finder abstained"""
+    """(N, 2) positions (x, y) in px; NaN where the finder abstained"""
     radius_N: Values  # noqa: N815
-    """mean semi-axis in px; NaN where the finder abstained"""
+    """(N,) mean semi-axes in px; NaN where the finder abstained"""
     reasons: list[str]
-    """why it abstained; empty where it did not"""
+    """the finder's reason for each image where it abstained, else an empty string"""
 
     @property
     def abstained_share(self) -> float:
+        """The share of the images for which the finder abstained."""
         return sum(map(bool, self.reasons)) / max(len(self.reasons), 1)
 
 
 def find_centers(
     images_NHW: Images, windows_N2: NDArray[np.floating], finder: PupilFinder
 ) -> Centers:
-    """The iris centre of every picture.
+    """Measure the iris centre in every image.
 
     Args:
-        windows_N2: (x, y) of the search windows' centres, px.
+        images_NHW: (N, H, W) uint8.
+        windows_N2: (N, 2) centres (x, y) of the search windows, px.
 
     Raises:
-        ValueError: not a window for every image.
+        ValueError: there is not one window for every image.
     """
     if len(images_NHW) != len(windows_N2):
-        raise ValueError(f"{len(images_NHW)} images, but {len(windows_N2)} windows")
+        raise ValueError(
+            "there must be one window for each image, got "
+            f"{len(windows_N2)} windows for {len(images_NHW)} images"
+        )
     centers = np.full((len(images_NHW), 2), np.nan)
     radius = np.full(len(images_NHW), np.nan)
     reasons = [""] * len(images_NHW)
     for i, (image, (x, y)) in enumerate(zip(images_NHW, windows_N2, strict=True)):
-        found = finder.find(image, (float(x), float(y)))
-        if isinstance(found, Abstained):
-            reasons[i] = found.reason
+        fit = finder.find(image, (float(x), float(y)))
+        if isinstance(fit, Abstained):
+            reasons[i] = fit.reason
         else:
-            centers[i], radius[i] = found.center_px, np.mean(found.axes_px)
+            centers[i], radius[i] = fit.center_px, np.mean(fit.axes_px)
     return Centers(centers, radius, reasons)
 
 
 def same_circle(before: Centers, after: Centers) -> NDArray[np.bool_]:
-    """(N,) where both looks were measured and the circles are alike in size.
-
-    Where they are not, one of them is not the iris, and their distance says nothing.
-    """
+    """(N,) whether both images were measured and the radii differ by no more than
+    `MAX_RADIUS_RATIO`. Where they differ more, the distance of the centres means nothing."""
     with np.errstate(invalid="ignore"):
         ratio = after.radius_N / before.radius_N
         return np.asarray(np.maximum(ratio, 1 / ratio) <= MAX_RADIUS_RATIO)
@@ -75,11 +84,11 @@ def same_circle(before: Centers, after: Centers) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class DriftTable:
-    """Measurements of N pairs; tables of shards are put together before they are summed up."""
+    """What the pupil finder measured in N pairs."""
 
     keys: list[str]
     parent_N2: Values  # noqa: N815
-    """centre in the parent picture, px; NaN where not measured"""
+    """centre in the parent image, px; NaN where not measured"""
     refined_N2: Values  # noqa: N815
     reasons: list[str]
     """why no drift was measured: `parent:` or `refined:` and the finder's reason, or
@@ -90,7 +99,8 @@ class DriftTable:
 
     @property
     def shift_N2(self) -> Values:  # noqa: N802
-        """Refined minus parent, px; NaN where either was not measured."""
+        """(N, 2) centre in the refined image minus that in the parent, px; NaN where either was
+        not measured."""
         return self.refined_N2 - self.parent_N2
 
     @property
@@ -99,64 +109,30 @@ class DriftTable:
         return np.asarray(np.hypot(*self.shift_N2.T), np.float64)
 
     def measured_px(self) -> Values:
-        """The drifts that were measured."""
+        """(M,) drifts of the M pairs in which both images were measured."""
         drift = self.drift_px
         return drift[np.isfinite(drift)]
 
     @classmethod
-    def concat(cls, tables: "Sequence[DriftTable]") -> "DriftTable":
-        """One table of all rows, in order."""
-        return cls.from_arrow(pa.concat_tables([table.to_arrow() for table in tables]))
-
-    def to_arrow(self) -> pa.Table:
-        """A row per pair; null where not measured. `from_arrow` gives the same table back."""
-        columns = {"key": pa.array(self.keys, pa.string())}
-        for name, point_N2 in (("parent", self.parent_N2), ("refined", self.refined_N2)):
-            for axis, letter in enumerate("xy"):
-                columns[f"{name}_{letter}_px"] = pa.array(point_N2[:, axis], from_pandas=True)
-        columns["drift_px"] = pa.array(self.drift_px, from_pandas=True)
-        columns["reason"] = pa.array(self.reasons, pa.string())
-        columns["eye_width_px"] = pa.array(self.eye_width_px_N)
-        columns["gaze_yaw_rad"] = pa.array(self.gaze_yaw_rad_N)
-        columns["gaze_pitch_rad"] = pa.array(self.gaze_pitch_rad_N)
-        return pa.table(columns)
-
-    @classmethod
     def from_measures(cls, measures: pa.Table) -> "DriftTable":
-        """What the pupil finder has in a table of `schemas.measures.EYE_MEASURES_SCHEMA`."""
-        pupil = {
-            f"{image}_{axis}_px": f"pupil_{image}_{axis}_px"
-            for image in ("parent", "refined")
-            for axis in "xy"
-        }
-        names = {**pupil, "drift_px": "pupil_drift_px", "reason": "pupil_reason"}
-        same = ("key", "eye_width_px", "gaze_yaw_rad", "gaze_pitch_rad")
-        return cls.from_arrow(
-            pa.table({name: measures[names.get(name, name)] for name in (*names, *same)})
-        )
+        """What the pupil finder has in rows of `schemas.eye.measures.EYE_MEASURES_SCHEMA`."""
 
-    @classmethod
-    def from_arrow(cls, rows: pa.Table) -> "DriftTable":
-        """The table that `to_arrow` made."""
-
-        def values(name: str) -> Values:
-            return np.asarray(rows[name].to_numpy(zero_copy_only=False), np.float64)
-
-        def points(name: str) -> Values:
-            return np.stack([values(f"{name}_x_px"), values(f"{name}_y_px")], axis=1)
+        def centre(image: str) -> Values:
+            axes = [values_of(measures, f"pupil_{image}_{axis}_px") for axis in "xy"]
+            return np.stack(axes, axis=1)
 
         return cls(
-            keys=rows["key"].to_pylist(),
-            parent_N2=points("parent"),
-            refined_N2=points("refined"),
-            reasons=rows["reason"].to_pylist(),
-            eye_width_px_N=values("eye_width_px"),
-            gaze_yaw_rad_N=values("gaze_yaw_rad"),
-            gaze_pitch_rad_N=values("gaze_pitch_rad"),
+            keys=measures["key"].to_pylist(),
+            parent_N2=centre("parent"),
+            refined_N2=centre("refined"),
+            reasons=measures["pupil_reason"].to_pylist(),
+            eye_width_px_N=values_of(measures, "eye_width_px"),
+            gaze_yaw_rad_N=values_of(measures, "gaze_yaw_rad"),
+            gaze_pitch_rad_N=values_of(measures, "gaze_pitch_rad"),
         )
 
     def summary(self) -> PupilDrift:
-        """The distribution, in all and by direction of gaze."""
+        """The distribution of the drift, of all pairs and by direction of gaze."""
         drift, shift = self.drift_px, self.shift_N2
         measured = np.isfinite(drift)
         mean = shift[measured].mean(axis=0) if measured.any() else None
@@ -176,14 +152,14 @@ class DriftTable:
         cells, which = np.unique(cell_N2, axis=0, return_inverse=True)
         bins = []
         for number, cell in enumerate(cells):
-            here = drift[which.ravel() == number]
+            in_bin = drift[which.ravel() == number]
             yaw, pitch = ((BIN_DEG * (c - 0.5), BIN_DEG * (c + 0.5)) for c in cell.tolist())
             bins.append(
                 GazeBin(
                     yaw_deg=yaw,
                     pitch_deg=pitch,
-                    num_samples=len(here),
-                    drift_px=spread_or_none(here),
+                    num_samples=len(in_bin),
+                    drift_px=spread_or_none(in_bin),
                 )
             )
         return tuple(bins)
@@ -200,22 +176,25 @@ def measure_drift(
     keys: Sequence[str] | None = None,
     parent: Centers | None = None,
 ) -> DriftTable:
-    """Measure both pictures of every pair by themselves, in the same window.
+    """Measure the two images of every pair independently of each other, in the same window.
 
     Args:
-        parent_NHW: (N, H, W) uint8; refined_NHW likewise, same samples in the same order.
-        windows_N2: (x, y) of the window's centre, px: the label, used for nothing else.
-        keys: names of the pairs; their numbers when None.
-        parent: what was found in the first pictures; they are measured when None.
+        parent_NHW, refined_NHW: (N, H, W) uint8; image k of both belongs to one sample.
+        windows_N2: (N, 2) centres (x, y) of the windows in px, by the labels, which are used for
+            nothing else.
+        eye_width_px_N, gaze_yaw_rad_N, gaze_pitch_rad_N: (N,) labels, kept for the summary.
+        keys: names of the pairs; None stands for their numbers.
+        parent: centres that were measured in the parents before; None measures them.
 
     Raises:
-        ValueError: the arguments are of different lengths.
+        ValueError: the lengths of the arguments differ.
     """
     names = [str(i) for i in range(len(parent_NHW))] if keys is None else list(keys)
     columns = (refined_NHW, windows_N2, eye_width_px_N, gaze_yaw_rad_N, gaze_pitch_rad_N, names)
     if any(len(column) != len(parent_NHW) for column in columns):
         raise ValueError(
-            f"expected {len(parent_NHW)} of each, found {[len(column) for column in columns]}"
+            f"every argument must have {len(parent_NHW)} entries, one for each parent image, got "
+            f"{[len(column) for column in columns]}"
         )
     if parent is None:
         parent = find_centers(parent_NHW, windows_N2, finder)

@@ -1,9 +1,10 @@
-"""An ellipse as the image of a circle, and its fit to an edge by iterated weighted least squares.
+"""Ellipses as projections of circles, and the edges along their outlines.
 
-The ellipse is `c + M u(t)` with `u` the unit circle and `M = [[r + e1, e2], [e2, r - e1]]`: the
-semi-axes are `r ± |e|`, and a step of all five numbers moves a point along its normal linearly.
+An ellipse is `c + M u(t)`, where `u` is the unit circle and `M = [[r + e1, e2], [e2, r - e1]]`. Its
+semi-axes are `r ± |e|`, and its points move along their normals linearly with the five numbers
+(x, y, r, e1, e2), which suits a fit by least squares.
 
-Legend of shapes: P points on the ellipse, S steps along the normal.
+Axes in names: P points on the ellipse, S steps along a normal, H height, W width.
 """
 
 from dataclasses import dataclass
@@ -20,23 +21,26 @@ NUM_POINTS = 48
 _ANGLES = (np.arange(NUM_POINTS, dtype=np.float32) + 0.5) * np.float32(2 * np.pi / NUM_POINTS)
 _UNIT_P2 = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
 _HALF_STRENGTH = np.float32(100.0)
-"""gradient that counts half, in ranks of 255 per px"""
+"""the gradient whose strength is half of the greatest possible one, in ranks (0 to 255) per px"""
 _STEPS = np.arange(-4.0, 4.01, 0.5, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Ellipse:
-    """Centre (x, y), mean semi-axis and elongation, all in px."""
+    """An ellipse by its five numbers, all in px."""
 
     x: float
     y: float
+    """of the centre"""
     r: float
+    """the mean of the two semi-axes"""
     e1: float = 0.0
     e2: float = 0.0
+    """the elongation: along the x axis, and along the diagonal"""
 
     @property
     def elongation(self) -> float:
-        """half the difference of the semi-axes, px"""
+        """Half the difference of the semi-axes, px."""
         return float(np.hypot(self.e1, self.e2))
 
     @property
@@ -53,7 +57,7 @@ class Ellipse:
         return np.array([[self.r + self.e1, self.e2], [self.e2, self.r - self.e1]], np.float32)
 
     def outline(self) -> tuple[Floats, Floats]:
-        """Points (P, 2) in px, and outward unit normals (P, 2)."""
+        """(P, 2) points in px, and (P, 2) unit normals that point outwards."""
         matrix = self._matrix()
         normals = _UNIT_P2 @ np.linalg.inv(matrix)
         normals /= np.sqrt((normals * normals).sum(axis=1, keepdims=True))
@@ -65,17 +69,20 @@ class Ellipse:
 
     @property
     def numbers(self) -> tuple[float, float, float, float, float]:
+        """(x, y, r, e1, e2)."""
         return self.x, self.y, self.r, self.e1, self.e2
 
 
 @dataclass(frozen=True)
 class Edge:
-    """What lies along the normals of an ellipse: inputs of one step, and of the verdict."""
+    """The strength of edges along the normals of an ellipse."""
 
     normals_P2: Floats  # noqa: N815
+    """unit normals that point outwards"""
     profile_PS: Floats  # noqa: N815
-    """edge strength at `steps_S` px outside the ellipse"""
+    """edge strength at each step of each normal, 0 or larger"""
     steps_S: Floats  # noqa: N815
+    """distance of each step from the outline in px, negative inside"""
 
 
 def edge_along(field_HW2: Floats, ellipse: Ellipse) -> Edge:
@@ -97,13 +104,18 @@ def edge_field(image_HW: NDArray[np.uint8], sigma_px: float) -> Floats:
     """Direction and strength of the borders from a dark to a bright region.
 
     The histogram is equalised first, so gamma, contrast and brightness change next to nothing.
-    The strength is (g / (g + 100))^3: the limbus is the steepest border around, yet no glint can
-    outvote an arc. It is multiplied by the brightness 2 px up the slope, where the sclera is
-    brighter than lids or the inner parts of an iris. It is relative to the picture: 3 % of all
-    pixels have a strength above 1.
+    The strength is (g / (g + 100))³ of the gradient g, which is bounded, so that a reflection
+    cannot outweigh an arc of the limbus. It is multiplied by the brightness 2 px up the slope,
+    because the sclera is brighter than lids or the inner parts of an iris. It is scaled such that
+    3 % of the image's pixels have a strength above 1.
+
+    Args:
+        image_HW: (H, W) uint8.
+        sigma_px: standard deviation of the smoothing.
 
     Returns:
-        (H, W, 2) float32 vectors towards brighter, whose length to the sixth power is the strength.
+        (H, W, 2) float32 vectors (x, y) towards the brighter side. The sixth power of their length
+        is the strength.
     """
     smooth, gx, gy = rank_gradient(image_HW, sigma_px)
     size = np.sqrt(gx * gx + gy * gy) + np.float32(1e-6)
@@ -118,14 +130,19 @@ def edge_field(image_HW: NDArray[np.uint8], sigma_px: float) -> Floats:
 
 
 def _strong(num: int) -> int:
-    """Which of `num` strengths in order 3 % exceed."""
+    """The rank, among `num` sorted strengths, of the one that 3 % of them exceed."""
     return int(0.97 * num)
 
 
 def strength(field: Floats, nx: Floats, ny: Floats) -> Floats:
-    """How much of an edge, dark inside and bright outside, faces along (nx, ny): 0 or more.
+    """The strength, 0 or larger, of edges that get brighter along the direction (nx, ny).
 
-    The sixth power of the cosine tells an arc from a lid that crosses it.
+    It falls with the sixth power of the cosine between the two directions, so that a lid which
+    crosses an arc adds little to it.
+
+    Args:
+        field: (..., 2), see `edge_field`.
+        nx, ny: unit vectors that broadcast over it.
     """
     along = np.maximum(field[..., 0] * nx + field[..., 1] * ny, 0)
     squared = along * along
@@ -133,7 +150,7 @@ def strength(field: Floats, nx: Floats, ny: Floats) -> Floats:
 
 
 def design(normals_P2: Floats) -> NDArray[np.float64]:
-    """(P, 5): how far each point moves outward per unit of (x, y, r, e1, e2)."""
+    """(P, 5) by how many px each point moves along its normal per unit of (x, y, r, e1, e2)."""
     ux, uy = _UNIT_P2[:, 0], _UNIT_P2[:, 1]
     nx, ny = normals_P2[:, 0], normals_P2[:, 1]
     columns = [nx, ny, nx * ux + ny * uy, nx * ux - ny * uy, nx * uy + ny * ux]

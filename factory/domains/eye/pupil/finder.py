@@ -1,10 +1,11 @@
-"""Where the centre of the iris is, measured in the picture alone.
+"""The pupil finder, which measures the centre of the iris in an image without any network.
 
-At 35x55 the pupil can rarely be told from the iris, so the circle measured is the limbus, the
-border of iris and sclera, of which the lids usually leave the left and the right arc.
+In crops of 35 x 55 the pupil can rarely be told from the iris. So the circle that is measured is
+the limbus, the border of iris and sclera, whose left and right arcs the lids usually leave visible.
 
-Edges are found at many candidate circles (`search`), ellipses are drawn to the best
-(`ellipse`), and the best of those is believed unless there is reason for doubt.
+`search` scores many candidate circles by the edges along them, the best are starts of fits of an
+ellipse (`ellipse`), and the best fit is the answer. Where there is reason to doubt it, the finder
+abstains.
 """
 
 from dataclasses import dataclass
@@ -28,41 +29,43 @@ from schemas.base import Model
 CIRCLE: Literal["iris", "pupil"] = "iris"
 Floats = NDArray[np.float32]
 Reason = Literal["flat", "no_iris", "border", "faint", "arc", "ambiguous", "unstable"]
-"""`flat`: hardly any contrast; `no_iris`: nothing in the window; `border`: the best fit lies
-outside the window; `faint`: its edge is too weak to tell from chance; `arc`: too little of the left
-or right arc is seen; `ambiguous`: a fit elsewhere is as good; `unstable`: fits at two scales
-disagree"""
+"""Why the finder abstains. `flat`: the image has hardly any contrast; `no_iris`: no fit succeeded;
+`border`: the best fit lies outside the window; `faint`: its edge is too weak to tell from chance;
+`arc`: too little of the left or right arc is visible; `ambiguous`: a fit elsewhere is nearly as
+good; `unstable`: fits at two scales disagree"""
 
 MIN_RANGE = 8
-"""grey values between the 5th and the 95th percentile below which a picture shows nothing"""
+"""smallest difference of the 5th and the 95th percentile of grey values; below, an image is flat"""
 EDGE = 0.05
-"""strength of a point that lies on an edge, weak as it may be"""
+"""edge strength from which on a point counts as lying on an edge"""
 REACH_PX = (2.0, 1.5, 1.2, 1.0, 1.0, 1.0)
-"""how far each step of the fit looks for the edge"""
+"""standard deviation of the weights around the outline in each step of the fit"""
 OVERSTEP = 1.3
-"""edges are pulled towards the present outline by the limited reach; this undoes some of it"""
+"""factor on each step; the weights pull edges towards the present outline, and this compensates
+some of it"""
 
 
 @dataclass(frozen=True)
 class PupilFit:
-    """The ellipse found."""
+    """The ellipse that was fitted to the iris."""
 
     center_px: tuple[float, float]
+    """(x, y)"""
     axes_px: tuple[float, float]
     """semi-axes (major, minor)"""
     angle_rad: float
     """direction of the major axis from x towards y (down)"""
     support: float
-    """share of the left and right arcs that lie on an edge, the worse of the two"""
+    """share of the left or of the right arc that lies on an edge, the smaller of the two"""
     contrast: float
-    """edge strength of the arcs; 3 % of the picture has more than 1"""
+    """mean edge strength of the arcs; 3 % of the image have a strength above 1"""
     disagreement_px: float
-    """distance of the centres that two scales give; `center_px` is their mean"""
+    """distance of the centres at the two scales; `center_px` is their mean"""
 
 
 @dataclass(frozen=True)
 class Abstained:
-    """No answer, and why."""
+    """The finder gives no answer, for the reason stated."""
 
     reason: Reason
 
@@ -71,34 +74,34 @@ Found = PupilFit | Abstained
 
 
 class PupilFinder(Model):
-    """Finds the iris in a window; holds nothing between calls."""
+    """Finds the iris in a window. It keeps nothing from one call to the next."""
 
     window_radius_px: float = Field(default=6.0, ge=6.0)
-    """half width of the square in which the centre may be; every place in it is as likely"""
+    """half width of the square window for the centre; no position in the window is preferred"""
     eye_width_px: float = Field(default=40.0, gt=8.0)
-    """nominal distance of the eye corners, a constant of the dataset: bounds the radius"""
+    """nominal distance of the eye corners, a constant of the dataset, which bounds the radius"""
     min_radius: float = Field(default=0.19, gt=0.0)
     """smallest mean semi-axis, as a share of the eye width"""
     max_radius: float = Field(default=0.34, gt=0.0)
     """largest mean semi-axis, as a share of the eye width"""
     fine_px: float = Field(default=0.8, gt=0.0)
-    """sigma of the smoothing at which the iris is looked for"""
+    """standard deviation of the smoothing for the search and the first fit"""
     coarse_px: float = Field(default=1.3, gt=0.0)
-    """sigma of the second fit; the two centres are averaged"""
+    """standard deviation of the smoothing for the second fit; the two centres are averaged"""
     max_disagreement_px: float = Field(default=0.5, gt=0.0)
-    """distance of the two centres beyond which neither is believed"""
+    """largest distance of the two centres; beyond it the finder abstains"""
     elongation_sd: float = Field(default=0.06, gt=0.0)
-    """spread expected of the elongation, as a share of the radius"""
+    """expected standard deviation of the elongation, as a share of the radius"""
     min_score: float = Field(default=0.25, ge=0.0)
-    """edge strength of the arcs, see `_score`, below which it may be chance"""
+    """smallest edge strength of the arcs (see `_score`); a weaker one may be chance"""
     min_support: float = Field(default=0.4, ge=0.0, le=1.0)
-    """share of the left and of the right arc that must lie on an edge"""
+    """smallest share of the left and of the right arc that must lie on an edge"""
     max_rival: float = Field(default=0.85, gt=0.0)
-    """how good a fit elsewhere may be, relative to the best"""
+    """greatest score of a fit elsewhere, as a share of the best score"""
     rival_distance_px: float = Field(default=1.5, gt=0.0)
-    """how far away elsewhere is"""
+    """a fit is elsewhere where its centre is farther than this from that of the best"""
     num_starts: int = Field(default=3, ge=1)
-    """candidates that are fitted"""
+    """how many candidates of the search are fitted"""
 
     @model_validator(mode="after")
     def _radii_in_order(self) -> Self:
@@ -107,19 +110,21 @@ class PupilFinder(Model):
         return self
 
     def find(self, image_HW: NDArray[np.uint8], window_px: tuple[float, float]) -> Found:
-        """The iris whose centre lies in the window.
+        """Measure the iris whose centre lies in the window.
 
         Args:
             image_HW: (H, W) uint8 grey.
-            window_px: (x, y) of the window's centre; used for nothing else.
+            window_px: (x, y) of the window's centre; it influences nothing else.
 
         Raises:
-            ValueError: not a grey uint8 picture, or the window is not finite.
+            ValueError: the image is not a grey uint8 image, or the window is not finite.
         """
         if image_HW.ndim != 2 or image_HW.dtype != np.uint8:
-            raise ValueError(f"expected (H, W) uint8, found {image_HW.shape} {image_HW.dtype}")
+            raise ValueError(
+                f"the image must be (H, W) uint8, is {image_HW.shape} {image_HW.dtype}"
+            )
         if not np.isfinite(window_px).all():
-            raise ValueError(f"the window's centre must be finite, is {window_px}")
+            raise ValueError(f"the centre of the window must be finite, is {window_px}")
         if np.subtract(*np.percentile(image_HW, (95, 5))) < MIN_RANGE:
             return Abstained("flat")
         fine = edge_field(image_HW, self.fine_px)
@@ -149,7 +154,7 @@ class PupilFinder(Model):
     # --- fit ------------------------------------------------------------------------------------
 
     def _fitted(self, field_HW2: Floats, start: Ellipse) -> "_Fit | None":
-        """The start drawn to the edges near it, or None where they form no such ellipse."""
+        """Fit an ellipse to the edges near a start; None where it stops being a possible iris."""
         ellipse = start
         for reach_px in REACH_PX:
             ellipse = ellipse.moved(self._step(edge_along(field_HW2, ellipse), ellipse, reach_px))
@@ -159,15 +164,19 @@ class PupilFinder(Model):
         return _Fit(ellipse, edge, _score(edge) * ellipse.r / (0.26 * self.eye_width_px))
 
     def _step(self, edge: Edge, ellipse: Ellipse, reach_px: float) -> NDArray[np.float64]:
-        """One Gauss-Newton step towards the edges within reach, each point weighted by them."""
+        """One Gauss-Newton step (5,) towards the edges near the outline.
+
+        Points are weighted by the strength of their edges, and those at the sides more than those
+        towards the lids.
+        """
         near = edge.profile_PS * np.exp(-0.5 * (edge.steps_S / reach_px) ** 2)
-        found = near.sum(axis=1).astype(np.float64) + 1e-9
-        offset = (near @ edge.steps_S) / found
-        weight = found * edge.normals_P2[:, 0] ** 2
+        strength = near.sum(axis=1).astype(np.float64) + 1e-9
+        offset = (near @ edge.steps_S) / strength
+        weight = strength * edge.normals_P2[:, 0] ** 2
         columns = design(edge.normals_P2)
         normal = columns.T @ (columns * weight[:, None])
         right = columns.T @ (weight * offset)
-        stiffness = found.mean() * 4 / (self.elongation_sd * ellipse.r) ** 2
+        stiffness = strength.mean() * 4 / (self.elongation_sd * ellipse.r) ** 2
         normal[3, 3] += stiffness
         normal[4, 4] += stiffness
         right[3] -= stiffness * ellipse.e1
@@ -184,7 +193,7 @@ class PupilFinder(Model):
     def _doubt(
         self, best: "_Fit", fits: "list[_Fit]", window_px: tuple[float, float]
     ) -> Reason | None:
-        """Why the best fit cannot be trusted, if so."""
+        """The reason to doubt the best fit, or None."""
         offset_px = max(abs(best.ellipse.x - window_px[0]), abs(best.ellipse.y - window_px[1]))
         if offset_px > self.window_radius_px:
             return "border"
@@ -200,6 +209,7 @@ class PupilFinder(Model):
 
 
 def _answer(best: "_Fit", second: "_Fit") -> PupilFit:
+    """The mean of the fits at the two scales."""
     mean = best.ellipse.moved(0.5 * np.subtract(second.ellipse.numbers, best.ellipse.numbers))
     return PupilFit(
         center_px=(mean.x, mean.y),
@@ -218,24 +228,28 @@ class _Fit:
     score: float
 
     def distance_px(self, other: "_Fit") -> float:
-        """Of the centres."""
+        """The distance of the two centres."""
         return float(np.hypot(self.ellipse.x - other.ellipse.x, self.ellipse.y - other.ellipse.y))
 
 
 def _on_outline(edge: Edge) -> Floats:
-    """(P,) edge strength within half a pixel of the outline."""
+    """(P,) greatest edge strength within half a pixel of the outline."""
     return np.asarray(edge.profile_PS[:, np.abs(edge.steps_S) <= 0.5].max(axis=1), np.float32)
 
 
 def _support(edge: Edge) -> float:
-    """The share of an arc that lies on an edge, for the worse of the left and the right arc."""
-    found = _on_outline(edge) > EDGE
+    """The share of the left or of the right arc that lies on an edge, the smaller of the two."""
+    on_edge = _on_outline(edge) > EDGE
     left, right = sides_of(edge.normals_P2)
-    return float(min(found[left].mean(), found[right].mean()))
+    return float(min(on_edge[left].mean(), on_edge[right].mean()))
 
 
 def _score(edge: Edge) -> float:
-    """Mean edge strength; the geometric mean of the sides, so one arc cannot stand for both."""
+    """The edge strength of the outline.
+
+    It is the geometric mean of the two side arcs, so that one strong arc is not enough, plus a
+    small share of the rest.
+    """
     on = _on_outline(edge)
     left, right = sides_of(edge.normals_P2)
     both = float(np.sqrt(on[left].mean() * on[right].mean()))

@@ -1,6 +1,6 @@
-"""Where in the window circles lie on edges: the starts of the fits.
+"""The search for circles whose outlines lie on edges; they are the starts of the finder's fits.
 
-Legend of shapes: C candidate centres, A angles, R radii that are sampled, K radii of circles.
+Axes in names: C candidate centres, A angles, R sampled radii, K radii of candidate circles.
 """
 
 import cv2
@@ -15,16 +15,22 @@ NUM_RADII = 9
 REST = 0.1
 """weight of the arcs towards the lids, relative to those at the sides"""
 SIDE = 0.6
-"""a point is of a side arc where its normal has at least this horizontal part"""
+"""a point belongs to a side arc where the horizontal part of its normal is larger than this"""
 
 
 def sides_of(normals_P2: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Points of the left and of the right arc, within 53 degrees of the horizontal."""
+    """(P,) which points belong to the left arc, and (P,) which to the right arc.
+
+    These are the points whose normals are within 53 degrees of the horizontal.
+    """
     return normals_P2[:, 0] < -SIDE, normals_P2[:, 0] > SIDE
 
 
 class CircleSearch:
-    """Scores every centre and radius of a grid that covers the window evenly."""
+    """Scores every centre and radius of a grid that covers the window evenly.
+
+    Sampling positions depend only on the window's size, so they are computed once.
+    """
 
     def __init__(self, window_radius_px: float, min_radius_px: float, max_radius_px: float):
         reach = int(np.ceil(window_radius_px))
@@ -47,7 +53,16 @@ class CircleSearch:
         self._at_CAR2 = np.asarray(at, np.float32)
 
     def best(self, field_HW2: Floats, window_px: tuple[float, float], count: int) -> list[Ellipse]:
-        """The best local maxima over the centres, each with its best radius, best first."""
+        """The best candidates: local maxima over the centres, each with its best radius.
+
+        Args:
+            field_HW2: see `ellipse.edge_field`.
+            window_px: (x, y) of the window's centre.
+            count: the largest number of candidates.
+
+        Returns:
+            Circles, the best first.
+        """
         num = len(self._centers_C2)
         at = (self._at_CAR2 + np.array(window_px, np.float32)).reshape(num, -1, 2)
         field = cv2.remap(field_HW2, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

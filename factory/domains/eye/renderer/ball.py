@@ -1,4 +1,7 @@
-"""Shades what lies between the lids: eyeball, caruncle, iris, pupil and reflections."""
+"""Shading of what lies between the lids: eyeball, caruncle, iris, pupil and reflections.
+
+Shapes in docstrings: n scenes, h x w pixels.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +37,7 @@ _IRIS_RGB = np.array(
 
 
 def eyeball_of(scenes: Scenes, landmarks: Landmarks, grid: Grid, finish: Finish) -> Field:
-    """(n, 3, h, w) eyeball and caruncle, as if there were no lids."""
+    """(n, 3, h, w) linear light of eyeball and caruncle, as if there were no lids."""
     x, y = grid.x, grid.y
     light, gaze = scenes.light, scenes.gaze
     radius2 = np.square(x) + np.square(y)
@@ -65,7 +68,7 @@ def eyeball_of(scenes: Scenes, landmarks: Landmarks, grid: Grid, finish: Finish)
     iris_light = (0.45 * ball + 0.3) * shadow * iris_shade * facing
     glint = np.float32(finish.glint) * _glints(scenes, gaze, grid, finish)
     shadowed = ball * shadow
-    # an overcast sky has no lamp to reflect
+    # An overcast sky has no lamp that could be reflected.
     flash = spread(scenes.light_intensity * np.where(scenes.sky == 0, 0.15, 1.0))
 
     colour = _IRIS_RGB[people(scenes.population).iris[scenes.person]]
@@ -82,19 +85,24 @@ def eyeball_of(scenes: Scenes, landmarks: Landmarks, grid: Grid, finish: Finish)
 
 
 def _veins(scenes: Scenes, x: Field, y: Field) -> Field:
-    """(n, h, w) in [0, 1]; the vessels turn with the eyeball."""
-    found = np.empty((len(scenes), y.shape[1], x.shape[2]), np.float32)
+    """(n, h, w) cover of blood vessels in [0, 1]; the vessels turn with the eyeball."""
+    cover = np.empty((len(scenes), y.shape[1], x.shape[2]), np.float32)
     shift = (scenes.gaze[:, :2] * EYEBALL_MM).astype(np.float32)
     for i, person in enumerate(scenes.person):
         tile = vein_tile(int(person) % 8)
-        found[i] = spread_tile(tile, VEIN_MM, x[i, 0] - shift[i, 0], y[i, :, 0] - shift[i, 1])
-    return found
+        cover[i] = spread_tile(tile, VEIN_MM, x[i, 0] - shift[i, 0], y[i, :, 0] - shift[i, 1])
+    return cover
 
 
 def _iris_fields(
     scenes: Scenes, landmarks: Landmarks, grid: Grid, finish: Finish
 ) -> tuple[Field, Field, Field, Field]:
-    """Over the iris plane: relative radius, angle, and the cover of iris and of pupil."""
+    """Four (n, h, w) fields in the plane of the iris.
+
+    Returns:
+        The radius as a share of the iris radius, the angle in radians, and the cover of the iris
+        and of the pupil in [0, 1].
+    """
     right, up = iris_axes(scenes)
     det = right[:, 0] * up[:, 1] - right[:, 1] * up[:, 0]
     ux, uy = up[:, 1] / det, -up[:, 0] / det
@@ -104,7 +112,7 @@ def _iris_fields(
     u = dx * spread(ux) + dy * spread(uy)
     v = dx * spread(vx) + dy * spread(vy)
     r = np.sqrt(np.square(u) + np.square(v)) + np.float32(1e-4)
-    # how many mm of the iris plane one mm of the picture spans, outwards
+    # By how much distances from the centre grow from the picture to the plane of the iris.
     along_x = u * spread(ux) + v * spread(vx)
     along_y = u * spread(uy) + v * spread(vy)
     stretch = np.sqrt(np.square(along_x) + np.square(along_y)) / r
@@ -120,7 +128,8 @@ def _iris_fields(
 
 
 def _iris_texture(scenes: Scenes, rho: Field, angle: Field) -> tuple[Field, Field]:
-    """(n, h, w) brightness by radius (a dark limbal ring) and fibres around 0."""
+    """(n, h, w) brightness, which falls to a dark ring at the limbus, and (n, h, w) fibres of mean
+    0."""
     fibres = np.empty_like(rho)
     col = angle * np.float32(512 / (2 * np.pi))
     row = np.minimum(rho, 1) * np.float32(63)
@@ -133,13 +142,13 @@ def _iris_texture(scenes: Scenes, rho: Field, angle: Field) -> tuple[Field, Fiel
 
 
 def _glints(scenes: Scenes, gaze: npt.NDArray[np.float64], grid: Grid, finish: Finish) -> Field:
-    """(n, h, w) reflections of the key light, and of a screen, on the cornea."""
+    """(n, h, w) reflections of the key light and of a screen on the cornea, 0 or larger."""
     centre = gaze * 5.7
     dx, dy = grid.x - spread(centre[:, 0]), grid.y - spread(centre[:, 1])
     bulge = np.square(dx) + np.square(dy)
     on_cornea = np.clip((spread(scenes.iris_mm + 0.3) ** 2 - np.square(grid.x - spread(
         gaze[:, 0] * 10.4)) - np.square(grid.y - spread(gaze[:, 1] * 10.4))) / 8, 0, 1)  # fmt: skip
-    found = np.zeros_like(bulge)
+    brightness = np.zeros_like(bulge)
     lamps = [(scenes.light, 0.36, 0.5, 1.0)]
     if finish.glint > 1:
         screen = scenes.light * [0.25, 0.15, 0.3] + [0.0, -0.05, -1.0]
@@ -149,5 +158,5 @@ def _glints(scenes: Scenes, gaze: npt.NDArray[np.float64], grid: Grid, finish: F
         half /= np.linalg.norm(half, axis=-1, keepdims=True)
         a = np.abs(dx - spread(half[:, 0] * 7.8)) - np.float32(wide)
         b = np.abs(dy - spread(half[:, 1] * 7.8)) - np.float32(high)
-        found += np.float32(strength) * ramp(np.maximum(a, b) * -grid.px_per_mm)
-    return field(found * on_cornea)
+        brightness += np.float32(strength) * ramp(np.maximum(a, b) * -grid.px_per_mm)
+    return field(brightness * on_cornea)

@@ -1,7 +1,8 @@
-"""What a camera does to a picture; and the statement that none was there.
+"""Effects of a camera on a rendered picture: lens, sensor and codec.
 
-Everything made here is a **stand-in** for camera images: it lets the factory run, be tested
-and be shown with nothing downloaded. It is not evidence about any real camera.
+The pictures that result are **stand-ins** for camera images, that is drawn pictures in the place
+of real ones. With them the factory can run and be tested without any download. They are no
+evidence about any real camera, and `STAND_IN` says so beside every one of them.
 """
 
 import cv2
@@ -13,7 +14,7 @@ from factory.domains.eye.renderer.texture import Field
 
 CROP_HEIGHT, CROP_WIDTH = 36, 60
 OVERSAMPLE = 2
-"""crops are drawn this much larger, then blurred and reduced as a lens and a sensor would"""
+"""crops are drawn this many times larger and then reduced, as a sensor averages over its pixels"""
 STAND_IN = (
     "STAND-IN, not a photograph: a computer-made stand-in for a camera image, drawn by the "
     "built-in eye renderer of simgan-factory (style camera). No person and no camera is shown."
@@ -21,14 +22,15 @@ STAND_IN = (
 
 
 def photograph(linear: Field, scenes: Scenes, view: View) -> npt.NDArray[np.uint8]:
-    """Lens, sensor and codec: blur, vignetting, contrast and gamma, noise, JPEG.
+    """Apply blur, vignetting, contrast, gamma, noise and JPEG, each scene with its own strengths.
 
-    Blur and noise are those of a 60-pixel-wide crop; on larger pictures they are scaled, so
-    that a crop of them looks the same. No pixel moves.
+    Blur and noise are given for a crop that is 60 pixels wide; on larger pictures they are scaled,
+    so that a crop of them looks the same. Nothing moves.
 
     Args:
         linear: (n, height, width) or (n, 3, height, width) float32, linear light.
-        view: how the scenes lie on it.
+        scenes: the n scenes, whose seeds and numbers draw the strengths.
+        view: where the scenes lie on the pictures.
 
     Returns:
         (n, height, width) or (n, height, width, 3) uint8.
@@ -37,7 +39,7 @@ def photograph(linear: Field, scenes: Scenes, view: View) -> npt.NDArray[np.uint
     cols = np.linspace(-1, 1, view.width, dtype=np.float32)[None]
     if linear.ndim == 4:
         linear = np.ascontiguousarray(np.moveaxis(linear, 1, -1))
-    found = np.empty(linear.shape, np.uint8)
+    photographs = np.empty(linear.shape, np.uint8)
     for i in range(len(scenes)):
         rng = np.random.default_rng([scenes.seed, int(scenes.index[i]), 6])
         fine = float(max(1.0, view.px_per_mm[i] / 1.6))
@@ -61,21 +63,27 @@ def photograph(linear: Field, scenes: Scenes, view: View) -> npt.NDArray[np.uint
         image = np.power(image, np.float32(0.5 * gamma))
         image = lift + (1 - lift) * image + np.float32(grain) * noise * (0.5 + image)
         exact = np.clip(image * 255, 0, 255).astype(np.uint8)
-        found[i] = decode_jpeg(encode_jpeg(exact, quality, None))
-    return found
+        photographs[i] = decode_jpeg(encode_jpeg(exact, quality, None))
+    return photographs
 
 
 def develop(linear: Field) -> npt.NDArray[np.uint8]:
-    """Linear light (n, 3, h, w) to (n, h, w, 3) of 8 bits: gamma 2, clipped, no noise."""
+    """Convert linear light (n, 3, h, w) to (n, h, w, 3) uint8 with a gamma of 2, clipped."""
     shown = np.sqrt(np.clip(linear, 0, 1)) * np.float32(255) + np.float32(0.5)
     return np.ascontiguousarray(np.moveaxis(shown.astype(np.uint8), 1, -1))
 
 
 def encode_jpeg(image: npt.NDArray[np.uint8], quality: int, comment: str | None) -> bytes:
-    """A JPEG of grey (h, w) or RGB (h, w, 3) pixels, with `comment` in its COM marker."""
+    """The bytes of a JPEG file.
+
+    Args:
+        image: (h, w) grey or (h, w, 3) RGB.
+        quality: 0 to 100.
+        comment: ASCII text for the file's COM marker; None for no such marker.
+    """
     pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done, "cv2 could not encode a picture of ours"
+    assert done, f"OpenCV could not encode a picture of {image.shape} as JPEG"
     raw = coded.tobytes()
     if comment is None:
         return raw
@@ -84,7 +92,7 @@ def encode_jpeg(image: npt.NDArray[np.uint8], quality: int, comment: str | None)
 
 
 def decode_jpeg(raw: bytes) -> npt.NDArray[np.uint8]:
-    """Grey (h, w) or RGB (h, w, 3), as it was encoded."""
+    """The pixels of a file that `encode_jpeg` made: (h, w) grey or (h, w, 3) RGB."""
     image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert image is not None, "cv2 could not decode a picture of ours"
+    assert image is not None, f"OpenCV could not decode {len(raw)} bytes of JPEG"
     return np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

@@ -1,6 +1,6 @@
-"""Fields over the pixels of a picture: distances to the lid curves, soft edges, light.
+"""Fields: numbers for every pixel of n pictures, such as distances to the lid curves and light.
 
-All fields are float32 and broadcast over (n, height, width).
+All fields are float32 and broadcast over (n, h, w).
 """
 
 from dataclasses import dataclass
@@ -19,49 +19,61 @@ def field(values: npt.ArrayLike) -> Field:
 
 
 def spread(values: npt.ArrayLike) -> Field:
-    """(n,) numbers, ready to broadcast over (n, height, width)."""
+    """Give (n,) numbers the shape (n, 1, 1), which broadcasts over (n, h, w)."""
     return field(values)[:, None, None]
 
 
 def ramp(values: Field) -> Field:
-    """Clip to [0, 1]: the edge of a shape from its signed distance in pixels."""
+    """The cover of a shape in [0, 1] from the signed distance to its outline in pixels.
+
+    The distance is positive inside; the cover rises linearly over one pixel.
+    """
     return field(np.clip(values + np.float32(0.5), 0, 1))
 
 
 def bump(distance: Field, width: float) -> Field:
-    """exp(-(d / w)^2)."""
+    """exp(-(distance / width)²)."""
     return field(np.exp(-np.square(distance * np.float32(1 / width))))
 
 
 def step(values: Field) -> Field:
-    """A soft step from 0 to 1 around 0, algebraic: x / (1 + |x|)."""
+    """A soft step from 0 to 1 around 0: (1 + x / (1 + |x|)) / 2."""
     return field(np.float32(0.5) + np.float32(0.5) * values / (1 + np.abs(values)))
 
 
 def lit(scenes: Scenes, cosine: Field, wrap: float) -> Field:
-    """Ambient and key light on a surface, by the cosine of its normal to the key light."""
+    """Ambient and key light on a surface.
+
+    Args:
+        cosine: of the angle between the surface's normal and the direction to the key light.
+        wrap: how far light reaches around the surface, as an addition to the cosine.
+    """
     key = np.maximum(cosine + np.float32(wrap), 0) * spread(scenes.light_intensity / (1 + wrap))
     return field(key + spread(scenes.ambient))
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the pixels are. x: (n, 1, w), y: (n, h, 1), millimetres, y up."""
+    """Positions of the pixels in the scene, and the lid curves over them. Millimetres, y up."""
 
     x: Field
+    """(n, 1, w) of each column"""
     y: Field
+    """(n, h, 1) of each row"""
     px_per_mm: Field
+    """(n, 1, 1)"""
     above: dict[str, Field]
-    """(n, 1, w) height of each lid curve over every column"""
+    """(n, 1, w) y of each lid curve in every column"""
     steep: dict[str, Field]
-    """(n, 1, w) cosine of its slope: turns vertical distances into true ones"""
+    """(n, 1, w) cosine of each curve's slope, which turns vertical distances into distances from
+    the curve"""
 
     def over(self, name: str) -> Field:
-        """(n, h, w) signed distance above a lid curve, mm."""
+        """(n, h, w) signed distance from a lid curve in mm, positive above it."""
         return field((self.y - self.above[name]) * self.steep[name])
 
     def box(self, boxes: "Boxes") -> "Grid":
-        """The same grid on the boxes only."""
+        """The part of the grid that lies in the boxes."""
         rows, cols = boxes.rows, boxes.cols
         each = np.arange(len(rows))[:, None]
 
@@ -78,6 +90,7 @@ class Grid:
 
 
 def grid_of(lids: Lids, view: View) -> Grid:
+    """The grid of the pixels of a view."""
     columns = np.arange(view.width)
     above: dict[str, Field] = {}
     steep: dict[str, Field] = {}
@@ -87,7 +100,7 @@ def grid_of(lids: Lids, view: View) -> Grid:
     t = (1 - np.cos(np.linspace(0, np.pi, 48))) / 2
     for name in lids.heights:
         points = lids.curve(name, t)[..., :2]
-        # beyond the corners the margins cross, so that the opening ends there
+        # Beyond the corners the two margins cross, so that the opening between them ends there.
         fall = -8.0 if name == "lower" else -60.0
         before, after = points[:, :1] + [[-80.0, fall]], points[:, -1:] + [[80.0, fall]]
         points = np.concatenate([before, points, after], 1)
@@ -97,7 +110,7 @@ def grid_of(lids: Lids, view: View) -> Grid:
         heights = [np.interp(x[i], points[i, :, 0], points[i, :, 1]) for i in range(len(x))]
         slopes = [np.interp(x[i], middle[i], np.clip(slope[i], -1.3, 1.3)) for i in range(len(x))]
         level, even = np.array(heights, np.float32), np.array(slopes, np.float32)
-        # folds are smoothed, or the kink at a corner would show as a seam in the skin
+        # Folds are smoothed, because their kink at a corner would show as a seam in the skin.
         for _ in range(2 if name in ("crease", "bag") else 0):
             level = cv2.blur(level, (reach, 1), borderType=cv2.BORDER_REPLICATE)
         even = cv2.blur(even, (reach, 1), borderType=cv2.BORDER_REPLICATE)
@@ -108,15 +121,15 @@ def grid_of(lids: Lids, view: View) -> Grid:
 
 @dataclass(frozen=True)
 class Boxes:
-    """One box of pixels around each eye, of one size for all n."""
+    """One box of pixels around each of n eyes. All boxes have one size, h' x w'."""
 
     rows: npt.NDArray[np.int64]
-    """(n, h')"""
+    """(n, h') numbers of the rows"""
     cols: npt.NDArray[np.int64]
-    """(n, w')"""
+    """(n, w') numbers of the columns"""
 
-    def place(self, channels: int = 0) -> tuple[npt.NDArray[np.int64], ...]:
-        """Indices of the boxes in (n, h, w) fields, or in (n, channels, h, w) ones."""
+    def index(self, channels: int = 0) -> tuple[npt.NDArray[np.int64], ...]:
+        """The index that selects the boxes from a (n, h, w) field, or from (n, channels, h, w)."""
         each = np.arange(len(self.rows))[:, None, None]
         rows, cols = self.rows[:, :, None], self.cols[:, None]
         if not channels:
@@ -125,9 +138,10 @@ class Boxes:
 
 
 def boxes_of(view: View, height_mm: float, width_mm: float) -> Boxes:
-    """Boxes of a given reach around the eyeballs' centres, clipped to the picture.
+    """Boxes of a given size in mm around the centres of the eyeballs, moved into the picture.
 
-    Their size does not depend on which scenes are drawn together.
+    Their size in pixels is that of the largest possible scale, so it does not depend on which
+    scenes are drawn together.
     """
     picture = np.array([view.height, view.width])
     scale = max(view.largest_px_per_mm, float(view.px_per_mm.max()))

@@ -1,4 +1,4 @@
-"""Lashes and brow: hairs as curves in space, drawn as anti-aliased lines."""
+"""Lashes and brow. Hairs are curves in space and are drawn as anti-aliased lines."""
 
 import cv2
 import numpy as np
@@ -9,10 +9,10 @@ from factory.domains.eye.renderer.texture import Field
 
 
 def hairs_of(lids: Lids, view: View) -> Field:
-    """(n, h, w) in [0, 1]: lashes and brow."""
+    """(n, h, w) float32 cover of lashes and brow in [0, 1]."""
     scenes = lids.scenes
     crowd = people(scenes.population)
-    found = np.empty((len(scenes), view.height, view.width), np.float32)
+    cover = np.empty((len(scenes), view.height, view.width), np.float32)
     thick_px = 0.16 * view.px_per_mm
     bundles = [_lashes(lids, "upper", 1.0), _lashes(lids, "lower", -0.45), _brow(lids)]
     for i in range(len(scenes)):
@@ -22,16 +22,24 @@ def hairs_of(lids: Lids, view: View) -> Field:
             _draw(mask, flat + view.centre_px[i], max(1, round(thick_px[i])))
         faint = np.float32(min(1.0, thick_px[i] * 1.1 + 0.25) / 255)
         lashes = cv2.addWeighted(masks[0], 1.0, masks[1], 0.5, 0)
-        found[i] = lashes * (faint * np.float32(crowd.hair_darkness[scenes.person[i]]))
+        cover[i] = lashes * (faint * np.float32(crowd.hair_darkness[scenes.person[i]]))
         soft = cv2.GaussianBlur(masks[2], (0, 0), 0.7 * view.px_per_mm[i])
         brow = cv2.addWeighted(masks[2], 0.35, soft, 0.75, 0)
-        found[i] += brow * np.float32(1.2 * crowd.hair_darkness[scenes.person[i]] / 255)
-    np.minimum(found, 1, out=found)
-    return found
+        cover[i] += brow * np.float32(1.2 * crowd.hair_darkness[scenes.person[i]] / 255)
+    np.minimum(cover, 1, out=cover)
+    return cover
 
 
 def _lashes(lids: Lids, name: str, upwards: float) -> list[npt.NDArray[np.float64]]:
-    """Per scene (k, 5, 3) camera-frame points of lashes along a lid margin."""
+    """The lashes along a lid margin.
+
+    Args:
+        name: `upper` or `lower`.
+        upwards: how much the lashes rise; negative for lashes that point down.
+
+    Returns:
+        For each scene (k, 5, 3): k hairs of 5 points in the camera frame, mm.
+    """
     scenes, crowd = lids.scenes, people(lids.scenes.population)
     along = np.linspace(0, 1, 5)[:, None]
     rngs = [
@@ -43,7 +51,7 @@ def _lashes(lids: Lids, name: str, upwards: float) -> list[npt.NDArray[np.float6
     for i, rng in enumerate(rngs):
         t[i, : counts[i]] = np.sort(rng.uniform(0.2, 0.99, counts[i]))
     roots = lids.curve(name, t)
-    found = []
+    lashes = []
     for i, (rng, count) in enumerate(zip(rngs, counts, strict=True)):
         s = t[i, :count]
         length = crowd.lash_mm[scenes.person[i]] * rng.uniform(0.6, 1.0, count)
@@ -54,15 +62,15 @@ def _lashes(lids: Lids, name: str, upwards: float) -> list[npt.NDArray[np.float6
         bend = np.stack([fan, rise, np.full(count, -0.8)], -1)[:, None] * along
         bend = bend + np.array([0.0, 0.35 * upwards, 0.1]) * (along**2 - 0.6 * along)
         hairs = bend * length[:, None, None]
-        found.append(roots[i, :count, None] + np.einsum("kpj,ij->kpi", hairs, lids.rotation[i]))
-    return found
+        lashes.append(roots[i, :count, None] + np.einsum("kpj,ij->kpi", hairs, lids.rotation[i]))
+    return lashes
 
 
 def _brow(lids: Lids) -> list[npt.NDArray[np.float64]]:
-    """Per scene (k, 4, 3) camera-frame points of the hairs of the brow."""
+    """The hairs of the brow: for each scene (k, 4, 3), k hairs of 4 camera-frame points, mm."""
     scenes, crowd = lids.scenes, people(lids.scenes.population)
     along = np.linspace(0, 1, 4)[:, None]
-    found = []
+    hairs_of_scenes = []
     for i, person in enumerate(scenes.person):
         rng = np.random.default_rng([11, int(person), int(scenes.population == "camera")])
         count = 260
@@ -76,11 +84,17 @@ def _brow(lids: Lids) -> list[npt.NDArray[np.float64]]:
         lean += rng.normal(0, 0.15, lean.shape)
         length = rng.uniform(3.0, 5.5, count)[:, None, None]
         hairs = roots[:, None] + lean[:, None] * along * length
-        found.append(np.einsum("kpj,ij->kpi", hairs, lids.rotation[i]))
-    return found
+        hairs_of_scenes.append(np.einsum("kpj,ij->kpi", hairs, lids.rotation[i]))
+    return hairs_of_scenes
 
 
 def _draw(mask: npt.NDArray[np.uint8], hairs_px: npt.NDArray[np.float64], thick: int) -> None:
-    """Add (k, p, 2) hairs, each a line through p points (x, y), to an (H, W) mask in place."""
+    """Draw hairs into a mask.
+
+    Args:
+        mask: (h, w), changed in place.
+        hairs_px: (k, p, 2): k lines through p points (x, y).
+        thick: width of the lines in pixels.
+    """
     fixed = np.rint(np.clip(hairs_px, -4000, 4000) * 16).astype(np.int32)
     cv2.polylines(mask, list(fixed), False, 255, thick, cv2.LINE_AA, shift=4)

@@ -1,7 +1,8 @@
-"""The label of a render, in the exact form of a UnityEyes JSON file.
+"""The label of a render, in the form of a UnityEyes JSON file.
 
-Every value is a string, tuples are "(x, y, z)", pixel coordinates have y **up**
-(`y_image = height - y`). One field more than UnityEyes: `pupil_2d`, the true pupil centre.
+Every value is a string, tuples are "(x, y, z)", and pixel coordinates have y **up**
+(`y_image = height - y`). One field is added to those of UnityEyes: `pupil_2d`, the true pupil
+centre.
 """
 
 from collections.abc import Iterable
@@ -20,14 +21,17 @@ from factory.domains.eye.renderer.scene import (
 )
 
 CAMERA_MM = 100.0
-"""Distance of the eyeball's centre from the camera, in labels only: the projection is
-orthographic. Depths are in centimetres, as those of UnityEyes seem to be."""
+"""distance of the eyeball's centre from the camera; only depths in labels use it, because the
+projection is orthographic. They are written in centimetres, as those of UnityEyes seem to be."""
 
 Label = dict[str, Any]
 
 
 def labels_of(scenes: Scenes, landmarks: Landmarks, view: View) -> list[Label]:
-    """One label for each of n scenes. Head pose: pitch wraps at 0/360, yaw is 180 ahead."""
+    """One label for each of n scenes.
+
+    The head pose has UnityEyes' form: pitch in [0, 360) degrees, and a yaw of 180 straight ahead.
+    """
     crowd = people(scenes.population)
     pixels = {
         "interior_margin_2d": _pixels(landmarks.margin, view),
@@ -35,7 +39,7 @@ def labels_of(scenes: Scenes, landmarks: Landmarks, view: View) -> list[Label]:
         "iris_2d": _pixels(landmarks.iris, view),
         "pupil_2d": _pixels(landmarks.pupil[:, None], view),
     }
-    found = []
+    labels = []
     for i, person in enumerate(scenes.person):
         elevation, azimuth = scenes.light_deg[i]
         pitch, yaw = scenes.head_deg[i]
@@ -63,12 +67,12 @@ def labels_of(scenes: Scenes, landmarks: Landmarks, view: View) -> list[Label]:
         }
         label["head_pose"] = _tuple([pitch % 360, 180 + yaw, 0.0], 4)
         label["pupil_2d"] = pupil
-        found.append(label)
-    return found
+        labels.append(label)
+    return labels
 
 
 def _pixels(points: Array, view: View) -> Array:
-    """(n, k, 3): x and y in pixels, y up, and the depth."""
+    """(n, k, 3): x and y in pixels, y up, and depth in centimetres."""
     flat = view.to_px(points)
     depth = (CAMERA_MM + points[..., 2]) / 10
     return np.stack([flat[..., 0], view.height - flat[..., 1], depth], -1)

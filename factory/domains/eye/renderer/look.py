@@ -1,4 +1,4 @@
-"""The two looks of one scene. Geometry is not among the differences."""
+"""The two looks in which one scene can be drawn. The geometry is the same in both."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,23 +8,26 @@ Look = Literal["render", "camera"]
 
 @dataclass(frozen=True)
 class Finish:
-    """What the two looks do differently with one scene; geometry is not among it."""
+    """The numbers in which looks differ."""
 
     sclera: float
     """reflectance of the sclera"""
     sclera_red: float
-    """reddening towards the corners, and vessels"""
+    """strength of the reddening towards the corners, and of the vessels"""
     lid_shadow: float
     """how dark the upper lid's shadow on the eyeball is"""
     lid_shadow_mm: float
+    """how far that shadow reaches"""
     grain: float
-    """pores, wrinkles and blotches"""
+    """strength of pores, wrinkles and blotches"""
     glint: float
+    """strength of reflections on the cornea; above 1, a screen is reflected too"""
     hair: float
+    """strength of lashes and brow"""
     relief: float
     """depth of folds and sockets"""
     limbus_mm: float
-    """softness of the iris border"""
+    """width over which the border of the iris fades"""
 
 
 FINISH: dict[Look, Finish] = {

@@ -1,16 +1,16 @@
-"""The built-in eye renderer: UnityEyes-like renders with nothing downloaded.
+"""The built-in eye renderer: renders like those of UnityEyes, without any download.
 
-Two styles. `render` writes labelled pictures in the UnityEyes folder format (`N.jpg` and
-`N.json`), with the true pupil centre in a field of its own. `camera` writes unlabelled grey
-eye crops of other people in other light: a **stand-in** for camera images, which says so in a
-text file beside them and in the comment of each JPEG.
+It has two styles. `render` writes labelled pictures in the UnityEyes folder format (`N.jpg` and
+`N.json`), with the true pupil centre in a further field. `camera` writes unlabelled grey eye crops
+of other people in other light. These are **stand-ins** for camera images, drawn pictures in the
+place of real ones; a text file beside them and the comment of each JPEG say so.
 
-Picture k depends on (seed, k, style, size) only, whatever the batch or the worker count.
+Picture k depends on (seed, k, style, size) only, not on batches or the number of workers.
 
     sample_scenes -> lids_of, landmarks_of -> shade (one of two looks) -> develop or photograph
 
-The projection is orthographic, nothing casts a shadow but the upper lid on the eyeball, and the
-nose never hides the eye. `benchmarks/bench_render.py` says how fast it is.
+The projection is orthographic. Only the upper lid casts a shadow, on the eyeball, and the nose
+never hides the eye. `benchmarks/bench_render.py` measures the speed.
 """
 
 import json
@@ -55,64 +55,74 @@ __all__ = [
 
 Style = Literal["render", "camera"]
 _PIXELS_AT_ONCE = 320000
-"""pictures are shaded in batches of about so many pixels, which fit the cache"""
+"""pictures are shaded in batches of about this many pixels, which fit into the processor's cache"""
 
 
 @dataclass(frozen=True)
 class EyeRender:
-    """One picture."""
+    """One picture with its label."""
 
     index: int
+    """its number, counted from 0"""
     image: npt.NDArray[np.uint8]
-    """(height, width, 3) RGB; of style `camera` a (36, 60) grey eye crop"""
+    """(height, width, 3) RGB; in the style `camera` a (36, 60) grey eye crop"""
     label: Label
-    """what a UnityEyes JSON file holds, plus `pupil_2d`; see `eye_label`"""
+    """the content of a UnityEyes JSON file, and `pupil_2d`; see `label.labels_of`"""
 
 
 class EyeRenderer(BaseModel):
-    """Config and owner of the renderer.
+    """The renderer and its configuration.
 
-    Style `render`: gaze within 35 (yaw) and 25 (pitch) degrees of the face, head yaw within 20
-    and pitch within 12, at most 48 off the camera in all. Style `camera`: gaze yaw within 20,
-    pitch -20 to +5; always a crop of 36x60, whatever the size asked for.
+    In the style `render`, the gaze is within 35 degrees (yaw) and 25 degrees (pitch) of the face,
+    head yaw within 20 and head pitch within 12 degrees, and the gaze at most 48 degrees off the
+    camera. In the style `camera`, gaze yaw is within 20 degrees and gaze pitch from -20 to +5
+    degrees, and pictures are always crops of 36 x 60, whatever `height` and `width` say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     height: int = Field(default=240, ge=36, le=2400)
-    """picture height, pixels; 3:4 of the width frames the face as UnityEyes does"""
+    """height of a picture in pixels; with 3/4 of the width the face is framed as in UnityEyes"""
     width: int = Field(default=320, ge=48, le=3200)
-    """picture width, pixels; the eye is about a fifth of it wide"""
+    """width of a picture in pixels; the eye is about a fifth of it wide"""
     style: Style = "render"
-    """`render`: labelled pictures; `camera`: unlabelled stand-ins for camera images"""
+    """`render` draws labelled pictures, `camera` unlabelled stand-ins for camera images"""
     seed: int = Field(default=0, ge=0)
+    """of all random choices"""
 
     def render(self, indices: Sequence[int]) -> list[EyeRender]:
-        """Draw the pictures of the given numbers, in their order."""
+        """Draw the pictures with the given numbers, in that order."""
         size = (CROP_HEIGHT, CROP_WIDTH) if self.style == "camera" else (self.height, self.width)
-        found: list[EyeRender] = []
+        renders: list[EyeRender] = []
         for batch in _batches(indices, size):
             scenes = sample_scenes(batch, self.seed, self.style)
             if self.style == "camera":
-                found += _crops(scenes)
+                renders += _crops(scenes)
             else:
-                found += render_scenes(scenes, "render", self.height, self.width)
-        return found
+                renders += render_scenes(scenes, "render", self.height, self.width)
+        return renders
 
     def last_file(self, index: int) -> str:
-        """The file of picture `index` (from 0) that is written last: with it, the rest is there."""
+        """The name of the file of picture `index` (from 0) that is written last.
+
+        Where this file exists, the others of the picture do too.
+        """
         return f"{index + 1}.json" if self.style == "render" else f"{index + 1}.jpg"
 
     def write(self, location: str | Path, indices: Sequence[int]) -> int:
-        """Draw pictures into a folder or object store; how many were drawn."""
+        """Draw pictures and write them into a folder or an object store.
+
+        Returns:
+            The number of pictures.
+        """
         return write_renders(location, self.render(indices), self.style)
 
     def prepare(self, location: str | Path, count: int) -> None:
-        """Every picture of an eye has its label beside it: nothing else is written."""
+        """Do nothing: each picture has its label beside it, so no common file has to be written."""
 
 
 def render_scenes(scenes: Scenes, look: Look, height: int, width: int) -> list[EyeRender]:
-    """Full pictures of given scenes in either look, with the labels of their geometry."""
+    """Full pictures of given scenes in one of the two looks, with their labels."""
     lids = lids_of(scenes)
     landmarks = landmarks_of(lids)
     view = picture_view(scenes, height, width)
@@ -132,12 +142,12 @@ def render_pair(
     width: int = 320,
     population: Population = "render",
 ) -> tuple[list[EyeRender], list[EyeRender]]:
-    """The same scenes in both looks: full RGB pictures with identical labels.
+    """Draw the same scenes in both looks, as full RGB pictures with identical labels.
 
-    For measuring what a pupil estimator makes of a change of look in which nothing moved.
+    With such pairs one can measure how an estimator of positions reacts to a change of look alone.
 
     Returns:
-        the pictures in the `render` look, and in the `camera` look.
+        The pictures in the look `render`, and those in the look `camera`.
     """
     plain: list[EyeRender] = []
     photos: list[EyeRender] = []
@@ -156,15 +166,16 @@ def write_renders(
 ) -> int:
     """Write pictures as `N.jpg` (and `N.json`), where N is the index counted from 1.
 
-    Each file is whole or not there, the label is written last, so `last_file` tells what is left to
-    do of a location that was cut short. Style `camera` writes no labels: `STAND-IN.txt` and the
-    comment of each JPEG say what the pictures are.
+    Files appear complete or not at all, and the label is written last. So after an interruption
+    `EyeRenderer.last_file` shows which pictures are still to be drawn. The style `camera` writes no
+    labels; `STAND-IN.txt` and the comment of each JPEG say that the pictures are stand-ins.
 
     Args:
         location: a folder, or s3://bucket/prefix.
+        quality: of the JPEG files, 0 to 100.
 
     Returns:
-        how many pictures were written.
+        The number of pictures that were written.
     """
     store = open_store(location)
     comment = STAND_IN if style == "camera" else None
@@ -188,7 +199,7 @@ def _batches(indices: Sequence[int], size: tuple[int, int]) -> Iterator[Sequence
 
 
 def _crops(scenes: Scenes) -> list[EyeRender]:
-    """Grey crops as a camera would give them: drawn larger, reduced, then photographed."""
+    """Grey crops in the look `camera`: drawn larger, reduced, then changed as a camera does."""
     lids = lids_of(scenes)
     landmarks = landmarks_of(lids)
     view = crop_view(scenes, landmarks, CROP_HEIGHT, CROP_WIDTH)

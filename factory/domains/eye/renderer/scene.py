@@ -1,11 +1,12 @@
-"""What an eye picture shows, before anyone draws it: people, gaze, head, lids, light.
+"""The geometry and light of a picture of an eye: people, gaze, head, lids, lamps.
 
-Frame: millimetres, origin at the centre of the eyeball, x right, y **up**, z away from the
-camera: the left-handed frame of UnityEyes labels. The *head frame* is the same with the face
-straight ahead. The projection is orthographic, so a picture is a scale and an offset, and
-looking into the camera is exactly (0, 0, -1) wherever the eye is.
+The camera frame here is in millimetres with its origin at the centre of the eyeball, x right,
+y **up**, z away from the camera; it is the left-handed frame of UnityEyes labels. The *head frame*
+is the same when the face looks straight ahead. The projection is orthographic, so a picture is
+given by a scale and an offset, and looking into the camera is exactly (0, 0, -1) wherever the eye
+is in the picture.
 
-Legend of shapes: n scenes, k points.
+Shapes in docstrings: n scenes, k points, p people.
 """
 
 from collections.abc import Sequence
@@ -24,12 +25,16 @@ EYEBALL_MM = 12.0
 IRIS_MM = 6.1
 """radius of the iris at `iris_size` 1"""
 NUM_COEFFS = 20
+"""length of a shape vector, as in UnityEyes labels"""
 MAX_ZOOM = 1.08
+"""the largest relative scale of a picture"""
 NUM_PEOPLE = 20
+"""of each population"""
 CREASE_END_MM = 2.0
 """how far above the outer corner the crease of the upper lid ends"""
 INNER_X, OUTER_X = -14.6, 12.4
-"""where upper and lower lid meet, head frame; the caruncle lies in the inner nook"""
+"""x in the head frame, mm, of the corners in which upper and lower lid meet; the caruncle lies in
+the inner corner"""
 IRISES = ("brown", "dark", "amber", "hazel", "green", "grey", "blue")
 _NAMES = {"render": "drawn", "camera": "standin"}
 SKIES = ("overcast", "indoor", "evening", "studio")
@@ -42,13 +47,13 @@ _SKIN_TONES = np.array(
 
 @dataclass(frozen=True)
 class People:
-    """The persons of a population, one row each; a person is the same in every picture."""
+    """The people of a population, one row each. A person looks the same in every picture."""
 
     names: tuple[str, ...]
     skin_rgb: Array
     """(p, 3) linear reflectance in [0, 1]"""
     hair_darkness: Array
-    """(p,) of lashes and brow, [0, 1]"""
+    """(p,) darkness of lashes and brow in [0, 1]"""
     shape: Array
     """(p, 20) mean shape coefficients, see `Scenes.shape`"""
     crease_mm: Array
@@ -56,19 +61,23 @@ class People:
     brow_mm: Array
     """(p,) height of the brow above the eyeball's centre"""
     brow_thick_mm: Array
+    """(p,) thickness of the brow"""
     lash_mm: Array
+    """(p,) greatest length of a lash"""
     num_lashes: npt.NDArray[np.int64]
+    """(p,) on the upper lid"""
     iris: npt.NDArray[np.int64]
     """(p,) index into `IRISES`"""
     roughness: Array
-    """(p,) strength of pores, spots and wrinkles, [0, 1]"""
+    """(p,) strength of pores, spots and wrinkles in [0, 1]"""
     decentration_mm: Array
-    """(p, 2) pupil centre against iris centre, in the iris plane: nasal (-x) and up"""
+    """(p, 2) position of the pupil's centre minus that of the iris, in the plane of the iris, x
+    (negative towards the nose) and y up"""
 
 
 @lru_cache
 def people(population: Population) -> People:
-    """The fixed persons of a population; those of `render` and `camera` are disjoint."""
+    """The fixed people of a population; `render` and `camera` have different ones."""
     rng = np.random.default_rng([20170724, {"render": 0, "camera": 1}[population]])
     p = NUM_PEOPLE
     tone = rng.permutation(np.arange(p) % len(_SKIN_TONES))
@@ -96,38 +105,47 @@ def people(population: Population) -> People:
 
 @dataclass(frozen=True)
 class Scenes:
-    """n scenes, one row each. `dataclasses.replace` makes a chosen one out of a sampled one."""
+    """n scenes, one row each. `dataclasses.replace` changes a property of sampled scenes."""
 
     index: npt.NDArray[np.int64]
+    """(n,) numbers of the pictures"""
     seed: int
+    """of the random choices for all n"""
     population: Population
+    """which people are shown"""
     person: npt.NDArray[np.int64]
     """(n,) row of `people(population)`"""
     gaze: Array
     """(n, 3) unit vector, camera frame, y up; (0, 0, -1) looks into the camera"""
     head_deg: Array
-    """(n, 2) pitch (positive: face down) and yaw (positive: face to image right), degrees"""
+    """(n, 2) pitch (positive: the face points down) and yaw (positive: to image right), degrees"""
     shape: Array
-    """(n, 20) of our own shape space, standard deviations: lid height upper, lower, slant,
-    peak position, roundness, crease, width, caruncle; the rest is 0"""
+    """(n, 20) coefficients of this renderer's own shape space, in standard deviations: height of
+    the upper lid, of the lower lid, slant, position of the peak, roundness, crease, width,
+    caruncle; the rest is 0"""
     openness: Array
-    """(n,) 1 open as the gaze has it, 0 nearly shut"""
+    """(n,) share of the opening that the gaze's pitch gives; 1 is fully open, 0 nearly shut"""
     iris_size: Array
-    """(n,) relative radius, 0.9..1"""
+    """(n,) relative radius, 0.9 to 1"""
     pupil_size: Array
-    """(n,) -0.5..0.5, from narrow to wide"""
+    """(n,) -0.5 (narrow) to 0.5 (wide)"""
     light_deg: Array
     """(n, 2) elevation and azimuth (positive: from image right) of the key light, degrees"""
     light_intensity: Array
+    """(n,) of the key light"""
     ambient: Array
+    """(n,) intensity of the light from all sides"""
     exposure: Array
+    """(n,) factor on all light"""
     sky: npt.NDArray[np.int64]
     """(n,) index into `SKIES`"""
     sky_rotation_deg: Array
-    place: Array
-    """(n, 2) offset of the eyeball's centre from the picture's, in picture widths, y down"""
+    """(n,) written into labels only"""
+    offset: Array
+    """(n, 2) position of the eyeball's centre minus that of the picture, in picture widths, y
+    down"""
     zoom: Array
-    """(n,) relative picture scale, about 1"""
+    """(n,) relative scale of the picture, about 1"""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -139,10 +157,10 @@ class Scenes:
 
     @property
     def iris_depth_mm(self) -> Array:
-        """(n,) distance of the iris plane from the eyeball's centre.
+        """(n,) distance of the plane of the iris from the eyeball's centre.
 
-        The pupil is drawn in that plane: seen through the cornea it appears about 10.4 mm
-        from the centre of rotation, which is where the limbus lies.
+        The pupil is drawn in that plane, because seen through the cornea it appears about 10.4 mm
+        from the centre of rotation, where the limbus lies.
         """
         return np.sqrt(EYEBALL_MM**2 - self.iris_mm**2)
 
@@ -163,18 +181,21 @@ class Scenes:
 
 
 def _direction(up_deg: Array, right_deg: Array) -> Array:
-    """(n, 3) unit vectors from the eye, given elevation and azimuth to image right."""
+    """(n, 3) unit vectors from the eye, given elevation and azimuth (to image right) in degrees."""
     up, right = np.radians(up_deg), np.radians(right_deg)
     return np.stack([np.sin(right) * np.cos(up), np.sin(up), -np.cos(right) * np.cos(up)], -1)
 
 
 def sample_scenes(indices: Sequence[int], seed: int, population: Population) -> Scenes:
-    """Draw the scenes of the given picture numbers.
+    """Sample the scenes of the given picture numbers.
 
-    Scene k depends on (seed, k, population) only. `render` spreads broadly, as UnityEyes does:
-    head yaw within 20 and pitch within 12 degrees, gaze within 35 and 25 degrees of the face,
-    at most 48 degrees off the camera. `camera` is a person before a screen: gaze yaw within 20
-    and gaze pitch from -20 to +5 degrees, head yaw within 10 and pitch within 8.
+    Scene k depends on (seed, k, population) only. `render` has broad distributions, as UnityEyes
+    does: head yaw within 20 and head pitch within 12 degrees, gaze within 35 and 25 degrees of the
+    face, and at most 48 degrees off the camera. `camera` shows people before a screen: gaze yaw
+    within 20 and gaze pitch from -20 to +5 degrees, head yaw within 10 and head pitch within 8.
+
+    Raises:
+        ValueError: no picture numbers are given.
     """
     crowd = people(population)
     rows = []
@@ -206,7 +227,7 @@ def sample_scenes(indices: Sequence[int], seed: int, population: Population) -> 
                 light_deg=light_deg, light_intensity=light, ambient=ambient,
                 exposure=rng.uniform(0.8, 1.2), sky=int(rng.integers(len(SKIES))),
                 sky_rotation_deg=float(rng.integers(360)),
-                place=rng.uniform(-0.03, 0.03, 2), zoom=rng.uniform(0.92, MAX_ZOOM),
+                offset=rng.uniform(-0.03, 0.03, 2), zoom=rng.uniform(0.92, MAX_ZOOM),
             )
         )  # fmt: skip
     if not rows:
@@ -226,31 +247,33 @@ def head_rotation(scenes: Scenes) -> Array:
 
 
 def _turn(rotation: Array, points: Array) -> Array:
-    """(n, k, 3) head-frame points into the camera frame."""
+    """(n, k, 3) points in the camera frame, from points in the head frame."""
     return np.asarray(np.einsum("nij,nkj->nki", rotation, points))
 
 
 @dataclass(frozen=True)
 class Lids:
-    """Lid curves in the head frame: heights over the line between the eye's corners."""
+    """Lid curves of n scenes, as heights over the line between the two corners of the eye."""
 
     scenes: Scenes
     rotation: Array
+    """(n, 3, 3) from the head frame to the camera frame"""
     inner: Array
-    """(n, 2) x, y of the nook in which the lids meet beside the nose"""
+    """(n, 2) x and y of the inner corner, beside the nose, in the head frame"""
     outer: Array
-    """(n, 2) x, y of the outer corner"""
+    """(n, 2) x and y of the outer corner"""
     heights: dict[str, Array]
-    """(n,) peak height of each curve over that line, mm; negative below it"""
+    """(n,) greatest height of each curve over that line, mm; negative below it"""
     peak: Array
-    """(n, 2) exponents of the lid profile"""
+    """(n, 2) exponents of the lids' profile"""
 
     def curve(self, name: str, t: Array) -> Array:
-        """(n, k, 3) camera-frame points of a curve.
+        """(n, k, 3) points of a curve in the camera frame, mm.
 
         Args:
-            name: `upper`, `lower` (margins), `crease` or `bag` (folds above and below).
-            t: (k,) or (n, k) from 0 at the inner nook to 1 at the outer corner.
+            name: `upper` or `lower` for the margins, `crease` or `bag` for the folds above and
+                below them.
+            t: (k,) or (n, k) from 0 at the inner corner to 1 at the outer corner.
         """
         t = np.broadcast_to(t, (len(self.scenes), np.shape(t)[-1]))
         a, b = self.peak[:, :1], self.peak[:, 1:]
@@ -265,12 +288,12 @@ class Lids:
 
 
 def on_face(x: Array, y: Array) -> Array:
-    """(..., 3) head-frame points on the lids' surface, which bulges over the eyeball."""
+    """(..., 3) head-frame points on the surface of the lids, which bulges over the eyeball."""
     return np.stack([x, y, -13.0 * np.sqrt(np.clip(1 - ((x + 1.2) ** 2 + y**2) / 17**2, 0, 1))], -1)
 
 
 def lids_of(scenes: Scenes) -> Lids:
-    """The lids of n scenes: they follow the gaze's pitch, the upper one most."""
+    """The lids of n scenes. They follow the gaze's pitch, the upper lid more than the lower."""
     rotation = head_rotation(scenes)
     gaze_in_head = np.einsum("nij,ni->nj", rotation, scenes.gaze)
     lift = EYEBALL_MM * gaze_in_head[:, 1]
@@ -296,7 +319,8 @@ class Landmarks:
     """True points of n scenes in the camera frame, millimetres, y up."""
 
     margin: Array
-    """(n, 16, 3): 0 at the caruncle, 1..7 along the upper lid, 8 outer corner, 9..15 back"""
+    """(n, 16, 3) points of the lid margins: 0 at the caruncle, 1 to 7 along the upper lid, 8 at the
+    outer corner, 9 to 15 back along the lower lid"""
     caruncle: Array
     """(n, 7, 3)"""
     iris: Array
@@ -306,14 +330,14 @@ class Landmarks:
 
 
 def iris_axes(scenes: Scenes) -> tuple[Array, Array]:
-    """Two (n, 3) unit vectors that span the iris plane: towards image right, and up."""
+    """Two (n, 3) unit vectors that span the plane of the iris: to image right, and up."""
     right = np.cross([0.0, 1.0, 0.0], -scenes.gaze)
     right /= np.linalg.norm(right, axis=-1, keepdims=True)
     return right, np.cross(-scenes.gaze, right)
 
 
 def landmarks_of(lids: Lids) -> Landmarks:
-    """The labelled points, by construction."""
+    """The labelled points, which follow from the geometry."""
     scenes = lids.scenes
     along = np.array([0.17, 0.25, 0.37, 0.52, 0.68, 0.81, 0.91])
     upper, lower = lids.curve("upper", along), lids.curve("lower", along)
@@ -337,32 +361,34 @@ def landmarks_of(lids: Lids) -> Landmarks:
 
 @dataclass(frozen=True)
 class View:
-    """How n scenes lie on a picture: x = centre_x + scale * X, y = centre_y - scale * Y."""
+    """Where n scenes lie on pictures: x = centre_x + scale * X, y = centre_y - scale * Y."""
 
     height: int
+    """pixels"""
     width: int
+    """pixels"""
     px_per_mm: Array
-    """(n,)"""
+    """(n,) the scale"""
     centre_px: Array
-    """(n, 2) of the eyeball's centre: x, y down, pixel centres at integers"""
+    """(n, 2) position (x, y down) of the eyeball's centre; pixel centres are at integers"""
     largest_px_per_mm: float
-    """the largest that sampled scenes can have in such a view"""
+    """the largest scale that sampled scenes can have in such a view"""
 
     def to_px(self, points: Array) -> Array:
-        """(n, k, 2) picture coordinates (x, y down) of (n, k, 3) camera-frame points."""
+        """(n, k, 2) positions (x, y down) in the picture of (n, k, 3) camera-frame points."""
         flat = points[..., :2] * np.array([1.0, -1.0])
         return np.asarray(self.centre_px[:, None] + self.px_per_mm[:, None, None] * flat)
 
 
 def picture_view(scenes: Scenes, height: int, width: int) -> View:
-    """The full picture: the eye near its middle and about a fifth of its width."""
-    centre = (np.array([width, height]) - 1) / 2 + scenes.place * width
+    """The view of a full picture: the eye is near its middle and about a fifth of its width."""
+    centre = (np.array([width, height]) - 1) / 2 + scenes.offset * width
     scale = 0.0084 * width
     return View(height, width, scale * scenes.zoom, centre, scale * MAX_ZOOM)
 
 
 def crop_view(scenes: Scenes, landmarks: Landmarks, height: int, width: int) -> View:
-    """Framed as normalised eye crops are: centred between the corners, with jitter."""
+    """The view of a crop, which is centred between the eye's corners, with some jitter."""
     jitter = np.array(
         [np.random.default_rng([scenes.seed, int(k), 4]).uniform(-1, 1, 3) for k in scenes.index]
     )

@@ -1,8 +1,8 @@
-"""Shades scenes in one of two looks: skin, then what the lids leave open, then hairs.
+"""Shading of scenes in one of two looks: skin first, then the eye between the lids, then hairs.
 
-Linear light; edges are softened over one pixel from signed distances, so nothing is
-supersampled. The lids are drawn as the projections of the three-dimensional lid curves: what
-lies between them is eye, the rest is skin.
+Values are linear light. Edges are softened over one pixel by their signed distances, so that no
+supersampling is needed. The projections of the three-dimensional lid curves bound the eye; all
+else is skin.
 """
 
 import numpy as np
@@ -27,14 +27,14 @@ def shade(lids: Lids, landmarks: Landmarks, view: View, look: Look) -> Field:
     """Draw n scenes.
 
     Args:
-        lids, landmarks: of the scenes (`lids_of`, `landmarks_of`).
-        view: where on the picture; a full picture or a crop.
-        look: `render` is clean, crisp and evenly lit with a bright plain sclera; `camera` has
-            a shaded and reddened sclera, the upper lid's shadow on it, strong glints and rough
-            skin. Sensor effects come later (`eye_camera`).
+        lids, landmarks: of the scenes, see `lids_of` and `landmarks_of`.
+        view: where the scenes lie on the pictures, full pictures or crops.
+        look: `render` is sharp and evenly lit, with a bright sclera; `camera` has a shaded and
+            reddened sclera, a shadow of the upper lid on it, strong reflections and rough skin.
+            The effects of lens and sensor are added later, see `camera.photograph`.
 
     Returns:
-        (n, 3, height, width) float32, linear light, about [0, 1].
+        (n, 3, height, width) float32 linear light, most of it in [0, 1].
     """
     finish = FINISH[look]
     grid = grid_of(lids, view)
@@ -43,9 +43,9 @@ def shade(lids: Lids, landmarks: Landmarks, view: View, look: Look) -> Field:
     near = grid.box(boxes)
     inside = np.minimum(-near.over("upper"), near.over("lower"))
     cover = ramp(inside * near.px_per_mm)[:, None]
-    place = boxes.place(3)
-    skin = picture[place]
-    picture[place] = skin + (eyeball_of(lids.scenes, landmarks, near, finish) - skin) * cover
+    index = boxes.index(3)
+    skin = picture[index]
+    picture[index] = skin + (eyeball_of(lids.scenes, landmarks, near, finish) - skin) * cover
     exposure = lids.scenes.exposure[:, None] * lids.scenes.tint
     visible = 1 - np.float32(finish.hair) * hairs_of(lids, view)
     for channel in range(3):

@@ -1,4 +1,4 @@
-"""Shades the skin around an eye: a relief with folds, lit, with each person's texture."""
+"""Shading of the skin around an eye: a relief with folds, and each person's texture."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,14 @@ from factory.domains.eye.renderer.texture import (
 
 
 def skin_of(lids: Lids, grid: Grid, boxes: Boxes, finish: Finish) -> tuple[Field, Field]:
-    """(n, 3, h, w) skin as if there were no opening, and (n, h, w) where the face is."""
+    """The skin of n scenes, as if the lids were closed without a seam.
+
+    Args:
+        boxes: around the eyes; only in them are the folds of the lids computed.
+
+    Returns:
+        (n, 3, h, w) linear light, and (n, h, w) cover of the face in [0, 1].
+    """
     scenes = lids.scenes
     crowd = people(scenes.population)
     corners = lids.curve("upper", np.array([0.0, 1.0]))
@@ -42,7 +49,7 @@ def skin_of(lids: Lids, grid: Grid, boxes: Boxes, finish: Finish) -> tuple[Field
     level = corners[:, :, 1].mean(1)
     y = (grid.y - spread(level)) / spread(np.cos(np.radians(scenes.head_deg[:, 0])))
     folds = _folds(grid.box(boxes), field(x[np.arange(len(x))[:, None], 0, boxes.cols])[:, None])
-    place = boxes.place()
+    index = boxes.index()
 
     arch = y - (spread(crowd.brow_mm[scenes.person]) + 1 - np.float32(0.007) * np.square(x - 3))
     height = 6 * bump(x, 13) * bump(y - 1, 13)
@@ -53,20 +60,20 @@ def skin_of(lids: Lids, grid: Grid, boxes: Boxes, finish: Finish) -> tuple[Field
         + np.float32(0.3) * (np.sqrt(np.square(nose) + 16) - nose)
         - np.float32(0.010) * np.square(np.maximum(x - 10, 0))
     )
-    height[place] += np.float32(finish.relief) * folds.relief
+    height[index] += np.float32(finish.relief) * folds.relief
 
     light = np.einsum("nji,nj->ni", lids.rotation, scenes.light)
     shade = lit(scenes, _cosine(height, light, grid.px_per_mm, across), 0.25)
     socket = bump(x + 16, 6) * bump(y - 3, 8)
     socket += np.float32(0.25) * bump(arch + 8, 5) * bump(x, 20)
     shade *= 1 - np.float32(0.30 * finish.relief) * socket
-    shade[place] *= folds.darkening(finish.relief)
+    shade[index] *= folds.darkening(finish.relief)
 
     grain, blotch = _texture(scenes, x, y)
     rough = finish.grain * (0.4 + crowd.roughness[scenes.person])
     shade *= 1 + spread(rough) * (grain + np.float32(0.3) * blotch)
     red = np.float32(0.012) * blotch
-    red[place] += folds.red
+    red[index] += folds.red
     tone = crowd.skin_rgb[scenes.person]
     picture = np.empty((len(scenes), 3, *shade.shape[1:]), np.float32)
     for channel, redden in enumerate((0.6, -2.0, -1.6)):
@@ -74,7 +81,7 @@ def skin_of(lids: Lids, grid: Grid, boxes: Boxes, finish: Finish) -> tuple[Field
         np.multiply(red, np.float32(redden), out=rgb)
         rgb += 1
         rgb *= spread(tone[:, channel])
-        rgb[place] += folds.rim
+        rgb[index] += folds.rim
         rgb *= shade
     outside = np.square(np.square((x - 5) / 43)) + np.square(np.square((y - 1) / 29))
     return picture, ramp((1 - outside) * (7 * grid.px_per_mm))
@@ -82,19 +89,23 @@ def skin_of(lids: Lids, grid: Grid, boxes: Boxes, finish: Finish) -> tuple[Field
 
 @dataclass(frozen=True)
 class _Folds:
-    """What the lids do to the skin near the eye. All (n, h', w')."""
+    """The effects of the lids on the skin near the eye, (n, h', w') each."""
 
     relief: Field
-    """mm, to be weighted with the look's relief"""
+    """height of the folds, mm"""
     crease: Field
+    """cover of the crease above the upper lid, 0 to 1"""
     bag: Field
+    """cover of the fold below the lower lid, 0 to 1"""
     margin: Field
-    """darkness under the lashes and below the lower rim: factors"""
+    """factor on the light, smaller under the lashes and below the lower margin"""
     red: Field
+    """reddening of the margins"""
     rim: Field
-    """wet light rim of the lower lid"""
+    """light that the wet margin of the lower lid reflects"""
 
     def darkening(self, strength: float) -> Field:
+        """The factor on the light where folds are, for a look with this strength of relief."""
         dark = 1 - np.float32(0.36 * strength) * self.crease
         dark *= 1 - np.float32(0.12 * strength) * self.bag
         dark *= self.margin
@@ -102,7 +113,12 @@ class _Folds:
 
 
 def _folds(grid: Grid, x: Field) -> _Folds:
-    """On the boxes around the eyes; x: (n, 1, w') head-frame mm."""
+    """The folds in the boxes around the eyes.
+
+    Args:
+        grid: of the boxes.
+        x: (n, 1, w') of the columns in the head frame, mm.
+    """
     upper, lower = grid.over("upper"), -grid.over("lower")
     crease, bag = grid.over("crease"), grid.over("bag")
     along = np.clip((x - INNER_X) / (OUTER_X - INNER_X), 0, 1)
@@ -130,7 +146,13 @@ def _cosine(
     px_per_mm: Field,
     across: npt.NDArray[np.float64],
 ) -> Field:
-    """(n, h, w) cosine between the light, head frame, and a relief that rises to the camera."""
+    """(n, h, w) cosine of the angle between the light and the normal of a relief.
+
+    Args:
+        height: (n, h, w) of the relief towards the camera, mm.
+        light: (n, 3) unit vectors towards the light in the head frame.
+        across: (n,) by how much x in the head frame is stretched.
+    """
     scale = px_per_mm / 2
     dx, dy = np.empty_like(height), np.empty_like(height)
     np.subtract(height[:, :, 2:], height[:, :, :-2], out=dx[:, :, 1:-1])
@@ -149,10 +171,10 @@ def _cosine(
 
 
 def _texture(scenes: Scenes, x: Field, y: Field) -> tuple[Field, Field]:
-    """(n, h, w) pores and blotches of each person's skin."""
+    """(n, h, w) pores, and (n, h, w) blotches, of each person's skin."""
     code = NUM_SKINS if scenes.population == "camera" else 0
-    found = np.empty((len(scenes), y.shape[1], x.shape[2], 2), np.float32)
+    texture = np.empty((len(scenes), y.shape[1], x.shape[2], 2), np.float32)
     for i, person in enumerate(scenes.person):
         tile = skin_tile(code + int(person) % NUM_SKINS)
-        found[i] = spread_tile(tile, SKIN_MM, x[i, 0] + np.float32(4 * person), y[i, :, 0])
-    return found[..., 0], found[..., 1]
+        texture[i] = spread_tile(tile, SKIN_MM, x[i, 0] + np.float32(4 * person), y[i, :, 0])
+    return texture[..., 0], texture[..., 1]

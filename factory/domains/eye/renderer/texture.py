@@ -1,4 +1,4 @@
-"""Tiles of noise for skin, sclera and iris: made once, sampled per picture."""
+"""Tiles of noise for skin, sclera and iris. Each is made once and sampled for every picture."""
 
 from functools import lru_cache
 
@@ -9,15 +9,17 @@ import numpy.typing as npt
 Field = npt.NDArray[np.float32]
 
 TILE = 256
+"""side of a tile of skin or vessels in pixels"""
 NUM_SKINS = 8
-"""different tiles of a population; people also differ in where theirs starts"""
+"""number of skin tiles of a population; people who share a tile use different parts of it"""
 SKIN_MM = 36.0
-"""width of one skin tile; it repeats"""
+"""width on the skin that one tile covers; tiles repeat"""
 VEIN_MM = 20.0
+"""width on the sclera that one tile of vessels covers"""
 
 
 def _noise(rng: np.random.Generator, low: float, high: float, shape: tuple[int, int]) -> Field:
-    """Periodic noise, zero mean and unit deviation, of `low` to `high` cycles per tile."""
+    """Periodic noise of mean 0 and deviation 1, with `low` to `high` cycles per tile."""
     rows = np.fft.fftfreq(shape[0])[:, None] * shape[0]
     cols = np.fft.fftfreq(shape[1])[None] * shape[1]
     cycles = np.hypot(rows, cols)
@@ -28,7 +30,7 @@ def _noise(rng: np.random.Generator, low: float, high: float, shape: tuple[int, 
 
 @lru_cache
 def skin_tile(person: int) -> Field:
-    """(256, 256, 2): pores and fine wrinkles; blotches. About unit deviation each."""
+    """(256, 256, 2) pores with fine wrinkles, and blotches; each has a deviation of about 1."""
     rng = np.random.default_rng([7, person])
     pores = _noise(rng, 18, 70, (TILE, TILE))
     lines = _noise(rng, 6, 40, (TILE, TILE))
@@ -39,7 +41,7 @@ def skin_tile(person: int) -> Field:
 
 @lru_cache
 def vein_tile(kind: int) -> Field:
-    """(256, 256) in [0, 1]: blood vessels of the sclera."""
+    """(256, 256) cover of the blood vessels of the sclera in [0, 1]."""
     rng = np.random.default_rng([8, kind])
     bend = _noise(rng, 2, 9, (TILE, TILE))
     fine = _noise(rng, 5, 22, (TILE, TILE))
@@ -49,7 +51,7 @@ def vein_tile(kind: int) -> Field:
 
 @lru_cache
 def iris_tile(kind: int) -> Field:
-    """(64, 512) of radius x angle: radial fibres and a collarette, zero mean."""
+    """(64, 512) over radius and angle: the radial fibres and the collarette of an iris, mean 0."""
     rng = np.random.default_rng([9, kind])
     fibres = _noise(rng, 20, 120, (64, 512))
     fibres = np.asarray(cv2.blur(np.vstack([fibres] * 3), (1, 21))[64:128], np.float32)
@@ -61,14 +63,25 @@ def iris_tile(kind: int) -> Field:
 
 
 def sample(tile: Field, col: Field, row: Field) -> Field:
-    """The tile at fractional places, repeated without end. (H, W) maps in, (H, W[, c]) out."""
+    """The values of a tile, which repeats without end, at fractional positions.
+
+    Args:
+        col, row: (H, W) positions in the tile, pixels.
+
+    Returns:
+        (H, W) or (H, W, channels) float32.
+    """
     return np.asarray(
         cv2.remap(tile, col, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32
     )
 
 
 def spread_tile(tile: Field, tile_mm: float, x_mm: Field, y_mm: Field) -> Field:
-    """A tile over evenly spaced columns at x_mm (w,) and rows at y_mm (h,), repeated.
+    """The values of a tile, which repeats without end, on an evenly spaced grid.
+
+    Args:
+        tile_mm: the width that one tile covers.
+        x_mm, y_mm: (w,) positions of the columns and (h,) of the rows.
 
     Returns:
         (h, w) or (h, w, channels) float32.

@@ -1,5 +1,7 @@
-"""The eye crop: centred between the eye corners, scaled to one eye width, so that renders and
-camera images frame the eye alike."""
+"""The eye crop, which is centred between the eye corners and scaled to one eye width.
+
+So renders and camera images frame the eye alike.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,37 +17,41 @@ from schemas.base import Model
 
 PointXY = Sequence[float]
 Outline = tuple[float, float, float, float]
-"""(left, top, right, bottom) of a rectangle, in pixels whose centres are at integers"""
+"""(left, top, right, bottom) of a rectangle in pixels; pixel centres are at integers"""
 
 
 class EyeCrop(Model):
-    """Size and framing of a crop, and what is done to its grey values."""
+    """The size and framing of a crop, and how its grey values are changed."""
 
     height: Annotated[int, Field(ge=16)] = 35
-    """pixels"""
+    """height of a crop in pixels"""
     width: Annotated[int, Field(ge=16)] = 55
-    """pixels"""
+    """width of a crop in pixels"""
     eye_width_px: Annotated[float, Field(gt=4, allow_inf_nan=False)] = 40.0
-    """crop pixels from the caruncle to the outer corner"""
+    """distance from the caruncle to the outer corner, in pixels of the crop"""
     equalise: bool = False
-    """equalise the crop's histogram, as MPIIGaze's normalised images are"""
+    """whether the histogram of the crop is equalised, as that of MPIIGaze's normalised images is"""
 
     def framing(self, inner: PointXY, outer: PointXY) -> Framing:
-        """Where the crop lies, from the two eye corners (x, y) in source pixels."""
+        """The map from source pixels to those of the crop.
+
+        Args:
+            inner, outer: the two eye corners (x, y) in source pixels.
+        """
         scale = self.eye_width_px / math.dist(inner, outer)
         x, y = (inner[0] + outer[0]) / 2, (inner[1] + outer[1]) / 2
         return Framing(scale, (self.width - 1) / 2 - scale * x, (self.height - 1) / 2 - scale * y)
 
     def outline(self, framing: Framing) -> Outline:
-        """The crop's outline, in source pixels."""
+        """The outline of the crop in source pixels."""
         scale, x, y = framing
         right, bottom = self.width - 0.5, self.height - 0.5
         return (-0.5 - x) / scale, (-0.5 - y) / scale, (right - x) / scale, (bottom - y) / scale
 
     def cut(self, image: NDArray[np.uint8], framing: Framing) -> NDArray[np.uint8]:
-        """The (height, width) uint8 crop of a grey picture."""
+        """The (height, width) uint8 crop of a (h, w) grey picture."""
         return self.finished(resample(image, framing, self.height, self.width))
 
     def finished(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What is stored of a crop as it was sampled."""
+        """Apply to a resampled crop what the options ask for: `equalise`."""
         return np.asarray(cv2.equalizeHist(crop)) if self.equalise else crop

@@ -1,7 +1,7 @@
-"""Which gazes to keep: inside a range, or resampled to a target distribution.
+"""Filters that keep renders by gaze: those inside a range, or a sample of a target distribution.
 
-The decision is made for each input by itself, from weights frozen in the dataset card, so it
-never depends on what else is in the folder.
+Each input is kept or left out by itself, with weights that the dataset card holds. So the decision
+does not depend on which other inputs are in the folder.
 """
 
 import hashlib
@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from factory.measures.weight_cap import weight_cap
 from schemas.base import Float, Model, Sha256, Vector
 
 Range = tuple[Float, Float]
-MAX_WEIGHT_QUANTILE = 0.95
-"""the acceptance is scaled so that bins up to this quantile of the target's mass are kept whole"""
 
 
 def angles_of(gaze: NDArray[np.float64] | Vector) -> tuple[float, float]:
@@ -31,10 +30,10 @@ def angles_of(gaze: NDArray[np.float64] | Vector) -> tuple[float, float]:
 def load_target(path: Path) -> NDArray[np.float64]:
     """(n, 2) gaze angles (yaw, pitch) in radians from an .npz file.
 
-    The file holds either `gaze_rad` (n, 2), or `gaze_yaw_rad` and `gaze_pitch_rad` (n,).
+    The file has either `gaze_rad` (n, 2), or both `gaze_yaw_rad` and `gaze_pitch_rad` (n,).
 
     Raises:
-        ValueError: other arrays, other shapes, or angles that cannot be radians.
+        ValueError: the file has other arrays or shapes, or angles that cannot be radians.
     """
     arrays = plain_arrays_of(path)
     if "gaze_rad" in arrays:
@@ -54,6 +53,11 @@ def load_target(path: Path) -> NDArray[np.float64]:
 
 
 def plain_arrays_of(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an .npz file by name.
+
+    Raises:
+        ValueError: it is not such a file, or has pickled objects.
+    """
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
@@ -65,14 +69,16 @@ def plain_arrays_of(path: Path) -> dict[str, NDArray[np.generic]]:
 
 
 class GazeWeights(Model):
-    """Probability to keep a render, by gaze direction."""
+    """The probability of keeping a render, in bins of gaze directions."""
 
     yaw_edges_rad: tuple[Float, ...]
+    """edges of the bins of yaw, in ascending order"""
     pitch_edges_rad: tuple[Float, ...]
+    """edges of the bins of pitch, in ascending order"""
     keep_probability: tuple[tuple[Annotated[Float, Field(ge=0, le=1)], ...], ...]
-    """[yaw bin][pitch bin]"""
+    """the probability in [yaw bin][pitch bin]"""
     target_sha256: Sha256
-    """of the file that the target distribution was read from"""
+    """sha256 of the file from which the target distribution was read"""
 
     @classmethod
     def matching(
@@ -83,14 +89,16 @@ class GazeWeights(Model):
         target_sha256: str,
         bin_deg: float = 4.0,
     ) -> Self:
-        """Weights under which renders with gazes like `source` follow `target`.
+        """Weights with which the gazes of the kept renders have the target distribution.
 
         Args:
-            source: (n, 2) angles (yaw, pitch) in radians, a sample of the renders.
-            target: (m, 2) angles of the real domain.
+            source: (n, 2) angles (yaw, pitch) in radians of a sample of the renders.
+            target: (m, 2) angles in radians of the real domain.
+            target_sha256: of the target's file.
+            bin_deg: width of the bins.
 
         Raises:
-            ValueError: no render looks where the target does.
+            ValueError: no render has a gaze in a bin of the target.
         """
         step = math.radians(bin_deg)
         low = np.floor(target.min(axis=0) / step) * step
@@ -101,10 +109,7 @@ class GazeWeights(Model):
         ratio = np.divide(wanted, given, out=np.zeros_like(wanted), where=given > 0)
         if not ratio.any():
             raise ValueError("no render looks where the target distribution does")
-        order = np.argsort(ratio, axis=None)
-        mass = np.cumsum((ratio * given).ravel()[order])
-        cap = ratio.ravel()[order][np.searchsorted(mass, MAX_WEIGHT_QUANTILE * mass[-1])]
-        keep = np.clip(ratio / cap, 0, 1)
+        keep = np.clip(ratio / weight_cap(ratio.ravel(), given.ravel()), 0, 1)
         return cls(
             yaw_edges_rad=tuple(edges[0].tolist()),
             pitch_edges_rad=tuple(edges[1].tolist()),
@@ -113,7 +118,7 @@ class GazeWeights(Model):
         )
 
     def probability(self, yaw: float, pitch: float) -> float:
-        """Of keeping one gaze; 0 outside the target's range."""
+        """The probability of keeping a gaze, angles in radians; 0 outside the target's range."""
         row = int(np.searchsorted(self.yaw_edges_rad, yaw, side="right")) - 1
         column = int(np.searchsorted(self.pitch_edges_rad, pitch, side="right")) - 1
         if 0 <= row < len(self.keep_probability) and 0 <= column < len(self.keep_probability[0]):
@@ -122,12 +127,16 @@ class GazeWeights(Model):
 
 
 class GazeFilter(Model):
-    """Leaves renders out on purpose. Nothing is left out by default."""
+    """Decides which renders are kept. By default all are."""
 
     gaze_yaw_deg: Range | None = None
+    """(low, high) of the gaze yaw that is kept; None keeps all"""
     gaze_pitch_deg: Range | None = None
+    """(low, high) of the gaze pitch that is kept"""
     head_yaw_deg: Range | None = None
+    """(low, high) of the head yaw that is kept"""
     weights: GazeWeights | None = None
+    """the probabilities with which renders inside these ranges are kept"""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -140,7 +149,12 @@ class GazeFilter(Model):
     def reason(
         self, source_id: str, gaze_yaw: float, gaze_pitch: float, head_yaw: float
     ) -> str | None:
-        """Why an input is left out, or None to keep it. Angles in radians."""
+        """The reason why an input is left out, or None to keep it.
+
+        Args:
+            source_id: of the input; it stands in for a random number.
+            gaze_yaw, gaze_pitch, head_yaw: in radians.
+        """
         for what, value, limits in (
             ("gaze yaw", gaze_yaw, self.gaze_yaw_deg),
             ("gaze pitch", gaze_pitch, self.gaze_pitch_deg),
@@ -156,5 +170,5 @@ class GazeFilter(Model):
 
 
 def _chance(source_id: str) -> float:
-    """A number in [0, 1) that belongs to an input for ever."""
+    """A pseudo-random number in [0, 1) that depends on the input's id alone."""
     return int.from_bytes(hashlib.sha256(source_id.encode()).digest()[:7]) / 2**56

@@ -1,4 +1,4 @@
-"""Weights under which ingested renders follow the gazes of a real domain."""
+"""Weights with which the gazes of ingested renders have the distribution of a real domain."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,22 @@ from factory.sources.base import BadRender
 from schemas.dataset import InputFacts
 
 MAX_GAZES_READ = 4000
-"""labels read to estimate how the renders look"""
+"""most labels that are read to estimate the distribution of the renders' gazes"""
 
 
 def weights_for(
     source: UnityEyesSource, listing: Sequence[InputFacts], target: Path, target_sha256: str
 ) -> GazeWeights:
-    """Keep probabilities under which the renders' gazes follow a target distribution.
+    """The weights for the renders of a source.
+
+    Args:
+        source: reads the labels of the renders.
+        listing: of the renders.
+        target: an .npz file of gaze angles, see `load_target`.
+        target_sha256: of that file.
 
     Raises:
-        ValueError: the target is unusable, or no render has a readable gaze.
+        ValueError: the target cannot be used, or no render has a readable gaze.
     """
     step = max(1, len(listing) // MAX_GAZES_READ)
     angles, chosen = [], listing[::step]
@@ -29,7 +35,7 @@ def weights_for(
     for facts in chosen:
         try:
             angles.append(source.gaze_angles(facts.id))
-        except BadRender:  # it will be rejected, with its reason, when its shard is built
+        except BadRender:  # building its shard will reject the render and record the reason
             continue
     if not angles:
         raise ValueError(f"{source.location}: no render has a readable gaze to resample")

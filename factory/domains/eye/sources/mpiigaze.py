@@ -1,6 +1,7 @@
-"""MPIIGaze's normalised set (Zhang et al., CVPR 2015): `.mat` files of 36x60 grey eye images.
+"""The source for MPIIGaze's normalised set (Zhang et al., CVPR 2015).
 
-Gaze and head pose are kept as labels, for evaluation only; training on real images uses none.
+The set has `.mat` files of 36 x 60 grey eye images, one file a person and day. Gaze and head pose
+are kept as labels for evaluation; training uses no labels of real images.
 """
 
 import io
@@ -35,7 +36,7 @@ SIDES: tuple[Side, ...] = ("left", "right")
 
 
 class MpiiGazeOptions(SourceOptions):
-    """What decides the content of a sample made from a normalised eye image."""
+    """The options that decide the content of a sample of a normalised eye image."""
 
     crop: EyeCrop = EyeCrop()
 
@@ -45,7 +46,7 @@ class MpiiGazeOptions(SourceOptions):
 
 
 class MpiiGazeSource:
-    """Reads one eye at a time: `p00/day01.mat:right:000012`."""
+    """Reads one eye at a time, with ids such as `p00/day01.mat:right:000012`."""
 
     options_kind: ClassVar[type[SourceOptions]] = MpiiGazeOptions
     name: ClassVar[str] = "mpiigaze"
@@ -65,25 +66,28 @@ class MpiiGazeSource:
         return Listing.of(self.scan(NOTHING_SEEN))
 
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        """Every eye of every file; a file that cannot be read is one input, to be rejected."""
+        """List every eye of every file.
+
+        A file that cannot be read is one input, so that it is rejected with a reason.
+        """
         for item in self._files.walk(SUFFIXES, seen):
             if isinstance(item, Container):
                 yield item
                 continue
             for file in item.files():
-                whole = Container(*file)
+                as_container = Container(*file)
                 known = seen.get(file.name)
-                if known is not None and whole.is_unchanged(known):
-                    yield replace(whole, num_inputs=known.num_inputs)
+                if known is not None and as_container.is_unchanged(known):
+                    yield replace(as_container, num_inputs=known.num_inputs)
                     continue
                 in_archive = item.container is not None
                 container = item.container if in_archive else file.name
                 yield batch_of(self._ids(file.name), file, container)
                 if not in_archive:
-                    yield whole
+                    yield as_container
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        pass  # an id names its file
+        pass  # the id of an eye gives the name of its file
 
     def _ids(self, name: str) -> list[str]:
         try:
@@ -134,7 +138,7 @@ class MpiiGazeSource:
         crop = self.options.crop
         framing = cover(image.shape[0], image.shape[1], crop)
         affine, pixels = framing.affine(), image
-        if mirrored:  # a right eye becomes a left one
+        if mirrored:  # right eyes are mirrored to look like left ones
             flip = np.array([[-1.0, 0, image.shape[1] - 1], [0, 1, 0]])
             affine, pixels = chain(affine, flip), np.ascontiguousarray(image[:, ::-1])
             gaze, facing = gaze * (-1, 1, 1), facing * (-1, 1, 1)
@@ -172,7 +176,7 @@ class MpiiGazeSource:
         """(side, image (36, 60), gaze (3,), rotation vector (3,)) of one eye."""
         name, side, row = _parts(source_id)
         if side is None:
-            self._day(source_id)  # raises what is wrong with the file
+            self._day(source_id)  # raises `BadRender` with the reason
             raise BadRender(source_id, "was unreadable when it was listed, and reads now")
         eye = self._day(name)[side]
         if row >= len(eye["image"]):
@@ -180,7 +184,7 @@ class MpiiGazeSource:
         return side, eye["image"][row], eye["gaze"][row], eye["pose"][row]
 
     def _load_day(self, name: str) -> dict[Side, dict[str, Any]]:
-        files = self._files  # an input that is not there at all is no fault of one file
+        files = self._files  # opened here, because a missing folder is not the fault of a file
         try:
             raw = files.read(name)
         except FileNotFoundError as error:
@@ -188,7 +192,7 @@ class MpiiGazeSource:
         except DamagedFileError as error:
             raise BadRender(name, str(error)) from error
         try:
-            # Without squeezing: a day of one frame keeps its first axis.
+            # Without squeezing, arrays of a day with one frame keep their first axis.
             day = scipy.io.loadmat(cast(Any, io.BytesIO(raw)), squeeze_me=False)["data"][0, 0]
             return {side: _eye(day[side][0, 0], name, side) for side in SIDES}
         except BadRender:
@@ -206,6 +210,11 @@ def _parts(source_id: str) -> tuple[str, Side | None, int]:
 
 
 def _eye(struct: Any, name: str, side: Side) -> dict[str, Any]:
+    """The arrays of one side: image (n, 36, 60), gaze (n, 3) and pose (n, 3).
+
+    Raises:
+        BadRender: they have other shapes or types.
+    """
     image = np.asarray(struct["image"])
     gaze = np.asarray(struct["gaze"], np.float64)
     pose = np.asarray(struct["pose"], np.float64)
@@ -219,7 +228,7 @@ def _eye(struct: Any, name: str, side: Side) -> dict[str, Any]:
 
 
 def _facing(rotation_vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Direction that the face points: the head's -z axis, which looks at the camera at rest."""
+    """(3,) direction of the face: the head's -z axis, which at rest points to the camera."""
     rotation, _ = cv2.Rodrigues(rotation_vector)
     return np.asarray(-rotation[:, 2], np.float64)
 

@@ -1,4 +1,4 @@
-"""Camera images: any folder or archive of pictures, unlabelled, one eye crop each."""
+"""The source for unlabelled camera images: any folder or archive of pictures, one eye in each."""
 
 from typing import ClassVar
 
@@ -15,10 +15,11 @@ from factory.sources.listing import IMAGE_SUFFIXES, StemSource
 from schemas.dataset import DatasetKind
 
 MIN_SIDE_PX = 16
+"""pictures with a shorter side are rejected"""
 
 
 class PicturesOptions(SourceOptions):
-    """What decides the content of a sample made from a picture."""
+    """The options that decide the content of a sample of a picture."""
 
     crop: EyeCrop = EyeCrop()
 
@@ -28,7 +29,11 @@ class PicturesOptions(SourceOptions):
 
 
 def cover(height: int, width: int, crop: EyeCrop) -> Framing:
-    """The map that fills the crop from the middle of a picture, keeping its aspect."""
+    """The map with which the middle of a picture fills the crop, without a change of aspect.
+
+    Args:
+        height, width: of the picture.
+    """
     scale = max(crop.height / height, crop.width / width)
     return Framing(
         scale,
@@ -38,7 +43,7 @@ def cover(height: int, width: int, crop: EyeCrop) -> Framing:
 
 
 class PicturesSource(StemSource):
-    """Reads one picture at a time; the name is `images` on the command line."""
+    """Reads one picture at a time; on the command line this source is called `images`."""
 
     options: PicturesOptions
     options_kind: ClassVar[type[SourceOptions]] = PicturesOptions
@@ -87,7 +92,7 @@ class PicturesSource(StemSource):
             raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
         if not names:
             raise Vanished(source_id)
-        files = self._inputs.files  # an input that is not there at all is no fault of one picture
+        files = self._inputs.files  # opened here: a missing folder is not the fault of a picture
         try:
             raw = files.read(names[0])
         except FileNotFoundError as error:
@@ -100,7 +105,7 @@ class PicturesSource(StemSource):
 
 
 def _is_whole(raw: bytes) -> bool:
-    """Decoders fill in what a truncated file lacks; the end marker tells."""
+    """Whether a file has its end marker; decoders fill in the missing part of a truncated one."""
     tail = raw[-64:]
     if raw.startswith(b"\xff\xd8"):
         return b"\xff\xd9" in tail

@@ -1,6 +1,7 @@
-"""UnityEyes renders: `N.jpg` with `N.json` (Wood et al., ETRA 2016), in a folder, tar or zip.
+"""The source for UnityEyes renders (Wood et al., ETRA 2016) in a folder, tar or zip.
 
-Our own renderer writes the same format, with the true pupil centre in a field of its own.
+A render is a picture `N.jpg` with its label `N.json`. The built-in renderer writes the same format,
+with the true pupil centre in a further field.
 """
 
 import math
@@ -39,17 +40,18 @@ from schemas.dataset import DatasetKind
 OUTER_CORNER = 8
 """index of the outer eye corner among the points of the lid"""
 MIN_EYE_WIDTH_PX = 16.0
-"""source pixels: a smaller eye has less detail than the crop"""
+"""smallest width of an eye in source pixels; smaller eyes have less detail than the crop"""
 MAX_PICTURE_PX = 64_000_000
+"""pictures with more pixels are rejected before they are decoded"""
 
 
 class UnityEyesOptions(SourceOptions):
-    """What decides the content of a sample made from a render."""
+    """The options that decide the content of a sample of a render."""
 
     crop: EyeCrop = EyeCrop()
     keep: GazeFilter = GazeFilter()
     min_decode_scale: float = Field(default=1.0, ge=1.0)
-    """decode the JPEG at no less than this many source pixels a crop pixel"""
+    """the JPEG is decoded at a scale with at least this many pixels for each pixel of the crop"""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -57,7 +59,7 @@ class UnityEyesOptions(SourceOptions):
 
 
 class UnityEyesSource(StemSource):
-    """Reads some inputs at a time; opens the place when first asked."""
+    """Reads one or several renders at a time; the folder is opened when it is first needed."""
 
     options: UnityEyesOptions
     options_kind: ClassVar[type[SourceOptions]] = UnityEyesOptions
@@ -74,7 +76,11 @@ class UnityEyesSource(StemSource):
         return identity_of(parse_label(source_id, self._read(source_id)[1]))
 
     def gaze_angles(self, source_id: str) -> tuple[float, float]:
-        """(yaw, pitch) in radians, from the label alone. Raises `BadRender`."""
+        """(yaw, pitch) in radians, for which only the label is parsed.
+
+        Raises:
+            BadRender: the label has no such gaze.
+        """
         return angles_of(gaze_of(source_id, parse_label(source_id, self._read(source_id)[1])))
 
     def load(self, source_id: str) -> Loaded:
@@ -84,10 +90,10 @@ class UnityEyesSource(StemSource):
         return loaded
 
     def load_batch(self, source_ids: Sequence[str]) -> list[Loaded | BadRender]:
-        """What `load` gives or raises for each one.
+        """What `load` returns or raises for each render.
 
-        Every step is done for all of them before the next one is: while its code and tables stay
-        in the processor's caches, the whole takes a fifth less time.
+        Each step is done for all renders before the next one begins, so that its code and tables
+        stay in the processor's caches. That takes a fifth less time.
         """
         renders = [_Render(source_id) for source_id in source_ids]
         for step in (self._open, self._judge, self._frame, self._finish):
@@ -98,7 +104,7 @@ class UnityEyesSource(StemSource):
                     except BadRender as bad:
                         if step != self._open:
                             bad.digests = render.digests
-                        # With its traceback it would hold the whole batch until a collection.
+                        # Its traceback would keep the batch in memory until garbage collection.
                         render.result = bad.with_traceback(None)
         return [render.result for render in renders if render.result is not None]
 
@@ -169,7 +175,12 @@ class UnityEyesSource(StemSource):
         render.files = b"", b""
 
     def _read(self, source_id: str) -> tuple[bytes, bytes]:
-        """The bytes of the pair."""
+        """The bytes of the picture and of the label.
+
+        Raises:
+            Vanished: neither file exists any more.
+            BadRender: one of them is missing, damaged, empty, or exists twice.
+        """
         names = self._inputs.names(source_id)
         if not names:
             raise Vanished(source_id)
@@ -181,7 +192,7 @@ class UnityEyesSource(StemSource):
             raise BadRender(source_id, "no label beside the image")
         if len(names) > 2:
             raise BadRender(source_id, f"more than one pair: {', '.join(names)}")
-        files = self._inputs.files  # an input that is not there at all is no fault of one render
+        files = self._inputs.files  # opened here: a missing folder is not the fault of a render
         try:
             image, label = files.read(images[0]), files.read(labels[0])
         except FileNotFoundError as error:
@@ -196,22 +207,31 @@ class UnityEyesSource(StemSource):
 
 @dataclass(slots=True)
 class _Render:
-    """One render between the steps of loading it."""
+    """The state of one render between the steps of loading it."""
 
     source_id: str
     files: tuple[bytes, bytes] = b"", b""
-    """of the image and the label"""
+    """the bytes of the picture and of the label"""
     digests: tuple[str, str] = field(init=False)
+    """sha256 of both"""
     label: dict[str, Any] = field(default_factory=dict)
+    """the label of UnityEyes"""
     labels: dict[str, Any] = field(default_factory=dict)
-    """of the sample"""
+    """the labels of the sample"""
     size: tuple[int, int] = 0, 0
-    """(height, width) of the picture, px"""
+    """(height, width) of the picture in px"""
     framing: Framing = field(init=False)
+    """of the crop"""
     result: Loaded | BadRender | None = None
+    """None until the last step, or until the render is rejected"""
 
 
 def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
+    """(height, width) from the header of a JPEG or PNG.
+
+    Raises:
+        BadRender: it is neither, or too large, or its colours are not grey or RGB.
+    """
     if is_png(raw):
         height, width = int.from_bytes(raw[20:24]), int.from_bytes(raw[16:20])
     else:
@@ -227,6 +247,7 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
 
 
 def _check_inside(source_id: str, outline: Outline, height: int, width: int) -> None:
+    """Raise `BadRender` where a crop leaves the picture."""
     left, top, right, bottom = outline
     if left < -0.5 or top < -0.5 or right > width - 0.5 or bottom > height - 0.5:
         raise BadRender(
@@ -246,10 +267,13 @@ def _cut(
 ) -> NDArray[np.uint8]:
     """The crop of a picture.
 
-    JPEG is decoded at the smallest scale (in eighths) that still has `min_scale` pixels for each
-    picture pixel: that is most of the speed of an ingest. Where the size is no multiple of the
-    scale, the last decoded pixel hangs over the edge, so the map is that of the scale, not of the
-    sizes.
+    A JPEG is decoded at the smallest scale, in eighths, with at least `min_scale` pixels for each
+    pixel of the picture, because decoding takes most of the time of an ingest. Where the size is
+    not a multiple of the scale, the last decoded pixel reaches beyond the edge; so coordinates are
+    mapped with the scale, not with the ratio of the sizes.
+
+    Raises:
+        BadRender: the picture does not decode.
     """
     height, width = size
     try:
@@ -266,6 +290,7 @@ def _cut(
 
 
 def _grey_png(source_id: str, raw: bytes) -> NDArray[np.uint8]:
+    """The (h, w) grey values of a PNG of 8 bits; other PNGs raise `BadRender`."""
     image = decode_png(raw)
     if image.dtype != np.uint8:
         raise BadRender(source_id, f"image has {image.dtype} pixels, expected 8 bits")

@@ -1,7 +1,7 @@
-"""The label of a UnityEyes render: numbers in texts, y counted from the bottom.
+"""The label of a UnityEyes render: JSON whose numbers are in strings, with y from the bottom.
 
-Read point by point, a label costs a third of what its picture does; so all points are converted
-at once, and only a label where that fails is gone through text by text.
+Parsing a label point by point takes a third of the time of reading its picture. So all points are
+parsed at once, and one by one only in labels where that fails.
 """
 
 import math
@@ -14,33 +14,41 @@ import orjson
 from factory.sources.base import BadRender
 
 LANDMARKS: Mapping[str, int] = {"interior_margin_2d": 16, "caruncle_2d": 7, "iris_2d": 32}
-"""label fields that crop pixels replace, with their counts; every other one is kept in `extra`"""
+"""the label fields of landmarks, with the number of their points; a sample has them in crop pixels,
+and all other fields unchanged in `extra`"""
 REQUIRED = (*LANDMARKS, "eye_details", "head_pose")
 MAX_NESTING = 32
-"""of a label's objects and lists: JSON libraries stop at different depths, all deeper"""
+"""greatest depth of a label's objects and lists; every JSON library can read at least this depth"""
 GAZE_LENGTH_TOLERANCE = 0.02
+"""how much the length of `look_vec` may differ from 1"""
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 LID, CARUNCLE, IRIS = slice(0, 16), slice(16, 23), slice(23, 55)
-"""where each landmark field is among all points"""
+"""the positions of each field's points among all landmarks"""
 _OF_NUMBERS = b"0123456789+-.eE "
 _AS_ONE_LIST = bytes.maketrans(b"();", b"  ,")
 
 
 class Landmarks(NamedTuple):
-    """All landmarks of a picture in the order of `LANDMARKS`, y down. Lists, not arrays: of so few
-    numbers Python computes sums and bounds in a fraction of the time."""
+    """All landmarks of a picture in the order of `LANDMARKS`, in picture pixels, y down.
+
+    They are lists, because for so few numbers Python's sums and bounds are faster than numpy's.
+    """
 
     x: list[float]
     y: list[float]
 
     def mean(self, part: slice) -> tuple[float, float]:
-        """The middle of one field's points."""
+        """The mean (x, y) of one field's points."""
         count = part.stop - part.start
         return math.fsum(self.x[part]) / count, math.fsum(self.y[part]) / count
 
 
 def parse_label(source_id: str, raw: bytes) -> dict[str, Any]:
-    """A label whose required fields are there. Raises `BadRender`."""
+    """Parse a label and check that it has the required fields.
+
+    Raises:
+        BadRender: it is not JSON, not an object, lacks a field, or is nested too deeply.
+    """
     try:
         label = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -53,7 +61,7 @@ def parse_label(source_id: str, raw: bytes) -> dict[str, Any]:
             source_id,
             f"not a UnityEyes label: no {', '.join(missing)} (has {', '.join(sorted(label)[:6])})",
         )
-    num_openings = raw.count(b"[") + raw.count(b"{")  # bounds the depth, and is quick to find
+    num_openings = raw.count(b"[") + raw.count(b"{")  # an upper bound of the depth, quick to count
     if num_openings > MAX_NESTING and _nests_deeper(label, MAX_NESTING):
         raise BadRender(source_id, f"label is nested more than {MAX_NESTING} deep")
     if not isinstance(label["eye_details"], dict):
@@ -69,15 +77,16 @@ def _nests_deeper(value: object, levels: int) -> bool:
 
 
 def landmarks(source_id: str, label: Mapping[str, Any], height: int, width: int) -> Landmarks:
-    """All landmarks of a picture.
+    """All landmarks of a picture of height x width pixels.
 
     Raises:
-        BadRender: too few, not numbers, outside the picture, or all in one place.
+        BadRender: there are too few, or they are not numbers, or outside the picture, or all of a
+            field are at one position.
     """
     for name, count in LANDMARKS.items():
         if not isinstance(label[name], list):
-            found = type(label[name]).__name__
-            raise BadRender(source_id, f"{name}: expected a list, found {found}")
+            kind = type(label[name]).__name__
+            raise BadRender(source_id, f"{name}: expected a list, found {kind}")
         if len(label[name]) != count:
             raise BadRender(source_id, f"{name}: expected {count} points of 3 numbers")
     texts = [text for name in LANDMARKS for text in label[name]]
@@ -98,7 +107,11 @@ def landmarks(source_id: str, label: Mapping[str, Any], height: int, width: int)
 def image_point(
     source_id: str, label: Mapping[str, Any], name: str, height: int, width: int
 ) -> tuple[float, float]:
-    """(x, y) of one point of a picture, y down. Raises `BadRender`."""
+    """(x, y) of the point in one field of a label, in picture pixels, y down.
+
+    Raises:
+        BadRender: it is not a point inside the picture.
+    """
     x, y, _ = _triple(source_id, name, label[name])
     point = x, height - y
     if min(point) < 0 or point[0] > width or point[1] > height:
@@ -107,13 +120,13 @@ def image_point(
 
 
 def _xy_at_once(texts: Sequence[Any]) -> tuple[list[float], list[float]] | None:
-    """x and y of texts `"(x, y, z)"`; None if they are not all such, in plain digits."""
+    """x and y of strings `"(x, y, z)"`; None unless all of them have this form, in plain digits."""
     try:
         joined = ";".join(texts).encode()
         if joined.translate(None, _OF_NUMBERS) != b";".join([b"(,,)"] * len(texts)):
             return None
         if joined.count(b");(") + 1 != len(texts) or joined[:1] + joined[-1:] != b"()":
-            return None  # numbers outside of the brackets
+            return None  # there are numbers outside the brackets
         numbers = orjson.loads(b"[%b]" % joined.translate(_AS_ONE_LIST))
     except (TypeError, ValueError):
         return None
@@ -121,7 +134,11 @@ def _xy_at_once(texts: Sequence[Any]) -> tuple[list[float], list[float]] | None:
 
 
 def _xy(source_id: str, label: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """The same of the landmark fields, text by text. Raises `BadRender` for the first bad one."""
+    """x and y of the landmark fields, string by string.
+
+    Raises:
+        BadRender: a string is not a point; the reason names the first such one.
+    """
     points = [_triple(source_id, name, text) for name in LANDMARKS for text in label[name]]
     return [x for x, _, _ in points], [y for _, y, _ in points]
 
@@ -134,7 +151,11 @@ def _triple(source_id: str, name: str, text: object) -> list[float]:
 
 
 def numbers_of(source_id: str, name: str, text: object) -> list[float]:
-    """The finite numbers of `"(x, y, z)"`. Raises `BadRender`."""
+    """The numbers of a string such as `"(x, y, z)"`.
+
+    Raises:
+        BadRender: it is not such a string, or a number is not finite.
+    """
     if not isinstance(text, str) or not (text.startswith("(") and text.endswith(")")):
         raise BadRender(source_id, f'{name}: expected "(x, y, ...)", found {str(text)[:60]!r}')
     try:
@@ -149,14 +170,20 @@ def numbers_of(source_id: str, name: str, text: object) -> list[float]:
 def _outside(
     source_id: str, name: str, point: Sequence[float], height: int, width: int
 ) -> BadRender:
-    place = f"({point[0]:.4g}, {point[1]:.4g})"
+    position = f"({point[0]:.4g}, {point[1]:.4g})"
     return BadRender(
-        source_id, f"{name}: a landmark at {place} is outside the {width}x{height} picture"
+        source_id, f"{name}: a landmark at {position} is outside the {width}x{height} picture"
     )
 
 
 def gaze_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, float, float]:
-    """The gaze in the camera frame; UnityEyes is left-handed with y up."""
+    """The gaze (x, y, z), a unit vector in the camera frame.
+
+    UnityEyes' own frame is left-handed with y up, so the sign of y changes.
+
+    Raises:
+        BadRender: there is no `look_vec` of length 1 that points towards the camera's side.
+    """
     text = label["eye_details"].get("look_vec")
     if text is None:
         raise BadRender(source_id, "eye_details has no look_vec")
@@ -173,10 +200,13 @@ def gaze_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, float, flo
 
 
 def head_angles_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, float]:
-    """(pitch, yaw) in radians of the direction the face points.
+    """(pitch, yaw) in radians of the direction of the face.
 
-    The file holds the camera's Euler angles in degrees: a camera above the face (positive pitch)
-    sees it point down, and yaw 180 is a camera straight ahead.
+    The file has the camera's Euler angles in degrees. From a camera above the face (positive
+    pitch) the face points down, and a yaw of 180 is a camera straight ahead.
+
+    Raises:
+        BadRender: `head_pose` does not have 3 numbers.
     """
     values = numbers_of(source_id, "head_pose", label["head_pose"])
     if len(values) != 3:
@@ -187,7 +217,11 @@ def head_angles_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, flo
 
 
 def detail_of(source_id: str, label: Mapping[str, Any], name: str) -> float:
-    """A number among the eye's details. Raises `BadRender`."""
+    """A number among the eye's details.
+
+    Raises:
+        BadRender: there is none of this name, or it does not fit into a finite float32.
+    """
     details = label["eye_details"]
     try:
         value = float(details[name])
@@ -201,7 +235,7 @@ def detail_of(source_id: str, label: Mapping[str, Any], name: str) -> float:
 
 
 def identity_of(label: Mapping[str, Any]) -> str | None:
-    """The skin texture, which stands for a person."""
+    """The name of the skin texture, which identifies the person; None where there is none."""
     region = label.get("eye_region_details")
     texture = region.get("primary_skin_texture") if isinstance(region, dict) else None
     return texture if isinstance(texture, str) else None

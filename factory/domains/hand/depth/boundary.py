@@ -1,10 +1,11 @@
-"""What a camera does to the boundary and the surface of a hand in a depth picture.
+"""Statistics of the boundary and the surface of a hand in a depth picture.
 
-Real depth pictures differ from renders where light grazes or is hidden: holes, ragged outlines,
-pixels that fly between surfaces, noise. Each is a number of one picture here, so that sets of
-pictures can be compared as distributions, and the floor is what two halves of the real set show.
+Real depth pictures differ from renders where surfaces are seen at grazing angles or are hidden from
+the projector: they have holes, ragged outlines, flying pixels (pixels whose depth lies between two
+surfaces) and noise. Each of these is measured as a number of one picture, so that sets of pictures
+can be compared as distributions. The distance of two halves of the real set is the floor.
 
-Legend of shapes: N images, H height, W width, K points of an outline.
+Axes in names: N images, H height, W width, K points of an outline.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from schemas.realism import Compared, Curves, Distance
 
 Values = NDArray[np.float64]
 Statistics = Mapping[str, Values]
-"""(N,) of each statistic by name; NaN where a picture has nothing to measure it on"""
+"""(N,) values of each statistic by its name; NaN for a picture on which it cannot be measured"""
 NAMES: Mapping[str, str] = {
     "raggedness_px": "raggedness, px",
     "outline_ratio": "outline over smoothed one",
@@ -31,85 +32,101 @@ NAMES: Mapping[str, str] = {
     "flying_share": "flying pixels, share",
     "noise_mm": "noise of surfaces, mm",
 }
-"""the statistics, and what they are called in a report"""
+"""the names of the statistics, and their labels in a report"""
 EDGE_PX = 4
-"""what is nearer to the outline is near it"""
+"""pixels at most this far from the outline count as the edge"""
 WINDOW = 15
-"""points of an outline that a parabola is laid through to smooth it"""
+"""number of points of an outline to which a parabola is fitted to smooth it"""
 _PARABOLA = savgol_coeffs(WINDOW, 2)
-"""what a parabola through so many points has in the middle one, as weights (Savitzky and Golay)"""
+"""weights that give the value of such a parabola at its middle point (Savitzky and Golay)"""
 FLYING_MM = 10
-"""a neighbour whose depth differs by more is of another surface"""
+"""neighbours whose depths differ by more than this are on different surfaces"""
 MAX_SUPPORT = 2
-"""neighbours of eight on its surface that a flying pixel has at most"""
+"""a pixel is flying where at most this many of its eight neighbours are on its surface"""
 _PLANE = 5
-"""side of the windows in which noise is what a plane does not explain"""
+"""side of the windows to which planes are fitted to measure noise"""
 NUM_RESAMPLES = 200
+"""of the bootstrap"""
 NUM_BINS = 32
+"""of the histograms"""
 
 
 def statistics_of(images_NHW: Depth) -> Statistics:
-    """Every statistic of every picture."""
+    """Every statistic of every picture of (N, H, W) stored depth."""
     rows = [statistics(image) for image in images_NHW]
     return {name: np.array([row[name] for row in rows], np.float64) for name in NAMES}
 
 
 def statistics(depth_HW: Depth) -> dict[str, float]:
-    """The statistics of one picture by the names of `NAMES`; NaN where there is no hand."""
+    """The statistics of one picture, with the names of `NAMES`; NaN where there is no hand."""
     hand = depth_HW > 0
-    whole = solid(hand)
-    if not whole.any():
+    solid_HW = solid(hand)
+    if not solid_HW.any():
         return dict.fromkeys(NAMES, float("nan"))
-    raggedness, ratio = raggedness_of(whole)
-    inside = cv2.distanceTransform(np.pad(whole, 1, mode="edge").astype(np.uint8),
+    raggedness, ratio = raggedness_of(solid_HW)
+    inside = cv2.distanceTransform(np.pad(solid_HW, 1, mode="edge").astype(np.uint8),
                                    cv2.DIST_L2, 5)[1:-1, 1:-1]  # fmt: skip
-    near = whole & (inside <= EDGE_PX)
-    holes = whole & ~hand
+    near = solid_HW & (inside <= EDGE_PX)
+    holes = solid_HW & ~hand
     return {
         "raggedness_px": raggedness,
         "outline_ratio": ratio,
         "hole_rate_edge": _share(holes, near),
-        "hole_rate_inside": _share(holes, whole & ~near),
+        "hole_rate_inside": _share(holes, solid_HW & ~near),
         "flying_share": flying_share(depth_HW),
         "noise_mm": noise_mm(depth_HW),
     }
 
 
 def _share(of: Mask, within: Mask) -> float:
+    """The share of the pixels `within` that are `of` too; NaN where there are none."""
     num = int(within.sum())
     return float((of & within).sum()) / num if num else float("nan")
 
 
 def hole_rate(depth_HW: Depth) -> float:
-    """Share of the hand's solid shape that is without depth; NaN where there is no hand."""
+    """The share of the hand's solid shape that has no depth; NaN where there is no hand."""
     hand = depth_HW > 0
-    whole = solid(hand)
-    return _share(~hand, whole)
+    solid_HW = solid(hand)
+    return _share(~hand, solid_HW)
 
 
-def raggedness_of(whole_HW: Mask) -> tuple[float, float]:
-    """Root mean square distance, px, of an outline from itself smoothed, and the quotient of both
-    lengths; NaN where the outline is too short. A circle in pixels has about 0.3 and 1.1.
+def raggedness_of(solid_HW: Mask) -> tuple[float, float]:
+    """How ragged an outline is.
 
-    Smoothing lays parabolas through short stretches, so that round fingertips are not ragged.
+    The outline is compared with itself after smoothing. Smoothing fits parabolas to short
+    stretches, so that round fingertips do not count as ragged.
+
+    Args:
+        solid_HW: see `edges.solid`.
+
+    Returns:
+        The root mean square distance of the two outlines in px, and the length of the outline over
+        that of the smoothed one. A circle drawn in pixels has about 0.3 and 1.1. Both are NaN where
+        the outline is too short.
     """
     squares, raw, smooth_length = [], 0.0, 0.0
-    for outline_K2, counts_K in _outlines(whole_HW):
+    for outline_K2, counts_K in _outlines(solid_HW):
         smooth = convolve1d(outline_K2, _PARABOLA, axis=0, mode="wrap")
         squares.append(((outline_K2 - smooth) ** 2).sum(axis=1)[counts_K])
         steps = counts_K & np.roll(counts_K, -1)
         raw += _length(outline_K2, steps)
         smooth_length += _length(smooth, steps)
-    found = np.concatenate(squares) if squares else np.empty(0)
-    if not len(found) or not smooth_length:
+    squared_px = np.concatenate(squares) if squares else np.empty(0)
+    if not len(squared_px) or not smooth_length:
         return float("nan"), float("nan")
-    return float(np.sqrt(found.mean())), raw / smooth_length
+    return float(np.sqrt(squared_px.mean())), raw / smooth_length
 
 
-def _outlines(whole_HW: Mask) -> Iterator[tuple[Values, Mask]]:
-    """Closed outlines as points (x, y), and which of these are not where the crop cuts the hand."""
-    contours, _ = cv2.findContours(whole_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    last = np.array(whole_HW.shape[::-1]) - 1
+def _outlines(solid_HW: Mask) -> Iterator[tuple[Values, Mask]]:
+    """The closed outlines of a mask.
+
+    Yields:
+        (K, 2) points (x, y), and (K,) whether each is part of the hand's outline rather than of the
+        border of the crop.
+    """
+    contours, _ = cv2.findContours(solid_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    last = np.array(solid_HW.shape[::-1]) - 1
     for contour in contours:
         points = contour[:, 0].astype(np.float64)
         if len(points) < 2 * WINDOW:
@@ -124,7 +141,11 @@ def _length(points_K2: Values, steps_K: Mask) -> float:
 
 
 def flying_share(depth_HW: Depth) -> float:
-    """Share of the hand's pixels with at most two of eight neighbours at their depth."""
+    """The share of the hand's pixels that are flying; NaN where there is no hand.
+
+    A flying pixel has at most `MAX_SUPPORT` of its eight neighbours within `FLYING_MM` of its
+    depth.
+    """
     hand = depth_HW > 0
     if not hand.any():
         return float("nan")
@@ -139,11 +160,14 @@ def flying_share(depth_HW: Depth) -> float:
 
 
 def noise_mm(depth_HW: Depth) -> float:
-    """Median over 5 x 5 windows on one surface of what the best plane leaves, rms in mm; NaN where
-    there are none."""
+    """The noise of surfaces: the deviation of the depth from planes, in mm.
+
+    A plane is fitted to each window of 5 x 5 pixels that lies on one surface. The result is the
+    root of the median variance of the residuals; NaN where there is no such window.
+    """
     size = (_PLANE, _PLANE)
     depth = depth_HW.astype(np.float64)
-    there = cv2.erode((depth_HW > 0).astype(np.uint8), np.ones(size, np.uint8)) > 0
+    window_full = cv2.erode((depth_HW > 0).astype(np.uint8), np.ones(size, np.uint8)) > 0
     ramp = np.arange(_PLANE) - _PLANE // 2.0
     level = np.ones(_PLANE) / _PLANE
     tilt = ramp / (_PLANE * (ramp**2).mean())
@@ -153,22 +177,27 @@ def noise_mm(depth_HW: Depth) -> float:
     explained = (ramp**2).mean() * (slopes[0] ** 2 + slopes[1] ** 2)
     left = np.maximum(variance - explained, 0) * _PLANE**2 / (_PLANE**2 - 3)
     kernel = np.ones(size, np.uint8)
-    one_surface = there & (cv2.dilate(depth, kernel) - cv2.erode(depth, kernel) < 2 * FLYING_MM)
-    found = left[one_surface]
-    return float(np.sqrt(np.median(found))) if len(found) else float("nan")
+    one_surface = window_full & (
+        cv2.dilate(depth, kernel) - cv2.erode(depth, kernel) < 2 * FLYING_MM
+    )
+    noise_mm2 = left[one_surface]
+    return float(np.sqrt(np.median(noise_mm2))) if len(noise_mm2) else float("nan")
 
 
-# --- sets against each other ----------------------------------------------------------------------
+# --- comparison of sets ---------------------------------------------------------------------------
 
 
 def boundary_of(
     synthetic: Statistics, refined: Statistics, real: Statistics, *, seed: int
 ) -> Boundary:
-    """Each statistic of the renders and of the refined against one half of the real set, and of its
-    other half as the floor.
+    """Compare the distribution of each statistic between sets.
 
-    A distance is Wasserstein-1 between the distributions, in standard deviations of the real set's
-    own; its interval is over images.
+    Renders, refined images and one half of the real images are each compared with the other half
+    of the real images. A distance is the Wasserstein-1 distance of the two distributions, in
+    standard deviations of the statistic over the real set; its 95 % interval is over images.
+
+    Args:
+        seed: of the halves and the bootstrap.
     """
     num_real = len(next(iter(real.values())))
     order = np.random.default_rng(seed).permutation(num_real)
@@ -201,7 +230,10 @@ def _known(values: Values) -> Values:
 
 
 def _distance(values: Values, real: Values, unit: float, seed: int) -> Distance:
-    """Zero, or as near to it as sets of their sizes come, for equal distributions."""
+    """The Wasserstein-1 distance of two samples in units of `unit`, with a 95 % bootstrap interval.
+
+    It is never negative, so for equal distributions it is above 0 by what chance adds.
+    """
     rng = np.random.default_rng(seed)
     drawn = [
         wasserstein_distance(
@@ -215,7 +247,11 @@ def _distance(values: Values, real: Values, unit: float, seed: int) -> Distance:
 
 
 def _histogram(name: str, sets: Sequence[Values]) -> Curves:
-    """Shares of the images over the statistic, from the least to the 99th percentile of any."""
+    """Histograms of a statistic for synthetic, refined and real images, as shares of the images.
+
+    The bins reach from the least value to the largest 99th percentile of the three sets; what lies
+    beyond is in the last bin.
+    """
     low = min(values.min() for values in sets)
     high = max(float(np.quantile(values, 0.99)) for values in sets)
     edges = np.linspace(low, max(high, low + 1e-6), NUM_BINS + 1)

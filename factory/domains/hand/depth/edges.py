@@ -1,10 +1,11 @@
-"""How far the outlines in a depth picture moved against those of its parent.
+"""Movement of outlines and edges in a depth picture against those of its parent.
 
-A ragged outline is not a moved one. So the whole silhouette is registered by its signed distance,
-and single edges (silhouette, and one finger before another) answer with an area: what the near
-side won or lost along the normal, averaged over stretches that are longer than the teeth.
+A ragged outline must not count as a moved one. So the silhouette as a whole is registered by its
+signed distance. Single edges (of the silhouette, or of one finger before another) are measured by
+area: how much the near side gained or lost along the normal, averaged over stretches that are
+longer than the teeth of a ragged edge.
 
-Legend of shapes: H height, W width, P edge points, T steps along a normal.
+Axes in names: H height, W width, P edge points, T steps along a normal, K pixels of a band.
 """
 
 from dataclasses import dataclass
@@ -15,44 +16,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 Depth = NDArray[np.uint16]
-"""(H, W) stored depth, mm from the cube's front plus 1; 0 is background"""
+"""(H, W) uint16 depth as it is stored: mm from the cube's front plus 1, and 0 for the background"""
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 
 MAX_HOLE_PX = 100
-"""enclosed background of so many pixels at most is a hole; more is seen between fingers"""
+"""enclosed background of at most this many pixels is a hole; more is a gap between fingers"""
 MAX_SPECK_PX = 30
-"""pieces of a hand that are no larger are specks"""
+"""pieces of a hand of at most this many pixels are specks"""
 REACH_PX = 12
-"""largest displacement of a silhouette looked for, in x and in y"""
+"""the largest displacement of a silhouette that is searched, in x and in y"""
 BAND_PX = 8
-"""signed distances are cut here: what is far from the outline says nothing about it"""
+"""signed distances are clipped at this value, because pixels far from the outline do not help"""
 FIT_PX, FIT_ROUNDS = 2.0, 5
-"""half width of the band at the outline that fractions of a pixel are fitted in, and how often"""
+"""half width of the band around the outline in which fractions of a pixel are fitted, and the
+number of rounds of that fit"""
 STEP_MM = 20
-"""a difference of depth between neighbours from which on there is an edge"""
+"""neighbours whose depths differ by at least this have an edge between them"""
 MAX_STEP_MM = 60
-"""where the background begins, for want of a depth of its own"""
+"""the step that is assumed where the far side is the background, which has no depth"""
 PROFILE_PX = 6.0
-"""how far along a normal an edge is looked for: it answers with no more than this"""
+"""how far along the normal, to either side, an edge is searched; no larger movement is measured"""
 _PROFILE = np.arange(-PROFILE_PX + 0.25, PROFILE_PX, 0.5)
+"""positions of the T steps along a normal"""
 _MIN_RANGE_PX = 3.0
-"""of a profile, on either side, before another edge begins"""
+"""the least length of a profile on either side of an edge before the next edge begins"""
 _AROUND = np.array([(y, x) for y in range(-4, 5) for x in range(-4, 5) if x * x + y * y <= 16])
 _CELL_PX = 56
-"""side of the squares whose edges of one direction are averaged"""
+"""side of the squares; edges of one direction in one square form a stretch"""
 _MIN_STRETCH = 8
-"""edge points, to be averaged"""
+"""the least number of edge points of a stretch"""
 
 
 def solid(hand_HW: Mask) -> Mask:
-    """The hand without holes and specks."""
+    """The mask of a hand with its holes filled and specks removed."""
     filled = hand_HW | _small(~hand_HW, MAX_HOLE_PX, connectivity=4)
     return filled & ~_small(filled, MAX_SPECK_PX, connectivity=8, at_border=True)
 
 
 def _small(mask_HW: Mask, most_px: int, *, connectivity: int, at_border: bool = False) -> Mask:
-    """The pieces of a mask of at most so many pixels; those that touch the border on demand."""
+    """The pieces of a mask that have at most `most_px` pixels.
+
+    Args:
+        connectivity: 4 or 8 neighbours.
+        at_border: whether pieces that touch the border of the picture are included.
+    """
     num, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask_HW.astype(np.uint8), connectivity=connectivity
     )
@@ -67,26 +75,32 @@ def _small(mask_HW: Mask, most_px: int, *, connectivity: int, at_border: bool = 
 
 
 def signed_distance(mask_HW: Mask) -> NDArray[np.float32]:
-    """(H, W) px to the outline: positive outside, negative inside, 0 between the pixels."""
+    """(H, W) float32 distance to the outline in px, positive outside and negative inside.
+
+    It is 0 half way between a pixel inside and one outside.
+    """
     outside = cv2.distanceTransform((~mask_HW).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     inside = cv2.distanceTransform(mask_HW.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(np.where(mask_HW, 0.5 - inside, outside - 0.5), np.float32)
 
 
 class Moved(NamedTuple):
-    """A displacement of a silhouette."""
+    """The displacement of a silhouette."""
 
     shift_px: tuple[float, float]
-    """(x, y), second less first"""
+    """position (x, y) in the second picture minus that in the first"""
     match: float
-    """correlation of the signed distances there, -1 to 1"""
+    """correlation of the signed distances at the best displacement in whole pixels, -1 to 1"""
 
 
 def registered_silhouette(before_HW: Mask, after_HW: Mask) -> Moved | None:
-    """Displacement of a whole outline; None where a picture has none.
+    """The displacement of a silhouette between two pictures of one scene.
 
     Args:
-        before_HW, after_HW: `solid` masks.
+        before_HW, after_HW: masks of the hand, see `solid`.
+
+    Returns:
+        None where a picture has no outline, or none in the part that is searched.
     """
     if not all(mask.any() and not mask.all() for mask in (before_HW, after_HW)):
         return None
@@ -106,18 +120,22 @@ def registered_silhouette(before_HW: Mask, after_HW: Mask) -> Moved | None:
 def _refined_shift(
     before: NDArray[np.float32], after: NDArray[np.float32], start: Values
 ) -> Values:
-    """(x, y) from whole pixels to fractions: least squares over the band at the outline, outliers
-    weighted down, with a term of its own for growth, which is no displacement."""
+    """Refine a displacement (x, y) from whole pixels to fractions.
+
+    This is a least squares fit over the band around the outline, in which outliers have less
+    weight. A further term describes growth of the silhouette, so that growth does not count as
+    displacement.
+    """
     gy, gx = (np.asarray(slope) for slope in np.gradient(before))
     band = (np.abs(before) <= FIT_PX) & (np.hypot(gx, gy) > 0.5)
     for side in (band[:REACH_PX], band[-REACH_PX:], band[:, :REACH_PX], band[:, -REACH_PX:]):
-        side[:] = False  # what comes in from beyond the border is not known
+        side[:] = False  # what moves in from beyond the border is not known
     terms_K3 = np.stack([-gx[band], -gy[band], -np.ones(int(band.sum()))], axis=1)
     shift, (height, width) = start, before.shape
     for _ in range(FIT_ROUNDS):
         matrix = np.array([[1, 0, -shift[0]], [0, 1, -shift[1]]])
-        there = cv2.warpAffine(after, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        error_K = (there - before)[band]
+        registered = cv2.warpAffine(after, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        error_K = (registered - before)[band]
         growth = -float(np.median(error_K))
         weights_K = 1 / np.maximum(1, np.abs(error_K + growth))
         weighted = terms_K3 * weights_K[:, None]
@@ -128,51 +146,59 @@ def _refined_shift(
 
 @dataclass(frozen=True)
 class Edges:
-    """Where one picture has edges, each to be found again in another."""
+    """The edges of one picture, whose movement is measured in another."""
 
-    place_P2: NDArray[np.int64]  # noqa: N815
-    """(row, column) of the near side"""
+    pixel_P2: NDArray[np.int64]  # noqa: N815
+    """(row, column) of the pixel on the near side"""
     normal_P2: Values  # noqa: N815
-    """unit vectors (y, x) from near to far"""
+    """unit vectors (y, x) from the near to the far side"""
     limit_mm_P: Values  # noqa: N815
-    """stored depth from which on a pixel is of the far side"""
+    """pixels with at least this stored depth belong to the far side"""
     near_PT: Mask  # noqa: N815
-    """which steps of a profile are of the near side"""
+    """which steps along the normal are on the near side"""
     counts_PT: Mask  # noqa: N815
-    """which steps lie before the next edge"""
+    """which steps count, because they lie before the next edge"""
 
 
 def edges_of(depth_HW: Depth) -> Edges:
-    """The edges of a picture, but for those too close to another to be looked for."""
+    """The edges of a picture, without those that are too close to another edge or the border."""
     depth = _with_far_background(without_holes(depth_HW))
     step = _step_behind(depth)
-    place = np.argwhere(step >= STEP_MM)
-    inside = ((place >= PROFILE_PX) & (place < np.array(depth.shape) - PROFILE_PX)).all(axis=1)
-    place = place[inside]
-    rows, columns = place.T
+    pixels = np.argwhere(step >= STEP_MM)
+    inside = ((pixels >= PROFILE_PX) & (pixels < np.array(depth.shape) - PROFILE_PX)).all(axis=1)
+    pixels = pixels[inside]
+    rows, columns = pixels.T
     limit_mm = depth[rows, columns] + np.minimum(step[rows, columns], MAX_STEP_MM) / 2
-    normal = _normals(depth, place, limit_mm)
-    near = _profiles(depth, place, normal) < limit_mm[:, None]
+    normal = _normals(depth, pixels, limit_mm)
+    near = _profiles(depth, pixels, normal) < limit_mm[:, None]
     counts = _before_next_edge(near)
     half = near.shape[1] // 2
     enough = np.minimum(counts[:, :half].sum(1), counts[:, half:].sum(1)) * 0.5 >= _MIN_RANGE_PX
     enough &= np.isfinite(normal).all(axis=1)
-    return Edges(place[enough], normal[enough], limit_mm[enough], near[enough], counts[enough])
+    return Edges(pixels[enough], normal[enough], limit_mm[enough], near[enough], counts[enough])
 
 
 class EdgeChange(NamedTuple):
-    """What became of the edges of a picture."""
+    """The movement of the edges of a picture."""
 
     drift_px: float
-    """median over stretches of edge of the distance that they moved along their normals"""
+    """median over stretches of the absolute movement along the normals, 0 or larger"""
     growth_px: float
-    """mean movement outwards, negative where the near side shrank"""
+    """mean movement towards the far side; negative where the near side shrank"""
 
 
 def edge_change(edges: Edges, after_HW: Depth) -> EdgeChange | None:
-    """Where edges are in another picture of the same scene; None where there are too few."""
+    """Measure the movement of edges in another picture of the same scene.
+
+    Args:
+        edges: of the first picture.
+        after_HW: the second picture.
+
+    Returns:
+        None where no stretch has enough edge points.
+    """
     after = _with_far_background(without_holes(after_HW))
-    near = _profiles(after, edges.place_P2, edges.normal_P2) < edges.limit_mm_P[:, None]
+    near = _profiles(after, edges.pixel_P2, edges.normal_P2) < edges.limit_mm_P[:, None]
     won = (near.astype(np.int8) - edges.near_PT) * edges.counts_PT
     outwards_px_P = 0.5 * won.sum(axis=1)
     stretch = _stretches(edges)
@@ -185,18 +211,18 @@ def edge_change(edges: Edges, after_HW: Depth) -> EdgeChange | None:
 
 
 def without_holes(depth_HW: Depth) -> Depth:
-    """Holes filled with the nearest depth, specks removed."""
+    """A picture whose holes are filled with the nearest depth and whose specks are removed."""
     hand = depth_HW > 0
-    whole = solid(hand)
-    filled = np.where(whole, depth_HW, 0).astype(np.uint16)
-    holes = whole & ~hand
+    solid_HW = solid(hand)
+    filled = np.where(solid_HW, depth_HW, 0).astype(np.uint16)
+    holes = solid_HW & ~hand
     if holes.any():
         filled[holes] = nearest_depth(depth_HW)[holes]
     return filled
 
 
 def nearest_depth(depth_HW: Depth) -> Depth:
-    """(H, W) of each pixel, the depth of the hand's nearest; there has to be a hand."""
+    """(H, W) for each pixel the depth of the nearest pixel of the hand; there must be a hand."""
     hand = depth_HW > 0
     _, nearest = cv2.distanceTransformWithLabels(
         (~hand).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
@@ -207,20 +233,24 @@ def nearest_depth(depth_HW: Depth) -> Depth:
 
 
 def _with_far_background(depth_HW: Depth) -> NDArray[np.float32]:
+    """(H, W) depth whose background is infinitely far instead of 0."""
     return np.where(depth_HW > 0, depth_HW, np.inf).astype(np.float32)
 
 
 def _step_behind(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(H, W) how much deeper the deepest of the four neighbours is."""
+    """(H, W) depth of the deepest of the four neighbours minus that of the pixel."""
     padded = np.pad(depth, 1, mode="edge")
     around = np.max([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]], 0)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.nan_to_num(around - depth, nan=0.0, posinf=np.inf), np.float32)
 
 
-def _normals(depth: NDArray[np.float32], place: NDArray[np.int64], limit_mm: Values) -> Values:
-    """Away from the middle of what is near within 4 px; NaN where that is all around."""
-    rows, columns = np.moveaxis(place[:, None] + _AROUND, -1, 0)
+def _normals(depth: NDArray[np.float32], pixels: NDArray[np.int64], limit_mm: Values) -> Values:
+    """(P, 2) unit vectors away from the centroid of the near pixels within 4 px.
+
+    They are NaN where the near pixels are on all sides.
+    """
+    rows, columns = np.moveaxis(pixels[:, None] + _AROUND, -1, 0)
     near = depth[rows, columns] < limit_mm[:, None]
     away = -(near @ _AROUND) / np.maximum(near.sum(axis=1, keepdims=True), 1)
     length = np.hypot(*away.T)[:, None]
@@ -228,18 +258,24 @@ def _normals(depth: NDArray[np.float32], place: NDArray[np.int64], limit_mm: Val
         return np.asarray(np.where(length > 0.3, away / length, np.nan))
 
 
-def _profiles(depth: NDArray[np.float32], place: NDArray[np.int64], normal: Values) -> Values:
-    """(P, T) depth along normals, half a pixel apart; step 0 is the middle of two pixels."""
+def _profiles(depth: NDArray[np.float32], pixels: NDArray[np.int64], normal: Values) -> Values:
+    """(P, T) depth at steps of half a pixel along the normals.
+
+    Position 0 is half a pixel from the edge's pixel, between the near and the far side.
+    """
     known = np.nan_to_num(normal)
-    at = place[:, None] + (_PROFILE[:, None] + 0.5) * known[:, None]
+    at = pixels[:, None] + (_PROFILE[:, None] + 0.5) * known[:, None]
     rows, columns = np.moveaxis(np.floor(at + 0.5).astype(np.intp), -1, 0)
     height, width = depth.shape
     return np.asarray(depth[rows.clip(0, height - 1), columns.clip(0, width - 1)], np.float64)
 
 
 def _before_next_edge(near: Mask) -> Mask:
-    """From the middle inwards while it is near, outwards while it is far; the step at an outline
-    of whole pixels may lie one place off."""
+    """(P, T) which steps lie before the next edge.
+
+    From the middle, these are the steps inwards as long as they are near, and outwards as long as
+    they are far. The four in the middle always count, because the outline follows whole pixels.
+    """
     half = near.shape[1] // 2
     inwards = np.logical_or.accumulate(~near[:, : half - 2][:, ::-1], axis=1)[:, ::-1]
     outwards = np.logical_or.accumulate(near[:, half + 2 :], axis=1)
@@ -248,8 +284,8 @@ def _before_next_edge(near: Mask) -> Mask:
 
 
 def _stretches(edges: Edges) -> NDArray[np.int64]:
-    """(P,) number of the stretch: points of one square whose normals point into one quadrant."""
-    square = edges.place_P2 // _CELL_PX
+    """(P,) number of the stretch: the points of one square with normals in one quadrant."""
+    square = edges.pixel_P2 // _CELL_PX
     y, x = edges.normal_P2.T
     quadrant = 2 * (y > x) + (y > -x)
     return np.asarray((square[:, 0] * 64 + square[:, 1]) * 4 + quadrant)

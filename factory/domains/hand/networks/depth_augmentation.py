@@ -1,8 +1,10 @@
-"""Other looks and small motions of hands in depth, so that the renders' look is not learnt.
+"""Augmentation of depth pictures of hands, so that the joint network does not learn the renders'
+look.
 
-What a refined picture or a camera's may have: ragged outlines, wider or narrower ones, holes,
-noise and coarse steps of depth. Turns are those of the paper's estimator (Shrivastava et al. 2017,
-section 3.2). Depths are never mixed: every pixel comes from one pixel.
+Pictures get what refined pictures and those of a camera may have: ragged, wider and narrower
+outlines, holes, noise and coarse steps of depth. Turns are those of the paper's estimator
+(Shrivastava et al. 2017, section 3.2). Depths are never blended: each pixel takes the value of one
+pixel.
 """
 
 import cv2
@@ -18,35 +20,35 @@ Single = NDArray[np.float32]
 MAX_TURN_RAD = np.radians(20)
 MAX_ZOOM = 1.12
 MAX_SHIFT_SHARE = 0.05
-"""of the picture's width"""
+"""largest shift, as a share of the picture's width"""
 MAX_RAGGED_PX = 1.5
-"""standard deviation of where a pixel comes from; teeth are about 2 px wide"""
+"""largest standard deviation of the place that a pixel is taken from; teeth are about 2 px wide"""
 MAX_GROWN_PX = 2
-"""of outlines, out or in"""
+"""how far outlines are moved at most, out or in"""
 MAX_HOLES = 0.06
-"""share of pixels that are not measured, about"""
+"""largest share of pixels that become holes, about"""
 MAX_BIAS_MM, MAX_NOISE_MM, MAX_STEP_MM = 12.0, 4.0, 6.0
-"""of a picture's depth as a whole, standard deviation pixel by pixel, and of its steps"""
+"""largest offset of a whole picture, standard deviation of the noise, and size of the steps"""
 
 
 def augmented(
     images_NHW: Depth, joints_px: Single, cube_mm: int, rng: np.random.Generator
 ) -> tuple[Depth, Single]:
-    """Hands turned, shifted and enlarged, as a poorer camera would see them.
+    """Turn, scale and shift hands with their joints, and degrade depth as a poor camera would.
 
     Args:
         images_NHW: depth as stored.
-        joints_px: (N, k, 2), x and y; they move along.
+        joints_px: (N, k, 2), x and y in px.
 
     Returns:
-        The same shapes; NaN for joints that leave the picture.
+        Pictures and joints of the same shapes; joints that leave the picture are NaN.
     """
     moved, joints_px = _moved(images_NHW, joints_px, rng)
     return _measured(moved, cube_mm, rng), joints_px
 
 
 def _moved(images_NHW: Depth, joints_px: Single, rng: np.random.Generator) -> tuple[Depth, Single]:
-    """Turned, enlarged and shifted, with ragged outlines."""
+    """Turn, scale and shift pictures with their joints, and make outlines ragged."""
     n, height, width = images_NHW.shape
     turn = rng.uniform(-MAX_TURN_RAD, MAX_TURN_RAD, n)
     zoom = np.exp(rng.uniform(-1, 1, n) * np.log(MAX_ZOOM))
@@ -70,7 +72,7 @@ def _moved(images_NHW: Depth, joints_px: Single, rng: np.random.Generator) -> tu
 
 
 def _measured(images_NHW: Depth, cube_mm: int, rng: np.random.Generator) -> Depth:
-    """With other outlines, holes, and depths that are off, noisy and in steps."""
+    """Move outlines, cut holes, and make depths offset, noisy and stepped."""
     measured = np.empty_like(images_NHW)
     for clean, out in zip(images_NHW, measured, strict=True):
         image = grown(clean, int(rng.integers(-MAX_GROWN_PX, MAX_GROWN_PX + 1)))
@@ -80,15 +82,15 @@ def _measured(images_NHW: Depth, cube_mm: int, rng: np.random.Generator) -> Dept
         rough = _rough(rng, shape, 2)[0] * np.float32(noise_mm) + np.float32(bias_mm)
         stepped = np.rint(np.rint((image + rough) / np.float32(step_mm)) * np.float32(step_mm))
         hole = _rough(rng, shape, 4)[0] > ndtri(1 - rng.uniform(0, MAX_HOLES))
-        there = (image > 0) & ~hole & (stepped >= 1) & (stepped <= cube_mm + 1)
-        out[:] = np.where(there, stepped, 0)
+        is_hand = (image > 0) & ~hole & (stepped >= 1) & (stepped <= cube_mm + 1)
+        out[:] = np.where(is_hand, stepped, 0)
     return measured
 
 
 def grown(image: Depth, px: int) -> Depth:
-    """A picture (H, W) whose hand reaches further by some pixels, or less far, if negative.
+    """A picture (H, W) whose hand is wider by some pixels on each side, or narrower, if negative.
 
-    What is new has the depth of the farthest hand pixel in reach.
+    Added pixels get the depth of the farthest hand pixel in reach.
     """
     around = np.ones((2 * abs(px) + 1,) * 2, np.uint8)
     if px < 0:
@@ -100,7 +102,7 @@ def _rough(rng: np.random.Generator, shape: tuple[int, int, int], size_px: int) 
     """(c, H, W) noise of unit variance, in patches of about `size_px`, which is even."""
     c, height, width = shape
     few = rng.standard_normal((c, -(-height // size_px), -(-width // size_px)), np.float32)
-    # Blending two neighbours leaves so much of the variance along an axis, on average.
+    # Interpolation lowers the variance along each axis by this factor, on average.
     few /= 2 / 3 - 1 / (6 * size_px**2)
     wide = (cv2.resize(part, None, fx=size_px, fy=size_px) for part in few)
     return np.stack([part[:height, :width] for part in wide])

@@ -1,41 +1,37 @@
 """Training of a joint network on labelled renders of hands, and how good it is on others."""
 
-import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional
 
 from factory.domains.hand.networks.depth_augmentation import augmented
-from factory.domains.hand.networks.joints import (
-    JointConfig,
-    JointError,
-    JointErrors,
-    JointNetwork,
-    as_depth,
-)
+from factory.domains.hand.networks.joints import JointNetwork, as_depth
 from factory.measures.statistics import spread
+from factory.networks.estimator_training import OnUpdate, train_network
 from schemas.base import Float, Model
+from schemas.hand.estimators import JointConfig, JointError, JointErrors
 from schemas.hand.sample import EVALUATED_JOINTS
 
 NEAR_PX = 5.0
-"""the paper's d (Shrivastava et al. 2017, table 4)"""
+"""px within which a joint counts as found, the paper's d (Shrivastava et al. 2017, table 4)"""
 
 
 class JointTraining(Model):
     """How a joint network is trained."""
 
     steps: int = Field(default=1_500, ge=1)
-    """updates"""
+    """number of updates"""
     batch_size: int = Field(default=32, ge=2)
-    """hands in each"""
+    """hands in each update"""
     lr: Float = Field(default=4e-3, gt=0)
-    """of Adam at the start; it falls to 0 as a half cosine"""
+    """learning rate of Adam at the start; it falls to 0 as a half cosine"""
     seed: int = Field(default=0, ge=0)
+    """seed of the first weights, of the batches and of the augmentation"""
     maps: int = Field(default=16, ge=1)
     """feature maps of the finest layer"""
     reduce: int = Field(default=4, ge=1)
@@ -48,20 +44,17 @@ class Posed(NamedTuple):
     images: NDArray[np.uint16]
     """(N, H, W) depth as stored"""
     joints_px: NDArray[np.float32]
-    """(N, 14, 2), NaN for those outside the picture, see `factory.domains.hand.networks.joints.joints_px_of`"""
+    """(N, 14, 2), NaN for joints outside the picture, see `joints.joints_px_of`"""
     cube_mm: int
-    """side of the cube of all of them"""
+    """side of the cube that all of them are cut by"""
 
 
 def train_joints(
     training: JointTraining,
     posed: Posed,
-    on_step: Callable[[float], None] | None = None,
+    on_update: OnUpdate | None = None,
 ) -> JointNetwork:
-    """Train a network; the same on the same machine for the same arguments.
-
-    Args:
-        on_step: called after each update with its loss, about the mean distance along an axis, px.
+    """Train a network with `train_network`; a loss is about the mean distance along an axis, px.
 
     Raises:
         RuntimeError: a loss is not finite.
@@ -70,23 +63,14 @@ def train_joints(
     network = JointNetwork(config, seed=training.seed)
     optimiser = torch.optim.Adam(network.parameters(), training.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
-    for step in range(training.steps):
-        rng = np.random.default_rng([training.seed, step])
-        rows = rng.integers(len(posed.images), size=training.batch_size)
+
+    def loss_of(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         images, joints_px = augmented(posed.images[rows], posed.joints_px[rows], posed.cube_mm, rng)
         truth = torch.from_numpy(joints_px)
         known = truth.isfinite()
-        loss = functional.smooth_l1_loss(network(as_depth(images))[known], truth[known])
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise RuntimeError(f"the loss of update {step + 1} is {value}; lower --lr")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(value)
-    return network.eval()
+        return functional.smooth_l1_loss(network(as_depth(images))[known], truth[known])
+
+    return train_network(network, training, len(posed.images), loss_of, schedule, on_update)
 
 
 def joint_errors(
@@ -94,7 +78,7 @@ def joint_errors(
     truth_px: NDArray[np.floating],
     mean_answer_px: NDArray[np.floating],
 ) -> JointErrors:
-    """How far found joints are from the true ones; NaN among these does not count.
+    """How far found joints are from the true ones; joints that are NaN do not count.
 
     Args:
         found_px, truth_px: (N, 14, 2).
@@ -113,16 +97,16 @@ def joint_errors(
         by_joint=tuple(
             JointError(
                 joint=joint,
-                px=spread(distance[:, place]),
-                within_5_px=_share_near(distance[:, place]),
+                px=spread(distance[:, column]),
+                within_5_px=_share_near(distance[:, column]),
             )
-            for place, joint in enumerate(EVALUATED_JOINTS)
+            for column, joint in enumerate(EVALUATED_JOINTS)
         ),
     )
 
 
 def mean_joints_px(joints_px: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(14, 2) mean places of (N, 14, 2), of which NaN does not count."""
+    """(14, 2) mean positions of joints (N, 14, 2); those that are NaN do not count."""
     return np.asarray(np.nanmean(joints_px, axis=0, dtype=np.float64))
 
 

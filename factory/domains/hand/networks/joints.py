@@ -1,9 +1,10 @@
 """A small network that finds the joints of hands in depth pictures, trained on labelled renders.
 
-Pictures are reduced before the first convolution, to mean depth and share of the hand in each
-cell, so that ragged outlines and small holes weigh little. Heatmaps end in a soft argmax, which is
-finer than their cells. It is a witness of what a refined picture still shows, and far from the
-stacked hourglass that the paper scores pictures with (Shrivastava et al. 2017, section 3.2).
+Pictures are reduced before the first convolution, to the mean depth and the share of the hand in
+each cell, so that ragged outlines and small holes weigh little. The heatmaps end in a soft argmax,
+which is finer than their cells. The network measures what a refined picture still shows. It is much
+smaller than the stacked hourglass that the paper scores pictures with (Shrivastava et al. 2017,
+section 3.2).
 
 Axes: N pictures of H x W pixels of stored depth (docs/conventions.md), h x w cells.
 """
@@ -14,31 +15,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from factory.networks.estimators import EstimatorDescription, load_estimator
-from schemas.base import Float, Model
+from factory.networks.estimators import load_estimator
 from schemas.dataset import ImageSpec
-from schemas.hand.sample import EVALUATED_JOINTS, MAX_CUBE_MM
-from schemas.report import Spread
+from schemas.hand.estimators import JointConfig, JointDescription
+from schemas.hand.sample import EVALUATED_JOINTS
 
 NUM_JOINTS = len(EVALUATED_JOINTS)
 HALVINGS = 3
-"""of the cells on the way to the coarsest map"""
+"""how often the cells are halved on the way to the coarsest map"""
 _BATCH = 64
-"""pictures at once where nothing is learnt"""
-
-
-class JointConfig(Model):
-    """Architecture; with the defaults, 215,102 parameters."""
-
-    maps: int = Field(default=16, ge=1)
-    """feature maps of the finest layer; the coarsest has four times as many"""
-    reduce: int = Field(default=4, ge=1)
-    """pixels in a row, and in a column, of a cell of the finest layer"""
-    cube_mm: int = Field(default=300, ge=1, le=MAX_CUBE_MM)
-    """side of the cube that the pictures are cut by"""
+"""pictures in a batch of inference"""
 
 
 class JointNetwork(nn.Module):
@@ -79,7 +67,7 @@ def _layer(maps_in: int, maps_out: int, kernel: int = 3) -> list[nn.Module]:
 
 
 def _up(maps_in: int, maps_out: int) -> tuple[nn.Module, nn.Module]:
-    """From a coarser map to twice as many cells a side, and what follows the sum with those."""
+    """The layers that double the cells of a coarser map, and those after adding the finer map."""
     widen = nn.Sequential(
         nn.Conv2d(maps_in, maps_out, 1), nn.Upsample(scale_factor=2, mode="bilinear")
     )
@@ -97,7 +85,7 @@ def check_size(height: int, width: int, cell: int) -> None:
 
 
 def reduced(depth_NHW: Tensor, cell: int, cube_mm: int) -> Tensor:
-    """Stored depth in cells: (N, 2, H / cell, W / cell) in [-1, 1].
+    """Reduce stored depth to cells: (N, 2, H / cell, W / cell) in [-1, 1].
 
     First the mean depth of a cell's hand pixels, from -1 at the cube's front to 1 at its back, and
     0 where there are none; then the share of hand pixels, from -1 (none) to 1 (all). The
@@ -111,14 +99,14 @@ def reduced(depth_NHW: Tensor, cell: int, cube_mm: int) -> Tensor:
 
 
 def _summed(values_NHW: Tensor, cell: int) -> Tensor:
-    """Sums of cells, down their columns first, which is the fast way through memory."""
+    """Sums over cells, along columns first, which reads memory in order."""
     n, height, width = values_NHW.shape
     rows = values_NHW.reshape(n, height // cell, cell, width).sum(dim=2)
     return rows.reshape(n, height // cell, width // cell, cell).sum(dim=3)
 
 
 def soft_argmax_px(heat_Nkhw: Tensor, cell: int) -> Tensor:
-    """(N, k, 2) float32: the mean place, x and y in px, under the softmax of each heatmap."""
+    """(N, k, 2) float32: the mean position, x and y in px, under the softmax of each heatmap."""
     rows, columns = heat_Nkhw.shape[2:]
     share = heat_Nkhw.flatten(2).softmax(dim=-1).view(heat_Nkhw.shape)
     xs, ys = (
@@ -131,7 +119,7 @@ def soft_argmax_px(heat_Nkhw: Tensor, cell: int) -> Tensor:
 
 @torch.no_grad()
 def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Where a network finds the 14 evaluated joints, hidden ones too.
+    """The 14 evaluated joints as a network finds them, hidden ones too.
 
     Args:
         images_NHW: depth as stored.
@@ -154,7 +142,7 @@ def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> ND
 
 
 def as_depth(images_NHW: NDArray[np.uint16]) -> Tensor:
-    """The same numbers, float32."""
+    """Stored depth as a float32 tensor."""
     return torch.from_numpy(images_NHW.astype(np.float32))
 
 
@@ -174,45 +162,13 @@ def joints_px_of(index: pa.Table, image: ImageSpec) -> NDArray[np.float32]:
 
 
 def inside_or_nan(joints_px: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """(..., 2) places, NaN where they are on no pixel of a picture."""
+    """Joints (..., 2), x and y in px; NaN for those on no pixel of the picture."""
     inside = (joints_px >= -0.5) & (joints_px <= np.array([width, height]) - 0.5)
     return np.where(inside.all(axis=-1, keepdims=True), joints_px, np.float32(np.nan))
 
 
-class JointError(Model):
-    """Errors of one joint."""
-
-    joint: int
-    """in the order of NYU's `joint_names`"""
-    px: Spread
-    within_5_px: Float
-
-
-class JointErrors(Model):
-    """Distances in the picture between found and true joints, on hands that were not trained on;
-    joints outside the picture do not count."""
-
-    px: Spread
-    within_5_px: Float
-    """share of joints, the measure of the paper's table 4"""
-    mean_answer_px: Spread
-    """the same, had the mean places of the joints of the training set been the answer to all"""
-    mean_answer_within_5_px: Float
-    by_joint: tuple[JointError, ...]
-
-
-class JointDescription(EstimatorDescription):
-    """`joints.json`: what `joints.safetensors` beside it holds and how good it is."""
-
-    NAME = "joints"
-    ESTIMATES = "joint"
-
-    architecture: JointConfig
-    held_out: JointErrors
-
-
 def load_joints(location: str | Path) -> tuple[JointNetwork, JointDescription]:
-    """Read a network back: `load_estimator` of what jobs/joints.py has written."""
+    """Read a network back: `load_estimator` of what `jobs/estimator.py joints` has written."""
     return load_estimator(
         location, JointDescription, lambda described: JointNetwork(described.architecture)
     )

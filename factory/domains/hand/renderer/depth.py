@@ -1,11 +1,12 @@
-"""Depth pictures of bodies made of spheres: analytic ray casting, one ray a pixel centre.
+"""Depth pictures of bodies made of spheres, by analytic ray casting with one ray per pixel.
 
-A body is the union of spheres and of the convex hulls of two ("round cones") or three
-("wedges") of them: the sphere-meshes of Tkach, Pauly and Tagliasacchi 2016 ("Sphere-meshes for
-real-time hand modeling and tracking"). Every surface is a sphere, a cone or a plane, so that
-the nearest hit of a ray is the root of a quadratic or linear equation.
+A body is a sphere-mesh (Tkach, Pauly and Tagliasacchi 2016, "Sphere-meshes for real-time hand
+modeling and tracking"): the union of spheres and of the convex hulls of two ("round cones") or
+three ("wedges") of them. Every surface is a part of a sphere, a cone or a plane, so the nearest hit
+of a ray is the root of a quadratic or linear equation.
 
-Points are in the camera frame (x right, y down, z away), mm. A ray is t (x, y, 1): t is depth.
+Points are in the camera frame (x right, y down, z away), mm. A ray consists of the points
+t (x, y, 1), so t is depth.
 """
 
 from collections.abc import Iterator
@@ -21,26 +22,29 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Body:
-    """One union of spheres, cones and wedges."""
+    """A union of spheres, round cones and wedges."""
 
     centres: Array
-    """(k, 3) mm, in front of the camera with their whole radius"""
+    """(k, 3) centres of the spheres, mm; the spheres lie wholly in front of the camera"""
     radii: Array
-    """(k,) mm, positive"""
+    """(k,) radii of the spheres, mm, positive"""
     pairs: npt.NDArray[np.intp]
-    """(p, 2) numbers of the spheres that a round cone joins"""
+    """(p, 2) numbers of the spheres that each round cone joins"""
     triples: npt.NDArray[np.intp]
-    """(q, 3) numbers of the spheres that a wedge joins; its edges are among the pairs"""
+    """(q, 3) numbers of the spheres that each wedge joins; its edges are among the pairs"""
 
 
 def cast(body: Body) -> Array:
-    """Depth of the nearest surface, (480, 640) mm; infinite where there is none.
+    """Draw a body for the camera of the NYU set.
+
+    Returns:
+        (480, 640) depth of the nearest surface in mm; infinite where there is none.
 
     Raises:
         ValueError: a part of the body is not in front of the camera.
     """
     if not (body.centres[:, 2] > body.radii).all():
-        raise ValueError("a hand must lie in front of the camera as a whole")
+        raise ValueError("all of a hand must lie in front of the camera")
     depth = np.full((NYU_HEIGHT_PX, NYU_WIDTH_PX), np.inf)
     low, high = _boxes(body)
     for rays, k in _all_rays(depth, low, high):
@@ -54,7 +58,7 @@ def cast(body: Body) -> Array:
 
 @dataclass(frozen=True)
 class _Rays:
-    """The rays through a box of pixels, and the depths found there so far."""
+    """The rays (x, y, 1) through a box of pixels, and the smallest depth along each so far."""
 
     depth: Array
     """(h, w), a view of the picture"""
@@ -64,18 +68,26 @@ class _Rays:
     """(h, 1)"""
 
     def dot(self, vector: Array) -> Array:
+        """(h, w) scalar products with a (3,) vector."""
         return np.asarray((self.x * vector[0] + vector[2]) + self.y * vector[1])
 
     def squared(self) -> Array:
+        """(h, w) squared lengths."""
         return np.asarray((self.x**2 + 1) + self.y**2)
 
-    def nearer(self, found: Array | None) -> None:
-        if found is not None:
-            np.minimum(self.depth, found, out=self.depth)
+    def nearer(self, depth: Array | None) -> None:
+        """Take (h, w) depths of a surface into account; None stands for no surface."""
+        if depth is not None:
+            np.minimum(self.depth, depth, out=self.depth)
 
 
 def _all_rays(depth: Array, low: Array, high: Array) -> Iterator[tuple[_Rays, int]]:
-    """For each box, low to high (n, 2) u and v, of which some of the picture holds a part."""
+    """The rays of each box that overlaps the picture, and the number of the box.
+
+    Args:
+        depth: the picture.
+        low, high: (n, 2) u and v of the corners of n boxes, px.
+    """
     size = [NYU_WIDTH_PX, NYU_HEIGHT_PX]
     first = np.clip(np.ceil(low), 0, size).astype(int).tolist()
     last = np.clip(np.floor(high) + 1, 0, size).astype(int).tolist()
@@ -87,7 +99,10 @@ def _all_rays(depth: Array, low: Array, high: Array) -> Iterator[tuple[_Rays, in
 
 
 def _boxes(body: Body) -> tuple[Array, Array]:
-    """(k, 2) least and greatest u, v of every sphere: where planes through the camera touch it."""
+    """(k, 2) least and (k, 2) greatest u and v of every sphere, px.
+
+    There, planes through the camera's centre touch the sphere.
+    """
     z, r = body.centres[:, 2:], body.radii[:, None]
     side = body.centres[:, :2]
     reach = r * np.sqrt(side**2 + z**2 - r**2)
@@ -97,6 +112,7 @@ def _boxes(body: Body) -> tuple[Array, Array]:
 
 
 def _sphere(rays: _Rays, centre: Array, radius: float) -> Array:
+    """(h, w) depth of a sphere, infinite where rays miss it."""
     along, square = rays.dot(centre), rays.squared()
     under = along**2 - square * (centre @ centre - radius**2)
     hit = (along - np.sqrt(np.maximum(under, 0))) / square
@@ -104,10 +120,11 @@ def _sphere(rays: _Rays, centre: Array, radius: float) -> Array:
 
 
 def _cone(rays: _Rays, centres: Array, radii: Array) -> Array | None:
-    """The lateral surface, between the circles in which it touches both spheres.
+    """(h, w) depth of a cone's lateral surface, between the circles where it touches its spheres.
 
-    At y along the axis from the first centre the surface is as far from the axis as
-    (r - y sin) / cos, where the sine is that of the slope. None where a sphere holds the other.
+    At a distance y from the first centre along the axis, the distance of the surface from the axis
+    is (r - y sin a) / cos a, where a is the angle of its slope. None where one sphere contains the
+    other.
     """
     axis = centres[1] - centres[0]
     length = float(np.linalg.norm(axis))
@@ -123,20 +140,24 @@ def _cone(rays: _Rays, centres: Array, radii: Array) -> Array | None:
     c = cosine2 * float(first @ first) - (offset + r * sine) ** 2 + (r * sine) ** 2 - r**2
     under = half_b**2 - a * c
     with np.errstate(divide="ignore", invalid="ignore"):
-        hit = (-half_b - np.sqrt(np.maximum(under, 0))) / a  # where a ray enters, whatever a's sign
+        hit = (-half_b - np.sqrt(np.maximum(under, 0))) / a  # the ray enters here for any sign of a
         y = hit * along - offset
         good = (under >= 0) & (y >= r * sine) & (y <= length + float(radii[1]) * sine)
     return np.where(good, hit, np.inf)
 
 
 def _plane(rays: _Rays, centres: Array, radii: Array) -> Array | None:
-    """The triangle of the tangent plane that faces the camera. None where there is none."""
+    """(h, w) depth of the triangle in which a plane touches three spheres on the camera's side.
+
+    None where no such plane exists or both planes face away.
+    """
     edges = centres[1:] - centres[0]
     cross = _cross(edges[0], edges[1])
     size2 = float(cross @ cross)
     if size2 < 1e-6 * float((edges**2).sum()) ** 2:
         return None
-    # In the plane of the centres, as steep along each edge as the radii change: least norm.
+    # The part of the normal in the plane of the centres: along each edge its scalar product is the
+    # difference of the radii.
     flat = _cross(edges[1], cross) * (radii[0] - radii[1]) / size2
     flat += _cross(cross, edges[0]) * (radii[0] - radii[2]) / size2
     rest = 1 - float(flat @ flat)
@@ -149,13 +170,13 @@ def _plane(rays: _Rays, centres: Array, radii: Array) -> Array | None:
         if corners[0] @ normal >= 0:  # seen from behind
             continue
         hit = (corners[0] @ normal) / rays.dot(normal)
-        found = np.where(_inside(rays, hit, corners), hit, np.inf)
-        best = found if best is None else np.minimum(best, found)
+        hit_inside = np.where(_inside(rays, hit, corners), hit, np.inf)
+        best = hit_inside if best is None else np.minimum(best, hit_inside)
     return best
 
 
 def _inside(rays: _Rays, hit: Array, corners: Array) -> npt.NDArray[np.bool_]:
-    """Whether the points hit lie in a triangle of their plane: the ray passes all its sides."""
+    """(h, w) whether rays hit a triangle: they pass all its sides in the same sense."""
     signs = [rays.dot(_cross(corners[k - 1], corners[k])) for k in range(3)]
     one = (signs[0] >= 0) & (signs[1] >= 0) & (signs[2] >= 0)
     other = (signs[0] <= 0) & (signs[1] <= 0) & (signs[2] <= 0)
@@ -163,6 +184,6 @@ def _inside(rays: _Rays, hit: Array, corners: Array) -> npt.NDArray[np.bool_]:
 
 
 def _cross(a: Array, b: Array) -> Array:
-    """Of two (3,) vectors; numpy's own is made for many and slow for two."""
+    """The cross product of two (3,) vectors; `numpy.cross` is slow for single vectors."""
     (p, q, r), (s, t, u) = a.tolist(), b.tolist()
     return np.array([q * u - r * t, r * s - p * u, p * t - q * s])

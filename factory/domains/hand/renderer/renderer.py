@@ -1,16 +1,17 @@
-"""The built-in hand renderer: depth pictures in the layout of the NYU hand set, nothing downloaded.
+"""The built-in hand renderer: depth pictures in the layout of the NYU hand set, without downloads.
 
-Two styles. `render` writes `synthdepth_C_NNNNNNN.png`, the clean depth of camera C and frame N.
-`camera` draws other hands, and writes beside each such picture `depth_C_NNNNNNN.png`, a
-**stand-in** for what a depth camera would make of it; a text file there says so. The joints of
-all frames are in `joint_data.mat`, whole frames and cameras in rows as NYU has them.
+It has two styles. `render` writes `synthdepth_C_NNNNNNN.png`, the clean depth of camera C and frame
+N. `camera` draws other hands and writes, beside each such picture, `depth_C_NNNNNNN.png`. This is a
+**stand-in** for a frame of a depth camera, a drawn picture in the place of a real one; a text file
+in the folder says so. The joints of all frames are in `joint_data.mat`, in NYU's layout of cameras
+and frames.
 
-Frame k depends on (seed, k, style, poses) only, whatever the batch or the worker count.
+Frame k depends on (seed, k, style, poses) only, not on batches or the number of workers.
 
     sample_hand (or given joints) -> views_of -> body_of -> cast [-> Sensor.observe]
 
-Hands look like right hands, as NYU's do; behind the wrist there is a stub of forearm, and
-behind the hand nothing. `benchmarks/bench_render.py` says how fast it is.
+Hands look like right hands, as NYU's do. They end in a short piece of forearm, and there is no
+background. `benchmarks/bench_render.py` measures the speed.
 """
 
 import hashlib
@@ -46,42 +47,47 @@ from schemas.hand.sample import NUM_JOINTS
 
 NUM_CAMERAS = len(CAMERAS)
 MAX_FRAMES = 1_000_000
-"""an array in a MATLAB 5 file holds less than 4 GB"""
+"""most frames of one folder, because an array in a MATLAB 5 file must be smaller than 4 GB"""
 NEAREST_MM = 300.0
-"""given joints nearer than this are refused: they would not be mm, or not in front of a camera"""
+"""given joints nearer than this are refused, because they are probably not in mm"""
 _SENSOR = 2
-"""tells the sensor's random numbers from those of the hands"""
+"""a part of the sensor's seed, which makes it different from the seeds of hands"""
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, joints of hands drawn by simgan-factory".ljust(116)
-"""in place of scipy's, which has the time in it: equal labels are equal bytes"""
+"""replaces the header of scipy, which contains the time, so that equal labels are equal bytes"""
 
 
 class HandOptions(BaseModel):
-    """What the user chooses about hands."""
+    """The options of the hand renderer that users may set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cameras: int = Field(default=1, ge=1, le=NUM_CAMERAS)
-    """views of each frame: the first as posed, the others turned by 40 degrees to either side"""
+    """number of views of each frame; in the second and third view the hand is rotated by 40 degrees
+    to either side"""
     poses: str | None = Field(default=None, exclude=True)
-    """an .npz file with joint_uvd (n, 36, 3) in u px, v px, depth mm, whose joints the frames take
-    in turn, exactly as they are; default: random poses"""
+    """an .npz file with joint_uvd (n, 36, 3) in u px, v px, depth mm; the frames take its joints in
+    turn, unchanged. Poses are random by default"""
 
 
 class HandRenderer(HandOptions):
-    """Config and owner of the renderer.
+    """The renderer and its configuration.
 
-    Random hands: rotations within 60 (yaw and roll) and 45 (pitch) degrees of palm to camera,
-    fingers up; the hand's centre 500 to 1100 mm away; see `hand_pose`.
+    Random hands are rotated by at most 60 degrees (yaw and roll) and 45 degrees (pitch) from the
+    position with the palm towards the camera and the fingers up. Their centres are 500 to 1100 mm
+    from the camera. See `pose.sample_hand`.
 
     Raises:
-        ValueError: the poses are no such file.
+        ValueError: `poses` is not a file as described.
     """
 
     style: Literal["render", "camera"] = "render"
-    """`render`: labelled renders; `camera`: stand-ins for camera frames, each beside its render"""
+    """`render` draws labelled renders; `camera` draws stand-ins for camera frames, each beside its
+    render"""
     seed: int = Field(default=0, ge=0)
+    """of all random choices"""
     poses_sha256: str | None = None
-    """digest of the file of poses, by which it is known again wherever it lies; found by itself"""
+    """digest of the file of poses, which identifies it whatever its path; it is computed when the
+    renderer is made"""
 
     @model_validator(mode="before")
     @classmethod
@@ -94,19 +100,25 @@ class HandRenderer(HandOptions):
         return {"poses_sha256": hashlib.sha256(raw).hexdigest(), **values, "poses": location}
 
     def last_file(self, index: int) -> str:
-        """The file of frame `index` (from 0) that is written last: with it, the rest is there.
+        """The name of the file of frame `index` (from 0) that is written last.
+
+        Where this file exists, the others of the frame do too.
 
         Raises:
-            ValueError: more frames than `joint_data.mat` could hold.
+            ValueError: `joint_data.mat` cannot hold that many frames.
         """
         if index >= MAX_FRAMES:
-            raise ValueError(f"at most {MAX_FRAMES:,} frames go into one folder of hands")
+            raise ValueError(f"one folder of hands can hold at most {MAX_FRAMES:,} frames")
         if self.style == "render":
             return file_name("synthdepth", self.cameras, index)
         return file_name("depth", self.cameras, index)
 
     def write(self, location: str | Path, indices: Sequence[int]) -> int:
-        """Draw frames into a folder or object store; how many were drawn."""
+        """Draw frames and write them into a folder or an object store.
+
+        Returns:
+            The number of frames.
+        """
         store = open_store(location)
         if self.style == "camera":
             store.put(STAND_IN_FILE, (STAND_IN + "\n").encode(), durable=False)
@@ -126,19 +138,19 @@ class HandRenderer(HandOptions):
         return len(indices)
 
     def prepare(self, location: str | Path, count: int) -> None:
-        """Write the joints of the first `count` frames, and of any that are there beyond.
+        """Write the joints of the first `count` frames, or of all that exist already if more.
 
-        Replaces the file as a whole, and only if it has fewer frames.
+        The file is replaced as a whole, and only where it has fewer frames.
 
         Raises:
-            ValueError: the file that is there cannot be read.
+            ValueError: the existing file cannot be read.
         """
         store = open_store(location)
         if _frames_in(store) >= count:
             return
         names = (frame_name(entry.name.removesuffix(".png")) for entry in store.entries(""))
-        there = (name.frame for name in names if name is not None)
-        store.put(JOINT_DATA, self.labels(max([count, *there])))
+        present = (name.frame for name in names if name is not None)
+        store.put(JOINT_DATA, self.labels(max([count, *present])))
 
     def hands(self, index: int) -> list[Hand]:
         """Frame `index` as each of the three cameras sees it."""
@@ -150,7 +162,10 @@ class HandRenderer(HandOptions):
         return views_of(hand, NUM_CAMERAS)
 
     def labels(self, frames: int) -> bytes:
-        """`joint_data.mat` of the first frames: all three cameras, drawn or not, float64."""
+        """The content of `joint_data.mat` for the first frames.
+
+        It always has all three cameras, whether or not their views are drawn, in float64.
+        """
         uvd = np.empty((NUM_CAMERAS, frames, NUM_JOINTS, 3))
         xyz = np.empty_like(uvd)
         for index in range(frames):
@@ -161,7 +176,7 @@ class HandRenderer(HandOptions):
                 )
             if self.poses is not None:
                 uvd[0, index] = self._given(index)
-        xyz[..., 1] *= -1  # up, as NYU has it
+        xyz[..., 1] *= -1  # NYU's y axis points up
         names = np.array(JOINT_NAMES, object)[None]
         file = io.BytesIO()
         arrays = {"joint_names": names, "joint_uvd": uvd, "joint_xyz": xyz}
@@ -169,27 +184,32 @@ class HandRenderer(HandOptions):
         return _MAT_HEADER + file.getvalue()[len(_MAT_HEADER) :]
 
     def _given(self, index: int) -> Array:
+        """(36, 3) the joints of the file of poses for a frame."""
         assert self.poses is not None
         poses = _known_poses(self.poses, self.poses_sha256)
         return np.asarray(poses[index % len(poses)])
 
 
 def file_name(kind: Literal["synthdepth", "depth"], camera: int, index: int) -> str:
-    """NYU's name of frame `index` (from 0; NYU counts from 1) of camera 1, 2 or 3."""
+    """NYU's name for frame `index` of camera 1, 2 or 3; the index counts from 0, NYU from 1."""
     return f"{kind}_{camera}_{index + 1:07d}.png"
 
 
 def encode_depth(depth_mm: npt.NDArray[Any]) -> bytes:
-    """(h, w) whole mm below 65536 as an RGB PNG: mm = green * 256 + blue, red is 0."""
-    whole = depth_mm.astype(np.uint16)
-    red = np.zeros(whole.shape, np.uint8)
+    """Encode depth as an RGB PNG with mm = 256 green + blue and red 0, as NYU does.
+
+    Args:
+        depth_mm: (h, w) whole mm below 65536.
+    """
+    whole_mm = depth_mm.astype(np.uint16)
+    red = np.zeros(whole_mm.shape, np.uint8)
     return encode_png(
-        np.dstack([red, (whole >> 8).astype(np.uint8), (whole & 255).astype(np.uint8)])
+        np.dstack([red, (whole_mm >> 8).astype(np.uint8), (whole_mm & 255).astype(np.uint8)])
     )
 
 
 def _frames_in(store: Store) -> int:
-    """How many frames the joints are known of; 0 where there is no file."""
+    """The number of frames in the file of joints; 0 where there is no file."""
     try:
         raw = store.read(JOINT_DATA)
     except FileNotFoundError:
@@ -198,7 +218,7 @@ def _frames_in(store: Store) -> int:
         return len(JointTable.read(raw).uvd[0])
     except JointsError as error:
         where = f"{store.location}/{JOINT_DATA}"
-        raise ValueError(f"{where}: {error}; remove it, and it is made anew") from error
+        raise ValueError(f"{where}: {error}; remove the file, and it is written anew") from error
 
 
 def _read(location: str) -> bytes:
@@ -215,7 +235,11 @@ def _known_poses(location: str, sha256: str | None) -> Array:
 
 
 def _parse_poses(raw: bytes, location: str) -> Array:
-    """(n, 36, 3) float64."""
+    """Read (n, 36, 3) float64 u px, v px, depth mm from the bytes of a file of poses.
+
+    Raises:
+        ValueError: the file has no such array, or joints that no hand before the camera can have.
+    """
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as content:
             uvd = content["joint_uvd"].astype(np.float64)

@@ -1,9 +1,10 @@
-"""What a structured-light depth camera makes of a hand before a wall.
+"""A model of a structured-light depth camera that sees a hand before a wall.
 
-Everything made here is a **stand-in** for camera frames: it lets the factory run, be tested and
-be shown with nothing downloaded. It is not evidence about any real camera.
+The frames that result are **stand-ins** for camera frames, that is computed pictures in the place
+of real ones. With them the factory can run and be tested without any download. They are no evidence
+about any real camera, and `STAND_IN` says so beside them.
 
-The model is that of a Kinect v1, by these sources:
+The model is that of a Kinect v1, from these sources:
 
 - Khoshelham and Elberink 2012, "Accuracy and resolution of Kinect depth data for indoor mapping
   applications": disparity in steps of 1/8 px over a baseline of 75 mm, so that a step of depth is
@@ -12,6 +13,8 @@ The model is that of a Kinect v1, by these sources:
   at a randomly displaced pixel, noise added, and the sum rounded to a step;
 - Nguyen, Izadi and Lovell 2012, "Modeling Kinect sensor noise for improved 3D reconstruction and
   tracking": surfaces are measured well up to an incidence of 60 degrees, and hardly at 90.
+
+Parameters that say "our choice" come from none of them.
 """
 
 from dataclasses import dataclass
@@ -33,64 +36,66 @@ STAND_IN = (
 WALL_MM = 1600.0, 1900.0
 """distance of the wall on the optical axis; with its tilt it is 1.5 to 2 m away everywhere"""
 _WALL_TILT = 0.05
-"""greatest slope of the wall's inverse depth over a slope of the ray"""
+"""the largest tilt of the wall, as the change of inverse depth over the slope of a ray"""
 _NEAREST_MM = 250.0
-"""no hand is nearer; a shadow is the wider, the nearer what casts it"""
+"""hands are farther away than this, which bounds the width of their shadows"""
 _SAME_SURFACE_MM = 20.0
-"""what lies less than so far behind what the projector sees is lit as well"""
+"""points less than this behind the surface that the projector reaches count as lit"""
 
 
 @dataclass(frozen=True)
 class Sensor:
-    """The camera's parameters."""
+    """A depth camera by its parameters."""
 
     baseline_mm: float = 75.0
-    """the projector is so far to the left of the camera"""
+    """distance of the projector, which is to the left of the camera"""
     shadow: bool = True
-    """whether what the projector does not reach stays without depth"""
+    """whether pixels that the projector does not reach have no depth"""
     steps_per_px: float = 8.0
-    """of disparity; the depth step is z^2 / (focal length x baseline x steps)"""
+    """steps of disparity per pixel; a step of depth is z² / (focal length x baseline x steps)"""
     noise_steps: float = 0.5
-    """standard deviation of the disparity, in steps"""
+    """standard deviation of the disparity's noise, in steps"""
     noise_correlation_px: float = 1.0
-    """of that noise, as the matched window is several pixels wide (our choice)"""
+    """correlation length of that noise, because matched windows are several pixels wide (our
+    choice)"""
     outline_px: float = 0.8
-    """standard deviation of the displacement of a pixel along each axis; Barron and Malik have 0.5
-    for each pixel alone, a correlated one has to be larger to look as ragged"""
+    """standard deviation of the displacement of a pixel along each axis. Barron and Malik use 0.5
+    for independent pixels; correlated displacements must be larger to look as ragged"""
     outline_correlation_px: float = 2.0
-    """along the outline (our choice: a ragged edge has teeth of several pixels)"""
+    """correlation length of that displacement (our choice: ragged edges have teeth of several
+    pixels)"""
     hole_share: float = 0.002
-    """of pixels without depth on surfaces that face the camera (our choice)"""
+    """share of pixels without depth on surfaces that face the camera (our choice)"""
     grazing_share: float = 0.3
-    """of pixels without depth, more, at an incidence of 90 degrees (our choice)"""
+    """what is added to that share at an incidence of 90 degrees (our choice)"""
     grazing_from_deg: float = 60.0
-    """incidence from which on that share grows"""
+    """incidence from which on the share grows"""
     hole_correlation_px: float = 1.2
-    """size of the holes (our choice)"""
+    """correlation length that gives the size of the holes (our choice)"""
 
     def observe(self, clean_mm: Array, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
-        """A frame of what is there, with a wall behind it.
+        """The frame that the camera gives for a hand before a wall.
 
         Args:
-            clean_mm: (NYU_HEIGHT_PX, NYU_WIDTH_PX) depth of the hand, infinite where there is none.
+            clean_mm: (NYU_HEIGHT_PX, NYU_WIDTH_PX) depth of the hand, infinite beside it.
 
         Returns:
-            (NYU_HEIGHT_PX, NYU_WIDTH_PX) whole mm; 0 where nothing was measured.
+            (NYU_HEIGHT_PX, NYU_WIDTH_PX) depth in whole mm; 0 where the camera measures none.
         """
         scene = np.minimum(clean_mm.astype(np.float32), _wall(rng))
         rough = patches(rng, self.hole_correlation_px, scene.shape)
         seen = np.where(rough > self._hole_limit(np.ones(1)), 0, scene)
         near = np.isfinite(clean_mm)
-        if near.any():  # all else is done only about the hand: beyond, it changes nothing
+        if near.any():  # the other effects change nothing far from the hand, so they are left out
             part = self._window(near)
-            there = rough[part] <= self._hole_limit(cosine_of_incidence(scene, part))
+            measured = rough[part] <= self._hole_limit(cosine_of_incidence(scene, part))
             if self.shadow:
-                there &= self._lit(scene[part], near[part])
-            seen[part] = self._displaced(np.where(there, scene[part], 0), rng)
+                measured &= self._lit(scene[part], near[part])
+            seen[part] = self._displaced(np.where(measured, scene[part], 0), rng)
         return self._measured(seen, rng)
 
     def _window(self, near: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-        """Rows and columns that hold the hand, its outline and its shadow."""
+        """The rows and columns that contain the hand, its outline and its shadow."""
         margin = 4 + int(np.ceil(5 * self.outline_px))
         rows, cols = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
         shadow_px = int(NYU_CAMERA.fx_px * self.baseline_mm / _NEAREST_MM)
@@ -100,23 +105,32 @@ class Sensor:
         )
 
     def _lit(self, scene: Depths, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which pixels the projector reaches past what is `near`: a depth buffer of its view.
+        """(h, w) which pixels the projector reaches, by a depth buffer of its view.
 
-        In rectified views a point moves by focal length x baseline / depth within its row.
+        The views of camera and projector are rectified: a point moves within its row by
+        focal length x baseline / depth.
+
+        Args:
+            scene: (h, w) depth.
+            near: (h, w) which pixels show the hand, which alone casts a shadow.
         """
         height, width = scene.shape
         column = np.arange(width) + NYU_CAMERA.fx_px * self.baseline_mm / scene
-        place = np.rint(column).astype(np.intp)
+        projected = np.rint(column).astype(np.intp)
         rows = np.broadcast_to(np.arange(height)[:, None], scene.shape)
-        nearest = np.full((height, place.max() + 2), np.inf)
-        np.minimum.at(nearest, (rows[near], place[near]), scene[near])
-        covered = nearest.copy()  # slanted surfaces skip columns of the projector
+        nearest = np.full((height, projected.max() + 2), np.inf)
+        np.minimum.at(nearest, (rows[near], projected[near]), scene[near])
+        covered = nearest.copy()  # a slanted surface leaves gaps between the projector's columns
         covered[:, 1:] = np.minimum(covered[:, 1:], nearest[:, :-1])
         covered[:, :-1] = np.minimum(covered[:, :-1], nearest[:, 1:])
-        return np.asarray(scene <= covered[rows, place] + _SAME_SURFACE_MM)
+        return np.asarray(scene <= covered[rows, projected] + _SAME_SURFACE_MM)
 
     def _hole_limit(self, cosines: npt.NDArray[np.floating]) -> Array:
-        """The standard normal number above which a pixel has no depth, by its incidence."""
+        """The standard normal number above which a pixel has no depth.
+
+        Args:
+            cosines: of the incidence.
+        """
         known = np.linspace(0, 1, 256)
         beyond = np.degrees(np.arccos(known)) - self.grazing_from_deg
         steep = np.clip(beyond / (90 - self.grazing_from_deg), 0, 1)
@@ -124,7 +138,7 @@ class Sensor:
         return np.asarray(np.interp(cosines, known, ndtri(1 - share)))
 
     def _displaced(self, seen: Depths, rng: np.random.Generator) -> Depths:
-        """Every pixel is read at a place nearby; neighbours at much the same place."""
+        """Replace each pixel by one nearby; the displacements of neighbours are correlated."""
         height, width = seen.shape
         by_v, by_u = (
             np.rint(patches(rng, self.outline_correlation_px, seen.shape) * self.outline_px)
@@ -135,16 +149,20 @@ class Sensor:
         return np.asarray(seen[np.clip(rows, 0, height - 1), np.clip(cols, 0, width - 1)])
 
     def _measured(self, seen: Depths, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
-        """Disparity with noise, in whole steps, as whole mm of depth."""
+        """Round the disparity, with noise, to whole steps, and convert it back to whole mm."""
         steps_mm = np.float32(NYU_CAMERA.fx_px * self.baseline_mm * self.steps_per_px)
-        there = seen > 0
+        measured = seen > 0
         noise = patches(rng, self.noise_correlation_px, seen.shape) * self.noise_steps
-        disparity = np.rint(steps_mm / np.where(there, seen, 1) + noise)
-        return np.where(there, np.rint(steps_mm / disparity), 0).astype(np.uint16)
+        disparity = np.rint(steps_mm / np.where(measured, seen, 1) + noise)
+        return np.where(measured, np.rint(steps_mm / disparity), 0).astype(np.uint16)
 
 
 def patches(rng: np.random.Generator, correlation_px: float, shape: tuple[int, ...]) -> Depths:
-    """Standard normal numbers that neighbours share, over so many pixels."""
+    """Standard normal numbers, float32 of the given shape, that neighbouring pixels share.
+
+    Args:
+        correlation_px: standard deviation of the smoothing; 0 for independent numbers.
+    """
     rough = rng.standard_normal(shape, np.float32)
     if correlation_px <= 0:
         return rough
@@ -154,7 +172,12 @@ def patches(rng: np.random.Generator, correlation_px: float, shape: tuple[int, .
 
 
 def cosine_of_incidence(scene: Depths, part: tuple[slice, slice]) -> Depths:
-    """Of the angle between a surface's normal and the ray, 0 to 1, in a part of the picture."""
+    """Cosine, 0 to 1, of the angle between a surface's normal and the ray.
+
+    Args:
+        scene: (NYU_HEIGHT_PX, NYU_WIDTH_PX) depth.
+        part: rows and columns of the result.
+    """
     depth = scene[part]
     x = ((np.arange(NYU_WIDTH_PX)[part[1]] - NYU_CAMERA.cx_px) / NYU_CAMERA.fx_px).astype(
         np.float32
@@ -163,7 +186,8 @@ def cosine_of_incidence(scene: Depths, part: tuple[slice, slice]) -> Depths:
         np.float32
     )
     by_v, by_u = np.gradient(depth)
-    # Cross product of the tangents (z/f + x z_u, y z_u, z_u) and (x z_v, z/f + y z_v, z_v).
+    # The normal is the cross product of the tangents (z/f + x z_u, y z_u, z_u) and
+    # (x z_v, z/f + y z_v, z_v).
     across, down = depth / np.float32(NYU_CAMERA.fx_px), depth / np.float32(NYU_CAMERA.fy_px)
     normal_x, normal_y = -by_u * down, -by_v * across
     facing = across * down  # the normal times the ray
@@ -173,6 +197,7 @@ def cosine_of_incidence(scene: Depths, part: tuple[slice, slice]) -> Depths:
 
 
 def _wall(rng: np.random.Generator) -> Depths:
+    """(NYU_HEIGHT_PX, NYU_WIDTH_PX) depth of a wall at a random distance and tilt."""
     tilt_x, tilt_y = rng.uniform(-_WALL_TILT, _WALL_TILT, 2)
     x = (tilt_x * (np.arange(NYU_WIDTH_PX) - NYU_CAMERA.cx_px) / NYU_CAMERA.fx_px).astype(
         np.float32

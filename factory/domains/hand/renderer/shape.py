@@ -1,9 +1,9 @@
-"""The flesh of a hand: spheres hung on its 36 joints, with cones and wedges between them.
+"""The flesh of a hand: spheres at its 36 joints and between them, joined by cones and wedges.
 
-Measures are in mm of a hand of size 1, whose wrist joint lies 67.4 mm from the palm's; they
-scale with the hand. Breadths of fingers, palm and wrist follow Greiner 1991 ("Hand
-anthropometry of U.S. Army personnel"); where the joints lie below the skin follows how the NYU
-joints lie below the depth that was measured.
+Lengths are in mm of a hand of size 1, in which the joint at the ulnar side of the wrist is 67.4 mm
+from the centre of the palm; they scale with the hand. The breadths of fingers, palm and wrist
+follow Greiner 1991 ("Hand anthropometry of U.S. Army personnel"). The depth of the joints below the
+skin follows the joints and the measured depth of the NYU set.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from factory.domains.hand.renderer.depth import Array, Body
 from schemas.hand.sample import NUM_JOINTS
 
 LITTLE, RING, MIDDLE, INDEX, THUMB, PALM = range(0, NUM_JOINTS, 6)
-"""number of each finger's first joint, its tip; the others follow towards the wrist"""
+"""number of the first joint of each part; that of a finger is its tip, and the others follow
+towards the wrist"""
 WRIST_ULNAR, WRIST_RADIAL, PALM_CENTRE, PALM_ULNAR, PALM_MIDDLE, WRIST = range(PALM, NUM_JOINTS)
 JOINT_NAMES = tuple(
     f"{finger}_{knuckle}"
@@ -23,9 +24,9 @@ JOINT_NAMES = tuple(
     for knuckle in ("KNU3_A", "KNU3_B", "KNU2_A", "KNU2_B", "KNU1_A", "KNU1_B")
 ) + tuple(f"PALM_{k}" for k in range(1, 7))
 SIZE_1_MM = 67.4
-"""from `WRIST_ULNAR` to `PALM_CENTRE`, both of which belong to one stiff palm, in size 1"""
+"""distance from `WRIST_ULNAR` to `PALM_CENTRE`, which are both in the stiff palm, in size 1"""
 FOREARM_MM = 70.0
-"""length of the stub"""
+"""length of the forearm that is drawn"""
 
 _RADII_MM = (
     (7.0, 8.0, 8.4, 8.6, 9.0, 11.0),
@@ -35,24 +36,26 @@ _RADII_MM = (
     (8.4, 10.2, 11.0, 12.0, 13.0, 11.0),
     (7.0, 7.0, 9.0, 13.0, 9.0, 4.0),
 )
-"""of the spheres at the joints, in their order"""
+"""radii of the spheres at the joints, in the order of the joints"""
 
 
 @dataclass(frozen=True)
 class _Extra:
-    """A sphere between joints."""
+    """A sphere whose centre is a weighted mean of joints, plus an offset."""
 
     joints: tuple[int, ...]
+    """numbers of the joints"""
     weights: tuple[float, ...]
+    """of the joints, with the sum 1"""
     offset_mm: tuple[float, float, float]
     """towards the thumb, towards the fingers, out of the palm"""
     radius_mm: float
     forearm_mm: float = 0.0
-    """towards the elbow"""
+    """a further offset, towards the elbow"""
 
 
 def _web(finger: int, radius_mm: float) -> _Extra:
-    """Where the skin between two fingers ends."""
+    """A sphere on a finger at the height where the skin between two fingers ends."""
     return _Extra((finger + 5, finger + 4), (0.45, 0.55), (0, 0, 0), radius_mm)
 
 
@@ -105,10 +108,12 @@ _WEDGES: tuple[tuple[int | str, int | str, int | str], ...] = (
 
 
 def _numbers(wedge: tuple[int | str, ...]) -> tuple[int, ...]:
+    """The numbers of a wedge's spheres, of which the further ones are given by name."""
     return tuple(_NUMBER[corner] if isinstance(corner, str) else corner for corner in wedge)
 
 
 def _edges() -> set[tuple[int, int]]:
+    """The pairs of spheres that a cone joins: along each finger, and the sides of all wedges."""
     chains = {(k, k + 1) for k in range(PALM) if k % 6 != 5}
     sides = {
         (min(wedge[k - 1], wedge[k]), max(wedge[k - 1], wedge[k]))
@@ -131,19 +136,24 @@ class Hand:
     forearm: Array
     """(3,) unit vector from the wrist to the elbow"""
     thickness: float = 1.0
-    """of all flesh, times what is usual for the hand's size"""
+    """factor on the radii that are usual for a hand of this size"""
 
 
 def size_of(joints_mm: Array) -> Array:
-    """(...,) of hands of (..., 36, 3) joints, 1 being the size that measures are given for."""
+    """(...,) sizes of hands, given their (..., 36, 3) joints.
+
+    A size of 1 is that for which this module states lengths.
+    """
     palm = joints_mm[..., PALM_CENTRE, :] - joints_mm[..., WRIST_ULNAR, :]
     return np.asarray(np.linalg.norm(palm, axis=-1) / SIZE_1_MM)
 
 
 def palm_frame(joints_mm: Array) -> Array:
-    """(..., 3, 3) of hands of (..., 36, 3) joints; rows are unit vectors: towards the thumb,
-    towards the fingers, out of the palm. Right hands, as NYU's look: its pictures of left hands
-    are mirrored."""
+    """(..., 3, 3) frames of palms, given (..., 36, 3) joints of right hands.
+
+    The rows are unit vectors towards the thumb, towards the fingers and out of the palm. All hands
+    of the NYU set look like right hands, because its pictures of left hands are mirrored.
+    """
     across = _unit(joints_mm[..., WRIST_RADIAL, :] - joints_mm[..., WRIST_ULNAR, :])
     up = joints_mm[..., PALM_CENTRE, :] - joints_mm[..., WRIST, :]
     up = _unit(up - (up * across).sum(-1, keepdims=True) * across)
@@ -151,7 +161,7 @@ def palm_frame(joints_mm: Array) -> Array:
 
 
 def straight_forearm(joints_mm: Array) -> Array:
-    """(3,) where the forearm goes that the joints do not tell of: on from the palm."""
+    """(3,) direction of the forearm, which is not among the joints: that of the palm, prolonged."""
     return np.asarray(_unit(joints_mm[WRIST] - joints_mm[PALM_CENTRE]))
 
 

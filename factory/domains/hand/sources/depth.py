@@ -1,4 +1,4 @@
-"""Depth pictures as the NYU hand pose set packs them, and the crop of a cube around a hand."""
+"""The depth pictures of the NYU hand pose set, and crops of a cube around a hand."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -21,15 +21,18 @@ from factory.images.png import (
 )
 
 Depth = NDArray[np.uint16]
-"""(height, width), mm from the camera's plane; 0 where nothing was measured"""
+"""(height, width) uint16 distance from the camera's plane in mm; 0 where nothing was measured"""
 Mask = NDArray[np.bool_]
 
 
 def unpack_depth(raw: bytes) -> Depth:
-    """A 640x480 RGB PNG of 8 bits with R = 0, depth_mm = 256 G + B.
+    """Decode a depth picture of the NYU set.
+
+    Args:
+        raw: a 640 x 480 RGB PNG of 8 bits with depth_mm = 256 green + blue, and red 0.
 
     Raises:
-        UndecodableError: truncated, damaged, or of another layout.
+        UndecodableError: the picture is truncated, damaged, or has another layout.
     """
     shape, dtype = check_png(raw)
     if shape != (NYU_HEIGHT_PX, NYU_WIDTH_PX, 3) or dtype != np.uint8:
@@ -47,21 +50,32 @@ def unpack_depth(raw: bytes) -> Depth:
 
 @dataclass(frozen=True)
 class HandCrop:
-    """A cube in space, and the square of pixels that its middle plane fills."""
+    """A cube in space, and the square of pixels that the plane through its centre fills."""
 
     affine: Affine
-    """source pixels to crop pixels"""
+    """from source pixels to crop pixels"""
     camera: DepthCamera
-    """of the crop"""
+    """the camera whose picture the crop is"""
     z_near_mm: int
+    """depth of the cube's front, stored as 1"""
     cube_mm: int
+    """side of the cube"""
     size_px: int
+    """height and width of the crop"""
 
     @classmethod
     def around(
         cls, xyz_mm: Points, camera: DepthCamera, *, cube_mm: int, size_px: int
     ) -> "HandCrop":
-        """The cube centred on the bounding box of (n, 3) points, its front at a whole mm."""
+        """The cube whose centre is that of the bounding box of some points.
+
+        Args:
+            xyz_mm: (n, 3) points in the camera frame.
+            camera: of the source picture.
+
+        Returns:
+            The crop, with the front of the cube rounded to a whole mm.
+        """
         centre = (xyz_mm.min(axis=0) + xyz_mm.max(axis=0)) / 2
         u, v, z = camera.project(centre[None])[0]
         scale_x, scale_y = (size_px * z / (cube_mm * f) for f in (camera.fx_px, camera.fy_px))
@@ -73,15 +87,19 @@ class HandCrop:
         return cls(affine, camera.through(affine), z_near_mm, cube_mm, size_px)
 
     def within(self, depth_HW: Depth) -> Mask:
-        """(H, W) which pixels of a picture are measured and in the cube's range of depth."""
+        """(H, W) which pixels have a depth that lies between the front and the back of the cube."""
         far_mm = self.z_near_mm + self.cube_mm
         return (depth_HW >= max(1, self.z_near_mm)) & (depth_HW <= far_mm)
 
     def cut(self, depth_HW: Depth, mask_HW: Mask | None = None) -> Depth:
-        """The (size_px, size_px) crop as it is stored, each pixel the nearest one of the source.
+        """The crop as it is stored; each of its pixels is the nearest one of the source.
 
         Args:
-            mask_HW: of the source, what to keep; all when None.
+            depth_HW: the source picture.
+            mask_HW: which pixels of the source to keep; None keeps all.
+
+        Returns:
+            (size_px, size_px) uint16 depth_mm - z_near_mm + 1, and 0 for the background.
         """
         height, width = depth_HW.shape
         columns, in_x = _nearest(self.affine[0, 0], self.affine[0, 2], self.size_px, width)
@@ -94,19 +112,19 @@ class HandCrop:
         return np.where(keep, stored, 0).astype(np.uint16)
 
     def stored(self, xyz_mm: Points) -> Points:
-        """(n, 3) points in mm to (u, v) in crop pixels and depth as the crop stores it."""
+        """(n, 3) u and v in crop pixels and depth as the crop stores it, of (n, 3) points in mm."""
         return self.camera.project(xyz_mm) - (0, 0, self.z_near_mm - 1)
 
 
 def _nearest(scale: float, shift: float, num: int, size: int) -> tuple[NDArray[np.intp], Mask]:
-    """Source pixels that crop pixels 0..num - 1 take along one axis, and which of them exist."""
-    places = np.floor((np.arange(num) - shift) / scale + 0.5).astype(np.intp)
-    inside = (places >= 0) & (places < size)
-    return places.clip(0, size - 1), inside
+    """(num,) the source pixel of each crop pixel along one axis, and (num,) whether it exists."""
+    pixels = np.floor((np.arange(num) - shift) / scale + 0.5).astype(np.intp)
+    inside = (pixels >= 0) & (pixels < size)
+    return pixels.clip(0, size - 1), inside
 
 
 def widened(mask_HW: Mask, margin_px: int) -> Mask:
-    """A mask grown by a disc of this radius."""
+    """A mask that is dilated by a disc with a radius of `margin_px`."""
     if margin_px == 0:
         return mask_HW
     squares = np.arange(-margin_px, margin_px + 1) ** 2

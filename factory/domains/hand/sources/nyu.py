@@ -1,7 +1,8 @@
-"""The NYU hand pose set (Tompson et al., ACM TOG 2014), or renders in its format.
+"""The source for the NYU hand pose set (Tompson et al., ACM TOG 2014) and renders in its format.
 
-One folder: `synthdepth_{camera}_{frame}.png` (renders), `depth_{camera}_{frame}.png` (camera), and
-`joint_data.mat` with the joints of every frame. Folders may lie in a tar, a zip or each other.
+A folder has renders (`synthdepth_{camera}_{frame}.png`), camera frames
+(`depth_{camera}_{frame}.png`), and the joints of every frame in `joint_data.mat`. Folders may be
+nested, and may be in a tar or a zip.
 """
 
 import threading
@@ -41,35 +42,39 @@ from schemas.dataset import DatasetKind, InputFacts
 from schemas.hand.sample import EVALUATED_JOINTS, MAX_CUBE_MM
 
 NEAR_MM = 60.0
-"""a joint of a hand is at most this far behind its skin, or behind another part of the hand"""
+"""a joint is at most this far behind the depth at its pixel, which is that of the skin or of
+another part of the hand"""
 MIN_SHARE_NEAR = 0.25
-"""of the joints, that must have the hand's depth at their pixel: fewer are another frame's"""
+"""smallest share of the joints with the hand's depth at their pixel; with fewer, the joints belong
+to another frame"""
 
 
 class NyuOptions(SourceOptions):
-    """What decides the content of a sample made from an NYU frame."""
+    """The options that decide the content of a sample of an NYU frame."""
 
     kind: Literal["synthetic", "real"] = "synthetic"
-    """synthetic: the renders, synthdepth_*.png; real: the camera's frames, depth_*.png"""
+    """synthetic reads the renders, synthdepth_*.png; real the camera frames, depth_*.png"""
     cube_mm: Annotated[int, Field(ge=1, le=MAX_CUBE_MM)] = 300
-    """side of the cube around the joints; what is outside becomes background"""
+    """side of the cube around the joints; what lies outside becomes background"""
     size_px: Annotated[int, Field(ge=16, le=1024)] = 224
     """height and width of a crop"""
     cameras: tuple[Literal[1, 2, 3], ...] = (1, 2, 3)
-    """whose pictures to take"""
+    """the cameras whose pictures are read"""
     mask: Literal["twin", "cube"] = "twin"
-    """real only. twin: keep the pixels where the render of the same frame has the hand (Shrivastava
-    et al. 2017, section 3.2); cube: all in the cube, for frames without a render"""
+    """for real frames only: twin keeps the pixels where the render of the same frame has the hand
+    (Shrivastava et al. 2017, section 3.2); cube keeps all in the cube, for frames without a
+    render"""
     mask_margin_px: Annotated[int, Field(ge=0, le=100)] = 0
-    """real only, mask twin: widen the render's silhouette by so many pixels of the frame"""
+    """for real frames with mask twin only: the render's silhouette is widened by this many pixels
+    of the frame"""
     labelled: bool | None = None
-    """whether samples carry the joints; default: renders do, camera frames do not"""
+    """whether samples carry the joints; by default renders do and camera frames do not"""
 
     @field_validator("cameras")
     @classmethod
     def _some(cls, cameras: tuple[int, ...]) -> tuple[int, ...]:
         if not cameras:
-            raise ValueError("name at least one of the cameras 1, 2 and 3")
+            raise ValueError("at least one of the cameras 1, 2 and 3 must be given")
         return tuple(sorted(set(cameras)))
 
     @property
@@ -78,7 +83,10 @@ class NyuOptions(SourceOptions):
 
 
 class NyuSource:
-    """Reads one frame at a time: `train/depth_1_0000001`. The joints are read once a folder."""
+    """Reads one frame at a time, with ids such as `train/depth_1_0000001`.
+
+    The joints of a folder are read once for all its frames.
+    """
 
     options_kind: ClassVar[type[SourceOptions]] = NyuOptions
     name: ClassVar[str] = "nyu"
@@ -122,7 +130,7 @@ class NyuSource:
         )
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        pass  # an id names its files
+        pass  # the id of a frame gives the names of its files
 
     def identity(self, source_id: str) -> str | None:
         return f"frame-{_name(source_id).frame:07d}"
@@ -195,12 +203,12 @@ class NyuSource:
         return crop
 
     def _mask(self, source_id: str, twin: bytes, crop: HandCrop) -> Mask:
-        """Where the render has the hand; its background is 0, or far."""
+        """(H, W) where the render has the hand; its background is 0 or behind the cube."""
         silhouette = crop.within(_decode(source_id, "its render", twin))
         return widened(silhouette, self.options.mask_margin_px)
 
     def _row(self, name: FrameName) -> bytes:
-        """What the joints' file says of a frame."""
+        """The bytes of a frame's joints, of which digests are taken."""
         if name.camera not in CAMERAS:
             raise BadRender(name.stem, f"camera {name.camera} is none of NYU's 1, 2 and 3")
         try:
@@ -212,7 +220,7 @@ class NyuSource:
         return self._joints.of(self._files, name.joint_data)
 
     def _twin(self, name: FrameName) -> bytes:
-        """The bytes of the render of the same frame; none where it decides nothing."""
+        """The bytes of the render of the same frame; empty where it does not matter."""
         if not self._with_twin:
             return b""
         try:
@@ -226,7 +234,7 @@ class NyuSource:
             raise BadRender(name.stem, str(error)) from error
 
     def _read(self, source_id: str) -> bytes:
-        files = self._files  # an input that is not there at all is no fault of one frame
+        files = self._files  # opened here, because a missing folder is not the fault of a frame
         try:
             return files.read(f"{source_id}.png")
         except FileNotFoundError as error:
@@ -236,7 +244,7 @@ class NyuSource:
 
 
 class _Joints:
-    """The joints of the folder that was asked for last, or what is wrong with its file."""
+    """The joints of the folder that was read last, or the reason why they cannot be read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -244,8 +252,15 @@ class _Joints:
         self._table: JointTable | str = ""
 
     def of(self, files: Files, name: str) -> JointTable:
-        """Raises `JointsError`: no such file, or not one with joints."""
-        with self._lock:  # several readers at once would hold the file several times
+        """The joints of a folder.
+
+        Args:
+            name: of the file with the joints.
+
+        Raises:
+            JointsError: there is no such file, or it has no joints.
+        """
+        with self._lock:  # several threads would otherwise read the large file at the same time
             if name != self._name:
                 self._table, self._name = _read_joints(files, name), name
             if isinstance(self._table, str):
@@ -277,7 +292,11 @@ def _decode(source_id: str, what: str, raw: bytes) -> Depth:
 
 
 def _check_fit(source_id: str, stored: Depth, joints_uvd: Points) -> None:
-    """Whether these can be the joints of the hand in the crop."""
+    """Check that these can be the joints of the hand in the crop.
+
+    Raises:
+        BadRender: the crop is empty, or too few joints have the hand's depth at their pixel.
+    """
     if not stored.any():
         raise BadRender(source_id, "nothing of the hand is in the cube around its joints")
     size = len(stored)

@@ -1,4 +1,4 @@
-"""The files of a folder of the NYU hand pose set, or of renders in its format."""
+"""The names and listing of the files of the NYU hand pose set, or of renders in its format."""
 
 import re
 from collections import defaultdict
@@ -22,21 +22,22 @@ JOINT_DATA = "joint_data.mat"
 CAMERAS = (1, 2, 3)
 SUFFIXES = frozenset({".png", ".mat"})
 Prefix = Literal["depth", "synthdepth"]
-"""of a camera's picture, of a render"""
+"""how the name of a camera frame begins, and that of a render"""
 _PICTURE = re.compile("((?:.*/)?)(depth|synthdepth)_(([0-9]+)_([0-9]+))", re.DOTALL)
 
 
 class FrameName(NamedTuple):
-    """What the name of a picture says, e.g. `train/depth_1_0000001`."""
+    """The parts of a picture's name, e.g. `train/depth_1_0000001`."""
 
     folder: str
-    """with a slash at its end; empty at the top"""
+    """with a slash at its end; empty for the top folder"""
     prefix: str
+    """see `Prefix`"""
     rest: str
-    """`1_0000001`: camera and frame, as written"""
+    """camera and frame as they are written, e.g. `1_0000001`"""
     camera: int
     frame: int
-    """from 1"""
+    """counted from 1"""
 
     @property
     def stem(self) -> str:
@@ -45,17 +46,24 @@ class FrameName(NamedTuple):
 
     @property
     def joint_data(self) -> str:
-        """The file with the joints of this folder."""
+        """The name of the file with the joints of this folder."""
         return f"{self.folder}{JOINT_DATA}"
 
     @property
     def twin(self) -> str:
-        """The render of the same hand by the same camera."""
+        """The name of the render of the same frame for the same camera."""
         return f"{self.folder}synthdepth_{self.rest}.png"
 
 
 def frame_name(stem: str) -> FrameName | None:
-    """The parts of a picture's name without its suffix; None where it is no such picture."""
+    """The parts of a name.
+
+    Args:
+        stem: the name without its suffix.
+
+    Returns:
+        None where this is not the name of an NYU picture.
+    """
     match = _PICTURE.fullmatch(stem)
     if match is None:
         return None
@@ -65,23 +73,28 @@ def frame_name(stem: str) -> FrameName | None:
 
 @dataclass
 class _Folder:
-    """What one archive, or all that lies outside archives, has of a listing."""
+    """The listed files of one archive, or of all folders outside archives."""
 
     pictures: list[tuple[FrameName, FileFacts]] = field(default_factory=list)
+    """the pictures that are inputs"""
     beside: dict[str, FileFacts] = field(default_factory=dict)
-    """joints and twins by name"""
+    """by name, the files of joints and the renders that decide about masks"""
 
 
 def scan_frames(
     files: Files, seen: Seen, *, prefix: Prefix, cameras: Set[int], with_twin: bool
 ) -> Iterator[ScanItem]:
-    """One input for each picture, with the facts of all files that decide its sample: its own, the
-    joints', the twin's. So a rewritten `joint_data.mat` has every picture beside it looked at.
+    """List one input for each picture.
+
+    An input has the facts of all files that decide its sample: the picture, the joints, and the
+    render of the same frame where that matters. So all pictures beside a `joint_data.mat` that was
+    rewritten are looked at again.
 
     Args:
-        prefix: the pictures that are inputs.
-        cameras: of them; pictures of a camera that NYU has not got are inputs too, to be rejected.
-        with_twin: the render of the same frame decides too.
+        prefix: the kind of pictures that are inputs.
+        cameras: the cameras whose pictures are inputs; pictures of cameras that NYU does not have
+            are inputs too, so that they are rejected with a reason.
+        with_twin: whether the render of the same frame decides about a sample.
     """
     held: dict[str | None, _Folder] = defaultdict(_Folder)
     for item in files.walk(SUFFIXES, seen):
@@ -112,14 +125,14 @@ def _inputs(folder: _Folder, container: str | None, with_twin: bool) -> Iterator
         rows: list[dict[str, Any]] = []
         for name, file in folder.pictures[start : start + BATCH_ROWS]:
             beside = [name.joint_data, name.twin] if with_twin else [name.joint_data]
-            found = [file, *(folder.beside[b] for b in beside if b in folder.beside)]
+            deciding = [file, *(folder.beside[b] for b in beside if b in folder.beside)]
             rows.append(
                 {
                     "id": file.name.removesuffix(".png"),
                     "suffix": None,
-                    "size": sum(facts.size for facts in found),
-                    "mtime_ns": max(facts.mtime_ns for facts in found),
-                    "etag": _joined(facts.etag for facts in found),
+                    "size": sum(facts.size for facts in deciding),
+                    "mtime_ns": max(facts.mtime_ns for facts in deciding),
+                    "etag": _joined(facts.etag for facts in deciding),
                     "container": container,
                 }
             )
@@ -127,6 +140,6 @@ def _inputs(folder: _Folder, container: str | None, with_twin: bool) -> Iterator
 
 
 def _joined(etags: Iterable[str | None]) -> str | None:
-    """One for several files, where each has one."""
+    """The ETags of several files as one string; None where a file has none."""
     known = list(etags)
     return None if None in known else " ".join(filter(None, known))

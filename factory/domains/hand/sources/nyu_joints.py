@@ -1,4 +1,4 @@
-"""`joint_data.mat` of the NYU hand pose set: where 36 joints are, for every camera and frame."""
+"""`joint_data.mat` of the NYU hand pose set: the positions of 36 joints by camera and frame."""
 
 import io
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from factory.domains.hand.sources.nyu_files import CAMERAS
 from schemas.hand.sample import NUM_JOINTS
 
 MAX_DISAGREEMENT_MM = 5.0
-"""between the two places where the file says where a joint is: more than a pixel, less than a
-flipped axis or another unit"""
+"""largest distance between the two positions that the file gives for a joint; it is larger than the
+effect of rounding to a pixel, and smaller than that of a flipped axis or another unit"""
 Rows = NDArray[np.float32]
 """(cameras, frames, 36, 3)"""
 
 
 class JointsError(ValueError):
-    """A file, or a row of it, that does not say where the joints are."""
+    """A file, or a row of it, does not give the positions of the joints."""
 
 
 @dataclass(frozen=True)
 class JointTable:
-    """The joints of all frames of a folder, as they lay in the file, in float32."""
+    """The joints of all frames of a folder, with the values of the file, in float32."""
 
     uvd: Rows
     """u px, v px, depth mm"""
@@ -39,11 +39,14 @@ class JointTable:
 
     @classmethod
     def read(cls, raw: bytes) -> "JointTable":
-        """Only these two of the file's variables are read, one after the other: a float64 array of
-        the whole set takes 190 MB.
+        """Read a file of joints.
+
+        Only the two variables that are needed are read, one after the other, because one float64
+        array of the whole set takes 190 MB.
 
         Raises:
-            JointsError: not a MATLAB v5 file with both, of one shape (cameras, frames, 36, 3).
+            JointsError: it is not a MATLAB v5 file that has both variables, each of one shape
+                (cameras, frames, 36, 3).
         """
         uvd, xyz = (_variable(raw, name) for name in ("joint_uvd", "joint_xyz"))
         if uvd.shape != xyz.shape:
@@ -51,13 +54,18 @@ class JointTable:
         return cls(uvd, xyz)
 
     def bytes_of(self, camera: int, frame: int) -> bytes:
-        """What the file says of one picture. Raises `JointsError`: nothing."""
+        """The two rows of one picture as bytes.
+
+        Raises:
+            JointsError: the file has no such camera or frame.
+        """
         uvd, xyz = self._row(camera, frame)
         return uvd.astype("<f4").tobytes() + xyz.astype("<f4").tobytes()
 
     def xyz_mm(self, camera: int, frame: int) -> Points:
-        """(36, 3) joints of one picture in the camera frame (y down), through the intrinsics from
-        the pixels that they are seen at.
+        """(36, 3) joints of one picture in the camera frame (y down), mm.
+
+        They are computed from the joints' pixels and depths with the camera's intrinsics.
 
         Raises:
             JointsError: there are none, or they cannot be those of a hand in the picture.
@@ -74,14 +82,14 @@ class JointTable:
             raise JointsError(
                 f"joint {joint} lies outside the picture, at ({u[joint]:.0f}, {v[joint]:.0f})"
             )
-        found = NYU_CAMERA.unproject(uvd.astype(np.float64))
-        distance = np.linalg.norm(found - xyz * (1, -1, 1), axis=1)
+        unprojected = NYU_CAMERA.unproject(uvd.astype(np.float64))
+        distance = np.linalg.norm(unprojected - xyz * (1, -1, 1), axis=1)
         if distance.max() > MAX_DISAGREEMENT_MM:
             raise JointsError(
                 f"joint_uvd and joint_xyz are {distance.max():.0f} mm apart at joint "
                 f"{distance.argmax()}, expected x right, y up, z away in mm"
             )
-        return found
+        return unprojected
 
     def _row(self, camera: int, frame: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         num_cameras, num_frames = self.uvd.shape[:2]
@@ -98,11 +106,11 @@ def _variable(raw: bytes, name: str) -> Rows:
         values = np.asarray(read[name])
     except KeyError as error:
         raise JointsError(f"has no {name}") from error
-    except Exception as error:  # whatever a damaged file makes of the parser
+    except Exception as error:  # a damaged file can raise anything in the parser
         raise JointsError(f"not a MATLAB v5 file ({type(error).__name__}: {error})") from error
     if values.dtype.kind not in "fiu":
         raise JointsError(f"{name} holds {values.dtype}, expected numbers")
     if values.ndim != 4 or values.shape[2:] != (NUM_JOINTS, 3) or values.shape[0] not in CAMERAS:
         raise JointsError(f"{name} is {values.shape}, expected (3 cameras, frames, 36, 3)")
-    with np.errstate(over="ignore"):  # beyond float32 is not finite, and said so of that row
+    with np.errstate(over="ignore"):  # `xyz_mm` refuses rows that become infinite in float32
         return values.astype(np.float32)

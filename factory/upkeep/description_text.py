@@ -15,7 +15,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def text_of(described: Description) -> str:
-    """The whole page."""
+    """Everything that is known of a dataset."""
     blocks = [
         _head(described),
         _counts(described),
@@ -29,7 +29,7 @@ def text_of(described: Description) -> str:
 
 
 def release_text(release: ReleaseState, location: str) -> str:
-    """What a release holds, and whether it is whole.
+    """What a release holds, and whether it is complete and undamaged.
 
     Args:
         location: of the release itself.
@@ -62,10 +62,10 @@ def numbers(values: Iterable[int], limit: int = 12) -> str:
 
 def size_text(num_bytes: float) -> str:
     """`1.21 GB`; thousands, as disks and object stores count."""
-    place = 0
-    while num_bytes >= 1000 and place < len(_UNITS) - 1:
-        num_bytes, place = num_bytes / 1000, place + 1
-    return f"{num_bytes:.0f} B" if place == 0 else f"{num_bytes:.3g} {_UNITS[place]}"
+    unit = 0
+    while num_bytes >= 1000 and unit < len(_UNITS) - 1:
+        num_bytes, unit = num_bytes / 1000, unit + 1
+    return f"{num_bytes:.0f} B" if unit == 0 else f"{num_bytes:.3g} {_UNITS[unit]}"
 
 
 def age_text(seconds: float) -> str:
@@ -195,31 +195,31 @@ def _lineage(described: Description) -> Iterator[str]:
 
 
 def _made(ancestor: Ancestor, depth: int) -> str:
-    place = "" if depth == 0 else f"{ancestor.location}, card {ancestor.card[:16]}…, "
+    where = "" if depth == 0 else f"{ancestor.location}, card {ancestor.card[:16]}…, "
     match ancestor.reach:
         case "not there":
-            return f"{place}cannot be reached there"
+            return f"{where}cannot be reached there"
         case "another dataset":
-            return f"{place}NOT what lies there now"
+            return f"{where}NOT what lies there now"
         case _:
             made_by = f"by {ancestor.made_by}" if ancestor.made_by else "by nobody known"
             kind = "" if depth == 0 else f"{ancestor.kind} dataset {ancestor.name} made "
-            return f"{place}{kind}{made_by}"
+            return f"{where}{kind}{made_by}"
 
 
 def _reports(described: Description) -> Iterator[str]:
-    for place, report in enumerate(described.reports):
+    for index, report in enumerate(described.reports):
         verdict = {True: "passed", False: "FAILED", None: "no gate"}[report.passed]
         stale = "" if report.of_present_shards else "; shards changed since"
         failed = f": {', '.join(report.failed)}" if report.failed else ""
         yield _line(
-            "reports" if place == 0 else "",
+            "reports" if index == 0 else "",
             f"{report.id}  {verdict:<7}  {report.num_samples:>9,} samples{failed}{stale}",
         )
-    for place, release in enumerate(described.releases):
+    for index, release in enumerate(described.releases):
         state = "BROKEN" if release.broken else "whole"
         yield _line(
-            "releases" if place == 0 else "",
+            "releases" if index == 0 else "",
             f"{release.name}  {state}  {release.num_samples:,} samples in "
             f"{release.num_shards:,} shards, {size_text(release.size)}",
         )
@@ -227,9 +227,9 @@ def _reports(described: Description) -> Iterator[str]:
             yield f"{_INDENT}  {wrong}"
         if len(release.broken) > MAX_LISTED:
             yield f"{_INDENT}  and {len(release.broken) - MAX_LISTED:,} more"
-    for place, run in enumerate(reversed(described.runs)):
+    for index, run in enumerate(reversed(described.runs)):
         of = f" (the latest of {described.num_runs:,})" if described.num_runs > 1 else ""
-        yield _line("runs" if place == 0 else "", f"{run.id}  {run.job}{of if place == 0 else ''}")
+        yield _line("runs" if index == 0 else "", f"{run.id}  {run.job}{of if index == 0 else ''}")
 
 
 def _trouble(described: Description) -> Iterator[str]:

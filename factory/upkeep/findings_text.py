@@ -1,15 +1,19 @@
-"""What checking, cleaning and mending found and did, as lines for a terminal."""
+"""What verifying, cleaning up and repairing found and did, as lines for a terminal."""
 
 from collections.abc import Iterator, Sequence
 
-from factory.upkeep.describe_text import age_text, numbers, size_text
+from factory.upkeep.description_text import age_text, numbers, size_text
 from factory.upkeep.garbage import Stray
 from factory.upkeep.repair import RepairReport
 from schemas.problem import Problem
 
 
 def problem_lines(problems: Sequence[Problem], read: str) -> Iterator[str]:
-    """Of an integrity check, and what it read."""
+    """The problems that an integrity check found.
+
+    Args:
+        read: what it read, in words.
+    """
     if not problems:
         yield f"verified: nothing is wrong with {read}"
         return
@@ -19,7 +23,7 @@ def problem_lines(problems: Sequence[Problem], read: str) -> Iterator[str]:
 
 
 def stray_lines(strays: Sequence[Stray]) -> Iterator[str]:
-    """Of the garbage in a dataset, before or after it was cleaned up."""
+    """The garbage in a dataset, before or after it was cleaned up."""
     if not strays:
         yield "garbage: none; everything here is part of the dataset"
         return
@@ -40,7 +44,7 @@ def stray_lines(strays: Sequence[Stray]) -> Iterator[str]:
 
 
 def repair_lines(report: RepairReport) -> Iterator[str]:
-    """Of what a repair did or would do."""
+    """What a repair did or would do."""
     if not report.repairs:
         yield "repair: no shard has to be mended"
     for repair in report.repairs:

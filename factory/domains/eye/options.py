@@ -1,0 +1,94 @@
+"""Options of jobs/ingest.py and jobs/simulate.py that are for eyes alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from factory.dataset.tar import sha256
+from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights, Range
+from factory.domains.eye.sources.gaze_weights import weights_for
+from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
+from factory.domains.eye.sources.pictures import PicturesOptions
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.sources.base import SourceOptions
+from schemas.base import FormatError, Model
+
+RENDERS_ONLY = ("keep_gaze_yaw_deg", "keep_gaze_pitch_deg", "keep_head_yaw_deg", "target_gaze")
+"""options of `EyeIngestOptions` that only UnityEyes renders have a use for"""
+
+
+class EyeIngestOptions(Model):
+    """How pictures of eyes are cropped, and which renders are kept."""
+
+    crop: EyeCrop = EyeCrop()
+    keep_gaze_yaw_deg: Range | None = None
+    """UnityEyes only: keep gazes with yaw in this range, degrees, positive towards image left"""
+    keep_gaze_pitch_deg: Range | None = None
+    """UnityEyes only: keep gazes with pitch in this range, degrees, positive up"""
+    keep_head_yaw_deg: Range | None = None
+    """UnityEyes only: keep heads with yaw in this range, degrees"""
+    target_gaze: Path | None = None
+    """UnityEyes only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
+
+
+class EyeSimulateOptions(Model):
+    """The size of rendered eyes."""
+
+    height: int | None = None
+    """eyes of style render only: picture height in pixels; default 240"""
+    width: int | None = None
+    """eyes of style render only: picture width in pixels; default 320"""
+
+    def given(self) -> dict[str, int]:
+        """The options that were given, by name."""
+        return self.model_dump(exclude_none=True)
+
+
+def eye_source_options(
+    source: str,
+    given: EyeIngestOptions,
+    *,
+    location: str,
+    recorded: Mapping[str, JsonValue] | None,
+) -> SourceOptions:
+    """The options of one source of eyes. `Domain.source_options` explains the arguments.
+
+    Raises:
+        FormatError: eyes have no such source.
+        ValueError: the target of `target_gaze` is unusable, or no render has a readable gaze.
+    """
+    match source:
+        case "images":
+            return PicturesOptions(crop=given.crop)
+        case "mpiigaze":
+            return MpiiGazeOptions(crop=given.crop)
+        case "unityeyes":
+            keep = GazeFilter(
+                gaze_yaw_deg=given.keep_gaze_yaw_deg,
+                gaze_pitch_deg=given.keep_gaze_pitch_deg,
+                head_yaw_deg=given.keep_head_yaw_deg,
+                weights=_weights(given, location, recorded),
+            )
+            return UnityEyesOptions(crop=given.crop, keep=keep)
+    raise FormatError(f"eyes have no source {source!r}")
+
+
+def _weights(
+    given: EyeIngestOptions, location: str, recorded: Mapping[str, JsonValue] | None
+) -> GazeWeights | None:
+    """Weights that resample renders to the target's gazes.
+
+    The first run freezes them in the dataset's card. Later runs take them from there, so that they
+    do not depend on the renders that arrived since.
+    """
+    if given.target_gaze is None:
+        return None
+    digest = sha256(given.target_gaze.read_bytes())
+    if recorded is not None and recorded.get("source") == UnityEyesSource.name:
+        frozen = UnityEyesOptions.model_validate(recorded["options"]).keep.weights
+        if frozen is not None and frozen.target_sha256 == digest:
+            return frozen
+    source = UnityEyesSource(location, UnityEyesOptions(crop=given.crop))
+    return weights_for(source, source.listing(), given.target_gaze, digest)

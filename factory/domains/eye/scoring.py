@@ -1,0 +1,82 @@
+"""How refiners of eyes are scored on held-out images: by the drift of their pupils."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import JsonValue
+
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.measures import drift_of
+from factory.domains.eye.pupil.finder import PupilFinder
+from factory.domains.eye.validator import crop_of
+from factory.images.png import Pixels, grey
+from factory.measures.looks.pairs import mean_abs_change
+from factory.measures.statistics import spread_or_none
+from factory.measures.two_sample import TwoSampleTest
+from factory.validation.held_out import HeldOut, Shown
+from schemas.score import Score, ScoreRecord
+
+MAX_DRIFT_SHARE = 0.02
+"""of the eye's width, in the median: the paper's refined pupils lie 2 % off (section 3.1)"""
+
+
+@dataclass(frozen=True)
+class EyeScoring:
+    """`factory.validation.held_out.Scoring` of eyes."""
+
+    finder: PupilFinder
+    test: TwoSampleTest
+
+    @classmethod
+    def of(cls, synthetic: Dataset, test: TwoSampleTest) -> Self:
+        """With a pupil finder for eyes as wide as the card of the renders says.
+
+        Raises:
+            NotComparableError: the dataset was not made from renders.
+        """
+        return cls(PupilFinder(eye_width_px=crop_of(synthetic).eye_width_px), test)
+
+    @property
+    def record(self) -> type[ScoreRecord[Any]]:
+        """As `Scoring.record`."""
+        return ScoreRecord[Score]
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """As `Scoring.limits`."""
+        return {"drift_median_px": MAX_DRIFT_SHARE * self.finder.eye_width_px}
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """As `Scoring.shown`."""
+        return (
+            Shown("num_measured", "eyes measured", "{:.0f}"),
+            Shown("drift_median_px", "drift, median px", "{:.2f}"),
+            Shown("drift_p95_px", "drift, 95 % px", "{:.2f}"),
+        )
+
+    @property
+    def meaning(self) -> str:
+        """As `Scoring.meaning`."""
+        return (
+            "Drift: displacement of the pupil's centre, measured in both pictures of the eyes that "
+            "are clear in both."
+        )
+
+    def settings(self) -> dict[str, JsonValue]:
+        """As `Scoring.settings`."""
+        return {
+            "finder": self.finder.model_dump(mode="json"),
+            "test": self.test.model_dump(mode="json"),
+        }
+
+    def score(self, held_out: HeldOut, refined: Pixels) -> Score:
+        """As `Scoring.score`."""
+        before, after = grey(held_out.synthetic), grey(refined)
+        drift = drift_of(held_out.index, before, after, self.finder)
+        return Score(
+            num_samples=len(after),
+            drift_px=spread_or_none(drift.drift_px),
+            mean_abs_delta=float(mean_abs_change(before, after).mean()),
+            two_sample=self.test(grey(held_out.real), after),
+        )

@@ -1,0 +1,56 @@
+"""Damaged hands, measured with the witnesses of hands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from factory.domains.hand.damage.kinds import DAMAGES, Pairs, damaged
+from factory.domains.hand.damage.tails import TAILS
+from factory.domains.hand.measures import HandMeasurer, HandWitnesses, depth_of
+from factory.images.png import Pixels
+from factory.validation.power.damages import Damage, DamagedRows, Tail
+
+
+@dataclass(frozen=True)
+class HandDamages:
+    """`factory.validation.power.damages.Damages` of hands."""
+
+    damages: Sequence[Damage] = DAMAGES
+    tails: Sequence[Tail] = TAILS
+
+    def damager(self, witnesses: HandWitnesses) -> "HandDamager":
+        """As `Damages.damager`."""
+        return _damager(witnesses)
+
+
+@lru_cache(maxsize=1)
+def _damager(witnesses: HandWitnesses) -> "HandDamager":
+    """One for all damages that a worker measures, so that its network is loaded once."""
+    return HandDamager(witnesses.measurer())
+
+
+@dataclass(frozen=True)
+class HandDamager:
+    """`factory.validation.power.damages.Damager` of hands."""
+
+    measurer: HandMeasurer
+
+    def __call__(
+        self,
+        damage: Damage,
+        labels: pa.Table,
+        parent: Pixels,
+        refined: Pixels,
+        rng: np.random.Generator,
+        *,
+        parent_sha256: str,
+    ) -> DamagedRows:
+        """As `Damager.__call__`."""
+        parent_NHW = depth_of(parent)
+        result = damaged(damage, Pairs(parent_NHW, depth_of(refined), labels), rng)
+        rows = labels.take(pa.array(result.label_rows_N))
+        measures = self.measurer(rows, parent_NHW, result.refined_NHW)
+        return DamagedRows(measures, result.is_harmed_N)

@@ -1,0 +1,110 @@
+"""How refiners of hands are scored on held-out images: by outline, depth and joints."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from pydantic import JsonValue
+
+from factory.dataset.columns import values_of
+from factory.dataset.dataset import Dataset
+from factory.domains.hand.depth.windows import FULL_SCALE, places_of, windows
+from factory.domains.hand.measures import VERSION, HandMeasurer, HandWitnesses, depth_of
+from factory.images.png import Pixels
+from factory.measures.statistics import spread_or_none
+from factory.measures.two_sample import TwoSampleTest
+from factory.validation.held_out import HeldOut, Shown
+from schemas.hand.score import HandScore
+from schemas.score import ScoreRecord
+
+MAX_OUTLINE_SHARE = 0.5 / 224
+"""of the image's height, for the outline's drift in the median: half a pixel of 224, as
+gates/hand.toml has it. The look of a sensor alone reads 0.2 px"""
+MAX_DEPTH_MM = 3.0
+"""for the change of depth before the joints, in the median. The look of a sensor alone reads 1 mm,
+and a useful refiner 1.5 mm (docs/training.md)"""
+MAX_LOST_JOINTS = 0.05
+"""for the share of visible joints that lost their depth: it catches hands that are gone, which have
+no outline to measure"""
+MOST_MEASURED = 200
+"""hands whose labels are measured, at some 50 ms each; the two-sample test takes all"""
+
+
+@dataclass(frozen=True)
+class HandScoring:
+    """`factory.validation.held_out.Scoring` of hands."""
+
+    height_px: int
+    """of the images"""
+    test: TwoSampleTest
+
+    @classmethod
+    def of(cls, synthetic: Dataset, test: TwoSampleTest) -> Self:
+        """For images of the renders' size."""
+        return cls(synthetic.card.image.height, test)
+
+    @property
+    def record(self) -> type[ScoreRecord[Any]]:
+        """As `Scoring.record`."""
+        return ScoreRecord[HandScore]
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """As `Scoring.limits`."""
+        return {
+            "drift_median_px": MAX_OUTLINE_SHARE * self.height_px,
+            "depth_error_median_mm": MAX_DEPTH_MM,
+            "lost_joint_share": MAX_LOST_JOINTS,
+        }
+
+    @property
+    def shown(self) -> tuple[Shown, ...]:
+        """As `Scoring.shown`."""
+        return (
+            Shown("num_measured", "outlines measured", "{:.0f}"),
+            Shown("drift_median_px", "outline drift, median px", "{:.2f}"),
+            Shown("drift_p95_px", "outline drift, 95 % px", "{:.2f}"),
+            Shown("depth_error_median_mm", "depth at joints, median mm", "{:.2f}"),
+            Shown("lost_joint_share", "joints lost", "{:.1%}"),
+            Shown("label_fit", "labels that fit", "{:.1%}"),
+        )
+
+    @property
+    def meaning(self) -> str:
+        """As `Scoring.meaning`."""
+        return (
+            "Outline drift: displacement of the whole outline. Depth at joints: change of the "
+            "skin's depth before the visible joints. Joints lost: visible joints before which the "
+            "refined image has no depth. Labels that fit: labelled joints with skin close before "
+            f"them. They are measured on at most {MOST_MEASURED} hands."
+        )
+
+    def settings(self) -> dict[str, JsonValue]:
+        """As `Scoring.settings`."""
+        return {
+            "measures": {"domain": "hand", "version": VERSION, "most": MOST_MEASURED},
+            "test": self.test.model_dump(mode="json"),
+        }
+
+    def score(self, held_out: HeldOut, refined: Pixels) -> HandScore:
+        """As `Scoring.score`; held-out images are in random order, so the first ones are a
+        sample."""
+        before, after = depth_of(held_out.synthetic), depth_of(refined)
+        real = depth_of(held_out.real)
+        measures = HandMeasurer(HandWitnesses())(
+            held_out.index.slice(0, MOST_MEASURED), before[:MOST_MEASURED], after[:MOST_MEASURED]
+        )
+        lost = values_of(measures, "lost_joint_share")
+        return HandScore(
+            num_samples=len(after),
+            drift_px=spread_or_none(values_of(measures, "silhouette_drift_px")),
+            mean_abs_delta=float(values_of(measures, "mean_abs_change").mean()),
+            two_sample=self.test(
+                windows(real, places_of(real, seed=1)),
+                windows(after, places_of(before, seed=0)),
+                FULL_SCALE,
+            ),
+            depth_error_mm=spread_or_none(values_of(measures, "joint_depth_error_mm")),
+            lost_joint_share=float(np.nanmean(lost)) if np.isfinite(lost).any() else None,
+            label_fit=float(values_of(measures, "label_fit").mean()),
+        )

@@ -1,0 +1,230 @@
+"""One run of ingest: list the inputs, plan what is new, make the planned shards that are missing.
+
+How shards are made is an argument: on a cluster, or one after the other in a debugger.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import MakeShards, reasons_of
+from factory.domains.registry import (
+    domain_of_source,
+    known_domains,
+    make_source,
+    sources,
+)
+from factory.images import native
+from factory.ingestion.ledger import containers_in, read_seen
+from factory.ingestion.planning import Planned, plan_new_shards
+from factory.ingestion.rejects import (
+    Facts,
+    check_reject_share,
+    facts_by_shard,
+    vanished_inputs,
+)
+from factory.ingestion.shards import ingest_task, ingested_card
+from factory.sources.base import Source, SourceOptions
+from factory.sources.files import open_files
+from factory.sources.input_table import InputTable
+from factory.store.open import absolute, name_of, open_store, real_place
+from schemas.base import FormatError, Model
+
+log = logging.getLogger(__name__)
+
+
+def open_source(
+    name: str,
+    location: str,
+    output: str,
+    *,
+    given: Mapping[str, Model],
+    texts: Mapping[str, str],
+) -> Source:
+    """The source that a user asks for. Writes nothing, so that a wrong `--input` leaves no trace.
+
+    Args:
+        name: of the source.
+        location: of its inputs: a folder, an archive, or s3://bucket/prefix.
+        output: location of the dataset that the inputs are added to.
+        given: by domain, the options that the domains add to jobs/ingest.py.
+        texts: `--options`: fields of the source's own options by name, for a domain that adds none.
+
+    Raises:
+        ValueError: the output is inside the input, or the options cannot be used.
+        OSError: there is nothing at the location.
+    """
+    _check_apart(location, output)
+    location = absolute(location)
+    open_files(location)
+    return make_source(location, _options(name, location, output, given, texts))
+
+
+def _check_apart(location: str, output: str) -> None:
+    if f"{real_place(output)}/".startswith(f"{real_place(location)}/"):
+        raise ValueError(
+            f"--output {output} lies in --input {location}: the next run would ingest its "
+            "shards; choose an output beside the input"
+        )
+
+
+def _options(
+    name: str, location: str, output: str, given: Mapping[str, Model], texts: Mapping[str, str]
+) -> SourceOptions:
+    domain = domain_of_source(name)
+    if not domain.ingest_options().model_fields:
+        return sources()[name].options_kind.model_validate_strings(texts)
+    try:
+        recorded = Dataset.open(output).card.config
+    except FileNotFoundError:  # the first run makes the dataset
+        recorded = None
+    return domain.source_options(name, given[domain.name], location=location, recorded=recorded)
+
+
+def unused_options(
+    source: str, given: Mapping[str, Model], texts: Mapping[str, str]
+) -> Iterator[str]:
+    """A line about each given option that the source does not use.
+
+    Args:
+        source: its name.
+        given: as for `open_source`.
+        texts: as for `open_source`.
+    """
+    for name, domain in known_domains().items():
+        for option in domain.unused_options(source, given[name]):
+            flag = option.replace("_", "-")
+            yield f"--{flag} is ignored: the source {source} does not use this {name} option"
+    if texts and domain_of_source(source).ingest_options().model_fields:
+        yield f"--options is ignored: the source {source} has options of its own"
+
+
+def ingest_new_inputs(
+    source: Source,
+    output: str,
+    *,
+    shard_size: int | None = None,
+    splits: Mapping[str, float],
+    max_reject_share: float,
+    min_shard: int = 1,
+    moved: bool = False,
+    give_up_vanished: bool = False,
+    make_shards: MakeShards,
+) -> None:
+    """Add every input that is new, or that changed, to a dataset.
+
+    Args:
+        output: location of the dataset; it is made if there is none.
+        shard_size: inputs planned into one shard; None for what suits the domain.
+        splits: name to share of the identities; shares sum to 1.
+        max_reject_share: of the inputs, 0 to 1, that may be malformed.
+        min_shard: fewer new inputs than this (in a split) are held back.
+        moved: inputs were moved since earlier runs planned them; they are matched to these plans by
+            name.
+        give_up_vanished: commit planned shards none of whose inputs exists any more, as empty ones.
+
+    Raises:
+        CardMismatchError: the dataset was made with another configuration.
+        OtherPlaceError: inputs would replace samples that came from another location.
+        ShardsFailedError: some shards could not be made; all others were.
+        TooManyRejectsError: more inputs than allowed are malformed.
+        ValueError: there are no inputs; or archives cannot be read, or planned shards need inputs
+            of another location, after everything else was done.
+    """
+    facts, vanished = _known(output)
+    seen = containers_in(read_seen(open_store(output)), without=vanished)
+    with InputTable(source.scan(seen)) as inputs:
+        if not len(inputs) and all(c.problem is None for c in inputs.containers):
+            raise ValueError(f"{source.location}: no {source.name} inputs found there")
+        kind = domain_of_source(source.name).sample_kind
+        card = ingested_card(
+            kind,
+            name_of(output),
+            source,
+            shard_size=shard_size or kind.shard_size,
+            splits=splits,
+        )
+        dataset = Dataset.enter(output, card)
+        planned = plan_new_shards(
+            dataset, source, inputs, min_shard=min_shard, vanished=vanished, moved=moved
+        )
+    missing = _missing_shards(dataset, planned, source, moved=moved)
+    if missing:
+        log.info("%s; %d shards to make", _listed(planned, min_shard), len(missing))
+        if native.crops is None:
+            log.info(native.how())
+        num_inputs = sum(planned.shard_sizes[shard] for shard in missing)
+        task = ingest_task(dataset, source, may_be_gone=give_up_vanished)
+        outcomes = make_shards("ingest", task, missing, num_inputs)
+        for reason, count in reasons_of(outcomes).most_common(10):
+            log.info("set aside: %d × %s", count, reason)
+    facts = facts_by_shard(dataset, facts)
+    num_samples, num_filtered, num_rejected = check_reject_share(dataset, facts, max_reject_share)
+    log.info(
+        "%s: %s%d planned inputs = %d samples + %d filtered + %d rejected, in %d shards",
+        dataset.location,
+        "" if missing else f"nothing to do: {_listed(planned, min_shard)}; ",
+        num_samples + num_filtered + num_rejected,
+        num_samples,
+        num_filtered,
+        num_rejected,
+        len(facts),
+    )
+    not_done = [*planned.unreadable, *_waiting(planned, set(facts), source)]
+    if not_done:
+        raise ValueError("everything else is done, but:\n  " + "\n  ".join(not_done))
+
+
+def _known(output: str) -> tuple[Facts, dict[str, str]]:
+    """Facts of the shards that exist, and their inputs that had vanished (id to key)."""
+    try:
+        dataset = Dataset.open(output)
+        facts = facts_by_shard(dataset)
+        return facts, vanished_inputs(dataset, facts)
+    except FileNotFoundError:  # the first run makes the dataset
+        pass
+    except FormatError as error:  # a damaged index is no reason to hold up new inputs
+        log.warning("the inputs that had vanished are not known: %s", error)
+    return {}, {}
+
+
+def _missing_shards(
+    dataset: Dataset, planned: Planned, source: Source, *, moved: bool
+) -> list[int]:
+    """Planned shards that are not committed and that a run on these inputs can make."""
+    missing = sorted(set(range(len(planned.shard_sizes))) - set(dataset.committed()))
+    if moved:
+        return missing
+    own_locations = _own_locations(source)
+    return [shard for shard in missing if planned.locations[shard] in own_locations]
+
+
+def _own_locations(source: Source) -> tuple[str | None, str]:
+    """What plans of this source's inputs say about their location; old plans say nothing."""
+    return None, real_place(source.location)
+
+
+def _listed(planned: Planned, min_shard: int) -> str:
+    """What the listing found, in words."""
+    text = f"{planned.num_listed} inputs listed, {planned.num_new} new"
+    if planned.num_rewritten:
+        text += f" ({planned.num_rewritten} in place of older versions)"
+    if planned.num_held:
+        text += f", {planned.num_held} held back until there are {min_shard}"
+    return text
+
+
+def _waiting(planned: Planned, committed: Set[int], source: Source) -> list[str]:
+    """A line for each other location whose inputs are planned into shards that are missing."""
+    own_locations = _own_locations(source)
+    waiting = Counter(
+        location
+        for shard, location in enumerate(planned.locations)
+        if shard not in committed and location not in own_locations
+    )
+    return [
+        f"{count} planned shards wait for a run with --input {location}; if its inputs were moved "
+        f"to {source.location}, add --moved"
+        for location, count in waiting.items()
+    ]

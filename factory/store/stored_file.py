@@ -1,0 +1,39 @@
+"""A stored object as a file to seek in."""
+
+import io
+from typing import Any
+
+from factory.store.base import Store
+
+
+class StoredFile(io.RawIOBase):
+    """A stored object as a file of which only the requested ranges are read.
+
+    Args:
+        size: bytes of the object, from its listing.
+    """
+
+    def __init__(self, store: Store, name: str, size: int):
+        self._store, self._object, self._size = store, name, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), max(0, self._size - self._position))
+        if length:
+            buffer[:length] = self._store.read_range(self._object, self._position, length)
+            self._position += length
+        return length

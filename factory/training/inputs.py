@@ -1,0 +1,95 @@
+"""What a training learns from: images, what they are, and what their domain adds to the losses."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_images, load_index, rows_of_part
+from factory.domains.registry import domain_of
+from factory.measures.density_ratio import LabelTarget, match_labels
+from factory.networks.label_consistency import LabelConsistency
+from factory.training.config import TrainConfig
+from factory.training.workers import WorkerGroup
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """The images of one worker, and what comes with them."""
+
+    synthetic: np.ndarray
+    """(n, H, W) or (n, C, H, W) uint8, or uint16 with a `TrainConfig.full_scale`"""
+    real: np.ndarray
+    """(m, H, W) or (m, C, H, W), of the same type and image size"""
+    domain: str
+    """the name of the images' domain, kept in train.json and refiner.json"""
+    lineage: Mapping[str, JsonValue] | None = None
+    """where the images come from, by `synthetic` and `real`, kept in refiner.json. A run resumes
+    only with the same lineage; without one, only with the same pixels"""
+    weights: NDArray[np.float64] | None = None
+    """(n,) how often each synthetic image is drawn, on any scale; None for all alike. The lineage
+    has to say what they come from"""
+    consistency: LabelConsistency | None = None
+    """what holds labels in place, for a configuration with a `label_weight`"""
+
+    @classmethod
+    def of_datasets(
+        cls,
+        config: TrainConfig,
+        synthetic: Dataset,
+        real: Dataset,
+        split: str,
+        workers: WorkerGroup,
+    ) -> Self:
+        """A worker's part of a split of two datasets.
+
+        Raises:
+            ValueError: no such split, or labels that cannot be matched.
+            MissingHookError: the domain lacks what the configuration asks for.
+            FileNotFoundError: there is no network where the configuration says.
+        """
+        domain = domain_of(synthetic)
+        part = workers.rank, workers.size
+        images = [load_images(data, data.committed_in(split), part) for data in (synthetic, real)]
+        lineage = {"synthetic": lineage_of(synthetic, split), "real": lineage_of(real, split)}
+        weights = None
+        if config.target_labels is not None:
+            target = domain.label_target(config.target_labels, head=config.match_head)
+            lineage["synthetic"]["target_labels"] = target.digest()
+            weights = _matching_weights(synthetic, split, part, target)
+        consistency = None
+        if config.label_network is not None and config.label_weight > 0:
+            consistency = domain.label_consistency(config.label_network, synthetic.card.image)
+        return cls(images[0], images[1], domain.name, lineage, weights, consistency)
+
+    def images(self) -> dict[str, np.ndarray]:
+        """Both sets of images, by the names that the lineage has for them."""
+        return {"synthetic": self.synthetic, "real": self.real}
+
+
+def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:
+    """What a network was trained on, by content."""
+    return {
+        "location": dataset.location,
+        "card": dataset.card.digest(),
+        "split": split,
+        "shards": [f.tar_sha256 for f in dataset.all_facts(dataset.committed_in(split))],
+    }
+
+
+def _matching_weights(
+    synthetic: Dataset, split: str, part: tuple[int, int], target: LabelTarget
+) -> NDArray[np.float64]:
+    """(n,) for this worker's part: each part is matched by itself."""
+    index = load_index(synthetic, list(target.columns), synthetic.committed_in(split))
+    rows = rows_of_part(len(index), part)
+    matching = match_labels(target.of(index)[rows], target.labels)
+    log.info("renders drawn by their labels: %s", matching)
+    return matching.weights

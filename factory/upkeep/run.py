@@ -1,0 +1,351 @@
+"""One run of describe: what is in a dataset or a release, what is wrong with it, and what is done
+about that.
+
+How shards are made is an argument: on a cluster, or one after the other in a debugger.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from factory.dataset.dataset import CARD, Dataset
+from factory.dataset.lineage import open_parent
+from factory.dataset.shard_tasks import MakeShards
+from factory.release.state import (
+    ReleaseState,
+    held_by,
+    read_manifest,
+    release_at,
+    release_state,
+)
+from factory.store.atomic import write_atomically
+from factory.store.open import absolute, open_store
+from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
+from factory.upkeep.describe import Description, describe
+from factory.upkeep.description_text import release_text, text_of
+from factory.upkeep.findings_text import problem_lines, repair_lines, stray_lines
+from factory.upkeep.garbage import Stray, clean, stray_objects
+from factory.upkeep.repair import (
+    FilteredFromParent,
+    FromParent,
+    FromSource,
+    Means,
+    RepairReport,
+    apply_repairs,
+    repairs_for,
+    stale_children,
+)
+from factory.upkeep.verify import (
+    NotWholeError,
+    problems_of,
+    shards_to_verify,
+    verify_reports_and_releases,
+    verify_task,
+)
+from schemas.base import Model
+from schemas.problem import Problem
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+"""shows how many of some shards were read: a context that gives what to call with each number"""
+
+
+class Upkeep(Model):
+    """What a user wants to know of a dataset or a release, and to have done to it."""
+
+    input: str
+    """dataset, or one of its releases (DATASET/releases/NAME): a folder, or s3://bucket/prefix"""
+    verify: bool = False
+    """read everything and compare every part with the others; exit code 1 if anything is wrong"""
+    gc: bool = False
+    """list what is not part of the dataset: tars without index, leftovers, foreign objects"""
+    delete: bool = False
+    """with --gc: commit tars without index that are complete, delete leftovers that no run owns"""
+    older_than_hours: Annotated[float, Field(ge=0)] = 24.0
+    """--gc deletes only what did not change for this long, and nothing while a run holds a lease"""
+    repair: bool = False
+    """verify, and say how damaged shards would be repaired"""
+    apply: bool = False
+    """with --repair: withdraw damaged shards and make them again"""
+    shards: tuple[int, ...] = ()
+    """verify and repair only these shards"""
+    source_input: str | None = None
+    """with --repair of an ingested dataset: where its inputs are, to make shards again; without
+    this, the next ingest makes them"""
+    refiner: str | None = None
+    """with --repair of a refined dataset: its refiner, to make shards again; without this, the next
+    refine makes them"""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """what --repair refines on"""
+    withdraw_stale: bool = False
+    """with --repair: also withdraw shards that were refined from a parent shard that changed"""
+    parent: str | None = None
+    """where the parent of a refined dataset is now, if it was moved"""
+    children: tuple[str, ...] = ()
+    """datasets refined from this one, whose stale shards are to be named"""
+    contact_sheet: Path | None = None
+    """write a page of images to this PNG file; a refined dataset's below their parent's"""
+    num_images: Annotated[int, Field(gt=0)] = 48
+    """number of images on the contact sheet"""
+    draw_pupil: bool = False
+    """mark the label's pupil centre on the contact sheet"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seed of the choice of images on the contact sheet"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for needed, given in (
+            ("gc", "delete"),
+            ("repair", "apply"),
+            ("repair", "source_input"),
+            ("repair", "refiner"),
+            ("repair", "withdraw_stale"),
+        ):
+            if getattr(self, given) and not getattr(self, needed):
+                raise ValueError(f"--{given.replace('_', '-')} goes with --{needed}")
+        if self.shards and not (self.verify or self.repair):
+            raise ValueError("--shards goes with --verify or --repair")
+        if self.gc and self.repair:
+            raise ValueError("--gc and --repair are two commands: repair first, then clean up")
+        return self
+
+
+class Answer(Model):
+    """What is to be said; `--json` prints it."""
+
+    dataset: Description | None = None
+    release: ReleaseState | None = None
+    problems: tuple[Problem, ...] | None = None
+    """None where nothing was verified"""
+    verified: str | None = None
+    """what was read for that"""
+    strays: tuple[Stray, ...] | None = None
+    repair: RepairReport | None = None
+
+    def lines(self, asked: Upkeep) -> Iterator[str]:
+        """The answer as lines for a terminal."""
+        if self.dataset is not None and not asked.repair:
+            yield text_of(self.dataset)
+        if self.release is not None:
+            yield release_text(self.release, asked.input)
+        if self.problems is not None:
+            yield ""
+            yield from problem_lines(self.problems, self.verified or "")
+        if self.repair is not None:
+            yield from repair_lines(self.repair)
+        if self.strays is not None:
+            yield from stray_lines(self.strays)
+
+    def check(self, asked: Upkeep) -> None:
+        """Raises `NotWholeError` where something is wrong, or could not be repaired."""
+        if self.repair is not None and self.repair.failed is not None:
+            raise NotWholeError(f"{asked.input}: {self.repair.failed}")
+        if self.problems:
+            raise NotWholeError(
+                f"{asked.input}: {len(self.problems)} problems, each is listed above with its fix"
+            )
+
+
+def changed_dataset(asked: Upkeep) -> str | None:
+    """Location of the dataset that this run changes; None where it only reads.
+
+    Raises:
+        FileNotFoundError: there is no such dataset.
+        ValueError: a release was given, which never changes.
+    """
+    if not (asked.delete or asked.apply):
+        return None
+    _check_is_dataset(asked, _release_of(asked))
+    return Dataset.open(asked.input).location
+
+
+def look_after(
+    asked: Upkeep, *, make_shards: MakeShards, progress: Progress = lambda _: nullcontext(_ignore)
+) -> Answer:
+    """Describe, verify, clean up, repair and draw, whatever was asked for.
+
+    Args:
+        progress: of the reading of all indexes for a description.
+
+    Raises:
+        FileNotFoundError: there is no such dataset or release.
+        ValueError: the options do not fit this dataset.
+    """
+    release = _release_of(asked)
+    if release is not None:
+        return _of_release(asked, *release, make_shards)
+    dataset = Dataset.open(asked.input)
+    parent = _parent(asked, dataset)
+    answer = Answer()
+    if not asked.gc:
+        with progress(len(dataset.committed())) as on_shard:
+            described = describe(dataset, parent=asked.parent, on_shard=on_shard)
+        answer = Answer(dataset=described)
+    if asked.verify or asked.repair:
+        shards = list(asked.shards) or shards_to_verify(dataset)
+        described_all = answer.dataset if not asked.shards else None
+        num_samples = described_all.num_samples if described_all is not None else None
+        problems = _verify(make_shards, dataset, parent, shards, num_samples=num_samples)
+        verified = _read(dataset, parent, shards)
+        answer = answer.model_copy(update={"problems": problems, "verified": verified})
+    if asked.repair:
+        answer = _repair(asked, make_shards, dataset, parent, answer)
+    if asked.gc:
+        answer = answer.model_copy(update={"strays": _gc(asked, dataset, parent)})
+    if asked.contact_sheet is not None:
+        _draw(asked, asked.contact_sheet, dataset, parent)
+    return answer
+
+
+def _ignore(_: int) -> None:
+    pass
+
+
+def _release_of(asked: Upkeep) -> tuple[str, str] | None:
+    """(location of its dataset, name) of the release that was given; None for a dataset."""
+    release = release_at(asked.input)
+    location = asked.input.removesuffix("/manifest.json")
+    if release is None or open_store(location).size(CARD) is not None:
+        return None  # a dataset, perhaps in a folder that happens to be called releases
+    return release
+
+
+def _check_is_dataset(asked: Upkeep, release: tuple[str, str] | None) -> None:
+    if release is not None:
+        raise ValueError(f"{asked.input} is a release: give its dataset, {release[0]}")
+
+
+def _of_release(asked: Upkeep, location: str, name: str, make_shards: MakeShards) -> Answer:
+    if asked.gc or asked.repair or asked.contact_sheet is not None:
+        _check_is_dataset(asked, (location, name))
+    dataset = Dataset.open(location)
+    manifest = read_manifest(dataset, name)
+    shards = [shard.shard for shard in manifest.shards]
+    problems, verified = None, None
+    if asked.verify:
+        parent = _parent(asked, dataset)
+        problems = _verify(make_shards, dataset, parent, shards, [name], manifest.num_samples)
+        verified = _read(dataset, parent, shards)
+    damaged = {problem.shard for problem in problems or () if problem.shard is not None}
+    state = release_state(dataset, manifest, held_by(dataset, shards, damaged))
+    return Answer(release=state, problems=problems, verified=verified)
+
+
+def _read(dataset: Dataset, parent: Dataset | None, shards: Sequence[int]) -> str:
+    """What an integrity check reads, in words."""
+    orphan = dataset.card.parent is not None and parent is None
+    return f"{len(shards):,} of {len(shards_to_verify(dataset)):,} shards" + (
+        ", not compared with their parent, which is out of reach" if orphan else ""
+    )
+
+
+def _parent(asked: Upkeep, dataset: Dataset) -> Dataset | None:
+    try:
+        return open_parent(dataset, asked.parent)
+    except (OSError, ValueError) as error:
+        if asked.parent is not None:
+            raise
+        log.warning("not compared with its parent: %s", error)
+        return None
+
+
+def _verify(
+    make_shards: MakeShards,
+    dataset: Dataset,
+    parent: Dataset | None,
+    shards: Sequence[int],
+    releases: Sequence[str] | None = None,
+    num_samples: int | None = None,
+) -> tuple[Problem, ...]:
+    """The problems of some shards, and of reports and releases (None: of all of them)."""
+    if num_samples is None:
+        num_samples = len(shards) * dataset.card.shard_size
+    outcomes = make_shards("verify", verify_task(dataset, parent), shards, num_samples)
+    problems = problems_of(outcomes)
+    damaged = {problem.shard for problem in problems if problem.shard is not None}
+    return (*problems, *verify_reports_and_releases(dataset, damaged, releases))
+
+
+def _repair(
+    asked: Upkeep,
+    make_shards: MakeShards,
+    dataset: Dataset,
+    parent: Dataset | None,
+    answer: Answer,
+) -> Answer:
+    means = means_of(asked, dataset, parent)
+    children = [Dataset.open(location) for location in asked.children]
+    problems = answer.problems or ()
+    repairs = repairs_for(
+        dataset, problems, means=means, parent=parent, withdraw_stale=asked.withdraw_stale
+    )
+    if not asked.apply:
+        stale = stale_children(dataset, children)
+        report = RepairReport(repairs=tuple(repairs), applied=False, stale=stale)
+        return answer.model_copy(update={"repair": report})
+    report = apply_repairs(
+        dataset, repairs, means=means, parent=parent, children=children, make_shards=make_shards
+    )
+    repaired = [repair.shard for repair in repairs if repair.obstacle is None]
+    again = _verify(make_shards, dataset, parent, repaired)
+    left = [p for p in problems if p.shard is not None and p.shard not in repaired]
+    damaged = {p.shard for p in (*left, *again) if p.shard is not None}
+    of_reports_and_releases = verify_reports_and_releases(dataset, damaged)
+    of_shards = (*left, *(p for p in again if p.shard is not None))
+    return answer.model_copy(
+        update={"repair": report, "problems": (*of_shards, *of_reports_and_releases)}
+    )
+
+
+def means_of(asked: Upkeep, dataset: Dataset, parent: Dataset | None) -> Means | None:
+    """What damaged shards are made from again; None where that was not given.
+
+    Raises:
+        ValueError: what was given cannot be what this dataset was made from.
+    """
+    if dataset.card.parent is None:
+        if asked.refiner is not None:
+            raise ValueError(f"{asked.input} was not refined: give --source-input, not --refiner")
+        if asked.source_input is None:
+            return None
+        return FromSource(dataset, absolute(asked.source_input))
+    if dataset.card.kept is not None:
+        if asked.source_input is not None or asked.refiner is not None:
+            raise ValueError(
+                f"{asked.input} holds samples of its parent as they are: its shards are made again "
+                "from the parent, without --refiner and --source-input"
+            )
+        return FilteredFromParent(dataset, parent) if parent is not None else None
+    if asked.source_input is not None:
+        raise ValueError(f"{asked.input} was refined: give --refiner, not --source-input")
+    if asked.refiner is None:
+        return None
+    if parent is None:
+        raise ValueError(f"{asked.input}: its parent was moved; say where it is with --parent")
+    return FromParent(dataset, parent, absolute(asked.refiner), device=asked.device)
+
+
+def _gc(asked: Upkeep, dataset: Dataset, parent: Dataset | None) -> tuple[Stray, ...]:
+    strays = stray_objects(dataset, parent, older_than_s=asked.older_than_hours * 3600)
+    if not asked.delete:
+        return tuple(strays)
+    return tuple(clean(dataset, strays, parent))
+
+
+def _draw(asked: Upkeep, path: Path, dataset: Dataset, parent: Dataset | None) -> None:
+    card = dataset.card
+    if card.kept is not None:  # its images are those of its parent
+        parent = None
+    tiles = pick_tiles(dataset, parent, asked.num_images, asked.seed)
+    below = "; above the parent's image, below the refined one" if parent is not None else ""
+    columns = {column.name for column in dataset.sample_kind.columns(card.labelled)}
+    gaze = "; label: gaze yaw, pitch" if "gaze_yaw_rad" in columns else ""
+    title = f"{card.name}: {card.kind} {card.domain} images"
+    subtitle = f"{dataset.location}: {len(tiles)} images, seed {asked.seed}{below}{gaze}"
+    page = contact_sheet(tiles, title, subtitle, draw_pupil=asked.draw_pupil)
+    write_atomically(path, page)
+    log.info("%d images on %s", len(tiles), path)

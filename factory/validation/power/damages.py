@@ -1,0 +1,125 @@
+"""What a domain brings for measuring the power of its validation: `Domain.damage` gives it.
+
+The power of a validation is the smallest share of damaged samples that it catches. A domain says
+which kinds of damage there are, damages refined images by them, and names the side of each
+measurement on which damage shows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from factory.images.png import Pixels
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One way to damage refined images, in one size."""
+
+    kind: str
+    size: float | None
+    """in `unit`; None where a kind has one size only"""
+    unit: str
+    must_catch: bool
+    """whether a validation that lets it pass is broken"""
+    why: str
+    """what would cause it in practice"""
+
+    @property
+    def name(self) -> str:
+        """For instance `shift 0.5 px`."""
+        return self.kind if self.size is None else f"{self.kind} {self.size:g} {self.unit}"
+
+
+def in_sizes(kind: str, unit: str, must_catch: dict[float, bool], why: str) -> tuple[Damage, ...]:
+    """One kind of damage in several sizes.
+
+    Args:
+        must_catch: by size.
+    """
+    return tuple(Damage(kind, size, unit, must, why) for size, must in must_catch.items())
+
+
+def unsized(kind: str, why: str, *, must_catch: bool) -> Damage:
+    """A kind of damage that has no sizes."""
+    return Damage(kind, None, "", must_catch, why)
+
+
+def swapped_rows(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """(count,) rows that change places within random pairs; of an odd number one keeps its own."""
+    order = rng.permutation(count)
+    one, other = order[0 : count - 1 : 2], order[1::2]
+    rows_N = np.arange(count)
+    rows_N[one], rows_N[other] = other, one
+    return rows_N
+
+
+class Tail(NamedTuple):
+    """The side of a measure on which damage lies."""
+
+    measure: str
+    high: bool
+    """whether large values mean damage, or small ones"""
+    why: str
+    personal: bool = False
+    """it depends on who is shown, so that samples of some people tell little about those of others;
+    limits that only many samples may pass cannot be fitted to it"""
+    light: bool = False
+    """few clean samples lie far out, whoever is shown, so its extrapolated rate is believed where
+    there are too few samples to prove it"""
+
+
+class DamagedRows(NamedTuple):
+    """Measurements of N samples after they were damaged."""
+
+    measures: pa.Table
+    """rows of the witnesses' schema, in the order of the samples"""
+    is_harmed: NDArray[np.bool_]
+    """(N,) which samples the damage changes by as much as it should"""
+
+
+class Damager(Protocol):
+    """Damages samples and measures them. Lives in a worker of one core."""
+
+    def __call__(
+        self,
+        damage: Damage,
+        labels: pa.Table,
+        parent: Pixels,
+        refined: Pixels,
+        rng: np.random.Generator,
+        *,
+        parent_sha256: str,
+    ) -> DamagedRows:
+        """Measure some samples after all of them were damaged; equal generators damage equally.
+
+        Args:
+            damage: one of the domain's.
+            labels: index rows of the refined images.
+            parent: (N, H, W) in the order of the rows; refined likewise.
+            parent_sha256: of the parent's shard: names the parent images, so that what is measured
+                in them alone may be remembered from one damage to the next.
+        """
+
+
+class Damages(Protocol):
+    """The damage that a domain offers. It is sent to the workers."""
+
+    @property
+    def damages(self) -> Sequence[Damage]:
+        """Every kind and size, smaller sizes first."""
+
+    @property
+    def tails(self) -> Sequence[Tail]:
+        """Every measure with the side or sides on which damage lies."""
+
+    def damager(self, witnesses: Any) -> Damager:
+        """What a worker damages and measures with; the same one for all damages.
+
+        Args:
+            witnesses: what the clean samples were measured with.
+        """

@@ -1,0 +1,81 @@
+"""A plot of drift by condition: quantiles of each bin of a condition, with their intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from factory.validation.report.figures import (
+    FLOOR,
+    REFINED,
+    Plot,
+    nice_step,
+    svg,
+    text,
+)
+from schemas.report import Spread, ValueBin
+
+
+def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -> Markup:
+    """The median and the 95th percentile in each bin of one condition, with their intervals.
+
+    Args:
+        bins: of one condition.
+        unit: of the values.
+        floor: the null drift, whose median is drawn as a dashed line; None draws none.
+    """
+    known = [line.estimate for line in bins if line.estimate is not None]
+    if not known:
+        return Markup('<p class="none">Nothing was measured.</p>')
+    plot = Plot(left=40, top=14, bottom=170, height=226)
+    top = max(*(line.p95_high for line in known), floor.median if floor else 0.0, 1e-6)
+    step = nice_step(top, 4)
+    top = step * np.ceil(top / step)
+    parts = []
+    for k in range(round(top / step) + 1):
+        y = plot.y(k * step / top)
+        parts.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
+        parts.append(text(plot.left - 6, y + 4, f"{k * step:g}", "end"))
+    if floor is not None:
+        y = plot.y(floor.median / top)
+        parts.append(
+            f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#111" stroke-dasharray="5 3"/>'
+        )
+    for k, line in enumerate(bins):
+        x = plot.x((k + 0.5) / len(bins))
+        parts.append(text(x, plot.bottom + 17, _range(line), "middle", size=11))
+        parts.append(text(x, plot.bottom + 31, f"{line.num_samples:,}", "middle", size=11))
+        if line.estimate is None:
+            parts.append(text(x, plot.bottom - 6, "–", "middle"))
+            continue
+        estimate = line.estimate
+        parts.append(
+            _bar(plot, x - 6, estimate.median_low / top, estimate.median_high / top, REFINED)
+        )
+        parts.append(
+            f'<circle cx="{x - 6:.1f}" cy="{plot.y(estimate.median / top):.1f}" r="4.5" '
+            f'fill="{REFINED}"/>'
+        )
+        parts.append(_bar(plot, x + 6, estimate.p95_low / top, estimate.p95_high / top, FLOOR))
+        y = plot.y(estimate.p95 / top)
+        parts.append(
+            f'<path d="M{x + 1:.1f} {y + 4:.1f}L{x + 6:.1f} {y - 5:.1f}L{x + 11:.1f} {y + 4:.1f}Z" '
+            f'fill="{FLOOR}"/>'
+        )
+    name = bins[0].by
+    parts.append(text((plot.left + plot.right) / 2, plot.height - 4, name, "middle"))
+    return svg(plot, parts, f"drift in {unit} by {name}")
+
+
+def _bar(plot: Plot, x: float, low: float, high: float, colour: str) -> str:
+    return (
+        f'<path d="M{x:.1f} {plot.y(low):.1f}V{plot.y(min(high, 1)):.1f}" stroke="{colour}" '
+        'stroke-width="2.5"/>'
+    )
+
+
+def _range(line: ValueBin) -> str:
+    low, high = (None if v is None else f"{v:g}".replace("-", "−") for v in (line.low, line.high))
+    if low is None or high is None:
+        return f"under {high}" if low is None and high is not None else f"over {low}"
+    return f"{low} to {high}"

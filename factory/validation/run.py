@@ -1,0 +1,118 @@
+"""One validation, from the three datasets to the written report and the gate's verdict."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import MakeShards
+from factory.validation.gate import Gate, explain, load_gate
+from factory.validation.protocols import SideBySide, Trio, Validator, Witnesses
+from factory.validation.report.assemble import make_report, summary_lines, write_report
+from factory.validation.sampling import check_enough, new_report_id, shards_of
+from factory.validation.settings import ValidationSettings
+from factory.validation.shard_measures import measure_new_shards
+from factory.validation.verdicts import report_name
+from schemas.base import Model
+from schemas.report import Report
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What will be validated, and how: checked as far as possible before any work."""
+
+    trio: Trio
+    validator: Validator
+    witnesses: Witnesses
+    gate: Gate | None
+    earlier: Report | None
+    """a report to compare with"""
+
+    @classmethod
+    def prepare(
+        cls,
+        trio: Trio,
+        validator: Validator,
+        networks: Mapping[str, str],
+        measuring: Model,
+        *,
+        gate: Path | None,
+        against: str | None,
+    ) -> "Validation":
+        """Read the gate, the earlier report and the networks.
+
+        Args:
+            networks: where each trained network is stored, by the name of its witness.
+            measuring: of the domain's `measuring_options`.
+            gate: a gate file; None for a report without a verdict.
+            against: an earlier report to compare with: its id, or the path of a report.json.
+
+        Raises:
+            FileNotFoundError: a network, the gate or the earlier report is not there.
+            FormatError: one of them is damaged, or the gate names a measure that is not known.
+            ValueError: a network is for other images, or of no witness of the domain.
+        """
+        return cls(
+            trio,
+            validator,
+            validator.witnesses(trio.refined, trio.parent, networks, measuring),
+            None if gate is None else load_gate(gate, validator.report),
+            _earlier(trio.refined, against, validator.report),
+        )
+
+    def run(
+        self,
+        split: str | None,
+        settings: ValidationSettings,
+        options: Model,
+        notes: Sequence[str],
+        *,
+        make_shards: MakeShards,
+        side_by_side: SideBySide,
+    ) -> Report:
+        """Measure what is new, examine a sample, and write the report, its page and the verdicts.
+
+        Args:
+            split: of the refined and the real dataset; both whole when None.
+            options: of the domain's `validation_options`.
+            notes: sentences for the top of the page.
+
+        Raises:
+            ValueError: a dataset has no such split, or too few images.
+        """
+        shards = shards_of(self.trio.refined, split)
+        check_enough(self.trio, shards, split)
+        measure_new_shards(
+            self.trio.refined, self.trio.parent, shards, self.witnesses, "validate", make_shards
+        )
+        log.info("calibrating the witnesses and testing realism")
+        examined = self.validator.examine(
+            self.trio, shards, split, self.witnesses, settings, options, side_by_side
+        )
+        report, verdicts = make_report(
+            self.trio, new_report_id(), shards, self.validator, examined, self.gate
+        )
+        page = write_report(self.trio, report, verdicts, examined, notes, self.earlier)
+        for line in summary_lines(report, self.validator):
+            log.info("%s", line)
+        log.info("report: %s/%s", self.trio.refined.location, page)
+        if self.gate is not None:
+            log.info("%s", explain(report))
+        return report
+
+
+def _earlier(dataset: Dataset, against: str | None, kind: type[Report]) -> Report | None:
+    if against is None:
+        return None
+    name = report_name(against)
+    if dataset.store.size(name) is not None:
+        return kind.from_json(dataset.store.read(name), where=f"{dataset.location}/{name}")
+    path = Path(against)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{against} is neither a report of {dataset.location} nor a report.json"
+        )
+    return kind.from_json(path.read_bytes(), where=against)

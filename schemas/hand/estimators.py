@@ -1,0 +1,51 @@
+"""What is written beside the network that finds the joints of hands."""
+
+from pydantic import Field
+
+from schemas.base import Float, Model
+from schemas.estimator import EstimatorDescription
+from schemas.hand.sample import MAX_CUBE_MM
+from schemas.report import Spread
+
+
+class JointConfig(Model):
+    """Architecture of a joint network; with the defaults it has 215,102 parameters."""
+
+    maps: int = Field(default=16, ge=1)
+    """feature maps of the finest layer; the coarsest has four times as many"""
+    reduce: int = Field(default=4, ge=1)
+    """pixels in a row, and in a column, of a cell of the finest layer"""
+    cube_mm: int = Field(default=300, ge=1, le=MAX_CUBE_MM)
+    """side of the cube that the pictures are cut by"""
+
+
+class JointError(Model):
+    """Errors of one joint."""
+
+    joint: int
+    """index of the joint in the order of NYU's `joint_names`"""
+    px: Spread
+    within_5_px: Float
+
+
+class JointErrors(Model):
+    """Distances in the picture between found and true joints, on hands that were not trained on.
+    Joints outside the picture do not count."""
+
+    px: Spread
+    within_5_px: Float
+    """share of the joints that are found within 5 px, the measure of the paper's table 4"""
+    mean_answer_px: Spread
+    """the errors of a network that always answers the mean joints of the training images"""
+    mean_answer_within_5_px: Float
+    by_joint: tuple[JointError, ...]
+
+
+class JointDescription(EstimatorDescription):
+    """`joints.json` describes `joints.safetensors`, which lies beside it."""
+
+    NAME = "joints"
+    ESTIMATES = "joint"
+
+    architecture: JointConfig
+    held_out: JointErrors

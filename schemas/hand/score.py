@@ -1,0 +1,27 @@
+"""What a refiner does to held-out hands: `score.json` of a refiner of hands."""
+
+from schemas.base import Float
+from schemas.report import Spread
+from schemas.score import Score
+
+
+class HandScore(Score):
+    """`drift_px` is the displacement of the outline."""
+
+    depth_error_mm: Spread | None
+    """mean |refined - synthetic| depth of the skin before the visible joints of each hand; None
+    where no joint was visible"""
+    lost_joint_share: Float | None
+    """of the visible joints, those before which the refined image has no depth; None where no joint
+    was visible"""
+    label_fit: Float
+    """share of the labelled joints with skin close before them, in the mean over the hands"""
+
+    def metrics(self) -> dict[str, float]:
+        """As `Score.metrics`, with depth and joints."""
+        values = super().metrics() | {"label_fit": self.label_fit}
+        if self.depth_error_mm is not None:
+            values["depth_error_median_mm"] = self.depth_error_mm.median
+        if self.lost_joint_share is not None:
+            values["lost_joint_share"] = self.lost_joint_share
+        return values
