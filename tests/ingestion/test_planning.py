@@ -217,6 +217,7 @@ def test_a_sample_supersedes_the_newest_sample_not_a_rejected_version_between(
 # --- splits -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_identity_falls_in_one_split_and_a_shard_holds_one(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes", splits=SPLITS)
     source = people()

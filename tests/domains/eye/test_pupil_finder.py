@@ -100,6 +100,7 @@ def test_looks_move_nothing():
         assert np.nanmedian(drift) < 0.3, name
 
 
+@pytest.mark.slow
 def test_it_abstains_where_there_is_no_iris():
     rng = np.random.default_rng(0)
     assert FINDER.find(np.full((35, 55), 90, np.uint8), (27.0, 17.0)) == Abstained("flat")
