@@ -132,6 +132,7 @@ def test_a_key_given_twice_is_refused() -> None:
         read("a: 1\na: 2\n")
 
 
+@pytest.mark.slow
 def test_kubernetes_own_kinds_fit_their_schemas() -> None:
     validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
     checked = []
@@ -159,6 +160,7 @@ def test_the_cron_job_starts_one_run_a_night_and_keeps_the_history() -> None:
     assert all_attempts_s < spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 24 * 3600
 
 
+@pytest.mark.slow
 def test_the_cron_job_runs_a_script_of_ours_with_just_the_rights_it_needs() -> None:
     (pod,) = pods_of(find("CronJob"))
     (container,) = pod["containers"]

@@ -88,6 +88,7 @@ def test_an_etag_counts_and_a_time_does_not_where_both_listings_have_one(tmp_pat
     assert plan(dataset, source) == 0 and sorted(source.hashed) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_a_rejected_input_that_was_touched_is_planned_again_only_if_it_changed(tmp_path) -> None:
     source = numbered(1, 2)
     dataset = empty_dataset(tmp_path / "eyes")
@@ -130,6 +131,7 @@ def test_an_unchanged_archive_is_not_opened_and_its_inputs_still_count(tmp_path)
     check_each_is_planned_once(dataset, more.content)
 
 
+@pytest.mark.slow
 def test_an_archive_is_opened_again_while_inputs_of_it_are_held_back(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes")
     source = in_archives({"a.tar": 1, "b.tar": 1}, *(f"a.tar/{n}" for n in range(3)), "b.tar/1")

@@ -62,6 +62,7 @@ def test_plans_do_not_depend_on_the_order_of_a_folders_listing(tmp_path, monkeyp
     assert ids.index("a2") < ids.index("a9") < ids.index("a10") < ids.index("a11")
 
 
+@pytest.mark.slow
 def test_new_inputs_get_new_shards_and_old_plans_stay(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes")
     plan(dataset, numbered(2, 4, 6, 8))
@@ -81,6 +82,7 @@ def test_inputs_that_are_gone_stay_planned(tmp_path) -> None:
     assert planned_ids(dataset) == {0: ["1", "2"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", range(4))
 def test_a_planner_that_is_overtaken_plans_only_what_is_left(tmp_path, moment) -> None:
     """Another run, which sees more inputs, plans everything just before our plan `moment`."""
@@ -159,6 +161,7 @@ def touch(path: Path, ns: int) -> None:
     os.utime(path, ns=(ns, ns))
 
 
+@pytest.mark.slow
 def test_an_input_that_was_touched_and_not_changed_is_not_planned_again(inputs, tmp_path) -> None:
     ingest(inputs, tmp_path)
     for path in inputs.iterdir():
@@ -166,6 +169,7 @@ def test_an_input_that_was_touched_and_not_changed_is_not_planned_again(inputs, 
     assert planned_ids(ingest(inputs, tmp_path)) == {0: ["1", "2", "3"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["jpg", "json"])
 def test_an_input_whose_bytes_changed_is_superseded(inputs, tmp_path, suffix) -> None:
     first = ingest(inputs, tmp_path)
@@ -184,6 +188,7 @@ def test_an_input_whose_bytes_changed_is_superseded(inputs, tmp_path, suffix) ->
     assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.slow
 def test_a_changed_input_of_an_unbuilt_shard_is_read_as_it_is_when_built(inputs, tmp_path) -> None:
     fakes.plan_here(inputs, tmp_path / "eyes", OPTIONS, shard_size=3)
     (inputs / "2.jpg").write_bytes(fakes.jpeg(fakes.grey_picture(seed=99)))
@@ -192,6 +197,7 @@ def test_a_changed_input_of_an_unbuilt_shard_is_read_as_it_is_when_built(inputs,
     assert planned_ids(dataset) == {0: ["1", "2", "3"]}, "its facts changed, its bytes did not"
 
 
+@pytest.mark.slow
 def test_a_rejected_input_that_was_mended_becomes_a_sample_that_supersedes_none(
     inputs, tmp_path
 ) -> None:
@@ -257,6 +263,7 @@ def test_splits_that_make_no_sense_are_refused(texts) -> None:
         parse_splits(texts)
 
 
+@pytest.mark.slow
 def test_a_store_that_lists_in_another_order_changes_nothing(tmp_path, monkeypatch) -> None:
     dataset = empty_dataset(tmp_path / "eyes", shard_size=1)
     plan(dataset, numbered(*range(1, 12)))

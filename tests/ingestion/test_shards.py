@@ -96,6 +96,7 @@ def test_a_run_where_everything_is_rejected_fails(tmp_path) -> None:
         check_reject_share(dataset, facts_by_shard(dataset), 0.99)
 
 
+@pytest.mark.slow
 def test_an_input_that_was_mended_no_longer_counts_as_rejected(tmp_path) -> None:
     fakes.write_pair(tmp_path / "in", "1")
     fakes.write_pair(tmp_path / "in", "2", image=b"x")
@@ -117,6 +118,7 @@ def test_the_order_in_which_shards_are_built_changes_no_byte(renders, tmp_path) 
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_renders_that_arrive_between_a_kill_and_the_rerun_change_nothing_planned(
     renders, synthetic, tmp_path
 ) -> None:
@@ -167,6 +169,7 @@ def test_another_configuration_is_refused_with_the_difference(mixed, tmp_path) -
     assert "crop.equalise: False -> True" in message and "shard_size: 4 -> 8" in message
 
 
+@pytest.mark.slow
 def test_weights_in_the_card_stay_when_more_inputs_come(mixed, tmp_path) -> None:
     weights = GazeWeights(
         yaw_edges_rad=(-1, 0, 1),

@@ -150,6 +150,7 @@ def test_damage_does_not_hold_up_what_is_new(tmp_path, monkeypatch, damage) -> N
 # --- elsewhere ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_other_renders_of_the_same_name_do_not_take_the_place_of_the_first(tmp_path) -> None:
     one, other = (write_renders(tmp_path / n, 1, 2, seed=s) for n, s in (("a", 10), ("b", 50)))
     dataset = fakes.ingest_here(one, tmp_path / "out", OPTIONS)
@@ -162,6 +163,7 @@ def test_other_renders_of_the_same_name_do_not_take_the_place_of_the_first(tmp_p
     assert dataset.committed() == [0, 1] and ids_in(dataset) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_nor_do_they_where_the_first_was_rejected_since(tmp_path) -> None:
     one, other = (write_renders(tmp_path / n, 1, seed=s) for n, s in (("a", 10), ("b", 50)))
     dataset = fakes.ingest_here(one, tmp_path / "out", OPTIONS)
@@ -204,6 +206,7 @@ def test_an_output_below_its_input_is_refused(tmp_path) -> None:
     assert {path.name for path in place.iterdir()} == {"1.jpg", "1.json"}
 
 
+@pytest.mark.slow
 def test_shards_planned_from_one_place_wait_for_a_run_on_it(tmp_path, monkeypatch, caplog) -> None:
     one, other = (write_renders(tmp_path / n, k) for n, k in (("a", 1), ("b", 2)))
     output = tmp_path / "out"

@@ -58,6 +58,7 @@ def test_sets_of_unequal_size_count_alike() -> None:
     assert found.low <= 0.5 <= found.high
 
 
+@pytest.mark.slow
 def test_the_same_again_with_any_number_of_threads() -> None:
     test = TwoSampleTest(seeds=(5,), num_steps=8)
     real, other = blobs(80, seed=1), blobs(80, seed=2, blur=1.4)

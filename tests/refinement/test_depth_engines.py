@@ -35,6 +35,7 @@ def exact(config: RefinerConfig = SMALL) -> Refiner:
 # --- the start --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [

@@ -150,6 +150,7 @@ def test_an_empty_parent_shard_becomes_an_empty_shard(refiner, tmp_path) -> None
     assert list(child.samples(0)) == []
 
 
+@pytest.mark.slow
 def test_what_a_sample_supersedes_is_carried_over(refiner, tmp_path) -> None:
     fakes.write_pair(tmp_path / "in", "1", seed=1)
     parent = fakes.ingest_here(tmp_path / "in", tmp_path / "parent", OPTIONS)
@@ -273,6 +274,7 @@ def test_a_poison_shard_on_ray_is_reported_and_the_others_are_made(
     assert child.committed() == [0, 1, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_refiner_with_noise_makes_several_datasets_of_one(synthetic, tmp_path) -> None:
     refiner = fakes.save_tiny_refiner(tmp_path / "noisy", 3, noise_channels=2)
     made = {

@@ -189,6 +189,7 @@ def publish_and_die(dataset: Dataset, when: str, name: str) -> None:
     publish(fakes.hooked(dataset, fakes.kill_at(when, f"releases/r1/{name}")), "r1", REPORT_ID)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "name"),
     [("before", "index"), ("after", "index"), ("after", "train"), ("before", "manifest")],

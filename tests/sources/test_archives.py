@@ -103,6 +103,7 @@ def test_an_unchanged_archive_is_not_opened(drops, tmp_path, monkeypatch) -> Non
         assert again.num_listed == (6 if location == drops else 2)
 
 
+@pytest.mark.slow
 def test_a_rewritten_archive_is_read_again_and_only_what_changed_in_it_planned(
     drops, tmp_path
 ) -> None:

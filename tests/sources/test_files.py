@@ -56,6 +56,7 @@ def test_an_archive_gives_the_samples_that_its_folder_gives(folder, wrap) -> Non
         assert (one.image_sha256, one.label_sha256) == (other.image_sha256, other.label_sha256)
 
 
+@pytest.mark.slow
 def test_archives_give_the_same_dataset_as_the_folder(folder, tmp_path) -> None:
     shas = set()
     for number, location in enumerate((folder, to_tar(folder), to_zip(folder))):

@@ -159,6 +159,7 @@ def test_of_many_that_start_at_once_one_holds_it(store) -> None:
     assert sorted(got) == [False] * 7 + [True]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_one_that_blocks_nobody_here(store, tmp_path) -> None:
     code = (
         "import sys, os, signal\n"

@@ -146,6 +146,7 @@ def test_gaps_are_named(dataset) -> None:
     assert (gaps.not_committed, gaps.skipped) == ((1,), (3,))
 
 
+@pytest.mark.slow
 def test_rejects_are_counted_by_reason(tmp_path) -> None:
     for number in range(1, 7):
         image = b"no picture" if number < 3 else None
@@ -162,6 +163,7 @@ def test_rejects_are_counted_by_reason(tmp_path) -> None:
     assert "filtered" in text_of(narrow) and "gaze yaw outside" in text_of(narrow)
 
 
+@pytest.mark.slow
 def test_samples_that_replace_older_ones_are_counted(tmp_path) -> None:
     for seed in (1, 2):
         fakes.write_pair(tmp_path / "in", "1", seed=seed)

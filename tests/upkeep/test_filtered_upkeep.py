@@ -45,6 +45,7 @@ def mended(dataset: Dataset, parent: Dataset, *, withdraw_stale: bool = False):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nothing_is_wrong_with_what_nobody_touched(refined, kept, synthetic) -> None:
     publish(kept, "r1", REPORT_ID)
     assert verified(kept, refined) == [] and verified(kept, None) == []
@@ -52,6 +53,7 @@ def test_nothing_is_wrong_with_what_nobody_touched(refined, kept, synthetic) -> 
     assert stray_objects(kept, refined) == [] and stray_objects(refined, synthetic) == []
 
 
+@pytest.mark.slow
 def test_a_failed_sample_that_was_smuggled_in_is_found_refused_and_mended(refined, kept) -> None:
     good = parts_of(kept)
     remade(refined, kept, 0, refined.index(0)["key"].to_pylist())

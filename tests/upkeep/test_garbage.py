@@ -35,6 +35,7 @@ def actions(strays: list[Stray]) -> dict[str, tuple[str, str]]:
     return {stray.name: (stray.kind, stray.action) for stray in strays}
 
 
+@pytest.mark.slow
 def test_all_that_jobs_write_is_part_of_the_dataset(dataset, refiner, tmp_path) -> None:
     child = fakes.refine_here(dataset, refiner, tmp_path / "child")
     releases.release(child)

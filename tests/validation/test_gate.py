@@ -101,6 +101,7 @@ def test_a_file_that_is_no_gate_is_refused(tmp_path: Path, content: str, message
         load_gate(path, EyeReport)
 
 
+@pytest.mark.slow
 def test_every_measure_can_be_read_from_a_report() -> None:
     report = example_report()
     names = measures(EyeReport)

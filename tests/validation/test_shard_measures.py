@@ -69,6 +69,7 @@ def test_measurements_that_are_not_of_these_bytes_are_made_again(pair, harm):
     assert not_measured(refined, parent, [0, 1], WITNESSES) == [1]
 
 
+@pytest.mark.slow
 def test_order_and_partition_of_the_work_change_nothing(pair):
     refined, parent = pair
     forwards = measure(refined, parent, [0, 1])

@@ -95,12 +95,14 @@ class AnyValidator:
     report: ClassVar[type[Report]] = Report
 
 
+@pytest.mark.slow
 def test_measurements_are_of_the_newest_samples(rewritten):
     measures = measured(rewritten)
     assert measures["key"].to_pylist() == rewritten.newest
     assert len(rewritten.newest) == 6 and OLD not in rewritten.newest
 
 
+@pytest.mark.slow
 def test_a_bad_render_that_was_rewritten_does_not_fail_the_gate(rewritten):
     trio = Trio(rewritten.refined, rewritten.parent, rewritten.parent)
     examined = Examined(measured(rewritten), example_report().realism)
@@ -116,6 +118,7 @@ def test_a_bad_render_that_was_rewritten_does_not_fail_the_gate(rewritten):
     assert verdicts["key"].to_pylist() == rewritten.newest and all(verdicts["keep"].to_pylist())
 
 
+@pytest.mark.slow
 def test_verdicts_of_a_report_that_counted_old_samples_are_read_without_these(rewritten):
     releases.put_verdicts(rewritten.refined, {OLD: ["registration_px > 5"]}, "r1")
     raw = rewritten.refined.store.read(verdicts_name("r1"))
@@ -138,6 +141,7 @@ def test_an_old_sample_is_never_chosen_though_its_successor_is_in_a_shard_that_i
         assert len(images) == len(index)
 
 
+@pytest.mark.slow
 def test_damage_is_measured_in_the_same_samples(rewritten, tmp_path):
     shards = tuple(rewritten.refined.committed())
     measurer = DamageMeasurer(

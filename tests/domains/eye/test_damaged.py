@@ -47,6 +47,7 @@ def test_rows_are_those_of_the_clean_table_with_the_damage_in_all(measurer, refi
     assert np.median(moved) == pytest.approx(3, abs=0.2)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again(measurer):
     first = measurer(damage_named("inverted"))
     store = open_store(measurer.output)
@@ -65,6 +66,7 @@ def test_what_was_measured_is_not_measured_again(measurer):
     assert len([entry.name for entry in store.walk("damaged")]) == 2
 
 
+@pytest.mark.slow
 def test_swapped_labels_count_where_the_gazes_are_far_apart(measurer, refined):
     damaged = measurer(damage_named("labels_swapped"))
     assert 0 < damaged.is_harmed.sum() < len(damaged.is_harmed)

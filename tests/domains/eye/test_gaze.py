@@ -199,6 +199,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(eyes) -> None:
         train_gaze(training, gazing(eyes, "test"))
 
 
+@pytest.mark.slow
 def test_what_is_augmented_keeps_its_gaze() -> None:
     """Eyes of a white ball and a dark iris, whose offset over the radius is the gaze: neither the
     offset nor the radius may change when the eye moves and the light does."""
@@ -348,6 +349,7 @@ def test_images_too_small_are_refused_before_anything_is_read() -> None:
         GazeEstimator().check(GazeTraining(), EYE.image.model_copy(update={"height": 18}))
 
 
+@pytest.mark.slow
 def test_damage_is_told(eyes, tmp_path) -> None:
     output = tmp_path / "gaze"
     with pytest.raises(FileNotFoundError, match=r"no gaze network; .* jobs/estimator\.py gaze"):

@@ -127,6 +127,7 @@ def damaged_files(root: Path) -> dict[str, bytes]:
     return {**files, **cuts, "text": b"no mat file", "damaged zip": bytes(packed)}
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_one_rejected_input_and_the_rest_goes_on(root) -> None:
     for kind, raw in damaged_files(root).items():
         (root / "p02.mat").write_bytes(raw)

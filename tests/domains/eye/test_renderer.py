@@ -163,6 +163,7 @@ def test_lids_occlude_the_iris() -> None:
         assert redness[hidden].mean() > ball
 
 
+@pytest.mark.slow
 def test_landmarks_go_round_the_eye_as_in_unityeyes() -> None:
     for render in EyeRenderer(height=HEIGHT, width=WIDTH, seed=1).render(range(30)):
         margin, caruncle = (points(render.label, n) for n in ("interior_margin_2d", "caruncle_2d"))
@@ -273,6 +274,7 @@ def iris_borders(render: EyeRender) -> tuple[float, float]:
     return found[0], found[1]
 
 
+@pytest.mark.slow
 def test_the_iris_is_at_its_label_in_both_looks() -> None:
     scenes = looking(0, 0, count=10)
     plain = render_scenes(scenes, "render", HEIGHT, WIDTH)

@@ -150,6 +150,7 @@ def test_a_rewritten_joint_file_is_looked_at_and_only_changed_rows_become_new_sa
     assert len(load_index(again)) == 6 and whole(again)
 
 
+@pytest.mark.slow
 def test_a_rewritten_render_makes_a_new_sample_of_the_camera_frame_that_it_masks(tmp_path) -> None:
     folder, options = tmp_path / "in", NyuOptions(kind="real")
     uvd = hands.write_frames(folder, prefixes={"synthdepth": 0, "depth": 760})
@@ -162,6 +163,7 @@ def test_a_rewritten_render_makes_a_new_sample_of_the_camera_frame_that_it_masks
     assert row["source_id"] == "depth_3_0000002" and row["supersedes"] is not None
 
 
+@pytest.mark.slow
 def test_frames_whose_joints_come_later_become_samples_then(tmp_path) -> None:
     folder = tmp_path / "in"
     hands.write_frames(folder)
@@ -175,6 +177,7 @@ def test_frames_whose_joints_come_later_become_samples_then(tmp_path) -> None:
     assert len(rows) == 6 and rows["supersedes"].null_count == 6
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_makes_the_same_shards(frames, synthetic, tmp_path) -> None:
     folder = tmp_path / "in"
     shutil.copytree(frames, folder)
@@ -190,6 +193,7 @@ def test_a_run_that_is_resumed_makes_the_same_shards(frames, synthetic, tmp_path
     assert reject["reason"] == "joint_data.mat: frame 3 is none of its frames 1..2"
 
 
+@pytest.mark.slow
 def test_an_archive_that_did_not_change_is_not_opened_again(frames, tmp_path, monkeypatch) -> None:
     (tmp_path / "in").mkdir()
     with tarfile.open(tmp_path / "in" / "a.tar", "w") as tar:

@@ -54,6 +54,7 @@ def test_an_untouched_copy_has_not_moved_nor_changed(hands) -> None:
     assert found.schema == HAND_MEASURES_SCHEMA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift_px", [0.5, 1.0, 2.0, 3.0])
 def test_a_planted_shift_comes_back_through_a_sensors_look(hands, shift_px) -> None:
     angle = np.linspace(0, 2 * np.pi, NUM, endpoint=False)
@@ -116,6 +117,7 @@ def test_inverted_depth_is_unlike_and_far_off(hands) -> None:
     assert column(found, "silhouette_drift_px") == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_mirrored_hand_gains_by_being_mirrored(hands) -> None:
     found = measured(hands, np.ascontiguousarray(hands[1][:, :, ::-1]))
     assert column(found, "mirror_gain").min() > 0.02
@@ -123,6 +125,7 @@ def test_a_mirrored_hand_gains_by_being_mirrored(hands) -> None:
     assert np.median(column(found, "edge_drift_px")) > 1.5
 
 
+@pytest.mark.slow
 def test_another_hands_labels_do_not_fit(hands) -> None:
     rows, images = hands
     swapped = measured((rows, images), np.roll(images, 1, axis=0))
@@ -131,6 +134,7 @@ def test_another_hands_labels_do_not_fit(hands) -> None:
     assert np.median(column(swapped, "likeness")) < 0.9
 
 
+@pytest.mark.slow
 def test_one_picture_for_all_is_alike(hands) -> None:
     one = measured(hands, np.repeat(hands[1][:1], NUM, axis=0))
     assert (

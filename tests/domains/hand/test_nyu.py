@@ -219,6 +219,7 @@ def test_holes_of_the_camera_stay_holes(pairs) -> None:
     assert 4 <= ((render > 0) & (masked == 0)).sum() <= 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["folder", "tar", "zip", "tar in a folder", "below"])
 def test_the_same_samples_come_out_of_folders_and_archives(pairs, tmp_path_factory, place) -> None:
     there = tmp_path_factory.mktemp("place")

@@ -179,6 +179,7 @@ def test_names_of_joints_are_nyus() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_larger_count_adds_frames_and_rewrites_the_joints(tmp_path: Path) -> None:
     simulate(tmp_path / "whole", 5)
     simulate(tmp_path / "parts", 2)

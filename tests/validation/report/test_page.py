@@ -24,6 +24,7 @@ from support.report_example import PITCHES, YAWS, example_pictures, example_repo
 EYE_GATE = ROOT / "gates" / "eye.toml"
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_from_outside() -> None:
     html = render_page(judged(example_report(), load_gate(EYE_GATE, EyeReport)), example_pictures())
     page = Page(html)
@@ -50,6 +51,7 @@ def test_every_image_decodes_to_the_pixels_it_shows() -> None:
         assert pair.synthetic.tobytes() in shown
 
 
+@pytest.mark.slow
 def test_large_images_are_shown_fewer() -> None:
     rng = np.random.default_rng(0)
     large = rng.integers(0, 65536, (30, 224, 224), dtype=np.uint16)
@@ -81,6 +83,7 @@ def test_text_from_outside_is_escaped() -> None:
     assert HOSTILE in page.text and "a stand-in" in page.text
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_report_says() -> None:
     report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
     text = Page(render_page(report, example_pictures())).text
@@ -115,6 +118,7 @@ def test_the_floor_stands_beside_every_drift() -> None:
         assert "null drift 0.20 px median, 0.41 px at" in parts[title]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gated", "verdict"), [(True, "PASS"), (False, "NOT GATED")])
 def test_the_verdict_comes_first(gated: bool, verdict: str) -> None:
     report = example_report()
