@@ -124,7 +124,7 @@ def test_damaged_verdicts_in_the_child_are_found_and_release_nothing(refined, ke
     assert problem.name == path and "is damaged" in problem.what
     with pytest.raises(FormatError, match="is damaged"):
         publish(kept, "r1", REPORT_ID)
-    with pytest.raises(NotReleasableError, match="remove it, and the same command"):
+    with pytest.raises(NotReleasableError, match="remove it, and run the same command"):
         kept_here(refined, kept.location)
 
 
