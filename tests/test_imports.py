@@ -1,6 +1,7 @@
 """Imports point one way, and the core has never heard of Ray."""
 
 import ast
+import functools
 import pkgutil
 import subprocess
 import sys
@@ -21,10 +22,15 @@ CORE = [
 ]
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported_by(path: Path) -> set[str]:
     """Top-level names of every import in a file, also those inside functions."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -47,6 +53,7 @@ def test_the_core_does_not_import_ray(layer) -> None:
     assert [p for p in (ROOT / layer).rglob("*.py") if "ray" in imported_by(p)] == []
 
 
+@pytest.mark.slow
 def test_no_core_module_brings_ray_along() -> None:
     """In a fresh interpreter, whatever their imports import."""
     assert len(CORE) > 30
@@ -66,7 +73,7 @@ def test_nothing_of_ours_can_unpickle_or_evaluate() -> None:
     for layer in LAYERS:
         for path in (ROOT / layer).rglob("*.py"):
             assert imported_by(path) & {"pickle", "dill", "shelve", "marshal"} == set(), path
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                     assert node.func.id not in ("eval", "exec"), path
 
@@ -77,6 +84,7 @@ def test_a_job_file_shadows_no_standard_module() -> None:
     assert jobs and jobs & set(sys.stdlib_module_names) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["factory.refinement.shards", "factory.ingestion.shards", "cluster.on_ray.pipeline"]
 )

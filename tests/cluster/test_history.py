@@ -8,7 +8,7 @@ import ray
 
 from cluster.on_ray.history import HistoryLostError, SharedHistory
 from factory.training.history import HistoryBuffer
-from support.cluster_training import actors, kill_history
+from support.cluster_training import kill_history, living_actors
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("shared_ray")]
 SHAPE = (1, 4, 5)
@@ -59,7 +59,7 @@ def test_a_restarted_actor_says_that_it_holds_nothing(tmp_path) -> None:
     shared.restore(str(tmp_path), {})
     shared.exchange(numbered(1, 2))
     digests = shared.start_saving(str(tmp_path), "there")()
-    assert actors("HistoryKeeper")
+    assert living_actors("HistoryKeeper")
     kill_history()
     with pytest.raises((HistoryLostError, ray.exceptions.RayError)):
         for _ in range(100):

@@ -25,17 +25,24 @@ from factory.ingestion.shards import expected_of
 from factory.store.parquet import parquet_bytes
 from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA
-from support import fakes
+from support import fakes, planted
 from support.fakes import build_shard, committed_files
 
 OPTIONS = UnityEyesOptions()
 IN_A_PAIR = ("jpg", "json")
 
 
+@pytest.fixture(scope="module")
+def planned_once(six_inputs, tmp_path_factory) -> Dataset:
+    """The same plan, nothing built. Read only."""
+    output = tmp_path_factory.mktemp("planned") / "eyes"
+    return fakes.plan_here(six_inputs, output, OPTIONS, shard_size=6)
+
+
 @pytest.fixture
-def planned(six_inputs, tmp_path) -> Dataset:
-    """The same plan, nothing built."""
-    return fakes.plan_here(six_inputs, tmp_path / "eyes", OPTIONS, shard_size=6)
+def planned(planned_once, tmp_path) -> Dataset:
+    """A copy of it, which a test may build."""
+    return planted.copied(planned_once, tmp_path / "eyes")
 
 
 def leave_orphan(dataset: Dataset, tar: bytes) -> None:

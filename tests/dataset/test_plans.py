@@ -60,6 +60,7 @@ def test_a_plan_that_is_none_stops_the_planner_and_says_what_is_wrong(
         plan(dataset, numbered(1, 2, 3, 4))
 
 
+@pytest.mark.slow
 def test_tables_that_outgrow_their_memory_go_to_disk(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("factory.sources.input_table.MEMORY_LIMIT", "40MB")
     ids = [f"imgs/{n}" for n in range(300_000)]

@@ -49,6 +49,7 @@ def race(location: str, one_shard: Dataset, number: int, barrier, results) -> No
     results.put((number, facts.tar_sha256))
 
 
+@pytest.mark.slow
 def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, one_shard) -> None:
     """Each would write other pixels, as machines that round differently do."""
     context = multiprocessing.get_context("fork")

@@ -16,7 +16,7 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.release.publish import publish
 from factory.release.state import broken_releases
 from factory.upkeep.garbage import stray_objects
-from support import fakes, releases
+from support import fakes, planted, releases
 
 REPORT_ID = "20261121-000000-aaaa"
 
@@ -25,20 +25,29 @@ def release_files(dataset: Dataset) -> dict[str, bytes]:
     return fakes.files_below(Path(dataset.location), "releases")
 
 
-@pytest.fixture
-def rewritten(tmp_path, refiner) -> Dataset:
-    """Inputs 1..6 in shards of 2; then 2 and 5 were rewritten, and 2 once more, and 6 removed."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Dataset, Dataset]:
+    """Inputs 1..6 in shards of 2, of which 2 and 5 were rewritten, and 2 once more; and the same
+    refined. Read only."""
+    folder = tmp_path_factory.mktemp("rewritten")
     for number in range(1, 7):
-        fakes.write_pair(tmp_path / "in", str(number), seed=number)
+        fakes.write_pair(folder / "in", str(number), seed=number)
     options = UnityEyesOptions()
     for changes in ({}, {2: 50, 5: 51}, {2: 52}):
         for number, seed in changes.items():
-            fakes.write_pair(tmp_path / "in", str(number), seed=seed)
-        parent = fakes.ingest_here(tmp_path / "in", tmp_path / "p", options, shard_size=2)
-    refined = fakes.refine_here(parent, refiner, tmp_path / "refined")
+            fakes.write_pair(folder / "in", str(number), seed=seed)
+        parent = fakes.ingest_here(folder / "in", folder / "p", options, shard_size=2)
+    refiner = fakes.save_tiny_refiner(folder / "refiner", seed=1)
+    refined = fakes.refine_here(parent, refiner, folder / "refined")
     assert refined.index(3)["source_id"].to_pylist() == ["2", "5"]
     assert refined.index(4)["supersedes"].to_pylist() == ["000003-000000"]
-    return refined
+    return parent, refined
+
+
+@pytest.fixture
+def rewritten(made, tmp_path) -> Dataset:
+    """A copy of the refined one, which a test may release."""
+    return planted.copied(made[1], tmp_path / "refined")
 
 
 def samples_in(paths: list[str]) -> dict[str, dict]:
@@ -102,8 +111,8 @@ def test_publishing_rewritten_shards_again_changes_nothing(rewritten) -> None:
     assert release_files(rewritten) == before
 
 
-def test_loads_hold_a_rewritten_input_once(rewritten, tmp_path) -> None:
-    for dataset in (rewritten, Dataset.open(tmp_path / "p")):
+def test_loads_hold_a_rewritten_input_once(made) -> None:
+    for dataset in made:
         rows = load_index(dataset, ["key", "png_sha256"])
         assert rows["key"].to_pylist() == [
             "000000-000000", "000001-000000", "000001-000001", "000002-000001", "000003-000001",

@@ -80,6 +80,7 @@ def chain(known, tmp_path) -> Chain:
     )
 
 
+@pytest.mark.slow
 def test_coins_go_through_the_whole_chain(chain, tmp_path):
     assert [len(chain.synthetic.index(shard)) for shard in (0, 1, 2)] == [15, 16, 16]
     trio = open_trio(chain.refined.location, chain.real.location)

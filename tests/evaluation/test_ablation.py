@@ -98,6 +98,7 @@ def datasets(tmp_path_factory) -> tuple[Dataset, Dataset]:
     return synthetic, real
 
 
+@pytest.mark.slow
 def test_the_held_out_images_are_of_their_split_and_named_by_their_digest(datasets) -> None:
     chosen, other = (HeldOutChoice.checked(*datasets, "test", num).load() for num in (40, 20))
     assert set(chosen.index["split"].to_pylist()) == {"test"} and len(chosen.real) == 40

@@ -163,6 +163,7 @@ def test_a_crop_of_another_size_than_the_header_says_is_refused(way) -> None:
         crop_jpeg(b"", Framing(1, 0, 0), 9, 9, height=96, width=100)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(native.crops is None, reason=native.how())
 def test_both_ways_refuse_the_same_bytes_for_the_same_reason(monkeypatch) -> None:
     """Bits turned, bytes cut out, cut off and overwritten, anywhere in the file."""

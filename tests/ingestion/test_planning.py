@@ -113,6 +113,7 @@ def test_planners_that_take_turns_never_plan_an_input_twice(tmp_path) -> None:
     check_each_is_planned_once(dataset, numbered(*range(1, 21)).content)
 
 
+@pytest.mark.slow
 def test_planners_in_threads_never_plan_an_input_twice(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes", shard_size=2)
     barrier = threading.Barrier(6)
@@ -216,6 +217,7 @@ def test_a_sample_supersedes_the_newest_sample_not_a_rejected_version_between(
 # --- splits -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_identity_falls_in_one_split_and_a_shard_holds_one(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes", splits=SPLITS)
     source = people()

@@ -97,6 +97,7 @@ def test_equal_distributions_lie_at_the_floor_and_a_blur_does_not(name) -> None:
     assert crowded if name in ("coverage", "diversity") else (apart or name == "density")
 
 
+@pytest.mark.slow
 def test_one_part_after_another_gives_the_same_again_with_any_number_of_threads() -> None:
     first = measure_looks(*few())
     num_threads = torch.get_num_threads()
@@ -191,6 +192,7 @@ def test_a_collapse_shows_in_coverage_diversity_and_density() -> None:
     assert value(diversity(alike, reference), 200) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_collapse_of_images_shows() -> None:
     synthetic = blobs(100, seed=1)
     collapsed = np.repeat(synthetic[:1], 100, axis=0)
@@ -199,6 +201,7 @@ def test_a_collapse_of_images_shows() -> None:
     assert found.coverage.refined.high < found.coverage.floor.low
 
 
+@pytest.mark.slow
 def test_copies_are_found_whatever_their_brightness_and_grain() -> None:
     synthetic, real = blobs(100, seed=1), blobs(200, seed=2)
     refined = blobs(100, seed=3)
@@ -349,6 +352,7 @@ def test_shares_of_0_and_1_have_intervals() -> None:
     assert (every.value, every.high) == (1, 1) and 0.9 < every.low < 0.95
 
 
+@pytest.mark.slow
 def test_plots_draw_every_measure_and_say_where_there_is_no_gap() -> None:
     found = same_and_blurred()
     gaps = found.model_copy(update={"density": found.frechet})

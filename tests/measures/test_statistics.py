@@ -36,6 +36,7 @@ def test_the_order_of_the_samples_changes_nothing():
     assert estimate(values, clusters) == estimate(values[order], clusters[order])
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(2)
     covered = 0

@@ -21,6 +21,7 @@ def blobs(num: int, seed: int, *, blur: float = 1.2) -> Images:
     return np.clip(128 + 45 * smooth, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_one_distribution_cannot_be_told_apart() -> None:
     found = QUICK(blobs(500, seed=1), blobs(500, seed=2))
     assert found.low <= 0.5 <= found.high
@@ -28,6 +29,7 @@ def test_one_distribution_cannot_be_told_apart() -> None:
     assert (found.num_test, found.num_train, found.seeds) == (500, 500, (0, 1))
 
 
+@pytest.mark.slow
 def test_a_blur_is_told_apart() -> None:
     found = QUICK(blobs(500, seed=1), blobs(500, seed=2, blur=1.8))
     assert found.accuracy > 0.95
@@ -41,6 +43,7 @@ def test_faint_grain_is_told_apart() -> None:
     assert TwoSampleTest(seeds=(0,), num_steps=150)(blobs(600, seed=1), noisy).accuracy > 0.95
 
 
+@pytest.mark.slow
 def test_a_mixture_is_told_apart_as_far_as_it_differs() -> None:
     """A third of the second set differs, perfectly: the best accuracy is 2/3."""
     mixed = np.concatenate([blobs(400, seed=2), 255 - blobs(200, seed=3) // 4])
@@ -48,6 +51,7 @@ def test_a_mixture_is_told_apart_as_far_as_it_differs() -> None:
     assert found.low <= 2 / 3 <= found.high
 
 
+@pytest.mark.slow
 def test_sets_of_unequal_size_count_alike() -> None:
     found = QUICK(blobs(900, seed=1), blobs(150, seed=2))
     assert (found.num_test, found.num_train) == (150, 150)

@@ -36,6 +36,7 @@ def test_eye_networks_are_the_papers():
     assert patch_map_size(discriminator.config, 35, 55) == (9, 14)
 
 
+@pytest.mark.slow
 def test_hand_networks_are_the_papers():
     config = DiscriminatorConfig(layers=HAND_LAYERS)
     discriminator = Discriminator(config)

@@ -62,6 +62,7 @@ def test_the_file_is_a_json_header_and_raw_numbers(run):
     assert len(content) == 8 + size + max(t["data_offsets"][1] for t in header.values())
 
 
+@pytest.mark.slow
 def test_nothing_of_ours_unpickles():
     """No module of the core imports pickle, calls torch.load or torch.save, or lets numpy do it."""
     for path in Path(factory.__path__[0]).rglob("*.py"):

@@ -44,6 +44,7 @@ def test_in_float32_the_device_path_is_the_reference(padding) -> None:
     assert parity.share_changed < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [SMALL, RefinerConfig()], ids=["small", "paper"])
 def test_bfloat16_stays_within_its_tolerance(config) -> None:
     refiner = Refiner(config, seed=1)

@@ -147,6 +147,7 @@ def test_ncnn_starts_no_threads() -> None:
     assert threads() <= before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_images() -> None:
     def resident_bytes() -> int:
         return int(_process("statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -14,25 +14,40 @@ from factory.dataset.tar import DamagedShardError, sha256
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.release.publish import NotReleasableError, latest_report, publish
 from schemas.report import GateCheck
-from support import fakes, releases
+from support import fakes, planted, releases
 
 REPORT_ID = "20261121-000000-aaaa"
 
 
-@pytest.fixture
-def refined(renders, refiner, tmp_path) -> Dataset:
-    """Shards 0..4, of which the last is empty."""
+def make(folder: Path, renders: Path) -> Dataset:
+    """`in`, ingested as `parent`, refined as `refined`: shards 0..5, of which the last is empty."""
     for stem in map(str, range(1, 11)):
         for suffix in ("jpg", "json"):
-            target = tmp_path / "in" / f"{stem}.{suffix}"
+            target = folder / "in" / f"{stem}.{suffix}"
             target.parent.mkdir(exist_ok=True)
             target.symlink_to(renders / target.name)
     for number in (11, 12):
-        fakes.write_pair(tmp_path / "in", str(number), image=b"no picture")
-    parent = fakes.ingest_here(
-        tmp_path / "in", tmp_path / "parent", UnityEyesOptions(), shard_size=2
-    )
-    return fakes.refine_here(parent, refiner, tmp_path / "refined")
+        fakes.write_pair(folder / "in", str(number), image=b"no picture")
+    return refine_anew(folder)
+
+
+def refine_anew(folder: Path) -> Dataset:
+    """Ingest and refine what is new in `in`."""
+    parent = fakes.ingest_here(folder / "in", folder / "parent", UnityEyesOptions(), shard_size=2)
+    refiner = fakes.save_tiny_refiner(folder / "refiner", seed=1)
+    return fakes.refine_here(parent, refiner, folder / "refined")
+
+
+@pytest.fixture(scope="module")
+def made(renders, tmp_path_factory) -> Dataset:
+    """What `make` makes. Read only."""
+    return make(tmp_path_factory.mktemp("publish"), renders)
+
+
+@pytest.fixture
+def refined(made, tmp_path) -> Dataset:
+    """A copy of it, which a test may release."""
+    return planted.copied(made, tmp_path / "refined")
 
 
 def release_files(dataset: Dataset) -> dict[str, bytes]:
@@ -90,14 +105,12 @@ def test_a_later_report_on_the_same_shards_leaves_the_release_as_it_was(refined)
     assert release_files(refined) == before
 
 
-def test_a_dataset_that_grew_leaves_the_release_as_it_was(refined, refiner, tmp_path) -> None:
+def test_a_dataset_that_grew_leaves_the_release_as_it_was(renders, tmp_path) -> None:
+    refined = make(tmp_path, renders)
     releases.release(refined)
     before = release_files(refined)
     fakes.write_pair(tmp_path / "in", "99")
-    parent = fakes.ingest_here(
-        tmp_path / "in", tmp_path / "parent", UnityEyesOptions(), shard_size=2
-    )
-    fakes.refine_here(parent, refiner, tmp_path / "refined")
+    refine_anew(tmp_path)
     assert release_files(refined) == before
     with pytest.raises(NotReleasableError, match="other content: a release never changes"):
         releases.release(refined, id="20261122-000000-bbbb")

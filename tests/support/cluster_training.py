@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import ray
 from ray.util import state
 
 from factory.networks.refiner_files import load_refiner
@@ -61,20 +62,32 @@ def kill_in_turn(run: Path, kills: Mapping[int, Callable[[], None]]) -> threadin
     return thread
 
 
-def actors(class_name: str) -> list[state.api.ActorState]:
-    """The living actors of a class in this cluster."""
-    found = state.list_actors(filters=[("class_name", "=", class_name), ("state", "=", "ALIVE")])
-    return list(found)
+def actors(class_name: str, **filters: str) -> list[state.api.ActorState]:
+    """The actors of a class in the cluster that this process is connected to, also beside a newer
+    cluster, which Ray would ask by itself."""
+    conditions = {"class_name": class_name} | filters
+    return list(
+        state.list_actors(
+            address=ray.get_runtime_context().gcs_address,
+            filters=[(name, "=", value) for name, value in conditions.items()],
+            limit=1000,
+        )
+    )
+
+
+def living_actors(class_name: str) -> list[state.api.ActorState]:
+    """Those of them that have a process."""
+    return actors(class_name, state="ALIVE")
 
 
 def kill_worker() -> None:
     """Kill the process of one of the training's workers."""
-    os.kill(actors("RayTrainWorker")[0].pid, signal.SIGKILL)
+    os.kill(living_actors("RayTrainWorker")[0].pid, signal.SIGKILL)
 
 
 def kill_history() -> None:
     """Kill every process that holds a part of a history."""
-    for actor in actors("HistoryKeeper"):
+    for actor in living_actors("HistoryKeeper"):
         os.kill(actor.pid, signal.SIGKILL)
 
 
@@ -86,7 +99,7 @@ def kill_worker_and_history() -> None:
 
 def num_workers_ever() -> int:
     """Training workers of this cluster, dead ones included."""
-    return len(state.list_actors(filters=[("class_name", "=", "RayTrainWorker")], limit=1000))
+    return len(actors("RayTrainWorker"))
 
 
 def check_whole(run: Path, config: TrainConfig) -> None:

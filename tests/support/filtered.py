@@ -7,7 +7,7 @@ import pytest
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import collect, run_here
 from factory.release.filtered import FilteredContent, enter_filtered, filter_task
-from support import fakes, releases
+from support import fakes, planted, releases
 
 REPORT_ID = releases.REPORT_ID
 GAZE = "gaze_deg"
@@ -20,14 +20,22 @@ FAILED = {
 PAGE = b"<html>"
 
 
-@pytest.fixture
-def refined(synthetic, refiner, tmp_path) -> Dataset:
-    """Five shards, with a passing report and verdicts."""
-    dataset = fakes.refine_here(synthetic, refiner, tmp_path / "refined")
+@pytest.fixture(scope="session")
+def judged_once(synthetic, tmp_path_factory) -> Dataset:
+    """Five shards, with a passing report and verdicts. Read only."""
+    folder = tmp_path_factory.mktemp("judged")
+    refiner = fakes.save_tiny_refiner(folder / "refiner", seed=1)
+    dataset = fakes.refine_here(synthetic, refiner, folder / "refined")
     releases.put_report(dataset)
     releases.put_verdicts(dataset, FAILED)
     dataset.store.put(f"reports/{REPORT_ID}/report.html", PAGE)
     return dataset
+
+
+@pytest.fixture
+def refined(judged_once, tmp_path) -> Dataset:
+    """A copy of it, which a test may change."""
+    return planted.copied(judged_once, tmp_path / "refined")
 
 
 @pytest.fixture

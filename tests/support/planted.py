@@ -44,7 +44,7 @@ def copied(dataset: Dataset, location: str | Path) -> Dataset:
     """The same dataset at another place, in any store."""
     target = open_store(location)
     for entry in dataset.store.walk():
-        target.put(entry.name, dataset.store.read(entry.name))
+        target.put(entry.name, dataset.store.read(entry.name), durable=False)
     return Dataset.open(location)
 
 

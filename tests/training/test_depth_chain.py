@@ -4,6 +4,7 @@ engine, a release, and an outside reader."""
 import io
 
 import numpy as np
+import pytest
 import webdataset
 from PIL import Image
 
@@ -16,6 +17,7 @@ from support.trainers import small_config, train_here
 FIRST_MM = 700
 
 
+@pytest.mark.slow
 def test_a_step_of_one_millimetre_arrives_as_one(tmp_path) -> None:
     uvd = hands.joints_uvd(near_mm=FIRST_MM, step_mm=1)  # 36 discs, each 1 mm behind the last
     folder = tmp_path / "frames"

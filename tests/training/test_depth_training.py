@@ -126,6 +126,7 @@ def test_windows_larger_than_the_images_are_refused(depth, tmp_path) -> None:
 # --- a run ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_on_depth_leaves_what_refines_whole_images(depth, tmp_path) -> None:
     run = trained(depth_config(steps=4), depth, tmp_path / "whole", domain="hand")
     _, described = load_refiner(run)
@@ -241,6 +242,7 @@ def test_a_scale_that_cuts_depths_off_is_refused(depth, tmp_path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_refiner_of_another_cube_is_refused(depth, tmp_path) -> None:
     run = trained(depth_config(steps=2), depth, tmp_path / "run", domain="hand")
     parent = Dataset(open_store(tmp_path / "set"), card_of(cube_mm=250))
@@ -250,6 +252,7 @@ def test_a_refiner_of_another_cube_is_refused(depth, tmp_path) -> None:
     assert refined_card(same, run, "refined").image.bits == 16
 
 
+@pytest.mark.slow
 def test_the_record_of_a_run_names_its_scale(images, tmp_path) -> None:
     run = trained(small_config(steps=2), images, tmp_path)
     assert json.loads((run / "train.json").read_text())["config"]["full_scale"] == 255.0

@@ -139,6 +139,7 @@ def test_diversity_is_change_over_noise_up_to_a_limit():
     assert float(diversity(image, other, apart, limit=1.0)) == pytest.approx((0.2 + 1.0) / 2)
 
 
+@pytest.mark.slow
 def test_rewarded_diversity_grows(images):
     def spread(weight: float) -> float:
         config = small_config(
@@ -214,6 +215,7 @@ def test_the_network_holds_landmarks_and_is_frozen(images):
     assert shift_px(100.0) < shift_px(1e-9) / 2
 
 
+@pytest.mark.slow
 def test_a_run_names_its_label_network_by_content(images, tmp_path, landmarks):
     save_estimator(tmp_path / "net", landmarks, described())
     save_estimator(tmp_path / "other", LandmarkNetwork(LandmarkConfig(maps=8), seed=2), described())
@@ -248,6 +250,7 @@ def test_label_networks_that_cannot_be_used_are_refused(images, tmp_path, landma
 # All of them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

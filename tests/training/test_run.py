@@ -28,6 +28,8 @@ from support.trainers import (
     trained,
 )
 
+pytestmark = pytest.mark.slow  # all of them train
+
 
 def test_the_batch_is_saved_without_pickle(images, tmp_path, monkeypatch):
     def poisoned(self, images):

@@ -13,6 +13,7 @@ from schemas.score import Score
 from support.fakes import score
 from support.trainers import Killed, kill_at, small_config, train_here, trained, weights_of
 
+pytestmark = pytest.mark.slow  # all of them train
 LIMITS = {"drift_median_px": 0.8}
 
 

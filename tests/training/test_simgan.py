@@ -57,6 +57,7 @@ def test_refiner_feels_the_discriminator(images):
     assert not any(torch.equal(x, y) for x, y in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_discriminator_learns_to_tell_the_domains(images):
     gan = make_gan(small_config(batch_size=8, discriminator_lr=3e-3), images)
     for _ in range(90):
@@ -64,6 +65,7 @@ def test_discriminator_learns_to_tell_the_domains(images):
     assert metrics["accuracy_real"] > 0.9 and metrics["accuracy_refined"] > 0.9
 
 
+@pytest.mark.slow
 def test_refiner_learns_to_fool_the_discriminator(images):
     config = small_config(lambda_reg=0.0, refiner_lr=5e-3, discriminator_lr=3e-3, batch_size=8)
     gan = make_gan(config, images)
@@ -75,6 +77,7 @@ def test_refiner_learns_to_fool_the_discriminator(images):
     assert after < 0.5 * before
 
 
+@pytest.mark.slow
 def test_pretraining_of_the_refiner_learns_the_image(images):
     gan = make_gan(small_config(refiner_lr=5e-3), images)
     before = gan.refiner_step(adversarial=False)["regularisation_loss"]
@@ -161,6 +164,7 @@ def test_bfloat16_is_near_float32(images):
                 assert single[name] != half[name]
 
 
+@pytest.mark.slow
 def test_compiled_networks_are_the_networks(images):
     pytest.importorskip("torch._inductor")
     losses = [
@@ -225,6 +229,7 @@ def test_a_refined_image_that_is_not_finite_never_enters_the_history(gan):
     assert gan.history.statistics().num_stored == 0
 
 
+@pytest.mark.slow
 def test_the_gradient_penalty_holds_the_discriminator_back(images):
     """Trained alone, D's slope on real images ends far lower with it."""
     slopes = []

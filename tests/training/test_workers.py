@@ -67,6 +67,7 @@ class Locked(HistoryBuffer):
             return super().exchange(fresh, worker)
 
 
+@pytest.mark.slow
 def test_two_workers_stay_one_refiner(images):
     """Different batches, averaged gradients, one history: equal weights after every step."""
     config, threads = small_config(), Threads(2)
@@ -117,6 +118,7 @@ def test_workers_that_cannot_share_a_batch_evenly_are_told(images):
         )
 
 
+@pytest.mark.slow
 def test_two_workers_go_on_together_after_a_kill(images, tmp_path):
     """From the same checkpoint, with the history of its moment and what each was last given."""
     config = small_config()
@@ -154,6 +156,7 @@ def test_workers_that_do_not_share_the_folder_are_stopped(images, tmp_path):
         train_here(small_config(), images, tmp_path, workers=WorkerGroup(1, 2, others_are_ahead))
 
 
+@pytest.mark.slow
 def test_only_the_first_worker_writes(images, tmp_path):
     """The others need nothing but the folder of an earlier part of the run, if there is one."""
     gradients_seen = []

@@ -113,6 +113,7 @@ def test_clean_sets_are_hardly_ever_refused():
     assert bound.trials == 300 and bound.share <= bound.upper < 0.03
 
 
+@pytest.mark.slow
 def test_a_gross_damage_is_caught_at_one_in_a_hundred_and_a_faint_one_is_not():
     drawn, test, limits = refusals(clean_measures())
     gross = everywhere(test, limits, np.full(len(test), 9.0))
@@ -165,6 +166,7 @@ def report():
     return power_of(clean, damaged, TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
 
 
+@pytest.mark.slow
 def test_the_table_says_what_is_caught_and_by_what(report):
     table = markdown(report)
     assert "| **shift 3 px** |" in table and "iris_drift_px" in table

@@ -156,6 +156,7 @@ def gazing(dataset: Dataset, split: str) -> Gazing:
     return Gazing(images, gaze_of(index))
 
 
+@pytest.mark.slow
 def test_it_learns_gaze_of_people_it_has_not_seen(eyes) -> None:
     labelled, held_out = gazing(eyes, "train"), gazing(eyes, "test")
     network = GazeConfig(maps=(8, 8, 16, 16, 16), hidden=64)

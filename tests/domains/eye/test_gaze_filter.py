@@ -34,6 +34,7 @@ def kept_of(angles: np.ndarray, prefix: str, weights: GazeWeights = WEIGHTS) -> 
     return angles[np.array(decisions)]
 
 
+@pytest.mark.slow
 def test_what_is_kept_follows_the_target() -> None:
     kept = kept_of(RENDERS, "imgs")
     assert len(kept) > 1000

@@ -36,6 +36,7 @@ def discs(n: int, seed: int) -> Labelled:
     return Labelled(images, np.repeat(centres[:, None], 25, axis=1).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_landmarks_are_found_on_images_it_has_not_seen() -> None:
     training = LandmarkTraining(steps=120, batch_size=16, maps=8, lr=1e-2)
     losses: list[float] = []

@@ -324,6 +324,7 @@ def check_loads_or_is_set_aside(folder: Path) -> None:
     assert all(math.isfinite(number) for number in numbers) and np.isfinite(points).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=paths, value=junk)
 def test_no_label_value_breaks_more_than_its_own_sample(fuzzed, path, value) -> None:

@@ -100,6 +100,7 @@ def test_looks_move_nothing():
         assert np.nanmedian(drift) < 0.3, name
 
 
+@pytest.mark.slow
 def test_it_abstains_where_there_is_no_iris():
     rng = np.random.default_rng(0)
     assert FINDER.find(np.full((35, 55), 90, np.uint8), (27.0, 17.0)) == Abstained("flat")
@@ -123,6 +124,7 @@ def test_wrong_arguments_are_refused():
         PupilFinder(min_radius=0.3, max_radius=0.2)
 
 
+@pytest.mark.slow
 def test_calibration_of_drawn_eyes():
     rng = np.random.default_rng(0)
     truth = rng.uniform((24, 16), (30, 18), (24, 2))

@@ -20,6 +20,7 @@ def held_out_of(dataset: Dataset) -> HeldOut:
     return HeldOut(load_index(dataset), images, images[::-1].copy())
 
 
+@pytest.mark.slow
 def test_a_score_sees_what_was_done(synthetic) -> None:
     held_out, scoring = held_out_of(synthetic), EYE_DOMAIN.scoring(synthetic, TEST)
     same = scoring.score(held_out, held_out.synthetic)

@@ -46,12 +46,14 @@ def pupil(eyes, pairs):
     return calibrate(images, truth, width, PupilFinder(), 0, pairs).summary
 
 
+@pytest.mark.slow
 def test_labels_of_camera_pairs_fit_their_images(pairs):
     iris = np.array(pairs.labels["iris_px"].to_pylist()).mean(axis=1)
     assert iris == pytest.approx(pairs.center_N2, abs=1e-3)
     assert len(pairs.labels) == len(pairs.render_NHW) == len(pairs.camera_NHW)
 
 
+@pytest.mark.slow
 def test_every_look_has_its_null_drift(eyes, pairs, pupil):
     rows, images = eyes
     null = measure_null(images, rows, pairs, WITNESSES, seed=1)
@@ -76,6 +78,7 @@ def test_every_look_has_its_null_drift(eyes, pairs, pupil):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_networks_have_an_error_of_their_own(eyes, pairs, pupil, synthetic, tmp_path):
     rows, images = eyes
     place = saved_landmarks(synthetic, tmp_path / "landmarks")
@@ -90,6 +93,7 @@ def test_networks_have_an_error_of_their_own(eyes, pairs, pupil, synthetic, tmp_
     assert found.pupil.drift is None and found.pupil.num_measured == 0
 
 
+@pytest.mark.slow
 def test_witnesses_of_the_same_movement_agree(eyes):
     rows, images = eyes
     rng = np.random.default_rng(0)

@@ -86,6 +86,7 @@ def test_a_picture_without_a_hand_has_no_statistics() -> None:
     assert np.isnan(list(statistics(np.zeros((224, 224), np.uint16)).values())).all()
 
 
+@pytest.mark.slow
 def test_refined_pictures_like_the_real_ones_are_near_and_renders_are_far(hands) -> None:
     real = in_look(drawn_hands(24, seed=8)[1], SENSOR_LOOK, seed=1)
     refined = in_look(hands, SENSOR_LOOK, seed=2)

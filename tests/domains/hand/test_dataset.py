@@ -118,6 +118,7 @@ def test_the_options_decide_the_card(frames, tmp_path) -> None:
     assert set(load_index(dataset)["cube_mm"].to_pylist()) == {250}
 
 
+@pytest.mark.slow
 def test_the_views_of_a_frame_share_a_split(tmp_path) -> None:
     hands.write_frames(tmp_path / "in", 12)
     options, splits = NyuOptions(size_px=32), {"train": 0.5, "test": 0.5}

@@ -71,6 +71,7 @@ def stick_hands(n: int, seed: int) -> Posed:
 # Training
 
 
+@pytest.mark.slow
 def test_joints_are_found_on_hands_it_has_not_seen() -> None:
     posed, held_out = stick_hands(300, 0), stick_hands(60, 1)
     losses: list[float] = []

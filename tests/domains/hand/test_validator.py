@@ -26,6 +26,7 @@ def test_hands_are_validated_by_their_own_validator() -> None:
     assert isinstance(domain_named("hand").validator(), HandValidator)
 
 
+@pytest.mark.slow
 def test_a_report_on_hands_has_every_witness_beside_its_floor(sound) -> None:
     report, _ = sound
     assert report.num_samples == 24
@@ -89,6 +90,7 @@ def test_a_copied_parent_and_a_moved_hand_fail_the_gate(parent, real, tmp_path) 
 # --- the page -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_in_itself_and_every_picture_decodes(sound) -> None:
     report, html = sound
     page = Page(html)
@@ -110,6 +112,7 @@ def test_the_page_is_whole_in_itself_and_every_picture_decodes(sound) -> None:
         assert words in page.text
 
 
+@pytest.mark.slow
 def test_text_from_outside_is_escaped(sound) -> None:
     report, _ = sound
     hostile = report.dataset.model_copy(update={"name": HOSTILE})
