@@ -168,6 +168,7 @@ def test_refined_shards_are_the_same_on_every_store(
     assert (there.image(key) == here.image(key)).all(), "one image, by a ranged read"
 
 
+@pytest.mark.slow
 def test_a_refiner_may_lie_in_the_store(synthetic, refiner, any_store, tmp_path) -> None:
     for path in refiner.glob("refiner.*"):
         any_store.put(f"run/{path.name}", path.read_bytes())

@@ -137,6 +137,7 @@ def split_coins(known, tmp_path) -> tuple[Dataset, Dataset]:
     return made[0], made[1]
 
 
+@pytest.mark.slow
 def test_refiners_of_coins_are_scored_while_they_train(split_coins, tmp_path):
     test = TwoSampleTest(seeds=(0,), num_steps=2)
     scorer = ScoreHere(HeldOutScoring.of(*split_coins, "test", 40, test))
@@ -155,6 +156,7 @@ def test_refiners_of_coins_are_scored_while_they_train(split_coins, tmp_path):
     assert described.domain == "coin" and described.sha256 == scores[best].refiner
 
 
+@pytest.mark.slow
 def test_what_a_domain_lacks_is_refused_by_its_name_before_any_training(
     split_coins, tmp_path, monkeypatch
 ):
@@ -179,6 +181,7 @@ def test_what_a_domain_lacks_is_refused_by_its_name_before_any_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_coin_dataset_is_described(chain):
     summary = describe(chain.refined)
     assert "centre_px" in str(summary) and "coin" in str(summary)
@@ -189,6 +192,7 @@ def test_a_domain_without_damage_is_refused_by_name(known):
         domain_named("coin").damage()
 
 
+@pytest.mark.slow
 def test_a_witness_that_nobody_knows_is_refused(chain):
     validator = domain_of(chain.refined).validator()
     with pytest.raises(ValueError, match=r"no witness 'landmarks'.*none"):

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.sources.unityeyes import UnityEyesSource
@@ -27,6 +28,7 @@ from support.planners import (
 # --- what need not be looked at again ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_content_is_hashed_once_after_a_touch_and_never_without_one(tmp_path) -> None:
     source = numbered(1, 2, 3)
     dataset = committed_dataset(tmp_path / "eyes", source)
@@ -40,6 +42,7 @@ def test_content_is_hashed_once_after_a_touch_and_never_without_one(tmp_path) ->
     assert source.hashed == ["2", "2"]
 
 
+@pytest.mark.slow
 def test_without_its_cache_a_planner_hashes_again_and_plans_the_same(tmp_path) -> None:
     source = numbered(1, 2, 3)
     dataset = committed_dataset(tmp_path / "eyes", source)
@@ -55,6 +58,7 @@ def test_without_its_cache_a_planner_hashes_again_and_plans_the_same(tmp_path) -
     assert planned_ids(dataset) == {0: ["1", "2", "3"]}
 
 
+@pytest.mark.slow
 def test_the_cache_speaks_of_one_version_only(tmp_path) -> None:
     """The old content comes back with a date that was seen on it before."""
     source = numbered(1)
@@ -71,6 +75,7 @@ def test_the_cache_speaks_of_one_version_only(tmp_path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_etag_counts_and_a_time_does_not_where_both_listings_have_one(tmp_path) -> None:
     source = numbered(1, 2)
     source.etags = {"1": "a", "2": "b"}
@@ -108,6 +113,7 @@ def opened(dataset: Dataset, source: fakes.FakeSource, min_shard: int = 1) -> li
     return sorted(source.opened)
 
 
+@pytest.mark.slow
 def test_an_unchanged_archive_is_not_opened_and_its_inputs_still_count(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes")
     source = in_archives({"a.tar": 1, "b.tar": 1}, "a.tar/1", "a.tar/2", "b.tar/1", "c")
@@ -171,6 +177,7 @@ def test_an_archive_whose_name_is_no_text_is_named_and_the_others_are_planned(tm
 # --- held back --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_new_inputs_are_held_back_until_enough_have_gathered(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes", shard_size=5)
     found = []
@@ -182,6 +189,7 @@ def test_new_inputs_are_held_back_until_enough_have_gathered(tmp_path) -> None:
     assert [len(inputs) for inputs in planned_ids(dataset).values()] == [3, 5, 3, 5]
 
 
+@pytest.mark.slow
 def test_each_split_gathers_its_own(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes", shard_size=50, splits=SPLITS)
     planned = fakes.plan_from(dataset, people(), min_shard=50)

@@ -31,6 +31,7 @@ def test_inputs_are_cut_into_shards_in_their_order(tmp_path) -> None:
     assert planned_ids(dataset) == {0: ["1", "2", "3"], 1: ["4", "5", "6"], 2: ["7"]}
 
 
+@pytest.mark.slow
 def test_plans_do_not_depend_on_the_order_of_a_folders_listing(tmp_path, monkeypatch) -> None:
     stems = [f"{name}{n}" for name in ("a", "B", "sub/", "10_") for n in (1, 2, 9, 10, 11)]
     for folder in ("in", "in/sub"):
@@ -98,6 +99,7 @@ def test_a_planner_that_is_overtaken_plans_only_what_is_left(tmp_path, moment) -
     check_each_is_planned_once(dataset, theirs.content)
 
 
+@pytest.mark.slow
 def test_planners_that_take_turns_never_plan_an_input_twice(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes", shard_size=2)
     depth = 0
@@ -201,6 +203,7 @@ def test_a_rejected_input_that_was_mended_becomes_a_sample_that_supersedes_none(
     assert dataset.index(1)["supersedes"].to_pylist() == [None]
 
 
+@pytest.mark.slow
 def test_a_sample_supersedes_the_newest_sample_not_a_rejected_version_between(
     inputs, tmp_path
 ) -> None:

@@ -107,6 +107,7 @@ def test_an_input_that_was_mended_no_longer_counts_as_rejected(tmp_path) -> None
     assert check_reject_share(dataset, facts_by_shard(dataset), 0.05) == (2, 0, 1)
 
 
+@pytest.mark.slow
 def test_the_order_in_which_shards_are_built_changes_no_byte(renders, tmp_path) -> None:
     found = []
     for name, order in (("a", [0, 1, 2, 3, 4]), ("b", [3, 0, 4, 2, 1])):

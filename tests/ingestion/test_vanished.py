@@ -108,6 +108,7 @@ def test_only_archives_with_vanished_inputs_are_opened_again() -> None:
     assert set(left) == {"a.zip", "a.zip2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_archive", [False, True])
 def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
     tmp_path, in_archive

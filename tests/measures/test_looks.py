@@ -300,6 +300,7 @@ def mean_difference(other_N, reference_N) -> Statistic:
     return statistic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_identities", [None, 8])
 def test_intervals_hold_the_truth_as_often_as_they_say(num_identities) -> None:
     """Of a mean's difference, 1; with identities, most of the scatter is theirs."""

@@ -125,6 +125,7 @@ def test_the_histories_half_precision_costs_less_than_a_tenth_of_a_millimetre() 
 # --- engines ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refiner", [exact(), trained_alike(SMALL)], ids=["exact", "random"])
 def test_engines_agree_on_depth_that_is_emptied(refiner, caplog) -> None:
     caplog.set_level("INFO")

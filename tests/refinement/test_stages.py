@@ -124,6 +124,7 @@ def test_a_refining_that_stopped_goes_on_where_it_was(synthetic, refiner, tmp_pa
     assert published(child) == published(whole)
 
 
+@pytest.mark.slow
 def test_new_parent_shards_are_refined_and_old_ones_stay(renders, refiner, tmp_path) -> None:
     some = tmp_path / "in"
     some.mkdir()

@@ -141,6 +141,7 @@ def test_it_is_described_as_what_it_is(kept) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_sample_that_a_failed_one_supersedes_does_not_come_back(refiner, tmp_path) -> None:
     """Of each input the newest sample alone is kept, or none."""
     options = UnityEyesOptions()
@@ -173,6 +174,7 @@ def keep_and_die(refined: Dataset, location: Path, when: str, prefix: str) -> No
         keeper(shard)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "prefix", "num_orphans"),
     [
@@ -202,6 +204,7 @@ def test_a_filtering_that_was_killed_is_finished_by_the_same_command(
     assert sorted(parts_of(half)) == sorted(parts_of(Dataset.open(tmp_path / "whole")))
 
 
+@pytest.mark.slow
 def test_publishing_again_changes_nothing_and_another_release_is_of_the_same_samples(
     refined, run, tmp_path
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_merged_index_holds_every_row_with_its_shard(refined) -> None:
     assert merged == rows
 
 
+@pytest.mark.slow
 def test_the_wids_index_counts_samples_and_bytes(renders, refiner, tmp_path) -> None:
     splits = {"train": 0.6, "test": 0.4}
     parent = fakes.ingest_here(renders, tmp_path / "p", UnityEyesOptions(), splits=splits)
@@ -105,6 +106,7 @@ def test_a_later_report_on_the_same_shards_leaves_the_release_as_it_was(refined)
     assert release_files(refined) == before
 
 
+@pytest.mark.slow
 def test_a_dataset_that_grew_leaves_the_release_as_it_was(renders, tmp_path) -> None:
     refined = make(tmp_path, renders)
     releases.release(refined)

@@ -63,6 +63,7 @@ def test_webdataset_streams_it_from_the_manifest(released, plain) -> None:
     check_same(found, plain)
 
 
+@pytest.mark.slow
 def test_hugging_face_datasets_streams_it(released, plain, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets

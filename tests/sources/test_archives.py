@@ -91,6 +91,7 @@ def test_a_worker_that_knows_the_plan_lists_nothing(drops, tmp_path, monkeypatch
     assert sum(dataset.facts(shard).num_samples for shard in dataset.committed()) == 6
 
 
+@pytest.mark.slow
 def test_an_unchanged_archive_is_not_opened(drops, tmp_path, monkeypatch) -> None:
     for location in (drops, drops / "night1.tar"):
         dataset = fakes.plan_here(location, tmp_path / f"of {location.name}", UnityEyesOptions())

@@ -50,6 +50,7 @@ def race_in_process(location: str, number: int, barrier, results) -> None:
         results.put(None)
 
 
+@pytest.mark.slow
 def test_exactly_one_of_racing_processes_publishes(any_location) -> None:
     store = open_store(any_location)  # imports what it needs once, not in every process
     context = multiprocessing.get_context("fork")

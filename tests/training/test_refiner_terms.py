@@ -200,6 +200,7 @@ class Centroid(torch.nn.Module):
         return torch.stack([x, y], dim=-1)[:, None]
 
 
+@pytest.mark.slow
 def test_the_network_holds_landmarks_and_is_frozen(images):
     def shift_px(weight: float) -> float:
         config = small_config(

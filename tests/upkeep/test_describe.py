@@ -310,6 +310,7 @@ class CountingStore(LocalStore):
         return super().read_range(name, offset, length)
 
 
+@pytest.mark.slow
 def test_only_the_columns_asked_for_are_read(tmp_path) -> None:
     store, rng = CountingStore(tmp_path), np.random.default_rng(0)
     table = pa.table(

@@ -39,6 +39,7 @@ def dataset(synthetic, tmp_path) -> Dataset:
     return planted.copied(synthetic, tmp_path / "eyes")
 
 
+@pytest.mark.slow
 def test_looking_leaves_no_trace(run, dataset, tmp_path) -> None:
     before = planted.content(dataset, "nothing")
     printed = run("--input", dataset.location, "--contact-sheet", tmp_path / "sheet.png")
@@ -98,6 +99,7 @@ def test_a_dataset_in_a_folder_called_releases_is_one(run, dataset, tmp_path) ->
     assert "24" in run("--input", place) and "garbage: none" in run("--input", place, "--gc")
 
 
+@pytest.mark.slow
 def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
     run, dataset, refiner, tmp_path, monkeypatch
 ) -> None:

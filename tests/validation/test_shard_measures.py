@@ -90,6 +90,7 @@ def test_an_identical_pair_has_moved_nowhere_and_changed_nothing(synthetic):
     assert (drift[np.isfinite(drift)] == 0).all()
 
 
+@pytest.mark.slow
 def test_what_moved_is_measured_by_all_classical_witnesses(all_eyes):
     rows, images = all_eyes
     moved = shifted(images, np.full((len(images), 2), (1.2, -1.6)))

@@ -127,6 +127,7 @@ def test_verdicts_of_a_report_that_counted_old_samples_are_read_without_these(re
     assert verdicts["key"].to_pylist() == rewritten.newest and all(verdicts["keep"].to_pylist())
 
 
+@pytest.mark.slow
 def test_an_old_sample_is_never_chosen_though_its_successor_is_in_a_shard_that_is_not_read(
     rewritten,
 ):

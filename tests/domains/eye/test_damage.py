@@ -258,6 +258,7 @@ def test_nothing_folds_or_tears():
     assert steps.max() <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "size"), [("iris_shift", 2), ("gaze", 10)])
 def test_the_iris_finder_sees_irises_elsewhere(kind, size, pairs):
     result = plant(kind, size, pairs)
@@ -289,6 +290,7 @@ def test_closed_lids_leave_nothing_of_the_eye():
     assert (closed[far] == SKIN).all()
 
 
+@pytest.mark.slow
 def test_no_iris_is_found_behind_closed_lids(pairs):
     closed = plant("lids_closed", None, pairs).refined_NHW
     windows = pairs.numbers("iris_px").mean(axis=1)

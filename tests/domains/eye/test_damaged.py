@@ -36,6 +36,7 @@ def clean(refined: Dataset, parent: Dataset):
     return read_measures(refined, (0, 1), WITNESSES)
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_the_clean_table_with_the_damage_in_all(measurer, refined, synthetic):
     damaged = measurer(damage_named("shift 3 px"))
     usual = clean(refined, synthetic)

@@ -171,6 +171,7 @@ def test_it_learns_gaze_of_people_it_has_not_seen(eyes) -> None:
     assert errors.deg.median < errors.mean_answer_deg.median / 1.5
 
 
+@pytest.mark.slow
 def test_training_twice_is_the_same(eyes) -> None:
     labelled = gazing(eyes, "test")
     for schedule in ("constant", "cosine"):
@@ -303,6 +304,7 @@ def flags(dataset: Dataset, output) -> list[str]:
     return ["--synthetic", dataset.location, "--output", str(output), "--steps", "3", *small]
 
 
+@pytest.mark.slow
 def test_the_job_trains_once_and_shows_what_it_learnt(eyes, tmp_path) -> None:
     output = tmp_path / "gaze"
     job = parse(estimator_job("gaze"), flags(eyes, output))
@@ -325,6 +327,7 @@ def test_the_job_trains_once_and_shows_what_it_learnt(eyes, tmp_path) -> None:
         main(job.model_copy(update={"steps": 4}))
 
 
+@pytest.mark.slow
 def test_the_job_takes_refined_images(eyes, refiner, tmp_path) -> None:
     refined = fakes.refine_here(eyes, refiner, tmp_path / "refined")
     main(parse(estimator_job("gaze"), flags(refined, tmp_path / "gaze")))

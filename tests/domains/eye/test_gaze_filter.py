@@ -50,6 +50,7 @@ def test_what_is_kept_follows_the_target() -> None:
     assert np.allclose(kept.std(0), TARGET.std(0), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_nothing_outside_the_target_is_kept() -> None:
     kept = kept_of(RENDERS, "imgs")
     step = math.radians(4)

@@ -49,6 +49,7 @@ def test_landmarks_are_found_on_images_it_has_not_seen() -> None:
     assert min(median_error_px(untrained, held_out).values()) > 3.0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     training = LandmarkTraining(steps=8, batch_size=4, maps=4, lr=1e30)
     with pytest.raises(RuntimeError, match=r"loss of update .* lower --lr"):
@@ -88,6 +89,7 @@ def test_labels_come_in_the_order_of_the_network(synthetic: Dataset) -> None:
     assert points[5, 9:] == pytest.approx(np.array(row["lid_px"]))
 
 
+@pytest.mark.slow
 def test_the_job_trains_once_and_shows_what_it_learnt(synthetic: Dataset, tmp_path) -> None:
     output = tmp_path / "landmarks"
     flags = ["--synthetic", synthetic.location, "--output", str(output), "--steps", "3"]

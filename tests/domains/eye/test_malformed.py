@@ -342,6 +342,7 @@ def test_no_label_byte_breaks_more_than_its_own_sample(fuzzed, place, byte) -> N
     check_loads_or_is_set_aside(fuzzed)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), png=st.booleans())
 def test_no_image_byte_breaks_more_than_its_own_sample(fuzzed, place, byte, png) -> None:

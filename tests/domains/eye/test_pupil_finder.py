@@ -91,6 +91,7 @@ def test_planted_shifts_are_recovered(shift_px):
     assert np.abs(error).max() < 0.25
 
 
+@pytest.mark.slow
 def test_looks_move_nothing():
     images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
     windows = np.full((len(images), 2), (27.0, 17.0))

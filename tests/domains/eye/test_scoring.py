@@ -31,6 +31,7 @@ def test_a_score_sees_what_was_done(synthetic) -> None:
     assert rank_of(moved.metrics(), scoring.limits)[0]
 
 
+@pytest.mark.slow
 def test_the_pupil_finder_is_for_eyes_as_wide_as_the_card_says(renders, tmp_path) -> None:
     """A finder for 40 px finds nothing in eyes of 80."""
     options = UnityEyesOptions(crop=EyeCrop(height=70, width=110, eye_width_px=80.0))

@@ -72,6 +72,7 @@ def test_noise_on_a_slanted_surface_is_measured_in_mm(sd_mm) -> None:
     assert statistics(hand)["noise_mm"] == pytest.approx(np.hypot(sd_mm, 0.29), rel=0.1)
 
 
+@pytest.mark.slow
 def test_each_look_shows_in_its_own_statistic(hands) -> None:
     plain = medians(hands)
     found = {look: medians(in_look(hands, look, seed=3)) for look in LOOKS}

@@ -34,6 +34,7 @@ def measured(pairs: Pairs, result: Damaged) -> pa.Table:
     return HandMeasurer(HandWitnesses())(rows, pairs.parent_NHW, result.refined_NHW)
 
 
+@pytest.mark.slow
 def test_equal_generators_damage_equally_and_the_inputs_stay(pairs):
     before = pairs.refined_NHW.copy()
     for known in DAMAGES:

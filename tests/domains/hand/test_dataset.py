@@ -128,6 +128,7 @@ def test_the_views_of_a_frame_share_a_split(tmp_path) -> None:
     assert len({tuple(row.values()) for row in rows}) == 12
 
 
+@pytest.mark.slow
 def test_a_rewritten_joint_file_is_looked_at_and_only_changed_rows_become_new_samples(
     tmp_path,
 ) -> None:
@@ -290,6 +291,7 @@ def test_webdataset_reads_16_bits_with_a_decoder_that_keeps_them(released) -> No
     check_same(released, found)
 
 
+@pytest.mark.slow
 def test_hugging_face_datasets_reads_16_bits(released, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets

@@ -65,6 +65,7 @@ def test_a_planted_shift_comes_back_through_a_sensors_look(hands, shift_px) -> N
     assert along.std() < 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_mm", [1, 2, 5])
 def test_a_planted_change_of_depth_comes_back(hands, by_mm) -> None:
     found = measured(hands, in_look(deepened(hands[1], by_mm), SENSOR_LOOK, seed=1))
@@ -75,6 +76,7 @@ def test_a_planted_change_of_depth_comes_back(hands, by_mm) -> None:
     assert column(plain, "silhouette_drift_px") == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_look_alone_is_little_drift_and_shows_as_a_look(hands) -> None:
     plain, found = measured(hands, hands[1]), measured(hands, in_look(hands[1], SENSOR_LOOK, 1))
     assert np.median(column(found, "silhouette_drift_px")) < 0.35
@@ -174,6 +176,7 @@ def test_skin_beyond_the_border_or_of_a_thin_shred_is_not_known() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_joint_networks_answers_are_compared(hands, tmp_path) -> None:
     rows, images = hands
     witnesses = HandWitnesses.of(saved_joints(tmp_path / "net"), IMAGE)

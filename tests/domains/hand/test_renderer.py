@@ -98,6 +98,7 @@ def poses(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_every_joint_lies_under_the_skin_that_is_drawn_over_it() -> None:
     for index in range(12):
         for hand in RENDERER.hands(index):
@@ -225,6 +226,7 @@ def test_joints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
             simulate(tmp_path, 2)
 
 
+@pytest.mark.slow
 def test_frames_are_ingested_as_nyus(tmp_path: Path) -> None:
     simulate(tmp_path, 3, HandRenderer(seed=3, style="camera", cameras=2))
     for kind in ("synthetic", "real"):

@@ -37,6 +37,7 @@ def scored(held_out: HeldOut, refined: Pixels) -> tuple[HandScore, bool]:
     return score, not rank_of(score.metrics(), SCORING.limits)[0]
 
 
+@pytest.mark.slow
 def test_what_changes_nothing_or_the_look_alone_is_within_the_limits(held_out) -> None:
     same, is_within = scored(held_out, held_out.synthetic)
     assert is_within and same.mean_abs_delta == 0 and same.label_fit == 1
@@ -44,6 +45,7 @@ def test_what_changes_nothing_or_the_look_alone_is_within_the_limits(held_out) -
     assert is_within and sensed.mean_abs_delta > 0
 
 
+@pytest.mark.slow
 def test_a_moved_outline_a_changed_depth_and_lost_hands_are_beyond_the_limits(held_out) -> None:
     shift_N2 = np.tile([1.0, 0.0], (NUM, 1))
     score, is_within = scored(held_out, moved(held_out.synthetic, shift_N2))
@@ -62,6 +64,7 @@ def test_a_moved_outline_a_changed_depth_and_lost_hands_are_beyond_the_limits(he
     assert not scored(held_out, np.zeros_like(gone))[1]
 
 
+@pytest.mark.slow
 def test_a_refiner_on_disk_is_scored_once(held_out, tmp_path) -> None:
     """From its files, in 16 bits; one that starts as the identity keeps its labels."""
     refiner = Refiner(RefinerConfig(maps=10, blocks=4, padding="reflect"))
@@ -86,6 +89,7 @@ def test_a_refiner_on_disk_is_scored_once(held_out, tmp_path) -> None:
     assert (tmp_path / "score.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_score_on_disk_reads_back_with_depth_and_joints(held_out) -> None:
     score, _ = scored(held_out, held_out.synthetic)
     record = SCORING.record(refiner="0" * 64, measured_with="1" * 64, score=score)
