@@ -35,6 +35,7 @@ from support.s3_servers import (  # noqa: F401  (fixtures)
 from support.trainers import gan, images  # noqa: F401  (fixtures)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with Ray are one group for one process, so that never two clusters run at once.
 
