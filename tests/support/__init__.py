@@ -1,1 +1,1 @@
-"""What tests share: stand-ins, inputs whose truth is known, servers, and datasets in known states."""
+"""What tests share: stand-ins, inputs whose truth is known, servers, datasets in known states."""
