@@ -5,7 +5,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 # Two processes: one begins with all tests that need Ray, the other takes file after file.
-PYTEST := $(PY) -m pytest -rs -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(PY) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
 .PHONY: help setup demo test test-fast test-rest test-all rgw chaos check format schemas bench clean

@@ -8,6 +8,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"
     os.environ.setdefault(name, "1")
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,32 +36,33 @@ from support.s3_servers import (  # noqa: F401  (fixtures)
 from support.trainers import gan, images  # noqa: F401  (fixtures)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with Ray are one group for one process, so that never two clusters run at once.
+@cache
+def starts_ray(path: Path) -> bool:
+    """Whether a file has tests that run on Ray."""
+    return "mark.ray" in path.read_text("utf-8")
 
-    They come first, so that parallel processes end at about the same time, and among them those on
-    several nodes, while the shared cluster has not yet started.
-    """
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with Ray come first, so that parallel processes end at about the same time, and among
+    them the tests on several nodes, while the shared cluster has not yet started."""
+    items.sort(key=lambda item: not starts_ray(item.path))
     items.sort(key=lambda item: "nodes" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadgroup`, what belongs to no group is given out a file at a time, because the
-    tests of a file share what they set up."""
-    if config.getvalue("dist") != "loadgroup":
+    """With `--dist loadfile`, all files with Ray go to one process, so that never two clusters run
+    at once; the others are given out one by one."""
+    if config.getvalue("dist") != "loadfile":
         return None
-    from xdist.scheduler import LoadGroupScheduling
+    from xdist.scheduler import LoadFileScheduling
 
-    class GroupsAndFiles(LoadGroupScheduling):
+    class RayInOneProcess(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return str(super()._split_scope(nodeid)).partition("::")[0]
+            file = str(super()._split_scope(nodeid))
+            return "ray" if starts_ray(config.rootpath / file) else file
 
-    return GroupsAndFiles(config, log)
+    return RayInOneProcess(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,7 +30,7 @@ def known_domains() -> dict[str, Domain]:
     for point in domain_points():
         domain = point.load()
         if not isinstance(domain, Domain):
-            raise FormatError(f"entry point {point.value} of {GROUP} is no Domain")
+            raise FormatError(f"entry point {point.value} of {GROUP} is not a Domain")
         domains[domain.name] = domain
     return domains
 

@@ -1,1 +1,1 @@
-"""What tests share: stand-ins, inputs whose truth is known, servers, datasets of a certain state."""
+"""What tests share: stand-ins, inputs whose truth is known, servers, datasets in known states."""
