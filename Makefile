@@ -6,6 +6,8 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 # Two processes: one begins with all tests that need Ray, the other takes file after file.
 PYTEST := $(PY) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
+# Compiled files are kept: each of hundreds of short processes would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
 .PHONY: help setup demo test test-fast test-rest test-all rgw chaos check format schemas bench clean

@@ -10,8 +10,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from factory.dataset.dataset import Dataset
@@ -33,7 +34,9 @@ from support.s3_servers import (  # noqa: F401  (fixtures)
     rgw,
     s3_server,
 )
-from support.trainers import gan, images  # noqa: F401  (fixtures)
+
+if TYPE_CHECKING:
+    from factory.training.simgan import SimGAN
 
 
 @cache
@@ -154,3 +157,19 @@ def child(dataset, refiner, tmp_path) -> Dataset:
 def refiner(tmp_path) -> Path:
     """A small refiner that visibly changes every image, as a finished training run leaves it."""
     return fakes.save_tiny_refiner(tmp_path / "refiner", seed=1)
+
+
+@pytest.fixture
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Synthetic and real images for small trainings."""
+    from support.trainers import noise_images  # loads PyTorch, which many test processes need not
+
+    return noise_images()
+
+
+@pytest.fixture
+def gan(images) -> "SimGAN":
+    """A small training of them that has not begun."""
+    from support.trainers import make_gan, small_config
+
+    return make_gan(small_config(), images)

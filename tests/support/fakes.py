@@ -1,6 +1,7 @@
 """Stand-ins, and inputs whose truth is known because they were made here.
 
-Importable by workers. Nothing here uses the code under test to make its truth.
+Importable by workers. Nothing here uses the code under test to make its truth. PyTorch is imported
+where it is needed, because every test process loads this file.
 """
 
 import json
@@ -11,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -25,9 +26,6 @@ from factory.ingestion.ledger import containers_in, read_seen
 from factory.ingestion.planning import NONE_VANISHED, Planned, plan_new_shards
 from factory.ingestion.rejects import facts_by_shard, vanished_inputs
 from factory.ingestion.shards import ShardIngester, ingest_task, ingested_card
-from factory.networks.refiner import Refiner
-from factory.networks.refiner_files import save_refiner
-from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from factory.sources.base import BadRender, Source, SourceOptions
 from factory.sources.input_table import InputTable
 from factory.sources.scan import Container, FileFacts, ScanItem, Seen, batch_of
@@ -38,6 +36,9 @@ from schemas.outcome import Outcome
 from schemas.refiner import RefinerConfig, RefinerDescription
 from schemas.report import Spread, TwoSample
 from schemas.score import Score
+
+if TYPE_CHECKING:
+    from factory.networks.refiner import Refiner
 
 SHA = "0" * 64
 
@@ -139,6 +140,8 @@ def refine_here(
     noise_seed: int | None = None,
 ) -> Dataset:
     """The refine job in this process, its shards shuffled by `seed`."""
+    from factory.refinement.stages import missing_shards, refine_stages, refined_card
+
     card = refined_card(parent, refiner, "refined", noise_seed=noise_seed)
     child = Dataset.enter(output, card)
     shards = missing_shards(parent, child)
@@ -151,6 +154,8 @@ def refine_here(
 
 def save_mild_refiner(folder: Path) -> Path:
     """A refiner that lowers the contrast of an image and changes nothing else."""
+    from factory.networks.refiner import Refiner
+
     refiner = Refiner(RefinerConfig(maps=4, blocks=1), seed=1)
     refiner.initialise_as_identity(slope=0.7)
     return _save_refiner(folder, refiner)
@@ -158,11 +163,15 @@ def save_mild_refiner(folder: Path) -> Path:
 
 def save_tiny_refiner(folder: Path, seed: int, noise_channels: int = 0) -> Path:
     """A refiner of 4 maps and 1 block with random weights, written as training writes it."""
+    from factory.networks.refiner import Refiner
+
     config = RefinerConfig(maps=4, blocks=1, noise_channels=noise_channels)
     return _save_refiner(folder, Refiner(config, seed=seed))
 
 
-def _save_refiner(folder: Path, refiner: Refiner) -> Path:
+def _save_refiner(folder: Path, refiner: "Refiner") -> Path:
+    from factory.networks.refiner_files import save_refiner
+
     described = RefinerDescription(
         domain="eye",
         image=ImageSpec(height=35, width=55),

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from factory.networks.discriminator import DiscriminatorConfig, LayerConfig
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
-from factory.training.inputs import TrainingInputs
 from factory.training.loop import Progress
 from factory.training.run import train
 from factory.training.simgan import SimGAN
@@ -41,17 +39,11 @@ def small_config(**changes) -> TrainConfig:
     return TrainConfig.model_validate(fields | changes)
 
 
-@pytest.fixture
-def images() -> tuple[np.ndarray, np.ndarray]:
+def noise_images() -> tuple[np.ndarray, np.ndarray]:
     """Synthetic: bright noise. Real: dark noise."""
     rng = np.random.default_rng(0)
     synthetic = rng.integers(100, 256, (20, *SHAPE[1:]), dtype=np.uint8)
     return synthetic, rng.integers(0, 150, (30, *SHAPE[1:]), dtype=np.uint8)
-
-
-@pytest.fixture
-def gan(images) -> SimGAN:
-    return make_gan(small_config(), images)
 
 
 def inputs_of(images, domain: str = "eye", **others) -> TrainingInputs:
