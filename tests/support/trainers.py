@@ -8,6 +8,7 @@ import torch
 from factory.networks.discriminator import DiscriminatorConfig, LayerConfig
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
+from factory.training.inputs import TrainingInputs
 from factory.training.loop import Progress
 from factory.training.run import train
 from factory.training.simgan import SimGAN
