@@ -27,7 +27,7 @@ DOMAIN ?= eye
 demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html; DOMAIN=hand for hands
 	$(PY) -m jobs.demo --domain $(DOMAIN)
 
-test: $(READY)   ## every property, on two cores in 10 minutes; says at its end what it skipped
+test: $(READY)   ## every property, without the longer trials; says at its end what it skipped
 	$(PYTEST) -m "not gpu and not long"
 
 test-fast: $(READY)  ## those of them that need no Ray, no S3 and no training: a minute

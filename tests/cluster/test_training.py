@@ -44,6 +44,7 @@ def test_a_lost_worker_and_history_cost_the_steps_since_a_checkpoint(
     assert num_workers_ever() - before == 2 * 2, "two at the start, and two after the loss"
 
 
+@pytest.mark.long
 def test_an_error_of_ours_is_not_tried_again(synthetic, single_reals, tmp_path) -> None:
     started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"ValueError: .* cannot share a batch of 6"):

@@ -138,6 +138,7 @@ def test_the_job_trains_scores_and_reports_once(shared_ray, datasets, tmp_path) 
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_training_on_ray_has_its_refiners_scored_beside_it(
     shared_ray, datasets, tmp_path
 ) -> None:

@@ -70,6 +70,7 @@ def test_an_ingest_killed_and_run_again_equals_an_undisturbed_one(
     }
 
 
+@pytest.mark.long
 def test_a_refine_killed_and_run_again_equals_an_undisturbed_one(
     job_chain: Path, tmp_path: Path
 ) -> None:

@@ -175,6 +175,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_small_configuration_learns_ragged_outlines(one_thread) -> None:
     """In a fifth of its steps: holes near the outline come, depths mostly stay. The outline itself
     follows later (docs/training.md)."""

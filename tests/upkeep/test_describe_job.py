@@ -124,6 +124,7 @@ def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_damage_is_found_mended_and_its_children_named(
     shared_ray, run, dataset, renders, refiner, tmp_path
 ) -> None:
