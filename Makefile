@@ -44,7 +44,7 @@ rgw:             ## unpack Ceph's S3 server, which the tests use (Debian 12, no 
 
 TRIALS ?= 50
 chaos: $(READY)  ## ingest and refine while things are killed at random: TRIALS=50 (an hour)
-	$(PY) tests/all/chaos.py --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
+	PYTHONPATH=.:tests $(PY) tests/all/chaos.py --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: $(READY)  ## style, types, and what may import what
 	$(VENV)/bin/ruff check .
