@@ -23,14 +23,14 @@ CORE = [
 
 
 @functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
 def imported_by(path: Path) -> set[str]:
     """Top-level names of every import in a file, also those inside functions."""
     found = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -73,7 +73,7 @@ def test_nothing_of_ours_can_unpickle_or_evaluate() -> None:
     for layer in LAYERS:
         for path in (ROOT / layer).rglob("*.py"):
             assert imported_by(path) & {"pickle", "dill", "shelve", "marshal"} == set(), path
-            for node in ast.walk(tree_of(path)):
+            for node in nodes_of(path):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                     assert node.func.id not in ("eval", "exec"), path
 

@@ -302,6 +302,7 @@ def test_rejects_of_an_older_writer_read_with_null_digests(planned) -> None:
     assert planned.rejects(0).to_pylist() == [row | {"image_sha256": None, "label_sha256": None}]
 
 
+@pytest.mark.slow
 def test_an_orphan_by_another_refiner_or_parent_stops_the_shard(
     synthetic, refiner, tmp_path
 ) -> None:

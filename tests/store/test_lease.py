@@ -75,6 +75,7 @@ def test_a_second_run_sees_that_the_first_is_alive_and_leaves(store, caplog) -> 
     assert f"another run is at work: process {os.getpid()} on" in caplog.text
 
 
+@pytest.mark.slow
 def test_it_is_renewed_for_as_long_as_it_is_held(store) -> None:
     with lease(store, "ingest", ttl_s=0.4):
         first = read_lease(store)
@@ -141,6 +142,7 @@ def test_a_store_that_fails_does_not_stop_the_work(store, monkeypatch, caplog) -
     assert "could not be given back: full" in caplog.text
 
 
+@pytest.mark.slow
 def test_of_many_that_start_at_once_one_holds_it(store) -> None:
     got: list[bool] = []
     barrier = threading.Barrier(8)

@@ -191,12 +191,14 @@ def test_too_few_clean_samples_are_refused():
         power_of(few, [], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
 
 
+@pytest.mark.slow
 def test_what_must_be_caught_and_is_not_is_named(report):
     for share, missed in ((None, ["shift 3 px"]), (0.02, ["shift 3 px"]), (0.01, [])):
         lines = [line.model_copy(update={"smallest_share": share}) for line in report.caught]
         assert report.model_copy(update={"caught": tuple(lines)}).misses() == missed
 
 
+@pytest.mark.slow
 def test_the_limits_make_a_gate(report, tmp_path):
     path = tmp_path / "gate.toml"
     head = '[[limit]]\nmeasure = "mean_abs_change.mean"\nat_most = 1\nwhy = "for the test"\n'

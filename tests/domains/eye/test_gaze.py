@@ -180,6 +180,7 @@ def test_training_twice_is_the_same(eyes) -> None:
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_squared_distance_to_the_unit_vector(eyes) -> None:
     labelled = gazing(eyes, "test")
     plain = GazeTraining(steps=1, batch_size=5, network=SMALL, augment=False)
@@ -193,6 +194,7 @@ def test_the_loss_is_the_squared_distance_to_the_unit_vector(eyes) -> None:
     assert losses == [pytest.approx(sum(distances) / 5, rel=1e-5)]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training(eyes) -> None:
     training = GazeTraining(steps=30, batch_size=4, lr=1e30, network=SMALL)
     with pytest.raises(RuntimeError, match="lower --lr"):

@@ -115,6 +115,7 @@ def test_the_job_trains_once_and_shows_what_it_learnt(synthetic: Dataset, tmp_pa
         main(job.model_copy(update={"held_out": "dev", "output": str(tmp_path / "x")}))
 
 
+@pytest.mark.slow
 def test_damage_is_told(tmp_path, synthetic: Dataset) -> None:
     flags = ["--synthetic", synthetic.location, "--output", str(tmp_path / "x"), "--steps", "1"]
     main(parse(estimator_job("landmarks"), [*flags, "--held-out", "train", "--maps", "4"]))
