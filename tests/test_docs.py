@@ -173,6 +173,7 @@ WITH_COMMANDS = [page for page in PAGES if page.stem != "deploy" and commands_of
 """the commands of docs/deploy.md are in tests/deploy"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=page_id)
 def test_every_command_of_a_page_is_one_that_the_job_takes(page, at_the_reader) -> None:
     for command in commands_of(page):

@@ -35,6 +35,7 @@ def test_plans_of_an_older_writer_are_read(tmp_path) -> None:
     assert planned_ids(dataset) == {0: ["1", "2", "3"], 1: ["4"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -158,6 +158,7 @@ def test_a_paused_writer_that_wakes_after_the_commit_changes_nothing(
     assert committed and committed_files(planned) == committed
 
 
+@pytest.mark.slow
 def test_refined_shards_are_the_same_on_every_store(
     synthetic, refiner, any_location, tmp_path
 ) -> None:

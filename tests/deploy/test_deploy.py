@@ -242,6 +242,7 @@ def test_pods_are_the_same_in_every_file() -> None:
         assert all(pod == pods[0] for pod in pods), part
 
 
+@pytest.mark.slow
 def test_no_pod_is_root_and_keys_come_from_a_secret() -> None:
     settings = find("ConfigMap")["metadata"]["name"]
     pods = [pod for document in all_documents() for pod in pods_of(document)]
@@ -305,6 +306,7 @@ def test_kustomize_puts_the_settings_in_place(name, tmp_path, schema_of) -> None
         assert binding["subjects"][0]["namespace"] == "eyes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ingest/rayjob.yaml", "refine/rayjob.yaml"])
 def test_an_entrypoint_is_a_command_that_the_job_takes(name) -> None:
     (command,) = commands_in(RAYJOBS[name]["spec"]["entrypoint"])

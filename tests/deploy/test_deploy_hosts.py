@@ -72,6 +72,7 @@ def environment(text: str) -> dict[str, str]:
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_a_night_ingests_then_refines(nightly) -> None:
     done, calls = nightly(SETTINGS)
     assert done.returncode == 0, done.stderr

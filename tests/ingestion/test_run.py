@@ -77,6 +77,7 @@ def test_ranges_of_gaze_become_the_filter_of_renders(place: Path) -> None:
     assert options.keep.gaze_pitch_deg is None and options.keep.weights is None
 
 
+@pytest.mark.slow
 def test_the_first_run_freezes_the_weights_of_a_target(place: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.npz"
     yaw_deg, pitch_deg = np.meshgrid(np.arange(-30.5, 31), np.arange(-8.5, 9))

@@ -140,6 +140,7 @@ def test_renders_that_arrive_between_a_kill_and_the_rerun_change_nothing_planned
     assert dataset.tar(0) == synthetic.tar(0) and dataset.tar(1) == synthetic.tar(1)
 
 
+@pytest.mark.slow
 def test_a_poison_shard_is_named_and_the_others_are_made(renders, tmp_path) -> None:
     """What is no fault of an input stops its shard only, through `collect`."""
     dataset = fakes.plan_here(renders, tmp_path / "eyes", OPTIONS)
@@ -240,6 +241,7 @@ def test_a_card_says_what_decides_content_and_nothing_else() -> None:
     assert "workers" not in str(card.config) and "/" not in str(card.config)
 
 
+@pytest.mark.slow
 def test_splits_by_identity_reach_shards_and_samples(renders, tmp_path) -> None:
     splits = {"train": 0.6, "test": 0.4}
     dataset = fakes.ingest_here(renders, tmp_path / "eyes", OPTIONS, splits=splits)

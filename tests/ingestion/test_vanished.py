@@ -133,6 +133,7 @@ def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
     assert vanished_inputs(dataset, facts_by_shard(dataset)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["a truncated index", "truncated rejects", "missing rejects"])
 def test_damage_does_not_hold_up_what_is_new(tmp_path, monkeypatch, damage) -> None:
     place = write_renders(tmp_path / "in", 1, 2)
@@ -174,6 +175,7 @@ def test_nor_do_they_where_the_first_was_rejected_since(tmp_path) -> None:
         fakes.plan_here(other, tmp_path / "out", OPTIONS)
 
 
+@pytest.mark.slow
 def test_the_same_renders_at_a_new_place_are_nothing_new(tmp_path) -> None:
     one = write_renders(tmp_path / "a", 1, 2)
     fakes.ingest_here(one, tmp_path / "out", OPTIONS)
@@ -184,6 +186,7 @@ def test_the_same_renders_at_a_new_place_are_nothing_new(tmp_path) -> None:
     assert fakes.plan_here(other, tmp_path / "out", OPTIONS).planned() == [0]
 
 
+@pytest.mark.slow
 def test_places_without_a_name_in_common_share_a_dataset(tmp_path) -> None:
     for name, numbers in (("a", (1, 2)), ("b", (3, 4))):
         dataset = fakes.ingest_here(
@@ -228,6 +231,7 @@ def test_shards_planned_from_one_place_wait_for_a_run_on_it(tmp_path, monkeypatc
     assert made == [1, 0] and ids_in(Dataset.open(output)) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_inputs_that_moved_before_they_were_built_are_built_where_they_are(
     tmp_path, monkeypatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_every_image_is_held_out_once_and_never_trained_on_then(
         assert len(set(held)) == len(held) == num_folds * (min(sizes) // num_folds)
 
 
+@pytest.mark.slow
 def test_a_scene_is_held_out_before_and_after_refining_alike() -> None:
     """The split knows the sizes and the seed alone, so pairs of images stay together."""
     test = TwoSampleTest(seeds=(0,), num_steps=3)

@@ -208,6 +208,7 @@ def test_a_global_discriminator_judges_the_image_as_a_whole():
         Discriminator(DiscriminatorConfig(scope="global"))
 
 
+@pytest.mark.slow
 def test_spectral_norm_bounds_every_layer_and_draws_from_its_seed_alone():
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -89,6 +89,7 @@ def test_ncnn_agrees_on_colour_and_on_deep_pixels() -> None:
     assert np.abs(refined.astype(int) - reference(depth).astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [NcnnEngine, TorchEngine])
 def test_batches_change_nothing_but_rounding(kind) -> None:
     engine = kind(trained_alike(SMALL))

@@ -107,12 +107,14 @@ def test_a_rerun_makes_nothing(synthetic, refined, refiner) -> None:
     assert published(refined) == before
 
 
+@pytest.mark.slow
 def test_whatever_the_order_of_the_shards_they_are_the_same(synthetic, refiner, tmp_path) -> None:
     first = fakes.refine_here(synthetic, refiner, tmp_path / "a")
     second = fakes.refine_here(synthetic, refiner, tmp_path / "b", seed=3)
     assert published(first) == published(second)
 
 
+@pytest.mark.slow
 def test_a_refining_that_stopped_goes_on_where_it_was(synthetic, refiner, tmp_path) -> None:
     whole = fakes.refine_here(synthetic, refiner, tmp_path / "whole")
     card = refined_card(synthetic, refiner, "refined")

@@ -75,6 +75,7 @@ def dropped(refined: Dataset, release: str = "r1") -> tuple[object, ...]:
 # --- what is in it ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_release_of_the_kept_samples_holds_them_byte_for_byte_and_no_other(
     refined, run, tmp_path
 ) -> None:
@@ -240,6 +241,7 @@ def test_other_verdicts_or_another_report_are_refused_with_the_difference(refine
         kept_here(refined, refined.location)
 
 
+@pytest.mark.slow
 def test_in_any_store(refined, any_location) -> None:
     kept = kept_here(refined, any_location)
     manifest = publish(kept, "r1", REPORT_ID)

@@ -108,6 +108,7 @@ def test_models_are_frozen_and_refuse_unknown_fields() -> None:
         Eye.from_json(json.dumps(eye_record() | {"surprise": 1}).encode(), where="here")
 
 
+@pytest.mark.slow
 def test_a_hand_follows_its_published_json_schema_and_its_domain() -> None:
     record = hand_record()
     joints = [name for name in record if name.startswith("joints")]

@@ -74,6 +74,7 @@ ALL_IDS = ["0", "deep/Night2.ZIP/imgs/3", "deep/Night2.ZIP/imgs/10", "night1.tar
            "night1.tar/imgs/2", "unpacked.tar/7"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_archives_in_a_folder_are_inputs_too(drops, tmp_path) -> None:
     source = source_of(drops)
     ids = [facts.id for facts in source.listing()]

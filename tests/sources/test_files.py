@@ -43,6 +43,7 @@ def source_of(location: Path) -> UnityEyesSource:
     return UnityEyesSource(location, UnityEyesOptions())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [to_tar, lambda folder: to_tar(folder, ""), to_zip])
 def test_an_archive_gives_the_samples_that_its_folder_gives(folder, wrap) -> None:
     plain, wrapped = source_of(folder), source_of(wrap(folder))

@@ -86,6 +86,7 @@ def test_damage_is_mended_from_the_parent(refined, kept, damage) -> None:
     assert parts_of(kept) == good
 
 
+@pytest.mark.slow
 def test_a_parent_that_changed_makes_it_stale_for_good(refined, kept, synthetic, tmp_path) -> None:
     other = fakes.save_tiny_refiner(tmp_path / "other-refiner", seed=5)
     theirs = fakes.refine_here(synthetic, other, tmp_path / "theirs")

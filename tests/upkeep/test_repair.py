@@ -185,6 +185,7 @@ class DyingStore(LocalStore):
         self.left -= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 2])
 @pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index", "truncated rejects"])

@@ -107,6 +107,7 @@ def test_the_share_of_a_light_tail_is_its_rate(misses, light, share):
     assert found == pytest.approx(share, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_clean_sets_are_hardly_ever_refused():
     drawn, _, _ = refusals(clean_measures())
     bound = drawn.of_clean(1_000, 300)

@@ -51,6 +51,7 @@ def parents(tmp_path_factory) -> tuple[Dataset, Dataset]:
     return some, every
 
 
+@pytest.mark.slow
 def test_pairs_are_of_one_key_whatever_else_the_parent_holds(parents):
     some, every = parents
     for seed in range(5):

@@ -333,6 +333,7 @@ def test_no_label_value_breaks_more_than_its_own_sample(fuzzed, path, value) -> 
     check_loads_or_is_set_aside(fuzzed)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
 def test_no_label_byte_breaks_more_than_its_own_sample(fuzzed, place, byte) -> None:

@@ -64,6 +64,7 @@ def test_lids_do_not_push_the_centre(lids_px):
     assert abs(offset[1]) < 0.6
 
 
+@pytest.mark.slow
 def test_the_place_of_the_window_does_not_matter():
     image = drawn_eye((27.3, 17.2))
     rng = np.random.default_rng(0)

@@ -99,6 +99,7 @@ def test_gaze_into_the_camera_is_minus_z_and_centres_the_iris() -> None:
     assert np.allclose(radii, scenes.iris_mm[:, None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("up", "right"), [(0, 20), (0, -20), (15, 0), (-15, 0), (10, 15)])
 def test_gaze_moves_the_drawn_pupil_as_the_label_says(up: float, right: float) -> None:
     ahead = render_scenes(looking(0, 0), "render", HEIGHT, WIDTH)
@@ -124,6 +125,7 @@ def test_gaze_moves_the_drawn_pupil_as_the_label_says(up: float, right: float) -
         assert np.sign(expected[1]) == -np.sign(up)
 
 
+@pytest.mark.slow
 def test_drawn_pupil_lies_at_the_label() -> None:
     scenes = looking(0, 0, count=12)
     for k, render in enumerate(render_scenes(scenes, "render", HEIGHT, WIDTH)):
@@ -132,6 +134,7 @@ def test_drawn_pupil_lies_at_the_label() -> None:
         assert np.abs(dark_centre(grey(render), truth, reach) - truth).max() < 0.5
 
 
+@pytest.mark.slow
 def test_iris_landmarks_fit_the_drawn_iris() -> None:
     for render in render_scenes(looking(0, 0, count=12), "render", HEIGHT, WIDTH):
         image, iris = grey(render), points(render.label, "iris_2d")
@@ -230,6 +233,7 @@ def test_head_pose_turns_the_face_as_the_label_says() -> None:
             assert np.sign(lower - upper) == np.sign(pitch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["render", "camera"])
 def test_picture_k_is_the_same_in_any_batch(style: Any) -> None:
     renderer = EyeRenderer(height=120, width=160, style=style, seed=0)
@@ -248,6 +252,7 @@ def test_seed_and_number_change_the_picture() -> None:
     assert not np.array_equal(first[0].image, other[0].image)
 
 
+@pytest.mark.slow
 def test_both_looks_share_their_geometry() -> None:
     plain, photos = render_pair(range(6), seed=5, height=HEIGHT, width=WIDTH)
     for a, b in zip(plain, photos, strict=True):

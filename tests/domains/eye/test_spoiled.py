@@ -70,6 +70,7 @@ def test_a_good_dataset_keeps_every_limit(good, parent) -> None:
     assert all(verdicts_of(measures, LIMITS)["keep"].to_pylist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["shift 3 px", "mirrored", "lids_closed", "constant", "inverted", "copied_parent",

@@ -139,6 +139,7 @@ def test_a_removed_finger_is_background_and_the_others_stay():
             assert not after[50:100, x - 6 : x + 7].any()
 
 
+@pytest.mark.slow
 def test_a_removed_finger_is_lost_in_the_measurements(pairs):
     result = damage("finger_removed", pairs)
     measures = measured(pairs, result)

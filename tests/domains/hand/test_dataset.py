@@ -97,6 +97,7 @@ def test_renders_become_labelled_16_bit_samples(synthetic) -> None:
     assert record["joints14_uvd"] == [record["joints_uvd"][joint] for joint in EVALUATED_JOINTS]
 
 
+@pytest.mark.slow
 def test_camera_frames_say_where_their_cube_is_without_joints(frames, tmp_path) -> None:
     dataset = fakes.ingest_here(frames, tmp_path / "real", NyuOptions(kind="real"))
     assert dataset.card.kind == "real" and not dataset.card.labelled

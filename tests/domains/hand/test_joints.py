@@ -276,6 +276,7 @@ def test_labels_come_in_the_order_of_the_network(synthetic) -> None:
         joints_px_of(with_none, synthetic.card.image)
 
 
+@pytest.mark.slow
 def test_the_job_trains_once_and_shows_what_it_learnt(synthetic, tmp_path) -> None:
     output = tmp_path / "joints"
     job = job_for(synthetic, output)

@@ -109,6 +109,7 @@ def test_a_constant_picture_has_no_outline_and_no_contrast(hands) -> None:
     assert column(found, "grown_share").min() > 0.5
 
 
+@pytest.mark.slow
 def test_inverted_depth_is_unlike_and_far_off(hands) -> None:
     inverted = np.where(hands[1] > 0, 302 - hands[1].astype(int), 0).astype(np.uint16)
     found = measured(hands, inverted)

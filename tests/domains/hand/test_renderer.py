@@ -261,6 +261,7 @@ def test_an_object_store_is_filled_as_a_folder_is(any_location: str, tmp_path: P
         assert store.read(name) == raw
 
 
+@pytest.mark.slow
 def test_given_joints_are_kept_to_the_bit_and_taken_in_turn(tmp_path: Path, poses: Path) -> None:
     renderer = HandRenderer(poses=str(poses), cameras=2)
     simulate(tmp_path, 5, renderer)

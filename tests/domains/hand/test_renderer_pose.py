@@ -148,6 +148,7 @@ def test_a_hand_depends_on_seed_number_and_population_alone() -> None:
         assert not np.allclose(one, other.joints_mm)
 
 
+@pytest.mark.slow
 def test_the_camera_sees_other_proportions() -> None:
     sizes = [
         np.mean([size_of(sample_hand(k, 0, who).joints_mm) for k in range(80)])

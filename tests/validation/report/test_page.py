@@ -39,6 +39,7 @@ def test_the_page_needs_nothing_from_outside() -> None:
     assert len(html) < 3_000_000
 
 
+@pytest.mark.slow
 def test_every_image_decodes_to_the_pixels_it_shows() -> None:
     pictures = example_pictures(12)
     addresses = Page(render_page(example_report(), pictures)).images()
@@ -63,6 +64,7 @@ def test_large_images_are_shown_fewer() -> None:
     assert 0 < len(render_page(example_report(), pictures)) < 3_000_000
 
 
+@pytest.mark.slow
 def test_text_from_outside_is_escaped() -> None:
     report = example_report(name=HOSTILE)
     report = report.model_copy(
@@ -111,6 +113,7 @@ def test_the_page_says_what_the_report_says() -> None:
         assert line.measure in text and line.why in text
 
 
+@pytest.mark.slow
 def test_the_floor_stands_beside_every_drift() -> None:
     html = render_page(example_report(), example_pictures())
     parts = {part.split("</h2>")[0]: part for part in html.split("<h2>")[1:]}
@@ -127,6 +130,7 @@ def test_the_verdict_comes_first(gated: bool, verdict: str) -> None:
     assert text.split(report.dataset.name, 2)[1].strip().endswith(verdict)
 
 
+@pytest.mark.slow
 def test_a_report_without_anything_measured_still_renders() -> None:
     report = example_report()
     drift = report.drift.model_copy(
