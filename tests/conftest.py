@@ -1,11 +1,13 @@
 """Fixtures that many test files share, and how test processes share a machine."""
 # ruff: noqa: E402
 
+import gc
 import os
 
 # `make test` runs a test process a core. These are read when numpy, torch and OpenCV are loaded.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
     os.environ.setdefault(name, "1")
+gc.disable()  # what is loaded and collected stays: looking for garbage in it costs seconds
 
 from collections.abc import Iterator
 from functools import cache
@@ -50,6 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     them the tests on several nodes, while the shared cluster has not yet started."""
     items.sort(key=lambda item: not starts_ray(item.path))
     items.sort(key=lambda item: "nodes" not in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish() -> None:
+    """Tests make garbage; what was there before them is none."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -107,6 +107,7 @@ def test_windows_come_from_the_counter_alone_and_workers_differ(depth) -> None:
         assert bool((patches == window[:, None, None]).all(dim=(3, 4)).any())
 
 
+@pytest.mark.slow
 def test_both_networks_and_the_history_see_windows_only(depth) -> None:
     gan = SimGAN(depth_config(), inputs_of(depth, "hand"), HistoryBuffer(16, (1, 16, 16), 0))
     seen = []

@@ -85,6 +85,7 @@ def test_joints_are_found_on_hands_it_has_not_seen() -> None:
     assert errors.within_5_px > errors.mean_answer_within_5_px + 0.3
 
 
+@pytest.mark.slow
 def test_training_twice_is_the_same() -> None:
     posed = stick_hands(8, 2)
     training = SMALL.model_copy(update={"steps": 3, "batch_size": 4})
