@@ -3,6 +3,7 @@
 
 import gc
 import os
+import re
 
 # `make test` runs a test process a core. These are read when numpy, torch and OpenCV are loaded.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
@@ -36,21 +37,31 @@ from support.s3_servers import (  # noqa: F401  (fixtures)
     rgw,
     s3_server,
 )
+from support.splits import split_pair  # noqa: F401  (fixtures)
 
 if TYPE_CHECKING:
     from factory.training.simgan import SimGAN
 
 
+SERVICES = {
+    "ray": re.compile(r"mark\.ray\b"),
+    "s3": re.compile(r"mark\.s3\b|\b(any_store|any_location|s3_server|moto_store|proxy|rgw)\b"),
+}
+"""what takes long to start, and how a test file that needs it tells"""
+
+
 @cache
-def starts_ray(path: Path) -> bool:
-    """Whether a file has tests that run on Ray."""
-    return "mark.ray" in path.read_text("utf-8")
+def service_of(path: Path) -> str | None:
+    """The first service that a test file needs; None for most."""
+    text = path.read_text("utf-8")
+    return next((name for name, uses in SERVICES.items() if uses.search(text)), None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with Ray come first, so that parallel processes end at about the same time, and among
-    them the tests on several nodes, while the shared cluster has not yet started."""
-    items.sort(key=lambda item: not starts_ray(item.path))
+    """Files that need a service come first, so that parallel processes end at about the same time,
+    and among them the tests on several nodes, while the shared cluster has not yet started."""
+    ranks = {name: rank for rank, name in enumerate(SERVICES)}
+    items.sort(key=lambda item: ranks.get(service_of(item.path) or "", len(ranks)))
     items.sort(key=lambda item: "nodes" not in getattr(item, "fixturenames", ()))
 
 
@@ -62,18 +73,18 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadfile`, all files with Ray go to one process, so that never two clusters run
-    at once; the others are given out one by one."""
+    """With `--dist loadfile`, all files that need a service go to one process, so that it starts
+    once and never two clusters run at once; the others are given out one by one."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    class RayInOneProcess(LoadFileScheduling):
+    class ServicesInOneProcess(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
-            return "ray" if starts_ray(config.rootpath / file) else file
+            return service_of(config.rootpath / file) or file
 
-    return RayInOneProcess(config, log)
+    return ServicesInOneProcess(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,17 @@ def environment() -> dict[str, str]:
     """Token authentication, and the environment's python for the job's entrypoint."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return os.environ | {"RAY_AUTH_MODE": "token", "PATH": path}
+
+
+def members_of_session(leader: int) -> list[int]:
+    """Ids of the processes that a process has started, itself included, whoever is their parent."""
+    processes = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    found = []
+    for process in processes:
+        with suppress(ProcessLookupError):
+            if os.getsid(process) == leader:
+                found.append(process)
+    return found
 
 
 @pytest.fixture
@@ -56,13 +68,11 @@ def dashboard() -> Iterator[str]:
             pytest.fail((folder / "log.txt").read_text())
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            shutil.rmtree(folder, ignore_errors=True)
+        # Asked to end (SIGTERM), it would wait half a minute for its own processes.
+        for member in members_of_session(process.pid):
+            os.kill(member, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_job_runs_when_submitted_with_the_working_directory(

@@ -1,6 +1,7 @@
 """Training with several workers on a cluster, of which parts are killed.
 
-tests/all/test_lost_parts.py has longer trials, in which parts are lost one after the other.
+tests/training/test_workers.py has workers killed and resumed in one process, and
+tests/all/test_lost_parts.py longer trials, in which parts are lost one after the other.
 """
 
 import time
@@ -28,6 +29,7 @@ def newer_cluster(shared_ray) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 def test_a_lost_worker_and_history_cost_the_steps_since_a_checkpoint(
     newer_cluster, synthetic, single_reals, tmp_path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -18,12 +19,11 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.images.png import decode_png, encode_png
 from factory.ingestion.shards import expected_of
 from schemas.dataset import Reject
-from support import fakes
+from support import fakes, racing
 from support.fakes import build_shard, committed_files
 from support.s3_servers import new_location
 
 OPTIONS = UnityEyesOptions()
-WRITERS = 16
 
 
 @pytest.fixture
@@ -40,32 +40,19 @@ def marked(dataset: Dataset, number: int) -> list[PackedSample]:
     ]
 
 
-def race(location: str, one_shard: Dataset, number: int, barrier, results) -> None:
-    dataset = Dataset.open(location)
-    rejects = [Reject.model_validate(row) for row in one_shard.rejects(0).to_pylist()]
-    samples, expected = marked(one_shard, number), expected_of(dataset.plan(0))
-    barrier.wait()
-    facts = commit_shard(dataset, expected, samples, rejects)
-    results.put((number, facts.tar_sha256))
-
-
 @pytest.mark.slow
 def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, one_shard) -> None:
     """Each would write other pixels, as machines that round differently do."""
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(WRITERS), context.Queue()
-    writers = [
-        context.Process(target=race, args=(planned.location, one_shard, number, barrier, results))
-        for number in range(WRITERS)
-    ]
-    for writer in writers:
-        writer.start()
-    told = dict(results.get(timeout=120) for _ in writers)
-    for writer in writers:
-        writer.join()
-    assert len(told) == WRITERS and len(set(told.values())) == 1
+
+    def prepare(number: int) -> Callable[[], str]:
+        dataset = Dataset.open(planned.location)
+        rejects = [Reject.model_validate(row) for row in one_shard.rejects(0).to_pylist()]
+        samples, expected = marked(one_shard, number), expected_of(dataset.plan(0))
+        return lambda: commit_shard(dataset, expected, samples, rejects).tar_sha256
+
+    assert set(racing.race(prepare)) == {planned.facts(0).tar_sha256}
     assert committed_files(planned).keys() == committed_files(one_shard).keys()
-    assert sha256(planned.store.read(tar_name(0))) == planned.facts(0).tar_sha256 == told[0]
+    assert sha256(planned.store.read(tar_name(0))) == planned.facts(0).tar_sha256
     (winner,) = {int(image.min()) & 0x0F for image in planned.images(0)}
     wanted = pack(marked(one_shard, winner))
     assert planned.tar(0) == wanted

@@ -1,28 +1,19 @@
 """Variants of one training compared: the file, the table, and the job as a user runs it."""
 
-import numpy as np
 import pytest
 
 from cluster.job.command import parse
-from factory.dataset.dataset import Dataset
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.scoring import EyeScoring
-from factory.domains.eye.sources.pictures import PicturesOptions
-from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.evaluation.ablation import columns_of, load_variants, row_of
 from factory.measures.two_sample import TwoSampleTest
-from factory.networks.refiner_files import load_refiner
 from factory.validation.held_out import HeldOutChoice
 from jobs.ablate import AblateJob, main
-from jobs.train import TrainJob
-from jobs.train import main as train
 from schemas.score import Score
-from support import fakes
 from support.fakes import score
+from support.job_runs import work_here
 from support.places import ROOT
 
-SPLITS = {"train": 0.5, "test": 0.5}
 VARIANTS = """
 [train]
 steps = 4
@@ -80,43 +71,25 @@ def test_a_row_has_the_mean_and_scatter_over_seeds() -> None:
     assert cells(score(None, 0.9), score(0.5, 0.9))[0] == "4"
 
 
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory) -> tuple[Dataset, Dataset]:
-    """60 renders of several people, and as many stand-ins for camera images."""
-    folder = tmp_path_factory.mktemp("ablate")
-    for name, seed in (("renders", 5), ("camera", 6)):
-        drawn = EyeRenderer(height=240, width=320, seed=seed).render(range(160))
-        write_renders(folder / name, drawn)
-    for path in (folder / "camera").glob("*.json"):
-        path.unlink()
-    synthetic = fakes.ingest_here(
-        folder / "renders", folder / "s", UnityEyesOptions(), shard_size=80, splits=SPLITS
-    )
-    real = fakes.ingest_here(
-        folder / "camera", folder / "r", PicturesOptions(), shard_size=80, splits=SPLITS
-    )
-    return synthetic, real
-
-
 @pytest.mark.slow
-def test_the_held_out_images_are_of_their_split_and_named_by_their_digest(datasets) -> None:
-    chosen, other = (HeldOutChoice.checked(*datasets, "test", num).load() for num in (40, 20))
+def test_the_held_out_images_are_of_their_split_and_named_by_their_digest(split_pair) -> None:
+    chosen, other = (HeldOutChoice.checked(*split_pair, "test", num).load() for num in (40, 20))
     assert set(chosen.index["split"].to_pylist()) == {"test"} and len(chosen.real) == 40
-    assert chosen.digest() == HeldOutChoice.checked(*datasets, "test", 40).load().digest()
+    assert chosen.digest() == HeldOutChoice.checked(*split_pair, "test", 40).load().digest()
     assert chosen.digest() != other.digest()
     with pytest.raises(ValueError, match="no split dev"):
-        HeldOutChoice.checked(*datasets, "dev", 40)
+        HeldOutChoice.checked(*split_pair, "dev", 40)
 
 
-@pytest.mark.ray
 @pytest.mark.slow
-def test_the_job_trains_scores_and_reports_once(shared_ray, datasets, tmp_path) -> None:
+def test_the_job_trains_scores_and_reports_once(split_pair, tmp_path, monkeypatch) -> None:
+    work_here(monkeypatch)
     (tmp_path / "variants.toml").write_text(VARIANTS)
     output = tmp_path / "out"
     options = {
         "variants": tmp_path / "variants.toml",
-        "synthetic": datasets[0].location,
-        "real": datasets[1].location,
+        "synthetic": split_pair[0].location,
+        "real": split_pair[1].location,
         "output": output,
         "num-held-out": 60,
         "test.num-steps": 2,
@@ -134,42 +107,3 @@ def test_the_job_trains_scores_and_reports_once(shared_ray, datasets, tmp_path) 
     assert scores == {path: path.stat().st_mtime_ns for path in scores}  # nothing made twice
     with pytest.raises(ValueError, match="no split dev"):
         main(job.model_copy(update={"held_out": "dev"}))
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.long
-def test_a_training_on_ray_has_its_refiners_scored_beside_it(
-    shared_ray, datasets, tmp_path
-) -> None:
-    """And keeps the best; labels of the real domain decide which renders are drawn."""
-    np.savez(tmp_path / "labels.npz", gaze_rad=np.random.default_rng(0).normal(0, 0.3, (200, 2)))
-    options = {
-        "synthetic": datasets[0].location,
-        "real": datasets[1].location,
-        "output": tmp_path / "run",
-        "steps": 8,
-        "batch-size": 4,
-        "buffer-size": 8,
-        "refiner-pretrain-steps": 2,
-        "discriminator-pretrain-steps": 0,
-        "refiner.maps": 4,
-        "refiner.blocks": 1,
-        "strip-every": 4,
-        "validate-every": 8,
-        "keep": "best",
-        "num-held-out": 60,
-        "target-labels": tmp_path / "labels.npz",
-    }
-    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    job = parse(TrainJob, flags)
-    train(job)
-    scored = {path.parent.name: path for path in (tmp_path / "run").glob("scored/*/score.json")}
-    assert set(scored) == {"00000008", "00000010"}
-    _, described = load_refiner(tmp_path / "run")
-    kept = [name for name, path in scored.items() if described.sha256 in path.read_text()]
-    assert kept and described.step in [int(name) - 2 for name in kept]
-    synthetic = described.lineage["synthetic"]
-    assert isinstance(synthetic, dict) and synthetic["target_labels"]
-    with pytest.raises(ValueError, match="no split dev"):
-        train(job.model_copy(update={"held_out": "dev", "output": str(tmp_path / "other")}))

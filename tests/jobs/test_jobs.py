@@ -6,6 +6,7 @@ random.
 
 import json
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ from support.places import DATA
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("shared_ray")]
 
 
-def validate(chain: Path, gate: str, expect: int = 0) -> str:
-    return run_job("validate", "--config", CONFIG, "--input", chain / "refined",
-                   "--real", chain / "real", "--gate", DATA / gate, expect=expect)  # fmt: skip
+def validate(chain: Path, gate: str, expect: int = 0, on_ray: bool = True) -> str:
+    return run_job("validate", "--config", CONFIG, "--input", chain / "refined", "--real",
+                   chain / "real", "--gate", DATA / gate, expect=expect, on_ray=on_ray)  # fmt: skip
 
 
 def test_the_chain_ends_in_a_release(job_chain: Path) -> None:
@@ -43,7 +44,7 @@ def test_the_chain_ends_in_a_release(job_chain: Path) -> None:
 
 
 def test_a_gate_that_is_missed_exits_with_3_and_stops_the_release(job_chain: Path) -> None:
-    printed = validate(job_chain, "shut-gate.toml", expect=3)
+    printed = validate(job_chain, "shut-gate.toml", expect=3, on_ray=False)
     assert "FAIL" in printed
     assert "0 of 4 shards to measure" in printed  # the validation before has measured them
     refused = run_job("publish", "--input", job_chain / "refined", "--release", "gated", expect=1)
@@ -82,26 +83,27 @@ def test_a_refine_killed_and_run_again_equals_an_undisturbed_one(
 
 
 def test_new_renders_after_a_kill_become_new_shards_and_change_no_plan(tmp_path: Path) -> None:
-    run_job("simulate", "--count", 40, "--output", tmp_path / "renders", "--seed", 3)
+    here = partial(run_job, on_ray=False)
+    here("simulate", "--count", 40, "--output", tmp_path / "renders", "--seed", 3)
     options = ("--source", "unityeyes", "--input", tmp_path / "renders",
                "--output", tmp_path / "set", "--shard-size", 16)  # fmt: skip
     dataset = tmp_path / "set"
     assert kill_when(appeared(dataset / "plan", "*.json"), "ingest", *options)
     planned = {p.name: p.read_bytes() for p in sorted((dataset / "plan").glob("*.json"))}
     assert planned
-    run_job("simulate", "--count", 50, "--output", tmp_path / "renders", "--seed", 3)
-    run_job("ingest", *options)
+    here("simulate", "--count", 50, "--output", tmp_path / "renders", "--seed", 3)
+    here("ingest", *options)
     after = {p.name: p.read_bytes() for p in sorted((dataset / "plan").glob("*.json"))}
     assert {name: after[name] for name in planned} == planned
     index = load_index(Dataset.open(dataset))
     assert sorted(index["source_id"].to_pylist(), key=int) == [str(n) for n in range(1, 51)]
-    assert "nothing to do: 50 inputs listed, 0 new" in run_job("ingest", *options)
+    assert "nothing to do: 50 inputs listed, 0 new" in here("ingest", *options)
 
 
 def test_hands_are_drawn_and_their_joints_written_for_all_frames(tmp_path: Path) -> None:
     for count, style in ((2, "render"), (3, "render"), (2, "camera")):
-        out = tmp_path / style
-        run_job("simulate", "--domain", "hand", "--count", count, "--output", out, "--style", style)
+        run_job("simulate", "--domain", "hand", "--count", count, "--output", tmp_path / style,
+                "--style", style, on_ray=False)  # fmt: skip
     assert len(list((tmp_path / "render").glob("synthdepth_1_*.png"))) == 3
     assert len(list((tmp_path / "camera").glob("*depth_1_*.png"))) == 4
     joints = [loadmat(tmp_path / s / "joint_data.mat")["joint_uvd"] for s in ("render", "camera")]

@@ -12,6 +12,7 @@ import torch
 
 from factory.networks.refiner import Refiner
 from factory.refinement.engines import ncnn as ncnn_engine
+from factory.refinement.engines import parity as parity_module
 from factory.refinement.engines.base import (
     EngineUnavailableError,
     PixelCodec,
@@ -25,6 +26,7 @@ from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine, ncnn_graph
 from factory.refinement.engines.parity import (
     SAME_FLOAT32,
+    Parity,
     compare,
     probe_images,
     require_parity,
@@ -318,12 +320,38 @@ def test_pixels_on_the_edge_between_two_levels_may_fall_either_way() -> None:
     assert parity.share_changed == 0
 
 
+@pytest.mark.parametrize("broken", ["engine", "reference", "both"])
+def test_values_that_are_not_finite_agree_with_nothing(broken) -> None:
+    class Overflowing(TorchEngine):
+        name = "overflowing"
+
+        def values(self, images):
+            return np.full_like(super().values(images), np.nan)
+
+    refiner = trained_alike(SMALL)
+    engine, reference = (
+        (Overflowing if broken in (part, "both") else TorchEngine)(refiner)
+        for part in ("engine", "reference")
+    )
+    with pytest.raises(EngineUnavailableError, match="overflowing gives values that are not"):
+        require_parity(engine, reference, images(2), SAME_FLOAT32)
+
+
 def test_a_network_that_overflows_is_no_engine() -> None:
+    """ncnn's tanh makes finite numbers of NaN on some processors, PyTorch's on none."""
     refiner = trained_alike(SMALL)
     with torch.no_grad():
         refiner.last.weight.fill_(float("nan"))
     with pytest.raises(EngineUnavailableError, match="not finite"):
-        compare(NcnnEngine(refiner), TorchEngine(trained_alike(SMALL)), images(2))
+        compare(NcnnEngine(refiner), TorchEngine(refiner), images(2))
+
+
+def test_what_could_not_be_measured_is_no_agreement(monkeypatch) -> None:
+    unmeasured = Parity(max_value=np.nan, max_levels=0, mean_levels=0.0, share_changed=0.0)
+    monkeypatch.setattr(parity_module, "compare", lambda *_: unmeasured)
+    engine = TorchEngine(trained_alike(SMALL))
+    with pytest.raises(EngineUnavailableError, match="does not agree"):
+        require_parity(engine, engine, images(2), SAME_FLOAT32)
 
 
 def test_padding_that_ncnn_lacks_is_refused() -> None:

@@ -261,21 +261,6 @@ def test_one_ray_worker_or_three_write_the_same_shards(
         assert published(child) == expected
 
 
-@pytest.mark.ray
-def test_a_poison_shard_on_ray_is_reported_and_the_others_are_made(
-    shared_ray, synthetic, refiner, tmp_path
-) -> None:
-    from cluster.on_ray.pipeline import Workers, run_on_ray
-
-    child = Dataset.enter(tmp_path / "child", refined_card(synthetic, refiner, "refined"))
-    child.store.put_new("shards/000002.tar", b"in the way")
-    task = refine_stages(synthetic, child, refiner, batch_size=4)
-    outcomes = {o.shard: o.error for o in run_on_ray(task, [0, 1, 2, 3, 4], Workers(2))}
-    assert "DamagedShardError" in outcomes.pop(2)
-    assert outcomes == dict.fromkeys([0, 1, 3, 4])
-    assert child.committed() == [0, 1, 3, 4]
-
-
 @pytest.mark.slow
 def test_a_refiner_with_noise_makes_several_datasets_of_one(synthetic, tmp_path) -> None:
     refiner = fakes.save_tiny_refiner(tmp_path / "noisy", 3, noise_channels=2)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 from cluster.job.command import parse
-from cluster.on_ray.session import Session
 from factory.dataset.dataset import (
     CardMismatchError,
     Dataset,
@@ -19,12 +18,11 @@ from factory.dataset.dataset import (
     tar_name,
 )
 from factory.dataset.loading import load_index
-from factory.dataset.shard_tasks import collect, run_here
 from factory.dataset.tar import DamagedShardError
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.eye.validator import crop_of
 from factory.refinement.stages import refined_card
-from factory.release.filtered import ShardFilter, enter_filtered, filter_task
+from factory.release.filtered import ShardFilter, enter_filtered
 from factory.release.publish import NotReleasableError, publish
 from factory.release.run import beside
 from factory.upkeep.describe import describe
@@ -35,15 +33,14 @@ from jobs.publish import PublishJob, main
 from schemas.base import FormatError
 from support import fakes, planted, releases
 from support.filtered import FAILED, REPORT_ID, kept_here, parts_of
+from support.job_runs import work_here
 from support.planted import verified
 
 
 @pytest.fixture
 def run(monkeypatch) -> Callable[..., None]:
     """Run the job in this process, its work too."""
-    monkeypatch.setattr(
-        Session, "make_shards", lambda _, what, work, shards, n: collect(run_here(work, shards))
-    )
+    work_here(monkeypatch)
 
     def run(*options: object) -> None:
         main(parse(PublishJob, [str(option) for option in options]))
@@ -248,16 +245,6 @@ def test_in_any_store(refined, any_location) -> None:
     assert manifest.num_samples == 17 and verified(kept, refined) == []
     assert kept_here(refined, any_location).committed() == [0, 1, 2, 3, 4]
     assert publish(kept, "r1", REPORT_ID) == manifest
-
-
-@pytest.mark.ray
-def test_ray_workers_write_the_same_shards(shared_ray, refined, kept, tmp_path) -> None:
-    from cluster.on_ray.pipeline import Workers, run_on_ray
-
-    child = enter_filtered(refined, REPORT_ID, str(tmp_path / "ray"), "kept")
-    outcomes = list(run_on_ray(filter_task(child, refined), refined.committed(), Workers(2)))
-    assert sum(outcome.num_filtered for outcome in outcomes) == 7
-    assert parts_of(child) == parts_of(kept)
 
 
 # --- what is refused ------------------------------------------------------------------------------

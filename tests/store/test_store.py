@@ -1,12 +1,13 @@
 """The one guarantee that a dataset rests on: whole objects, published once, on every store."""
 
 import errno
-import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,7 @@ from factory.store.open import (
     name_of,
     open_store,
 )
-
-RACERS = 16
+from support import racing
 
 
 @pytest.fixture
@@ -41,36 +41,28 @@ def no_links(*arguments, **options):
     raise PermissionError(errno.EPERM, "this file system has no hard links")
 
 
-def race_in_process(location: str, number: int, barrier, results) -> None:
-    barrier.wait()
-    try:
-        open_store(location).put_new("shards/000000.tar", bytes([number]) * 200_000)
-        results.put(number)
-    except FileExistsError:
-        results.put(None)
-
-
 @pytest.mark.slow
 def test_exactly_one_of_racing_processes_publishes(any_location) -> None:
     store = open_store(any_location)  # imports what it needs once, not in every process
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(RACERS), context.Queue()
-    racers = [
-        context.Process(target=race_in_process, args=(any_location, number, barrier, results))
-        for number in range(RACERS)
-    ]
-    for racer in racers:
-        racer.start()
-    winners = [number for number in (results.get(timeout=60) for _ in racers) if number is not None]
-    for racer in racers:
-        racer.join()
-    assert len(winners) == 1
-    assert store.read("shards/000000.tar") == bytes([winners[0]]) * 200_000
+
+    def prepare(number: int) -> Callable[[], int | None]:
+        return partial(put_if_first, any_location, number)
+
+    (winner,) = (number for number in racing.race(prepare) if number is not None)
+    assert store.read("shards/000000.tar") == bytes([winner]) * 200_000
     assert everything_in(store) == {"shards/000000.tar"}, "losers cleaned up"
 
 
+def put_if_first(location: str, number: int) -> int | None:
+    try:
+        open_store(location).put_new("shards/000000.tar", bytes([number]) * 200_000)
+    except FileExistsError:
+        return None
+    return number
+
+
 def race_in_threads(store: Store) -> None:
-    barrier, winners = threading.Barrier(RACERS), []
+    barrier, winners = threading.Barrier(racing.NUM_RACERS), []
 
     def race(number: int) -> None:
         barrier.wait()
@@ -80,7 +72,7 @@ def race_in_threads(store: Store) -> None:
         except FileExistsError:
             pass
 
-    threads = [threading.Thread(target=race, args=(number,)) for number in range(RACERS)]
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(racing.NUM_RACERS)]
     for thread in threads:
         thread.start()
     for thread in threads:

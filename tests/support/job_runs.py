@@ -1,8 +1,9 @@
 """Jobs as tests run them: in this process, or as a process of their own that is killed.
 
 Most run in this process, connected to the cluster that all tests share, because importing Ray and
-starting it take longer than their work. Those that are killed start a Ray of their own, as on one
-machine, and take it along.
+starting it take longer than their work. Where the workers do not matter, they do without even
+those, which load their libraries anew for each step of a job. Those that are killed start a Ray of
+their own, as on one machine, and take it along.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +39,21 @@ def command(job: str, *options: object) -> list[str]:
     return [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *map(str, options)]
 
 
-def run_job(job: str, *options: object, expect: int = 0) -> str:
-    """Everything a job printed, after it ran in this process and exited as expected."""
+def work_here(patch: pytest.MonkeyPatch) -> None:
+    """Let jobs do the work of their workers in this process, one shard or call after the other."""
+    from cluster.on_ray.session import Session
+    from support import fakes
+
+    patch.setattr(Session, "make_shards", lambda _, *given: fakes.make_here(*given))
+    patch.setattr(Session, "side_by_side", lambda _, calls, *_how, **_more: fakes.call_here(calls))
+
+
+def run_job(job: str, *options: object, expect: int = 0, on_ray: bool = True) -> str:
+    """Everything a job printed, after it ran in this process and exited as expected.
+
+    Args:
+        on_ray: whether its workers are Ray's; otherwise their work is done here.
+    """
     from cluster.job.command import JobConfig, run_command
 
     module = importlib.import_module(f"jobs.{job}")
@@ -57,6 +72,8 @@ def run_job(job: str, *options: object, expect: int = 0) -> str:
         pytest.raises(SystemExit) as exited,
     ):
         patch.setattr(sys, "argv", command(job, *options)[1:])
+        if not on_ray:
+            work_here(patch)
         run_command(kind, module.main)
     assert exited.value.code == expect, printed.getvalue()
     return printed.getvalue()
@@ -107,21 +124,22 @@ def tar_digests(dataset: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def job_chain(shared_cluster: "Cluster", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the jobs make when nothing disturbs them. Read only.
+    """What the jobs make when nothing disturbs them, the training alone on Ray. Read only.
 
     `renders` and `camera` (stand-ins for camera images), `synthetic` and `real` (both ingested, in
     shards of 32), `run` (a training of a few steps) and `refined`.
     """
     connect(shared_cluster)
     folder = tmp_path_factory.mktemp("chain")
-    run_job("simulate", "--count", 120, "--output", folder / "renders", "--seed", 7)
-    run_job("simulate", "--count", 120, "--output", folder / "camera", "--style", "camera")
-    run_job("ingest", "--source", "unityeyes", "--input", folder / "renders",
-            "--output", folder / "synthetic", "--shard-size", 32)  # fmt: skip
-    run_job("ingest", "--source", "images", "--input", folder / "camera",
-            "--output", folder / "real", "--shard-size", 32)  # fmt: skip
+    here = partial(run_job, on_ray=False)
+    here("simulate", "--count", 120, "--output", folder / "renders", "--seed", 7)
+    here("simulate", "--count", 120, "--output", folder / "camera", "--style", "camera")
+    here("ingest", "--source", "unityeyes", "--input", folder / "renders",
+         "--output", folder / "synthetic", "--shard-size", 32)  # fmt: skip
+    here("ingest", "--source", "images", "--input", folder / "camera",
+         "--output", folder / "real", "--shard-size", 32)  # fmt: skip
     run_job("train", "--config", CONFIG, "--synthetic", folder / "synthetic",
             "--real", folder / "real", "--output", folder / "run")  # fmt: skip
-    run_job("refine", "--input", folder / "synthetic", "--refiner", folder / "run",
-            "--output", folder / "refined")  # fmt: skip
+    here("refine", "--input", folder / "synthetic", "--refiner", folder / "run",
+         "--output", folder / "refined")  # fmt: skip
     return folder

@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).with_name("rgw.sh")
 RGW_ROOT = Path(os.environ.get("SIMGAN_RGW", Path.home() / ".cache" / "simgan-factory" / "rgw"))
 BUCKET = "lab"
 SHORT = s3_requests.Patience(
-    connect_s=2, silence_s=0.7, attempts=8, total_s=20, first_pause_s=0.02, longest_pause_s=0.2
+    connect_s=2, silence_s=0.4, attempts=8, total_s=20, first_pause_s=0.01, longest_pause_s=0.1
 )
 """patience for tests in which a server fails: seconds, not minutes"""
 

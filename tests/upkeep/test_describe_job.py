@@ -7,14 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from cluster.job.command import parse
-from cluster.on_ray.session import Session
 from factory.dataset.dataset import Dataset, index_name
-from factory.dataset.shard_tasks import collect, run_here
 from factory.images.png import decode_png
 from factory.upkeep.run import means_of
 from factory.upkeep.verify import NotWholeError
 from jobs.describe import DescribeJob, main
 from support import fakes, planted, releases
+from support.job_runs import work_here
 
 
 @pytest.fixture
@@ -103,9 +102,7 @@ def test_a_dataset_in_a_folder_called_releases_is_one(run, dataset, tmp_path) ->
 def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
     run, dataset, refiner, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(
-        Session, "make_shards", lambda _, what, work, shards, n: collect(run_here(work, shards))
-    )
+    work_here(monkeypatch)
     child = fakes.refine_here(dataset, refiner, tmp_path / "child")
     assert "nothing is wrong with 2 of 5 shards\n" in run(
         "--input", child.location, "--verify", "--shards", 0, 3
@@ -120,29 +117,3 @@ def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
     shutil.rmtree(dataset.location)
     printed = run("--input", child.location, "--verify", problems="2 problems")
     assert "in 5 of 5 shards, not compared with their parent, which is out of reach" in printed
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.long
-def test_damage_is_found_mended_and_its_children_named(
-    shared_ray, run, dataset, renders, refiner, tmp_path
-) -> None:
-    child = fakes.refine_here(dataset, refiner, tmp_path / "child")
-    expected = planted.content(dataset)
-    planted.DAMAGE["a bit flipped in an image"][0](dataset.store, 1)
-    dataset.store.put(index_name(3), b"")
-    common = ("--input", dataset.location, "--workers", 1)
-    printed = run(*common, "--verify", problems="2 problems")
-    assert "shards/000001.tar: is damaged" in printed and "index/000003.parquet" in printed
-    mend = (*common, "--repair", "--source-input", renders, "--children", child.location)
-    assert "add --apply" in run(*mend, problems="2 problems")
-    answer = json.loads(run(*mend, "--apply", "--json"))
-    assert answer["repair"]["remade"] == [1, 3] and answer["problems"] == []
-    assert answer["repair"]["stale"] == [], "the same bytes, so that nothing is stale"
-    assert planted.content(dataset) == expected
-    shutil.rmtree(tmp_path / "child" / "shards")
-    common = ("--input", child.location, "--workers", 1)
-    run(*common, "--verify", problems="5 problems")
-    mend = (*common, "--repair", "--apply", "--refiner", refiner)
-    assert "5 shards made again: 0–4" in run(*mend)

@@ -11,7 +11,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
 from factory.dataset.shard_tasks import collect, run_here
 from factory.dataset.tar import sha256
-from factory.domains.eye.damage.measuring import EyeDamages
+from factory.domains.eye.damage.measuring import EYE_DAMAGES
 from factory.domains.eye.measures import EyeWitnesses
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
@@ -145,7 +145,7 @@ def test_an_old_sample_is_never_chosen_though_its_successor_is_in_a_shard_that_i
 def test_damage_is_measured_in_the_same_samples(rewritten, tmp_path):
     shards = tuple(rewritten.refined.committed())
     measurer = DamageMeasurer(
-        rewritten.refined, rewritten.parent, shards, WITNESSES, EyeDamages(), str(tmp_path), 0
+        rewritten.refined, rewritten.parent, shards, WITNESSES, EYE_DAMAGES, str(tmp_path), 0
     )
     damaged = measurer(damage_named("inverted"))
     assert damaged.measures["key"].to_pylist() == rewritten.newest

@@ -88,9 +88,9 @@ class EyeDomain(Domain):
         return EyeValidationOptions
 
     def damage(self) -> "Damages":
-        from factory.domains.eye.damage.measuring import EyeDamages
+        from factory.domains.eye.damage.measuring import EYE_DAMAGES
 
-        return EyeDamages()
+        return EYE_DAMAGES
 
     def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
         from factory.domains.eye.estimators import GazeEstimator, LandmarkEstimator

@@ -64,9 +64,9 @@ class HandDomain(Domain):
         return HandValidator()
 
     def damage(self) -> "Damages":
-        from factory.domains.hand.damage.measuring import HandDamages
+        from factory.domains.hand.damage.measuring import HAND_DAMAGES
 
-        return HandDamages()
+        return HAND_DAMAGES
 
     def estimators(self) -> "Mapping[str, EstimatorKind[Any, Any, Any]]":
         from factory.domains.hand.estimators import JointEstimator

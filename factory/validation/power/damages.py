@@ -5,15 +5,18 @@ which kinds of damage there are, damages refined images by them, and names the s
 measurement on which damage shows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.images.png import Pixels
+
+_Pairs = TypeVar("_Pairs")
+_Changed = TypeVar("_Changed")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,30 @@ def swapped_rows(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     rows_N = np.arange(count)
     rows_N[one], rows_N[other] = other, one
     return rows_N
+
+
+def changed(
+    damage: Damage,
+    changes: Mapping[str, Callable[[_Pairs, float, np.random.Generator], _Changed]],
+    pairs: _Pairs,
+    rng: np.random.Generator,
+    *,
+    sized: Set[str],
+) -> _Changed:
+    """What the change of a damage's kind makes of some pairs.
+
+    Args:
+        changes: by kind; each takes the size of the damage, 0 where it has none.
+        sized: the kinds that need a size.
+
+    Raises:
+        ValueError: the kind is unknown, or needs a size and has none.
+    """
+    if damage.kind not in changes:
+        raise ValueError(f"no damage of kind {damage.kind!r}, only {', '.join(changes)}")
+    if damage.size is None and damage.kind in sized:
+        raise ValueError(f"damage of kind {damage.kind} needs a size, it has none")
+    return changes[damage.kind](pairs, damage.size or 0.0, rng)
 
 
 class Tail(NamedTuple):
@@ -106,20 +133,14 @@ class Damager(Protocol):
         """
 
 
-class Damages(Protocol):
+@dataclass(frozen=True)
+class Damages:
     """The damage that a domain offers. It is sent to the workers."""
 
-    @property
-    def damages(self) -> Sequence[Damage]:
-        """Every kind and size, smaller sizes first."""
-
-    @property
-    def tails(self) -> Sequence[Tail]:
-        """Every measure with the side or sides on which damage lies."""
-
-    def damager(self, witnesses: Any) -> Damager:
-        """What a worker damages and measures with; the same one for all damages.
-
-        Args:
-            witnesses: what the clean samples were measured with.
-        """
+    damages: Sequence[Damage]
+    """every kind and size, smaller sizes first"""
+    tails: Sequence[Tail]
+    """every measure with the side or sides on which damage lies"""
+    damager: Callable[[Any], Damager]
+    """from the witnesses that the clean samples were measured with to what a worker damages and
+    measures with; a function of a module, which should give the same one for all damages"""

@@ -5,7 +5,7 @@ import pytest
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.damage.measuring import EyeDamages
+from factory.domains.eye.damage.measuring import EYE_DAMAGES
 from factory.domains.eye.measures import EyeWitnesses
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.store.open import open_store
@@ -26,7 +26,7 @@ def refined(synthetic, tmp_path_factory) -> Dataset:
 @pytest.fixture
 def measurer(refined, synthetic, tmp_path) -> DamageMeasurer:
     return DamageMeasurer(
-        refined, synthetic, (0, 1), WITNESSES, EyeDamages(), str(tmp_path / "out"), 3
+        refined, synthetic, (0, 1), WITNESSES, EYE_DAMAGES, str(tmp_path / "out"), 3
     )
 
 
@@ -55,12 +55,12 @@ def test_what_was_measured_is_not_measured_again(measurer):
     assert len(names) == 1
     written = store.read(names[0])
     again = DamageMeasurer(
-        measurer.refined, measurer.parent, (0, 1), WITNESSES, EyeDamages(), measurer.output, 3
+        measurer.refined, measurer.parent, (0, 1), WITNESSES, EYE_DAMAGES, measurer.output, 3
     )
     assert again(damage_named("inverted")).measures.equals(first.measures)
     assert store.read(names[0]) == written
     other = DamageMeasurer(
-        measurer.refined, measurer.parent, (0, 1), WITNESSES, EyeDamages(), measurer.output, 4
+        measurer.refined, measurer.parent, (0, 1), WITNESSES, EYE_DAMAGES, measurer.output, 4
     )
     other(damage_named("inverted"))
     assert len([entry.name for entry in store.walk("damaged")]) == 2

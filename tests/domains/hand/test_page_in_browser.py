@@ -8,9 +8,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_page_opens_whole_and_fits_its_window(browser, sound, tmp_path, size):
+def test_the_page_opens_whole_and_fits_its_window(browser, request, tmp_path, size):
     path = tmp_path / "report.html"
-    path.write_text(sound[1])
+    path.write_text(request.getfixturevalue("sound")[1])  # made only where there is a browser
     visit = Visit(browser, path, SIZES[size])
     visit.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     loaded = visit.page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")

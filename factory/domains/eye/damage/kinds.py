@@ -12,7 +12,7 @@ from factory.domains.eye.damage.iris import gazes_turned, irises_shifted
 from factory.domains.eye.damage.lids import lids_closed
 from factory.domains.eye.damage.pairs import Images, Pairs, Values
 from factory.domains.eye.pupil.calibration import NUM_DIRECTIONS, shifted
-from factory.validation.power.damages import Damage, in_sizes, swapped_rows, unsized
+from factory.validation.power.damages import Damage, changed, in_sizes, swapped_rows, unsized
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,7 @@ def damaged(damage: Damage, pairs: Pairs, rng: np.random.Generator) -> Damaged:
     Raises:
         ValueError: the kind is unknown or needs a size, or the labels lack what it needs.
     """
-    if damage.kind not in _CHANGES:
-        raise ValueError(f"no damage of kind {damage.kind!r}, only {', '.join(_CHANGES)}")
-    if damage.size is None and damage.kind in _SIZED:
-        raise ValueError(f"damage of kind {damage.kind} needs a size, it has none")
-    return _CHANGES[damage.kind](pairs, 0.0 if damage.size is None else damage.size, rng)
+    return changed(damage, _CHANGES, pairs, rng, sized=_SIZED)
 
 
 # --- what moves ---------------------------------------------------------------------------------

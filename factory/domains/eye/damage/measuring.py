@@ -1,6 +1,5 @@
 """Damaged eyes, measured with the witnesses of eyes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -12,29 +11,11 @@ from factory.domains.eye.damage.pairs import Pairs
 from factory.domains.eye.damage.tails import TAILS
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses, Seen
 from factory.images.png import Pixels, grey
-from factory.validation.power.damages import Damage, DamagedRows, Tail
+from factory.validation.power.damages import Damage, DamagedRows, Damages
 
 LEAST_SWAP_DEG = 10.0
 """between the gazes of two samples whose labels are swapped; those of nearer ones are hardly
 wrong"""
-
-
-@dataclass(frozen=True)
-class EyeDamages:
-    """`factory.validation.power.damages.Damages` of eyes."""
-
-    damages: Sequence[Damage] = DAMAGES
-    tails: Sequence[Tail] = TAILS
-
-    def damager(self, witnesses: EyeWitnesses) -> "EyeDamager":
-        """As `Damages.damager`."""
-        return _damager(witnesses)
-
-
-@lru_cache(maxsize=1)
-def _damager(witnesses: EyeWitnesses) -> "EyeDamager":
-    """One for all damages that a worker measures, which remembers what it saw in the parents."""
-    return EyeDamager(witnesses.measurer())
 
 
 @dataclass
@@ -71,3 +52,13 @@ class EyeDamager:
             seen = self._seen_by_shard[parent_sha256]
             measures = self.measurer(rows, parent_NHW, result.refined_NHW, seen)
         return DamagedRows(measures, is_harmed)
+
+
+@lru_cache(maxsize=1)
+def _damager(witnesses: EyeWitnesses) -> EyeDamager:
+    """One for all damages that a worker measures, which remembers what it saw in the parents."""
+    return EyeDamager(witnesses.measurer())
+
+
+EYE_DAMAGES = Damages(DAMAGES, TAILS, _damager)
+"""what is damaged to measure the power of the validation of eyes"""

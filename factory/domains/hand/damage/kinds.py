@@ -15,7 +15,7 @@ from factory.domains.hand.damage.pictures import grown, rotated, without_finger
 from factory.domains.hand.depth.edges import Depth
 from factory.domains.hand.looks import deepened, moved
 from factory.domains.hand.measures import joints_of
-from factory.validation.power.damages import Damage, in_sizes, swapped_rows, unsized
+from factory.validation.power.damages import Damage, changed, in_sizes, swapped_rows, unsized
 
 LEAST_SWAP_PX = 10.0
 """mean distance between the joints of two samples whose labels are swapped; those of nearer ones
@@ -51,11 +51,7 @@ def damaged(damage: Damage, pairs: Pairs, rng: np.random.Generator) -> Damaged:
     Raises:
         ValueError: the kind is unknown, or needs a size and has none.
     """
-    if damage.kind not in _CHANGES:
-        raise ValueError(f"no damage of kind {damage.kind!r}, only {', '.join(_CHANGES)}")
-    if damage.size is None and damage.kind in _SIZED:
-        raise ValueError(f"damage of kind {damage.kind} needs a size, it has none")
-    return _CHANGES[damage.kind](pairs, 0.0 if damage.size is None else damage.size, rng)
+    return changed(damage, _CHANGES, pairs, rng, sized=_SIZED)
 
 
 def _shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:

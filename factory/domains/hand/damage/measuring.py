@@ -1,6 +1,5 @@
 """Damaged hands, measured with the witnesses of hands."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,25 +10,7 @@ from factory.domains.hand.damage.kinds import DAMAGES, Pairs, damaged
 from factory.domains.hand.damage.tails import TAILS
 from factory.domains.hand.measures import HandMeasurer, HandWitnesses, depth_of
 from factory.images.png import Pixels
-from factory.validation.power.damages import Damage, DamagedRows, Tail
-
-
-@dataclass(frozen=True)
-class HandDamages:
-    """`factory.validation.power.damages.Damages` of hands."""
-
-    damages: Sequence[Damage] = DAMAGES
-    tails: Sequence[Tail] = TAILS
-
-    def damager(self, witnesses: HandWitnesses) -> "HandDamager":
-        """As `Damages.damager`."""
-        return _damager(witnesses)
-
-
-@lru_cache(maxsize=1)
-def _damager(witnesses: HandWitnesses) -> "HandDamager":
-    """One for all damages that a worker measures, so that its network is loaded once."""
-    return HandDamager(witnesses.measurer())
+from factory.validation.power.damages import Damage, DamagedRows, Damages
 
 
 @dataclass(frozen=True)
@@ -54,3 +35,13 @@ class HandDamager:
         rows = labels.take(pa.array(result.label_rows_N))
         measures = self.measurer(rows, parent_NHW, result.refined_NHW)
         return DamagedRows(measures, result.is_harmed_N)
+
+
+@lru_cache(maxsize=1)
+def _damager(witnesses: HandWitnesses) -> HandDamager:
+    """One for all damages that a worker measures, so that its network is loaded once."""
+    return HandDamager(witnesses.measurer())
+
+
+HAND_DAMAGES = Damages(DAMAGES, TAILS, _damager)
+"""what is damaged to measure the power of the validation of hands"""

@@ -1,0 +1,39 @@
+"""Processes that begin something at the same moment."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from typing import Any
+
+NUM_RACERS = 16
+LONGEST_S = 120.0
+"""that a racer may take"""
+
+
+def race(prepare: Callable[[int], Callable[[], Any]]) -> list[Any]:
+    """What `NUM_RACERS` forked processes give, the first to end first.
+
+    Args:
+        prepare: called in each process with its number, before all of them begin; what it returns
+            is called when they do.
+    """
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(NUM_RACERS), context.Queue()
+
+    def run(number: int) -> None:
+        begin = prepare(number)
+        barrier.wait()
+        results.put(begin())
+        results.close()
+        results.join_thread()
+        os._exit(0)  # tidying up would copy all memory that the process shares with its parent
+
+    racers = [context.Process(target=run, args=(number,)) for number in range(NUM_RACERS)]
+    for racer in racers:
+        racer.start()
+    try:
+        return [results.get(timeout=LONGEST_S) for _ in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.join()
