@@ -31,7 +31,7 @@ test: $(READY)   ## every property, without the longer trials; says at its end w
 	$(PYTEST) -m "not gpu and not long"
 
 test-fast: $(READY)  ## those of them that need no Ray, no S3 and no training: a minute
-	$(PYTEST) -m "not gpu and not long and not ray and not s3 and not slow"
+	$(PYTEST) --dist load -m "not gpu and not long and not ray and not s3 and not slow"
 
 test-rest: $(READY)  ## the longer trials that `make test` leaves out: kills at random, lost nodes
 	$(PYTEST) -m "long and not gpu"
