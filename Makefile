@@ -21,6 +21,7 @@ setup: $(READY)  ## build the virtual environment in .venv
 $(READY): pyproject.toml constraints.txt setup.py factory/images/crop.c
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(PY) -m pytest --collect-only --quiet >/dev/null  # compiles what every run would compile
 	@touch $@
 
 DOMAIN ?= eye
