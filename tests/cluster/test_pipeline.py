@@ -211,6 +211,7 @@ def test_only_shards_whose_workers_died_are_tried_alone(monkeypatch) -> None:
     assert "worker died" in (outcomes[3].error or "")
 
 
+@pytest.mark.slow
 def test_who_waits_in_vain_is_told_what_the_cluster_has(monkeypatch, caplog) -> None:
     monkeypatch.setattr(session, "SILENCE_S", 0.05)
     monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])

@@ -65,6 +65,7 @@ def schema_of() -> Callable[[str], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", CUSTOM)
+@pytest.mark.slow
 def test_a_custom_resource_fits_the_schema_of_its_crd(name, schema_of) -> None:
     assert problems(CUSTOM[name], schema_of(CUSTOM[name]["kind"])) == []
 

@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from factory.networks.estimator_training import train_network
 from schemas.base import Model
 
+pytestmark = pytest.mark.slow
+
 
 class Updates(Model):
     steps: int = 6

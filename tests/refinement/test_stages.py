@@ -24,6 +24,8 @@ from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.stages import missing_shards, refine_stages, refined_card
 from support import fakes
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = UnityEyesOptions()
 PUBLISHED = ("shards", "index")
 
@@ -107,14 +109,12 @@ def test_a_rerun_makes_nothing(synthetic, refined, refiner) -> None:
     assert published(refined) == before
 
 
-@pytest.mark.slow
 def test_whatever_the_order_of_the_shards_they_are_the_same(synthetic, refiner, tmp_path) -> None:
     first = fakes.refine_here(synthetic, refiner, tmp_path / "a")
     second = fakes.refine_here(synthetic, refiner, tmp_path / "b", seed=3)
     assert published(first) == published(second)
 
 
-@pytest.mark.slow
 def test_a_refining_that_stopped_goes_on_where_it_was(synthetic, refiner, tmp_path) -> None:
     whole = fakes.refine_here(synthetic, refiner, tmp_path / "whole")
     card = refined_card(synthetic, refiner, "refined")
@@ -126,7 +126,6 @@ def test_a_refining_that_stopped_goes_on_where_it_was(synthetic, refiner, tmp_pa
     assert published(child) == published(whole)
 
 
-@pytest.mark.slow
 def test_new_parent_shards_are_refined_and_old_ones_stay(renders, refiner, tmp_path) -> None:
     some = tmp_path / "in"
     some.mkdir()
@@ -152,7 +151,6 @@ def test_an_empty_parent_shard_becomes_an_empty_shard(refiner, tmp_path) -> None
     assert list(child.samples(0)) == []
 
 
-@pytest.mark.slow
 def test_what_a_sample_supersedes_is_carried_over(refiner, tmp_path) -> None:
     fakes.write_pair(tmp_path / "in", "1", seed=1)
     parent = fakes.ingest_here(tmp_path / "in", tmp_path / "parent", OPTIONS)
@@ -261,7 +259,6 @@ def test_one_ray_worker_or_three_write_the_same_shards(
         assert published(child) == expected
 
 
-@pytest.mark.slow
 def test_a_refiner_with_noise_makes_several_datasets_of_one(synthetic, tmp_path) -> None:
     refiner = fakes.save_tiny_refiner(tmp_path / "noisy", 3, noise_channels=2)
     made = {

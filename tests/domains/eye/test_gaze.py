@@ -39,6 +39,8 @@ from schemas.eye.estimators import GazeConfig
 from schemas.eye.kind import EYE
 from support import fakes
 
+pytestmark = pytest.mark.slow
+
 SMALL = GazeConfig(maps=(8, 8, 8, 8, 8), hidden=16)
 
 
@@ -156,7 +158,6 @@ def gazing(dataset: Dataset, split: str) -> Gazing:
     return Gazing(images, gaze_of(index))
 
 
-@pytest.mark.slow
 def test_it_learns_gaze_of_people_it_has_not_seen(eyes) -> None:
     labelled, held_out = gazing(eyes, "train"), gazing(eyes, "test")
     network = GazeConfig(maps=(8, 8, 16, 16, 16), hidden=64)
@@ -171,7 +172,6 @@ def test_it_learns_gaze_of_people_it_has_not_seen(eyes) -> None:
     assert errors.deg.median < errors.mean_answer_deg.median / 1.5
 
 
-@pytest.mark.slow
 def test_training_twice_is_the_same(eyes) -> None:
     labelled = gazing(eyes, "test")
     for schedule in ("constant", "cosine"):
@@ -180,7 +180,6 @@ def test_training_twice_is_the_same(eyes) -> None:
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.slow
 def test_the_loss_is_the_squared_distance_to_the_unit_vector(eyes) -> None:
     labelled = gazing(eyes, "test")
     plain = GazeTraining(steps=1, batch_size=5, network=SMALL, augment=False)
@@ -194,14 +193,12 @@ def test_the_loss_is_the_squared_distance_to_the_unit_vector(eyes) -> None:
     assert losses == [pytest.approx(sum(distances) / 5, rel=1e-5)]
 
 
-@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training(eyes) -> None:
     training = GazeTraining(steps=30, batch_size=4, lr=1e30, network=SMALL)
     with pytest.raises(RuntimeError, match="lower --lr"):
         train_gaze(training, gazing(eyes, "test"))
 
 
-@pytest.mark.slow
 def test_what_is_augmented_keeps_its_gaze() -> None:
     """Eyes of a white ball and a dark iris, whose offset over the radius is the gaze: neither the
     offset nor the radius may change when the eye moves and the light does."""
@@ -307,7 +304,6 @@ def flags(dataset: Dataset, output) -> list[str]:
     return ["--synthetic", dataset.location, "--output", str(output), "--steps", "3", *small]
 
 
-@pytest.mark.slow
 def test_the_job_trains_once_and_shows_what_it_learnt(eyes, tmp_path) -> None:
     output = tmp_path / "gaze"
     job = parse(estimator_job("gaze"), flags(eyes, output))
@@ -330,7 +326,6 @@ def test_the_job_trains_once_and_shows_what_it_learnt(eyes, tmp_path) -> None:
         main(job.model_copy(update={"steps": 4}))
 
 
-@pytest.mark.slow
 def test_the_job_takes_refined_images(eyes, refiner, tmp_path) -> None:
     refined = fakes.refine_here(eyes, refiner, tmp_path / "refined")
     main(parse(estimator_job("gaze"), flags(refined, tmp_path / "gaze")))
@@ -351,7 +346,6 @@ def test_images_too_small_are_refused_before_anything_is_read() -> None:
         GazeEstimator().check(GazeTraining(), EYE.image.model_copy(update={"height": 18}))
 
 
-@pytest.mark.slow
 def test_damage_is_told(eyes, tmp_path) -> None:
     output = tmp_path / "gaze"
     with pytest.raises(FileNotFoundError, match=r"no gaze network; .* jobs/estimator\.py gaze"):

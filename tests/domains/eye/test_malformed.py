@@ -258,6 +258,7 @@ def test_labels_of_another_tool_are_set_aside(shared_data) -> None:
     assert all("not a UnityEyes label: no interior_margin_2d" in reason for reason in reasons[1:])
 
 
+@pytest.mark.slow
 def test_a_genuine_archive_holds_no_malformed_render_among_its_first(shared_data) -> None:
     source = source_of(shared_data / "unityeyes" / "imgs-0001-4000.tar")
     ids = [facts.id for facts in source.listing()]

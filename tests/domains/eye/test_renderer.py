@@ -306,6 +306,7 @@ def test_camera_style_is_narrow_and_shows_other_people() -> None:
     assert len(set(people("render").names)) == 20
 
 
+@pytest.mark.slow
 def test_camera_crops_frame_the_eye_as_real_ones_do() -> None:
     for render in EyeRenderer(style="camera").render(range(20)):
         assert render.image.shape == (36, 60)

@@ -44,6 +44,8 @@ from schemas.hand.kind import HAND
 from schemas.hand.sample import EVALUATED_JOINTS
 from support import fakes, hands
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 SMALL = JointTraining(steps=100, batch_size=16, maps=6, reduce=2, lr=2e-2)
 
@@ -71,7 +73,6 @@ def stick_hands(n: int, seed: int) -> Posed:
 # Training
 
 
-@pytest.mark.slow
 def test_joints_are_found_on_hands_it_has_not_seen() -> None:
     posed, held_out = stick_hands(300, 0), stick_hands(60, 1)
     losses: list[float] = []
@@ -85,7 +86,6 @@ def test_joints_are_found_on_hands_it_has_not_seen() -> None:
     assert errors.within_5_px > errors.mean_answer_within_5_px + 0.3
 
 
-@pytest.mark.slow
 def test_training_twice_is_the_same() -> None:
     posed = stick_hands(8, 2)
     training = SMALL.model_copy(update={"steps": 3, "batch_size": 4})
@@ -277,7 +277,6 @@ def test_labels_come_in_the_order_of_the_network(synthetic) -> None:
         joints_px_of(with_none, synthetic.card.image)
 
 
-@pytest.mark.slow
 def test_the_job_trains_once_and_shows_what_it_learnt(synthetic, tmp_path) -> None:
     output = tmp_path / "joints"
     job = job_for(synthetic, output)

@@ -497,6 +497,7 @@ def test_nonsense_options_are_refused(options) -> None:
 # --- the genuine frame ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_joints_of_the_genuine_frame_lie_on_the_hand(shared_data, tmp_path) -> None:
     """Measured: the 14 joints are 3..33 mm behind the hand's surface, 10 mm in the median."""
     name = "depth_1_0000001"
