@@ -24,6 +24,8 @@ from support import fakes, planted
 from support.filtered import REPORT_ID, kept_here, parts_of
 from support.planted import verified
 
+pytestmark = pytest.mark.slow
+
 
 def remade(refined: Dataset, kept: Dataset, shard: int, keys: list[str]) -> None:
     """Put another shard in the place of one: whole, with an index that fits, of other samples."""
@@ -45,7 +47,6 @@ def mended(dataset: Dataset, parent: Dataset, *, withdraw_stale: bool = False):
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_nothing_is_wrong_with_what_nobody_touched(refined, kept, synthetic) -> None:
     publish(kept, "r1", REPORT_ID)
     assert verified(kept, refined) == [] and verified(kept, None) == []
@@ -53,7 +54,6 @@ def test_nothing_is_wrong_with_what_nobody_touched(refined, kept, synthetic) -> 
     assert stray_objects(kept, refined) == [] and stray_objects(refined, synthetic) == []
 
 
-@pytest.mark.slow
 def test_a_failed_sample_that_was_smuggled_in_is_found_refused_and_mended(refined, kept) -> None:
     good = parts_of(kept)
     remade(refined, kept, 0, refined.index(0)["key"].to_pylist())
@@ -86,7 +86,6 @@ def test_damage_is_mended_from_the_parent(refined, kept, damage) -> None:
     assert parts_of(kept) == good
 
 
-@pytest.mark.slow
 def test_a_parent_that_changed_makes_it_stale_for_good(refined, kept, synthetic, tmp_path) -> None:
     other = fakes.save_tiny_refiner(tmp_path / "other-refiner", seed=5)
     theirs = fakes.refine_here(synthetic, other, tmp_path / "theirs")

@@ -29,6 +29,8 @@ from schemas.outcome import Outcome
 from support import fakes, planted, releases
 from support.planted import verified
 
+pytestmark = pytest.mark.slow
+
 MADE = ("runs/", "reports/", "releases/", "tmp/")
 
 
@@ -185,7 +187,6 @@ class DyingStore(LocalStore):
         self.left -= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 2])
 @pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index", "truncated rejects"])
