@@ -100,9 +100,10 @@ def train_on_ray(
     store = open_store(output)
     store.delete(ERROR_NAME)
     loop = {
-        "config": config.model_dump(mode="json"),
-        "synthetic": synthetic,
-        "real": real,
+        # All locations are absolute: a worker runs in a folder of its own.
+        "config": config.located().model_dump(mode="json"),
+        "synthetic": renders.location,
+        "real": camera.location,
         "output": store.location,
         "split": split,
         "device": device,

@@ -107,13 +107,17 @@ class Ablation:
         runs = tuple(
             Run(
                 name,
-                variant.model_copy(update={"seed": seed, "num_threads": variant.num_threads or 1}),
+                variant.located().model_copy(
+                    update={"seed": seed, "num_threads": variant.num_threads or 1}
+                ),
                 f"{root}/{_folder_of(name)}/seed-{seed}",
             )
             for seed in config.seeds
             for name, variant in variants.items()
         )
-        return cls(config, runs, scoring, scaled[0].full_scale)
+        # A worker runs in a folder of its own, so it is given absolute locations.
+        places = {"synthetic": synthetic.location, "real": real.location}
+        return cls(config.model_copy(update=places), runs, scoring, scaled[0].full_scale)
 
     def compare(self, side_by_side: SideBySide) -> list[Row]:
         """Train and score what is not done yet, and write ablation.html.

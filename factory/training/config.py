@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from factory.networks.discriminator import DiscriminatorConfig
+from factory.store.open import absolute
 from factory.training.losses import PsiName
 from schemas.base import Float, Model
 from schemas.refiner import RefinerConfig
@@ -189,6 +190,15 @@ class TrainConfig(Model):
                 f"{height} x {width} px; leave it out to train on whole images"
             )
         return self.window_px, self.window_px
+
+    def located(self) -> Self:
+        """The same with absolute locations, which mean the same in a worker's own folder."""
+        places: dict[str, str | Path] = {}
+        if self.target_labels is not None:
+            places["target_labels"] = self.target_labels.absolute()
+        if self.label_network is not None:
+            places["label_network"] = absolute(self.label_network)
+        return self.model_copy(update=places)
 
     def content(self) -> dict[str, JsonValue]:
         """What decides the result: all but threads, how often to save, and the places of files

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,14 +132,14 @@ def job_chain(shared_cluster: "Cluster", tmp_path_factory: pytest.TempPathFactor
     connect(shared_cluster)
     folder = tmp_path_factory.mktemp("chain")
     here = partial(run_job, on_ray=False)
-    here("simulate", "--count", 120, "--output", folder / "renders", "--seed", 7)
-    here("simulate", "--count", 120, "--output", folder / "camera", "--style", "camera")
-    here("ingest", "--source", "unityeyes", "--input", folder / "renders",
-         "--output", folder / "synthetic", "--shard-size", 32)  # fmt: skip
-    here("ingest", "--source", "images", "--input", folder / "camera",
-         "--output", folder / "real", "--shard-size", 32)  # fmt: skip
-    run_job("train", "--config", CONFIG, "--synthetic", folder / "synthetic",
-            "--real", folder / "real", "--output", folder / "run")  # fmt: skip
-    here("refine", "--input", folder / "synthetic", "--refiner", folder / "run",
-         "--output", folder / "refined")  # fmt: skip
+    with chdir(folder):  # locations that a user gives are seldom absolute
+        here("simulate", "--count", 120, "--output", "renders", "--seed", 7)
+        here("simulate", "--count", 120, "--output", "camera", "--style", "camera")
+        here("ingest", "--source", "unityeyes", "--input", "renders", "--output", "synthetic",
+             "--shard-size", 32)  # fmt: skip
+        here("ingest", "--source", "images", "--input", "camera", "--output", "real",
+             "--shard-size", 32)  # fmt: skip
+        run_job("train", "--config", CONFIG, "--synthetic", "synthetic", "--real", "real",
+                "--output", "run")  # fmt: skip
+        here("refine", "--input", "synthetic", "--refiner", "run", "--output", "refined")
     return folder
