@@ -9,9 +9,10 @@ from pydantic import Field, field_validator
 from cluster.job.command import JobConfig, run_command
 from cluster.job.start import alone
 from cluster.on_ray.session import start
+from factory.dataset.dataset import require_same_card
 from factory.domains.registry import options_by_domain, options_of, sources
 from factory.ingestion.planning import parse_splits
-from factory.ingestion.run import ingest_new_inputs, open_source, unused_options
+from factory.ingestion.run import card_of, ingest_new_inputs, open_source, unused_options
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,9 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
 def main(job: IngestJob) -> None:
     given = options_by_domain(job, "ingest_options")
     source = open_source(job.source, job.input, job.output, given=given, texts=job.options)
+    splits = parse_splits(job.splits)
+    card = card_of(source, job.output, shard_size=job.shard_size, splits=splits)
+    require_same_card(job.output, card)
     with (
         start(job, job.output, workers=job.workers) as session,
         alone("ingest", job.output, overlap=job.overlap) as may_go_on,
@@ -79,8 +83,7 @@ def main(job: IngestJob) -> None:
             ingest_new_inputs(
                 source,
                 job.output,
-                shard_size=job.shard_size,
-                splits=parse_splits(job.splits),
+                card,
                 max_reject_share=job.max_reject_share,
                 min_shard=job.min_shard,
                 moved=job.moved,

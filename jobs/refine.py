@@ -8,7 +8,7 @@ from pydantic import Field
 from cluster.job.command import JobConfig, run_command
 from cluster.job.start import alone
 from cluster.on_ray.session import start
-from factory.dataset.dataset import Dataset
+from factory.dataset.dataset import Dataset, require_same_card
 from factory.refinement.run import refine_dataset
 from factory.refinement.stages import refined_card
 from factory.store.open import absolute, name_of
@@ -47,6 +47,7 @@ def main(job: RefineJob) -> None:
     parent = Dataset.open(job.input)
     refiner = absolute(job.refiner)
     card = refined_card(parent, refiner, name_of(job.output), noise_seed=job.noise_seed)
+    require_same_card(job.output, card)
     with (
         start(job, job.output, workers=job.workers, use_gpu=job.device == "cuda") as session,
         alone("refine", job.output, overlap=job.overlap) as may_go_on,

@@ -1,8 +1,10 @@
-"""`train.json` of a training run."""
+"""`train.json` and the checkpoints of a training run."""
 
 from typing import Generic, TypeVar
 
-from schemas.base import Model, Sha256, Versioned
+from pydantic import Field
+
+from schemas.base import Float, Model, Sha256, Versioned
 
 Config = TypeVar("Config", bound=Model)
 
@@ -19,3 +21,25 @@ class TrainRecord(Versioned, Generic[Config]):
     """digest of the real images"""
     label_network: Sha256 | None = None
     """of the weights of the network that holds labels in place, where one takes part"""
+
+
+class Counters(Model):
+    """Where a training stands, beside the tensors of its networks and optimisers."""
+
+    clock: int = Field(ge=0)
+    """passes of the schedule that were done"""
+    num_draws: int = Field(ge=0)
+    """batches that were drawn from the images"""
+    num_refiner_updates: int = Field(ge=0)
+    seconds: Float = Field(ge=0)
+    """that the training has run, all sittings together"""
+
+
+class CheckpointState(Model):
+    """`checkpoints/step-<clock>.json`: it is written last, so the checkpoint is complete."""
+
+    counters: Counters
+    networks: Sha256
+    """of the safetensors file of networks and optimisers"""
+    history: dict[str, Sha256]
+    """of the history's files, by their names in the store"""

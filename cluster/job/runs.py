@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from cluster.job.every import every
+from factory.store.atomic import make_folder
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import open_store
@@ -41,7 +42,7 @@ def open_run(output: str | Path, name: str) -> Iterator[RunFolder]:
     store = open_store(output)
     if isinstance(store, LocalStore):
         folder = store.root / name
-        folder.mkdir(parents=True)
+        make_folder(folder)
         yield RunFolder(store, name, folder / "log.txt")
         return
     with tempfile.TemporaryDirectory(prefix="simgan-run-") as folder:

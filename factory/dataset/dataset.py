@@ -7,6 +7,7 @@ shards are found by listing `index/`, never `shards/`.
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -65,6 +66,17 @@ def key_of(shard: int, index: int) -> str:
     return f"{shard:06d}-{index:06d}"
 
 
+def require_same_card(location: str | Path, card: DatasetCard) -> None:
+    """Refuse a configuration with which a dataset cannot be gone on with, before any work.
+
+    Raises:
+        CardMismatchError: there is a dataset at the location, made with another configuration; the
+            message says what differs.
+    """
+    with suppress(FileNotFoundError):  # the first run makes the dataset
+        Dataset.open(location).require_card(card)
+
+
 class Dataset:
     """One dataset. It is cheap to make and to send to a worker, as it reads only when asked."""
 
@@ -101,15 +113,19 @@ class Dataset:
         try:
             store.put_new(CARD, card.to_json())
         except FileExistsError:
-            existing = cls.open(location).card
-            if existing.digest() != card.digest():
-                differences = "\n  ".join(differences_of(existing.identity(), card.identity()))
-                raise CardMismatchError(
-                    f"{location} was made with another configuration (existing -> requested):"
-                    f"\n  {differences}\nUse the existing one, or choose another output."
-                ) from None
-            card = existing
+            existing = cls.open(location)
+            existing.require_card(card)
+            return existing
         return cls(store, card)
+
+    def require_card(self, card: DatasetCard) -> None:
+        """Raise `CardMismatchError` unless this dataset was made with this card."""
+        if self.card.digest() != card.digest():
+            differences = "\n  ".join(differences_of(self.card.identity(), card.identity()))
+            raise CardMismatchError(
+                f"{self.location} was made with another configuration (existing -> requested):"
+                f"\n  {differences}\nUse the existing one, or choose another output."
+            )
 
     @cached_property
     def sample_kind(self) -> SampleKind:

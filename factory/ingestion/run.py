@@ -30,6 +30,7 @@ from factory.sources.files import open_files
 from factory.sources.input_table import InputTable
 from factory.store.open import absolute, name_of, open_store, real_place
 from schemas.base import FormatError, Model
+from schemas.dataset import DatasetCard
 
 log = logging.getLogger(__name__)
 
@@ -100,12 +101,26 @@ def unused_options(
         yield f"--options is ignored: the source {source} has options of its own"
 
 
+def card_of(
+    source: Source, output: str, *, shard_size: int | None = None, splits: Mapping[str, float]
+) -> DatasetCard:
+    """The card of the dataset that a source is ingested into.
+
+    Args:
+        output: location of the dataset.
+        shard_size: inputs planned into one shard; None for what suits the domain.
+        splits: name to share of the identities; shares sum to 1.
+    """
+    kind = domain_of_source(source.name).sample_kind
+    size = shard_size or kind.shard_size
+    return ingested_card(kind, name_of(output), source, shard_size=size, splits=splits)
+
+
 def ingest_new_inputs(
     source: Source,
     output: str,
+    card: DatasetCard,
     *,
-    shard_size: int | None = None,
-    splits: Mapping[str, float],
     max_reject_share: float,
     min_shard: int = 1,
     moved: bool = False,
@@ -116,8 +131,7 @@ def ingest_new_inputs(
 
     Args:
         output: location of the dataset; it is made if there is none.
-        shard_size: inputs planned into one shard; None for what suits the domain.
-        splits: name to share of the identities; shares sum to 1.
+        card: of the dataset, as `card_of` makes it.
         max_reject_share: of the inputs, 0 to 1, that may be malformed.
         min_shard: fewer new inputs than this (in a split) are held back.
         moved: inputs were moved since earlier runs planned them; they are matched to these plans by
@@ -137,14 +151,6 @@ def ingest_new_inputs(
     with InputTable(source.scan(seen)) as inputs:
         if not len(inputs) and all(c.problem is None for c in inputs.containers):
             raise ValueError(f"{source.location}: no {source.name} inputs found there")
-        kind = domain_of_source(source.name).sample_kind
-        card = ingested_card(
-            kind,
-            name_of(output),
-            source,
-            shard_size=shard_size or kind.shard_size,
-            splits=splits,
-        )
         dataset = Dataset.enter(output, card)
         planned = plan_new_shards(
             dataset, source, inputs, min_shard=min_shard, vanished=vanished, moved=moved

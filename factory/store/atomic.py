@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, even when the process is killed."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         durable: wait until the file would survive a power cut. A file that is cheap to make again
             does not need this.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -28,6 +29,23 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each so that it survives a power cut.
+
+    Raises:
+        NotADirectoryError: a file has the name of one of them.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        message = "a file is where a folder is needed"
+        raise NotADirectoryError(errno.ENOTDIR, message, str(folder)) from error
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

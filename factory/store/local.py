@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from factory.store.atomic import sync_folder, write_atomically
+from factory.store.atomic import make_folder, sync_folder, write_atomically
 from factory.store.base import Entry
 
 
@@ -96,7 +96,7 @@ class LocalStore:
             return
         temporary = self._write_temporary(content)
         try:
-            _make_folder(target.parent)
+            make_folder(target.parent)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ class LocalStore:
 
     def _write_temporary(self, content: bytes) -> Path:
         folder = self.root / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         path = folder / uuid.uuid4().hex
         try:
             with path.open("xb") as file:
@@ -122,7 +122,7 @@ class LocalStore:
 
 def _publish(temporary: Path, target: Path) -> None:
     """Give a written file its final name. Raises `FileExistsError` where the name is taken."""
-    _make_folder(target.parent)
+    make_folder(target.parent)
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -134,12 +134,6 @@ def _publish(temporary: Path, target: Path) -> None:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
         _rename_without_replacing(temporary, target)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
 
 
 def _rename_without_replacing(source: Path, target: Path) -> None:

@@ -6,13 +6,12 @@ are written while the training goes on.
 """
 
 import hashlib
-import json
 import logging
+import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from pydantic import JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -20,10 +19,12 @@ from torch import Tensor
 from factory.store.open import open_store
 from factory.training.history import History
 from schemas.base import FormatError
+from schemas.training import CheckpointState, Counters
 
 log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
+_NAME = re.compile(rf"{FOLDER}/step-\d+\.(json|(networks|history[^/]*)\.safetensors)")
 
 
 class Checkpoint(NamedTuple):
@@ -32,7 +33,7 @@ class Checkpoint(NamedTuple):
     clock: int
     """passes of the schedule that were done"""
     tensors: dict[str, Tensor]
-    counters: dict[str, JsonValue]
+    counters: Counters
     history: dict[str, str]
     """sha256 of the history's files by their names in the store"""
 
@@ -55,7 +56,7 @@ class Checkpoints:
         self,
         clock: int,
         tensors: Mapping[str, Tensor],
-        counters: Mapping[str, JsonValue],
+        counters: Counters,
         history: History | None,
     ) -> None:
         """Copy the state now, write the checkpoint in the background, then delete older ones.
@@ -74,12 +75,12 @@ class Checkpoints:
         def write() -> None:
             networks = save({name: value.contiguous() for name, value in copies.items()})
             self.store.put(f"{stem}.networks.safetensors", networks)
-            state = {
-                "counters": dict(counters),
-                "networks": hashlib.sha256(networks).hexdigest(),
-                "history": written() if written else {},
-            }
-            self.store.put(f"{stem}.json", json.dumps(state, indent=2).encode() + b"\n")
+            state = CheckpointState(
+                counters=counters,
+                networks=hashlib.sha256(networks).hexdigest(),
+                history=written() if written else {},
+            )
+            self.store.put(f"{stem}.json", state.to_json())
             self._delete_before(self.clocks()[: self.keep][-1])
 
         self._pending = self._writer.submit(write)
@@ -96,8 +97,8 @@ class Checkpoints:
 
     def clocks(self) -> list[int]:
         """The clocks of all complete checkpoints, newest first."""
-        names = [entry.name for entry in self.store.entries(FOLDER)]
-        return sorted((_clock(name) for name in names if name.endswith(".json")), reverse=True)
+        names = (name for name in self._clock_by_name() if name.endswith(".json"))
+        return sorted(map(_clock_of, names), reverse=True)
 
     def read(self, clock: int) -> Checkpoint:
         """Read one checkpoint, and compare its networks with their digest.
@@ -108,24 +109,31 @@ class Checkpoints:
         """
         stem = _stem(clock)
         try:
-            state = json.loads(self.store.read(f"{stem}.json"))
+            state = CheckpointState.from_json(self.store.read(f"{stem}.json"), where="its state")
             networks = self.store.read(f"{stem}.networks.safetensors")
-            if hashlib.sha256(networks).hexdigest() != state["networks"]:
+            if hashlib.sha256(networks).hexdigest() != state.networks:
                 raise FormatError("its networks have changed since they were written")
-            return Checkpoint(clock, load(networks), state["counters"], state["history"])
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            if state.counters.clock != clock:
+                raise FormatError(f"it is that of pass {state.counters.clock}")
+            return Checkpoint(clock, load(networks), state.counters, state.history)
+        except (FormatError, SafetensorError) as error:
             raise FormatError(f"{self.store.location}/{stem} is damaged: {error}") from error
 
     def _delete_before(self, clock: int) -> None:
         """Delete older checkpoints, and of each the file that names the others first."""
-        old = [entry.name for entry in self.store.entries(FOLDER) if _clock(entry.name) < clock]
+        old = [name for name, of in self._clock_by_name().items() if of < clock]
         for name in sorted(old, key=lambda name: not name.endswith(".json")):
             self.store.delete(name)
+
+    def _clock_by_name(self) -> dict[str, int]:
+        """The files of checkpoints, with their clocks; whatever else lies there is left alone."""
+        names = (entry.name for entry in self.store.entries(FOLDER))
+        return {name: _clock_of(name) for name in names if _NAME.fullmatch(name)}
 
 
 def _stem(clock: int) -> str:
     return f"{FOLDER}/step-{clock:08d}"
 
 
-def _clock(name: str) -> int:
+def _clock_of(name: str) -> int:
     return int(name.removeprefix(f"{FOLDER}/step-").partition(".")[0])

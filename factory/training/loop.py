@@ -13,7 +13,7 @@ from factory.networks.refiner_files import save_refiner
 from factory.store.base import Store
 from factory.training import strips
 from factory.training.alarms import Alarm, alarm_of
-from factory.training.checkpoints import Checkpoint, Checkpoints
+from factory.training.checkpoints import FOLDER, Checkpoint, Checkpoints
 from factory.training.config import Phase
 from factory.training.metrics_log import MetricsLog
 from factory.training.scores import Scorer, Scores
@@ -84,7 +84,7 @@ class TrainingLoop:
         if checkpoint is not None:
             gan.load(checkpoint.tensors, checkpoint.counters)
             gan.resume_history()
-            self.seconds = float(str(checkpoint.counters["seconds"]))
+            self.seconds = checkpoint.counters.seconds
             log.info("resuming after %s step %d", *gan.config.phase_at(gan.clock))
         if self.is_writer:
             self.metrics.resume_after(gan.clock)
@@ -94,9 +94,14 @@ class TrainingLoop:
             self.scores.resume_after(gan.clock)
 
     def _newest(self) -> Checkpoint | None:
-        """The newest complete checkpoint, whose history is restored; None where there is none."""
+        """The newest usable checkpoint, whose history is restored; None where there is none.
+
+        Raises:
+            FormatError: there are checkpoints, and all of them are damaged.
+        """
         history, location = self.gan.history, self.store.location
-        for clock in self.checkpoints.clocks():
+        clocks = self.checkpoints.clocks()
+        for clock in clocks:
             try:
                 checkpoint = self.checkpoints.read(clock)
                 if history is not None:
@@ -104,6 +109,12 @@ class TrainingLoop:
                 return checkpoint
             except (FormatError, FileNotFoundError) as error:
                 log.warning("a checkpoint cannot be used, trying the one before it: %s", error)
+        if clocks:
+            raise FormatError(
+                f"none of the {len(clocks)} checkpoints of {location} can be used, for the reasons "
+                f"in the log; restore their files from a copy, or delete {location}/{FOLDER} to "
+                "begin the training again"
+            )
         if history is not None:
             history.restore(location, {})
         return None
@@ -230,7 +241,7 @@ class TrainingLoop:
             self.metrics.flush()
             if self.tensorboard is not None:
                 self.tensorboard.flush()
-            counters = {**gan.counters(), "seconds": self.seconds}
+            counters = gan.counters(self.seconds)
             self.checkpoints.save(gan.clock, gan.tensors(), counters, gan.history)
         gan.workers.wait_for_all(gan.device)
 

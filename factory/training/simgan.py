@@ -15,7 +15,6 @@ from copy import deepcopy
 
 import numpy as np
 import torch
-from pydantic import JsonValue
 from torch import Tensor, nn
 
 from factory.images.scale import full_scale_for
@@ -29,6 +28,7 @@ from factory.training.inputs import TrainingInputs
 from factory.training.losses import discriminator_loss, gradient_penalty, realism_loss
 from factory.training.refiner_terms import Batch, RefinerTerms, Term
 from factory.training.workers import WorkerGroup
+from schemas.training import Counters
 
 Metrics = dict[str, Tensor]
 """Scalars by name, still on the device."""
@@ -353,15 +353,20 @@ class SimGAN:
                         tensors[f"{owner}.{number}.{name}"] = value
         return tensors
 
-    def counters(self) -> dict[str, JsonValue]:
-        """What `tensors` leaves out of the state."""
-        return {
-            "clock": self.clock,
-            "num_draws": self.draws.count,
-            "num_refiner_updates": self.num_refiner_updates,
-        }
+    def counters(self, seconds: float = 0.0) -> Counters:
+        """What `tensors` leaves out of the state.
 
-    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, JsonValue]) -> None:
+        Args:
+            seconds: that the training has run.
+        """
+        return Counters(
+            clock=self.clock,
+            num_draws=self.draws.count,
+            num_refiner_updates=self.num_refiner_updates,
+            seconds=seconds,
+        )
+
+    def load(self, tensors: Mapping[str, Tensor], counters: Counters) -> None:
         """Become what `tensors` and `counters` described, to the last bit."""
         for owner, network in self._networks().items():
             network.load_state_dict(_below(tensors, owner))
@@ -373,9 +378,9 @@ class SimGAN:
                 if value.shape == parameter.shape:  # in the parameter's own memory layout
                     value = torch.empty_like(parameter).copy_(value)
                 optimiser.state[parameter][name] = value
-        self.clock = _integer(counters["clock"])
-        self.draws.count = _integer(counters["num_draws"])
-        self.num_refiner_updates = _integer(counters["num_refiner_updates"])
+        self.clock = counters.clock
+        self.draws.count = counters.num_draws
+        self.num_refiner_updates = counters.num_refiner_updates
 
     def resume_history(self) -> None:
         """Continue with the answer of the last exchange, after `load` and the history's own
@@ -391,9 +396,3 @@ class SimGAN:
 def _below(tensors: Mapping[str, Tensor], owner: str) -> dict[str, Tensor]:
     prefix = f"{owner}."
     return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _integer(value: JsonValue) -> int:
-    if not isinstance(value, int):
-        raise ValueError(f"expected a whole number, found {value!r}")
-    return value

@@ -13,7 +13,7 @@ from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.registry import known_domains, options_by_domain, options_of
-from factory.ingestion.run import ingest_new_inputs, open_source, unused_options
+from factory.ingestion.run import card_of, ingest_new_inputs, open_source, unused_options
 from factory.sources.base import Source, SourceOptions
 from jobs.ingest import IngestJob
 from schemas.base import FormatError, Model
@@ -84,10 +84,10 @@ def test_the_first_run_freezes_the_weights_of_a_target(place: Path, tmp_path: Pa
     np.savez(target, gaze_rad=np.radians(np.stack([yaw_deg.ravel(), pitch_deg.ravel()], axis=1)))
     asked = job(place, "--target-gaze", target)
     first = opened(asked)
+    card = card_of(first, asked.output, splits={"train": 1})
     ingest_new_inputs(
-        first, asked.output, splits={"train": 1}, max_reject_share=1,
-        make_shards=fakes.make_shards_here,
-    )  # fmt: skip
+        first, asked.output, card, max_reject_share=1, make_shards=fakes.make_shards_here
+    )
     for number in range(8):  # renders that look elsewhere take the place of the first ones
         for suffix in (".jpg", ".json"):
             (place / f"{number}{suffix}").unlink()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import factory.store.local as store_module
+from cluster.job.runs import open_run
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import (
@@ -161,6 +162,39 @@ def test_a_rename_that_fails_for_another_reason_says_that_reason(store, monkeypa
     monkeypatch.setattr(os, "link", no_links)
     monkeypatch.setattr(store_module.ctypes, "CDLL", lambda *a, **o: Library())
     with pytest.raises(OSError, match="No space left"):
+        store.put_new("shards/000000.tar", b"content")
+
+
+def test_the_entry_of_every_new_folder_is_durable(tmp_path, monkeypatch) -> None:
+    """Otherwise a power cut takes the folder away with all that a run called done."""
+    made: list[Path] = []
+    durable: set[Path] = set()
+    mkdir = Path.mkdir
+
+    def fsync(descriptor: int) -> None:
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        durable.update(path for path in made if path.parent == folder)
+
+    def noted(path: Path, *arguments, **options) -> None:
+        mkdir(path, *arguments, **options)
+        made.append(path)
+
+    monkeypatch.setattr(Path, "mkdir", noted)
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = LocalStore(tmp_path / "new" / "place" / "dataset")
+    store.put_new("dataset.json", b"{}")
+    store.put_new("releases/r1/shards/000000.tar", b"x")
+    store.put("reports/1/report.json", b"{}")
+    store.put("lease/ingest.json", b"{}", durable=False)
+    with open_run(tmp_path / "other" / "place", "runs/1"):
+        pass
+    assert {path.name for path in made} > {"new", "place", "dataset", "r1", "runs", "1"}
+    assert durable == set(made)
+
+
+def test_a_file_where_a_folder_is_needed_is_named(store) -> None:
+    store.put("shards", b"not a folder")
+    with pytest.raises(NotADirectoryError, match="dataset/shards"):
         store.put_new("shards/000000.tar", b"content")
 
 

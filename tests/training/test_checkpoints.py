@@ -1,5 +1,6 @@
 """Checkpoints of training: whole or not there, in every kind of store."""
 
+import json
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from factory.store.open import open_store
 from factory.training.checkpoints import FOLDER, Checkpoints
 from factory.training.history import HistoryBuffer
 from schemas.base import FormatError
+from schemas.training import Counters
 
 SHAPE = (1, 2, 3)
 
@@ -20,11 +22,14 @@ def history(value: float) -> HistoryBuffer:
     return buffer
 
 
+def counters(clock: int) -> Counters:
+    return Counters(clock=clock, num_draws=2**40, num_refiner_updates=3, seconds=1.5)
+
+
 def save(checkpoints: Checkpoints, *clocks: int) -> None:
     for clock in clocks:
         tensors = {"refiner.weight": torch.full((2, 3), float(clock)), "step": torch.tensor(1.0)}
-        counters = {"num_draws": 2**40, "seconds": 1.5}
-        checkpoints.save(clock, tensors, counters, history(clock))
+        checkpoints.save(clock, tensors, counters(clock), history(clock))
     checkpoints.wait()
 
 
@@ -35,7 +40,7 @@ def test_they_come_back_and_two_are_kept(any_location) -> None:
     assert checkpoints.clocks() == [100, 10]
     assert len(list(open_store(any_location).entries(FOLDER))) == 6
     read = Checkpoints(any_location).read(100)
-    assert read.counters == {"num_draws": 2**40, "seconds": 1.5}
+    assert read.counters == counters(100)
     assert torch.equal(read.tensors["refiner.weight"], torch.full((2, 3), 100.0))
     found = HistoryBuffer(4, SHAPE, seed=9)
     found.restore(any_location, read.history)
@@ -53,7 +58,7 @@ def test_saving_takes_down_the_moment_of_the_call(tmp_path) -> None:
     checkpoints = Checkpoints(str(tmp_path))
     put = checkpoints.store.put
     checkpoints.store.put = lambda name, content: (held.wait(10), put(name, content))
-    checkpoints.save(1, {"weight": weight}, {}, buffer)
+    checkpoints.save(1, {"weight": weight}, counters(1), buffer)
     weight.add_(1)
     buffer.exchange(np.full((2, *SHAPE), 9, np.float16))
     held.set()
@@ -87,6 +92,48 @@ def test_damage_is_found(tmp_path, part) -> None:
         HistoryBuffer(4, SHAPE, seed=0).restore(str(tmp_path), checkpoints.read(5).history)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[1",
+        b"[]",
+        b"{}",
+        b'{"counters": {}}',
+        b'{"counters": 3, "networks": "", "history": {}}',
+    ],
+)
+def test_a_state_of_another_shape_is_damage(tmp_path, content) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    save(checkpoints, 5)
+    path = tmp_path / FOLDER / "step-00000005.json"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="step-00000005 is damaged"):
+        checkpoints.read(5)
+
+
+def test_counters_that_lack_one_or_are_of_another_pass_are_damage(tmp_path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    save(checkpoints, 5)
+    path = tmp_path / FOLDER / "step-00000005.json"
+    state = json.loads(path.read_bytes())
+    for wrong in ({"counters": {}}, {"counters": state["counters"] | {"clock": 4}}):
+        path.write_text(json.dumps(state | wrong))
+        with pytest.raises(FormatError, match="step-00000005 is damaged"):
+            checkpoints.read(5)
+
+
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    save(checkpoints, 5)
+    names = (".nfs0001", "step-00000005.json.bak", "notes.json", "step-x.json")
+    for name in names:
+        (tmp_path / FOLDER / name).write_bytes(b"")
+    save(checkpoints, 8, 10, 12)
+    assert checkpoints.clocks() == [12, 10]
+    assert {path.name for path in (tmp_path / FOLDER).iterdir()} >= set(names)
+
+
 def test_what_keeps_one_from_being_written_is_raised(tmp_path) -> None:
     checkpoints = Checkpoints(str(tmp_path))
 
@@ -94,7 +141,7 @@ def test_what_keeps_one_from_being_written_is_raised(tmp_path) -> None:
         raise OSError(28, "No space left on device")
 
     checkpoints.store.put = full
-    checkpoints.save(1, {}, {}, None)
+    checkpoints.save(1, {}, counters(1), None)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.wait()
     assert checkpoints.clocks() == []

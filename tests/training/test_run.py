@@ -1,4 +1,5 @@
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from factory.training.config import TrainConfig
 from factory.training.loop import Progress
 from factory.training.record import RunMismatchError
 from factory.training.simgan import NonFiniteLoss
+from schemas.base import FormatError
 from schemas.refiner import RefinerConfig
 from support.places import ROOT
 from support.trainers import (
@@ -235,3 +237,27 @@ def test_the_configurations_for_hands_load(name, num_parameters):
         assert rates == [2e-4, 5e-5]
     assert config.refiner_init == "exact_identity" and config.empty_below > 0
     assert config.full_scale is None, "the datasets' own"
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_resumes_from_the_one_before(images, tmp_path):
+    config = small_config(checkpoint_every=2)
+    whole = trained(config, images, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train_here(config, images, tmp_path / "cut", on_progress=kill_at(5))
+    states = sorted((tmp_path / "cut" / "checkpoints").glob("*.json"))
+    assert len(states) == 2
+    states[-1].write_bytes(b'{"counters": {}}')
+    resumed = trained(config, images, tmp_path / "cut")
+    assert (whole / "refiner.json").read_bytes() == (resumed / "refiner.json").read_bytes()
+
+
+def test_a_run_all_of_whose_checkpoints_are_damaged_does_not_begin_again_unasked(images, tmp_path):
+    config = small_config(checkpoint_every=2)
+    with pytest.raises(Killed):
+        train_here(config, images, tmp_path, on_progress=kill_at(5))
+    for path in (tmp_path / "checkpoints").glob("*.json"):
+        path.write_bytes(b"[1")
+    with pytest.raises(FormatError, match=r"none of the 2 checkpoints .* delete .*checkpoints"):
+        train_here(config, images, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    trained(config, images, tmp_path)

@@ -1,0 +1,51 @@
+"""`make demo` for each domain, with fewer renders and steps, from start to release."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.clusters import without_ray_address
+from support.places import DATA, ROOT
+
+pytestmark = [pytest.mark.long, pytest.mark.ray]
+FEWER = {
+    "count": 160,
+    "shard_size": 32,
+    "steps": 40,
+    "num_calibration": 30,
+    "num_realism": 60,
+    "num_images": 60,
+    "buffer_size": 128,
+    "refiner_pretrain_steps": 0,
+    "discriminator_pretrain_steps": 10,
+}
+
+
+def smaller(settings: str) -> str:
+    """Settings of a demo with fewer of everything, and a gate that refuses nothing."""
+    for name, number in FEWER.items():
+        settings = re.sub(rf"(?m)^{name} = [\d_]+$", f"{name} = {number}", settings)
+    return re.sub(r'(?m)^gate = ".*"$', f'gate = "{DATA / "open-gate.toml"}"', settings)
+
+
+@pytest.mark.parametrize(("domain", "name"), [("eye", "demo"), ("hand", "demo-hand")])
+def test_the_chain_ends_in_a_release(domain: str, name: str, tmp_path: Path) -> None:
+    text = (ROOT / "configs" / f"{name}.toml").read_text("utf-8")
+    (tmp_path / "settings.toml").write_text(smaller(text), "utf-8")
+    command = [sys.executable, ROOT / "jobs" / "demo.py", "--domain", domain]
+    done = subprocess.run(
+        [*command, "--settings", "settings.toml", "--output", "out"],  # relative, as by default
+        cwd=tmp_path,
+        env=without_ray_address(),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "refined" / "releases" / "demo" / "manifest.json").is_file()
+    assert "<img" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert done.stderr.rstrip().endswith("report.html")
