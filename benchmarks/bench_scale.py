@@ -82,7 +82,8 @@ class Numbered:
 
 def plan(dataset: Dataset, source: Any) -> tuple[Planned, int]:
     """Plan as the ingest job does; the plans and the number of shards that are to be built."""
-    with InputTable(source.scan(containers_in(read_seen(dataset.store)))) as inputs:
+    seen = containers_in(read_seen(dataset.store), source.location)
+    with InputTable(source.scan(seen)) as inputs:
         planned = plan_new_shards(dataset, source, inputs)
     missing = set(range(len(planned.shard_sizes))) - set(dataset.committed())
     return planned, len(missing)

@@ -114,11 +114,13 @@ class _Planner:
         self.dataset, self.source, self.inputs = dataset, source, inputs
         self.location = real_place(source.location)
         self.min_shard, self.moved = min_shard, moved
-        self.ledger = Ledger(dataset, inputs, vanished)
+        self.ledger = Ledger(dataset, inputs, self.location, vanished)
         self.num_planned = 0
         self.num_rewritten = 0
         self.num_held = 0
         self._first_own = 0
+        self._left: set[str] = set()
+        """archives of which some inputs could not be compared"""
 
     def plan_all(self) -> bool:
         """Plan what no plan names; False if another run took a number meanwhile."""
@@ -145,32 +147,40 @@ class _Planner:
         listed = self.inputs.rows(
             "SELECT container, count(*) FROM listed WHERE container IS NOT NULL GROUP BY container"
         )
-        # What is held back, or waits for its shard to be built, has to be looked at again.
-        unsettled = self.inputs.rows(
+        # What is held back has to be listed again, what waits for its shard to be built compared.
+        waiting = self.inputs.rows(
             """
-            SELECT container FROM wanted
+            SELECT DISTINCT container FROM wanted
             WHERE id NOT IN (SELECT id FROM planned WHERE shard >= $first)
-            UNION SELECT container FROM changed WHERE NOT is_built
             """,
             first=self._first_own,
         )
-        waiting = {row[0] for row in unsettled}
-        settled = [
+        unbuilt = self.inputs.rows("SELECT DISTINCT container FROM changed WHERE NOT is_built")
+        to_list, to_compare = {row[0] for row in waiting}, {row[0] for row in unbuilt} | self._left
+        compared = [
             container
             for container in self.inputs.containers
-            if container.problem is None and container.name not in waiting
+            if container.problem is None and container.name not in to_compare
         ]
-        self.ledger.save_seen(settled, dict(listed))
+        self.ledger.save_seen(
+            [container for container in compared if container.name not in to_list],
+            dict(listed),
+            held=[container for container in compared if container.name in to_list],
+        )
 
     def _want_rewritten(self) -> None:
         """Add inputs to the wanted ones whose content is not that of their newest version."""
         num_changed = self.ledger.find_changed()
         if not num_changed:
             return
-        log.info("%d inputs have a new size or date; comparing their content", num_changed)
+        log.info(
+            "%d inputs have a new size or date, or are at a new place; comparing their content",
+            num_changed,
+        )
         with self.inputs.reader(
             f"""
-            SELECT {FACTS}, container, key, shard, supersedes FROM changed WHERE is_built
+            SELECT {FACTS}, container, key, shard, supersedes, is_as_planned
+            FROM changed WHERE is_built
             ORDER BY shard, key
             """,
             HASHED_AT_ONCE,
@@ -181,9 +191,13 @@ class _Planner:
                 same, rewritten = [], []
                 for row, now in self._in_parallel(self._digests_now, rows):
                     key, shard = row.pop("key"), row.pop("shard")
+                    is_as_planned = row.pop("is_as_planned")
                     if key not in digests:
+                        self._left.add(row["container"])
                         continue
                     then, became_sample = digests[key]
+                    if now == then and is_as_planned:
+                        continue
                     if now == then:
                         facts = {name: row[name] for name in ("id", "size", "mtime_ns", "etag")}
                         same.append(facts | {"key": key})
@@ -299,7 +313,7 @@ class _Planner:
                     self.dataset.store.put_new(plan_name(number), raw)
                 except FileExistsError:
                     return False
-                self.ledger.add(number, self.location, table)
+                self.ledger.add(number, table)
                 self.num_planned += len(table)
                 self.num_rewritten += len(table) - table["supersedes"].null_count
         return True

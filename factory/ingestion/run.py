@@ -147,7 +147,7 @@ def ingest_new_inputs(
             of another location, after everything else was done.
     """
     facts, vanished = _known(output)
-    seen = containers_in(read_seen(open_store(output)), without=vanished)
+    seen = containers_in(read_seen(open_store(output)), source.location, without=vanished)
     with InputTable(source.scan(seen)) as inputs:
         if not len(inputs) and all(c.problem is None for c in inputs.containers):
             raise ValueError(f"{source.location}: no {source.name} inputs found there")

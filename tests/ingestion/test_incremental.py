@@ -1,14 +1,21 @@
 """A planner that runs again and again: what it need not open, hash or plan."""
 
+import io
 import os
+import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from factory.dataset.dataset import Dataset
+from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesSource
+from factory.images.png import encode_png
+from factory.ingestion.planning import OtherPlaceError
 from factory.sources.scan import Container
 from factory.store.parquet import parquet_bytes
 from support import fakes
@@ -200,3 +207,77 @@ def test_each_split_gathers_its_own(tmp_path) -> None:
     assert planned.num_new + planned.num_held == 100
     fakes.plan_from(dataset, people())
     check_each_is_planned_once(dataset, people().content)
+
+
+# --- facts that another content may have too --------------------------------------------------
+
+
+def images_in_tar(path: Path, seed: int) -> None:
+    """Two pictures in a tar as reproducible tools write it: no time, names and sizes as ever."""
+    rng = np.random.default_rng(seed)
+    with tarfile.open(path, "w") as tar:
+        for number in range(2):
+            content = encode_png(rng.integers(0, 255, (36, 60), dtype=np.uint8))
+            member = tarfile.TarInfo(f"imgs/{number}.png")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def ingested(archive: Path, output: Path) -> Dataset:
+    return fakes.ingest_here(archive, output, PicturesOptions(), shard_size=2)
+
+
+@pytest.fixture
+def twins(tmp_path) -> tuple[Path, Path]:
+    """Two archives of other content, alike in all that a listing says of them."""
+    paths = tmp_path / "cam1.tar", tmp_path / "cam2.tar"
+    for seed, path in enumerate(paths):
+        images_in_tar(path, seed)
+        os.utime(path, ns=(1, 1))
+    assert paths[0].stat().st_size == paths[1].stat().st_size
+    return paths
+
+
+def test_an_archive_at_another_place_is_not_taken_for_the_one_that_was_planned(
+    twins, tmp_path
+) -> None:
+    ingested(twins[0], tmp_path / "eyes")
+    with pytest.raises(OtherPlaceError, match=r"cam2\.tar has other content than"):
+        ingested(twins[1], tmp_path / "eyes")
+
+
+def test_an_archive_that_was_overwritten_is_compared(twins, tmp_path) -> None:
+    archive = tmp_path / "latest.tar"
+    shutil.copy(twins[0], archive)
+    assert ingested(archive, tmp_path / "eyes").committed() == [0]
+    shutil.copy(twins[1], archive)
+    dataset = ingested(archive, tmp_path / "eyes")
+    assert dataset.committed() == [0, 1]
+    assert dataset.index(1)["supersedes"].to_pylist() == ["000000-000000", "000000-000001"]
+
+
+def test_a_copy_at_another_place_is_compared_once_and_is_nothing_new(tmp_path) -> None:
+    source = numbered(1, 2, 3)
+    dataset = committed_dataset(tmp_path / "eyes", source)
+    moved = numbered(1, 2, 3)
+    moved.location = "/elsewhere"
+    for _ in range(3):
+        assert plan(dataset, moved) == 0
+    assert sorted(moved.hashed) == ["1", "2", "3"]
+    assert plan(dataset, source) == 0 and source.hashed == [], "its own facts still count"
+
+
+def test_inputs_of_a_new_version_of_an_archive_are_compared_once(tmp_path) -> None:
+    dataset = empty_dataset(tmp_path / "eyes")
+    source = in_archives({"a.tar": 1}, "a.tar/1", "a.tar/2")
+    fakes.plan_from(dataset, source)
+    commit_planned(dataset, source)
+    again = in_archives({"a.tar": 2}, *source.content)
+    again.mtimes_ns = dict(source.mtimes_ns)  # those of the members are as they were
+    again.content["a.tar/2"] = "Content a.tar/2"
+    assert plan(dataset, again) == 1 and sorted(again.hashed) == ["a.tar/1", "a.tar/2"]
+    commit_planned(dataset, again)
+    again.hashed.clear()
+    for _ in range(3):
+        assert plan(dataset, again) == 0
+    assert again.hashed == []

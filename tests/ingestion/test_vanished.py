@@ -101,10 +101,11 @@ def test_inputs_that_are_gone_for_good_can_be_given_up(tmp_path) -> None:
 def test_only_archives_with_vanished_inputs_are_opened_again() -> None:
     names = ["", "a.zip", "b/a.zip", "p00/day01.mat", "a.zip2", "b"]
     table = pa.table(
-        {"id": names, "size": [1] * 6, "mtime_ns": [1] * 6, "etag": pa.nulls(6, pa.string()),
+        {"location": ["/in"] * 6,
+         "id": names, "size": [1] * 6, "mtime_ns": [1] * 6, "etag": pa.nulls(6, pa.string()),
          "key": pa.nulls(6, pa.string()), "num_inputs": [1] * 6}
     )  # fmt: skip
-    left = containers_in(table, without=["b/a.zip/imgs/1", "p00/day01.mat:left:000001"])
+    left = containers_in(table, "/in", without=["b/a.zip/imgs/1", "p00/day01.mat:left:000001"])
     assert set(left) == {"a.zip", "a.zip2"}
 
 

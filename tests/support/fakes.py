@@ -81,7 +81,7 @@ def plan_from(
     **planning: Any,
 ) -> Planned:
     """List a source and plan what is new."""
-    seen = containers_in(read_seen(dataset.store), without=vanished)
+    seen = containers_in(read_seen(dataset.store), source.location, without=vanished)
     with InputTable(source.scan(seen)) as inputs:
         return plan_new_shards(dataset, source, inputs, vanished=vanished, **planning)
 
