@@ -41,7 +41,7 @@ def main(job: DescribeJob) -> None:
         )
     if job.as_json:
         shown = answer.model_dump(mode="json", exclude_none=True)
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print(json.dumps(shown, indent=2))  # ASCII: no name in it can control a terminal
     else:
         print("\n".join(answer.lines(job)))
     answer.check(job)

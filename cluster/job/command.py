@@ -1,8 +1,9 @@
 """A job on the command line: typed options, defaults from a TOML file, exit codes."""
 
+import re
 import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import get_annotations
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar
@@ -11,9 +12,12 @@ import tyro
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from schemas.base import spell_out
+from schemas.text import printable
 
 DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 """exit codes of every job"""
+_SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
+"""a URL with a user name, a password or a query in it"""
 
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -71,11 +75,14 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     program = kind.command()
+    _refuse_secrets(given)
     config, given = _take_config(given)
     _refuse_replaced(kind, given)
     default = None
     if config is not None:
-        default = _with_defaults(kind, _table(config, program), f"{config} [{program}]")
+        table = _table(config, program)
+        _refuse_secrets(_options_in(table))
+        default = _with_defaults(kind, table, f"{config} [{program}]")
     try:
         return tyro.cli(
             kind,
@@ -112,18 +119,47 @@ def run_command(
     try:
         main(job)
     except GateFailedError as error:
-        print(f"gate failed: {error}", file=sys.stderr)
+        _say(f"gate failed: {error}")
         sys.exit(GATE_FAILED)
     except ValidationError as error:
-        print(f"error: {spell_out(error)}", file=sys.stderr)
+        _say(f"error: {spell_out(error)}")
         sys.exit(BAD_ARGUMENTS)
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
+        _say("interrupted; the same command resumes")
         sys.exit(130)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         sys.exit(FAILED)
     sys.exit(DONE)
+
+
+def _refuse_secrets(given: Iterable[str]) -> None:
+    """Refuse keys in a location before anything shows, logs or saves it.
+
+    Args:
+        given: options, each followed by its values or with one after `=`.
+    """
+    option = "the arguments"
+    for argument in given:
+        value = argument
+        if argument.startswith("--"):
+            option, _, value = argument.partition("=")
+        if _SECRET.match(value):
+            _refuse(
+                f"{option}: keys, tokens and signatures do not belong into a location; set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            )
+
+
+def _options_in(table: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+    """The options and values of a table of a config file, as on the command line."""
+    for name, value in table.items():
+        option = prefix + name.replace("_", "-")
+        if isinstance(value, Mapping):
+            yield from _options_in(value, f"{option}.")
+            continue
+        yield option
+        yield from map(str, value) if isinstance(value, list) else (str(value),)
 
 
 def _take_config(given: list[str]) -> tuple[Path | None, list[str]]:
@@ -189,5 +225,10 @@ def _checked(kind: type[Job], name: str, value: Any, where: str) -> Any:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    _say(f"error: {message}")
     sys.exit(BAD_ARGUMENTS)
+
+
+def _say(message: str) -> None:
+    """Print a message, which may quote names from files, to the terminal."""
+    print(printable(message), file=sys.stderr)

@@ -2,6 +2,7 @@
 which two runs avoid doing the same work. Leases only avoid wasted work; data is safe without them.
 """
 
+import copy
 import logging
 import secrets
 import traceback
@@ -17,6 +18,7 @@ from cluster.job.runs import RunFolder, open_run
 from factory.store.lease import lease
 from factory.store.open import open_store
 from schemas.dataset import RunRecord
+from schemas.text import one_line, printable
 from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
@@ -62,10 +64,24 @@ def alone(what: str, output: str | Path, *, overlap: bool) -> Iterator[bool]:
         yield is_ours
 
 
+class _Lines(logging.Formatter):
+    """Lines of a log, in which names from files can neither move the cursor nor begin a line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, tuple):
+            shown = (one_line(a) if isinstance(a, str) else a for a in record.args)
+            record = copy.copy(record)
+            record.args = tuple(shown)
+        return printable(super().format(record))
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     root = logging.getLogger()
-    lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    lines = _Lines()
     terminal, file = logging.StreamHandler(), logging.FileHandler(path)
     terminal.setLevel(logging.INFO)
     for handler in (terminal, file):

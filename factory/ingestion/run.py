@@ -31,6 +31,7 @@ from factory.sources.input_table import InputTable
 from factory.store.open import absolute, name_of, open_store, real_place
 from schemas.base import FormatError, Model
 from schemas.dataset import DatasetCard
+from schemas.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ def ingest_new_inputs(
     )
     not_done = [*planned.unreadable, *_waiting(planned, set(facts), source)]
     if not_done:
-        raise ValueError("everything else is done, but:\n  " + "\n  ".join(not_done))
+        raise ValueError("everything else is done, but:\n  " + "\n  ".join(map(one_line, not_done)))
 
 
 def _known(output: str) -> tuple[Facts, dict[str, str]]:

@@ -7,6 +7,7 @@ from factory.dataset.lineage import Ancestor
 from factory.release.state import ReleaseState
 from factory.upkeep.describe import Description
 from factory.upkeep.label_spread import ColumnSpread, Numbers
+from schemas.text import one_line
 
 MAX_LISTED = 8
 """reasons, identities and the like that are named; the others are counted"""
@@ -25,7 +26,7 @@ def text_of(described: Description) -> str:
         _reports(described),
         _trouble(described),
     ]
-    return "\n\n".join("\n".join(block) for block in map(list, blocks) if block)
+    return "\n\n".join("\n".join(map(one_line, block)) for block in map(list, blocks) if block)
 
 
 def release_text(release: ReleaseState, location: str) -> str:
@@ -44,7 +45,7 @@ def release_text(release: ReleaseState, location: str) -> str:
         _line("state", "BROKEN" if release.broken else "whole"),
         *(f"{_INDENT}{wrong}" for wrong in release.broken),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def numbers(values: Iterable[int], limit: int = 12) -> str:

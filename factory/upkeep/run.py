@@ -48,6 +48,7 @@ from factory.upkeep.verify import (
 )
 from schemas.base import Model
 from schemas.problem import Problem
+from schemas.text import one_line
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
@@ -134,11 +135,11 @@ class Answer(Model):
             yield release_text(self.release, asked.input)
         if self.problems is not None:
             yield ""
-            yield from problem_lines(self.problems, self.verified or "")
+            yield from map(one_line, problem_lines(self.problems, self.verified or ""))
         if self.repair is not None:
-            yield from repair_lines(self.repair)
+            yield from map(one_line, repair_lines(self.repair))
         if self.strays is not None:
-            yield from stray_lines(self.strays)
+            yield from map(one_line, stray_lines(self.strays))
 
     def check(self, asked: Upkeep) -> None:
         """Raises `NotWholeError` where something is wrong, or could not be repaired."""

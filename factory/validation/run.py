@@ -100,7 +100,8 @@ class Validation:
             log.info("%s", line)
         log.info("report: %s/%s", self.trio.refined.location, page)
         if self.gate is not None:
-            log.info("%s", explain(report))
+            for line in explain(report).splitlines():
+                log.info("%s", line)
         return report
 
 

@@ -230,3 +230,43 @@ def test_every_table_of_a_named_configuration_fits_its_job(path) -> None:
         stand_ins = {"source": "unityeyes", "count": 1}
         given = {field: stand_ins.get(field, "x") for field in required}
         jobs[name].model_validate(given | table)
+
+
+SECRETS = [
+    "s3://AKPLANTED:planted@bucket/eyes",
+    "s3:/AKPLANTED:planted@bucket/eyes",  # as a path shortens it
+    "https://host/x.npz?X-Amz-Signature=planted",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("form", [("--output", "{}"), ("--output={}",), ("--config", "{}")])
+def test_keys_in_any_location_are_refused_untold(capsys, secret, form) -> None:
+    message = refused(capsys, [part.format(secret) for part in form])
+    assert "planted" not in message.lower()
+    assert f"{form[0].partition('=')[0]}: keys, tokens and signatures do not belong" in message
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_keys_in_a_config_file_are_refused_untold(capsys, tmp_path, secret) -> None:
+    for text in (
+        f'output = "{secret}"',
+        f'names = ["a", "{secret}"]',
+        f'crop = {{x = "{secret}"}}',
+    ):
+        message = refused(capsys, toml(tmp_path, f"[sample]\n{text}\n"))
+        assert "planted" not in message.lower() and "do not belong into a location" in message
+
+
+def test_locations_without_keys_are_none() -> None:
+    places = ("s3://bucket/prefix", "/a@b/c", "me@host:/x", "a?b", "C:/x", "s3://bucket/a@b")
+    assert parse(SampleJob, ["--output", "x", "--names", *places]).names == places
+
+
+def test_an_error_cannot_control_the_terminal(capsys) -> None:
+    def main(job: SampleJob) -> None:
+        raise ValueError("cannot read \x1b[2J\u202e1.jpg")
+
+    with pytest.raises(SystemExit):
+        run_command(SampleJob, main, ["--output", "x"])
+    assert capsys.readouterr().err == "error: cannot read \\x1b[2J\\u202e1.jpg\n"
