@@ -107,6 +107,7 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     earlier = _released_before(dataset, release)
     if earlier is not None and earlier.shards == shards:
         return earlier
+    otherwise = NEVER_CHANGES if earlier is not None else UNFINISHED
     index_bytes = parquet_bytes(index, repeated_columns(dataset.sample_kind))
     assert report.gate is not None
     manifest = ReleaseManifest(
@@ -123,13 +124,32 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     folder = f"releases/{release}"
     for part in parts:
         if part.shard.rewritten_from is not None:
-            put_same(dataset, f"{folder}/{part.shard.url}", _without(dataset, part.rows)[0])
-    put_same(dataset, f"{folder}/index.parquet", index_bytes)
+            put_same(
+                dataset, f"{folder}/{part.shard.url}", _without(dataset, part.rows)[0], otherwise
+            )
+    put_same(dataset, f"{folder}/index.parquet", index_bytes, otherwise)
     for split in manifest.splits:
         members = [shard for shard in shards if shard.split == split]
-        put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
+        put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members), otherwise)
+    _look_again(dataset, report, f"nothing was released as {release}")
     put_same(dataset, f"{folder}/manifest.json", manifest.to_json())
+    _look_again(dataset, report, f"the release {release} is broken; publish under another name")
     return manifest
+
+
+def _look_again(dataset: Dataset, report: Report, outcome: str) -> None:
+    """See that no repair has withdrawn a shard while the release was made.
+
+    Raises:
+        DamagedShardError: one has; the message ends with the outcome.
+    """
+    for shard in report.shards:
+        try:
+            check_unchanged(dataset, shard)
+            if dataset.store.size(tar_name(shard.shard)) is None:
+                raise DamagedShardError(f"{dataset.location}/{tar_name(shard.shard)} is gone")
+        except DamagedShardError as error:
+            raise DamagedShardError(f"{error}, while the release was made: {outcome}") from error
 
 
 def _released_before(dataset: Dataset, release: str) -> ReleaseManifest | None:
@@ -303,6 +323,11 @@ def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> byte
 
 
 NEVER_CHANGES = "exists with other content: a release never changes; choose another name"
+UNFINISHED = (
+    "exists with other content, and no manifest: it is of a release of this name that was not "
+    "finished. If no other publish is at work, remove it with jobs/describe.py --gc --delete "
+    "--older-than-hours 0; or choose another name"
+)
 
 
 def put_same(dataset: Dataset, name: str, content: bytes, otherwise: str = NEVER_CHANGES) -> None:

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from factory.dataset.dataset import Dataset
+from factory.dataset.dataset import Dataset, index_name, tar_name
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.release.publish import NotReleasableError, latest_report, publish
+from factory.upkeep.garbage import clean, stray_objects
 from schemas.report import GateCheck
 from support import fakes, planted, releases
 
@@ -209,3 +210,34 @@ def test_a_publish_that_was_killed_left_no_release_and_is_finished_by_a_rerun(
     assert set(release_files(refined)) == {
         f"releases/r1/{file}" for file in ("index.parquet", "train.wids.json", "manifest.json")
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("when", "says"), [("before", "nothing was released"), ("after", "is broken")]
+)
+@pytest.mark.parametrize("lost", [index_name, tar_name])
+def test_a_shard_that_is_withdrawn_while_it_is_released_is_noticed(
+    refined, when, says, lost
+) -> None:
+    releases.put_report(refined)
+
+    def withdraw(moment: str, name: str) -> None:
+        """As a repair does that runs meanwhile."""
+        look = "train" if when == "before" else "manifest"
+        if moment == "after" and name.startswith(f"releases/r1/{look}"):
+            refined.store.delete(lost(0))
+
+    with pytest.raises(DamagedShardError, match=f"while the release was made: .*{says}"):
+        publish(fakes.hooked(refined, withdraw), "r1", REPORT_ID)
+    assert ("releases/r1/manifest.json" in release_files(refined)) == (when == "after")
+
+
+@pytest.mark.slow
+def test_what_an_unfinished_release_left_is_named_as_that_and_can_be_removed(refined) -> None:
+    releases.put_report(refined)
+    refined.store.put("releases/r1/index.parquet", b"of another report")
+    with pytest.raises(NotReleasableError, match=r"was not finished.*--gc --delete"):
+        publish(refined, "r1", REPORT_ID)
+    list(clean(refined, stray_objects(refined, older_than_s=0)))
+    publish(refined, "r1", REPORT_ID)
