@@ -12,6 +12,7 @@ planned are not opened again. Without it the same inputs are planned, later.
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,9 @@ def read_seen(store: Store) -> Any:
     return SEEN_SCHEMA.empty_table()
 
 
-def containers_in(seen: Any, location: str, without: Iterable[str] = ()) -> dict[str, Container]:
+def containers_in(
+    seen: Any, location: str | Path, without: Iterable[str] = ()
+) -> dict[str, Container]:
     """The archives in the cache whose every input is planned, by name.
 
     Args:
@@ -110,7 +113,7 @@ def containers_in(seen: Any, location: str, without: Iterable[str] = ()) -> dict
     return {name: known for name, known in containers.items() if name not in to_list}
 
 
-def _here(seen: Any, location: str) -> Any:
+def _here(seen: Any, location: str | Path) -> Any:
     """Rows of the cache about one location, without that column."""
     return seen.filter(pc.equal(seen["location"], real_place(location))).drop(["location"])
 
