@@ -127,7 +127,7 @@ def commit_shard(
         store.put_new(tar_name(shard), tar)
     except FileExistsError:
         return adopt_orphan(dataset, expected, rejects)
-    _record_rejects(dataset, expected, table, rejects)
+    record_rejects(dataset, expected, table, rejects)
     return _commit_index(dataset, expected, tar, table)
 
 
@@ -151,7 +151,7 @@ def adopt_orphan(
     log.info("%s has no index; it is checked, and committed if it is the planned shard", where)
     tar = dataset.store.read(tar_name(shard))
     table = inspect_tar(dataset, expected, tar, where=where)
-    _record_rejects(dataset, expected, table, rejects)
+    record_rejects(dataset, expected, table, rejects)
     return _commit_index(dataset, expected, tar, table)
 
 
@@ -273,19 +273,25 @@ def _row(expected: Expected, sample: PackedSample, record: dict[str, Any]) -> di
     }
 
 
-def _record_rejects(
+def record_rejects(
     dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
 ) -> None:
     """See that `rejected/` names exactly the planned inputs that the published tar lacks.
 
     A file that does so already is left as it is, so that a late worker changes nothing.
+
+    Args:
+        table: index rows of the tar.
+
+    Raises:
+        DamagedShardError: inputs are neither in the tar nor rejected.
     """
     if not expected.may_reject:
         return
     missing = _missing(expected, table)
     try:
         recorded = dataset.rejects(expected.shard).to_pylist()
-        if {row["key"] for row in recorded} == missing:
+        if sorted(row["key"] for row in recorded) == sorted(missing):
             return
     except (FileNotFoundError, FormatError):  # removed or damaged since its writer recorded it
         recorded = []

@@ -6,7 +6,7 @@ validating all read the small, uniform, labelled images that this makes.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -117,6 +117,30 @@ class ShardIngester:
             reasons=Counter(reason_class(reject.reason, reject.kind) for reject in rejects),
             seconds=time.perf_counter() - started,
         )
+
+    def rejects_among(self, plan: ShardPlan, keys: Container[str]) -> list[Reject]:
+        """Why some planned inputs do not become samples.
+
+        Raises:
+            ValueError: some of them do now.
+        """
+        ids = {key: id for key, id in expected_of(plan).source_ids.items() if key in keys}
+        suffixes = {planned.id: planned.suffixes for planned in plan.inputs}
+        self.source.expect({id: suffixes[id] for id in ids.values()})
+        rejects, good = [], []
+        for (key, source_id), loaded in zip(
+            ids.items(), load_all(self.source, list(ids.values())), strict=True
+        ):
+            if isinstance(loaded, BadRender):
+                rejects.append(_reject(key, source_id, loaded))
+            else:
+                good.append(source_id)
+        if good:
+            raise ValueError(
+                f"{len(good)} of {len(ids)} inputs that became no samples would do so now, as "
+                f"{good[0]}"
+            )
+        return rejects
 
     def _sample(self, key: str, source_id: str, split: str, loaded: Loaded) -> PackedSample:
         record: dict[str, Any] = record_of(

@@ -8,34 +8,27 @@ harm.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
-from factory.dataset.commit import adopt_orphan
+from factory.dataset.commit import adopt_orphan, record_rejects
 from factory.dataset.dataset import (
     Dataset,
     index_name,
     rejects_name,
     tar_name,
 )
-from factory.dataset.shard_tasks import MakeShards, MakeTask, ShardsFailedError, Stage
-from factory.dataset.tar import DamagedShardError
-from factory.domains.registry import make_source, options_in
-from factory.ingestion.shards import ingest_task
-from factory.networks.refiner_files import load_refiner
-from factory.refinement.stages import refine_stages
-from factory.release.filtered import FilteredContent, filter_task
+from factory.dataset.shard_tasks import MakeShards, ShardsFailedError
+from factory.ingestion.shards import expected_of
 from factory.release.state import ReleaseState, broken_releases
-from factory.sources.files import NOTHING_SEEN
-from factory.sources.input_table import InputTable
+from factory.upkeep.means import FromSource, Means
 from factory.upkeep.verify import expected_shard, wrong_with_orphan
 from schemas.base import FormatError, Model
 from schemas.problem import Problem, ProblemKind
 
 log = logging.getLogger(__name__)
 
-Remedy = Literal["remake", "index anew", "withdraw stale"]
-_WITHDRAWN: tuple[ProblemKind, ...] = ("tar", "orphan", "index", "rejects")
+Remedy = Literal["remake", "index anew", "rejects anew", "withdraw stale"]
+_WITHDRAWN: tuple[ProblemKind, ...] = ("tar", "orphan", "index")
 """worst first"""
 
 
@@ -45,7 +38,8 @@ class Repair(Model):
     shard: int
     remedy: Remedy
     """`remake`: withdraw it and make it again; `index anew`: its tar is whole, so only its index
-    is withdrawn and made from the tar; `withdraw stale`: its parent changed"""
+    is withdrawn and made from the tar; `rejects anew`: only the record of its rejected inputs is
+    lost, and is made again from the inputs; `withdraw stale`: its parent changed"""
     why: str
     obstacle: str | None = None
     """why nothing is done about it now"""
@@ -77,101 +71,6 @@ class RepairReport(Model):
     """shards that could not be made again, and why"""
 
 
-class Means(Protocol):
-    """What withdrawn shards are made from."""
-
-    def obstacle(self, shard: int) -> str | None:
-        """Why a shard cannot be made again; None if it can."""
-
-    def task(self) -> MakeTask | Sequence[Stage]:
-        """What makes a shard."""
-
-
-class FromSource:
-    """Ingested shards, from the inputs that their plans name."""
-
-    def __init__(self, dataset: Dataset, location: str):
-        """
-        Raises:
-            FormatError: the dataset's card names a source that is unknown here.
-        """
-        self.dataset, self.location = dataset, location
-        self.source = make_source(location, options_in(dataset.card.config))
-
-    @cached_property
-    def _inputs(self) -> InputTable:
-        return InputTable(self.source.scan(NOTHING_SEEN))
-
-    def obstacle(self, shard: int) -> str | None:
-        try:
-            inputs = self.dataset.plan(shard).inputs
-        except (FileNotFoundError, FormatError) as error:
-            return f"what it should hold is not known: {error}"
-        sizes = self._inputs.sizes_of([planned.id for planned in inputs])
-        gone = [planned.id for planned in inputs if planned.id not in sizes]
-        if gone:
-            return f"{self.location} lacks {len(gone)} of its {len(inputs)} inputs, as {gone[0]}"
-        other = [planned.id for planned in inputs if sizes[planned.id] != planned.size]
-        if other:
-            return (
-                f"{len(other)} of its {len(inputs)} inputs, as {other[0]}, have another size in "
-                f"{self.location} than when they were planned"
-            )
-        return None
-
-    def task(self) -> MakeTask:
-        return ingest_task(self.dataset, self.source)
-
-
-class FromParent:
-    """Refined shards, from the parent's by the same refiner."""
-
-    def __init__(self, dataset: Dataset, parent: Dataset, refiner: str, *, device: str = "cpu"):
-        """
-        Raises:
-            ValueError: the refiner is not the one that made the dataset.
-        """
-        self.dataset, self.parent, self.refiner, self.device = dataset, parent, refiner, device
-        expected = dataset.card.refiner
-        given = load_refiner(refiner)[1].sha256
-        if expected is None or given != expected.sha256:
-            raise ValueError(
-                f"{refiner} is {given[:12]}…; {dataset.location} was made by "
-                f"{expected.sha256[:12] if expected is not None else 'none'}…"
-            )
-
-    def obstacle(self, shard: int) -> str | None:
-        if not self.parent.is_committed(shard):
-            return f"{self.parent.location} does not have it any more"
-        try:
-            self.parent.tar(shard)
-        except (DamagedShardError, FormatError) as error:
-            return f"its parent has to be mended first: {error}"
-        return None
-
-    def task(self) -> Sequence[Stage]:
-        return refine_stages(self.parent, self.dataset, self.refiner, device=self.device)
-
-
-class FilteredFromParent:
-    """Shards of a filtered dataset, from the parent's by the verdicts."""
-
-    def __init__(self, dataset: Dataset, parent: Dataset):
-        self.dataset, self.parent = dataset, parent
-        self._keeping = FilteredContent(dataset, parent)
-
-    def obstacle(self, shard: int) -> str | None:
-        try:
-            self._keeping.expected(shard)
-            self.parent.tar(shard)
-        except (FileNotFoundError, DamagedShardError, FormatError) as error:
-            return f"{error}"
-        return None
-
-    def task(self) -> MakeTask:
-        return filter_task(self.dataset, self.parent)
-
-
 def repairs_for(
     dataset: Dataset,
     problems: Iterable[Problem],
@@ -199,6 +98,10 @@ def repairs_for(
             continue
         remedy, why = repair
         text = f"{why.name} {why.what}"
+        if remedy == "rejects anew":
+            obstacle = _no_rejects(means, shard)
+            repairs.append(Repair(shard=shard, remedy=remedy, why=text, obstacle=obstacle))
+            continue
         is_made_anew = remedy == "remake" or (remedy == "withdraw stale" and withdraw_stale)
         obstacle = means.obstacle(shard) if means is not None and is_made_anew else None
         cannot_be_made = means is None or obstacle is not None
@@ -211,8 +114,6 @@ def repairs_for(
             obstacle = "give --withdraw-stale to have it made anew"
         elif remedy == "remake" and means is None:
             obstacle = _no_expectation(dataset, shard, parent)
-            if why.kind == "rejects":
-                obstacle = "its samples are whole; its rejects are made anew with --source-input"
         repairs.append(Repair(shard=shard, remedy=remedy, why=text, obstacle=obstacle))
     return repairs
 
@@ -224,7 +125,21 @@ def _repair_of(by_kind: Mapping[ProblemKind, Problem]) -> tuple[Remedy, Problem]
         return "remake", damage[0]
     if "stale" in by_kind:
         return "withdraw stale", by_kind["stale"]
+    if "rejects" in by_kind:
+        return "rejects anew", by_kind["rejects"]
     return ("index anew", by_kind["rows"]) if "rows" in by_kind else None
+
+
+def _no_rejects(means: Means | None, shard: int) -> str | None:
+    """Why the record of a shard's rejected inputs cannot be made again; None if it can."""
+    whole = "its samples are whole"
+    if not isinstance(means, FromSource):
+        return f"{whole}; its rejects are made anew with --source-input"
+    try:
+        means.rejects(shard)
+    except (FileNotFoundError, ValueError) as error:
+        return f"{whole}; why the others were rejected is not known any more: {error}"
+    return None
 
 
 def _is_whole(dataset: Dataset, shard: int, parent: Dataset | None) -> bool:
@@ -272,10 +187,16 @@ def apply_repairs(
             expected = expected_shard(dataset, repair.shard, parent)
             dataset.store.delete(index_name(repair.shard))
             adopt_orphan(dataset, expected)
+        elif repair.remedy == "rejects anew":
+            assert isinstance(means, FromSource)
+            expected = expected_of(dataset.plan(repair.shard))
+            rows, rejects = dataset.index(repair.shard, ["key"]), means.rejects(repair.shard)
+            record_rejects(dataset, expected, rows, rejects)
         else:
             log.info("shard %d is withdrawn: %s", repair.shard, repair.why)
             withdraw(dataset, repair.shard)
-    missing = [repair.shard for repair in doable if repair.remedy != "index anew"]
+    in_place = ("index anew", "rejects anew")
+    missing = [repair.shard for repair in doable if repair.remedy not in in_place]
     failed = None
     if means is not None and missing:
         try:

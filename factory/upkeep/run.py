@@ -29,16 +29,8 @@ from factory.upkeep.describe import Description, describe
 from factory.upkeep.description_text import release_text, text_of
 from factory.upkeep.findings_text import problem_lines, repair_lines, stray_lines
 from factory.upkeep.garbage import Stray, clean, stray_objects
-from factory.upkeep.repair import (
-    FilteredFromParent,
-    FromParent,
-    FromSource,
-    Means,
-    RepairReport,
-    apply_repairs,
-    repairs_for,
-    stale_children,
-)
+from factory.upkeep.means import FilteredFromParent, FromParent, FromSource, Means
+from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children
 from factory.upkeep.verify import (
     NotWholeError,
     problems_of,

@@ -11,12 +11,8 @@ from factory.release.publish import NotReleasableError, publish
 from factory.upkeep.describe import describe
 from factory.upkeep.findings_text import repair_lines
 from factory.upkeep.garbage import stray_objects
-from factory.upkeep.repair import (
-    FilteredFromParent,
-    apply_repairs,
-    repairs_for,
-    stale_children,
-)
+from factory.upkeep.means import FilteredFromParent
+from factory.upkeep.repair import apply_repairs, repairs_for, stale_children
 from factory.upkeep.run import means_of
 from jobs.describe import DescribeJob
 from schemas.base import FormatError

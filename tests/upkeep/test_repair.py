@@ -13,16 +13,8 @@ from factory.domains.registry import make_source
 from factory.ingestion.shards import ingested_card
 from factory.refinement.stages import missing_shards
 from factory.store.local import LocalStore
-from factory.upkeep.repair import (
-    FromParent,
-    FromSource,
-    Means,
-    RepairReport,
-    apply_repairs,
-    repairs_for,
-    stale_children,
-    withdraw,
-)
+from factory.upkeep.means import FromParent, FromSource, Means
+from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children, withdraw
 from factory.validation.pairs import NotComparableError, open_trio
 from schemas.eye.kind import EYE
 from schemas.outcome import Outcome
@@ -71,9 +63,8 @@ def test_every_damage_is_mended_to_the_same_bytes(
     plant, kind = planted.DAMAGE[damage]
     plant(dataset.store, 1)
     report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
-    assert [(r.shard, r.remedy) for r in report.repairs] == [
-        (1, "index anew" if kind == "rows" else "remake")
-    ]
+    in_place = {"rows": "index anew", "rejects": "rejects anew"}
+    assert [(r.shard, r.remedy) for r in report.repairs] == [(1, in_place.get(kind, "remake"))]
     assert report.remade == (1,) and report.failed is None and report.withdrawn == ()
     assert report.changed == ((1,) if kind == "index" else ()), "unknown where it was unreadable"
     assert made(dataset) == made(two_shards)
@@ -189,7 +180,7 @@ class DyingStore(LocalStore):
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 2])
-@pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index", "truncated rejects"])
+@pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index"])
 def test_a_repair_that_dies_at_any_step_is_finished_by_the_next(
     dataset, two_shards, eight_inputs, damage, step, after
 ) -> None:
@@ -241,6 +232,51 @@ def test_a_shard_whose_inputs_changed_is_not_withdrawn(dataset, eight_inputs, tm
     assert dataset.committed() == [0, 1]
 
 
+@pytest.fixture
+def rotten_inputs(eight_inputs, tmp_path) -> Path:
+    """The inputs, after one that became a sample has rotted without changing its size."""
+    inputs = tmp_path / "rotten"
+    shutil.copytree(eight_inputs, inputs)
+    raw = bytearray((inputs / "5.jpg").read_bytes())
+    raw[2:4] = b"??"
+    (inputs / "5.jpg").write_bytes(raw)
+    return inputs
+
+
+def test_a_shard_whose_inputs_rotted_at_the_same_size_is_not_withdrawn(
+    dataset, rotten_inputs
+) -> None:
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    before = made(dataset)
+    (repair,) = repaired(dataset, FromSource(dataset, str(rotten_inputs))).repairs
+    assert repair.obstacle is not None and "as 5, have other content" in repair.obstacle
+    assert made(dataset) == before
+
+
+def test_lost_rejects_are_made_again_and_cost_no_sample_whatever_became_of_the_inputs(
+    dataset, two_shards, rotten_inputs
+) -> None:
+    planted.DAMAGE["missing rejects"][0](dataset.store, 1)
+    report = repaired(dataset, FromSource(dataset, str(rotten_inputs)))
+    assert [repair.remedy for repair in report.repairs] == ["rejects anew"]
+    assert report.changed == () and made(dataset) == made(two_shards)
+
+
+def test_lost_rejects_of_inputs_that_are_whole_now_are_reported(
+    dataset, eight_inputs, tmp_path
+) -> None:
+    inputs = tmp_path / "mended"
+    shutil.copytree(eight_inputs, inputs)
+    lacking = dataset.rejects(1)["source_id"].to_pylist()
+    for source_id in lacking:
+        fakes.write_pair(inputs, source_id)
+    planted.DAMAGE["missing rejects"][0](dataset.store, 1)
+    before = made(dataset)
+    (repair,) = repaired(dataset, FromSource(dataset, str(inputs))).repairs
+    assert repair.obstacle is not None and "would do so now, as " in repair.obstacle
+    assert made(dataset) == before
+
+
 def test_a_shard_without_a_plan_is_not_withdrawn(dataset, eight_inputs) -> None:
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
     planted.PLAN_DAMAGE["a missing plan"](dataset.store, 1)
@@ -265,7 +301,8 @@ def test_another_refiner_mends_nothing(child, dataset, tmp_path) -> None:
 
 @pytest.fixture
 def changed_parent(dataset, child, eight_inputs, tmp_path) -> RepairReport:
-    """Shard 1 of the parent lost, and made again from other pictures of the same size."""
+    """Shard 1 of the parent lost, with all that says what it was made from, and made again from
+    other pictures of the same size."""
     releases.release(child)
     releases.release(dataset)
     other = tmp_path / "other"
@@ -274,7 +311,8 @@ def changed_parent(dataset, child, eight_inputs, tmp_path) -> RepairReport:
     place = raw.index(b"0.9441441")
     raw[place : place + 9] = b"0.9331441"
     (other / "5.json").write_bytes(raw)
-    planted.DAMAGE["a missing tar"][0](dataset.store, 1)
+    for damage in ("a missing tar", "a truncated index"):
+        planted.DAMAGE[damage][0](dataset.store, 1)
     return repaired(dataset, FromSource(dataset, str(other)), children=[child])
 
 
