@@ -17,9 +17,9 @@ CORE = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_core_module_brings_ray_along() -> None:
-    """In a fresh interpreter, whatever their imports import."""
+    """In a fresh interpreter, whatever their imports import; `make check` looks at ours alone."""
     assert len(CORE) > 30
     script = (
         "import importlib, sys\n"

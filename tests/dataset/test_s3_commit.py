@@ -41,7 +41,7 @@ def marked(dataset: Dataset, number: int) -> list[PackedSample]:
 
 
 @pytest.mark.slow
-def test_of_sixteen_writers_one_commits_and_all_agree_on_it(planned, one_shard) -> None:
+def test_of_racing_writers_one_commits_and_all_agree_on_it(planned, one_shard) -> None:
     """Each would write other pixels, as machines that round differently do."""
 
     def prepare(number: int) -> Callable[[], str]:

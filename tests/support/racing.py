@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-NUM_RACERS = 16
+NUM_RACERS = 8
 LONGEST_S = 120.0
 """that a racer may take"""
 

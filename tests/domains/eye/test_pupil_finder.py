@@ -129,7 +129,7 @@ def test_wrong_arguments_are_refused():
 @pytest.mark.slow
 def test_calibration_of_drawn_eyes():
     rng = np.random.default_rng(0)
-    truth = rng.uniform((24, 16), (30, 18), (24, 2))
+    truth = rng.uniform((24, 16), (30, 18), (14, 2))
     images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(truth)])
     cameras = np.stack([cv2.GaussianBlur(image, (0, 0), 0.7) for image in images])
     widths = np.full(len(images), 40.0)
