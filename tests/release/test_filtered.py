@@ -36,6 +36,8 @@ from support.filtered import FAILED, REPORT_ID, kept_here, parts_of
 from support.job_runs import work_here
 from support.planted import verified
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(monkeypatch) -> Callable[..., None]:
@@ -72,7 +74,6 @@ def dropped(refined: Dataset, release: str = "r1") -> tuple[object, ...]:
 # --- what is in it ------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_release_of_the_kept_samples_holds_them_byte_for_byte_and_no_other(
     refined, run, tmp_path
 ) -> None:
@@ -139,7 +140,6 @@ def test_it_is_described_as_what_it_is(kept) -> None:
     )
 
 
-@pytest.mark.slow
 def test_a_sample_that_a_failed_one_supersedes_does_not_come_back(refiner, tmp_path) -> None:
     """Of each input the newest sample alone is kept, or none."""
     options = UnityEyesOptions()
@@ -172,7 +172,6 @@ def keep_and_die(refined: Dataset, location: Path, when: str, prefix: str) -> No
         keeper(shard)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "prefix", "num_orphans"),
     [
@@ -202,7 +201,6 @@ def test_a_filtering_that_was_killed_is_finished_by_the_same_command(
     assert sorted(parts_of(half)) == sorted(parts_of(Dataset.open(tmp_path / "whole")))
 
 
-@pytest.mark.slow
 def test_publishing_again_changes_nothing_and_another_release_is_of_the_same_samples(
     refined, run, tmp_path
 ) -> None:
@@ -238,7 +236,6 @@ def test_other_verdicts_or_another_report_are_refused_with_the_difference(refine
         kept_here(refined, refined.location)
 
 
-@pytest.mark.slow
 def test_in_any_store(refined, any_location) -> None:
     kept = kept_here(refined, any_location)
     manifest = publish(kept, "r1", REPORT_ID)

@@ -42,6 +42,8 @@ from factory.upkeep.label_spread import (
 from schemas.eye.kind import EYE
 from support import fakes, planted, releases
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = UnityEyesOptions()
 
 
@@ -146,7 +148,6 @@ def test_gaps_are_named(dataset) -> None:
     assert (gaps.not_committed, gaps.skipped) == ((1,), (3,))
 
 
-@pytest.mark.slow
 def test_rejects_are_counted_by_reason(tmp_path) -> None:
     for number in range(1, 7):
         image = b"no picture" if number < 3 else None
@@ -163,7 +164,6 @@ def test_rejects_are_counted_by_reason(tmp_path) -> None:
     assert "filtered" in text_of(narrow) and "gaze yaw outside" in text_of(narrow)
 
 
-@pytest.mark.slow
 def test_samples_that_replace_older_ones_are_counted(tmp_path) -> None:
     for seed in (1, 2):
         fakes.write_pair(tmp_path / "in", "1", seed=seed)
@@ -312,7 +312,6 @@ class CountingStore(LocalStore):
         return super().read_range(name, offset, length)
 
 
-@pytest.mark.slow
 def test_only_the_columns_asked_for_are_read(tmp_path) -> None:
     store, rng = CountingStore(tmp_path), np.random.default_rng(0)
     table = pa.table(

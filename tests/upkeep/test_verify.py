@@ -9,6 +9,8 @@ from factory.store.parquet import DamagedParquetError, read_parquet
 from support import fakes, planted, releases
 from support.planted import verified
 
+pytestmark = pytest.mark.slow
+
 
 def test_nothing_is_wrong_with_what_nobody_touched(dataset, child) -> None:
     releases.release(child)
@@ -53,7 +55,6 @@ def test_damage_is_found_in_every_kind_of_store(two_shards, any_location) -> Non
     assert [(p.shard, p.kind) for p in verified(dataset)] == [(0, "tar"), (1, "index")]
 
 
-@pytest.mark.slow
 def test_any_flipped_byte_of_an_index_is_found_or_changes_nothing(dataset) -> None:
     good = dataset.store.read(index_name(0))
     rows, facts = dataset.index(0), dataset.facts(0)
