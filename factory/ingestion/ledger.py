@@ -223,21 +223,10 @@ class Ledger:
             held: archives of which the same is true but for inputs that no plan names yet.
         """
         rows = [
-            {
-                "id": c.name,
-                "size": c.size,
-                "mtime_ns": c.mtime_ns,
-                "etag": c.etag,
-                "num_inputs": number,
-            }
-            for c, number in [
-                *(
-                    (c, counts.get(c.name, 0) if c.num_inputs is None else c.num_inputs)
-                    for c in settled
-                ),
-                *((c, None) for c in held),
-            ]
+            _archive_row(c, counts.get(c.name, 0) if c.num_inputs is None else c.num_inputs)
+            for c in settled
         ]
+        rows += [_archive_row(c, None) for c in held]
         names = pa.table({"id": pa.array([c.name for c in self.inputs.containers], pa.string())})
         db = self.inputs.db
         db.execute("CREATE OR REPLACE TABLE met (id VARCHAR)")
@@ -255,6 +244,16 @@ class Ledger:
         now = pa.concat_tables([self._seen_before.filter(elsewhere), here])
         if not now.equals(self._seen_before):
             self.dataset.store.put(SEEN_NAME, parquet_bytes(now))
+
+
+def _archive_row(archive: Container, num_inputs: int | None) -> dict[str, Any]:
+    return {
+        "id": archive.name,
+        "size": archive.size,
+        "mtime_ns": archive.mtime_ns,
+        "etag": archive.etag,
+        "num_inputs": num_inputs,
+    }
 
 
 def _seen_rows(rows: list[dict[str, Any]]) -> Any:
