@@ -35,14 +35,14 @@ def smaller(settings: str) -> str:
 def test_the_chain_ends_in_a_release(domain: str, name: str, tmp_path: Path) -> None:
     text = (ROOT / "configs" / f"{name}.toml").read_text("utf-8")
     (tmp_path / "settings.toml").write_text(smaller(text), "utf-8")
-    command = [sys.executable, ROOT / "jobs" / "demo.py", "--domain", domain]
+    command = [sys.executable, "-m", "jobs.demo", "--domain", domain]
     done = subprocess.run(
         [*command, "--settings", "settings.toml", "--output", "out"],  # relative, as by default
         cwd=tmp_path,
-        env=without_ray_address(),
+        env=without_ray_address() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
