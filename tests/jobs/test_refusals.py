@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.store import lease as leases
 from factory.store.lease import lease
 from factory.store.open import open_store
 from support import fakes
@@ -14,9 +15,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_another_configuration_is_refused_while_another_run_holds_the_lease(
-    six_inputs: Path, refiner: Path, tmp_path: Path
+    six_inputs: Path, refiner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other run would go on, and this one never begin: exit code 0 would hide the mistake."""
+    monkeypatch.setattr(leases, "LOOK_EVERY_S", 0.02)
     dataset = fakes.ingest_here(six_inputs, tmp_path / "eyes", UnityEyesOptions(), shard_size=6)
     child = fakes.refine_here(dataset, refiner, tmp_path / "child")
     other = fakes.save_tiny_refiner(tmp_path / "other", seed=2)
