@@ -25,7 +25,8 @@ def test_another_configuration_is_refused_while_another_run_holds_the_lease(
     ingest = ("ingest", "--source", "unityeyes", "--input", six_inputs, "--output",
               dataset.location, "--shard-size")  # fmt: skip
     refine = ("refine", "--input", dataset.location, "--output", child.location, "--refiner")
-    with lease(open_store(dataset.location), "ingest"), lease(open_store(child.location), "refine"):
+    ours, childs = open_store(dataset.location), open_store(child.location)
+    with lease(ours, "ingest", ttl_s=2), lease(childs, "refine", ttl_s=2):  # renewed often
         assert "shard_size: 6 -> 5" in run_job(*ingest, 5, expect=1, on_ray=False)
         assert "refiner" in run_job(*refine, other, expect=1, on_ray=False)
         assert "--overlap runs beside" in run_job(*ingest, 6, on_ray=False)
