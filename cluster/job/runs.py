@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from cluster.job.every import every
-from factory.store.atomic import make_folder
+from factory.store.atomic import make_folder, sync_folder
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import open_store
@@ -42,7 +42,9 @@ def open_run(output: str | Path, name: str) -> Iterator[RunFolder]:
     store = open_store(output)
     if isinstance(store, LocalStore):
         folder = store.root / name
-        make_folder(folder)
+        make_folder(folder.parent)
+        folder.mkdir()  # it is this run's alone
+        sync_folder(folder.parent)
         yield RunFolder(store, name, folder / "log.txt")
         return
     with tempfile.TemporaryDirectory(prefix="simgan-run-") as folder:

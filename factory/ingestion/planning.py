@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from factory.dataset.dataset import Dataset, plan_name
 from factory.ingestion.ledger import Ledger
-from factory.sources.base import BadRender, Source
+from factory.sources.base import BadRender, Digests, Source, digests_now
 from factory.sources.input_table import FACTS, InputTable
 from factory.store.base import READERS
 from factory.store.open import real_place
@@ -29,9 +30,6 @@ log = logging.getLogger(__name__)
 
 HASHED_AT_ONCE = 4096
 """inputs whose content is compared between two steps"""
-Digests = tuple[str | None, str | None]
-"""sha256 of an input's image and label; None where there is none, or none that can be read"""
-UNREADABLE: Digests = (None, None)
 _BUILT = ("key", "source_image_sha256", "source_label_sha256")
 Result = TypeVar("Result")
 
@@ -189,7 +187,7 @@ class _Planner:
                 rows = batch.to_pylist()
                 digests = self._committed_digests(rows)
                 same, rewritten = [], []
-                for row, now in self._in_parallel(self._digests_now, rows):
+                for row, now in self._in_parallel(partial(digests_now, self.source), rows):
                     key, shard = row.pop("key"), row.pop("shard")
                     is_as_planned = row.pop("is_as_planned")
                     if key not in digests:
@@ -245,12 +243,6 @@ class _Planner:
             for row in rejects.filter(pc.is_in(rejects["key"], keys)).to_pylist():
                 digests[row["key"]] = (row["image_sha256"], row["label_sha256"]), False
         return digests
-
-    def _digests_now(self, source_id: str) -> Digests:
-        try:
-            return self.source.digests(source_id)
-        except BadRender:
-            return UNREADABLE
 
     def _assign_splits(self) -> None:
         """All inputs of one identity fall in one split, by a hash and the shares in the card."""

@@ -132,6 +132,18 @@ class BatchSource(Protocol):
         """For each input, in the given order, what `load` returns or raises."""
 
 
+Digests = tuple[str | None, str | None]
+"""sha256 of an input's image and label; None where there is none, or none that can be read"""
+
+
+def digests_now(source: Source, source_id: str) -> Digests:
+    """`Source.digests`, where an input that cannot be read has none."""
+    try:
+        return source.digests(source_id)
+    except BadRender:
+        return None, None
+
+
 BATCH_INPUTS = 32
 """number of inputs to load together: enough for the source's code to stay in the CPU's caches, and
 less than a megabyte of UnityEyes' JPEGs"""

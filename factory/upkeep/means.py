@@ -13,7 +13,7 @@ from factory.ingestion.shards import ShardIngester, expected_of, ingest_task
 from factory.networks.refiner_files import load_refiner
 from factory.refinement.stages import refine_stages
 from factory.release.filtered import FilteredContent, filter_task
-from factory.sources.base import BadRender
+from factory.sources.base import digests_now
 from factory.sources.files import NOTHING_SEEN
 from factory.sources.input_table import InputTable
 from schemas.base import FormatError
@@ -69,19 +69,17 @@ class FromSource:
         self.source.expect({planned.id: planned.suffixes for planned in inputs})
         built_from = _digests_of_inputs(self.dataset, shard)
         ids = expected_of(plan).source_ids
-        other = [ids[key] for key, then in built_from.items() if self._digests(ids[key]) != then]
+        other = [
+            ids[key]
+            for key, then in built_from.items()
+            if digests_now(self.source, ids[key]) != then
+        ]
         if other:
             return (
                 f"{len(other)} of its {len(inputs)} inputs, as {other[0]}, have other content in "
                 f"{self.location} than when the shard was built"
             )
         return None
-
-    def _digests(self, source_id: str) -> tuple[str | None, str | None]:
-        try:
-            return self.source.digests(source_id)
-        except BadRender:
-            return None, None
 
     def rejects(self, shard: int) -> list[Reject]:
         """Why inputs of a committed shard became no samples.
