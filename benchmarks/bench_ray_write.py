@@ -33,8 +33,9 @@ from cluster.on_ray.connect import ensure_ray
 from cluster.on_ray.pipeline import run_on_ray
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import Stage, collect
+from factory.refinement.card import refined_card
 from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader
-from factory.refinement.stages import missing_shards, refined_card
+from factory.refinement.stages import missing_shards
 
 
 class Unchanged:

@@ -38,8 +38,9 @@ from factory.ingestion.planning import plan_new_shards
 from factory.ingestion.shards import ingest_task, ingested_card
 from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import save_refiner
+from factory.refinement.card import refined_card
 from factory.refinement.engines.choose import make_engine
-from factory.refinement.stages import refine_stages, refined_card
+from factory.refinement.stages import refine_stages
 from factory.sources.input_table import InputTable
 from schemas.dataset import ImageSpec
 from schemas.eye.kind import EYE

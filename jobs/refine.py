@@ -9,9 +9,10 @@ from cluster.job.command import JobConfig, run_command
 from cluster.job.start import alone
 from cluster.on_ray.session import start
 from factory.dataset.dataset import Dataset, require_same_card
+from factory.refinement.card import precision_for, refined_card
 from factory.refinement.run import refine_dataset
-from factory.refinement.stages import refined_card
 from factory.store.open import absolute, name_of
+from schemas.refiner import PrecisionChoice
 
 
 class RefineJob(JobConfig):
@@ -27,8 +28,12 @@ class RefineJob(JobConfig):
     """a finished training run, or one refiner.safetensors; a path, or s3://bucket/prefix"""
     output: str
     """the refined dataset to make or to add to: a folder, or s3://bucket/prefix"""
-    engine: Literal["auto", "torch", "ncnn", "cuda"] = "auto"
+    engine: Literal["auto", "torch", "ncnn", "openvino", "cuda"] = "auto"
     """what runs the network; auto: the fastest engine that agrees with PyTorch on this refiner"""
+    precision: PrecisionChoice = "auto"
+    """of the network's arithmetic, the same for all of the output. auto: that of what the output
+    holds; a new one is made in bfloat16 where processor or GPU have it in hardware and images have
+    8 bits, else in float32, which differs by roundings between machines"""
     batch_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
     """images refined at once in a worker, which changes only rounding; default set by the engine"""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -46,7 +51,12 @@ class RefineJob(JobConfig):
 def main(job: RefineJob) -> None:
     parent = Dataset.open(job.input)
     refiner = absolute(job.refiner)
-    card = refined_card(parent, refiner, name_of(job.output), noise_seed=job.noise_seed)
+    precision = precision_for(
+        refiner, job.output, job.precision, engine=job.engine, device=job.device
+    )
+    card = refined_card(
+        parent, refiner, name_of(job.output), noise_seed=job.noise_seed, precision=precision
+    )
     require_same_card(job.output, card)
     with (
         start(job, job.output, workers=job.workers, use_gpu=job.device == "cuda") as session,

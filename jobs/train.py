@@ -10,6 +10,7 @@ from cluster.job.command import JobConfig, run_command
 from cluster.on_ray.session import start
 from cluster.on_ray.training import train_on_ray
 from factory.training.config import TrainConfig
+from schemas.refiner import PrecisionChoice
 
 
 class TrainJob(JobConfig, TrainConfig):
@@ -26,6 +27,7 @@ class TrainJob(JobConfig, TrainConfig):
     """dataset of camera images"""
     output: str
     """folder of the run, or s3://bucket/prefix"""
+    precision: PrecisionChoice = "auto"
     split: str = "train"
     """split of both datasets to train on; other splits stay unseen"""
     workers: Annotated[int, Field(ge=1)] = 1

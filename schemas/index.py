@@ -63,6 +63,7 @@ class ShardFacts(Model):
     refiner: Sha256 | None
     config_digest: Sha256
     writer: str
+    """the program, and in brackets the engine that refined the images, where it is known"""
 
 
 def with_facts(table: pa.Table, facts: ShardFacts) -> pa.Table:

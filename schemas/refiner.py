@@ -8,6 +8,11 @@ from schemas.base import Float, Model, Sha256, Versioned
 from schemas.dataset import ImageSpec
 from schemas.version import WRITER
 
+Precision = Literal["float32", "bfloat16"]
+"""of a network's arithmetic; weights and images are stored as ever"""
+PrecisionChoice = Literal["auto", "float32", "bfloat16"]
+"""what may be asked for; `auto` becomes one of the others before anything is computed"""
+
 
 class RefinerConfig(Model):
     """The architecture of a refiner. The defaults are those of the paper's refiner for eyes, which

@@ -99,6 +99,7 @@ def commit_shard(
     rejects: Sequence[Reject] = (),
     *,
     labels_checked: bool = False,
+    writer: str = WRITER,
 ) -> ShardFacts:
     """Publish a shard, unless another worker has published it already.
 
@@ -107,6 +108,7 @@ def commit_shard(
         rejects: one for every planned key that is not among the samples.
         labels_checked: the labels are copied from a committed shard, byte for byte, and were
             checked when that one was committed.
+        writer: what made the samples, for the shard's index.
 
     Returns:
         The facts of the committed shard, whoever committed it.
@@ -128,17 +130,22 @@ def commit_shard(
     except FileExistsError:
         return adopt_orphan(dataset, expected, rejects)
     record_rejects(dataset, expected, table, rejects)
-    return _commit_index(dataset, expected, tar, table)
+    return _commit_index(dataset, expected, tar, table, writer)
 
 
 def adopt_orphan(
-    dataset: Dataset, expected: Expected, rejects: Sequence[Reject] = ()
+    dataset: Dataset,
+    expected: Expected,
+    rejects: Sequence[Reject] = (),
+    *,
+    writer: str = WRITER,
 ) -> ShardFacts:
     """Commit a published tar that has no index, because its writer is not done yet or died.
 
     Args:
         rejects: of planned inputs that the tar may lack; those that its writer recorded need not
             be among them.
+        writer: what made the samples, where it is known.
 
     Raises:
         DamagedShardError: the tar is not the whole planned shard; it is left as it is.
@@ -152,7 +159,7 @@ def adopt_orphan(
     tar = dataset.store.read(tar_name(shard))
     table = inspect_tar(dataset, expected, tar, where=where)
     record_rejects(dataset, expected, table, rejects)
-    return _commit_index(dataset, expected, tar, table)
+    return _commit_index(dataset, expected, tar, table, writer)
 
 
 def inspect_tar(
@@ -336,7 +343,9 @@ def _rejects_bytes(rows: list[dict[str, Any]]) -> bytes:
     return parquet_bytes(pa.Table.from_pylist(rows, schema=REJECT_SCHEMA))
 
 
-def _commit_index(dataset: Dataset, expected: Expected, tar: bytes, table: pa.Table) -> ShardFacts:
+def _commit_index(
+    dataset: Dataset, expected: Expected, tar: bytes, table: pa.Table, writer: str
+) -> ShardFacts:
     shard, store, card = expected.shard, dataset.store, dataset.card
     num_filtered = 0
     if expected.may_reject:
@@ -353,7 +362,7 @@ def _commit_index(dataset: Dataset, expected: Expected, tar: bytes, table: pa.Ta
         parent_sha256=expected.parent_sha256,
         refiner=card.refiner.sha256 if card.refiner is not None else None,
         config_digest=card.config_digest,
-        writer=WRITER,
+        writer=writer,
     )
     try:
         store.put_new(

@@ -14,6 +14,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.tar import PackedSample
 from factory.images.png import Pixels, decode_png, encode_png
 from schemas.outcome import Outcome
+from schemas.version import WRITER
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class ShardCommitter:
             ),
             samples,
             labels_checked=True,
+            writer=f"{WRITER} ({pixels.engine})",
         )
         return Outcome(
             shard=pixels.shard, num_samples=facts.num_samples, engine=pixels.engine or None

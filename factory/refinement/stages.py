@@ -5,76 +5,24 @@ parent has committed and the child has not, so resuming, running on a schedule, 
 two runs at once are all the same operation.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.kinds import kind_named
 from factory.dataset.lineage import StaleShardsError, stale_shards
 from factory.dataset.shard_tasks import Stage
+from factory.networks.precision import computes_bfloat16
 from factory.networks.refiner_files import load_refiner
+from factory.refinement.card import precision_of
 from factory.refinement.engines.base import RefinerEngine
 from factory.refinement.engines.choose import make_engine
 from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader
-from schemas.base import digest_of
-from schemas.dataset import DatasetCard, ParentRef, RefinerRef
 
-
-def refined_card(
-    parent: Dataset, refiner: str | Path, name: str, *, noise_seed: int | None = None
-) -> DatasetCard:
-    """The card of the dataset that a refiner makes of a parent.
-
-    Args:
-        refiner: what `load_refiner` takes.
-        noise_seed: see `PixelCodec`; None for 0.
-
-    Raises:
-        ValueError: the refiner was trained on other images than the parent's, the parent is not a
-            labelled synthetic dataset, or a seed is given and the refiner takes no noise.
-    """
-    _, described = load_refiner(refiner)
-    card = parent.card
-    has_noise = described.architecture.noise_channels > 0
-    if noise_seed is not None and not has_noise:
-        raise ValueError(
-            f"{refiner} has no noise, so a noise seed changes nothing; leave out --noise-seed"
-        )
-    if card.kind != "synthetic" or not card.labelled:
-        raise ValueError(f"{parent.location} is a {card.kind} dataset; refine reads synthetic ones")
-    if described.domain != card.domain or described.image != card.image:
-        raise ValueError(
-            f"{refiner} refines {described.domain} images of {described.image}, "
-            f"{parent.location} holds {card.domain} images of {card.image}"
-        )
-    full_scale = kind_named(card.domain).full_scale(card)
-    if described.full_scale != full_scale:
-        raise ValueError(
-            f"{refiner} was trained with a full_scale of {described.full_scale:g}, the pixels of "
-            f"{parent.location} go up to {full_scale:g}: train on datasets of the same cube"
-        )
-    config: dict[str, JsonValue] = {"refiner": described.sha256, "parent": card.config_digest}
-    if has_noise:
-        config["noise_seed"] = noise_seed or 0
-    return DatasetCard(
-        name=name,
-        kind="refined",
-        domain=card.domain,
-        labelled=True,
-        image=card.image,
-        shard_size=card.shard_size,
-        splits=card.splits,
-        parent=ParentRef(location=parent.location, card=card.digest()),
-        refiner=RefinerRef(
-            sha256=described.sha256, config=digest_of(described.model_dump(mode="json"))
-        ),
-        config=config,
-        config_digest=digest_of(config),
-    )
+log = logging.getLogger(__name__)
 
 
 def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
@@ -120,7 +68,12 @@ def refine_stages(
         refiner: what `load_refiner` takes.
         engine, batch_size, device: as in `choose_engine`, by the names there.
     """
-    make = partial(_make_pixel_refiner, child, refiner, engine, batch_size, device)
+    make = partial(
+        _make_pixel_refiner,
+        child,
+        refiner,
+        EngineOptions(engine, _preferred(child, refiner, engine, device), batch_size, device),
+    )
     return (
         Stage("read", partial(ShardReader, parent), holds_core=False),
         Stage("refine", make, ShardPixels),
@@ -128,10 +81,31 @@ def refine_stages(
     )
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """What every worker makes its engine with; see `choose_engine`."""
+
+    name: str
+    preferred: str | None
+    batch_size: int | None
+    device: str
+
+
+def _preferred(child: Dataset, refiner: str | Path, engine: str, device: str) -> str | None:
+    """The engine that this machine would choose, for all workers to agree on."""
+    precision = precision_of(child.card)
+    if engine != "auto" or device != "cpu":  # on all GPUs the order of engines is the same
+        return None
+    if precision == "bfloat16" and not computes_bfloat16(device):  # the workers may have it
+        return None
+    chosen = make_engine(refiner, precision=precision)
+    return chosen.name.split()[0]
+
+
 def _make_pixel_refiner(
-    child: Dataset, refiner: str | Path, engine: str, batch_size: int | None, device: str
+    child: Dataset, refiner: str | Path, options: EngineOptions
 ) -> PixelRefiner:
-    if device == "cpu":  # a worker with one thread on each core is faster than one with many
+    if options.device == "cpu":  # a worker with one thread on each core is faster than with many
         torch.set_num_threads(1)
     _, described = load_refiner(refiner)
     assert child.card.refiner is not None
@@ -142,8 +116,15 @@ def _make_pixel_refiner(
         )
     noise_seed = child.card.config.get("noise_seed", 0)
     assert isinstance(noise_seed, int), noise_seed
+    precision = precision_of(child.card)
     return PixelRefiner(
         make_engine(
-            refiner, name=engine, batch_size=batch_size, device=device, noise_seed=noise_seed
+            refiner,
+            name=options.name,
+            precision=precision,
+            preferred=options.preferred,
+            batch_size=options.batch_size,
+            device=options.device,
+            noise_seed=noise_seed,
         )
     )

@@ -9,7 +9,7 @@ from factory.networks.discriminator import DiscriminatorConfig
 from factory.store.open import absolute
 from factory.training.losses import PsiName
 from schemas.base import Float, Model
-from schemas.refiner import RefinerConfig
+from schemas.refiner import PrecisionChoice, RefinerConfig
 
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
 LR_DROP = 0.25
@@ -88,9 +88,10 @@ class TrainConfig(Model):
     ema_decay: Float | None = Field(default=None, gt=0, lt=1)
     """of the running average of the refiner's weights that is kept as the result; absent: the
     last weights are"""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """of the networks' arithmetic; weights, losses and optimisers are float32 either way. bfloat16
-    is for GPUs: CPUs without it are far slower"""
+    precision: PrecisionChoice = "float32"
+    """of the networks' arithmetic; weights, losses and optimisers are float32 either way. auto:
+    that of the run in the output; a new one computes in bfloat16 where processor or GPU have it in
+    hardware and images have 8 bits, else in float32, which differs by roundings between machines"""
     compile: bool = False
     """compile the networks (a minute or two, once): for long runs on GPUs"""
     seed: int = Field(default=0, ge=0)

@@ -125,19 +125,28 @@ def digest_of_images(inputs: TrainingInputs, name: str) -> str:
     return digest.hexdigest()
 
 
+def recorded(store: Store) -> TrainRecord[TrainConfig] | None:
+    """The record of the run that an output holds; None where it holds none."""
+    try:
+        content = store.read(RUN_NAME)
+    except FileNotFoundError:
+        return None
+    return TrainRecord[TrainConfig].from_json(content, where=f"{store.location}/{RUN_NAME}")
+
+
 def enter(store: Store, record: TrainRecord[TrainConfig]) -> None:
     """Claim the output for this run, or check that this run has claimed it before.
 
     Raises:
         RunMismatchError: the output holds another run; the message spells out the difference.
     """
-    if store.size(RUN_NAME) is None:
+    earlier = recorded(store)
+    if earlier is None:
         with contextlib.suppress(FileExistsError):  # another run was quicker: compare with it
             store.put_new(RUN_NAME, record.to_json())
             return
-    earlier = TrainRecord[TrainConfig].from_json(
-        store.read(RUN_NAME), where=f"{store.location}/{RUN_NAME}"
-    )
+        earlier = recorded(store)
+        assert earlier is not None
     differences = list(differences_of(content_of(earlier), content_of(record)))
     if differences:
         raise RunMismatchError(

@@ -12,10 +12,12 @@ from pydantic import JsonValue
 
 from factory.dataset.dataset import Dataset
 from factory.images.scale import full_scale_for
+from factory.networks.precision import require_hardware, resolved
 from factory.networks.refiner_files import (
     DESCRIPTION_NAME,
     load_refiner,
 )
+from factory.store.base import Store
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
 from factory.training.history import History, HistoryBuffer
@@ -27,6 +29,7 @@ from factory.training.record import (
     enter,
     image_spec,
     record_of,
+    recorded,
     scaled_for,
 )
 from factory.training.scores import Scorer
@@ -34,7 +37,7 @@ from factory.training.simgan import NonFiniteLoss, SimGAN
 from factory.training.workers import WorkerGroup
 from schemas.base import digest_of
 from schemas.dataset import ImageSpec
-from schemas.refiner import RefinerDescription
+from schemas.refiner import Precision, RefinerDescription
 from schemas.training import TrainRecord
 
 __all__ = [
@@ -115,6 +118,7 @@ def train(
         ValueError: images that do not fit each other or the configuration, or a configuration that
             wants scores or a network for labels without them.
         RunMismatchError: `output` holds another run; the message spells out the difference.
+        SlowPrecisionError: the device has no hardware for the precision of the run.
         NonFiniteLoss: the weights are as before the offending update; its batch is in `output`.
     """
     if config.validate_every and scorer is None:
@@ -124,18 +128,21 @@ def train(
     image = image_spec(config, inputs)
     full_scale = full_scale_for(config.full_scale, inputs.synthetic.dtype)
     config = config.model_copy(update={"full_scale": full_scale})
-    record = record_of(config, inputs)
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     is_writer = workers.rank == 0
+    if config.precision == "auto":
+        config = _with_precision(config, store, workers, torch.device(device), image.bits)
+    record = record_of(config, inputs)
     if is_writer:
         enter(store, record)
+    require_hardware(record.config.precision, device, what=f"the training run {store.location}")
     if store.size(DESCRIPTION_NAME) is not None:
         load_refiner(output)
         log.info("%s: already trained", output)
         return
     if history is None and config.buffer_size:
         history = empty_history(config, image)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     with _threads(config.num_threads):
         gan = SimGAN(config, inputs, history, workers=workers, device=device)
         describe = partial(_describe, record, image, inputs.lineage or {})
@@ -147,6 +154,21 @@ def train(
                 loop.finish()
         finally:
             loop.close()
+
+
+def _with_precision(
+    config: TrainConfig, store: Store, workers: WorkerGroup, device: torch.device, bits: int
+) -> TrainConfig:
+    """The configuration with the precision that worker 0 takes `auto` for: that of the run which
+    the output holds, else what its device computes."""
+    is_bfloat16 = torch.zeros(1, device=device)
+    if workers.rank == 0:
+        earlier = recorded(store)
+        choice = config.precision if earlier is None else earlier.config.precision
+        is_bfloat16 += resolved(choice, device, bits=bits) == "bfloat16"
+    workers.mean([is_bfloat16])  # of all workers, of which only worker 0 said anything
+    precision: Precision = "bfloat16" if float(is_bfloat16) > 0 else "float32"
+    return config.model_copy(update={"precision": precision})
 
 
 def _describe(

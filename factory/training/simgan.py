@@ -140,6 +140,7 @@ class SimGAN:
     def _forward(self, network: nn.Module) -> Callable[..., Tensor]:
         """The network's forward pass in the configured precision, to float32."""
         run = torch.compile(network) if self.config.compile else network
+        assert self.config.precision != "auto", "a run resolves it when it begins"
         if self.config.precision == "float32":
             return run
 

@@ -24,6 +24,7 @@ from factory.upkeep.means import FromSource, Means
 from factory.upkeep.verify import expected_shard, wrong_with_orphan
 from schemas.base import FormatError, Model
 from schemas.problem import Problem, ProblemKind
+from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +166,14 @@ def withdraw(dataset: Dataset, shard: int) -> None:
     dataset.store.delete(rejects_name(shard))
 
 
+def _writer(dataset: Dataset, shard: int) -> str:
+    """What the index says made the shard; where it cannot be read, this program."""
+    try:
+        return dataset.facts(shard).writer
+    except FormatError:
+        return WRITER
+
+
 def apply_repairs(
     dataset: Dataset,
     repairs: Sequence[Repair],
@@ -185,8 +194,9 @@ def apply_repairs(
     for repair in doable:
         if repair.remedy == "index anew":
             expected = expected_shard(dataset, repair.shard, parent)
+            writer = _writer(dataset, repair.shard)
             dataset.store.delete(index_name(repair.shard))
-            adopt_orphan(dataset, expected)
+            adopt_orphan(dataset, expected, writer=writer)
         elif repair.remedy == "rejects anew":
             assert isinstance(means, FromSource)
             expected = expected_of(dataset.plan(repair.shard))

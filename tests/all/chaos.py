@@ -39,7 +39,8 @@ from factory.dataset.loading import load_index
 from factory.dataset.shard_tasks import collect, run_here
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
-from factory.refinement.stages import refine_stages, refined_card
+from factory.refinement.card import refined_card
+from factory.refinement.stages import refine_stages
 from factory.store.open import open_store
 from factory.upkeep.garbage import clean, stray_objects
 from factory.upkeep.verify import problems_of, shards_to_verify, verify_task

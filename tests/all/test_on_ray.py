@@ -10,7 +10,8 @@ from cluster.job.command import parse
 from cluster.on_ray.pipeline import Workers, run_on_ray
 from factory.dataset.dataset import Dataset, index_name
 from factory.networks.refiner_files import load_refiner
-from factory.refinement.stages import refine_stages, refined_card
+from factory.refinement.card import refined_card
+from factory.refinement.stages import refine_stages
 from factory.release.filtered import enter_filtered, filter_task
 from jobs.train import TrainJob
 from jobs.train import main as train

@@ -1,6 +1,7 @@
 """A job submitted to a running cluster, as the README says."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -18,13 +19,15 @@ from support.clusters import free_port
 from support.places import ROOT
 
 RAY = Path(sys.executable).with_name("ray")
+TOKEN = secrets.token_hex(32)
+"""of the cluster: the machine may have none yet"""
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def environment() -> dict[str, str]:
     """Token authentication, and the environment's python for the job's entrypoint."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return os.environ | {"RAY_AUTH_MODE": "token", "PATH": path}
+    return os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PATH": path}
 
 
 def members_of_session(leader: int) -> list[int]:

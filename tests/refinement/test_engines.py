@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from factory.networks import precision as precision_module
+from factory.networks.precision import SlowPrecisionError, processor_kind
 from factory.networks.refiner import Refiner
+from factory.refinement.engines import choose as choose_module
 from factory.refinement.engines import ncnn as ncnn_engine
 from factory.refinement.engines import parity as parity_module
 from factory.refinement.engines.base import (
@@ -24,8 +28,11 @@ from factory.refinement.engines.choose import choose_engine, make_engine
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine, ncnn_graph
+from factory.refinement.engines.openvino import OpenvinoEngine
 from factory.refinement.engines.parity import (
+    BFLOAT16,
     SAME_FLOAT32,
+    CheckedEngine,
     Parity,
     compare,
     probe_images,
@@ -35,6 +42,7 @@ from schemas.base import FormatError
 from schemas.dataset import ImageSpec
 from schemas.refiner import RefinerConfig
 from support.networks import trained_alike
+from support.places import ROOT
 
 EYE = ImageSpec(height=35, width=55)
 SMALL = RefinerConfig(maps=6, blocks=2)
@@ -45,10 +53,26 @@ def images(count: int, height: int = 35, width: int = 55, seed: int = 0) -> np.n
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def agree(refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> None:
-    engine = NcnnEngine(refiner, PixelCodec(full_scale))
-    reference = TorchEngine(refiner, PixelCodec(full_scale))
-    require_parity(engine, reference, given, SAME_FLOAT32)
+def ncnn(refiner: Refiner, given: np.ndarray, **options) -> CheckedEngine:
+    return NcnnEngine(refiner, **options)
+
+
+def openvino(refiner: Refiner, given: np.ndarray, **options) -> CheckedEngine:
+    height, width = given.shape[1:3]
+    return OpenvinoEngine(refiner, height=height, width=width, **options)
+
+
+def pytorch(refiner: Refiner, given: np.ndarray, **options) -> CheckedEngine:
+    return TorchEngine(refiner, **options)
+
+
+ENGINES = pytest.mark.parametrize("make", [ncnn, openvino])
+
+
+def agree(make, refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> None:
+    codec = PixelCodec(full_scale)
+    engine = make(refiner, given, codec=codec, precision="float32")
+    require_parity(engine, TorchEngine(refiner, codec), given, SAME_FLOAT32)
 
 
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
@@ -68,27 +92,46 @@ def agree(refiner: Refiner, given: np.ndarray, full_scale: float = 255.0) -> Non
         f"z{config.noise_channels}"
     ),
 )
-def test_ncnn_agrees_with_pytorch(config, padding) -> None:
-    agree(trained_alike(config.model_copy(update={"padding": padding})), images(4))
+@ENGINES
+def test_engines_agree_with_pytorch(make, config, padding) -> None:
+    agree(make, trained_alike(config.model_copy(update={"padding": padding})), images(4))
 
 
 @pytest.mark.parametrize("padding", ["zeros", "reflect"])
 @pytest.mark.parametrize("size", [(2, 2), (3, 5), (7, 4), (36, 56), (41, 67), (70, 33)])
-def test_ncnn_agrees_on_any_size_of_image(size, padding) -> None:
+@ENGINES
+def test_engines_agree_on_any_size_of_image(make, size, padding) -> None:
     config = SMALL.model_copy(update={"padding": padding})
-    agree(trained_alike(config), images(3, *size))
+    agree(make, trained_alike(config), images(3, *size))
 
 
-def test_ncnn_agrees_on_colour_and_on_deep_pixels() -> None:
+@ENGINES
+def test_engines_agree_on_colour_and_on_deep_pixels(make) -> None:
     colour = np.random.default_rng(0).integers(0, 256, (3, 20, 24, 3), dtype=np.uint8)
-    agree(trained_alike(RefinerConfig(maps=8, blocks=1, channels=3)), colour)
+    agree(make, trained_alike(RefinerConfig(maps=8, blocks=1, channels=3)), colour)
     refiner = trained_alike(SMALL)
     depth = np.random.default_rng(0).integers(0, 4001, (3, 20, 24), dtype=np.uint16)
-    engine, reference = (kind(refiner, PixelCodec(4000.0)) for kind in (NcnnEngine, TorchEngine))
+    codec = PixelCodec(4000.0)
+    engine = make(refiner, depth, codec=codec, precision="float32")
+    reference = TorchEngine(refiner, codec)
     refined = engine(depth)
     assert refined.dtype == np.uint16
     assert refined.max() > 255
     assert np.abs(refined.astype(int) - reference(depth).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("config", [RefinerConfig(), RefinerConfig(maps=16, blocks=2)], ids=str)
+@pytest.mark.parametrize("make", [ncnn, openvino, pytorch])
+def test_bfloat16_is_as_close_to_float32_as_is_said(make, config) -> None:
+    """A processor without bfloat16 computes the same with ncnn and PyTorch, if slowly."""
+    refiner, given = trained_alike(config), images(8)
+    try:
+        engine = make(refiner, given, precision="bfloat16")
+    except EngineUnavailableError as error:
+        pytest.skip(str(error))
+    assert engine.name == f"{'torch' if make is pytorch else make.__name__} bfloat16"
+    parity = require_parity(engine, TorchEngine(refiner), given, BFLOAT16)
+    assert parity.max_value > 1e-4, "it is not float32 by another name"
 
 
 @pytest.mark.slow
@@ -207,7 +250,7 @@ def test_auto_takes_ncnn_where_winograd_applies(kernel, name, caplog) -> None:
     assert engine.name == name
     (record,) = caplog.records
     assert record.levelno == logging.INFO
-    said = "refining with ncnn; against PyTorch: max" if name == "ncnn" else "no Winograd form"
+    said = "refining with ncnn; against PyTorch" if name == "ncnn" else "refining without ncnn"
     assert said in record.message
 
 
@@ -224,7 +267,7 @@ def test_the_named_engine_is_taken_and_agrees(refiner) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"name": "tensorrt"}, "expected auto, torch or ncnn"),
+        ({"name": "tensorrt"}, "expected auto, torch, ncnn or openvino"),
         ({"name": "cuda"}, "engine 'cuda' on cpu"),
         ({"name": "ncnn", "device": "cuda"}, "engine 'ncnn' on cuda"),
         ({"device": "tpu"}, "expected cpu or cuda"),
@@ -233,6 +276,51 @@ def test_the_named_engine_is_taken_and_agrees(refiner) -> None:
 def test_an_engine_that_does_not_exist_is_refused(refiner, arguments, said) -> None:
     with pytest.raises(ValueError, match=said):
         make_engine(refiner, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        ("amx", "openvino bfloat16"),
+        ("avx512_bf16", "openvino bfloat16"),
+        ("avx512_bf16_narrow", "ncnn bfloat16"),
+    ],
+)
+def test_the_engine_for_bfloat16_is_that_of_the_processor(processor, expected, monkeypatch) -> None:
+    if processor_kind() not in (processor, "avx512_bf16_narrow", "avx512_bf16", "amx"):
+        pytest.skip("OpenVINO has no bfloat16 on this processor")
+    monkeypatch.setattr(precision_module, "processor_kind", lambda: processor)
+    monkeypatch.setattr(choose_module, "processor_kind", lambda: processor)
+    assert choose_engine(trained_alike(SMALL), EYE, precision="bfloat16").name == expected
+
+
+def test_what_the_driver_chose_goes_before_what_this_machine_would(monkeypatch) -> None:
+    monkeypatch.setattr(choose_module, "require_hardware", lambda *_, **__: None)
+    monkeypatch.setattr(choose_module, "processor_kind", lambda: "avx512_bf16")
+    engine = choose_engine(trained_alike(SMALL), EYE, precision="bfloat16", preferred="ncnn")
+    assert engine.name == "ncnn bfloat16"
+
+
+def test_bfloat16_is_refused_for_depth_and_where_nothing_computes_it(monkeypatch) -> None:
+    refiner, depth = trained_alike(SMALL), EYE.model_copy(update={"bits": 16})
+    monkeypatch.setattr(precision_module, "processor_kind", lambda: "avx2")
+    with pytest.raises(SlowPrecisionError, match=r"bfloat16.*\(avx2\).*--precision float32"):
+        choose_engine(refiner, EYE, precision="bfloat16")
+    monkeypatch.setattr(precision_module, "processor_kind", lambda: "amx")
+    monkeypatch.setattr(choose_module, "processor_kind", lambda: "amx")
+    with pytest.raises(EngineUnavailableError, match="these images have 16"):
+        choose_engine(refiner, depth, precision="bfloat16")
+
+
+def test_nothing_is_reported_to_the_makers_of_openvino() -> None:
+    """Its import would: the package for that is installed with it."""
+    code = (
+        "import sys, factory.refinement.engines.openvino as engine\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]\n"
+        "assert engine.openvino.tools.ovc.telemetry_utils.tm.__name__.endswith('telemetry_stub')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def without_ncnn(monkeypatch) -> None:
@@ -279,7 +367,7 @@ def test_auto_falls_back_to_pytorch_and_says_why(breakage, said, caplog, monkeyp
     engine = choose_engine(refiner, EYE)
     assert engine.name == "torch"
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "refining with PyTorch" in record.message
+    assert "refining with a slower engine than ncnn" in record.message
     assert said in record.message
     with pytest.raises(EngineUnavailableError, match=said):
         choose_engine(refiner, EYE, name="ncnn")

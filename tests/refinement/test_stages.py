@@ -20,8 +20,9 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.shards import ingested_card
 from factory.networks.refiner_files import load_refiner
+from factory.refinement.card import refined_card
 from factory.refinement.engines.eager import TorchEngine
-from factory.refinement.stages import missing_shards, refine_stages, refined_card
+from factory.refinement.stages import missing_shards, refine_stages
 from support import fakes
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from factory.dataset.loading import load_index
 from factory.dataset.tar import DamagedShardError
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.eye.validator import crop_of
-from factory.refinement.stages import refined_card
+from factory.refinement.card import refined_card
 from factory.release.filtered import ShardFilter, enter_filtered
 from factory.release.publish import NotReleasableError, publish
 from factory.release.run import beside

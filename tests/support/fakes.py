@@ -140,7 +140,8 @@ def refine_here(
     noise_seed: int | None = None,
 ) -> Dataset:
     """The refine job in this process, its shards shuffled by `seed`."""
-    from factory.refinement.stages import missing_shards, refine_stages, refined_card
+    from factory.refinement.card import refined_card
+    from factory.refinement.stages import missing_shards, refine_stages
 
     card = refined_card(parent, refiner, "refined", noise_seed=noise_seed)
     child = Dataset.enter(output, card)

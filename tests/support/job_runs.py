@@ -141,5 +141,6 @@ def job_chain(shared_cluster: "Cluster", tmp_path_factory: pytest.TempPathFactor
              "--shard-size", 32)  # fmt: skip
         run_job("train", "--config", CONFIG, "--synthetic", "synthetic", "--real", "real",
                 "--output", "run")  # fmt: skip
-        here("refine", "--input", "synthetic", "--refiner", "run", "--output", "refined")
+        here("refine", "--input", "synthetic", "--refiner", "run", "--output", "refined",
+             "--precision", "float32")  # fmt: skip
     return folder

@@ -11,10 +11,10 @@ import torch
 from factory.dataset.dataset import Dataset
 from factory.images.scale import full_scale_for
 from factory.networks.refiner_files import load_refiner
+from factory.refinement.card import refined_card
 from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import make_engine
 from factory.refinement.engines.eager import TorchEngine
-from factory.refinement.stages import refined_card
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
 from factory.training.draws import Draws, random_windows

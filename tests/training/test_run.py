@@ -9,6 +9,7 @@ import pytest
 
 from factory.networks.discriminator import HAND_LAYERS, DiscriminatorConfig
 from factory.networks.exact_start import start_as_exact_identity
+from factory.networks.precision import SlowPrecisionError
 from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import load_refiner
 from factory.store.open import open_store
@@ -135,6 +136,37 @@ def test_another_configuration_is_refused(images, tmp_path):
         train_here(small_config(), (images[0], images[1][::-1]), tmp_path)
     # How often it is saved changes nothing that is made.
     train_here(small_config(checkpoint_every=7), images, tmp_path)
+
+
+def test_a_run_stays_in_the_precision_that_it_was_begun_in(images, tmp_path, monkeypatch):
+    """`auto` is decided once; the machine that resumes may be another one."""
+
+    def begun(folder: Path, has_bfloat16: bool, precision: str = "auto", **how) -> dict:
+        monkeypatch.setattr(
+            "factory.networks.precision.computes_bfloat16", lambda _device: has_bfloat16
+        )
+        train_here(small_config(precision=precision), images, folder, **how)
+        return json.loads((folder / "train.json").read_text())["config"]
+
+    new, old = tmp_path / "new", tmp_path / "old"
+    with pytest.raises(Killed):
+        begun(new, True, on_progress=kill_at(8))
+    with pytest.raises(Killed):
+        begun(old, False, on_progress=kill_at(8))
+    with pytest.raises(SlowPrecisionError, match=f"{new} computes in bfloat16.*hardware"):
+        begun(new, False)
+    with pytest.raises(RunMismatchError, match="precision: 'bfloat16' -> 'float32'"):
+        begun(new, True, "float32")
+    assert begun(new, True)["precision"] == "bfloat16"
+    assert begun(old, True)["precision"] == "float32"
+    at_once = begun(tmp_path / "at-once", True, "bfloat16")
+    assert at_once["precision"] == "bfloat16"
+    assert same_files(new, tmp_path / "at-once", "refiner.safetensors")
+    assert not same_files(new, old, "refiner.safetensors")
+
+
+def same_files(a: Path, b: Path, name: str) -> bool:
+    return (a / name).read_bytes() == (b / name).read_bytes()
 
 
 def test_what_a_run_leaves(images, tmp_path):

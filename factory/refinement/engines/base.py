@@ -16,8 +16,10 @@ from torch import Tensor
 from factory.images.png import Pixels
 from factory.networks.refiner import with_noise
 from factory.networks.scaling import to_network, to_pixels
-from schemas.refiner import RefinerDescription
+from schemas.refiner import Precision, RefinerConfig, RefinerDescription
 
+_CHUNK = 64
+"""images that are held in memory as float32 at a time"""
 Values = NDArray[np.float32]
 """(n, C, H, W) in [-1, 1]: the output of the network, before it is rounded to pixels"""
 
@@ -75,14 +77,53 @@ EIGHT_BIT = PixelCodec()
 class RefinerEngine(Protocol):
     """Refines a batch of images."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The library, and the precision unless it is float32."""
 
     def __call__(self, images: Pixels) -> Pixels:
         """Refine (n, H, W) or (n, H, W, C) images; the result has the same shape and dtype."""
 
 
+def engine_name(library: str, precision: Precision) -> str:
+    """The name of an engine, as run summaries and shards record it: `ncnn`, `ncnn bfloat16`."""
+    return library if precision == "float32" else f"{library} {precision}"
+
+
 class EngineUnavailableError(ValueError):
     """This engine cannot run this refiner on this machine; the message says why."""
+
+
+class OneByOneEngine:
+    """Refines one image after the other on one thread; one process for each core uses all cores.
+
+    A batch would gain nothing: the activations of one image already fill the caches. A subclass
+    sets the attributes and has the library refine one image.
+    """
+
+    name: str
+    codec: PixelCodec
+    config: RefinerConfig
+
+    def __call__(self, images: Pixels) -> Pixels:
+        refined = np.empty_like(images)
+        for start in range(0, len(images), _CHUNK):
+            part = images[start : start + _CHUNK]
+            refined[start : start + _CHUNK] = self.codec.decode(self.values(part), part)
+        return refined
+
+    def values(self, images: Pixels) -> Values:
+        """The network's output for (n, H, W) or (n, H, W, C) images, before rounding."""
+        channels = self.codec.encode(images, self.config.noise_channels)
+        given = np.ascontiguousarray(channels.numpy())
+        refined = np.empty_like(given[:, : self.config.channels])
+        for image, result in zip(given, refined, strict=True):
+            result[:] = self._refined(image)
+        return refined
+
+    def _refined(self, channels: Values) -> Values:
+        """(C, H, W) in [-1, 1] for (C + k, H, W): one image and its noise."""
+        raise NotImplementedError
 
 
 def to_planes(images: Pixels) -> Pixels:

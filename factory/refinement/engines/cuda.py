@@ -24,6 +24,7 @@ from factory.refinement.engines.base import (
     EngineUnavailableError,
     PixelCodec,
     Values,
+    engine_name,
     from_planes,
     to_planes,
 )
@@ -214,7 +215,7 @@ class CudaEngine:
             are to be emptied below a value, or the refiner takes noise.
     """
 
-    name = "cuda"
+    name = engine_name("cuda", "bfloat16")
 
     def __init__(
         self,

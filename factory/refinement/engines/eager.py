@@ -8,22 +8,22 @@ from torch import Tensor
 
 from factory.images.png import Pixels
 from factory.networks.refiner import Refiner
-from factory.refinement.engines.base import EIGHT_BIT, PixelCodec, Values
+from factory.refinement.engines.base import EIGHT_BIT, PixelCodec, Values, engine_name
+from schemas.refiner import Precision
 
 CPU_BATCH, DEVICE_BATCH = 16, 256
 """images refined at once: on a CPU, as many as keep the activations near the caches"""
 
 
 class TorchEngine:
-    """PyTorch, eager, float32.
+    """PyTorch, eager.
 
     Args:
         codec: of the refiner's pixels.
         batch_size: images refined at once; None for what suits the device.
         device: as PyTorch names it. PyTorch's own setting of TF32 holds on Nvidia's.
+        precision: of convolutions and of the activations between them.
     """
-
-    name = "torch"
 
     def __init__(
         self,
@@ -32,7 +32,9 @@ class TorchEngine:
         *,
         batch_size: int | None = None,
         device: str = "cpu",
+        precision: Precision = "float32",
     ) -> None:
+        self.precision = precision
         self.codec = codec
         self.device = torch.device(device)
         if batch_size is None:
@@ -40,6 +42,11 @@ class TorchEngine:
         self.batch_size = batch_size
         refiner = copy.deepcopy(refiner).to(self.device).eval()
         self.refiner = refiner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def name(self) -> str:
+        """As `RefinerEngine.name`."""
+        return engine_name("torch", self.precision)
 
     def __call__(self, images: Pixels) -> Pixels:
         if not len(images):
@@ -55,8 +62,10 @@ class TorchEngine:
 
     def _refined(self, images: Pixels) -> Tensor:
         channels = self.codec.encode(images, self.refiner.config.noise_channels)
-        refined: Tensor = self.refiner.from_channels(channels.to(self.device))
-        return refined
+        is_reduced = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
+            refined: Tensor = self.refiner.from_channels(channels.to(self.device))
+        return refined.float()
 
     def _parts(self, images: Pixels) -> list[Pixels]:
         size = self.batch_size

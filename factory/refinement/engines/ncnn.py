@@ -1,4 +1,4 @@
-"""ncnn on one CPU core: Winograd convolutions, float32 throughout.
+"""ncnn on one CPU core: Winograd convolutions, in float32 or with activations stored as bfloat16.
 
 The graph is written from the weights in memory when the engine is made. A converted copy beside
 the checkpoint would have to be kept in step with it, older checkpoints would have none, and a
@@ -14,22 +14,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from factory.images.png import Pixels
 from factory.networks.refiner import Refiner, ResNetBlock
 from factory.refinement.engines.base import (
     EIGHT_BIT,
     EngineUnavailableError,
+    OneByOneEngine,
     PixelCodec,
     Values,
+    engine_name,
 )
+from schemas.refiner import Precision
 
 _MAGIC = "7767517"
 _FLOAT32 = np.zeros(1, np.uint32).tobytes()
 """ncnn's tag before weights that are stored uncompressed"""
 _REFLECT = 2
 """the type of ncnn's Padding layer that reflects the image at its border"""
-_CHUNK = 64
-"""images that are held in memory as float32 at a time"""
 
 
 class _Graph:
@@ -96,21 +96,24 @@ def ncnn_graph(refiner: Refiner) -> tuple[str, bytes]:
     return graph.text(), b"".join(graph.weights)
 
 
-class NcnnEngine:
-    """Refines one image after the other on one thread; one process for each core uses all cores.
-
-    A batch would gain nothing: the activations of one image already fill the caches.
-
+class NcnnEngine(OneByOneEngine):
+    """
     Args:
         codec: of the refiner's pixels.
+        precision: bfloat16 stores weights and activations in it, and adds up in float32.
 
     Raises:
         EngineUnavailableError: ncnn cannot load the network.
     """
 
-    name = "ncnn"
-
-    def __init__(self, refiner: Refiner, codec: PixelCodec = EIGHT_BIT) -> None:
+    def __init__(
+        self,
+        refiner: Refiner,
+        codec: PixelCodec = EIGHT_BIT,
+        *,
+        precision: Precision = "float32",
+    ) -> None:
+        self.name = engine_name("ncnn", precision)
         self.codec = codec
         self.config = refiner.config
         graph, weights = ncnn_graph(refiner)
@@ -119,9 +122,9 @@ class NcnnEngine:
         option.num_threads = 1
         option.use_vulkan_compute = False
         option.use_winograd_convolution = True
-        # Half precision is ncnn's default and makes errors of up to a tenth of a grey level.
+        # float16 is ncnn's default and makes errors of up to a tenth of a grey level.
         option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
-        option.use_bf16_storage = False
+        option.use_bf16_storage = precision == "bfloat16"
         # Given bytes in memory, ncnn would keep pointers into them; from a file it copies.
         with tempfile.TemporaryDirectory(prefix="refiner-ncnn-") as folder:
             path = Path(folder) / "weights.bin"
@@ -129,24 +132,11 @@ class NcnnEngine:
             if self.net.load_param_mem(graph) != 0 or self.net.load_model(str(path)) != 0:
                 raise EngineUnavailableError(f"ncnn {ncnn.__version__} does not load the network")
 
-    def __call__(self, images: Pixels) -> Pixels:
-        refined = np.empty_like(images)
-        for start in range(0, len(images), _CHUNK):
-            part = images[start : start + _CHUNK]
-            refined[start : start + _CHUNK] = self.codec.decode(self.values(part), part)
-        return refined
-
-    def values(self, images: Pixels) -> Values:
-        """The network's output for (n, H, W) or (n, H, W, C) images, before rounding."""
-        channels = self.codec.encode(images, self.config.noise_channels)
-        given = np.ascontiguousarray(channels.numpy())
-        refined = np.empty_like(given[:, : self.config.channels])
-        for image, result in zip(given, refined, strict=True):
-            extractor = self.net.create_extractor()
-            # A Mat borrows the array's memory, which `given` keeps until the network has run.
-            extractor.input("given", ncnn.Mat(image))
-            status, output = extractor.extract("refined")
-            if status != 0:
-                raise RuntimeError(f"ncnn {ncnn.__version__} failed on an image, status {status}")
-            result[:] = output.numpy()
-        return refined
+    def _refined(self, channels: Values) -> Values:
+        extractor = self.net.create_extractor()
+        # A Mat borrows the memory of `channels`, which outlives the run of the network.
+        extractor.input("given", ncnn.Mat(channels))
+        status, output = extractor.extract("refined")
+        if status != 0:
+            raise RuntimeError(f"ncnn {ncnn.__version__} failed on an image, status {status}")
+        return np.asarray(output.numpy())
