@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from cluster.job.command import JobConfig, run_command
-from cluster.on_ray.session import start
-from factory.evaluation.ablation_run import Ablation, AblationConfig
+from factory.evaluation.ablation_config import AblationConfig
 
 
 class AblateJob(JobConfig, AblationConfig):
@@ -24,6 +23,10 @@ class AblateJob(JobConfig, AblationConfig):
 
 
 def main(job: AblateJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.on_ray.session import start
+    from factory.evaluation.ablation_run import Ablation
+
     ablation = Ablation.of(job.part(AblationConfig))
     with start(job, job.output) as session:
         ablation.compare(session.side_by_side)

@@ -10,16 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import ray
 import tyro
 from pydantic import JsonValue
 
 from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
-from cluster.on_ray.connect import ensure_ray
-from cluster.on_ray.session import start
-from factory.dataset.dataset import Dataset
-from factory.release.publish import latest_report
 from jobs import ingest, publish, refine, simulate, train, validate
 from schemas.base import Model
 
@@ -67,6 +62,12 @@ class DemoJob(JobConfig):
 
 
 def main(job: DemoJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    import ray
+
+    from cluster.on_ray.connect import ensure_ray
+    from cluster.on_ray.session import start
+
     settings = job.settings or Path("configs") / f"{job.name}.toml"
     chain = Chain.model_validate(tomllib.loads(settings.read_text("utf-8")).get("chain"))
     out = job.output or Path("out") / job.name
@@ -110,6 +111,9 @@ def main(job: DemoJob) -> None:
 
 
 def _copy_report(refined: str, out: Path) -> None:
+    from factory.dataset.dataset import Dataset
+    from factory.release.publish import latest_report
+
     if any(Path(refined, "reports").glob("*/report.json")):
         report_id = latest_report(Dataset.open(refined))
         shutil.copyfile(Path(refined, "reports", report_id, "report.html"), out / "report.html")

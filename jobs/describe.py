@@ -9,9 +9,7 @@ import tyro
 from pydantic import Field
 
 from cluster.job.command import JobConfig, run_command
-from cluster.job.progress import progress_of
-from cluster.on_ray.session import start
-from factory.upkeep.run import Upkeep, changed_dataset, look_after
+from factory.upkeep.options import Upkeep
 
 
 class DescribeJob(JobConfig, Upkeep):
@@ -29,6 +27,11 @@ class DescribeJob(JobConfig, Upkeep):
 
 
 def main(job: DescribeJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.job.progress import progress_of
+    from cluster.on_ray.session import start
+    from factory.upkeep.run import changed_dataset, look_after
+
     with (
         tempfile.TemporaryDirectory(prefix="simgan-describe-") as temporary,
         # A run leaves its folder only in a dataset that it changes.

@@ -7,12 +7,7 @@ import tyro
 from pydantic import Field, field_validator
 
 from cluster.job.command import JobConfig, run_command
-from cluster.job.start import alone
-from cluster.on_ray.session import start
-from factory.dataset.dataset import require_same_card
 from factory.domains.registry import options_by_domain, options_of, sources
-from factory.ingestion.planning import parse_splits
-from factory.ingestion.run import card_of, ingest_new_inputs, open_source, unused_options
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +58,20 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     @field_validator("splits")
     @classmethod
     def _sum_to_one(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        from factory.ingestion.planning import parse_splits
+
         parse_splits(splits)
         return splits
 
 
 def main(job: IngestJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.job.start import alone
+    from cluster.on_ray.session import start
+    from factory.dataset.dataset import require_same_card
+    from factory.ingestion.planning import parse_splits
+    from factory.ingestion.run import card_of, ingest_new_inputs, open_source, unused_options
+
     given = options_by_domain(job, "ingest_options")
     source = open_source(job.source, job.input, job.output, given=given, texts=job.options)
     splits = parse_splits(job.splits)

@@ -3,11 +3,7 @@
 from functools import partial
 
 from cluster.job.command import run_command
-from cluster.on_ray.measuring import MeasuringJob
-from cluster.on_ray.session import start
-from factory.domains.registry import domain_of, options_by_domain
-from factory.validation.pairs import open_pair
-from factory.validation.power.run import measure_power
+from cluster.job.measuring import MeasuringJob
 from schemas.power import PowerSettings
 
 
@@ -26,6 +22,12 @@ class PowerJob(MeasuringJob, PowerSettings):
 
 
 def main(job: PowerJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.on_ray.session import start
+    from factory.domains.registry import domain_of, options_by_domain
+    from factory.validation.pairs import open_pair
+    from factory.validation.power.run import measure_power
+
     refined, parent = open_pair(job.input, job.parent)
     domain = domain_of(refined)
     damages = domain.damage()

@@ -6,9 +6,6 @@ import tyro
 from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, run_command
-from cluster.on_ray.session import start
-from factory.dataset.dataset import Dataset
-from factory.release.run import release_dataset
 from schemas.dataset import ReleaseName
 
 Switch = tyro.conf.FlagCreatePairsOff
@@ -44,6 +41,11 @@ class PublishJob(JobConfig):
 
 
 def main(job: PublishJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.on_ray.session import start
+    from factory.dataset.dataset import Dataset
+    from factory.release.run import release_dataset
+
     Dataset.open(job.input)  # a wrong --input is refused before the run makes its folder there
     with start(job, job.input, workers=job.workers) as session:
         release_dataset(

@@ -6,12 +6,6 @@ import tyro
 from pydantic import Field
 
 from cluster.job.command import JobConfig, run_command
-from cluster.job.start import alone
-from cluster.on_ray.session import start
-from factory.dataset.dataset import Dataset, require_same_card
-from factory.refinement.card import precision_for, refined_card
-from factory.refinement.run import refine_dataset
-from factory.store.open import absolute, name_of
 from schemas.refiner import PrecisionChoice
 
 
@@ -49,6 +43,14 @@ class RefineJob(JobConfig):
 
 
 def main(job: RefineJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.job.start import alone
+    from cluster.on_ray.session import start
+    from factory.dataset.dataset import Dataset, require_same_card
+    from factory.refinement.card import precision_for, refined_card
+    from factory.refinement.run import refine_dataset
+    from factory.store.open import absolute, name_of
+
     parent = Dataset.open(job.input)
     refiner = absolute(job.refiner)
     precision = precision_for(

@@ -3,10 +3,9 @@
 from typing import Annotated, Literal, Self
 
 import tyro
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cluster.job.command import JobConfig, run_command
-from cluster.on_ray.session import start
 from factory.domains.registry import domain_named, options_by_domain, options_of
 from factory.ingestion.simulate import check_options, simulate
 from factory.sources.renderer import Renderer
@@ -36,6 +35,11 @@ class SimulateJob(JobConfig, *options_of("simulate_options")):
     workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """parallel workers; default one per core"""
 
+    @field_validator("domain")
+    @classmethod
+    def _known(cls, domain: str) -> str:
+        return domain_named(domain).name
+
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         check_options(self.domain, options_by_domain(self, "simulate_options"))
@@ -50,6 +54,9 @@ def renderer_of(job: SimulateJob) -> Renderer:
 
 
 def main(job: SimulateJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.on_ray.session import start
+
     with start(job, job.output, runs=".runs", workers=job.workers) as session:
         simulate(renderer_of(job), job.output, job.count, make_shards=session.make_shards)
 

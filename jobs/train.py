@@ -7,8 +7,6 @@ import tyro
 from pydantic import Field
 
 from cluster.job.command import JobConfig, run_command
-from cluster.on_ray.session import start
-from cluster.on_ray.training import train_on_ray
 from factory.training.config import TrainConfig
 from schemas.refiner import PrecisionChoice
 
@@ -50,6 +48,10 @@ class TrainJob(JobConfig, TrainConfig):
 
 
 def main(job: TrainJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.on_ray.session import start
+    from cluster.on_ray.training import train_on_ray
+
     with start(job, job.output):
         train_on_ray(
             job.part(TrainConfig),

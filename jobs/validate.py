@@ -3,11 +3,8 @@
 from pathlib import Path
 
 from cluster.job.command import GateFailedError, run_command
-from cluster.on_ray.measuring import MeasuringJob
-from cluster.on_ray.session import start
+from cluster.job.measuring import MeasuringJob
 from factory.domains.registry import domain_of, options_by_domain, options_of
-from factory.validation.pairs import open_trio
-from factory.validation.run import Validation
 from factory.validation.settings import ValidationSettings
 
 
@@ -30,6 +27,11 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
 
 
 def main(job: ValidateJob) -> None:
+    # Imported here, so that --help and wrong options are answered at once.
+    from cluster.on_ray.session import start
+    from factory.validation.pairs import open_trio
+    from factory.validation.run import Validation
+
     trio = open_trio(job.input, job.real, job.parent)
     domain = domain_of(trio.refined)
     measuring = options_by_domain(job, "measuring_options")[domain.name]

@@ -72,3 +72,29 @@ def test_kinds_and_the_faces_of_domains_are_quick_to_import() -> None:
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, run.stderr
+
+
+LARGE = {"torch", "ray", "cv2", "scipy", "matplotlib", "pandas", "duckdb", "ncnn", "boto3"}
+"""libraries that take a tenth of a second to seconds to import"""
+
+
+def test_help_and_wrong_options_are_answered_without_large_libraries() -> None:
+    script = (
+        "import contextlib, io, runpy, sys\n"
+        "sys.path.insert(0, '.')\n"
+        "def run(*argv):\n"
+        "    sys.argv = list(argv)\n"
+        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "        runpy.run_path(argv[0], run_name='__main__')\n"
+        f"    loaded = {LARGE!r} & sys.modules.keys()\n"
+        "    assert not loaded, f'{argv} loads {loaded}'\n"
+        f"for job in {sorted(path.name for path in (ROOT / 'jobs').glob('[a-z]*.py'))!r}:\n"
+        "    run(f'jobs/{job}', '--help')\n"
+        "    run(f'jobs/{job}', '--no-such-option')\n"
+        "run('jobs/estimator.py', 'joints', '--help')\n"
+        "run('jobs/ingest.py', *'--source x --input y --output z'.split())\n"
+        "run('jobs/simulate.py', *'--domain x --count 3 --output z'.split())\n"
+    )
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr

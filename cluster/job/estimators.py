@@ -7,20 +7,17 @@ import argparse
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
 
-import torch
 import tyro
 from pydantic import Field, create_model
 
 from cluster.job.command import JobConfig, run_command
-from cluster.job.progress import Progress
-from cluster.job.start import logged_run
-from factory.dataset.dataset import Dataset
 from factory.domains.registry import estimators
 from factory.networks.estimator_kinds import EstimatorKind, check_dataset, train_estimator
-from factory.networks.estimator_training import OnUpdate
-from factory.training.inputs import lineage_of
+
+if TYPE_CHECKING:
+    from factory.networks.estimator_training import OnUpdate
 
 
 class EstimatorJob(JobConfig):
@@ -75,6 +72,13 @@ def main(job: EstimatorJob) -> None:
             network of another training.
         RuntimeError: a loss is not finite.
     """
+    # Imported here, so that --help and wrong options are answered at once.
+    import torch
+
+    from cluster.job.start import logged_run
+    from factory.dataset.dataset import Dataset
+    from factory.training.inputs import lineage_of
+
     kind, dataset = job.KIND, Dataset.open(job.synthetic)
     training = job.part(kind.training)
     check_dataset(kind, training, dataset, (job.split, job.held_out))
@@ -94,7 +98,9 @@ def main(job: EstimatorJob) -> None:
 
 
 @contextmanager
-def _progress(kind: EstimatorKind[Any, Any, Any], num_updates: int) -> Iterator[OnUpdate]:
+def _progress(kind: EstimatorKind[Any, Any, Any], num_updates: int) -> "Iterator[OnUpdate]":
+    from cluster.job.progress import Progress
+
     progress = Progress(kind.name, num_updates, "updates")
     try:
         yield lambda loss: progress.advance(1, f"loss {kind.loss_format.format(loss)}")

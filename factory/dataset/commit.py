@@ -128,7 +128,7 @@ def commit_shard(
     try:
         store.put_new(tar_name(shard), tar)
     except FileExistsError:
-        return adopt_orphan(dataset, expected, rejects)
+        return adopt_orphan(dataset, expected, rejects, writer=writer, made=tar)
     record_rejects(dataset, expected, table, rejects)
     return _commit_index(dataset, expected, tar, table, writer)
 
@@ -139,6 +139,7 @@ def adopt_orphan(
     rejects: Sequence[Reject] = (),
     *,
     writer: str = WRITER,
+    made: bytes | None = None,
 ) -> ShardFacts:
     """Commit a published tar that has no index, because its writer is not done yet or died.
 
@@ -146,6 +147,7 @@ def adopt_orphan(
         rejects: of planned inputs that the tar may lack; those that its writer recorded need not
             be among them.
         writer: what made the samples, where it is known.
+        made: the tar that `writer` made; where the published one differs, its writer is unknown.
 
     Raises:
         DamagedShardError: the tar is not the whole planned shard; it is left as it is.
@@ -159,7 +161,8 @@ def adopt_orphan(
     tar = dataset.store.read(tar_name(shard))
     table = inspect_tar(dataset, expected, tar, where=where)
     record_rejects(dataset, expected, table, rejects)
-    return _commit_index(dataset, expected, tar, table, writer)
+    is_known = made is None or made == tar
+    return _commit_index(dataset, expected, tar, table, writer if is_known else WRITER)
 
 
 def inspect_tar(

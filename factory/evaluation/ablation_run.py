@@ -4,15 +4,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
-
-from pydantic import Field
+from typing import Any, NamedTuple, Protocol, Self
 
 from factory.dataset.dataset import Dataset
 from factory.evaluation.ablation import Row, columns_of, load_variants, row_of
+from factory.evaluation.ablation_config import AblationConfig
 from factory.evaluation.ablation_page import Pictures, write_page
-from factory.measures.two_sample import TwoSampleTest
 from factory.refinement.engines.choose import make_engine
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
@@ -21,38 +18,11 @@ from factory.training.record import scaled_for
 from factory.training.run import train_on_datasets
 from factory.training.scores import HeldOutScoring, score_refiner
 from factory.validation.held_out import HeldOut
-from schemas.base import Model
 from schemas.score import Score
 
 log = logging.getLogger(__name__)
 NUM_PICTURES = 12
 """renders that the page shows, refined by each variant"""
-
-
-class AblationConfig(Model):
-    """What is trained, and what it is compared on."""
-
-    variants: Path
-    """TOML file like configs/ablation.toml: [train] is common to all variants, and [variants.NAME]
-    is what one of them changes"""
-    synthetic: str
-    """dataset of labelled renders, with the splits below"""
-    real: str
-    """dataset of camera images, with the splits below"""
-    output: str
-    """folder of the ablation, or s3://bucket/prefix"""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
-    """each variant is trained once with each of these"""
-    split: str = "train"
-    """split of both datasets to train on"""
-    held_out: str = "test"
-    """split of both datasets to score on"""
-    num_held_out: Annotated[int, Field(ge=40)] = 1000
-    """renders, and real images, to score on"""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """cpu: each training has one core; cuda: each has a core and a GPU"""
-    test: TwoSampleTest = TwoSampleTest()
-    """the two-sample test"""
 
 
 class SideBySide(Protocol):

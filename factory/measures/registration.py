@@ -10,7 +10,6 @@ Axes in names: N pictures, H height, W width.
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,6 +65,8 @@ def registered_boxes(
         box_N4: (N, 4) edges (left, top, right, bottom) of each box in px, the last two exclusive.
             A box of fewer than 5 pixels in width or height is not measured.
     """
+    import cv2
+
     shift = np.full((len(before_NHW), 2), np.nan, np.float32)
     match = np.full(len(before_NHW), np.nan, np.float32)
     for i, (before, after, (x0, y0, x1, y1)) in enumerate(
@@ -111,6 +112,8 @@ def rank_gradient(image_HW: NDArray[np.uint8], sigma_px: float) -> tuple[Values,
         (H, W) float32 each: the smooth equalised picture, 0 to 255, and its slopes in x and in y,
         per pixel. Equalised values are ranks, so a change of gamma or contrast hardly moves them.
     """
+    import cv2
+
     ranks = cv2.equalizeHist(image_HW).astype(np.float32)
     smooth = cv2.GaussianBlur(ranks, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
     gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32, borderType=cv2.BORDER_REPLICATE)

@@ -15,15 +15,12 @@ Axes in names: N images, H height, W width.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
 from factory.images.png import Pixels
 from schemas.base import Model
@@ -85,15 +82,15 @@ class TwoSampleTest(Model):
             ValueError: there are too few images, or the sets differ in size or type, or images are
                 of 16 bits without `full_scale`, or of 8 bits with it.
         """
+        from factory.measures import two_sample_classifier as classifier
+
         check_images("real", real_NHW, real_NHW, full_scale)
         check_images("other", other_NHW, real_NHW, full_scale)
         scale = 255 if full_scale is None else full_scale
-        accuracies = []
+        accuracies: list[float] = []
         for seed in self.seeds:
-            with one_thread(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                accuracies += self._run(real_NHW, other_NHW, seed, scale)
-            of_seed = accuracies[-self.num_folds :]
+            of_seed = classifier.accuracies(self, real_NHW, other_NHW, seed, scale)
+            accuracies += of_seed
             log.info(
                 "The two-sample test with seed %d classified %.1f %% of the held-out images "
                 "correctly.",
@@ -134,48 +131,6 @@ class TwoSampleTest(Model):
                 for order in orders
             )
             yield real, other
-
-    def _run(self, real_NHW: Images, other_NHW: Images, seed: int, full_scale: int) -> list[float]:
-        """Train one network for each fold; the shares of held-out images classified correctly."""
-        accuracies = []
-        for fold, (real, other) in enumerate(self.folds(len(real_NHW), len(other_NHW), seed)):
-            (real_test, real_train), (other_test, other_train) = real, other
-            network = _Classifier()
-            rng = np.random.default_rng((seed, 2, fold))
-            self._fit(network, real_NHW[real_train], other_NHW[other_train], rng, full_scale)
-            says_real = _logits(network, real_NHW[real_test], full_scale) > 0
-            says_other = _logits(network, other_NHW[other_test], full_scale) <= 0
-            accuracies.append(float(np.concatenate([says_real, says_other]).mean()))
-        return accuracies
-
-    def _fit(
-        self,
-        network: nn.Module,
-        real_NHW: Images,
-        other_NHW: Images,
-        rng: np.random.Generator,
-        full_scale: int,
-    ) -> None:
-        optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=self.learning_rate, total_steps=self.num_steps
-        )
-        half = min(self.batch_size // 2, len(real_NHW))
-        target = torch.cat([torch.ones(half), torch.zeros(half)])
-        batches = zip(
-            batches_of(real_NHW, half, rng), batches_of(other_NHW, half, rng), strict=False
-        )
-        network.train()
-        for _ in range(self.num_steps):
-            batch = cast("Images", np.concatenate(next(batches)))
-            images = shifted(batch, self.max_shift_px, rng)
-            logits = network(network_planes(images, full_scale))
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-        network.eval()
 
 
 def comparisons(
@@ -269,91 +224,6 @@ def wilson(share: float, num: float) -> tuple[float, float]:
     middle = shrink * (share + Z95**2 / (2 * num))
     half = shrink * Z95 * float(np.sqrt(share * (1 - share) / num + (Z95 / (2 * num)) ** 2))
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-class _Classifier(nn.Sequential):
-    """A small network: (n, 2, H, W) of `network_planes` to (n,) logits of the class "real".
-
-    Its weights lie channels last in memory, which saves a third of a step's time on a CPU.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            *stage(2, 16),
-            *stage(16, 32),
-            *stage(32, 48),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(48, 1),
-            nn.Flatten(0),
-        )
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def stage(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """A convolution with stride 2 that halves the image size, batch normalisation and a ReLU."""
-    conv = nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(outputs), nn.ReLU()
-
-
-def batches_of(images_NHW: Some, size: int, rng: np.random.Generator) -> Iterator[Some]:
-    """Endless random batches of `size` images.
-
-    Every image is drawn once before any is drawn again, but for a remainder that is smaller than a
-    batch.
-    """
-    while True:
-        order = rng.permutation(len(images_NHW))
-        for start in range(0, len(order) - size + 1, size):
-            yield cast("Some", images_NHW[order[start : start + size]])
-
-
-def shifted(images_NHW: Images, most_px: int, rng: np.random.Generator) -> Images:
-    """Move each image by a random number of whole pixels in x and in y, at most `most_px`.
-
-    What moves in from beyond the border repeats the pixels at the border.
-    """
-    num, height, width = images_NHW.shape
-    dy, dx = rng.integers(-most_px, most_px + 1, (2, num))
-    rows = np.clip(np.arange(height) - dy[:, None], 0, height - 1)
-    columns = np.clip(np.arange(width) - dx[:, None], 0, width - 1)
-    which = np.arange(num)[:, None, None]
-    moved: Images = images_NHW[which, rows[:, :, None], columns[:, None, :]]
-    return moved
-
-
-def network_planes(images_NHW: Images, full_scale: int = 255) -> Tensor:
-    """The input of the networks here: (n, 2, H, W) float32, channels last in memory.
-
-    The first plane has the values on [-1, 1]. The second has 4 times their difference from the
-    mean of their 3 x 3 neighbourhood, which lets a short training see grain and blur of a few grey
-    levels: with it, networks detect added noise of 3 levels at once; without it, one in three does.
-    """
-    values = torch.from_numpy(images_NHW.astype(np.float32))
-    grey = values.div_(full_scale / 2).sub_(1).unsqueeze(1)
-    around = nn.functional.avg_pool2d(grey, 3, stride=1, padding=1, count_include_pad=False)
-    planes = torch.cat([grey, 4 * (grey - around)], dim=1)
-    return planes.contiguous(memory_format=torch.channels_last)
-
-
-def _logits(network: nn.Module, images_NHW: Images, full_scale: int) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        parts = [
-            network(network_planes(images_NHW[start : start + 256], full_scale)).numpy()
-            for start in range(0, len(images_NHW), 256)
-        ]
-    return np.concatenate(parts)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run PyTorch on one thread, because sums on several threads differ in their last bits."""
-    num = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num)
 
 
 def check_images(

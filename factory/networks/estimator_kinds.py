@@ -1,7 +1,8 @@
 """A kind of network that reads labels off images, and its training into a folder.
 
 A domain brings its kinds (`Domain.estimators`). Each says how labels are read, how its network is
-trained and how it is judged; everything else is the same for all and is here.
+trained and how it is judged; everything else is the same for all and is here. The options of a kind
+are read without PyTorch: each method imports what it needs.
 """
 
 import logging
@@ -10,20 +11,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
-from torch import nn
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
 from factory.images.png import Pixels
-from factory.networks.estimator_training import OnUpdate
-from factory.networks.estimators import UNSAVED, save_estimator
 from factory.store.open import open_store
 from schemas.base import Model
 from schemas.dataset import ImageSpec
 from schemas.estimator import EstimatorDescription
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from factory.networks.estimator_training import OnUpdate
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class Judged:
 
 Training = TypeVar("Training", bound=Model)
 Labelled = TypeVar("Labelled")
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", bound="nn.Module")
 
 
 class EstimatorKind(ABC, Generic[Training, Labelled, Network]):
@@ -75,7 +78,7 @@ class EstimatorKind(ABC, Generic[Training, Labelled, Network]):
         labels are missing."""
 
     @abstractmethod
-    def train(self, training: Training, labelled: Labelled, on_update: OnUpdate) -> Network:
+    def train(self, training: Training, labelled: Labelled, on_update: "OnUpdate") -> Network:
         """Train a network. Raises RuntimeError where a loss is not finite."""
 
     @abstractmethod
@@ -113,7 +116,7 @@ def train_estimator(
     split: str,
     held_out: str,
     lineage: Mapping[str, Any],
-    progress: AbstractContextManager[OnUpdate],
+    progress: "AbstractContextManager[OnUpdate]",
 ) -> None:
     """Train a network and write it with its errors and pictures, unless the very same is there.
 
@@ -130,6 +133,8 @@ def train_estimator(
             another training.
         RuntimeError: a loss is not finite.
     """
+    from factory.networks.estimators import UNSAVED, save_estimator
+
     train = {**training.model_dump(mode="json"), "lineage": dict(lineage)}
     if _is_trained(kind, output, train):
         log.info("%s: already trained", output)

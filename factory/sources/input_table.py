@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-import duckdb
 import pyarrow as pa
 
 from factory.sources.scan import Container, ScanItem
@@ -55,6 +54,8 @@ class InputTable:
         Args:
             items: the items of a scan, which is read to its end.
         """
+        import duckdb
+
         self._folder = tempfile.TemporaryDirectory(prefix="simgan-inputs-")
         self.db = duckdb.connect(
             config={

@@ -5,12 +5,14 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from factory.networks.discriminator import DiscriminatorConfig
 from factory.store.open import absolute
-from factory.training.losses import PsiName
 from schemas.base import Float, Model
+from schemas.discriminator import DiscriminatorConfig
 from schemas.refiner import PrecisionChoice, RefinerConfig
 
+PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
+"""a fixed transform for the self-regularisation; `factory.training.patch_nce` is one that is
+learnt"""
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
 LR_DROP = 0.25
 """the paper's, for hands: from 0.0002 to 0.00005 (appendix)"""

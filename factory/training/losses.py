@@ -6,16 +6,14 @@ size; `lambda_from_sums` converts the paper's.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from factory.networks.discriminator import REAL, REFINED
+from factory.training.config import PsiName
 
-PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
-"""a fixed transform; `factory.training.patch_nce` is one that is learnt"""
 Psi = Callable[[Tensor], Tensor]
 """A feature transform: (n, C, H, W) to (n, ...), differentiable."""
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from factory.networks.label_consistency import LabelConsistency
 from factory.networks.refiner import Refiner
-from factory.training.config import TrainConfig
+from factory.training.config import PsiName, TrainConfig
 from factory.training.draws import Draws
-from factory.training.losses import PsiName, diversity, self_regularisation
+from factory.training.losses import diversity, self_regularisation
 from factory.training.patch_nce import PatchNCE
 from factory.training.sequences import sequence_loss, small_motions
 

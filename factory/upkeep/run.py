@@ -8,9 +8,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Literal, Self
-
-from pydantic import Field, model_validator
 
 from factory.dataset.dataset import CARD, Dataset
 from factory.dataset.lineage import open_parent
@@ -30,6 +27,7 @@ from factory.upkeep.description_text import release_text, text_of
 from factory.upkeep.findings_text import problem_lines, repair_lines, stray_lines
 from factory.upkeep.garbage import Stray, clean, stray_objects
 from factory.upkeep.means import FilteredFromParent, FromParent, FromSource, Means
+from factory.upkeep.options import Upkeep
 from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children
 from factory.upkeep.verify import (
     NotWholeError,
@@ -45,66 +43,6 @@ from schemas.text import one_line
 log = logging.getLogger(__name__)
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """shows how many of some shards were read: a context that gives what to call with each number"""
-
-
-class Upkeep(Model):
-    """What a user wants to know of a dataset or a release, and to have done to it."""
-
-    input: str
-    """dataset, or one of its releases (DATASET/releases/NAME): a folder, or s3://bucket/prefix"""
-    verify: bool = False
-    """read everything and compare every part with the others; exit code 1 if anything is wrong"""
-    gc: bool = False
-    """list what is not part of the dataset: tars without index, leftovers, foreign objects"""
-    delete: bool = False
-    """with --gc: commit tars without index that are complete, delete leftovers that no run owns"""
-    older_than_hours: Annotated[float, Field(ge=0)] = 24.0
-    """--gc deletes only what did not change for this long, and nothing while a run holds a lease"""
-    repair: bool = False
-    """verify, and say how damaged shards would be repaired"""
-    apply: bool = False
-    """with --repair: withdraw damaged shards and make them again"""
-    shards: tuple[int, ...] = ()
-    """verify and repair only these shards"""
-    source_input: str | None = None
-    """with --repair of an ingested dataset: where its inputs are, to make shards again; without
-    this, the next ingest makes them"""
-    refiner: str | None = None
-    """with --repair of a refined dataset: its refiner, to make shards again; without this, the next
-    refine makes them"""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """what --repair refines on"""
-    withdraw_stale: bool = False
-    """with --repair: also withdraw shards that were refined from a parent shard that changed"""
-    parent: str | None = None
-    """where the parent of a refined dataset is now, if it was moved"""
-    children: tuple[str, ...] = ()
-    """datasets refined from this one, whose stale shards are to be named"""
-    contact_sheet: Path | None = None
-    """write a page of images to this PNG file; a refined dataset's below their parent's"""
-    num_images: Annotated[int, Field(gt=0)] = 48
-    """number of images on the contact sheet"""
-    draw_pupil: bool = False
-    """mark the label's pupil centre on the contact sheet"""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """seed of the choice of images on the contact sheet"""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for needed, given in (
-            ("gc", "delete"),
-            ("repair", "apply"),
-            ("repair", "source_input"),
-            ("repair", "refiner"),
-            ("repair", "withdraw_stale"),
-        ):
-            if getattr(self, given) and not getattr(self, needed):
-                raise ValueError(f"--{given.replace('_', '-')} goes with --{needed}")
-        if self.shards and not (self.verify or self.repair):
-            raise ValueError("--shards goes with --verify or --repair")
-        if self.gc and self.repair:
-            raise ValueError("--gc and --repair are two commands: repair first, then clean up")
-        return self
 
 
 class Answer(Model):

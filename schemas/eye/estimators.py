@@ -1,5 +1,7 @@
 """What is written beside the networks that read landmarks and gaze off eyes."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from schemas.base import Float, Model
@@ -64,3 +66,39 @@ class GazeDescription(EstimatorDescription):
 
     architecture: GazeConfig
     held_out: GazeErrors
+
+
+class GazeTraining(Model):
+    """How a gaze network is trained."""
+
+    steps: int = Field(default=1_000, ge=1)
+    """number of updates"""
+    batch_size: int = Field(default=32, ge=1)
+    """images in each update; the paper's 512 are for 1.2 million renders"""
+    lr: Float = Field(default=1e-3, gt=0)
+    """learning rate of Adam; the rate is the paper's, which names no optimiser"""
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    """constant, as in the paper, or a half cosine from `lr` to 0"""
+    seed: int = Field(default=0, ge=0)
+    """seed of the first weights, of the batches and of the augmentation"""
+    augment: bool = True
+    """vary light, contrast, blur, noise and place, so that the renders' look is not learnt"""
+    max_shift_px: int = Field(default=2, ge=0)
+    """how far augmented images are moved at most, along each axis"""
+    network: GazeConfig = GazeConfig()
+    """architecture"""
+
+
+class LandmarkTraining(Model):
+    """How a landmark network is trained."""
+
+    steps: int = Field(default=2_000, ge=1)
+    """number of updates"""
+    batch_size: int = Field(default=32, ge=1)
+    """images in each update"""
+    lr: Float = Field(default=2e-3, gt=0)
+    """learning rate of Adam at the start; it falls to 0 as a half cosine"""
+    seed: int = Field(default=0, ge=0)
+    """seed of the first weights, of the batches and of the augmentation"""
+    maps: int = Field(default=32, ge=1)
+    """feature maps of every layer"""

@@ -49,3 +49,20 @@ class JointDescription(EstimatorDescription):
 
     architecture: JointConfig
     held_out: JointErrors
+
+
+class JointTraining(Model):
+    """How a joint network is trained."""
+
+    steps: int = Field(default=1_500, ge=1)
+    """number of updates"""
+    batch_size: int = Field(default=32, ge=2)
+    """hands in each update"""
+    lr: Float = Field(default=4e-3, gt=0)
+    """learning rate of Adam at the start; it falls to 0 as a half cosine"""
+    seed: int = Field(default=0, ge=0)
+    """seed of the first weights, of the batches and of the augmentation"""
+    maps: int = Field(default=16, ge=1)
+    """feature maps of the finest layer"""
+    reduce: int = Field(default=4, ge=1)
+    """pixels in a row, and in a column, of a cell of the finest layer"""

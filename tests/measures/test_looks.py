@@ -26,7 +26,7 @@ from factory.measures.looks.feature_distances import (
     neighbours,
     scaled_by,
 )
-from factory.measures.looks.features import FeatureTraining, Look
+from factory.measures.looks.features import Look, train_features
 from factory.measures.looks.jackknife import (
     Jackknife,
     Rounds,
@@ -34,12 +34,9 @@ from factory.measures.looks.jackknife import (
     Statistic,
     groups_of,
 )
-from factory.measures.looks.measure import (
-    LookSettings,
-    look_parts,
-    looks_of,
-)
+from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.looks.patches import patches_of, sliced_wasserstein
+from factory.measures.looks.settings import FeatureTraining, LookSettings
 from factory.validation.report import look_figures
 from schemas.realism import Compared, LookDistances
 
@@ -136,7 +133,7 @@ def test_features_see_each_look(name, change) -> None:
 
 @cache
 def trained():
-    return FeatureTraining(num_features=32, num_steps=80)(blobs(600, seed=1))
+    return train_features(FeatureTraining(num_features=32, num_steps=80), blobs(600, seed=1))
 
 
 def scaled(other, reference):
@@ -388,4 +385,4 @@ def test_refuses_what_it_cannot_compare() -> None:
     with pytest.raises(ValueError, match="2 identities, but intervals"):
         look_parts(good, good, good, QUICK, identities=["a", "b"] * 30)
     with pytest.raises(ValueError, match="a step takes 32"):
-        FeatureTraining()(good[:9])
+        train_features(FeatureTraining(), good[:9])

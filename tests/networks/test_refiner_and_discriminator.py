@@ -3,17 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from factory.networks.discriminator import (
-    HAND_LAYERS,
-    REAL,
-    REFINED,
-    Discriminator,
-    DiscriminatorConfig,
-    LayerConfig,
-    patch_map_size,
-)
+from factory.networks.discriminator import REAL, REFINED, Discriminator, patch_map_size
 from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network, to_pixels
+from schemas.discriminator import HAND_LAYERS, DiscriminatorConfig, LayerConfig
 from schemas.refiner import RefinerConfig
 
 

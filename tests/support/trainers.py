@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from factory.networks.discriminator import DiscriminatorConfig, LayerConfig
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
 from factory.training.inputs import TrainingInputs
 from factory.training.loop import Progress
 from factory.training.run import train
 from factory.training.simgan import SimGAN
+from schemas.discriminator import DiscriminatorConfig, LayerConfig
 from schemas.refiner import RefinerConfig
 
 SHAPE = (1, 12, 14)

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from factory.networks.discriminator import HAND_LAYERS, DiscriminatorConfig
 from factory.networks.exact_start import start_as_exact_identity
 from factory.networks.precision import SlowPrecisionError
 from factory.networks.refiner import Refiner
@@ -18,6 +17,7 @@ from factory.training.loop import Progress
 from factory.training.record import RunMismatchError
 from factory.training.simgan import NonFiniteLoss
 from schemas.base import FormatError
+from schemas.discriminator import HAND_LAYERS, DiscriminatorConfig
 from schemas.refiner import RefinerConfig
 from support.places import ROOT
 from support.trainers import (

@@ -21,6 +21,7 @@ from factory.upkeep.garbage import (
     stray_objects,
 )
 from schemas.lease import Lease
+from schemas.version import WRITER
 from support import fakes, planted, releases
 
 OLD_S = 2 * DAY_S
@@ -156,12 +157,14 @@ def test_foreign_objects_are_listed_and_never_removed(dataset, name) -> None:
 
 
 def test_an_orphan_of_a_refined_dataset_is_compared_with_its_parent(child, dataset) -> None:
-    expected = planted.content(child)
+    expected, rows = child.facts(0), child.index(0)
     child.store.delete(index_name(0))
     (unknown,) = listed(child, None)
     assert unknown.action == "keep" and "--parent" in unknown.why
     list(clean(child, listed(child, dataset), dataset))
-    assert planted.content(child) == expected
+    # Nobody knows any more which engine refined the images.
+    assert child.facts(0) == expected.model_copy(update={"writer": WRITER})
+    assert expected.writer == f"{WRITER} (ncnn)" and child.index(0).equals(rows)
     child.store.delete(index_name(0))
     dataset.store.delete(index_name(0))
     (orphan,) = listed(child, dataset)

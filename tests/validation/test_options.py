@@ -5,7 +5,7 @@ import pytest
 from cluster.job.command import parse
 from factory.domains.base import Domain
 from factory.domains.registry import options_by_domain, options_of
-from factory.measures.looks.measure import LookSettings
+from factory.measures.looks.settings import LookSettings
 from factory.validation.settings import ValidationSettings
 from jobs.power import PowerJob
 from jobs.validate import ValidateJob

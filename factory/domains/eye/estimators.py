@@ -2,45 +2,31 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.estimator_pictures import gaze_png, gaze_scatter_png, landmarks_png
-from factory.domains.eye.networks.gaze import (
-    GazeNetwork,
-    found_gaze_N3,
-    gaze_of,
-    load_gaze,
-    map_size,
-)
-from factory.domains.eye.networks.gaze_training import (
-    GazeTraining,
-    Gazing,
-    gaze_errors,
-    train_gaze,
-)
-from factory.domains.eye.networks.landmark_training import (
-    Labelled,
-    LandmarkTraining,
-    median_error_px,
-    train_landmarks,
-)
-from factory.domains.eye.networks.landmarks import (
-    LandmarkNetwork,
-    found_landmarks_px,
-    landmarks_px,
-    load_landmarks,
-)
 from factory.images.png import Grey, grey
 from factory.networks.estimator_kinds import EstimatorKind, Judged, labelled_images
-from factory.networks.estimator_training import OnUpdate
 from schemas.dataset import ImageSpec
-from schemas.eye.estimators import GazeDescription, LandmarkDescription
+from schemas.eye.estimators import (
+    GazeDescription,
+    GazeTraining,
+    LandmarkDescription,
+    LandmarkTraining,
+)
 from schemas.eye.kind import EYE
 
+if TYPE_CHECKING:
+    from factory.domains.eye.networks.gaze import GazeNetwork
+    from factory.domains.eye.networks.gaze_training import Gazing
+    from factory.domains.eye.networks.landmark_training import Labelled
+    from factory.domains.eye.networks.landmarks import LandmarkNetwork
+    from factory.networks.estimator_training import OnUpdate
 
-class LandmarkEstimator(EstimatorKind[LandmarkTraining, Labelled, LandmarkNetwork]):
+
+class LandmarkEstimator(EstimatorKind[LandmarkTraining, "Labelled", "LandmarkNetwork"]):
     """Train a small network that finds pupil, iris and lids of eyes.
 
     Writes landmarks.safetensors, landmarks.json with its median errors on the held-out split, and
@@ -54,19 +40,32 @@ class LandmarkEstimator(EstimatorKind[LandmarkTraining, Labelled, LandmarkNetwor
     training = LandmarkTraining
     loss_format = "{:.2f} px"
 
-    def load(self, location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescription]:
+    def load(self, location: str | Path) -> "tuple[LandmarkNetwork, LandmarkDescription]":
+        from factory.domains.eye.networks.landmarks import load_landmarks
+
         return load_landmarks(location)
 
-    def read(self, dataset: Dataset, split: str) -> Labelled:
+    def read(self, dataset: Dataset, split: str) -> "Labelled":
+        from factory.domains.eye.networks.landmark_training import Labelled
+        from factory.domains.eye.networks.landmarks import landmarks_px
+
         images, index = labelled_eyes(dataset, split, ["pupil_px", "iris_px", "lid_px"])
         return Labelled(images, landmarks_px(index))
 
     def train(
-        self, training: LandmarkTraining, labelled: Labelled, on_update: OnUpdate
-    ) -> LandmarkNetwork:
+        self, training: LandmarkTraining, labelled: "Labelled", on_update: "OnUpdate"
+    ) -> "LandmarkNetwork":
+        from factory.domains.eye.networks.landmark_training import train_landmarks
+
         return train_landmarks(training, labelled, on_update)
 
-    def judge(self, network: LandmarkNetwork, labelled: Labelled, held_out: Labelled) -> Judged:
+    def judge(
+        self, network: "LandmarkNetwork", labelled: "Labelled", held_out: "Labelled"
+    ) -> Judged:
+        from factory.domains.eye.estimator_pictures import landmarks_png
+        from factory.domains.eye.networks.landmark_training import median_error_px
+        from factory.domains.eye.networks.landmarks import found_landmarks_px
+
         found = found_landmarks_px(network, held_out.images)
         errors = median_error_px(found, held_out)
         medians = ", ".join(f"{name} {error:.2f} px" for name, error in errors.items())
@@ -78,7 +77,7 @@ class LandmarkEstimator(EstimatorKind[LandmarkTraining, Labelled, LandmarkNetwor
         )
 
 
-class GazeEstimator(EstimatorKind[GazeTraining, Gazing, GazeNetwork]):
+class GazeEstimator(EstimatorKind[GazeTraining, "Gazing", "GazeNetwork"]):
     """Train the paper's network that estimates the gaze of eyes.
 
     Writes gaze.safetensors, gaze.json with its errors on the held-out split in degrees, and the
@@ -92,19 +91,34 @@ class GazeEstimator(EstimatorKind[GazeTraining, Gazing, GazeNetwork]):
     training = GazeTraining
 
     def check(self, training: GazeTraining, image: ImageSpec) -> None:
+        from factory.domains.eye.networks.gaze import map_size
+
         map_size(image.height, image.width)
 
-    def load(self, location: str | Path) -> tuple[GazeNetwork, GazeDescription]:
+    def load(self, location: str | Path) -> "tuple[GazeNetwork, GazeDescription]":
+        from factory.domains.eye.networks.gaze import load_gaze
+
         return load_gaze(location)
 
-    def read(self, dataset: Dataset, split: str) -> Gazing:
+    def read(self, dataset: Dataset, split: str) -> "Gazing":
+        from factory.domains.eye.networks.gaze import gaze_of
+        from factory.domains.eye.networks.gaze_training import Gazing
+
         images, index = labelled_eyes(dataset, split, ["gaze"])
         return Gazing(images, gaze_of(index))
 
-    def train(self, training: GazeTraining, labelled: Gazing, on_update: OnUpdate) -> GazeNetwork:
+    def train(
+        self, training: GazeTraining, labelled: "Gazing", on_update: "OnUpdate"
+    ) -> "GazeNetwork":
+        from factory.domains.eye.networks.gaze_training import train_gaze
+
         return train_gaze(training, labelled, on_update)
 
-    def judge(self, network: GazeNetwork, labelled: Gazing, held_out: Gazing) -> Judged:
+    def judge(self, network: "GazeNetwork", labelled: "Gazing", held_out: "Gazing") -> Judged:
+        from factory.domains.eye.estimator_pictures import gaze_png, gaze_scatter_png
+        from factory.domains.eye.networks.gaze import found_gaze_N3
+        from factory.domains.eye.networks.gaze_training import gaze_errors
+
         found = found_gaze_N3(network, held_out.images)
         errors = gaze_errors(found, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
         mean_answer = errors.mean_answer_deg

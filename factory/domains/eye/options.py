@@ -8,10 +8,6 @@ from pydantic import JsonValue
 from factory.dataset.tar import sha256
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights, Range
-from factory.domains.eye.sources.gaze_weights import weights_for
-from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
-from factory.domains.eye.sources.pictures import PicturesOptions
-from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.sources.base import SourceOptions
 from schemas.base import FormatError, Model
 
@@ -59,6 +55,10 @@ def eye_source_options(
         FormatError: eyes have no such source.
         ValueError: the target of `target_gaze` is unusable, or no render has a readable gaze.
     """
+    from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
+    from factory.domains.eye.sources.pictures import PicturesOptions
+    from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+
     match source:
         case "images":
             return PicturesOptions(crop=given.crop)
@@ -83,6 +83,9 @@ def _weights(
     The first run freezes them in the dataset's card. Later runs take them from there, so that they
     do not depend on the renders that arrived since.
     """
+    from factory.domains.eye.sources.gaze_weights import weights_for
+    from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+
     if given.target_gaze is None:
         return None
     digest = sha256(given.target_gaze.read_bytes())

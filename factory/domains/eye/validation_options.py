@@ -1,7 +1,7 @@
 """The options of jobs which are of eyes alone."""
 
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.measures.looks.measure import LookSettings
+from factory.measures.looks.settings import LookSettings
 from schemas.base import Model
 
 

@@ -1,34 +1,23 @@
 """The network that finds the joints of hands, as a kind that `jobs/estimator.py` trains."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from factory.dataset.dataset import Dataset
-from factory.domains.hand.estimator_pictures import joints_png
-from factory.domains.hand.networks.joint_training import (
-    NEAR_PX,
-    JointTraining,
-    Posed,
-    joint_errors,
-    mean_joints_px,
-    train_joints,
-)
-from factory.domains.hand.networks.joints import (
-    JointNetwork,
-    check_size,
-    found_joints_px,
-    joints_px_of,
-    load_joints,
-)
 from factory.networks.estimator_kinds import EstimatorKind, Judged, labelled_images
-from factory.networks.estimator_training import OnUpdate
 from schemas.dataset import ImageSpec
-from schemas.hand.estimators import JointDescription
+from schemas.hand.estimators import JointDescription, JointTraining
 from schemas.hand.kind import HAND
 
+if TYPE_CHECKING:
+    from factory.domains.hand.networks.joint_training import Posed
+    from factory.domains.hand.networks.joints import JointNetwork
+    from factory.networks.estimator_training import OnUpdate
 
-class JointEstimator(EstimatorKind[JointTraining, Posed, JointNetwork]):
+
+class JointEstimator(EstimatorKind[JointTraining, "Posed", "JointNetwork"]):
     """Train a small network that finds the 14 evaluated joints of hands.
 
     Writes joints.safetensors, joints.json with its errors on the held-out split in px beside those
@@ -45,12 +34,19 @@ class JointEstimator(EstimatorKind[JointTraining, Posed, JointNetwork]):
     def check(self, training: JointTraining, image: ImageSpec) -> None:
         if image.bits != 16:
             raise ValueError(f"joints are found in 16-bit depth pictures, not in {image.bits} bits")
+        from factory.domains.hand.networks.joints import check_size
+
         check_size(image.height, image.width, training.reduce)
 
-    def load(self, location: str | Path) -> tuple[JointNetwork, JointDescription]:
+    def load(self, location: str | Path) -> "tuple[JointNetwork, JointDescription]":
+        from factory.domains.hand.networks.joints import load_joints
+
         return load_joints(location)
 
-    def read(self, dataset: Dataset, split: str) -> Posed:
+    def read(self, dataset: Dataset, split: str) -> "Posed":
+        from factory.domains.hand.networks.joint_training import Posed
+        from factory.domains.hand.networks.joints import joints_px_of
+
         images, index = labelled_images(dataset, split, ["joints14_uvd", "cube_mm"])
         cubes_mm = np.unique(index["cube_mm"].to_numpy())
         if len(cubes_mm) != 1:
@@ -61,10 +57,22 @@ class JointEstimator(EstimatorKind[JointTraining, Posed, JointNetwork]):
         depth = images.astype(np.uint16, copy=False)  # `check` has refused images of 8 bits
         return Posed(depth, joints_px_of(index, dataset.card.image), int(cubes_mm[0]))
 
-    def train(self, training: JointTraining, labelled: Posed, on_update: OnUpdate) -> JointNetwork:
+    def train(
+        self, training: JointTraining, labelled: "Posed", on_update: "OnUpdate"
+    ) -> "JointNetwork":
+        from factory.domains.hand.networks.joint_training import train_joints
+
         return train_joints(training, labelled, on_update)
 
-    def judge(self, network: JointNetwork, labelled: Posed, held_out: Posed) -> Judged:
+    def judge(self, network: "JointNetwork", labelled: "Posed", held_out: "Posed") -> Judged:
+        from factory.domains.hand.estimator_pictures import joints_png
+        from factory.domains.hand.networks.joint_training import (
+            NEAR_PX,
+            joint_errors,
+            mean_joints_px,
+        )
+        from factory.domains.hand.networks.joints import found_joints_px
+
         found = found_joints_px(network, held_out.images)
         errors = joint_errors(found, held_out.joints_px, mean_joints_px(labelled.joints_px))
         mean_answer = errors.mean_answer_px

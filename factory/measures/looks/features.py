@@ -16,97 +16,78 @@ depend on the refiner that is measured, and cannot favour it.
 Axes in names: N images, H height, W width, D features.
 """
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from factory.measures.two_sample import (
+from factory.measures.looks.settings import FeatureTraining
+from factory.measures.small_networks import (
     batches_of,
     network_planes,
     one_thread,
     shifted,
     stage,
 )
-from schemas.base import Model
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float64]
 
 
-class FeatureTraining(Model):
-    """A small network and its training. The defaults take a minute on one core."""
+def train_features(settings: FeatureTraining, images_NHW: Images) -> "Extractor":
+    """Train a network for features.
 
-    num_features: Annotated[int, Field(gt=0)] = 48
-    """number of features that the network gives"""
-    num_steps: Annotated[int, Field(gt=0)] = 150
-    """number of optimiser steps"""
-    num_images: Annotated[int, Field(gt=1)] = 32
-    """number of images of a step"""
-    num_looks: Annotated[int, Field(gt=1)] = 4
-    """number of looks of each image in a step; one of them is the image unchanged"""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """the highest learning rate; a one-cycle schedule rises to it and falls again"""
-    temperature: Annotated[float, Field(gt=0)] = 0.2
-    """of the softmax in the loss"""
-    max_shift_px: Annotated[int, Field(ge=0)] = 2
-    """each view of an instance is shifted at random by at most this, in x and in y"""
-    seed: int = 0
-    """of the initial weights, batches and looks"""
+    Args:
+        images_NHW: (N, H, W) uint8 of all sets that are to be compared, sides of at least 8 px.
 
-    def __call__(self, images_NHW: Images) -> "Extractor":
-        """Train the network.
+    Returns:
+        The trained network, the same on every run and with any number of threads.
 
-        Args:
-            images_NHW: (N, H, W) uint8 of all sets that are to be compared, sides of at least 8 px.
-
-        Returns:
-            The trained network, the same on every run and with any number of threads.
-
-        Raises:
-            ValueError: there are fewer images than a step takes.
-        """
-        if len(images_NHW) < self.num_images:
-            raise ValueError(
-                f"there are {len(images_NHW)} images to train features on, but a step takes "
-                f"{self.num_images}"
-            )
-        with one_thread(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            encoder = _Encoder(self.num_features)
-            self._fit(encoder, images_NHW)
-        return Extractor(encoder)
-
-    def _fit(self, encoder: nn.Module, images_NHW: Images) -> None:
-        rng = np.random.default_rng(self.seed)
-        head = nn.Sequential(
-            nn.Linear(self.num_features, 64), nn.ReLU(), nn.Linear(64, 32, bias=False)
+    Raises:
+        ValueError: there are fewer images than a step takes.
+    """
+    if len(images_NHW) < settings.num_images:
+        raise ValueError(
+            f"there are {len(images_NHW)} images to train features on, but a step takes "
+            f"{settings.num_images}"
         )
-        parameters = [*encoder.parameters(), *head.parameters()]
-        optimiser = torch.optim.AdamW(parameters, lr=self.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=self.learning_rate, total_steps=self.num_steps
-        )
-        batches = batches_of(images_NHW, self.num_images, rng)
-        for _ in range(self.num_steps):
-            views = self._views(next(batches), rng)
-            loss = same_instance_loss(head(encoder(network_planes(views))), self.temperature)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-        encoder.eval()
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        encoder = _Encoder(settings.num_features)
+        _fit(settings, encoder, images_NHW)
+    return Extractor(encoder)
 
-    def _views(self, images_NHW: Images, rng: np.random.Generator) -> Images:
-        """(2 n, H, W): two views of each of the n looks of all images, row k and row n + k."""
-        instances = np.repeat(images_NHW, self.num_looks, axis=0)
-        looks = Look.draw(len(instances), rng, same=slice(None, None, self.num_looks))
-        return np.concatenate(
-            [shifted(looks(instances, rng), self.max_shift_px, rng) for _ in range(2)]
-        )
+
+def _fit(settings: FeatureTraining, encoder: nn.Module, images_NHW: Images) -> None:
+    rng = np.random.default_rng(settings.seed)
+    head = nn.Sequential(
+        nn.Linear(settings.num_features, 64), nn.ReLU(), nn.Linear(64, 32, bias=False)
+    )
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=settings.learning_rate, total_steps=settings.num_steps
+    )
+    batches = batches_of(images_NHW, settings.num_images, rng)
+    for _ in range(settings.num_steps):
+        views = _views(settings, next(batches), rng)
+        loss = same_instance_loss(head(encoder(network_planes(views))), settings.temperature)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+    encoder.eval()
+
+
+def _views(settings: FeatureTraining, images_NHW: Images, rng: np.random.Generator) -> Images:
+    """(2 n, H, W): two views of each of the n looks of all images, row k and row n + k."""
+    instances = np.repeat(images_NHW, settings.num_looks, axis=0)
+    looks = Look.draw(len(instances), rng, same=slice(None, None, settings.num_looks))
+    return np.concatenate(
+        [shifted(looks(instances, rng), settings.max_shift_px, rng) for _ in range(2)]
+    )
 
 
 class Look(NamedTuple):

@@ -10,11 +10,10 @@ Axes in names: N images, H height, W width.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from factory.measures.looks.copies import nearest_in, nearest_others, thumbnails
 from factory.measures.looks.curves import (
@@ -32,7 +31,7 @@ from factory.measures.looks.feature_distances import (
     neighbours,
     scaled_by,
 )
-from factory.measures.looks.features import FeatureTraining
+from factory.measures.looks.features import train_features
 from factory.measures.looks.jackknife import (
     POSITIVE,
     Groups,
@@ -42,30 +41,12 @@ from factory.measures.looks.jackknife import (
     groups_of,
 )
 from factory.measures.looks.patches import MIN_SIDE_PX, patches_of, sliced_wasserstein
+from factory.measures.looks.settings import LookSettings
 from factory.measures.two_sample import MIN_IMAGES, check_images
-from schemas.base import Model
 from schemas.realism import ClosestPair, Compared, Curves, LookDistances
 
 Images = NDArray[np.uint8]
 ANY = float("-inf"), float("inf")
-
-
-class LookSettings(Model):
-    """How looks are measured. The defaults take some minutes on one core, half of them for the
-    training of the features."""
-
-    num_images: Annotated[int, Field(ge=MIN_IMAGES)] = 1500
-    """most images of each compared set; half of the real images are a further limit"""
-    num_rounds: Annotated[int, Field(ge=10)] = 100
-    """rounds of the jackknife that gives the intervals"""
-    features: FeatureTraining = FeatureTraining()
-    copy_percentile: Annotated[float, Field(gt=0, lt=100)] = 1.0
-    """percentile of the distances from each real image to its nearest other real image; a refined
-    image that is nearer than this to a real one counts as a copy of it"""
-    num_closest: Annotated[int, Field(ge=0)] = 8
-    """how many of the closest pairs of a refined and a real image the result names"""
-    seed: int = 0
-    """of the halves of the real images, the choice of images and the rounds"""
 
 
 class FeatureLooks(NamedTuple):
@@ -204,7 +185,7 @@ def _feature_looks(sets: _ImageSets, settings: LookSettings) -> FeatureLooks:
     """Measures in the features of a network that is trained on real images and renders."""
     images, jackknife = sets.compared(settings)
     pool = np.concatenate([images.synthetic, images.other_half, images.reference])
-    features = images.map(settings.features(pool))
+    features = images.map(train_features(settings.features, pool))
     scaled = features.map(partial(scaled_by, features.reference))
     coverage, density = jackknife.compare(scaled, neighbours, (0, 1), POSITIVE)
     return FeatureLooks(

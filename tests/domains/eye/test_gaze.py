@@ -23,7 +23,6 @@ from factory.domains.eye.networks.gaze import (
     yaw_pitch_deg,
 )
 from factory.domains.eye.networks.gaze_training import (
-    GazeTraining,
     Gazing,
     augmented,
     gaze_errors,
@@ -35,7 +34,7 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.images.png import decode_png
 from factory.networks.scaling import to_network
 from schemas.base import FormatError
-from schemas.eye.estimators import GazeConfig
+from schemas.eye.estimators import GazeConfig, GazeTraining
 from schemas.eye.kind import EYE
 from support import fakes
 

@@ -11,7 +11,6 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
 from factory.domains.eye.networks.landmark_training import (
     Labelled,
-    LandmarkTraining,
     augmented,
     median_error_px,
     train_landmarks,
@@ -24,6 +23,7 @@ from factory.domains.eye.networks.landmarks import (
 )
 from factory.images.png import decode_png
 from schemas.base import FormatError
+from schemas.eye.estimators import LandmarkTraining
 
 
 def discs(n: int, seed: int) -> Labelled:

@@ -20,7 +20,6 @@ from factory.domains.hand.networks.depth_augmentation import (
     grown,
 )
 from factory.domains.hand.networks.joint_training import (
-    JointTraining,
     Posed,
     joint_errors,
     mean_joints_px,
@@ -39,7 +38,7 @@ from factory.domains.hand.sources.nyu import NyuOptions
 from factory.images.mosaic import FOUND_RGB, TRUE_RGB
 from factory.images.png import decode_png
 from schemas.base import FormatError
-from schemas.hand.estimators import JointConfig
+from schemas.hand.estimators import JointConfig, JointTraining
 from schemas.hand.kind import HAND
 from schemas.hand.sample import EVALUATED_JOINTS
 from support import fakes, hands

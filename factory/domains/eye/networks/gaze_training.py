@@ -1,12 +1,11 @@
 """Training of a gaze network on labelled eyes, and how good it is on others."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,31 +15,9 @@ from factory.images.png import Grey
 from factory.measures.statistics import spread
 from factory.networks.estimator_training import OnUpdate, train_network
 from factory.networks.scaling import to_network
-from schemas.base import Float, Model
-from schemas.eye.estimators import GazeBin, GazeConfig, GazeErrors
+from schemas.eye.estimators import GazeBin, GazeErrors, GazeTraining
 
 _BIN_DEG = 10
-
-
-class GazeTraining(Model):
-    """How a gaze network is trained."""
-
-    steps: int = Field(default=1_000, ge=1)
-    """number of updates"""
-    batch_size: int = Field(default=32, ge=1)
-    """images in each update; the paper's 512 are for 1.2 million renders"""
-    lr: Float = Field(default=1e-3, gt=0)
-    """learning rate of Adam; the rate is the paper's, which names no optimiser"""
-    lr_schedule: Literal["constant", "cosine"] = "constant"
-    """constant, as in the paper, or a half cosine from `lr` to 0"""
-    seed: int = Field(default=0, ge=0)
-    """seed of the first weights, of the batches and of the augmentation"""
-    augment: bool = True
-    """vary light, contrast, blur, noise and place, so that the renders' look is not learnt"""
-    max_shift_px: int = Field(default=2, ge=0)
-    """how far augmented images are moved at most, along each axis"""
-    network: GazeConfig = GazeConfig()
-    """architecture"""
 
 
 class Gazing(NamedTuple):

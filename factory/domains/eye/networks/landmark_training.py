@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,23 +13,7 @@ from factory.domains.eye.networks.landmarks import GROUPS, LandmarkNetwork
 from factory.images.png import Grey
 from factory.networks.estimator_training import OnUpdate, train_network
 from factory.networks.scaling import to_network
-from schemas.base import Float, Model
-from schemas.eye.estimators import LandmarkConfig
-
-
-class LandmarkTraining(Model):
-    """How a landmark network is trained."""
-
-    steps: int = Field(default=2_000, ge=1)
-    """number of updates"""
-    batch_size: int = Field(default=32, ge=1)
-    """images in each update"""
-    lr: Float = Field(default=2e-3, gt=0)
-    """learning rate of Adam at the start; it falls to 0 as a half cosine"""
-    seed: int = Field(default=0, ge=0)
-    """seed of the first weights, of the batches and of the augmentation"""
-    maps: int = Field(default=32, ge=1)
-    """feature maps of every layer"""
+from schemas.eye.estimators import LandmarkConfig, LandmarkTraining
 
 
 class Labelled(NamedTuple):

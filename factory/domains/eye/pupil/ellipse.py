@@ -9,7 +9,6 @@ Axes in names: P points on the ellipse, S steps along a normal, H height, W widt
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,6 +90,8 @@ def edge_along(field_HW2: Floats, ellipse: Ellipse) -> Edge:
     Args:
         field_HW2: see `edge_field`.
     """
+    import cv2
+
     points, normals = ellipse.outline()
     at = points[:, None, :] + _STEPS[None, :, None] * normals[:, None, :]
     sampled = cv2.remap(
@@ -117,6 +118,8 @@ def edge_field(image_HW: NDArray[np.uint8], sigma_px: float) -> Floats:
         (H, W, 2) float32 vectors (x, y) towards the brighter side. The sixth power of their length
         is the strength.
     """
+    import cv2
+
     smooth, gx, gy = rank_gradient(image_HW, sigma_px)
     size = np.sqrt(gx * gx + gy * gy) + np.float32(1e-6)
     ux, uy = gx / size, gy / size

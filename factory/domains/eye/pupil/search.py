@@ -3,7 +3,6 @@
 Axes in names: C candidate centres, A angles, R sampled radii, K radii of candidate circles.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,6 +62,8 @@ class CircleSearch:
         Returns:
             Circles, the best first.
         """
+        import cv2
+
         num = len(self._centers_C2)
         at = (self._at_CAR2 + np.array(window_px, np.float32)).reshape(num, -1, 2)
         field = cv2.remap(field_HW2, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Annotated
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -54,4 +53,6 @@ class EyeCrop(Model):
 
     def finished(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Apply to a resampled crop what the options ask for: `equalise`."""
+        import cv2
+
         return np.asarray(cv2.equalizeHist(crop)) if self.equalise else crop

@@ -12,10 +12,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, cast
 
-import cv2
 import numpy as np
 import orjson
-import scipy.io
 from numpy.typing import NDArray
 
 from factory.dataset.tar import sha256
@@ -184,6 +182,8 @@ class MpiiGazeSource:
         return side, eye["image"][row], eye["gaze"][row], eye["pose"][row]
 
     def _load_day(self, name: str) -> dict[Side, dict[str, Any]]:
+        import scipy.io
+
         files = self._files  # opened here, because a missing folder is not the fault of a file
         try:
             raw = files.read(name)
@@ -229,6 +229,8 @@ def _eye(struct: Any, name: str, side: Side) -> dict[str, Any]:
 
 def _facing(rotation_vector: NDArray[np.float64]) -> NDArray[np.float64]:
     """(3,) direction of the face: the head's -z axis, which at rest points to the camera."""
+    import cv2
+
     rotation, _ = cv2.Rodrigues(rotation_vector)
     return np.asarray(-rotation[:, 2], np.float64)
 

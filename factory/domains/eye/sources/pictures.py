@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from factory.dataset.tar import sha256
@@ -68,6 +67,8 @@ class PicturesSource(StemSource):
             raise
 
     def _loaded(self, source_id: str, raw: bytes, image_sha256: str) -> Loaded:
+        import cv2
+
         grey = decode(raw, cv2.IMREAD_GRAYSCALE)
         if grey is None or not _is_whole(raw):
             raise BadRender(source_id, "image does not decode, or is truncated")

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,29 +12,11 @@ from factory.domains.hand.networks.depth_augmentation import augmented
 from factory.domains.hand.networks.joints import JointNetwork, as_depth
 from factory.measures.statistics import spread
 from factory.networks.estimator_training import OnUpdate, train_network
-from schemas.base import Float, Model
-from schemas.hand.estimators import JointConfig, JointError, JointErrors
+from schemas.hand.estimators import JointConfig, JointError, JointErrors, JointTraining
 from schemas.hand.sample import EVALUATED_JOINTS
 
 NEAR_PX = 5.0
 """px within which a joint counts as found, the paper's d (Shrivastava et al. 2017, table 4)"""
-
-
-class JointTraining(Model):
-    """How a joint network is trained."""
-
-    steps: int = Field(default=1_500, ge=1)
-    """number of updates"""
-    batch_size: int = Field(default=32, ge=2)
-    """hands in each update"""
-    lr: Float = Field(default=4e-3, gt=0)
-    """learning rate of Adam at the start; it falls to 0 as a half cosine"""
-    seed: int = Field(default=0, ge=0)
-    """seed of the first weights, of the batches and of the augmentation"""
-    maps: int = Field(default=16, ge=1)
-    """feature maps of the finest layer"""
-    reduce: int = Field(default=4, ge=1)
-    """pixels in a row, and in a column, of a cell of the finest layer"""
 
 
 class Posed(NamedTuple):

@@ -25,9 +25,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import scipy.io
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from factory.domains.hand.geometry import NYU_CAMERA
+from factory.domains.hand.options import HandOptions
 from factory.domains.hand.renderer.depth import Array, cast
 from factory.domains.hand.renderer.pose import sample_hand, views_of
 from factory.domains.hand.renderer.sensor import STAND_IN, Sensor
@@ -37,7 +38,7 @@ from factory.domains.hand.renderer.shape import (
     body_of,
     straight_forearm,
 )
-from factory.domains.hand.sources.nyu_files import CAMERAS, JOINT_DATA, frame_name
+from factory.domains.hand.sources.nyu_files import JOINT_DATA, NUM_CAMERAS, frame_name
 from factory.domains.hand.sources.nyu_joints import JointsError, JointTable
 from factory.images.png import encode_png
 from factory.sources.renderer import STAND_IN_FILE
@@ -45,7 +46,6 @@ from factory.store.base import Store
 from factory.store.open import absolute, open_store
 from schemas.hand.sample import NUM_JOINTS
 
-NUM_CAMERAS = len(CAMERAS)
 MAX_FRAMES = 1_000_000
 """most frames of one folder, because an array in a MATLAB 5 file must be smaller than 4 GB"""
 NEAREST_MM = 300.0
@@ -54,19 +54,6 @@ _SENSOR = 2
 """a part of the sensor's seed, which makes it different from the seeds of hands"""
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, joints of hands drawn by simgan-factory".ljust(116)
 """replaces the header of scipy, which contains the time, so that equal labels are equal bytes"""
-
-
-class HandOptions(BaseModel):
-    """The options of the hand renderer that users may set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    cameras: int = Field(default=1, ge=1, le=NUM_CAMERAS)
-    """number of views of each frame; in the second and third view the hand is rotated by 40 degrees
-    to either side"""
-    poses: str | None = Field(default=None, exclude=True)
-    """an .npz file with joint_uvd (n, 36, 3) in u px, v px, depth mm; the frames take its joints in
-    turn, unchanged. Poses are random by default"""
 
 
 class HandRenderer(HandOptions):

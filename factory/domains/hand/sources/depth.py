@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +33,8 @@ def unpack_depth(raw: bytes) -> Depth:
     Raises:
         UndecodableError: the picture is truncated, damaged, or has another layout.
     """
+    import cv2
+
     shape, dtype = check_png(raw)
     if shape != (NYU_HEIGHT_PX, NYU_WIDTH_PX, 3) or dtype != np.uint8:
         height, width = shape[:2]
@@ -125,6 +126,8 @@ def _nearest(scale: float, shift: float, num: int, size: int) -> tuple[NDArray[n
 
 def widened(mask_HW: Mask, margin_px: int) -> Mask:
     """A mask that is dilated by a disc with a radius of `margin_px`."""
+    import cv2
+
     if margin_px == 0:
         return mask_HW
     squares = np.arange(-margin_px, margin_px + 1) ** 2

@@ -20,6 +20,7 @@ from factory.sources.scan import (
 
 JOINT_DATA = "joint_data.mat"
 CAMERAS = (1, 2, 3)
+NUM_CAMERAS = len(CAMERAS)
 SUFFIXES = frozenset({".png", ".mat"})
 Prefix = Literal["depth", "synthdepth"]
 """how the name of a camera frame begins, and that of a render"""

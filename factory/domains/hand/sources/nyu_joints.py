@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
 from factory.domains.hand.geometry import (
@@ -101,6 +100,8 @@ class JointTable:
 
 
 def _variable(raw: bytes, name: str) -> Rows:
+    import scipy.io
+
     try:
         read = scipy.io.loadmat(cast(Any, io.BytesIO(raw)), variable_names=[name])
         values = np.asarray(read[name])

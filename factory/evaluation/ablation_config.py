@@ -1,0 +1,35 @@
+"""What an ablation trains, and what it compares the results on."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from factory.measures.two_sample import TwoSampleTest
+from schemas.base import Model
+
+
+class AblationConfig(Model):
+    """What is trained, and what it is compared on."""
+
+    variants: Path
+    """TOML file like configs/ablation.toml: [train] is common to all variants, and [variants.NAME]
+    is what one of them changes"""
+    synthetic: str
+    """dataset of labelled renders, with the splits below"""
+    real: str
+    """dataset of camera images, with the splits below"""
+    output: str
+    """folder of the ablation, or s3://bucket/prefix"""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    """each variant is trained once with each of these"""
+    split: str = "train"
+    """split of both datasets to train on"""
+    held_out: str = "test"
+    """split of both datasets to score on"""
+    num_held_out: Annotated[int, Field(ge=40)] = 1000
+    """renders, and real images, to score on"""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cpu: each training has one core; cuda: each has a core and a GPU"""
+    test: TwoSampleTest = TwoSampleTest()
+    """the two-sample test"""

@@ -1,0 +1,68 @@
+"""What a user wants to know of a dataset, or to have done to it."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import Model
+
+
+class Upkeep(Model):
+    """What a user wants to know of a dataset or a release, and to have done to it."""
+
+    input: str
+    """dataset, or one of its releases (DATASET/releases/NAME): a folder, or s3://bucket/prefix"""
+    verify: bool = False
+    """read everything and compare every part with the others; exit code 1 if anything is wrong"""
+    gc: bool = False
+    """list what is not part of the dataset: tars without index, leftovers, foreign objects"""
+    delete: bool = False
+    """with --gc: commit tars without index that are complete, delete leftovers that no run owns"""
+    older_than_hours: Annotated[float, Field(ge=0)] = 24.0
+    """--gc deletes only what did not change for this long, and nothing while a run holds a lease"""
+    repair: bool = False
+    """verify, and say how damaged shards would be repaired"""
+    apply: bool = False
+    """with --repair: withdraw damaged shards and make them again"""
+    shards: tuple[int, ...] = ()
+    """verify and repair only these shards"""
+    source_input: str | None = None
+    """with --repair of an ingested dataset: where its inputs are, to make shards again; without
+    this, the next ingest makes them"""
+    refiner: str | None = None
+    """with --repair of a refined dataset: its refiner, to make shards again; without this, the next
+    refine makes them"""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """what --repair refines on"""
+    withdraw_stale: bool = False
+    """with --repair: also withdraw shards that were refined from a parent shard that changed"""
+    parent: str | None = None
+    """where the parent of a refined dataset is now, if it was moved"""
+    children: tuple[str, ...] = ()
+    """datasets refined from this one, whose stale shards are to be named"""
+    contact_sheet: Path | None = None
+    """write a page of images to this PNG file; a refined dataset's below their parent's"""
+    num_images: Annotated[int, Field(gt=0)] = 48
+    """number of images on the contact sheet"""
+    draw_pupil: bool = False
+    """mark the label's pupil centre on the contact sheet"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seed of the choice of images on the contact sheet"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for needed, given in (
+            ("gc", "delete"),
+            ("repair", "apply"),
+            ("repair", "source_input"),
+            ("repair", "refiner"),
+            ("repair", "withdraw_stale"),
+        ):
+            if getattr(self, given) and not getattr(self, needed):
+                raise ValueError(f"--{given.replace('_', '-')} goes with --{needed}")
+        if self.shards and not (self.verify or self.repair):
+            raise ValueError("--shards goes with --verify or --repair")
+        if self.gc and self.repair:
+            raise ValueError("--gc and --repair are two commands: repair first, then clean up")
+        return self
