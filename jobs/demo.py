@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
@@ -44,7 +44,8 @@ class DemoJob(JobConfig):
     """The whole chain on built-in renders: simulate, ingest, train, refine, validate, publish.
 
     Stand-ins for the camera images are drawn by the same program in another look, so nothing is
-    downloaded. The last line of the output is the path of a report with pictures.
+    downloaded. The last three lines of the output say what was made, whether it passed its gate,
+    and which report to open.
     """
 
     domain: str = "eye"
@@ -54,6 +55,8 @@ class DemoJob(JobConfig):
     settings: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """file with a table of options for each step; default configs/demo.toml for eyes,
     configs/demo-hand.toml for hands"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of the renders, of the stand-ins and of the training"""
 
     @property
     def name(self) -> str:
@@ -83,18 +86,31 @@ def main(job: DemoJob) -> None:
     with start(job, out):
         ensure_ray(dashboard=True)
         try:
-            step("simulate renders", SIMULATE, domain=job.domain, output=renders)
+            step(
+                "simulate renders",
+                SIMULATE,
+                domain=job.domain,
+                output=renders,
+                seed=2 * job.seed,
+            )
             step(
                 "simulate stand-ins for camera images",
                 SIMULATE,
                 domain=job.domain,
                 output=camera,
                 style="camera",
-                seed=1,
+                seed=2 * job.seed + 1,
             )
             step("ingest the renders", INGEST, input=renders, output=synthetic, **chain.renders)
             step("ingest the stand-ins", INGEST, input=camera, output=real, **chain.camera)
-            step("train the refiner", TRAIN, synthetic=synthetic, real=real, output=f"{out}/run")
+            step(
+                "train the refiner",
+                TRAIN,
+                synthetic=synthetic,
+                real=real,
+                output=f"{out}/run",
+                seed=job.seed,
+            )
             for name, network in networks.items():
                 step(
                     f"train the estimator {name}",
@@ -106,18 +122,31 @@ def main(job: DemoJob) -> None:
             step("validate", VALIDATE, input=refined, real=real, witnesses=networks)
             step("publish", PUBLISH, input=refined, release=RELEASE)
         finally:  # also where the gate was missed: the report says why
-            _copy_report(refined, out)
             ray.shutdown()
+            _conclude(refined, out)
 
 
-def _copy_report(refined: str, out: Path) -> None:
+def _conclude(refined: str, out: Path) -> None:
+    """Put the report where it is easily found, and say what was made, how it was judged and where
+    to look; nothing where the chain ended before it was validated."""
     from factory.dataset.dataset import Dataset
-    from factory.release.publish import latest_report
+    from factory.release.publish import latest_report, read_report
 
-    if any(Path(refined, "reports").glob("*/report.json")):
-        report_id = latest_report(Dataset.open(refined))
-        shutil.copyfile(Path(refined, "reports", report_id, "report.html"), out / "report.html")
-        log.info("open %s", (out / "report.html").absolute())
+    if not any(Path(refined, "reports").glob("*/report.json")):
+        return
+    dataset = Dataset.open(refined)
+    report, _ = read_report(dataset, latest_report(dataset))
+    shutil.copyfile(Path(refined, "reports", report.id, "report.html"), out / "report.html")
+    missed = [check for check in report.checks if not check.passed]
+    num = len(report.checks)
+    released = f", released as {RELEASE!r}" if not missed else ", not released"
+    log.info("made: %d refined images with labels in %s%s", report.num_samples, refined, released)
+    if missed:
+        names = ", ".join(check.measure for check in missed)
+        log.info("failed: %d of the gate's %d limits were missed: %s", len(missed), num, names)
+    else:
+        log.info("passed: all %d limits of the gate: labels held, and the look changed", num)
+    log.info("open: %s", (out / "report.html").absolute())
 
 
 @contextmanager

@@ -53,6 +53,9 @@ class RefinerDescription(Versioned):
     """the pixel value that becomes 1 in the network: x = 2 v / full_scale - 1"""
     empty_below: Float = Field(default=0.0, ge=0)
     """stored values of refined images below it become 0"""
+    empty_beyond: Float = Field(default=0.0, ge=0, exclude_if=lambda value: value == 0)
+    """stored values of refined images that differ by more than it from the render's become 0, as a
+    depth camera gives none where it is unsure of the surface; 0 for none"""
     architecture: RefinerConfig
     weights: Literal["last", "ema"]
     """the weights of the last update, or their running average"""

@@ -28,6 +28,9 @@ class TrainConfig(Model):
     images, the side of the cube in mm and 1 for depth"""
     empty_below: Float = Field(default=0.0, ge=0)
     """stored values of refined images below it become 0, the background of depth; 0 for none"""
+    empty_beyond: Float = Field(default=0.0, ge=0, exclude_if=lambda value: value == 0)
+    """stored values of refined images that differ by more than it from the render's become 0, as a
+    depth camera gives none where it is unsure of the surface; 0 for none"""
     window_px: int | None = Field(default=None, ge=1)
     """train on random square windows of the images, with a pixel that is not 0 in the middle where
     there is one; absent: on whole images. Results are of whole images either way"""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from factory.networks.refiner_files import save_refiner
+from factory.refinement.engines.base import PixelCodec
 from factory.store.base import Store
 from factory.training import strips
 from factory.training.alarms import Alarm, alarm_of
@@ -225,9 +226,9 @@ class TrainingLoop:
 
     def _write_strip(self, step: int) -> None:
         full_scale = self.gan.draws.full_scale
-        refined = strips.refine_samples(
-            self.gan.chosen, self.samples, full_scale, self.gan.config.empty_below
-        )
+        config = self.gan.config
+        codec = PixelCodec(full_scale, config.empty_below, config.empty_beyond)
+        refined = strips.refine_samples(self.gan.chosen, self.samples, codec)
         png = strips.strip_png(self.samples, refined, full_scale)
         self.store.put(f"{STRIPS}/step-{step:06d}.png", png)
         if self.tensorboard is not None:

@@ -184,6 +184,7 @@ def _describe(
         image=image,
         full_scale=config.full_scale,
         empty_below=config.empty_below,
+        empty_beyond=config.empty_beyond,
         architecture=config.refiner,
         weights="last" if config.ema_decay is None else "ema",
         sha256="0" * 64,

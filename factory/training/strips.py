@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from factory.images.png import decode, depth_as_grey
 from factory.networks.refiner import Refiner
-from factory.networks.scaling import to_network, to_pixels
+from factory.networks.scaling import to_network
+from factory.refinement.engines.base import PixelCodec
 
 _NUM_IMAGES = 10
 _NUM_COLUMNS = 8
@@ -32,14 +33,12 @@ def pick_samples(images: np.ndarray, seed: int) -> np.ndarray:
     return chosen[:, None] if chosen.ndim == 3 else chosen
 
 
-def refine_samples(
-    refiner: Refiner, samples: np.ndarray, full_scale: float, empty_below: float = 0.0
-) -> np.ndarray:
+def refine_samples(refiner: Refiner, samples: np.ndarray, codec: PixelCodec) -> np.ndarray:
     """(n, C, H, W) stored pixels, refined, as stored pixels of the same type."""
     device = next(refiner.parameters()).device
     with torch.no_grad():
-        refined = refiner(to_network(samples, full_scale).to(device))
-    return to_pixels(refined, full_scale, empty_below).astype(samples.dtype, copy=False)
+        refined = refiner(to_network(samples, codec.full_scale).to(device))
+    return codec.decode_planes(refined.float().cpu().contiguous().numpy(), samples)
 
 
 def _picture(image: np.ndarray, full_scale: float) -> np.ndarray:

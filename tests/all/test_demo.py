@@ -48,4 +48,7 @@ def test_the_chain_ends_in_a_release(domain: str, name: str, tmp_path: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out" / "refined" / "releases" / "demo" / "manifest.json").is_file()
     assert "<img" in (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert done.stderr.rstrip().endswith("report.html")
+    made, passed, look = done.stderr.rstrip().splitlines()[-3:]
+    assert "made: 1" in made and made.endswith("released as 'demo'")
+    assert "passed: all 1 limits" in passed
+    assert look.endswith("report.html") and "open: /" in look

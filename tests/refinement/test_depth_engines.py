@@ -14,6 +14,7 @@ from factory.refinement.engines.choose import choose_engine
 from factory.refinement.engines.cuda import CudaEngine
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine
+from factory.refinement.engines.parity import SAME_DEPTH, probe_images, require_parity
 from factory.training import strips
 from schemas.dataset import ImageSpec
 from schemas.refiner import RefinerConfig
@@ -190,10 +191,25 @@ def test_depth_is_shown_nearer_as_brighter_on_black() -> None:
 
 def test_strips_show_depth_and_empty_it(tmp_path) -> None:
     samples = strips.pick_samples(blobs(3, 0, 48), seed=0)
-    refined = strips.refine_samples(exact(), samples, FULL_SCALE, empty_below=12.0)
+    refined = strips.refine_samples(exact(), samples, EMPTIED)
     assert refined.dtype == np.uint16 and np.array_equal(refined, samples)
     strip = strips.decode(strips.strip_png(samples, refined, FULL_SCALE), 0)
     above, below = np.split(strip, 2)
     assert np.array_equal(above, below)
     shown = above[1:-1, 1:97][::2, ::2]
     assert np.array_equal(shown, depth_as_grey(samples[0, 0], 1, FULL_SCALE))
+
+
+def test_pixels_that_change_too_much_are_holes_in_every_engine() -> None:
+    """Between two surfaces no camera sees one; what it does see keeps its depth to the limit."""
+    refiner, codec = trained_alike(SMALL), PixelCodec(FULL_SCALE, 12.0, empty_beyond=8.0)
+    given = probe_images(HAND, FULL_SCALE)
+    free = TorchEngine(refiner, PixelCodec(FULL_SCALE, 12.0))(given)
+    refined = TorchEngine(refiner, codec)(given)
+    far = np.abs(free.astype(int) - given.astype(int)) > 8
+    assert 0.1 < far.mean() < 1
+    assert np.array_equal(refined, np.where(far, 0, free))
+    assert refined.dtype == given.dtype
+    require_parity(NcnnEngine(refiner, codec), TorchEngine(refiner, codec), given, SAME_DEPTH)
+    with pytest.raises(EngineUnavailableError, match="changed beyond 8"):
+        CudaEngine(refiner, PixelCodec(empty_beyond=8.0), height=8, width=8, device="cpu")

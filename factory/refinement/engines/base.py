@@ -32,13 +32,16 @@ class PixelCodec:
     """the pixel value that becomes 1 in the network: x = 2 v / full_scale - 1"""
     empty_below: float = 0.0
     """refined pixel values below it become 0, the background of depth images"""
+    empty_beyond: float = 0.0
+    """refined pixel values that differ by more than it from the given ones become 0, unless it is
+    0: a depth camera gives no value where it is unsure of the surface"""
     noise_seed: int = 0
     """for refiners with noise: another seed gives another refined image of each render"""
 
     @classmethod
     def of(cls, described: RefinerDescription, *, noise_seed: int = 0) -> Self:
         """The codec of the images that a refiner was trained on."""
-        return cls(described.full_scale, described.empty_below, noise_seed)
+        return cls(described.full_scale, described.empty_below, described.empty_beyond, noise_seed)
 
     def encode(self, images: Pixels, noise_channels: int) -> Tensor:
         """The input of a refiner's first convolution.
@@ -66,8 +69,15 @@ class PixelCodec:
             values: (n, C, H, W) in [-1, 1].
             like: the images that they were refined from, which give layout and dtype.
         """
+        return from_planes(self.decode_planes(values, to_planes(like)), like)
+
+    def decode_planes(self, values: Values, like: Pixels) -> Pixels:
+        """`decode` for images as (n, C, H, W), in that layout."""
         planes = to_pixels(torch.from_numpy(values), self.full_scale, self.empty_below)
-        return from_planes(planes, like)
+        if self.empty_beyond > 0:
+            change = np.abs(planes.astype(np.int32) - like.astype(np.int32))
+            planes[change > self.empty_beyond] = 0
+        return cast("Pixels", planes.astype(like.dtype, copy=False))
 
 
 EIGHT_BIT = PixelCodec()

@@ -235,9 +235,10 @@ class CudaEngine:
                 f"the {self.name} engine keeps pixels in 8 bits, the refiner's go up to "
                 f"{codec.full_scale:g}"
             )
-        if codec.empty_below > 0:
+        if codec.empty_below > 0 or codec.empty_beyond > 0:
             raise EngineUnavailableError(
-                f"the {self.name} engine cannot empty pixels below {codec.empty_below:g}"
+                f"the {self.name} engine cannot empty pixels (below {codec.empty_below:g}, or "
+                f"changed beyond {codec.empty_beyond:g})"
             )
         if refiner.config.noise_channels:
             raise EngineUnavailableError(f"the {self.name} engine can give a refiner no noise")
