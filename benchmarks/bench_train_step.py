@@ -1,8 +1,9 @@
 """The time of one pass of Algorithm 1, against a plain loop with the same mathematics.
 
 The plain loop is the most direct implementation: images in C, H, W order, gradients of D's weights
-computed in R's step as well, and one call of D for each kind of image. The two are timed in turn,
-so that other work of the machine affects both.
+computed in R's step as well, and one call of D for each kind of image, in float32. Ours is timed in
+float32, and in bfloat16 where the processor has it. All are timed in turn, so that other work of
+the machine affects all.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from factory.networks.discriminator import Discriminator
+from factory.networks.precision import computes_bfloat16
 from factory.networks.refiner import Refiner
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
@@ -98,9 +100,10 @@ def main() -> None:
             discriminator_pretrain_steps=0,
         )
         loops = {
-            "ours": ours(config, synthetic, real),
-            "plain": plain(config, synthetic, real),
+            precision: ours(config.model_copy(update={"precision": precision}), synthetic, real)
+            for precision in (("float32", "bfloat16") if computes_bfloat16("cpu") else ("float32",))
         }
+        loops["plain"] = plain(config, synthetic, real)
         seconds: dict[str, list[float]] = {which: [] for which in loops}
         passes = max(1, 2 * options.passes // k_g)
         warm_up = (
@@ -114,11 +117,13 @@ def main() -> None:
                     seconds[which].append(time.perf_counter() - start)
         medians = {which: statistics.median(times) for which, times in seconds.items()}
         refined = (k_g + 0.5) * options.batch
-        print(
-            f"K_g {k_g}, {name}: ours {medians['ours']:.3f} s, plain {medians['plain']:.3f} s a "
-            f"pass, ratio {medians['ours'] / medians['plain']:.2f}; ours "
-            f"{refined / medians['ours']:.0f} refined images/s"
-        )
+        print(f"K_g {k_g}, {name}: plain {medians['plain']:.3f} s a pass")
+        for which in medians.keys() - {"plain"}:
+            print(
+                f"  ours in {which}: {medians[which]:.3f} s, "
+                f"{medians['plain'] / medians[which]:.2f} times the plain loop's speed, "
+                f"{refined / medians[which]:.0f} refined images/s"
+            )
 
 
 if __name__ == "__main__":
