@@ -64,6 +64,24 @@ def network_planes(images_NHW: Pixels, full_scale: int = 255) -> Tensor:
     return planes.contiguous(memory_format=torch.channels_last)
 
 
+def require_finite(outputs: Some, network: str) -> Some:
+    """What a trained network gave.
+
+    Args:
+        network: its name, for the message.
+
+    Raises:
+        ValueError: some of it is not finite, as after a training that diverged. A comparison with
+            NaN is always false, which would pass for an answer.
+    """
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            f"the {network} gives values that are not finite: its training diverged; lower its "
+            "learning_rate"
+        )
+    return outputs
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run PyTorch on one thread, because sums on several threads differ in their last bits."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images.png import Pixels
-from schemas.base import Model
+from schemas.base import Float, Model
 from schemas.report import Realism, TwoSample
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class TwoSampleTest(Model):
     """optimiser steps of each network"""
     batch_size: Annotated[int, Field(gt=1)] = 64
     """images of a training step, half of them from either set"""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    learning_rate: Annotated[Float, Field(gt=0)] = 2e-3
     """the highest learning rate; a one-cycle schedule rises to it and falls again"""
     max_shift_px: Annotated[int, Field(ge=0)] = 2
     """training images of both sets are shifted at random by at most this, in x and in y"""
@@ -80,7 +80,8 @@ class TwoSampleTest(Model):
 
         Raises:
             ValueError: there are too few images, or the sets differ in size or type, or images are
-                of 16 bits without `full_scale`, or of 8 bits with it.
+                of 16 bits without `full_scale`, or of 8 bits with it; or the training of a network
+                diverged.
         """
         from factory.measures import two_sample_classifier as classifier
 

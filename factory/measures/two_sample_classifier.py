@@ -12,6 +12,7 @@ from factory.measures.small_networks import (
     batches_of,
     network_planes,
     one_thread,
+    require_finite,
     shifted,
     stage,
 )
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 def accuracies(
     test: "TwoSampleTest", real_NHW: Pixels, other_NHW: Pixels, seed: int, full_scale: int
 ) -> list[float]:
-    """Train one network for each fold; the shares of held-out images classified correctly."""
+    """Train one network for each fold; the shares of held-out images classified correctly.
+
+    Raises:
+        ValueError: a network gives values that are not finite.
+    """
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shares = []
@@ -91,4 +96,4 @@ def _logits(network: nn.Module, images_NHW: Pixels, full_scale: int) -> NDArray[
             network(network_planes(images_NHW[start : start + 256], full_scale)).numpy()
             for start in range(0, len(images_NHW), 256)
         ]
-    return np.concatenate(parts)
+    return require_finite(np.concatenate(parts), "classifier of the two-sample test")

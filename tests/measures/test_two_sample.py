@@ -133,3 +133,13 @@ def test_refuses_what_it_cannot_compare() -> None:
         QUICK(good, good[:, :, :-1])
     with pytest.raises(ValueError, match="pairs"):
         comparisons(good, good[:30], good, QUICK)
+
+
+def test_a_network_that_diverged_tells_nothing_of_the_sets() -> None:
+    """Its NaN is neither real nor other, which would count as an accuracy of 0, the best there
+    is."""
+    diverging = TwoSampleTest(seeds=(0,), num_steps=3, learning_rate=1e30)
+    with pytest.raises(ValueError, match=r"classifier .* values that are not finite"):
+        diverging(blobs(40, seed=1), blobs(40, seed=2))
+    with pytest.raises(ValueError, match="finite"):
+        TwoSampleTest(learning_rate=float("inf"))
