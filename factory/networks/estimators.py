@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from factory.networks.refiner_files import weights_bytes
+from factory.networks.refiner_files import first_not_finite, weights_bytes
 from factory.store.open import open_store
 from schemas.base import FormatError
 from schemas.estimator import EstimatorDescription
@@ -55,7 +55,8 @@ def load_estimator(
 
     Raises:
         FileNotFoundError: there is no network, or its training has not finished.
-        FormatError: a file is damaged, or the two files are of different trainings.
+        FormatError: a file is damaged, the two files are of different trainings, or a weight is not
+            finite.
     """
     store = open_store(location)
     name = description_type.NAME
@@ -76,7 +77,11 @@ def load_estimator(
         raise FormatError(f"{where} is not what {description_name} describes; copy both again")
     network = untrained(description)
     try:
-        network.load_state_dict(load(content))
+        tensors = load(content)
+        network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise FormatError(f"{where}: not the weights of such a network ({error})") from error
+    wrong_name = first_not_finite(tensors)
+    if wrong_name is not None:
+        raise FormatError(f"{where}: {wrong_name} holds values that are not finite")
     return network.eval(), description

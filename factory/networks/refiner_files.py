@@ -30,6 +30,14 @@ def weights_bytes(network: nn.Module) -> bytes:
     return content
 
 
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor with a value that is not finite; None where there is none."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            return name
+    return None
+
+
 def save_refiner(
     location: str | Path, refiner: Refiner, description: RefinerDescription, *, below: str = ""
 ) -> None:
@@ -103,9 +111,9 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
             f"{weights_path}: not the architecture that {description_name} describes "
             f"({'; '.join(wrong[:4])}); use the two files of one run"
         )
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise FormatError(f"{weights_path}: {name} holds values that are not finite")
+    wrong_name = first_not_finite(tensors)
+    if wrong_name is not None:
+        raise FormatError(f"{weights_path}: {wrong_name} holds values that are not finite")
     refiner.load_state_dict(tensors)
     return refiner.eval(), description
 
