@@ -8,8 +8,10 @@ exists once its description does.
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
@@ -37,6 +39,21 @@ def save_estimator(
     store.put(f"{description.NAME}.safetensors", content)
     described = description.model_copy(update={"sha256": digest, "writer": WRITER})
     store.put(f"{description.NAME}.json", described.to_json())
+
+
+def require_finite(found: NDArray[Any], described_by: type[EstimatorDescription]) -> None:
+    """Refuse answers of a network that are not finite.
+
+    Measurements would store them as what could not be measured, and a gate lets that pass.
+
+    Raises:
+        ValueError: some of them are not finite.
+    """
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"the {described_by.ESTIMATES} network answers with values that are not finite; train "
+            f"another with jobs/estimator.py {described_by.NAME}, at a lower --lr"
+        )
 
 
 def load_estimator(

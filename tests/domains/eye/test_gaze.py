@@ -279,6 +279,16 @@ def test_estimates_are_unit_vectors_whatever_the_batch(eyes) -> None:
     assert found_gaze_N3(network, images[:0]).shape == (0, 3)
 
 
+def test_answers_that_are_not_finite_are_refused() -> None:
+    network = GazeNetwork(SMALL)
+    with torch.no_grad():
+        network.layers[-1].bias.fill_(3e38)
+        network.layers[-1].weight.fill_(3e38)
+    images = np.random.default_rng(0).integers(0, 256, (3, 35, 55)).astype(np.uint8)
+    with pytest.raises(ValueError, match="the gaze network answers with values that are not"):
+        found_gaze_N3(network, images)
+
+
 def test_errors_are_those_that_were_planted() -> None:
     yaw, pitch = np.array([-25.0, -5.0, 5.0, 5.0]), np.array([0.5, 0.5, 0.5, -12.0])
     off = np.array([1.0, 2.0, 3.0, 8.0])

@@ -23,7 +23,7 @@ from factory.domains.eye.networks.landmarks import (
 )
 from factory.images.png import decode_png
 from schemas.base import FormatError
-from schemas.eye.estimators import LandmarkTraining
+from schemas.eye.estimators import LandmarkConfig, LandmarkTraining
 
 
 def discs(n: int, seed: int) -> Labelled:
@@ -68,6 +68,16 @@ def test_landmarks_move_with_the_image_that_is_augmented() -> None:
         rows, columns = np.mgrid[:24, :32]
         near = np.hypot(columns - x, rows - y)
         assert blurred[near < 2].mean() < blurred[(near > 6) & (near < 9)].mean() - 0.15
+
+
+def test_answers_that_are_not_finite_are_refused() -> None:
+    """They would be stored as what could not be measured, and miss no limit on samples."""
+    network = LandmarkNetwork(LandmarkConfig(maps=4))
+    with torch.no_grad():
+        for number in (0, 2):  # finite weights, and activations beyond float32
+            network.layers[number].weight.fill_(1e30)
+    with pytest.raises(ValueError, match="the landmark network answers with values that are not"):
+        found_landmarks_px(network, discs(3, 0).images)
 
 
 def test_errors_count_what_lies_inside_the_image() -> None:

@@ -219,6 +219,16 @@ def test_a_picture_without_a_hand_has_no_joints() -> None:
     assert found_joints_px(network, images[:0]).shape == (0, 14, 2)
 
 
+def test_answers_that_are_not_finite_are_refused() -> None:
+    """Only a picture without a hand has no joints, which is measured as such."""
+    network = JointNetwork(JointConfig(maps=2, reduce=2)).eval()
+    with torch.no_grad():
+        network.fine[0].weight.fill_(1e38)
+    images = stick_hands(3, 5).images
+    with pytest.raises(ValueError, match="the joint network answers with values that are not"):
+        found_joints_px(network, images)
+
+
 def test_pictures_that_the_network_cannot_take_are_refused() -> None:
     network = JointNetwork(JointConfig(maps=2)).eval()
     with pytest.raises(ValueError, match="16-bit depth pictures, not in uint8"):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from factory.networks.estimators import load_estimator
+from factory.networks.estimators import load_estimator, require_finite
 from factory.networks.scaling import to_network
 from schemas.eye.estimators import GazeConfig, GazeDescription
 
@@ -141,9 +141,15 @@ _BATCH = 64
 
 @torch.no_grad()
 def found_gaze_N3(network: GazeNetwork, images: NDArray[np.uint8]) -> Gaze:  # noqa: N802
-    """Gaze of images (N, H, W) as a network estimates it."""
+    """Gaze of images (N, H, W) as a network estimates it.
+
+    Raises:
+        ValueError: the network gives values that are not finite.
+    """
     parts = [
         network(to_network(images[start : start + _BATCH])).numpy()
         for start in range(0, len(images), _BATCH)
     ]
-    return unit(np.concatenate([np.empty((0, 3), np.float32), *parts]))
+    found = np.concatenate([np.empty((0, 3), np.float32), *parts])
+    require_finite(found, GazeDescription)
+    return unit(found)

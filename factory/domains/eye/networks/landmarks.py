@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from factory.networks.estimators import load_estimator
+from factory.networks.estimators import load_estimator, require_finite
 from factory.networks.scaling import to_network
 from schemas.eye.estimators import LandmarkConfig, LandmarkDescription
 
@@ -92,9 +92,15 @@ _BATCH = 250
 
 @torch.no_grad()
 def found_landmarks_px(network: LandmarkNetwork, images: NDArray[np.uint8]) -> np.ndarray:
-    """Landmarks of images (n, H, W) as a network finds them: (n, 25, 2) float32, px."""
+    """Landmarks of images (n, H, W) as a network finds them: (n, 25, 2) float32, px.
+
+    Raises:
+        ValueError: some of them are not finite.
+    """
     parts = [
         network(to_network(images[start : start + _BATCH])).numpy()
         for start in range(0, len(images), _BATCH)
     ]
-    return np.concatenate(parts)
+    found = np.concatenate(parts)
+    require_finite(found, LandmarkDescription)
+    return found

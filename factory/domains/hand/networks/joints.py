@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from factory.networks.estimators import load_estimator
+from factory.networks.estimators import load_estimator, require_finite
 from schemas.dataset import ImageSpec
 from schemas.hand.estimators import JointConfig, JointDescription
 from schemas.hand.sample import EVALUATED_JOINTS
@@ -128,7 +128,8 @@ def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> ND
         (N, 14, 2) x and y in px; NaN for pictures without a single pixel of a hand.
 
     Raises:
-        ValueError: the pictures have not 16 bits, or a size that the network cannot take.
+        ValueError: the pictures have not 16 bits, or a size that the network cannot take; or it
+            gives values that are not finite.
     """
     if images_NHW.dtype != np.uint16:
         raise ValueError(f"joints are found in 16-bit depth pictures, not in {images_NHW.dtype}")
@@ -137,6 +138,7 @@ def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> ND
         depth = as_depth(images_NHW[start : start + _BATCH])
         parts.append(network(depth).numpy())
     found = np.concatenate(parts)
+    require_finite(found, JointDescription)
     found[~images_NHW.any(axis=(1, 2))] = np.nan
     return found
 
