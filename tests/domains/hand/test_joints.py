@@ -253,6 +253,17 @@ def test_errors_by_construction() -> None:
     assert by_joint[6].px.num == 2 and by_joint[6].within_5_px == 1
 
 
+def test_joints_that_were_not_found_are_not_near() -> None:
+    """As in refined pictures without a hand, which a network may be trained on."""
+    truth = stick_hands(4, 6).joints_px
+    found = truth.copy()
+    found[0] = np.nan
+    errors = joint_errors(found, truth, mean_joints_px(truth))
+    assert errors.px.num == 3 * 14
+    assert errors.within_5_px == pytest.approx(3 / 4)
+    assert {error.within_5_px for error in errors.by_joint} == {0.75}
+
+
 # The job
 
 

@@ -59,7 +59,10 @@ def joint_errors(
     truth_px: NDArray[np.floating],
     mean_answer_px: NDArray[np.floating],
 ) -> JointErrors:
-    """How far found joints are from the true ones; joints that are NaN do not count.
+    """How far found joints are from the true ones.
+
+    True joints that are NaN do not count. Joints that were not found, NaN too, have no distance and
+    are not near the true ones.
 
     Args:
         found_px, truth_px: (N, 14, 2).
@@ -70,16 +73,17 @@ def joint_errors(
     """
     distance = np.linalg.norm(found_px - truth_px, axis=-1)
     mean_distance = np.linalg.norm(mean_answer_px - truth_px, axis=-1)
+    is_known = np.isfinite(truth_px).all(axis=-1)
     return JointErrors(
         px=spread(distance),
-        within_5_px=_share_near(distance),
+        within_5_px=_share_near(distance[is_known]),
         mean_answer_px=spread(mean_distance),
-        mean_answer_within_5_px=_share_near(mean_distance),
+        mean_answer_within_5_px=_share_near(mean_distance[is_known]),
         by_joint=tuple(
             JointError(
                 joint=joint,
                 px=spread(distance[:, column]),
-                within_5_px=_share_near(distance[:, column]),
+                within_5_px=_share_near(distance[is_known[:, column], column]),
             )
             for column, joint in enumerate(EVALUATED_JOINTS)
         ),
@@ -92,5 +96,4 @@ def mean_joints_px(joints_px: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _share_near(distance_px: NDArray[np.floating]) -> float:
-    known = distance_px[np.isfinite(distance_px)]
-    return float((known <= NEAR_PX).mean())
+    return float((distance_px <= NEAR_PX).mean())
