@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from factory.networks.refiner_files import first_not_finite
 from factory.store.open import open_store
 from factory.training.history import History
 from schemas.base import FormatError
@@ -105,7 +106,8 @@ class Checkpoints:
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
-            FormatError: it is damaged.
+            FormatError: it is damaged, or holds values that are not finite, from which a training
+                cannot go on.
         """
         stem = _stem(clock)
         try:
@@ -115,7 +117,11 @@ class Checkpoints:
                 raise FormatError("its networks have changed since they were written")
             if state.counters.clock != clock:
                 raise FormatError(f"it is that of pass {state.counters.clock}")
-            return Checkpoint(clock, load(networks), state.counters, state.history)
+            tensors = load(networks)
+            wrong_name = first_not_finite(tensors)
+            if wrong_name is not None:
+                raise FormatError(f"{wrong_name} holds values that are not finite")
+            return Checkpoint(clock, tensors, state.counters, state.history)
         except (FormatError, SafetensorError) as error:
             raise FormatError(f"{self.store.location}/{stem} is damaged: {error}") from error
 

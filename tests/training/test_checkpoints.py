@@ -123,6 +123,18 @@ def test_counters_that_lack_one_or_are_of_another_pass_are_damage(tmp_path) -> N
             checkpoints.read(5)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_damage(tmp_path, bad) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    save(checkpoints, 5)
+    tensors = {"discriminator.layers.0.bias": torch.tensor([1.0, bad]), "step": torch.tensor(1)}
+    checkpoints.save(6, tensors, counters(6), history(6))
+    checkpoints.wait()
+    with pytest.raises(FormatError, match=r"step-00000006 is damaged: discriminator\.layers\.0"):
+        checkpoints.read(6)
+    assert checkpoints.read(5).clock == 5
+
+
 def test_files_of_others_in_the_folder_are_left_alone(tmp_path) -> None:
     checkpoints = Checkpoints(str(tmp_path))
     save(checkpoints, 5)
