@@ -434,6 +434,18 @@ def test_a_network_that_overflows_is_no_engine() -> None:
         compare(NcnnEngine(refiner), TorchEngine(refiner), images(2))
 
 
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_a_network_that_overflows_refines_to_no_pixels(name) -> None:
+    """PyTorch has nothing to agree with, and NaN would be stored as black."""
+    refiner = trained_alike(SMALL)
+    with torch.no_grad():  # finite weights, and activations beyond float32
+        refiner.first.weight.mul_(1e30)
+        refiner.blocks[0].conv1.weight.mul_(1e30)
+    engine = choose_engine(refiner, EYE, name=name)
+    with pytest.raises(ValueError, match="values that are not finite"):
+        engine(images(2))
+
+
 def test_what_could_not_be_measured_is_no_agreement(monkeypatch) -> None:
     unmeasured = Parity(max_value=np.nan, max_levels=0, mean_levels=0.0, share_changed=0.0)
     monkeypatch.setattr(parity_module, "compare", lambda *_: unmeasured)

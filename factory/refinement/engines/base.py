@@ -68,11 +68,19 @@ class PixelCodec:
         Args:
             values: (n, C, H, W) in [-1, 1].
             like: the images that they were refined from, which give layout and dtype.
+
+        Raises:
+            ValueError: some are not finite, which would be stored as black.
         """
         return from_planes(self.decode_planes(values, to_planes(like)), like)
 
     def decode_planes(self, values: Values, like: Pixels) -> Pixels:
         """`decode` for images as (n, C, H, W), in that layout."""
+        if not np.isfinite(values).all():
+            raise ValueError(
+                "the refiner gives values that are not finite: its activations overflow on these "
+                "images; train another one"
+            )
         planes = to_pixels(torch.from_numpy(values), self.full_scale, self.empty_below)
         if self.empty_beyond > 0:
             change = np.abs(planes.astype(np.int32) - like.astype(np.int32))
