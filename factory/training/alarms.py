@@ -1,5 +1,7 @@
-"""The two ways in which a SimGAN usually fails, reported early and with advice."""
+"""The two ways in which a SimGAN usually fails, reported early and with advice; and metrics by
+which that cannot be judged."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
@@ -10,6 +12,8 @@ MIN_LINES = 5
 """lines of metrics within them, below which nothing is judged"""
 MIN_DELTA = 0.01
 """mean |refined - synthetic| on [-1, 1]: below it, one grey level of 8 bits, R changes nothing"""
+JUDGED_BY = ("mean_abs_delta", "realism_loss", "accuracy_real", "accuracy_refined")
+"""metrics"""
 WON_ACCURACY = 0.98
 """of D on both domains; where R holds its own it is 0.6 to 0.9"""
 WON_LOSS = 3.0
@@ -37,15 +41,20 @@ def alarm_of(lines: Sequence[Mapping[str, object]]) -> Alarm | None:
     if len(recent) < MIN_LINES:
         return None
 
-    def mean(name: str) -> float:
-        return fmean(float(str(line[name])) for line in recent)
-
-    delta, accuracy = mean("mean_abs_delta"), (mean("accuracy_real") + mean("accuracy_refined")) / 2
-    if accuracy >= WON_ACCURACY and mean("realism_loss") >= WON_LOSS:
+    mean = {name: fmean(float(str(line[name])) for line in recent) for name in JUDGED_BY}
+    unknown = [name for name, value in mean.items() if not math.isfinite(value)]
+    if unknown:  # NaN is neither above a threshold nor below
+        return Alarm(
+            "metrics not finite",
+            f"nothing can be told of a training whose {', '.join(unknown)} is not finite: look for "
+            "broken images, and lower the learning rates",
+        )
+    delta, accuracy = mean["mean_abs_delta"], (mean["accuracy_real"] + mean["accuracy_refined"]) / 2
+    if accuracy >= WON_ACCURACY and mean["realism_loss"] >= WON_LOSS:
         return Alarm(
             "discriminator wins",
             f"it tells {accuracy:.1%} of patches right and R no longer gains (realism loss "
-            f"{mean('realism_loss'):.1f}). If it won at once, the domains differ in something that "
+            f"{mean['realism_loss']:.1f}). If it won at once, the domains differ in something that "
             "no refiner should mend: compare framing, contrast and the range of labels of both, "
             "and ingest both alike. Else raise k_g, lower "
             "discriminator_lr or lambda_reg, or set r1_gamma = 1 or "

@@ -41,6 +41,16 @@ def test_each_failure_is_named_with_advice(changes, name, advice) -> None:
     assert alarm is not None and alarm.name == name and advice in alarm.message
 
 
+@pytest.mark.parametrize(
+    "name", ["mean_abs_delta", "realism_loss", "accuracy_real", "accuracy_refined"]
+)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_metrics_that_are_not_finite_are_no_good_sign(name, bad) -> None:
+    (last,) = lines(20, **{name: bad})[-1:]
+    alarm = alarm_of([*lines(19), last])
+    assert alarm is not None and alarm.name == "metrics not finite" and name in alarm.message
+
+
 def test_a_healthy_run_is_left_in_peace() -> None:
     assert alarm_of(lines(50)) is None
     assert alarm_of([]) is None
