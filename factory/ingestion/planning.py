@@ -352,6 +352,7 @@ def parse_splits(texts: Sequence[str]) -> dict[str, float]:
         if name in splits:
             raise ValueError(f"split {name!r} is given twice")
         splits[name] = value
-    if abs(sum(splits.values()) - 1) > 1e-6 or min(splits.values()) <= 0:
+    sums_to_one = abs(sum(splits.values()) - 1) <= 1e-6  # False for NaN
+    if not sums_to_one or min(splits.values()) <= 0:
         raise ValueError(f"shares of splits must be positive and sum to 1, are {splits}")
     return splits

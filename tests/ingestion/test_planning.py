@@ -257,7 +257,18 @@ def test_an_input_without_readable_label_is_planned_all_the_same(tmp_path) -> No
     check_each_is_planned_once(dataset, ["1", "2"])
 
 
-@pytest.mark.parametrize("texts", [["train"], ["train=x"], ["train=1", "train=1"], ["=1=2"]])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["train"],
+        ["train=x"],
+        ["train=1", "train=1"],
+        ["=1=2"],
+        ["train=nan"],
+        ["train=0.9", "test=nan"],
+        ["train=inf", "test=-inf"],
+    ],
+)
 def test_splits_that_make_no_sense_are_refused(texts) -> None:
     with pytest.raises(ValueError, match="split"):
         parse_splits(texts)
