@@ -112,7 +112,8 @@ def check_reject_share(dataset: Dataset, facts: Facts, max_share: float) -> tupl
 
 
 def _is_above(num_rejected: int, num_samples: int, max_share: float) -> bool:
-    return num_rejected > 0 and num_rejected / (num_samples + num_rejected) > max_share
+    # Not `>`: a limit that is NaN allows nothing.
+    return num_rejected > 0 and not num_rejected / (num_samples + num_rejected) <= max_share
 
 
 def _check_newest(

@@ -81,6 +81,8 @@ def test_the_reject_share_fails_the_run_and_names_the_reasons(mixed, tmp_path) -
     message = str(caught.value)
     assert "3 of 10 inputs" in message and "30.0%" in message and "29.0% allowed" in message
     assert "2 × look_vec has length" in message and "1 × image is neither JPEG nor PNG" in message
+    with pytest.raises(TooManyRejectsError, match="3 of 10 inputs"):
+        check_reject_share(dataset, facts_by_shard(dataset), float("nan"))
 
 
 def test_filtered_inputs_do_not_count_against_the_reject_share(mixed, tmp_path) -> None:
