@@ -148,7 +148,8 @@ class _Finder:
     def _removable(
         self, entry: Entry, kind: StrayKind, why: str, age_s: float | None = None
     ) -> Stray:
-        if (self._age_s(entry) if age_s is None else age_s) < self.older_than_s:
+        age_s = self._age_s(entry) if age_s is None else age_s
+        if not age_s >= self.older_than_s:  # also where that is NaN
             return self._of(entry, kind, "keep", f"{why}; too young to remove")
         if self.live is not None:
             return self._of(entry, kind, "keep", f"{why}; {self.live} is at work")

@@ -70,6 +70,8 @@ def test_a_spoilt_orphan_is_removed_when_it_is_old(dataset) -> None:
     spoilt(dataset)
     (young,) = listed(dataset, after_s=0.0)
     assert young.action == "keep" and "too young" in young.why and "planned keys" in young.why
+    (unlimited,) = stray_objects(dataset, older_than_s=float("nan"))
+    assert unlimited.action == "keep", "no age is old enough for a limit that is NaN"
     (old,) = strays = listed(dataset)
     assert old.action == "remove"
     assert [stray.became for stray in clean(dataset, strays)] == ["removed"]
