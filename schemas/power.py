@@ -20,7 +20,7 @@ class PowerSettings(Model):
 
     set_sizes: tuple[int, ...] = (1_000, 10_000)
     """samples in a set"""
-    rates: tuple[float, ...] = (0.1, 0.01, 0.001)
+    rates: tuple[Float, ...] = (0.1, 0.01, 0.001)
     """shares of clean samples that may lie beyond the thresholds of a measure"""
     tail: Annotated[Float, Field(ge=1)] = 3.0
     """how much heavier than exponential a tail may be where too few clean samples can show it"""

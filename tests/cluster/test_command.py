@@ -3,6 +3,7 @@
 import runpy
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,47 @@ def test_every_table_of_a_named_configuration_fits_its_job(path) -> None:
         stand_ins = {"source": "unityeyes", "count": 1}
         given = {field: stand_ins.get(field, "x") for field in required}
         jobs[name].model_validate(given | table)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("ingest", "max_reject_share"),
+        ("ingest", "crop.eye_width_px"),
+        ("ingest", "keep_gaze_yaw_deg"),
+        ("describe", "older_than_hours"),
+        ("train", "lambda_reg"),
+        ("train", "betas"),
+        ("validate", "test.learning_rate"),
+        ("validate", "finder.max_disagreement_px"),
+        ("validate", "looks.copy_percentile"),
+        ("power", "rates"),
+        ("power", "tail"),
+        ("gaze", "lr"),
+    ],
+)
+def test_no_option_is_nan(tmp_path, capsys, name, option) -> None:
+    """A limit that is NaN is never passed, and a NaN among the settings reaches every result."""
+    jobs = import_module(f"jobs.{name}")
+    kind = estimator_job(name) if name in ESTIMATORS else getattr(jobs, f"{name.capitalize()}Job")
+    table, _, field = f"{kind.command()}.{option}".rpartition(".")
+    several = option in ("rates", "betas", "keep_gaze_yaw_deg")
+    config = toml(tmp_path, f"[{table}]\n{field} = {'[nan, nan]' if several else 'nan'}\n")
+    flag = f"--{option.replace('_', '-')}"
+    for arguments in (config, [flag, *(["nan", "nan"] if several else ["nan"])]):
+        with pytest.raises(SystemExit) as caught:
+            parse(kind, [*arguments, *given_to(kind)])
+        assert caught.value.code == 2
+        message = capsys.readouterr().err
+        assert field in message or flag in message
+
+
+def given_to(kind: type[JobConfig]) -> list[str]:
+    """The options that have to be given, as on the command line."""
+    stand_ins = {"source": "unityeyes", "count": "1", "steps": "2"}
+    required = [name for name, field in kind.model_fields.items() if field.is_required()]
+    pairs = [(f"--{name.replace('_', '-')}", stand_ins.get(name, "x")) for name in required]
+    return [part for pair in pairs for part in pair]
 
 
 SECRETS = [
