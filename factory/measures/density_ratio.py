@@ -78,8 +78,12 @@ def match_labels(given: Labels, target: Labels) -> Matching:
         target: (m, k).
 
     Raises:
-        ValueError: the two have nothing in common, so that a handful of samples would be drawn.
+        ValueError: the two have nothing in common, so that a handful of samples would be drawn; or
+            a label is not finite.
     """
+    for whose, labels in (("of the renders", given), ("of the target", target)):
+        if not np.isfinite(labels).all():
+            raise ValueError(f"some labels {whose} are not finite; leave those samples out")
     centre, spread = target.mean(axis=0), np.maximum(target.std(axis=0), 1e-6)
     ours, theirs = (given - centre) / spread, (target - centre) / spread
     log_ratio = _log_density_ratio(ours, theirs)

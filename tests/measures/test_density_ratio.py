@@ -40,6 +40,15 @@ def test_labels_with_nothing_in_common_are_refused() -> None:
         match_labels(given, normal(200, (0.5, 0.5), (0.01, 0.01), 1))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("which", [0, 1])
+def test_labels_that_are_not_finite_are_refused(bad, which) -> None:
+    labels = [normal(200, (0, 0), (1, 1), seed) for seed in (0, 1)]
+    labels[which][7, 1] = bad
+    with pytest.raises(ValueError, match=r"labels .* not finite"):
+        match_labels(*labels)
+
+
 def test_what_weighs_nothing_is_never_drawn(images) -> None:
     weights = np.zeros(len(images[0]))
     weights[[3, 7]] = 1.0, 3.0
