@@ -27,13 +27,13 @@ MAX_SHARDS_NAMED = 20
 def missed(measures: pa.Table, limit: SampleLimit) -> NDArray[np.bool_]:
     """(N,) which samples miss a limit.
 
-    What could not be measured (null) does not miss it. A measurement that is no number (NaN) does:
-    it is a fault of the measurer and shows nothing good of the sample.
+    What could not be measured (null) does not miss it. A measurement that is not finite does: it is
+    a fault of the measurer and shows nothing good of the sample.
     """
     column = measures[limit.measure]
     values = np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
     with np.errstate(invalid="ignore"):
-        is_kept = np.ones(len(values), bool)
+        is_kept = np.isfinite(values)
         if limit.at_most is not None:
             is_kept &= values <= limit.at_most
         if limit.at_least is not None:

@@ -35,6 +35,14 @@ def test_a_measurement_that_is_no_number_misses_every_limit():
     assert [line["keep"] for line in verdicts_of(rows, [DRIFT]).to_pylist()] == [False, True, True]
 
 
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf")])
+def test_a_measurement_beyond_all_numbers_misses_every_limit(bad):
+    rows = measures([bad, 1.0], 2)
+    for bounds in ({"at_most": 2.0}, {"at_least": 0.5}):
+        limit = SampleLimit(measure="iris_drift_px", why=WHY, **bounds)
+        assert missed(rows, limit).tolist() == [True, False]
+
+
 def test_every_sample_has_a_verdict_with_every_reason():
     closed = SampleLimit(measure="opening_ratio", at_least=0.5, why=WHY)
     counted = SampleLimit(measure="contrast", at_least=0.9, drop=False, why=WHY)
