@@ -64,7 +64,8 @@ def columns_of(scoring: Scoring) -> tuple[Shown, ...]:
 
 
 def row_of(name: str, scores: Sequence[Score], columns: Sequence[Shown]) -> Row:
-    """A variant's scores, one for each seed. Counts of what was measured are means alone."""
+    """A variant's scores, one for each seed. Counts of what was measured are means alone; a mean
+    over some of the seeds, as the number could not be measured with the others, says so."""
     metrics = [score.metrics() for score in scores]
     cells = []
     for column in columns:
@@ -72,12 +73,14 @@ def row_of(name: str, scores: Sequence[Score], columns: Sequence[Shown]) -> Row:
         if column.name == "num_measured":
             cells.append(column.form.format(fmean(values)))
         else:
-            cells.append(_mean_and_sd(values, column.form))
+            cells.append(_mean_and_sd(values, column.form, len(scores)))
     return Row(name, len(scores), tuple(cells))
 
 
-def _mean_and_sd(values: Sequence[float], form: str) -> str:
+def _mean_and_sd(values: Sequence[float], form: str, num_seeds: int) -> str:
     if not values:
         return "not measured"
-    mean = form.format(fmean(values))
-    return mean if len(values) == 1 else f"{mean} ± {form.format(stdev(values))}"
+    text = form.format(fmean(values))
+    if len(values) > 1:
+        text += f" ± {form.format(stdev(values))}"
+    return text if len(values) == num_seeds else f"{text} ({len(values)} of {num_seeds} seeds)"

@@ -71,6 +71,15 @@ def test_a_row_has_the_mean_and_scatter_over_seeds() -> None:
     assert cells(score(None, 0.9), score(0.5, 0.9))[0] == "4"
 
 
+def test_a_mean_over_some_of_the_seeds_says_so() -> None:
+    """Else a variant that loses every label with one seed looks as good as one that never does."""
+    unmeasured = score(None, 0.9)
+    assert cells(unmeasured, score(0.5, 0.9))[1] == "0.50 (1 of 2 seeds)"
+    both = cells(score(0.4, 0.9), unmeasured, score(0.6, 0.9))
+    assert both[1] == "0.50 ± 0.14 (2 of 3 seeds)" and both[3] == "0.200 ± 0.000"
+    assert cells(unmeasured, unmeasured)[1] == "not measured"
+
+
 @pytest.mark.slow
 def test_the_held_out_images_are_of_their_split_and_named_by_their_digest(split_pair) -> None:
     chosen, other = (HeldOutChoice.checked(*split_pair, "test", num).load() for num in (40, 20))
