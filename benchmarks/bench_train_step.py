@@ -2,26 +2,30 @@
 
 The plain loop is the most direct implementation: images in C, H, W order, gradients of D's weights
 computed in R's step as well, and one call of D for each kind of image, in float32. Ours is timed in
-float32, and in bfloat16 where the processor has it. All are timed in turn, so that other work of
-the machine affects all.
+float32, and in bfloat16 where the processor has it. Each has a process of its own, and all are
+timed in turn, so that other work of the machine affects all.
 """
 
 import argparse
 import itertools
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from factory.networks.discriminator import Discriminator
-from factory.networks.precision import computes_bfloat16
+from factory.networks.precision import computes_bfloat16, processor_kind
 from factory.networks.refiner import Refiner
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
 from factory.training.inputs import TrainingInputs
+from factory.training.memory import keep_freed_memory
 from factory.training.simgan import SimGAN
 from schemas.refiner import RefinerConfig
 
@@ -72,6 +76,36 @@ def plain(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Calla
     return step
 
 
+def worker(pipe: Connection, which: str, config: TrainConfig, threads: int) -> None:
+    """Make a pass and send its seconds, as often as it is asked to."""
+    torch.set_num_threads(threads)
+    synthetic, real = np.random.default_rng(0).integers(0, 256, (2, 512, 35, 55), dtype=np.uint8)
+    if which == "plain":
+        loop = plain(config, synthetic, real)
+    else:
+        keep_freed_memory()  # as every run does on a CPU
+        loop = ours(config.model_copy(update={"precision": which}), synthetic, real)
+    while pipe.recv():
+        start = time.perf_counter()
+        loop()
+        pipe.send(time.perf_counter() - start)
+
+
+@contextmanager
+def workers(config: TrainConfig, threads: int) -> Iterator[dict[str, Connection]]:
+    """A process for each loop, and the pipe to it."""
+    names = ["float32", *(["bfloat16"] if computes_bfloat16("cpu") else []), "plain"]
+    context, pipes, processes = multiprocessing.get_context("spawn"), {}, []
+    for which in names:
+        pipes[which], theirs = context.Pipe()
+        processes.append(context.Process(target=worker, args=(theirs, which, config, threads)))
+        processes[-1].start()
+    yield pipes
+    for pipe, process in zip(pipes.values(), processes, strict=True):
+        pipe.send(False)
+        process.join()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -81,10 +115,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="images in a batch")
     parser.add_argument("--k-g", type=int, nargs="+", default=[2, 50], help="updates of R a pass")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    rng = np.random.default_rng(0)
-    synthetic, real = rng.integers(0, 256, (2, 512, 35, 55), dtype=np.uint8)
-    print(f"batch {options.batch}, {options.threads} thread(s), median of {options.passes}")
+    print(
+        f"batch {options.batch}, {options.threads} thread(s), median of {options.passes}, "
+        f"{processor_kind()}"
+    )
     networks = {
         "small: 16 maps, 2 blocks": RefinerConfig(maps=16, blocks=2),
         "paper: 64 maps, 4 blocks": RefinerConfig(),
@@ -99,30 +133,25 @@ def main() -> None:
             refiner_pretrain_steps=0,
             discriminator_pretrain_steps=0,
         )
-        loops = {
-            precision: ours(config.model_copy(update={"precision": precision}), synthetic, real)
-            for precision in (("float32", "bfloat16") if computes_bfloat16("cpu") else ("float32",))
-        }
-        loops["plain"] = plain(config, synthetic, real)
-        seconds: dict[str, list[float]] = {which: [] for which in loops}
         passes = max(1, 2 * options.passes // k_g)
-        warm_up = (
-            0 if k_g > passes else 1
-        )  # with many updates in a pass, the first one matters little
-        for number in range(warm_up + passes):
-            for which, loop in loops.items():
-                start = time.perf_counter()
-                loop()
-                if number >= warm_up:
-                    seconds[which].append(time.perf_counter() - start)
-        medians = {which: statistics.median(times) for which, times in seconds.items()}
+        # With many updates in a pass, the first one matters little.
+        warm_up = 0 if k_g > passes else 1
+        with workers(config, options.threads) as loops:
+            seconds: dict[str, list[float]] = {which: [] for which in loops}
+            for number in range(warm_up + passes):
+                for which, pipe in loops.items():
+                    pipe.send(True)
+                    taken = pipe.recv()
+                    if number >= warm_up:
+                        seconds[which].append(taken)
+        plain_s = statistics.median(seconds.pop("plain"))
         refined = (k_g + 0.5) * options.batch
-        print(f"K_g {k_g}, {name}: plain {medians['plain']:.3f} s a pass")
-        for which in medians.keys() - {"plain"}:
+        print(f"K_g {k_g}, {name}: plain {plain_s:.3f} s a pass")
+        for which, times in seconds.items():
+            ours_s = statistics.median(times)
             print(
-                f"  ours in {which}: {medians[which]:.3f} s, "
-                f"{medians['plain'] / medians[which]:.2f} times the plain loop's speed, "
-                f"{refined / medians[which]:.0f} refined images/s"
+                f"  ours in {which}: {ours_s:.3f} s, {plain_s / ours_s:.2f} times the plain "
+                f"loop's speed, {refined / ours_s:.0f} refined images/s"
             )
 
 

@@ -23,6 +23,7 @@ from factory.training.config import TrainConfig
 from factory.training.history import History, HistoryBuffer
 from factory.training.inputs import TrainingInputs
 from factory.training.loop import Progress, TrainingLoop
+from factory.training.memory import keep_freed_memory
 from factory.training.record import (
     RunMismatchError,
     content_of,
@@ -143,6 +144,8 @@ def train(
         return
     if history is None and config.buffer_size:
         history = empty_history(config, image)
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     with _threads(config.num_threads):
         gan = SimGAN(config, inputs, history, workers=workers, device=device)
         describe = partial(_describe, record, image, inputs.lineage or {})
