@@ -9,6 +9,8 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 from schemas.base import FORMAT_VERSION, Float, Model, Sha256, Split, Versioned, digest_of
 
 DatasetKind = Literal["synthetic", "real", "refined"]
+BYTES_FULL_SCALE = 255.0
+"""the pixel value of 8-bit images that becomes 1 in the networks"""
 
 
 class ImageSpec(Model):

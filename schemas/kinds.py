@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from schemas.base import FormatError
-from schemas.dataset import DatasetCard, ImageSpec
+from schemas.dataset import BYTES_FULL_SCALE, DatasetCard, ImageSpec
 from schemas.index import index_schema
 from schemas.sample import Envelope
-
-BYTES_FULL_SCALE = 255.0
 
 
 def scale_of_bytes(card: DatasetCard) -> float:

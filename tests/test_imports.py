@@ -98,3 +98,25 @@ def test_help_and_wrong_options_are_answered_without_large_libraries() -> None:
     command = [sys.executable, "-c", script]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_engines_and_training_take_images_from_memory_with_few_packages() -> None:
+    """`benchmarks/gpu_session.sh` brings these along to machines that have PyTorch and numpy."""
+    brought = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
+    brought |= {"typing_extensions", "orjson", "safetensors"}
+    script = (
+        "import sys, torch\n"
+        "before = set(sys.modules)\n"
+        "import factory.refinement.engines.cuda, factory.refinement.engines.eager\n"
+        "import factory.refinement.engines.parity, factory.training.simgan\n"
+        "of_others = {\n"
+        "    name.partition('.')[0]\n"
+        "    for name in sys.modules.keys() - before\n"
+        "    if 'site-packages' in (getattr(sys.modules[name], '__file__', None) or '')\n"
+        "}\n"
+        f"more = of_others - {brought!r} - {{'torch', 'torchgen', 'numpy'}}\n"
+        "assert not more, more\n"
+    )
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from schemas.kinds import BYTES_FULL_SCALE
+from schemas.dataset import BYTES_FULL_SCALE
 
 
 def full_scale_for(full_scale: float | None, dtype: np.dtype) -> float:

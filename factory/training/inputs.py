@@ -3,19 +3,21 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from factory.dataset.dataset import Dataset
-from factory.dataset.loading import load_images, load_index, rows_of_part
-from factory.domains.registry import domain_of
-from factory.measures.density_ratio import LabelTarget, match_labels
 from factory.networks.label_consistency import LabelConsistency
 from factory.training.config import TrainConfig
 from factory.training.workers import WorkerGroup
+
+# What reads datasets is imported by what reads them: whoever has images of their own trains without
+# PyArrow and SciPy.
+if TYPE_CHECKING:
+    from factory.dataset.dataset import Dataset
+    from factory.measures.density_ratio import LabelTarget
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,8 @@ class TrainingInputs:
     def of_datasets(
         cls,
         config: TrainConfig,
-        synthetic: Dataset,
-        real: Dataset,
+        synthetic: "Dataset",
+        real: "Dataset",
         split: str,
         workers: WorkerGroup,
     ) -> Self:
@@ -55,6 +57,9 @@ class TrainingInputs:
             MissingHookError: the domain lacks what the configuration asks for.
             FileNotFoundError: there is no network where the configuration says.
         """
+        from factory.dataset.loading import load_images
+        from factory.domains.registry import domain_of
+
         domain = domain_of(synthetic)
         part = workers.rank, workers.size
         images = [load_images(data, data.committed_in(split), part) for data in (synthetic, real)]
@@ -74,7 +79,7 @@ class TrainingInputs:
         return {"synthetic": self.synthetic, "real": self.real}
 
 
-def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:
+def lineage_of(dataset: "Dataset", split: str) -> dict[str, Any]:
     """What a network was trained on, by content."""
     return {
         "location": dataset.location,
@@ -85,9 +90,12 @@ def lineage_of(dataset: Dataset, split: str) -> dict[str, Any]:
 
 
 def _matching_weights(
-    synthetic: Dataset, split: str, part: tuple[int, int], target: LabelTarget
+    synthetic: "Dataset", split: str, part: tuple[int, int], target: "LabelTarget"
 ) -> NDArray[np.float64]:
     """(n,) for this worker's part: each part is matched by itself."""
+    from factory.dataset.loading import load_index, rows_of_part
+    from factory.measures.density_ratio import match_labels
+
     index = load_index(synthetic, list(target.columns), synthetic.committed_in(split))
     rows = rows_of_part(len(index), part)
     matching = match_labels(target.of(index)[rows], target.labels)

@@ -4,7 +4,6 @@ import math
 from dataclasses import astuple, dataclass
 from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,6 +85,8 @@ def probe_images(image: ImageSpec, full_scale: float = 255.0) -> Pixels:
     Returns:
         (n, height, width[, 3]) uint8 or uint16: 8 of the size of an eye, at least 4 of larger ones.
     """
+    import cv2  # here, as comparing engines on other images needs no OpenCV
+
     rng = np.random.default_rng(20161)
     top = full_scale
     shape = (image.height, image.width) + ((3,) if image.channels == 3 else ())
