@@ -19,6 +19,15 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
+from timing import (
+    EYE,
+    MATRIX_SIDE,
+    device_seconds,
+    flop_per_image,
+    in_turn,
+    matrix_peak_flops,
+    rate,
+)
 
 from factory.networks.refiner import Refiner
 from factory.refinement.engines.cuda import (
@@ -30,42 +39,11 @@ from factory.refinement.engines.cuda import (
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine
 from factory.refinement.engines.parity import compare, probe_images
-from schemas.dataset import ImageSpec
-from schemas.refiner import RefinerConfig
-
-EYE = ImageSpec(height=35, width=55)
-MATRIX_SIDE = 8192
-"""size of the square matrices whose product measures the peak"""
-
-
-def flop_per_image(config: RefinerConfig) -> int:
-    """Operations of the convolutions, where a multiplication with an addition counts as two."""
-    first = config.first_kernel if config.first_kernel is not None else config.kernel
-    weights = config.maps * config.channels * (first**2 + 1)
-    weights += 2 * config.blocks * (config.maps * config.kernel) ** 2
-    return 2 * weights * EYE.height * EYE.width
 
 
 def some_images(count: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, EYE.height, EYE.width), dtype=np.uint8)
-
-
-def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The results of every run in each round, after one round of warm-up."""
-    results: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            result = run()
-            if number > 0:
-                results[name].append(result)
-    return results
-
-
-def rate(refine: Callable[[np.ndarray], object], images: np.ndarray) -> float:
-    start = time.perf_counter()
-    refine(images)
-    return len(images) / (time.perf_counter() - start)
 
 
 # --- on a CPU ---------------------------------------------------------------------------------
@@ -179,27 +157,6 @@ def bench_processes(rounds: int, num_processes: int, seconds: float) -> None:
 
 
 # --- on a GPU ---------------------------------------------------------------------------------
-
-
-def device_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Seconds of one run by the device's clock, the mean of several repeats."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    start.record()
-    for _ in range(repeats):
-        run()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000 / repeats
-
-
-def matrix_peak_flops(rounds: int) -> float:
-    """FLOP/s of the fastest of several products of large bfloat16 matrices."""
-    a, b = (
-        torch.randn(MATRIX_SIDE, MATRIX_SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2)
-    )
-    seconds = min(device_seconds(lambda: a @ b, 20) for _ in range(rounds + 1))
-    return float(2 * MATRIX_SIDE**3 / seconds)
 
 
 def device_only_rate(engine: CudaEngine) -> float:

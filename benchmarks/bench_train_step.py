@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from factory.images.scale import full_scale_for
 from factory.networks.discriminator import Discriminator
 from factory.networks.precision import computes_bfloat16, processor_kind
 from factory.networks.refiner import Refiner
@@ -30,25 +31,39 @@ from factory.training.simgan import SimGAN
 from schemas.refiner import RefinerConfig
 
 
-def ours(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:
+def ours(
+    config: TrainConfig,
+    synthetic: np.ndarray,
+    real: np.ndarray,
+    *,
+    domain: str = "eye",
+    device: str = "cpu",
+) -> SimGAN:
+    """The factory's training, with a history in this process."""
     history = HistoryBuffer(config.buffer_size, (1, *synthetic.shape[1:]), config.seed)
-    return SimGAN(config, TrainingInputs(synthetic, real, domain="eye"), history).step
+    return SimGAN(config, TrainingInputs(synthetic, real, domain=domain), history, device=device)
 
 
-def plain(config: TrainConfig, synthetic: np.ndarray, real: np.ndarray) -> Callable[[], object]:
-    refiner, discriminator = Refiner(config.refiner), Discriminator()
+def plain(
+    config: TrainConfig, synthetic: np.ndarray, real: np.ndarray, *, device: str = "cpu"
+) -> Callable[[], object]:
+    """One pass of the plain loop, with all images and the pool of past ones on the device."""
+    refiner = Refiner(config.refiner).to(device)
+    discriminator = Discriminator(config.discriminator, image_size=synthetic.shape[1:]).to(device)
     r_optimiser = torch.optim.Adam(refiner.parameters(), config.refiner_lr, config.betas)
     d_optimiser = torch.optim.Adam(
         discriminator.parameters(), config.discriminator_lr, config.betas
     )
-    pool = torch.zeros(config.buffer_size, 1, *synthetic.shape[1:])
+    pool = torch.zeros(config.buffer_size, 1, *synthetic.shape[1:], device=device)
+    half_scale = full_scale_for(config.full_scale, synthetic.dtype) / 2
     synthetic_images, real_images = (
-        torch.from_numpy(images)[:, None].float() / 127.5 - 1 for images in (synthetic, real)
+        torch.from_numpy(images)[:, None].float().to(device) / half_scale - 1
+        for images in (synthetic, real)
     )
     b = config.batch_size
 
     def entropy(logits: torch.Tensor, target: int) -> torch.Tensor:
-        targets = torch.full((len(logits), *logits.shape[2:]), target)
+        targets = torch.full((len(logits), *logits.shape[2:]), target, device=device)
         return functional.cross_entropy(logits, targets)
 
     def step() -> None:
@@ -84,7 +99,7 @@ def worker(pipe: Connection, which: str, config: TrainConfig, threads: int) -> N
         loop = plain(config, synthetic, real)
     else:
         keep_freed_memory()  # as every run does on a CPU
-        loop = ours(config.model_copy(update={"precision": which}), synthetic, real)
+        loop = ours(config.model_copy(update={"precision": which}), synthetic, real).step
     while pipe.recv():
         start = time.perf_counter()
         loop()
