@@ -163,6 +163,7 @@ def main() -> None:
         if case in there:
             continue
         row = made(*case)
+        ROWS.parent.mkdir(exist_ok=True)
         with ROWS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         verdict = "passed" if row["passed"] else "FAILED"
