@@ -1,7 +1,8 @@
 """Images per second of the engines with the paper's eye refiner, against public SimGAN code.
 
 On a CPU, these take turns on one thread: a plain PyTorch loop with batches of 256, as public SimGAN
-code has it, the same with batches of 64, the PyTorch engine, and ncnn. Then ncnn runs in one
+code has it, the same with batches of 64, and the engines of PyTorch, ncnn and OpenVINO in float32
+and, where the processor has it, in bfloat16. Then ncnn runs in one
 process and in one process for each core.
 
 On a GPU, the CUDA engine is measured with several batch sizes, from images in host memory to images
@@ -29,6 +30,7 @@ from timing import (
     rate,
 )
 
+from factory.networks.precision import computes_bfloat16, processor_kind
 from factory.networks.refiner import Refiner
 from factory.refinement.engines.cuda import (
     CompileMode,
@@ -38,7 +40,8 @@ from factory.refinement.engines.cuda import (
 )
 from factory.refinement.engines.eager import TorchEngine
 from factory.refinement.engines.ncnn import NcnnEngine
-from factory.refinement.engines.parity import compare, probe_images
+from factory.refinement.engines.parity import CheckedEngine, compare, probe_images
+from schemas.refiner import Precision
 
 
 def some_images(count: int) -> np.ndarray:
@@ -91,18 +94,25 @@ def worker(pipe: Connection) -> None:
 def bench_cpu(rounds: int, num_images: int) -> None:
     torch.set_num_threads(1)
     refiner, images = Refiner().eval(), some_images(num_images)
-    engines = {
+    engines: dict[str, CheckedEngine] = {}
+    for precision in ("float32", *(["bfloat16"] if computes_bfloat16("cpu") else [])):
+        found = [
+            TorchEngine(refiner, precision=precision),
+            NcnnEngine(refiner, precision=precision),
+            *openvino_engine(refiner, precision),
+        ]
+        engines |= {engine.name: engine for engine in found}
+    loops = {
         "plain PyTorch, batch 256": plain_loop(refiner, 256),
         "plain PyTorch, batch 64": plain_loop(refiner, 64),
-        "torch engine": TorchEngine(refiner),
-        "ncnn engine": NcnnEngine(refiner),
+        **engines,
     }
     print(f"one thread, {num_images} images, median of {rounds} rounds in turn [least, most];")
-    print("images per second of CPU time")
+    print(f"images per second of CPU time; this processor is of the kind {processor_kind()}")
     rates = in_turn(
         {
             name: lambda engine=engine: rate_of_core(engine, images)
-            for name, engine in engines.items()
+            for name, engine in loops.items()
         },
         rounds,
     )
@@ -113,8 +123,17 @@ def bench_cpu(rounds: int, num_images: int) -> None:
             f"  {name:26} {statistics.median(per_round):6.1f} images/s "
             f"[{min(per_round):.0f}, {max(per_round):.0f}], {ratio:.2f} x batch 64"
         )
-    parity = compare(NcnnEngine(refiner), TorchEngine(refiner), probe_images(EYE))
-    print(f"  ncnn against PyTorch: {parity}")
+    for name, engine in engines.items():
+        print(f"  {name}: {compare(engine, TorchEngine(refiner), probe_images(EYE))}")
+
+
+def openvino_engine(refiner: Refiner, precision: Precision) -> list[CheckedEngine]:
+    """OpenVINO's, where it is installed."""
+    try:
+        from factory.refinement.engines.openvino import OpenvinoEngine
+    except ImportError:
+        return []
+    return [OpenvinoEngine(refiner, height=EYE.height, width=EYE.width, precision=precision)]
 
 
 def bench_processes(rounds: int, num_processes: int, seconds: float) -> None:
