@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
-
 from factory.evaluation.ablation import Row
+from factory.extras import require
 from factory.images.png import Pixels
 from factory.training.strips import columns_png, losses_png
 from factory.validation.held_out import Shown
@@ -44,7 +43,13 @@ def write_page(
         meaning: what the columns of the domain say, in sentences.
         split: of the held-out images.
         seed: of the pictures and losses.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
     """
+    require("jinja2", "the page of an ablation")
+    import jinja2
+
     labelled = [("synthetic", pictures.synthetic), *pictures.refined.items()]
     labelled.append(("real", pictures.real[: len(pictures.synthetic)]))
     grid = columns_png(

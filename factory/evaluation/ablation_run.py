@@ -10,6 +10,7 @@ from factory.dataset.dataset import Dataset
 from factory.evaluation.ablation import Row, columns_of, load_variants, row_of
 from factory.evaluation.ablation_config import AblationConfig
 from factory.evaluation.ablation_page import Pictures, write_page
+from factory.extras import require
 from factory.refinement.engines.choose import make_engine
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
@@ -63,7 +64,10 @@ class Ablation:
         Raises:
             MissingHookError: the domain does not say how its refiners are scored.
             ValueError: variants, datasets or splits that do not fit.
+            MissingExtraError: what draws the page is not installed.
         """
+        for module in ("jinja2", "matplotlib"):
+            require(module, "ablation.html")
         variants = load_variants(config.variants)
         synthetic, real = Dataset.open(config.synthetic), Dataset.open(config.real)
         for dataset in (synthetic, real):

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from factory.extras import require
 from factory.store.base import Store
 from factory.store.local import LocalStore
 
@@ -15,9 +16,11 @@ def open_store(location: str | Path) -> Store:
 
     Raises:
         ValueError: the location is neither a path nor a URL of a supported kind.
+        MissingExtraError: the location is in an object store, and boto3 is not installed.
     """
     if not is_remote(location):
         return LocalStore(Path(location))
+    require("boto3", "a location at s3://")
     from factory.store.s3 import S3Store
 
     return S3Store(str(location))

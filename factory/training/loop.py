@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from factory.extras import MissingExtraError
 from factory.networks.refiner_files import save_refiner
 from factory.refinement.engines.base import PixelCodec
 from factory.store.base import Store
@@ -89,7 +90,7 @@ class TrainingLoop:
             log.info("resuming after %s step %d", *gan.config.phase_at(gan.clock))
         if self.is_writer:
             self.metrics.resume_after(gan.clock)
-            self.tensorboard = TensorBoardLog(self.store, gan.clock)
+            self.tensorboard = _tensorboard_of(self.store, gan.clock)
             self.alarm = alarm_of(self.metrics.lines)
         if self.scores is not None:
             self.scores.resume_after(gan.clock)
@@ -192,7 +193,10 @@ class TrainingLoop:
             self.gan.draws.full_scale,
         )
         self.store.put("overview.png", overview)
-        self.store.put("losses.png", strips.losses_png(bytes(self.metrics.content)))
+        try:
+            self.store.put("losses.png", strips.losses_png(bytes(self.metrics.content)))
+        except MissingExtraError as error:
+            log.warning("losses.png is left out: %s", error)
         save_refiner(self.store.location, refiner, self.describe(step))
 
     def _take_scores(self, *, wait: bool = False) -> None:
@@ -257,6 +261,15 @@ class TrainingLoop:
             "folder",
             error.batch,
         )
+
+
+def _tensorboard_of(store: Store, clock: int) -> TensorBoardLog | None:
+    """The log for TensorBoard; None, with a warning, where that is not installed."""
+    try:
+        return TensorBoardLog(store, clock)
+    except MissingExtraError as error:
+        log.warning("the TensorBoard log is left out: %s", error)
+        return None
 
 
 class _SpeedMeter:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from factory.extras import require
 from factory.images.png import decode, depth_as_grey
 from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network
@@ -148,7 +147,14 @@ def losses_png(metrics: bytes) -> bytes:
 
     Args:
         metrics: lines of `metrics.jsonl`.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
     """
+    require("matplotlib", "a picture of the losses")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     lines = [json.loads(line) for line in metrics.splitlines()]
     panels = {
         "losses": ("realism_loss", "discriminator_loss", "regularisation_loss"),

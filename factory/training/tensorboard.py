@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
+from factory.extras import require
 from factory.images.png import decode
 from factory.store.base import Store
 from factory.store.local import LocalStore
@@ -34,7 +34,13 @@ class TensorBoardLog:
         """
         Args:
             clock: the run goes on after this; later entries of a killed one are hidden.
+
+        Raises:
+            MissingExtraError: TensorBoard is not installed.
         """
+        require("tensorboard", "a log for TensorBoard")
+        from torch.utils.tensorboard import SummaryWriter
+
         self.store = store
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         if isinstance(store, LocalStore):

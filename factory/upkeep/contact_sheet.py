@@ -8,12 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from factory.dataset.dataset import Dataset, index_name, tar_name
 from factory.dataset.tar import DamagedShardError, sha256
+from factory.extras import require
 from factory.images.png import (
     Pixels,
     decode_png,
@@ -129,7 +128,14 @@ def contact_sheet(
     Args:
         tiles: all of one layout.
         draw_pupil: mark the label's pupil centre in every picture.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
     """
+    require("matplotlib", "a contact sheet")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     scale = max(1, WIDTH_PX // tiles[0].pictures[0].shape[1])
     cells = [_cell(tile, scale, draw_pupil) for tile in tiles]
     height, width = cells[0].shape[:2]

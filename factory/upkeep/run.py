@@ -12,6 +12,7 @@ from pathlib import Path
 from factory.dataset.dataset import CARD, Dataset
 from factory.dataset.lineage import open_parent
 from factory.dataset.shard_tasks import MakeShards
+from factory.extras import require
 from factory.release.state import (
     ReleaseState,
     held_by,
@@ -105,7 +106,10 @@ def look_after(
     Raises:
         FileNotFoundError: there is no such dataset or release.
         ValueError: the options do not fit this dataset.
+        MissingExtraError: a contact sheet was asked for, and matplotlib is not installed.
     """
+    if asked.contact_sheet is not None:  # which is drawn last, perhaps after hours of reading
+        require("matplotlib", "--contact-sheet")
     release = _release_of(asked)
     if release is not None:
         return _of_release(asked, *release, make_shards)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
+from factory.extras import require
 from factory.validation.gate import Gate, explain, load_gate
 from factory.validation.protocols import SideBySide, Trio, Validator, Witnesses
 from factory.validation.report.assemble import make_report, summary_lines, write_report
@@ -54,7 +55,9 @@ class Validation:
             FileNotFoundError: a network, the gate or the earlier report is not there.
             FormatError: one of them is damaged, or the gate names a measure that is not known.
             ValueError: a network is for other images, or of no witness of the domain.
+            MissingExtraError: jinja2 is not installed.
         """
+        require("jinja2", "report.html")
         return cls(
             trio,
             validator,

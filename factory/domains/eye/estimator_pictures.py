@@ -2,10 +2,9 @@
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from factory.domains.eye.networks.gaze import Gaze, yaw_pitch_deg
+from factory.extras import require
 from factory.images.mosaic import FOUND_RGB, NUM_TILES, TRUE_RGB, Rgb, mosaic_png
 from factory.images.png import Grey, encode_png
 
@@ -61,7 +60,15 @@ def _enlarged(image: Grey) -> Rgb:
 
 
 def gaze_scatter_png(truth_N3: Gaze, found_N3: Gaze) -> bytes:
-    """True against estimated yaw, and pitch; on the diagonal both agree."""
+    """True against estimated yaw, and pitch; on the diagonal both agree.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "a picture of true against estimated angles")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 5), dpi=100, layout="constrained")
     truth_deg, found_deg = yaw_pitch_deg(truth_N3), yaw_pitch_deg(found_N3)
     for angle, axis in enumerate(figure.subplots(1, 2)):

@@ -1,5 +1,6 @@
 """The networks that read labels off eyes, as kinds that `jobs/estimator.py` trains."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from factory.dataset.dataset import Dataset
+from factory.extras import MissingExtraError
 from factory.images.png import Grey, grey
 from factory.networks.estimator_kinds import EstimatorKind, Judged, labelled_images
 from schemas.dataset import ImageSpec
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from factory.domains.eye.networks.landmark_training import Labelled
     from factory.domains.eye.networks.landmarks import LandmarkNetwork
     from factory.networks.estimator_training import OnUpdate
+
+log = logging.getLogger(__name__)
 
 
 class LandmarkEstimator(EstimatorKind[LandmarkTraining, "Labelled", "LandmarkNetwork"]):
@@ -122,12 +126,14 @@ class GazeEstimator(EstimatorKind[GazeTraining, "Gazing", "GazeNetwork"]):
         found = found_gaze_N3(network, held_out.images)
         errors = gaze_errors(found, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
         mean_answer = errors.mean_answer_deg
+        pictures = {"gaze.png": gaze_png(held_out.images, held_out.gaze_N3, found)}
+        try:
+            pictures["gaze_scatter.png"] = gaze_scatter_png(held_out.gaze_N3, found)
+        except MissingExtraError as error:
+            log.warning("gaze_scatter.png is left out: %s", error)
         return Judged(
             errors={"held_out": errors},
-            pictures={
-                "gaze.png": gaze_png(held_out.images, held_out.gaze_N3, found),
-                "gaze_scatter.png": gaze_scatter_png(held_out.gaze_N3, found),
-            },
+            pictures=pictures,
             summary=f"error on {len(found)} eyes: mean {errors.deg.mean:.1f}°, "
             f"median {errors.deg.median:.1f}°; of always answering the mean gaze: "
             f"mean {mean_answer.mean:.1f}°, median {mean_answer.median:.1f}°",

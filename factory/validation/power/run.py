@@ -6,6 +6,7 @@ from functools import partial
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
+from factory.extras import require
 from factory.store.open import absolute, open_store
 from factory.validation.power.damaged import DamageMeasurer
 from factory.validation.power.damages import Damage, Damages
@@ -44,7 +45,9 @@ def measure_power(
 
     Raises:
         ValueError: there are too few samples or identities to fit limits on.
+        MissingExtraError: matplotlib is not installed.
     """
+    require("matplotlib", "power.png")
     shards = shards_of(refined, split)
     measure_new_shards(refined, parent, shards, witnesses, "measure", make_shards)
     measurer = DamageMeasurer(

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from factory.extras import require
 from factory.validation.power.damages import Damage, Tail
 from factory.validation.power.limits import (
     CleanHalves,
@@ -195,7 +194,15 @@ def _table(limit: SampleLimit) -> str:
 
 
 def curves_png(report: PowerReport) -> bytes:
-    """Share of the sets refused against the share that is damaged, a panel for each kind."""
+    """Share of the sets refused against the share that is damaged, a panel for each kind.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "a picture of the curves")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     size = max(report.settings.set_sizes)
     kinds: dict[str, list[Caught]] = {}
     for line in report.caught:

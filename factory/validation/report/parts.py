@@ -4,13 +4,13 @@ a budget, and the plots of what every report has."""
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import orjson
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from factory.extras import require
 from factory.images.png import Pixels
 from factory.validation.gate import limit_text, sample_text, value_of
 from factory.validation.report import figures
@@ -24,6 +24,9 @@ from factory.validation.report.figures import (
     Mark,
 )
 from schemas.report import Report, Spread, ValueBin, Witness
+
+if TYPE_CHECKING:
+    import jinja2
 
 MAX_TILES, STRIP_LENGTH = 38, 8
 GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
@@ -165,7 +168,10 @@ def rendered(
     )
 
 
-def _environment(folder: Path) -> jinja2.Environment:
+def _environment(folder: Path) -> "jinja2.Environment":
+    require("jinja2", "the page of a report")
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,

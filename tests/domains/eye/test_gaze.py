@@ -1,6 +1,7 @@
 """The gaze network: what it is, what it learns, how it is kept, and its job."""
 
 import math
+import sys
 
 import cv2
 import numpy as np
@@ -339,6 +340,17 @@ def test_the_job_takes_refined_images(eyes, refiner, tmp_path) -> None:
     refined = fakes.refine_here(eyes, refiner, tmp_path / "refined")
     main(parse(estimator_job("gaze"), flags(refined, tmp_path / "gaze")))
     assert load_gaze(tmp_path / "gaze")[1].held_out.deg.num == len(gazing(eyes, "test").images)
+
+
+def test_the_job_saves_its_network_where_the_scatter_cannot_be_drawn(
+    eyes, tmp_path, monkeypatch, caplog
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    main(parse(estimator_job("gaze"), flags(eyes, tmp_path)))
+    assert load_gaze(tmp_path)[1].held_out.deg.num > 0
+    assert (tmp_path / "gaze.png").exists() and not (tmp_path / "gaze_scatter.png").exists()
+    assert "gaze_scatter.png is left out" in caplog.text
+    assert "pip install 'simgan-factory[report]'" in caplog.text
 
 
 def test_the_job_refuses_what_it_cannot_learn_from(eyes, six_inputs, tmp_path) -> None:
