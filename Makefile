@@ -10,7 +10,7 @@ PYTEST := $(PY) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
-.PHONY: help setup demo test test-fast test-rest test-all rgw chaos check format schemas bench clean
+.PHONY: help setup lock demo test test-fast test-rest test-all rgw chaos check format schemas bench clean
 .DEFAULT_GOAL := help
 
 help:            ## what each target does
@@ -23,6 +23,10 @@ $(READY): pyproject.toml constraints.txt setup.py factory/images/crop.c
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@$(PY) -m pytest --collect-only --quiet >/dev/null  # compiles what every run would compile
 	@touch $@
+
+TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
+lock: $(READY)   ## write requirements.lock anew, after pyproject.toml or constraints.txt changed
+	$(PY) cluster/deploy/lock.py --torch-wheels "$(TORCH_WHEELS)"
 
 DOMAIN ?= eye
 demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html; DOMAIN=hand for hands

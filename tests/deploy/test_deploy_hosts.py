@@ -214,11 +214,9 @@ def test_the_image_holds_what_runs_in_it() -> None:
     """Docker's own check needs a daemon; this reads the few instructions that matter."""
     lines = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
-    assert steps[0] == ["ARG", "BASE=python:3.11-slim-bookworm"]
-    assert [step for step in steps if step[0] == "FROM"] == [
-        ["FROM", "${BASE} AS build"],
-        ["FROM", "${BASE}"],
-    ]
+    assert steps[:2] == [["ARG", "BASE=python:3.11-slim-bookworm"], ["ARG", 'BASE_DIGEST=""']]
+    base = "${BASE}${BASE_DIGEST:+@$BASE_DIGEST}"
+    assert [step[1] for step in steps if step[0] == "FROM"] == [f"{base} AS build", base]
     assert {step[0] for step in steps} == {
         "ARG",
         "FROM",
@@ -231,9 +229,15 @@ def test_the_image_holds_what_runs_in_it() -> None:
     }
     (user,) = [step[1] for step in steps if step[0] == "USER"]
     assert user == "1000:1000"
-    installs = [step[1] for step in steps if step[0] == "RUN" and "pip install" in step[1]]
-    assert "--constraint constraints.txt" in installs[0]
-    assert "--no-deps /wheels" in installs[1]
+    runs = [part for step in steps if step[0] == "RUN" for part in step[1].split("&&")]
+    build, torch, others, cuda, ours = [run.strip() for run in runs if "pip install" in run]
+    for locked in (build, torch, others):
+        assert {"--no-deps", "--require-hashes"} <= set(locked.split())
+    assert '--index-url "${TORCH_INDEX}"' in torch
+    assert all("index-url" not in run for run in (build, others, cuda, ours))
+    assert cuda.endswith("--constraint constraints.txt torch")
+    assert "--no-deps /wheels" in ours
+    assert any("pip wheel" in run and "--no-build-isolation" in run for run in runs)
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     held = {line[1:] for line in ignore if line.startswith("!")}
     assert ignore[1] == "*"
@@ -243,7 +247,7 @@ def test_the_image_holds_what_runs_in_it() -> None:
         name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]
     }
     needed = packages | {"jobs", "configs", "gates", "pyproject.toml", "constraints.txt"}
-    needed |= {"setup.py", "MANIFEST.in"}
+    needed |= {"setup.py", "MANIFEST.in", "requirements.lock"}
     assert needed | {project["project"]["readme"], *project["project"]["license-files"]} == held
 
 
