@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from factory.evaluation.ablation import Row
-from factory.extras import require
 from factory.images.png import Pixels
+from factory.store.extras import require
 from factory.training.strips import columns_png, losses_png
 from factory.validation.held_out import Shown
 

@@ -10,8 +10,8 @@ from factory.dataset.dataset import Dataset
 from factory.evaluation.ablation import Row, columns_of, load_variants, row_of
 from factory.evaluation.ablation_config import AblationConfig
 from factory.evaluation.ablation_page import Pictures, write_page
-from factory.extras import require
 from factory.refinement.engines.choose import make_engine
+from factory.store.extras import require
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
 from factory.training.metrics_log import METRICS_NAME

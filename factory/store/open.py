@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from factory.extras import require
 from factory.store.base import Store
+from factory.store.extras import require
 from factory.store.local import LocalStore
 
 

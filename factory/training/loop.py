@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from factory.extras import MissingExtraError
 from factory.networks.refiner_files import save_refiner
 from factory.refinement.engines.base import PixelCodec
 from factory.store.base import Store
+from factory.store.extras import MissingExtraError
 from factory.training import strips
 from factory.training.alarms import Alarm, alarm_of
 from factory.training.checkpoints import FOLDER, Checkpoint, Checkpoints

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import torch
 
-from factory.extras import require
 from factory.images.png import decode, depth_as_grey
 from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network
 from factory.refinement.engines.base import PixelCodec
+from factory.store.extras import require
 
 _NUM_IMAGES = 10
 _NUM_COLUMNS = 8

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from factory.extras import require
 from factory.images.png import decode
 from factory.store.base import Store
+from factory.store.extras import require
 from factory.store.local import LocalStore
 
 FOLDER = "tensorboard"

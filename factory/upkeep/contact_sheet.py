@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from factory.dataset.dataset import Dataset, index_name, tar_name
 from factory.dataset.tar import DamagedShardError, sha256
-from factory.extras import require
 from factory.images.png import (
     Pixels,
     decode_png,
     depth_as_grey,
     encode_png,
 )
+from factory.store.extras import require
 from factory.store.parquet import read_columns
 
 WIDTH_PX = 165

@@ -12,7 +12,6 @@ from pathlib import Path
 from factory.dataset.dataset import CARD, Dataset
 from factory.dataset.lineage import open_parent
 from factory.dataset.shard_tasks import MakeShards
-from factory.extras import require
 from factory.release.state import (
     ReleaseState,
     held_by,
@@ -21,6 +20,7 @@ from factory.release.state import (
     release_state,
 )
 from factory.store.atomic import write_atomically
+from factory.store.extras import require
 from factory.store.open import absolute, open_store
 from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
 from factory.upkeep.describe import Description, describe

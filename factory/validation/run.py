@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
-from factory.extras import require
+from factory.store.extras import require
 from factory.validation.gate import Gate, explain, load_gate
 from factory.validation.protocols import SideBySide, Trio, Validator, Witnesses
 from factory.validation.report.assemble import make_report, summary_lines, write_report

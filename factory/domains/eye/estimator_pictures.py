@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 
 from factory.domains.eye.networks.gaze import Gaze, yaw_pitch_deg
-from factory.extras import require
 from factory.images.mosaic import FOUND_RGB, NUM_TILES, TRUE_RGB, Rgb, mosaic_png
 from factory.images.png import Grey, encode_png
+from factory.store.extras import require
 
 ZOOM = 4
 _ARROW_SHARE = 0.4

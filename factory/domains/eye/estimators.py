@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from factory.dataset.dataset import Dataset
-from factory.extras import MissingExtraError
 from factory.images.png import Grey, grey
 from factory.networks.estimator_kinds import EstimatorKind, Judged, labelled_images
+from factory.store.extras import MissingExtraError
 from schemas.dataset import ImageSpec
 from schemas.eye.estimators import (
     GazeDescription,

@@ -6,7 +6,7 @@ from functools import partial
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
-from factory.extras import require
+from factory.store.extras import require
 from factory.store.open import absolute, open_store
 from factory.validation.power.damaged import DamageMeasurer
 from factory.validation.power.damages import Damage, Damages

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from factory.extras import require
+from factory.store.extras import require
 from factory.validation.power.damages import Damage, Tail
 from factory.validation.power.limits import (
     CleanHalves,

@@ -10,8 +10,8 @@ import orjson
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from factory.extras import require
 from factory.images.png import Pixels
+from factory.store.extras import require
 from factory.validation.gate import limit_text, sample_text, value_of
 from factory.validation.report import figures
 from factory.validation.report.against import compared

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cluster.job.command import run_command
-from factory.extras import EXTRA_OF, MissingExtraError
+from factory.store.extras import EXTRA_OF, MissingExtraError
 from factory.store.open import open_store
 from jobs.describe import DescribeJob, main
 from support import fakes
