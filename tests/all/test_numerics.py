@@ -22,7 +22,6 @@ ROUNDINGS = {
         "OPENCV_CPU_DISABLE": "AVX2,AVX512_SKX",
     },
     "one_thread": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-    "avx512_without_bfloat16": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
 }
 
 
