@@ -17,6 +17,13 @@ CORE = [
 ]
 
 
+def passes_in_a_fresh_interpreter(script: str) -> None:
+    """Run a script in which nothing is imported yet; its assertions are this test's."""
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.mark.long
 def test_no_core_module_brings_ray_along() -> None:
     """In a fresh interpreter, whatever their imports import; `make check` looks at ours alone."""
@@ -27,9 +34,7 @@ def test_no_core_module_brings_ray_along() -> None:
         "    importlib.import_module(name)\n"
         "    assert 'ray' not in sys.modules, name\n"
     )
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
+    passes_in_a_fresh_interpreter(script)
 
 
 def test_a_job_file_shadows_no_standard_module() -> None:
@@ -45,9 +50,7 @@ def test_a_job_file_shadows_no_standard_module() -> None:
 def test_workers_that_only_read_and_write_need_no_torch(module) -> None:
     """It takes seconds to import, in each of them."""
     script = f"import sys, {module}\nassert 'torch' not in sys.modules"
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
+    passes_in_a_fresh_interpreter(script)
 
 
 FACES = (
@@ -69,9 +72,7 @@ def test_kinds_and_the_faces_of_domains_are_quick_to_import() -> None:
         "    loaded = {'torch', 'cv2', 'scipy'} & sys.modules.keys()\n"
         "    assert not loaded, f'{name} loads {loaded}'\n"
     )
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
+    passes_in_a_fresh_interpreter(script)
 
 
 LARGE = {"torch", "ray", "cv2", "scipy", "matplotlib", "pandas", "duckdb", "ncnn", "boto3"}
@@ -95,9 +96,7 @@ def test_help_and_wrong_options_are_answered_without_large_libraries() -> None:
         "run('jobs/ingest.py', *'--source x --input y --output z'.split())\n"
         "run('jobs/simulate.py', *'--domain x --count 3 --output z'.split())\n"
     )
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
+    passes_in_a_fresh_interpreter(script)
 
 
 def test_engines_and_training_take_images_from_memory_with_few_packages() -> None:
@@ -117,6 +116,4 @@ def test_engines_and_training_take_images_from_memory_with_few_packages() -> Non
         f"more = of_others - {brought!r} - {{'torch', 'torchgen', 'numpy'}}\n"
         "assert not more, more\n"
     )
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
+    passes_in_a_fresh_interpreter(script)

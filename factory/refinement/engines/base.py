@@ -5,6 +5,7 @@ Therefore nothing that names content (digests, cards, labels) depends on which e
 """
 
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, Self, cast
 
@@ -112,7 +113,7 @@ class EngineUnavailableError(ValueError):
     """This engine cannot run this refiner on this machine; the message says why."""
 
 
-class OneByOneEngine:
+class OneByOneEngine(ABC):
     """Refines one image after the other on one thread; one process for each core uses all cores.
 
     A batch would gain nothing: the activations of one image already fill the caches. A subclass
@@ -139,9 +140,9 @@ class OneByOneEngine:
             result[:] = self._refined(image)
         return refined
 
+    @abstractmethod
     def _refined(self, channels: Values) -> Values:
         """(C, H, W) in [-1, 1] for (C + k, H, W): one image and its noise."""
-        raise NotImplementedError
 
 
 def to_planes(images: Pixels) -> Pixels:
