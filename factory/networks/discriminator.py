@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
             he_init(conv, generator, gain=1.0 if is_last else 2.0)
             layers.append(_with_spectral_norm(conv, generator) if config.spectral_norm else conv)
             if not is_last:
-                layers.append(nn.ReLU())
+                layers.append(nn.ReLU(inplace=True))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:

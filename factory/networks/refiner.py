@@ -20,7 +20,8 @@ class ResNetBlock(nn.Module):
         self.conv2 = same_conv(maps, maps, kernel, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))
+        # In place: what a convolution has made is its own, and no pass needs it before the sum.
+        return torch.relu_(self.conv2(torch.relu_(self.conv1(x))).add_(x))
 
 
 class Refiner(nn.Module):
@@ -99,7 +100,7 @@ class Refiner(nn.Module):
         Args:
             channels: (n, C + noise_channels, H, W) float32.
         """
-        return torch.tanh(self.last(self.blocks(torch.relu(self.first(channels)))))
+        return torch.tanh(self.last(self.blocks(torch.relu_(self.first(channels)))))
 
     def layers(self, images: Tensor, noise: Tensor | None = None) -> list[Tensor]:
         """The feature maps after the first convolution and after each block.
@@ -108,7 +109,7 @@ class Refiner(nn.Module):
             `blocks` + 1 tensors of (n, maps, H, W) float32, all values 0 or larger.
         """
         channels = with_noise(images, noise, self.config.noise_channels)
-        features = [torch.relu(self.first(channels))]
+        features = [torch.relu_(self.first(channels))]
         for block in self.blocks:
             features.append(block(features[-1]))
         return features
