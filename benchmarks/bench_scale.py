@@ -30,7 +30,8 @@ import numpy as np
 import pyarrow as pa
 
 from factory.dataset.commit import commit_shard
-from factory.dataset.dataset import Dataset, index_name, key_of
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import index_name, key_of
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.domains.registry import make_source
 from factory.ingestion.ledger import containers_in, read_seen
@@ -41,6 +42,7 @@ from factory.sources.scan import BATCH_ROWS, SCAN_SCHEMA, ScanItem, Seen
 from factory.store.parquet import parquet_bytes
 from schemas.dataset import Reject
 from schemas.eye.kind import EYE
+from schemas.index import ShardFacts, with_facts
 
 SHARD_SIZE = 16_384
 NUM_TOUCHED = 1000
@@ -95,7 +97,13 @@ def commit_all(dataset: Dataset) -> None:
         keys = [f"{shard:06d}-{index:06d}" for index in range(len(dataset.plan(shard).inputs))]
         digests = [DIGEST] * len(keys)
         rows = {"key": keys, "source_image_sha256": digests, "source_label_sha256": digests}
-        dataset.store.put_new(index_name(shard), parquet_bytes(pa.table(rows)))
+        facts = ShardFacts(
+            shard=shard, split="train", tar_sha256=DIGEST, tar_size=0, num_samples=len(keys),
+            num_planned=len(keys), num_rejected=0, num_filtered=0, parent_sha256=None,
+            refiner=None, config_digest=DIGEST, writer="benchmark",
+        )  # fmt: skip
+        table = with_facts(pa.table(rows), facts)
+        dataset.store.put_new(index_name(shard), parquet_bytes(table))
 
 
 def measure(phase: str, num: int, folder: Path) -> dict[str, float]:

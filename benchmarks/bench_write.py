@@ -33,7 +33,8 @@ import orjson
 import pyarrow as pa
 import webdataset
 
-from factory.dataset.dataset import Dataset, plan_name
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import plan_name
 from factory.domains.eye.renderer.renderer import EyeRenderer
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.domains.registry import make_source

@@ -6,7 +6,7 @@ import tyro
 from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, run_command
-from schemas.dataset import ReleaseName
+from schemas.release import ReleaseName
 
 Switch = tyro.conf.FlagCreatePairsOff
 
@@ -27,6 +27,9 @@ class PublishJob(JobConfig):
     drop_failed: Switch[bool] = False
     """leave out every sample that missed a limit on single samples; the report as a whole has to
     pass all the same"""
+    abandon: Switch[bool] = False
+    """give up the release of this name, which was begun and not finished, instead of making one;
+    the name is not used again"""
     kept: str | None = None
     """with --drop-failed: where the filtered dataset goes, a folder or s3://bucket/prefix; default
     beside the input, <input>-kept"""
@@ -35,6 +38,8 @@ class PublishJob(JobConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.abandon and (self.drop_failed or self.report is not None):
+            raise ValueError("--abandon goes with --input and --release alone")
         if not self.drop_failed and (self.kept is not None or self.workers is not None):
             raise ValueError("--kept and --workers go with --drop-failed")
         return self
@@ -44,9 +49,13 @@ def main(job: PublishJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
     from factory.dataset.dataset import Dataset
-    from factory.release.run import release_dataset
+    from factory.release.run import abandon_release, release_dataset
 
-    Dataset.open(job.input)  # a wrong --input is refused before the run makes its folder there
+    # A wrong or old --input is refused before the run makes its folder there.
+    Dataset.open(job.input).require_current_format()
+    if job.abandon:
+        abandon_release(job.input, job.release)
+        return
     with start(job, job.input, workers=job.workers) as session:
         release_dataset(
             job.input,

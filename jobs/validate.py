@@ -39,6 +39,7 @@ def main(job: ValidateJob) -> None:
     validation = Validation.prepare(
         trio, domain.validator(), job.networks(), measuring, gate=job.gate, against=job.against
     )
+    trio.refined.require_current_format()
     with start(job, job.input, workers=job.workers) as session:
         report = validation.run(
             job.split,

@@ -14,8 +14,9 @@ from pydantic import (
     ValidationError,
 )
 
-FORMAT_VERSION = 1
-"""Version of the dataset layout, of its index and of every JSON file in it."""
+FORMAT_VERSION = 2
+"""Version of the dataset layout, written into its card and its indexes. Files of later versions are
+refused."""
 
 
 class FormatError(ValueError):
@@ -83,9 +84,9 @@ class Model(BaseModel):
 
 
 class Versioned(Model):
-    """A file that carries the format version it was written in."""
+    """A file that carries the format version from which on its schema did not change."""
 
-    format_version: int = Field(default=FORMAT_VERSION, ge=1)
+    format_version: int = Field(default=1, ge=1)
 
 
 def digest_of(content: Any) -> str:

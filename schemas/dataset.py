@@ -1,10 +1,10 @@
 """The dataset card, the plan of a shard, its rejected inputs, and the facts of a listing."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import orjson
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from schemas.base import FORMAT_VERSION, Float, Model, Sha256, Split, Versioned, digest_of
 
@@ -31,6 +31,14 @@ class ParentRef(Model):
     """digest of what the parent's card says about its content"""
 
 
+class ChildRef(Versioned):
+    """`children/<number>.json`: a dataset that was made from this one."""
+
+    location: str
+    card: Sha256
+    """digest of the child's card"""
+
+
 class RefinerRef(Model):
     """The refiner that made a refined dataset."""
 
@@ -54,6 +62,7 @@ class FilteredBy(Model):
 class DatasetCard(Versioned):
     """`dataset.json`: what a dataset is. Written once, compared on every entry."""
 
+    format_version: int = Field(default=FORMAT_VERSION, ge=1)
     name: str
     kind: DatasetKind
     domain: str
@@ -94,8 +103,13 @@ class DatasetCard(Versioned):
         return None if content is None else FilteredBy.model_validate(content)
 
     def identity(self) -> dict[str, JsonValue]:
-        """What two cards of one dataset must agree on: everything but name and locations."""
-        return self.model_dump(mode="json", exclude={"name": True, "parent": {"location"}})
+        """What two cards of one dataset must agree on: everything but name, locations and format.
+
+        It says format 1 for every format, so that digests that were recorded before a dataset was
+        upgraded stay right.
+        """
+        content = self.model_dump(mode="json", exclude={"name": True, "parent": {"location"}})
+        return content | {"format_version": 1}
 
     def digest(self) -> str:
         """sha256 of `identity()`."""
@@ -149,7 +163,7 @@ def plan_json(
 
     Plans are the only JSON that grows with the number of inputs: 100 bytes for each.
     """
-    head = {"format_version": FORMAT_VERSION, "shard": shard, "split": split, "source": source}
+    head = {"format_version": 1, "shard": shard, "split": split, "source": source}
     if location is not None:
         head["location"] = location
     lines = b",\n".join(
@@ -184,39 +198,3 @@ class RunRecord(Versioned):
     """UTC, ISO 8601"""
     version: str
     config: dict[str, JsonValue]
-
-
-ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-
-class ReleasedShard(Model):
-    """One shard of a release."""
-
-    shard: int
-    url: str
-    """relative to the release folder"""
-    rewritten_from: Sha256 | None = None
-    """of the dataset's shard, where newer samples of the release supersede some of it: then the
-    release has a tar of its own of the others; None where it names the dataset's"""
-    sha256: Sha256
-    size: int
-    """bytes"""
-    num_samples: int
-    split: Split
-
-
-class ReleaseManifest(Versioned):
-    """`releases/<name>/manifest.json`, written last: the release exists once it does."""
-
-    release: ReleaseName
-    dataset: DatasetCard
-    report: Sha256
-    """of the passing report.json"""
-    report_id: str
-    gate: Sha256
-    index: Sha256
-    """of the merged index.parquet"""
-    num_samples: int
-    splits: dict[Split, int]
-    """samples in each split"""
-    shards: tuple[ReleasedShard, ...]

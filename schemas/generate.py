@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from schemas.dataset import DatasetCard, Reject, ReleaseManifest, RunRecord, ShardPlan
+from schemas.dataset import DatasetCard, Reject, RunRecord, ShardPlan
 from schemas.eye.report import EyeReport
 from schemas.eye.sample import Eye, UnlabelledEye
 from schemas.hand.report import HandReport
 from schemas.hand.sample import Hand, UnlabelledHand
 from schemas.index import ShardFacts
+from schemas.release import ReleaseManifest
 
 FOLDER = Path(__file__).parent / "json"
 MODELS: dict[str, type[BaseModel]] = {

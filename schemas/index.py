@@ -1,11 +1,13 @@
-"""The Arrow schema of `index/NNNNNN.parquet`: the commit record of a shard."""
+"""The Arrow schema of a shard's index, which is the record of its generation, and what withdraws a
+generation."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from schemas.base import FORMAT_VERSION, FormatError, Model, Sha256, Split
+from schemas.base import FORMAT_VERSION, FormatError, Model, Sha256, Split, Versioned
 
 METADATA_KEY = b"simgan_factory"
 
@@ -50,7 +52,12 @@ class ShardFacts(Model):
 
     format_version: int = FORMAT_VERSION
     shard: int = Field(ge=0)
+    generation: int = Field(default=1, ge=1)
     split: Split
+    tar: str | None = None
+    """name of the tar; None in format 1, where the shard's number gives it"""
+    rejects: str | None = None
+    """name of the record of rejected inputs; None where no input can be, and in format 1"""
     tar_sha256: Sha256
     tar_size: int = Field(ge=0)
     """bytes"""
@@ -64,6 +71,25 @@ class ShardFacts(Model):
     config_digest: Sha256
     writer: str
     """the program, and in brackets the engine that refined the images, where it is known"""
+
+
+class Withdrawal(Versioned):
+    """The record of a generation that takes a shard out of its dataset, in place of an index."""
+
+    format_version: int = FORMAT_VERSION
+    shard: int = Field(ge=0)
+    generation: int = Field(ge=1)
+    why: Annotated[str, StringConstraints(max_length=300)]
+
+    def to_json(self) -> bytes:
+        """As in the base class; at most `MAX_WITHDRAWAL_BYTES`."""
+        raw = super().to_json()
+        assert len(raw) <= MAX_WITHDRAWAL_BYTES
+        return raw
+
+
+MAX_WITHDRAWAL_BYTES = 2048
+"""no index is so small, as its schema alone takes more; so a listing tells which records to read"""
 
 
 def with_facts(table: pa.Table, facts: ShardFacts) -> pa.Table:

@@ -5,7 +5,7 @@ from typing import Literal
 from schemas.base import Model
 
 ProblemKind = Literal[
-    "tar", "index", "rows", "rejects", "plan", "stale", "parent", "orphan", "release", "report"
+    "tar", "index", "rows", "rejects", "plan", "stale", "parent", "release", "report"
 ]
 
 
@@ -19,6 +19,8 @@ class Problem(Model):
     """name of the object, relative to the dataset"""
     shard: int | None
     """None where the problem is not of a single shard"""
+    generation: int | None = None
+    """of the shard that was looked at"""
     what: str
     fix: str
 

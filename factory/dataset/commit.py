@@ -1,33 +1,35 @@
 """The commit protocol: exactly one committed version of every planned shard.
 
-Any number of workers may build one shard at once, and any of them may die at any moment:
+Any number of workers may build one shard at once, and any of them may die or pause at any moment:
 
-1. the tar is built and read back, and the rejected inputs are recorded;
-2. the tar is published under its final name, exclusively;
-3. its index is published, exclusively: that is the commit.
+1. the tar is built and read back;
+2. the tar and the record of rejected inputs are published under names that nobody else uses;
+3. the index, which names both, is published exclusively as the shard's next generation: that is the
+   commit.
 
-A worker that finds a published tar without an index (its writer is not done yet, or died) checks
-that tar in full and commits it; the tar that this worker built is dropped. So the index always
-describes the published tar.
+So an index always describes the tar that it names. A worker whose index comes too late removes its
+own tar, and takes the shard as it was committed. A worker that dies before its index leaves a tar
+that nobody names; `factory.upkeep.garbage` removes it.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import orjson
 import pyarrow as pa
 
-from factory.dataset.dataset import (
-    Dataset,
-    index_name,
-    rejects_name,
-    tar_name,
-)
+from factory.dataset.dataset import Dataset
 from factory.dataset.index_rows import IndexColumns
 from factory.dataset.kinds import matches, parse_label, repeated_columns
+from factory.dataset.names import (
+    index_name,
+    new_attempt,
+    new_rejects_name,
+    new_tar_name,
+    tar_name,
+)
 from factory.dataset.tar import (
     DamagedShardError,
     PackedSample,
@@ -39,7 +41,7 @@ from factory.images.png import UndecodableError, check_png
 from factory.store.parquet import parquet_bytes
 from schemas.base import FormatError
 from schemas.dataset import Reject
-from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
+from schemas.index import REJECT_SCHEMA, ShardFacts, Withdrawal, with_facts
 from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
@@ -101,7 +103,9 @@ def commit_shard(
     labels_checked: bool = False,
     writer: str = WRITER,
 ) -> ShardFacts:
-    """Publish a shard, unless another worker has published it already.
+    """Publish a shard, unless it exists already.
+
+    A shard of `dataset.replaced` is published in place of the version named there.
 
     Args:
         samples: in the order of the plan.
@@ -114,55 +118,125 @@ def commit_shard(
         The facts of the committed shard, whoever committed it.
 
     Raises:
-        DamagedShardError: the tar that was just built does not decode, or the shard's name is held
-            by a tar without an index that is not this shard.
+        DamagedShardError: the tar that was just built does not decode.
+        OldFormatError: the dataset is of an earlier format.
     """
-    shard, store = expected.shard, dataset.store
-    if dataset.is_committed(shard):
-        return dataset.facts(shard)
-    tar = pack(samples)
-    where = f"shard {shard} as built"
-    packed = samples if labels_checked else None
-    table = inspect_tar(dataset, expected, tar, where=where, packed=packed)
-    _record_first_rejects(dataset, expected, table, rejects)
+    dataset.require_current_format()
+    built: tuple[bytes, pa.Table] | None = None
+    while True:
+        generation = dataset.generation(expected.shard)
+        committed = _existing(dataset, expected.shard, generation)
+        if committed is not None:
+            return committed
+        if built is None:
+            tar = pack(samples)
+            where = f"shard {expected.shard} as built"
+            packed = samples if labels_checked else None
+            built = tar, inspect_tar(dataset, expected, tar, where=where, packed=packed)
+            _check_rejects(expected, built[1], rejects)
+        made = _publish(dataset, expected, generation + 1, *built, rejects, writer)
+        if made is not None:
+            return made
+
+
+def _existing(dataset: Dataset, shard: int, generation: int) -> ShardFacts | None:
+    """The facts of a shard that need not be made; None for one that has to be."""
+    replaced = dataset.replaced.get(shard)
+    if not generation or (replaced is not None and replaced.generation == generation):
+        return None
     try:
-        store.put_new(tar_name(shard), tar)
-    except FileExistsError:
-        return adopt_orphan(dataset, expected, rejects, writer=writer, made=tar)
-    record_rejects(dataset, expected, table, rejects)
-    return _commit_index(dataset, expected, tar, table, writer)
+        facts = dataset.facts_in(shard, generation)
+    except FileNotFoundError:  # it was withdrawn
+        return None
+    # A generation may have been added that names the same tar.
+    return None if replaced is not None and replaced.tar == tar_name(facts) else facts
 
 
-def adopt_orphan(
+def _publish(
     dataset: Dataset,
     expected: Expected,
-    rejects: Sequence[Reject] = (),
-    *,
-    writer: str = WRITER,
-    made: bytes | None = None,
+    generation: int,
+    tar: bytes,
+    table: pa.Table,
+    rejects: Sequence[Reject],
+    writer: str,
+) -> ShardFacts | None:
+    """Write a tar and its rejects, and commit them; None where another record came first."""
+    store, attempt = dataset.store, new_attempt()
+    facts = facts_of_tar(dataset, expected, tar, table, writer=writer).model_copy(
+        update={"generation": generation, **counted(rejects)}
+    )
+    name, rejects_name = new_tar_name(facts, attempt), None
+    store.put_new(name, tar)
+    if expected.may_reject:
+        rejects_name = new_rejects_name(facts, attempt)
+        store.put_new(rejects_name, rejects_bytes(expected.keys, rejects))
+    facts = facts.model_copy(update={"tar": name, "rejects": rejects_name})
+    if put_record(dataset, table, facts):
+        return facts
+    log.info("shard %d was committed or withdrawn by another worker", expected.shard)
+    # Nobody else knows these names, and the record that was there names other files.
+    store.delete(name)
+    if rejects_name is not None:
+        store.delete(rejects_name)
+    return None
+
+
+def facts_of_tar(
+    dataset: Dataset, expected: Expected, tar: bytes, table: pa.Table, *, writer: str
 ) -> ShardFacts:
-    """Commit a published tar that has no index, because its writer is not done yet or died.
+    """What an index says of a tar; files, generation and rejected inputs are not in it yet."""
+    return ShardFacts(
+        shard=expected.shard,
+        split=expected.split,
+        tar_sha256=sha256(tar),
+        tar_size=len(tar),
+        num_samples=len(table),
+        num_planned=len(expected.keys),
+        num_rejected=0,
+        num_filtered=0,
+        parent_sha256=expected.parent_sha256,
+        refiner=dataset.card.refiner.sha256 if dataset.card.refiner is not None else None,
+        config_digest=dataset.card.config_digest,
+        writer=writer,
+    )
+
+
+def counted(rejects: Iterable[Reject]) -> dict[str, int]:
+    """How many inputs were rejected and filtered, by the names of the facts of a shard."""
+    kinds = [reject.kind for reject in rejects]
+    return {"num_rejected": kinds.count("reject"), "num_filtered": kinds.count("filtered")}
+
+
+def put_record(dataset: Dataset, table: pa.Table, facts: ShardFacts) -> bool:
+    """Publish an index as the generation that its facts name; False where that was taken."""
+    name = index_name(facts.shard, facts.generation)
+    raw = parquet_bytes(with_facts(table, facts), repeated_columns(dataset.sample_kind))
+    try:
+        dataset.store.put_new(name, raw)
+    except FileExistsError:
+        # A store may say so of a put of ours whose first answer was lost.
+        return dataset.store.read(name) == raw
+    return True
+
+
+def withdraw(dataset: Dataset, shard: int, generation: int, why: str) -> bool:
+    """Take a shard out of its dataset, by a new generation.
 
     Args:
-        rejects: of planned inputs that the tar may lack; those that its writer recorded need not
-            be among them.
-        writer: what made the samples, where it is known.
-        made: the tar that `writer` made; where the published one differs, its writer is unknown.
+        generation: the highest one of the shard when that was decided.
+        why: for whoever looks at the shard later.
 
-    Raises:
-        DamagedShardError: the tar is not the whole planned shard; it is left as it is.
-        FileNotFoundError: there is no such tar.
+    Returns:
+        Whether it is withdrawn now; False if the shard has changed since.
     """
-    shard = expected.shard
-    if dataset.is_committed(shard):
-        return dataset.facts(shard)
-    where = f"{dataset.location}/{tar_name(shard)}"
-    log.info("%s has no index; it is checked, and committed if it is the planned shard", where)
-    tar = dataset.store.read(tar_name(shard))
-    table = inspect_tar(dataset, expected, tar, where=where)
-    record_rejects(dataset, expected, table, rejects)
-    is_known = made is None or made == tar
-    return _commit_index(dataset, expected, tar, table, writer if is_known else WRITER)
+    dataset.require_current_format()
+    withdrawal = Withdrawal(shard=shard, generation=generation + 1, why=why[:300])
+    try:
+        dataset.store.put_new(index_name(shard, generation + 1), withdrawal.to_json())
+    except FileExistsError:
+        return False
+    return True
 
 
 def inspect_tar(
@@ -283,100 +357,27 @@ def _row(expected: Expected, sample: PackedSample, record: dict[str, Any]) -> di
     }
 
 
-def record_rejects(
-    dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
-) -> None:
-    """See that `rejected/` names exactly the planned inputs that the published tar lacks.
-
-    A file that does so already is left as it is, so that a late worker changes nothing.
+def _check_rejects(expected: Expected, table: pa.Table, rejects: Sequence[Reject]) -> None:
+    """See that every planned input is in the tar or rejected, and none is both.
 
     Args:
         table: index rows of the tar.
 
     Raises:
-        DamagedShardError: inputs are neither in the tar nor rejected.
+        DamagedShardError: they do not add up.
     """
     if not expected.may_reject:
         return
-    missing = _missing(expected, table)
-    try:
-        recorded = dataset.rejects(expected.shard).to_pylist()
-        if sorted(row["key"] for row in recorded) == sorted(missing):
-            return
-    except (FileNotFoundError, FormatError):  # removed or damaged since its writer recorded it
-        recorded = []
-    known = {row["key"]: row for row in recorded} | {r.key: r.model_dump() for r in rejects}
-    unknown = missing - known.keys()
-    if unknown:
-        raise DamagedShardError(
-            f"shard {expected.shard}: {len(unknown)} planned inputs are neither in its tar nor "
-            f"rejected, the first is {min(unknown)}"
-        )
-    rows = [known[key] for key in expected.keys if key in missing]
-    dataset.store.put(rejects_name(expected.shard), _rejects_bytes(rows))
-
-
-def _record_first_rejects(
-    dataset: Dataset, expected: Expected, table: pa.Table, rejects: Sequence[Reject]
-) -> None:
-    """Record why inputs are missing before a tar that lacks them is published.
-
-    A record of another worker is left as it is, since it is not decided yet whose tar will be
-    published.
-    """
-    if not expected.may_reject:
-        return
-    reasons = {reject.key: reject.model_dump() for reject in rejects}
-    missing = _missing(expected, table)
-    if missing != reasons.keys():
+    missing = set(expected.keys) - set(table["key"].to_pylist())
+    if missing != {reject.key for reject in rejects} or len(missing) != len(rejects):
         raise DamagedShardError(
             f"shard {expected.shard}: {len(missing)} of {len(expected.keys)} planned inputs are "
-            f"not in its tar, and {len(reasons)} were rejected"
+            f"not in its tar, and {len(rejects)} were rejected"
         )
-    rows = [reasons[key] for key in expected.keys if key in missing]
-    with suppress(FileExistsError):
-        dataset.store.put_new(rejects_name(expected.shard), _rejects_bytes(rows))
 
 
-def _missing(expected: Expected, table: pa.Table) -> set[str]:
-    return set(expected.keys) - set(table["key"].to_pylist())
-
-
-def _rejects_bytes(rows: list[dict[str, Any]]) -> bytes:
+def rejects_bytes(keys: Iterable[str], rejects: Iterable[Reject]) -> bytes:
+    """The record of rejected inputs as a file, in the order of the planned keys."""
+    by_key = {reject.key: reject.model_dump() for reject in rejects}
+    rows = [by_key[key] for key in keys if key in by_key]
     return parquet_bytes(pa.Table.from_pylist(rows, schema=REJECT_SCHEMA))
-
-
-def _commit_index(
-    dataset: Dataset, expected: Expected, tar: bytes, table: pa.Table, writer: str
-) -> ShardFacts:
-    shard, store, card = expected.shard, dataset.store, dataset.card
-    num_filtered = 0
-    if expected.may_reject:
-        num_filtered = dataset.rejects(shard)["kind"].to_pylist().count("filtered")
-    facts = ShardFacts(
-        shard=shard,
-        split=expected.split,
-        tar_sha256=sha256(tar),
-        tar_size=len(tar),
-        num_samples=len(table),
-        num_planned=len(expected.keys),
-        num_rejected=len(expected.keys) - len(table) - num_filtered,
-        num_filtered=num_filtered,
-        parent_sha256=expected.parent_sha256,
-        refiner=card.refiner.sha256 if card.refiner is not None else None,
-        config_digest=card.config_digest,
-        writer=writer,
-    )
-    try:
-        store.put_new(
-            index_name(shard),
-            parquet_bytes(with_facts(table, facts), repeated_columns(dataset.sample_kind)),
-        )
-    except FileExistsError:
-        log.info("shard %d was committed by another worker", shard)
-    if store.size(tar_name(shard)) != len(tar):
-        raise DamagedShardError(
-            f"{dataset.location}/{tar_name(shard)} is not the tar that was indexed; it "
-            "was replaced meanwhile; mend it with jobs/describe.py --repair"
-        )
-    return dataset.facts(shard)

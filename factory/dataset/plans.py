@@ -10,7 +10,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from factory.dataset.dataset import Dataset, plan_name
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import plan_name
 from factory.store.base import READERS
 from schemas.base import FORMAT_VERSION, FormatError
 from schemas.dataset import ShardPlan

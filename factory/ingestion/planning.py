@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from factory.dataset.dataset import Dataset, plan_name
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import plan_name
 from factory.ingestion.ledger import Ledger
 from factory.sources.base import BadRender, Digests, Source, digests_now
 from factory.sources.input_table import FACTS, InputTable

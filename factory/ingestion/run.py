@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.lost_tars import lost_tars
 from factory.dataset.shard_tasks import MakeShards, reasons_of
 from factory.domains.registry import (
     domain_of_source,
@@ -144,8 +145,10 @@ def ingest_new_inputs(
         OtherPlaceError: inputs would replace samples that came from another location.
         ShardsFailedError: some shards could not be made; all others were.
         TooManyRejectsError: more inputs than allowed are malformed.
-        ValueError: there are no inputs; or archives cannot be read, or planned shards need inputs
-            of another location, after everything else was done.
+        OldFormatError: the dataset is of an earlier format.
+        ValueError: there are no inputs; or archives cannot be read, planned shards need inputs of
+            another location, or committed shards have lost their tars, after everything else was
+            done.
     """
     facts, vanished = _known(output)
     seen = containers_in(read_seen(open_store(output)), source.location, without=vanished)
@@ -178,7 +181,8 @@ def ingest_new_inputs(
         num_rejected,
         len(facts),
     )
-    not_done = [*planned.unreadable, *_waiting(planned, set(facts), source)]
+    waiting = _waiting(planned, set(facts), source)
+    not_done = [*planned.unreadable, *waiting, *lost_tars(dataset)]
     if not_done:
         raise ValueError("everything else is done, but:\n  " + "\n  ".join(map(one_line, not_done)))
 

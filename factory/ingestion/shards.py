@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from factory.dataset.commit import Expected, commit_shard
-from factory.dataset.dataset import Dataset, key_of
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import key_of
 from factory.dataset.records import to_json
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import PackedSample

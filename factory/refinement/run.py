@@ -5,8 +5,11 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 
 import logging
 
+from factory.dataset.children import register_child
 from factory.dataset.dataset import Dataset
+from factory.dataset.lost_tars import lost_tars
 from factory.dataset.shard_tasks import MakeShards
+from factory.dataset.tar import DamagedShardError
 from factory.refinement.stages import missing_shards, refine_stages
 from schemas.dataset import DatasetCard
 
@@ -36,10 +39,13 @@ def refine_dataset(
 
     Raises:
         CardMismatchError: the child was made with another configuration.
+        DamagedShardError: committed shards of the child have lost their tars; all else was done.
+        OldFormatError: the child is of an earlier format.
         ShardsFailedError: some shards could not be made; all others were.
         StaleShardsError: shards of the child were refined from parent shards that changed.
     """
     child = Dataset.enter(output, card)
+    register_child(parent, child)
     missing = missing_shards(parent, child)
     if missing:
         num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
@@ -48,6 +54,9 @@ def refine_dataset(
             parent, child, refiner, engine=engine, batch_size=batch_size, device=device
         )
         make_shards("refine", stages, missing, num_samples)
+    lost = lost_tars(child)
+    if lost:
+        raise DamagedShardError("everything else is done, but:\n  " + "\n  ".join(lost))
     log.info(
         "%s: %s%d shards, the parent has %d",
         child.location,

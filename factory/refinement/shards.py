@@ -11,7 +11,7 @@ import orjson
 
 from factory.dataset.commit import Expected, commit_shard
 from factory.dataset.dataset import Dataset
-from factory.dataset.tar import PackedSample
+from factory.dataset.tar import DamagedShardError, PackedSample
 from factory.images.png import Pixels, decode_png, encode_png
 from schemas.outcome import Outcome
 from schemas.version import WRITER
@@ -48,7 +48,7 @@ class ShardReader:
             DamagedShardError: the parent's tar is not the one that was committed.
         """
         facts = self.parent.facts(shard)
-        samples = list(self.parent.samples(shard))
+        samples = list(self.parent.samples(shard, facts))
         images = [decode_png(sample.png) for sample in samples]
         return ShardPixels(
             shard=shard,
@@ -68,6 +68,17 @@ class ShardCommitter:
     child: Dataset
 
     def __call__(self, pixels: ShardPixels) -> Outcome:
+        """Commit one shard.
+
+        Raises:
+            DamagedShardError: a repair has replaced the parent's shard since it was read.
+        """
+        rows, facts = self.parent.index_and_facts(pixels.shard, ["key", "supersedes"])
+        if facts.tar_sha256 != pixels.parent_sha256:
+            raise DamagedShardError(
+                f"{self.parent.location}: shard {pixels.shard} was replaced while it was refined; "
+                "run the same command again"
+            )
         assert self.child.card.refiner is not None
         refined_by = {
             "refiner": self.child.card.refiner.sha256,
@@ -81,10 +92,10 @@ class ShardCommitter:
                 pixels.keys.splitlines(), pixels.labels.splitlines(), pixels.images, strict=True
             )
         ]
-        facts = commit_shard(
+        committed = commit_shard(
             self.child,
             Expected.of_rows(
-                self.parent.index(pixels.shard, ["key", "supersedes"]),
+                rows,
                 shard=pixels.shard,
                 split=pixels.split,
                 parent_sha256=pixels.parent_sha256,
@@ -95,5 +106,5 @@ class ShardCommitter:
             writer=f"{WRITER} ({pixels.engine})",
         )
         return Outcome(
-            shard=pixels.shard, num_samples=facts.num_samples, engine=pixels.engine or None
+            shard=pixels.shard, num_samples=committed.num_samples, engine=pixels.engine or None
         )

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import JsonValue
 
+from factory.dataset.children import register_child
 from factory.dataset.commit import Expected, commit_shard
-from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.dataset import Dataset
 from factory.dataset.loading import superseded_keys
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256
@@ -27,7 +28,6 @@ from factory.release.publish import (
     put_same,
     read_report,
 )
-from factory.store.parquet import read_parquet
 from factory.validation.verdicts import (
     has_verdicts,
     is_kept,
@@ -38,7 +38,6 @@ from factory.validation.verdicts import (
 )
 from schemas.base import FormatError, digest_of
 from schemas.dataset import DatasetCard, FilteredBy, ParentRef
-from schemas.index import facts_of
 from schemas.outcome import Outcome
 from schemas.report import Report
 
@@ -89,6 +88,7 @@ def enter_filtered(parent: Dataset, report_id: str, location: str, name: str) ->
     check_report(parent, report)
     raw_verdicts = _releasable_verdicts(parent, report)
     child = Dataset.enter(location, filtered_card(parent, report, sha256(raw_verdicts), name))
+    register_child(parent, child)
     put_same(child, verdicts_name(report_id), raw_verdicts, NOT_THE_PARENTS)
     page = report_name(report_id).replace(".json", ".html")
     if parent.store.size(page) is not None:
@@ -167,12 +167,11 @@ class FilteredContent:
                 f"{self.dataset.location}: the parent says what shard {shard} has to hold; name "
                 "it with --parent"
             )
-        rows, metadata = read_parquet(self.parent.store, index_name(shard))
-        facts = facts_of(metadata, where=f"{self.parent.location}/{index_name(shard)}")
+        rows, facts = self.parent.index_and_facts(shard)
         if facts.tar_sha256 != self.validated[shard]:
             raise DamagedShardError(
-                f"{self.parent.location}/{tar_name(shard)} changed since it was validated; "
-                "validate again"
+                f"{self.parent.location}: shard {shard} changed since it was validated; validate "
+                "again"
             )
         if self._superseded is not None:
             rows = rows.filter(pc.invert(pc.is_in(rows["key"], self._superseded)))

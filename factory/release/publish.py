@@ -19,15 +19,18 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from factory.dataset.dataset import Dataset, tar_name
+from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import repeated_columns
 from factory.dataset.loading import superseded_keys
+from factory.dataset.names import tar_name
 from factory.dataset.tar import (
     DamagedShardError,
     pack,
     sha256,
     unpack,
 )
+from factory.release.pins import intent_name
+from factory.release.state import MANIFEST, is_dropped, read_manifest
 from factory.store.parquet import parquet_bytes
 from factory.validation.gate import misses_of
 from factory.validation.verdicts import (
@@ -38,8 +41,9 @@ from factory.validation.verdicts import (
     report_name,
     verdicts_name,
 )
-from schemas.dataset import DatasetCard, ReleasedShard, ReleaseManifest
+from schemas.dataset import DatasetCard
 from schemas.index import ShardFacts
+from schemas.release import ReleasedShard, ReleaseIntent, ReleaseManifest
 from schemas.report import Report, ValidatedShard
 
 log = logging.getLogger(__name__)
@@ -82,6 +86,9 @@ def latest_report(dataset: Dataset) -> str:
 def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     """Write a release, unless a release of that name with the same shards exists already.
 
+    The intent, which is written first, keeps the tars of the release from being removed. A publish
+    that was stopped after it is finished by another one of the same report.
+
     Args:
         release: its name.
         report_id: the passing report that names the shards.
@@ -90,24 +97,30 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
         The manifest of the release.
 
     Raises:
-        NotReleasableError: the report does not pass or is about another dataset, or the release
-            exists with other content.
+        NotReleasableError: the report does not pass or is about another dataset; or a release of
+            this name exists with other content, was begun with other content, or was dropped.
         DamagedShardError: a shard is not the one that was validated, or a filtered dataset holds a
             sample that failed.
+        OldFormatError: the dataset is of an earlier format.
     """
+    dataset.require_current_format()
     report, raw_report = read_report(dataset, report_id)
     check_report(dataset, report)
     for shard in report.shards:
         check_unchanged(dataset, shard)
         dataset.tar(shard.shard)
     parts = _released(dataset, report)
+    shards = tuple(part.shard for part in parts)
     index = pa.concat_tables(part.rows for part in parts)
     _look_for_failed(dataset, report, index["key"])
-    shards = tuple(part.shard for part in parts)
     earlier = _released_before(dataset, release)
-    if earlier is not None and earlier.shards == shards:
-        return earlier
-    otherwise = NEVER_CHANGES if earlier is not None else UNFINISHED
+    if earlier is not None:
+        if earlier.shards == shards:
+            return earlier
+        raise NotReleasableError(f"{dataset.location}/releases/{release} {NEVER_CHANGES}")
+    folder = f"releases/{release}"
+    _put_intent(dataset, release, sha256(raw_report), report_id, shards)
+    _look_again(dataset, parts, release)
     index_bytes = parquet_bytes(index, repeated_columns(dataset.sample_kind))
     assert report.gate is not None
     manifest = ReleaseManifest(
@@ -121,43 +134,75 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
         splits=dict(sorted(_count(index).items())),
         shards=shards,
     )
-    folder = f"releases/{release}"
     for part in parts:
         if part.shard.rewritten_from is not None:
             put_same(
-                dataset, f"{folder}/{part.shard.url}", _without(dataset, part.rows)[0], otherwise
+                dataset, f"{folder}/{part.shard.url}", _without(dataset, part.facts, part.rows)[0]
             )
-    put_same(dataset, f"{folder}/index.parquet", index_bytes, otherwise)
+    put_same(dataset, f"{folder}/index.parquet", index_bytes)
     for split in manifest.splits:
         members = [shard for shard in shards if shard.split == split]
-        put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members), otherwise)
-    _look_again(dataset, report, f"nothing was released as {release}")
-    put_same(dataset, f"{folder}/manifest.json", manifest.to_json())
-    _look_again(dataset, report, f"the release {release} is broken; publish under another name")
+        put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
+    put_same(dataset, f"{folder}/{MANIFEST}", manifest.to_json())
     return manifest
 
 
-def _look_again(dataset: Dataset, report: Report, outcome: str) -> None:
-    """See that no repair has withdrawn a shard while the release was made.
+def _put_intent(
+    dataset: Dataset, release: str, report: str, report_id: str, shards: tuple[ReleasedShard, ...]
+) -> None:
+    """Say which tars the release is going to name, before anything else of it is written.
 
     Raises:
-        DamagedShardError: one has; the message ends with the outcome.
+        NotReleasableError: a release of this name was begun with other shards or another report.
     """
-    for shard in report.shards:
+    intent = ReleaseIntent(release=release, report=report, report_id=report_id, shards=shards)
+    name = intent_name(release)
+    try:
+        dataset.store.put_new(name, intent.to_json())
+    except FileExistsError:
+        where = f"{dataset.location}/{name}"
+        begun = ReleaseIntent.from_json(dataset.store.read(name), where=where)
+        if begun != intent:
+            raise NotReleasableError(
+                f"{where}: the release {release} was begun by report {begun.report_id} with other "
+                f"shards, and was not finished. Finish it with --report {begun.report_id}, "
+                "abandon it with --abandon, or choose another name"
+            ) from None
+        log.info("finishing the release %s, which was begun before", release)
+
+
+def _look_again(dataset: Dataset, parts: Iterable["_Part"], release: str) -> None:
+    """See that no repair has replaced a shard before the intent kept its tar.
+
+    What is there now stays there until the release is dropped.
+
+    Raises:
+        DamagedShardError: one has.
+    """
+    for part in parts:
+        name = tar_name(part.facts)
         try:
-            check_unchanged(dataset, shard)
-            if dataset.store.size(tar_name(shard.shard)) is None:
-                raise DamagedShardError(f"{dataset.location}/{tar_name(shard.shard)} is gone")
-        except DamagedShardError as error:
-            raise DamagedShardError(f"{error}, while the release was made: {outcome}") from error
+            is_same = tar_name(dataset.facts(part.facts.shard)) == name
+        except FileNotFoundError:
+            is_same = False
+        if not is_same or dataset.store.size(name) is None:
+            raise DamagedShardError(
+                f"{dataset.location}/{name} was replaced or lost while the release was made: "
+                f"nothing was released as {release}; validate again, and publish under another name"
+            )
 
 
 def _released_before(dataset: Dataset, release: str) -> ReleaseManifest | None:
-    name = f"releases/{release}/manifest.json"
-    if dataset.store.size(name) is None:
+    """The finished release of this name. Raises `NotReleasableError` where it was dropped."""
+    if is_dropped(dataset, release):
+        raise NotReleasableError(
+            f"{dataset.location} had a release {release}, which was dropped or has expired; a name "
+            "is not used twice, so choose another one"
+        )
+    try:
+        return read_manifest(dataset, release)
+    except FileNotFoundError:
         return None
-    where = f"{dataset.location}/{name}"
-    return ReleaseManifest.from_json(dataset.store.read(name), where=where)
 
 
 def check_report(dataset: Dataset, report: Report) -> None:
@@ -199,16 +244,13 @@ def check_unchanged(dataset: Dataset, validated: ValidatedShard) -> None:
     Raises:
         DamagedShardError: the shard has changed, or is no longer committed.
     """
-    if not dataset.is_committed(validated.shard):
-        raise DamagedShardError(
-            f"{dataset.location}/{tar_name(validated.shard)} was validated and is no longer "
-            "committed"
-        )
-    facts = dataset.facts(validated.shard)
+    where = f"{dataset.location}: shard {validated.shard}"
+    try:
+        facts = dataset.facts(validated.shard)
+    except FileNotFoundError as error:
+        raise DamagedShardError(f"{where} was validated and is no longer committed") from error
     if validated_sha256(dataset.card, facts) != validated.tar_sha256:
-        raise DamagedShardError(
-            f"{dataset.location}/{tar_name(validated.shard)} changed since it was validated"
-        )
+        raise DamagedShardError(f"{where} changed since it was validated")
 
 
 def _look_for_failed(dataset: Dataset, report: Report, keys: pa.ChunkedArray) -> None:
@@ -236,6 +278,8 @@ class _Part(NamedTuple):
 
     shard: ReleasedShard
     rows: pa.Table
+    facts: ShardFacts
+    """of the dataset's shard"""
 
 
 def _released(dataset: Dataset, report: Report) -> list[_Part]:
@@ -244,8 +288,7 @@ def _released(dataset: Dataset, report: Report) -> list[_Part]:
     old = superseded_keys(dataset, numbers)
     parts = []
     for number in numbers:
-        facts = dataset.facts(number)
-        rows = dataset.index(number).replace_schema_metadata()
+        rows, facts = dataset.index_and_facts(number)
         newest = rows
         if old is not None:
             newest = rows.filter(pc.invert(pc.is_in(rows["key"], old)))
@@ -262,13 +305,13 @@ def _released(dataset: Dataset, report: Report) -> list[_Part]:
 def _whole_shard(facts: ShardFacts, rows: pa.Table) -> _Part:
     shard = ReleasedShard(
         shard=facts.shard,
-        url=f"../../{tar_name(facts.shard)}",
+        url=f"../../{tar_name(facts)}",
         sha256=facts.tar_sha256,
         size=facts.tar_size,
         num_samples=facts.num_samples,
         split=facts.split,
     )
-    return _Part(shard, rows)
+    return _Part(shard, rows, facts)
 
 
 def _rewritten_shard(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> _Part:
@@ -277,25 +320,24 @@ def _rewritten_shard(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> _Pa
     It is written because the dataset's shards never change, and a reader that streams a tar does
     not read the index that would tell it what to skip.
     """
-    tar, rows = _without(dataset, rows)
+    tar, rows = _without(dataset, facts, rows)
     shard = ReleasedShard(
         shard=facts.shard,
-        url=tar_name(facts.shard),
+        url=f"shards/{facts.shard:06d}.tar",
         rewritten_from=facts.tar_sha256,
         sha256=sha256(tar),
         size=len(tar),
         num_samples=len(rows),
         split=facts.split,
     )
-    return _Part(shard, rows)
+    return _Part(shard, rows, facts)
 
 
-def _without(dataset: Dataset, rows: pa.Table) -> tuple[bytes, pa.Table]:
+def _without(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> tuple[bytes, pa.Table]:
     """A tar of some samples of one shard, and their rows with their offsets in it."""
     keys = set(rows["key"].to_pylist())
-    shard = rows["shard"][0].as_py()
-    tar = pack(sample for sample in dataset.samples(shard) if sample.key in keys)
-    samples = list(unpack(tar, where=f"{dataset.location}: shard {shard} as rewritten"))
+    tar = pack(sample for sample in dataset.samples(facts.shard, facts) if sample.key in keys)
+    samples = list(unpack(tar, where=f"{dataset.location}: shard {facts.shard} as rewritten"))
     assert [sample.key for sample in samples] == rows["key"].to_pylist()
     for name in ("png_offset", "json_offset"):
         offsets = pa.array([getattr(sample, name) for sample in samples], pa.int64())
@@ -323,11 +365,6 @@ def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> byte
 
 
 NEVER_CHANGES = "exists with other content: a release never changes; choose another name"
-UNFINISHED = (
-    "exists with other content, and no manifest: it is of a release of this name that was not "
-    "finished. If no other publish is at work, remove it with jobs/describe.py --gc --delete "
-    "--older-than-hours 0; or choose another name"
-)
 
 
 def put_same(dataset: Dataset, name: str, content: bytes, otherwise: str = NEVER_CHANGES) -> None:

@@ -8,6 +8,7 @@ import logging
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
 from factory.release.filtered import FilteredContent, enter_filtered, filter_task, reasons_in
+from factory.release.pins import drop_unfinished, intent_name
 from factory.release.publish import latest_report, publish
 from factory.store.open import name_of
 
@@ -48,6 +49,22 @@ def release_dataset(
         len(manifest.shards),
         f"{dataset.location}/releases/{release}/manifest.json",
     )
+
+
+def abandon_release(location: str, release: str) -> None:
+    """Give up a release of a dataset that was begun and not finished.
+
+    Raises:
+        FileNotFoundError: no such release was begun.
+        ReleaseFinishedError: it is finished.
+        OldFormatError: the dataset is of an earlier format.
+    """
+    dataset = Dataset.open(location)
+    dataset.require_current_format()
+    if dataset.store.size(intent_name(release)) is None:
+        raise FileNotFoundError(f"{location}: no release {release} was begun")
+    drop_unfinished(dataset, release, "it was abandoned before it was finished")
+    log.info("%s: the release %s is abandoned", dataset.location, release)
 
 
 def filter_by_report(

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import orjson
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.names import tar_name
 from factory.dataset.tar import sha256
 from schemas.base import FormatError, Model
-from schemas.dataset import ReleasedShard, ReleaseManifest
+from schemas.release import MAX_DROPPED_BYTES, DroppedRelease, ReleasedShard, ReleaseManifest
 
 MANIFEST = "manifest.json"
 
@@ -30,26 +31,42 @@ class ReleaseState(Model):
     shards: tuple[int, ...]
     broken: tuple[str, ...]
     """one line for each thing that is wrong; empty where nothing is"""
+    held_back_bytes: int | None = None
+    """bytes of the tars that no shard has any more and this release keeps; None where that was not
+    looked at"""
 
 
 class Held(NamedTuple):
-    """What a dataset holds now, shard by shard."""
+    """What a dataset holds now of what releases name."""
 
-    tar_sha256: Mapping[int, str]
-    """number of every shard whose index can be read to the sha256 of its tar"""
-    tar_size: Mapping[int, int]
-    """number of every shard that has a tar to the bytes of the tar"""
-    damaged: Set[int] = frozenset()
-    """shards that a full check found damaged"""
+    tar_size: Mapping[str, int]
+    """bytes of every tar, by name"""
+    verified: Mapping[str, str]
+    """sha256 of the tars that a full check has read, by name"""
+    damaged: Set[str] = frozenset()
+    """names of the tars that it found damaged"""
+    current: Set[str] | None = None
+    """names of the tars of committed shards, where all of them were read"""
 
 
 def release_names(dataset: Dataset) -> list[str]:
-    """Names of the releases that have a manifest, in order."""
+    """Names of the releases that are finished and were not dropped, in order."""
     return [
         name
         for name in dataset.store.folders("releases")
-        if dataset.store.size(f"releases/{name}/{MANIFEST}") is not None
+        if (size := dataset.store.size(f"releases/{name}/{MANIFEST}")) is not None
+        and not (size <= MAX_DROPPED_BYTES and is_dropped(dataset, name))
     ]
+
+
+def is_dropped(dataset: Dataset, name: str) -> bool:
+    """Whether a release was dropped before it was finished, or expired."""
+    path = f"releases/{name}/{MANIFEST}"
+    try:
+        DroppedRelease.from_json(dataset.store.read(path), where=path)
+    except (FileNotFoundError, FormatError):
+        return False
+    return True
 
 
 def release_at(location: str) -> tuple[str, str] | None:
@@ -58,15 +75,24 @@ def release_at(location: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match is not None else None
 
 
-def held_by(dataset: Dataset, shards: Iterable[int], damaged: Iterable[int] = ()) -> Held:
-    """What a dataset holds of some shards, read from the indexes' footers and a listing of tars."""
+def held_by(
+    dataset: Dataset, verified: Iterable[int] = (), damaged: Set[str] = frozenset()
+) -> Held:
+    """What a dataset holds of what releases name.
+
+    Args:
+        verified: shards whose tars a full check has read.
+        damaged: names of the tars that it found damaged.
+    """
     digests = {}
-    for shard in shards:
+    for shard in verified:
         try:
-            digests[shard] = dataset.facts(shard).tar_sha256
+            facts = dataset.facts(shard)
         except (FileNotFoundError, FormatError):
             continue
-    return Held(digests, dict(dataset.numbered("shards", "tar")), frozenset(damaged))
+        digests[tar_name(facts)] = facts.tar_sha256
+    tar_size = {entry.name: entry.size for entry in dataset.store.entries("shards")}
+    return Held(tar_size, digests, damaged)
 
 
 def broken_releases(dataset: Dataset) -> list[ReleaseState]:
@@ -75,10 +101,15 @@ def broken_releases(dataset: Dataset) -> list[ReleaseState]:
     Raises:
         FormatError: a manifest cannot be read.
     """
-    manifests = [read_manifest(dataset, name) for name in release_names(dataset)]
-    held = held_by(dataset, {shard.shard for m in manifests for shard in m.shards})
+    held = held_by(dataset)
+    manifests = (read_manifest(dataset, name) for name in release_names(dataset))
     states = (release_state(dataset, manifest, held) for manifest in manifests)
     return [state for state in states if state.broken]
+
+
+def tar_of_dataset(released: ReleasedShard) -> str | None:
+    """Name of the dataset's tar that a release names; None where the release has its own."""
+    return None if released.rewritten_from is not None else released.url.removeprefix("../../")
 
 
 def read_manifest(dataset: Dataset, name: str) -> ReleaseManifest:
@@ -93,6 +124,8 @@ def read_manifest(dataset: Dataset, name: str) -> ReleaseManifest:
         raw = dataset.store.read(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{dataset.location} has no release {name!r}") from error
+    if len(raw) <= MAX_DROPPED_BYTES and is_dropped(dataset, name):
+        raise FileNotFoundError(f"{dataset.location}: the release {name!r} was dropped")
     return ReleaseManifest.from_json(raw, where=f"{dataset.location}/{path}")
 
 
@@ -103,7 +136,8 @@ def release_state(
 
     Args:
         held: what the dataset holds now.
-        read_all: also check the digests of the merged index and of the release's own tars.
+        read_all: also check the digests of the merged index and of all tars that no full check
+            has read.
     """
     return ReleaseState(
         name=manifest.release,
@@ -114,6 +148,7 @@ def release_state(
         report_id=manifest.report_id,
         gate=manifest.gate,
         shards=tuple(shard.shard for shard in manifest.shards),
+        held_back_bytes=_held_back_bytes(manifest, held),
         broken=(
             *_wrong_shards(dataset, manifest, held, read_all),
             *_wrong_index(dataset, manifest, read_all),
@@ -123,47 +158,42 @@ def release_state(
     )
 
 
+def _held_back_bytes(manifest: ReleaseManifest, held: Held) -> int | None:
+    if held.current is None:
+        return None
+    own = ((tar_of_dataset(shard), shard.size) for shard in manifest.shards)
+    return sum(size for name, size in own if name is not None and name not in held.current)
+
+
 def _wrong_shards(
     dataset: Dataset, manifest: ReleaseManifest, held: Held, read_all: bool
 ) -> Iterator[str]:
-    folder = f"releases/{manifest.release}"
     for shard in manifest.shards:
-        if shard.rewritten_from is None:
-            wrong = _wrong_shard(shard, held)
+        name = tar_of_dataset(shard)
+        if name is None:
+            own = f"releases/{manifest.release}/{shard.url}"
+            wrong = _wrong_tar(dataset, own, dataset.store.size(own), shard, read_all)
+        elif name in held.damaged:
+            wrong = "is damaged"
         else:
-            wrong = _wrong_own_shard(dataset, f"{folder}/{shard.url}", shard, read_all)
+            is_read = held.verified.get(name) == shard.sha256
+            size = held.tar_size.get(name)
+            wrong = _wrong_tar(dataset, name, size, shard, read_all and not is_read)
         if wrong is not None:
             yield f"shard {shard.shard} {wrong}"
 
 
-def _wrong_own_shard(
-    dataset: Dataset, name: str, released: ReleasedShard, read_all: bool
+def _wrong_tar(
+    dataset: Dataset, name: str, size: int | None, released: ReleasedShard, read: bool
 ) -> str | None:
-    """What is wrong with a tar of the release's own, which does not depend on the dataset's tar."""
-    size = dataset.store.size(name)
+    """What is wrong with a tar that a release names."""
     if size is None:
         return "has lost its tar"
     if size != released.size:
         return f"has {size} bytes, released {released.size}"
-    if read_all and sha256(dataset.store.read(name)) != released.sha256:
+    if read and sha256(dataset.store.read(name)) != released.sha256:
         return "is damaged"
     return None
-
-
-def _wrong_shard(released: ReleasedShard, held: Held) -> str | None:
-    shard = released.shard
-    if shard not in held.tar_sha256:
-        return "is no longer committed, or its index cannot be read"
-    if held.tar_sha256[shard] != released.sha256:
-        return (
-            f"was made again since: sha256 {held.tar_sha256[shard][:12]}…, released "
-            f"{released.sha256[:12]}…"
-        )
-    if shard not in held.tar_size:
-        return "has lost its tar"
-    if held.tar_size[shard] != released.size:
-        return f"has {held.tar_size[shard]} bytes, released {released.size}"
-    return "is damaged" if shard in held.damaged else None
 
 
 def _wrong_index(dataset: Dataset, manifest: ReleaseManifest, read_all: bool) -> Iterator[str]:

@@ -11,19 +11,17 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from factory.dataset.dataset import (
-    Dataset,
-    index_name,
-    rejects_name,
-    tar_name,
-)
+from factory.dataset.dataset import Dataset
 from factory.dataset.lineage import Ancestor, lineage_of, open_parent
+from factory.dataset.names import index_name, rejects_name, tar_name
+from factory.dataset.shard_records import Record
 from factory.ingestion.rejects import reason_class
 from factory.release.filtered import FilteredContent
 from factory.release.publish import read_report, validated_sha256
 from factory.release.state import (
     Held,
     ReleaseState,
+    held_by,
     read_manifest,
     release_names,
     release_state,
@@ -159,7 +157,8 @@ class _Total:
     rejected: Counter[str] = field(default_factory=Counter)
     filtered: Counter[str] = field(default_factory=Counter)
     labels: LabelSpread = field(default_factory=LabelSpread)
-    tar_sha256: dict[int, str] = field(default_factory=dict)
+    tars: set[str] = field(default_factory=set)
+    """names of the tars of committed shards"""
     validated_sha256: dict[int, str | None] = field(default_factory=dict)
     """of each shard, the digest that a report would name"""
     suspect: dict[int, str] = field(default_factory=dict)
@@ -176,7 +175,7 @@ class _Total:
         self.splits[facts.split] += 1
         self.split_samples[facts.split] += facts.num_samples
         self.writers[facts.writer] += 1
-        self.tar_sha256[facts.shard] = facts.tar_sha256
+        self.tars.add(tar_name(facts))
         self.num_superseding += len(rows) - rows["supersedes"].null_count
         for identity, count in Counter(rows["identity"].to_pylist()).items():
             if identity is None:
@@ -202,16 +201,16 @@ def describe(
         OtherParentError: `parent` was given and is not the parent.
     """
     total = _Total()
-    tar_size = dict(dataset.numbered("shards", "tar"))
-    indexes = dataset.numbered("index", "parquet")
+    held = held_by(dataset)
+    indexes = dataset.indexes()
     for index in _read_indexes(dataset, indexes):
-        _add(dataset, total, index, tar_size)
+        _add(dataset, total, index, held.tar_size)
         if on_shard is not None:
             on_shard(index.shard)
-    committed = [number for number, _ in indexes]
+    committed = list(indexes)
     planned = dataset.planned() if dataset.card.parent is None else None
-    held = Held(total.tar_sha256, tar_size)
     reports = tuple(_reports(dataset, total))
+    held = held._replace(current=total.tars)
     releases = tuple(_releases(dataset, held, total.unreadable))
     runs = dataset.store.folders("runs")
     return Description(
@@ -251,29 +250,30 @@ def describe(
     )
 
 
-def _read_indexes(dataset: Dataset, indexes: Iterable[tuple[int, int]]) -> Iterator[_Index]:
+def _read_indexes(dataset: Dataset, indexes: Mapping[int, Record]) -> Iterator[_Index]:
     """In order, a few ahead of who reads them."""
     labels = dataset.sample_kind.columns(dataset.card.labelled)
     columns = ["identity", "supersedes", *(label.name for label in labels), "png_length"]
     with ThreadPoolExecutor(READERS) as pool:
-        left = iter(indexes)
+        left = iter(indexes.items())
         while some := list(islice(left, IN_FLIGHT)):
             yield from pool.map(partial(_read_index, dataset, columns), some)
 
 
-def _read_index(dataset: Dataset, columns: list[str], listed: tuple[int, int]) -> _Index:
-    shard, size = listed
-    where = f"{dataset.location}/{index_name(shard)}"
+def _read_index(dataset: Dataset, columns: list[str], listed: tuple[int, Record]) -> _Index:
+    shard, (generation, size) = listed
+    name = index_name(shard, generation)
     try:
-        rows, metadata = read_columns(dataset.store, index_name(shard), size, columns)
-        return _Index(shard, size, facts_of(metadata, where=where), rows)
+        rows, metadata = read_columns(dataset.store, name, size, columns)
+        facts = facts_of(metadata, where=f"{dataset.location}/{name}")
+        return _Index(shard, size, facts, rows)
     except FileNotFoundError:
-        return _Index(shard, size, None, None, "its index was withdrawn a moment ago")
+        return _Index(shard, size, None, None, "its index is gone")
     except FormatError as error:
         return _Index(shard, size, None, None, f"its index cannot be read ({error})")
 
 
-def _add(dataset: Dataset, total: _Total, index: _Index, tar_size: Mapping[int, int]) -> None:
+def _add(dataset: Dataset, total: _Total, index: _Index, tar_size: Mapping[str, int]) -> None:
     shard, facts = index.shard, index.facts
     total.index_bytes += index.size
     if facts is None or index.rows is None:
@@ -281,21 +281,24 @@ def _add(dataset: Dataset, total: _Total, index: _Index, tar_size: Mapping[int, 
         return
     total.add(facts, index.rows)
     total.validated_sha256[shard] = validated_sha256(dataset.card, facts)
-    if shard not in tar_size and dataset.store.size(tar_name(shard)) is None:
+    name = tar_name(facts)
+    size = tar_size.get(name)
+    if size is None:  # it may have been written since the tars were listed
+        size = dataset.store.size(name)
+    if size is None:
         total.suspect[shard] = "its tar is missing"
-    elif tar_size.get(shard, facts.tar_size) != facts.tar_size:
-        total.suspect[shard] = (
-            f"its tar has {tar_size[shard]} bytes, {facts.tar_size} were committed"
-        )
+    elif size != facts.tar_size:
+        total.suspect[shard] = f"its tar has {size} bytes, {facts.tar_size} were committed"
     if facts.num_rejected or facts.num_filtered:
-        _add_rejects(dataset, total, shard)
+        _add_rejects(dataset, total, facts)
 
 
-def _add_rejects(dataset: Dataset, total: _Total, shard: int) -> None:
+def _add_rejects(dataset: Dataset, total: _Total, facts: ShardFacts) -> None:
+    name = rejects_name(facts)
     try:
-        rows = read_parquet(dataset.store, rejects_name(shard))[0].to_pylist()
+        rows = read_parquet(dataset.store, name)[0].to_pylist()
     except (FileNotFoundError, FormatError) as error:
-        total.unreadable[rejects_name(shard)] = f"{error}"
+        total.unreadable[name] = f"{error}"
         return
     for row in rows:
         counts = total.filtered if row["kind"] == "filtered" else total.rejected

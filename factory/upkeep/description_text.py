@@ -219,10 +219,12 @@ def _reports(described: Description) -> Iterator[str]:
         )
     for index, release in enumerate(described.releases):
         state = "BROKEN" if release.broken else "whole"
+        held_back = release.held_back_bytes
         yield _line(
             "releases" if index == 0 else "",
             f"{release.name}  {state}  {release.num_samples:,} samples in "
-            f"{release.num_shards:,} shards, {size_text(release.size)}",
+            f"{release.num_shards:,} shards, {size_text(release.size)}"
+            + (f", holds back {size_text(held_back)}" if held_back else ""),
         )
         for wrong in release.broken[:MAX_LISTED]:
             yield f"{_INDENT}  {wrong}"

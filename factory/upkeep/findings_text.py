@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from factory.upkeep.description_text import age_text, numbers, size_text
+from factory.upkeep.expire import ExpiredRelease
 from factory.upkeep.garbage import Stray
 from factory.upkeep.repair import RepairReport
 from schemas.problem import Problem
@@ -40,6 +41,18 @@ def stray_lines(strays: Sequence[Stray]) -> Iterator[str]:
             f"{age_text(stray.age_s):>7} old  {stray.name}: {stray.why}"
         )
     if to_do and not done:
+        yield "  nothing was changed; add --delete to do it"
+
+
+def expired_lines(releases: Sequence[ExpiredRelease], *, done: bool) -> Iterator[str]:
+    """The releases that were given up, or would be."""
+    for release in releases:
+        size = size_text(release.freed_bytes)
+        yield (
+            f"release {release.name}: {'given up' if done else 'would be given up'}; "
+            f"{size} that only it holds can be removed with --gc --delete"
+        )
+    if not done:
         yield "  nothing was changed; add --delete to do it"
 
 

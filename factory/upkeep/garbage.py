@@ -1,43 +1,67 @@
-"""Objects in a dataset's folder that are not part of the dataset: listed, committed or deleted.
+"""Objects in a dataset's folder that are not part of the dataset any more, or never were.
 
-Readers never see any of them. Only leftovers that no run owns are deleted: those older than a day,
-and only while no run holds a lease.
+Readers never see any of them. They are deleted only when they are old and no run holds a lease, and
+never while something names them. What makes this safe for a writer that pauses for longer than any
+age is an order of steps, not a clock:
+
+- A tar that no generation names may be about to be named by its writer, as the generation in the
+  tar's name. That generation is taken first, so that the writer's record comes too late: by a
+  withdrawal where the shard does not exist, else by a record of what the shard is already.
+- A tar that only earlier generations name stays in that state for ever. Releases name tars that
+  were current after their intent was written, and children register before they read. So intents
+  and children are looked up after the generations were listed.
 """
 
 import logging
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
 
-from factory.dataset.commit import adopt_orphan
-from factory.dataset.dataset import Dataset, plan_name
-from factory.dataset.tar import DamagedShardError
-from factory.release.state import MANIFEST
+from factory.dataset.commit import put_record, withdraw
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import (
+    INDEX_PATTERN,
+    Version,
+    rejects_name,
+    tar_name,
+    version_of,
+)
+from factory.release.pins import drop_unfinished, pinned_tars
+from factory.release.state import MANIFEST, is_dropped
 from factory.store.base import Entry
-from factory.upkeep.verify import expected_shard, wrong_with_orphan
-from schemas.base import FormatError, Model
+from factory.store.lease import TTL_S
+from schemas.base import FORMAT_VERSION, FormatError, Model
+from schemas.index import MAX_WITHDRAWAL_BYTES, ShardFacts
 from schemas.lease import Lease
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0
+SILENT_S = 20 * TTL_S
+"""after which a lease that was not renewed is nobody's; holders renew it often within `TTL_S`"""
 StrayKind = Literal[
-    "orphan tar", "temporary", "rejects", "unfinished release", "unfinished report", "unknown"
+    "uncommitted",
+    "replaced",
+    "temporary",
+    "unfinished release",
+    "dropped release",
+    "unfinished report",
+    "unknown",
 ]
-Action = Literal["commit", "remove", "keep"]
+Action = Literal["remove", "keep"]
 
 _LAYOUT = re.compile(
     r"""dataset\.json
     | plan/(\d{6,}\.json|seen\.parquet)
-    | index/\d{6,}\.parquet
-    | shards/(?P<tar>\d{6,})\.tar
-    | rejected/(?P<rejects>\d{6,})\.parquet
+    | index/\d{6,}(-[1-9]\d*)?\.parquet
     | reports/[^/]+/(report\.json|report\.html|verdicts\.parquet|samples/\d{6,}\.parquet)
     | measures/[0-9a-f]{16}/\d{6,}\.parquet
-    | releases/[^/]+/(manifest\.json|index\.parquet|[a-z][a-z0-9_]*\.wids\.json
+    | releases/[^/]+/(manifest\.json|intent\.json|index\.parquet|[a-z][a-z0-9_]*\.wids\.json
         |shards/\d{6,}\.tar)
+    | children/[0-9a-f]{16}\.json
     | runs/[^/]+/.+
     | lease/[^/]+\.json
     | (?P<temporary>tmp/.+)""",
@@ -49,117 +73,192 @@ _LAST = {"reports": "report.json", "releases": MANIFEST}
 
 
 class Stray(Model):
-    """One object that is not, or not yet, part of the dataset."""
+    """One object that is not part of the dataset."""
 
     name: str
     size: int
     """bytes"""
     age_s: float
-    """since its last change"""
+    """since its last change; of a replaced file: since it was replaced"""
     kind: StrayKind
-    """`temporary`: being written, or left by a writer that died; `rejects`: of a shard that is not
-    planned; `unknown`: not of the layout, so another program put it there"""
+    """`uncommitted`: a tar or record of rejects that no generation names; `replaced`: one that only
+    earlier generations name; `temporary`: being written, or left by a writer that died; `unknown`:
+    not of the layout, so another program put it there"""
     action: Action
     """what `clean` does with it; `keep`: nothing"""
     why: str
     became: str | None = None
-    """what `clean` made of it: committed, removed, kept, or why it was left; None before that"""
+    """what `clean` made of it: removed, kept, or why it was left; None before that"""
+
+
+class _Named(NamedTuple):
+    """The files that a generation of a shard names."""
+
+    generation: int
+    mtime_ns: int
+    tar: str | None
+    """None for a withdrawal"""
+    rejects: str | None
+    sha256: str | None
+    """of the tar"""
 
 
 @dataclass
 class _Finder:
     dataset: Dataset
-    parent: Dataset | None
+    open_children: Callable[[], Sequence[Dataset]]
     older_than_s: float
     now_s: float
-
-    def __post_init__(self) -> None:
-        # The listings of names come first: what appears after them is looked up by itself.
-        self.committed = set(self.dataset.committed())
-        self.planned = set(self.dataset.planned())
-        self.live = live_holder(self.dataset, self.now_s)
-        self._finished: dict[str, bool] = {}
+    files: dict[int, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    """tars and records of rejects, by shard"""
+    records: dict[int, dict[int, Entry]] = field(default_factory=lambda: defaultdict(dict))
+    """indexes and withdrawals, by shard and generation"""
 
     def find(self) -> Iterator[Stray]:
+        finished: dict[str, bool] = {}
         unfinished: dict[str, list[Entry]] = defaultdict(list)
+        others: list[Entry] = []
+        # Tars are listed before the records that may name them, and both before all that keeps
+        # tars: leases, releases and children.
+        for folder in ("shards", "rejected"):
+            for entry in self.dataset.store.entries(folder):
+                version = version_of(entry.name)
+                if version is not None:
+                    self.files[version.shard].append(entry)
         for entry in self.dataset.store.walk():
-            folder = self._unfinished(entry.name)
-            if folder is not None:
-                unfinished[folder].append(entry)
-                continue
-            stray = self._stray(entry)
-            if stray is not None:
-                yield stray
+            below = self._unfinished(entry.name, finished)
+            if below is not None:
+                unfinished[below].append(entry)
+            elif (match := INDEX_PATTERN.fullmatch(entry.name)) is not None:
+                self.records[int(match[1])][int(match[2] or 1)] = entry
+            elif version_of(entry.name) is None:
+                others.append(entry)
+        for entry in others:
+            yield from self._elsewhere(entry)
         for folder, entries in unfinished.items():
             yield from self._folder(folder, entries)
+        for shard, files in self.files.items():
+            yield from self._of_shard(shard, files)
 
-    def _unfinished(self, name: str) -> str | None:
-        """The report or release that an object belongs to, if it lacks what is written last."""
+    def _unfinished(self, name: str, finished: dict[str, bool]) -> str | None:
+        """The report or release that an object belongs to, if it is not finished or was dropped."""
         match = _FOLDER.match(name)
-        if match is None:
+        if match is None or _LAYOUT.fullmatch(name) is None:
             return None
         folder, last = match[0], f"{match[0]}{_LAST[match[1]]}"
-        if folder not in self._finished:
-            self._finished[folder] = self.dataset.store.size(last) is not None
-        return None if self._finished[folder] else folder
+        if folder not in finished:
+            finished[folder] = self.dataset.store.size(last) is not None and not (
+                match[1] == "releases" and is_dropped(self.dataset, _release_of(folder))
+            )
+        return None if finished[folder] or name == last else folder
 
     def _folder(self, folder: str, entries: list[Entry]) -> Iterator[Stray]:
         """One age for all: a long validation writes its shards one by one."""
         age_s = min(map(self._age_s, entries))
-        report = folder.startswith("reports/")
-        kind: StrayKind = "unfinished report" if report else "unfinished release"
-        why = f"{folder} has no {_LAST['reports' if report else 'releases']}"
+        if folder.startswith("reports/"):
+            kind: StrayKind = "unfinished report"
+            why = f"{folder} has no {_LAST['reports']}"
+        elif is_dropped(self.dataset, _release_of(folder)):
+            kind, why = "dropped release", "the release was dropped, or has expired"
+        else:
+            kind = "unfinished release"
+            why = f"{folder} has no {MANIFEST}; the name is not used again when this is removed"
         for entry in entries:
             yield self._removable(entry, kind, why, age_s)
 
-    def _stray(self, entry: Entry) -> Stray | None:
+    def _elsewhere(self, entry: Entry) -> Iterator[Stray]:
         match = _LAYOUT.fullmatch(entry.name)
         if match is None:
-            return self._of(entry, "unknown", "keep", "not a name of the layout; never removed")
-        if match["temporary"]:
-            return self._removable(entry, "temporary", "left by a writer that died")
-        if match["tar"]:
-            return self._tar(entry, int(match["tar"]))
-        if match["rejects"]:
-            return self._rejects(entry, int(match["rejects"]))
+            yield self._of(entry, "unknown", "keep", "not a name of the layout; never removed")
+        elif match["temporary"]:
+            yield self._removable(entry, "temporary", "left by a writer that died")
+
+    def _of_shard(self, shard: int, files: list[Entry]) -> Iterator[Stray]:
+        records = self.records[shard]
+        highest = max(records, default=0)
+        if _is_plain(files, records):
+            return
+        try:
+            named = [self._named(Version(shard, n), records[n]) for n in sorted(records)]
+        except FormatError as error:
+            for entry in files:
+                yield self._of(entry, "uncommitted", "keep", f"not known, as {error}; repair first")
+            return
+        for entry in files:
+            last = max((n.generation for n in named if entry.name in (n.tar, n.rejects)), default=0)
+            if last == 0:
+                why = f"no generation of shard {shard} names it; its writer died or came too late"
+                yield self._removable(entry, "uncommitted", why)
+            elif last < highest:
+                yield self._replaced(entry, named, last)
+
+    def _replaced(self, entry: Entry, named: Sequence[_Named], last: int) -> Stray:
+        (since,) = (n for n in named if n.generation == last + 1)
+        (until,) = (n for n in named if n.generation == last)
+        age_s = max(0.0, self.now_s - since.mtime_ns / 1e9)
+        why = f"generation {since.generation} of its shard replaced it"
+        holder = self._pinned_by(until)
+        if holder is not None:
+            return self._of(entry, "replaced", "keep", f"{why}; {holder}", age_s)
+        return self._removable(entry, "replaced", why, age_s)
+
+    def _pinned_by(self, named: _Named) -> str | None:
+        """What still needs the files of a generation, in words."""
+        if named.tar in self._pinned_by_releases:
+            return "a release names its tar"
+        for child in self.children:
+            if named.sha256 in self._parents_of[child.location]:
+                return f"{child.location} was made from its tar"
         return None
 
-    def _tar(self, entry: Entry, shard: int) -> Stray | None:
-        if shard in self.committed or self.dataset.is_committed(shard):
-            return None
-        kind: StrayKind = "orphan tar"
-        try:
-            wrong = wrong_with_orphan(self.dataset, shard, self.parent)
-        except FileNotFoundError:  # withdrawn a moment ago
-            return None
-        except ValueError as error:
-            return self._of(entry, kind, "keep", f"{error}; give --parent")
-        if wrong is None:
-            return self._of(entry, kind, "commit", "whole and as planned; its writer died")
-        return self._removable(entry, kind, wrong)
+    @cached_property
+    def children(self) -> Sequence[Dataset]:
+        """Datasets that were made from this one."""
+        return self.open_children()
 
-    def _rejects(self, entry: Entry, shard: int) -> Stray | None:
-        if shard in self.planned or shard in self.committed:
-            return None
-        if self.dataset.store.size(plan_name(shard)) is not None:
-            return None
-        return self._removable(entry, "rejects", "of a shard that is neither planned nor committed")
+    @cached_property
+    def live(self) -> str | None:
+        """Who is at work here or in a child."""
+        return live_holder([self.dataset, *self.children], self.now_s)
+
+    @cached_property
+    def _pinned_by_releases(self) -> dict[str, str]:
+        return pinned_tars(self.dataset)
+
+    @cached_property
+    def _parents_of(self) -> dict[str, set[str | None]]:
+        """sha256 of the tars that each child was made from."""
+        return {
+            child.location: {f.parent_sha256 for f in child.all_facts(child.committed())}
+            for child in self.children
+        }
+
+    def _named(self, version: Version, record: Entry) -> _Named:
+        shard, generation = version
+        try:
+            facts = self.dataset.facts_in(shard, generation)
+        except FileNotFoundError:  # a withdrawal
+            return _Named(generation, record.mtime_ns, None, None, None)
+        rejects = _rejects_of(facts)
+        return _Named(generation, record.mtime_ns, tar_name(facts), rejects, facts.tar_sha256)
 
     def _removable(
         self, entry: Entry, kind: StrayKind, why: str, age_s: float | None = None
     ) -> Stray:
         age_s = self._age_s(entry) if age_s is None else age_s
         if not age_s >= self.older_than_s:  # also where that is NaN
-            return self._of(entry, kind, "keep", f"{why}; too young to remove")
+            return self._of(entry, kind, "keep", f"{why}; too young to remove", age_s)
         if self.live is not None:
-            return self._of(entry, kind, "keep", f"{why}; {self.live} is at work")
-        return self._of(entry, kind, "remove", why)
+            return self._of(entry, kind, "keep", f"{why}; {self.live} is at work", age_s)
+        return self._of(entry, kind, "remove", why, age_s)
 
-    def _of(self, entry: Entry, kind: StrayKind, action: Action, why: str) -> Stray:
+    def _of(
+        self, entry: Entry, kind: StrayKind, action: Action, why: str, age_s: float | None = None
+    ) -> Stray:
         return Stray(
             name=entry.name,
             size=entry.size,
-            age_s=self._age_s(entry),
+            age_s=self._age_s(entry) if age_s is None else age_s,
             kind=kind,
             action=action,
             why=why,
@@ -169,23 +268,49 @@ class _Finder:
         return max(0.0, self.now_s - entry.mtime_ns / 1e9)
 
 
-def live_holder(dataset: Dataset, now_s: float) -> str | None:
-    """Who holds a lease that has not expired; one that cannot be read counts as held."""
-    for entry in dataset.store.entries("lease"):
-        try:
-            held = Lease.from_json(dataset.store.read(entry.name), where=entry.name)
-        except FileNotFoundError:  # given back a moment ago
-            continue
-        except FormatError:
-            return f"whoever holds {entry.name}"
-        if held.expires > now_s:
-            return str(held)
+def _is_plain(files: list[Entry], records: dict[int, Entry]) -> bool:
+    """Whether names alone show that a shard has one tar, its rejects, and one generation."""
+    versions = [version_of(entry.name) for entry in files]
+    tars = sum(entry.name.startswith("shards/") for entry in files)
+    of_first = all(version is not None and version.generation == 1 for version in versions)
+    is_index = records.keys() == {1} and records[1].size > MAX_WITHDRAWAL_BYTES
+    return is_index and of_first and tars == 1 and len(files) <= 2
+
+
+def _rejects_of(facts: ShardFacts) -> str | None:
+    try:
+        return rejects_name(facts)
+    except FileNotFoundError:
+        return None
+
+
+def _release_of(folder: str) -> str:
+    return folder.removeprefix("releases/").removesuffix("/")
+
+
+def live_holder(datasets: Iterable[Dataset], now_s: float) -> str | None:
+    """Who holds a lease that has not expired; one that cannot be read counts as held.
+
+    A lease that was not renewed for `SILENT_S` is nobody's, whatever its holder's clock said.
+    """
+    for dataset in datasets:
+        for entry in dataset.store.entries("lease"):
+            if now_s - entry.mtime_ns / 1e9 > SILENT_S:
+                continue
+            try:
+                held = Lease.from_json(dataset.store.read(entry.name), where=entry.name)
+            except FileNotFoundError:  # given back a moment ago
+                continue
+            except FormatError:
+                return f"whoever holds {entry.name}"
+            if held.expires > now_s:
+                return str(held)
     return None
 
 
 def stray_objects(
     dataset: Dataset,
-    parent: Dataset | None = None,
+    open_children: Callable[[], Sequence[Dataset]] = list,
     *,
     older_than_s: float = DAY_S,
     now_s: float | None = None,
@@ -195,50 +320,84 @@ def stray_objects(
     What this does not list belongs to the layout and to a shard, plan, report, release or run.
 
     Args:
-        parent: of a refined dataset: orphan tars are compared with it, and kept where it is None.
+        open_children: gives the datasets that were made from this one; what they were made from is
+            kept.
         older_than_s: age below which nothing is removed: its writer may be alive.
-        now_s: seconds since 1970 UTC; None for now.
+        now_s: seconds since 1970 UTC; None for now. It decides what is removed when, and never
+            whether that is safe.
     """
     now_s = time.time() if now_s is None else now_s
-    finder = _Finder(dataset, parent, older_than_s, now_s)
+    finder = _Finder(dataset, open_children, older_than_s, now_s)
     return sorted(finder.find(), key=lambda stray: stray.name)
 
 
-def clean(
-    dataset: Dataset, strays: Iterable[Stray], parent: Dataset | None = None
-) -> Iterator[Stray]:
-    """Do what `stray_objects` says; gives each stray back with what became of it."""
+def clean(dataset: Dataset, strays: Iterable[Stray]) -> Iterator[Stray]:
+    """Do what `stray_objects` says; gives each stray back with what became of it.
+
+    Raises:
+        OldFormatError: the dataset is of an earlier format.
+    """
+    dataset.require_current_format()
     for stray in strays:
-        match stray.action:
-            case "commit":
-                became = _commit(dataset, stray, parent)
-            case "remove":
-                became = _remove(dataset, stray)
-            case "keep":
-                became = "kept"
+        became = "kept" if stray.action == "keep" else _remove(dataset, stray)
         if became != "kept":
             log.info("%s: %s (%s)", stray.name, became, stray.why)
         yield stray.model_copy(update={"became": became})
 
 
-def _commit(dataset: Dataset, stray: Stray, parent: Dataset | None) -> str:
-    shard = _shard_of(stray)
-    try:
-        adopt_orphan(dataset, expected_shard(dataset, shard, parent))
-    except (DamagedShardError, FileNotFoundError) as error:  # it changed since it was listed
-        return f"left: {error}"
-    return "committed"
-
-
 def _remove(dataset: Dataset, stray: Stray) -> str:
-    if stray.kind == "orphan tar" and dataset.is_committed(_shard_of(stray)):
+    if stray.kind == "uncommitted" and not _is_too_late(dataset, stray.name):
         return "left: it was committed since it was listed"
     folder = _FOLDER.match(stray.name)
-    if folder is not None and dataset.store.size(f"{folder[0]}{_LAST[folder[1]]}") is not None:
-        return "left: it was finished since it was listed"
+    if stray.kind == "unfinished release" and folder is not None:
+        try:
+            drop_unfinished(dataset, _release_of(folder[0]), "it was not finished, and removed")
+        except ValueError:
+            return "left: it was finished since it was listed"
+        return "removed"
+    if stray.kind == "unfinished report" and folder is not None:
+        is_finished = dataset.store.size(f"{folder[0]}{_LAST['reports']}") is not None
+        if is_finished:
+            return "left: it was finished since it was listed"
     dataset.store.delete(stray.name)
     return "removed"
 
 
-def _shard_of(stray: Stray) -> int:
-    return int(stray.name.removeprefix("shards/").removesuffix(".tar"))
+def _is_too_late(dataset: Dataset, name: str) -> bool:
+    """See to it that no generation will name a file that none names now.
+
+    Returns:
+        Whether that is so; False if one names it after all, or if it cannot be told.
+    """
+    version = version_of(name)
+    assert version is not None, name
+    shard, generation = version
+    highest = dataset.generation(shard)
+    if highest < generation - 1:  # its writer saw a record that is lost
+        return False
+    if highest == generation - 1 and not _take(dataset, shard, generation):
+        highest = dataset.generation(shard)
+    for number in range(generation, max(highest, generation) + 1):
+        try:
+            facts = dataset.facts_in(shard, number)
+        except FileNotFoundError:  # a withdrawal
+            continue
+        except FormatError:
+            return False
+        if name in (tar_name(facts), _rejects_of(facts)):
+            return False
+    return True
+
+
+def _take(dataset: Dataset, shard: int, generation: int) -> bool:
+    """Publish a generation that changes nothing; False where somebody came first."""
+    try:
+        rows, facts = dataset.index_and_facts(shard)
+    except FileNotFoundError:
+        why = "the writer of this generation was taken for dead"
+        return withdraw(dataset, shard, generation - 1, why)
+    if facts.generation != generation - 1:
+        return False
+    same = {"generation": generation, "tar": tar_name(facts), "rejects": _rejects_of(facts)}
+    same |= {"format_version": FORMAT_VERSION}
+    return put_record(dataset, rows, facts.model_copy(update=same))

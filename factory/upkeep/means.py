@@ -1,11 +1,11 @@
-"""What withdrawn shards are made again from: inputs, a parent and its refiner, or verdicts."""
+"""What damaged shards are made again from: inputs, a parent and its refiner, or verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Protocol
 
-from factory.dataset.dataset import Dataset
+from factory.dataset.dataset import Dataset, Replaced
 from factory.dataset.shard_tasks import MakeTask, Stage
 from factory.dataset.tar import DamagedShardError
 from factory.domains.registry import make_source, options_in
@@ -21,13 +21,13 @@ from schemas.dataset import Reject
 
 
 class Means(Protocol):
-    """What withdrawn shards are made from."""
+    """What damaged shards are made from."""
 
     def obstacle(self, shard: int) -> str | None:
         """Why a shard cannot be made again; None if it can."""
 
-    def task(self) -> MakeTask | Sequence[Stage]:
-        """What makes a shard."""
+    def task(self, replaced: Mapping[int, Replaced]) -> MakeTask | Sequence[Stage]:
+        """What makes shards again, in place of these versions of them."""
 
 
 class FromSource:
@@ -92,8 +92,8 @@ class FromSource:
         lacking = {key for key in expected_of(plan).keys if key not in samples}
         return ShardIngester(self.dataset, self.source).rejects_among(plan, lacking)
 
-    def task(self) -> MakeTask:
-        return ingest_task(self.dataset, self.source)
+    def task(self, replaced: Mapping[int, Replaced]) -> MakeTask:
+        return ingest_task(self.dataset.replacing(replaced), self.source)
 
 
 class FromParent:
@@ -122,8 +122,9 @@ class FromParent:
             return f"its parent has to be mended first: {error}"
         return None
 
-    def task(self) -> Sequence[Stage]:
-        return refine_stages(self.parent, self.dataset, self.refiner, device=self.device)
+    def task(self, replaced: Mapping[int, Replaced]) -> Sequence[Stage]:
+        child = self.dataset.replacing(replaced)
+        return refine_stages(self.parent, child, self.refiner, device=self.device)
 
 
 class FilteredFromParent:
@@ -141,8 +142,8 @@ class FilteredFromParent:
             return f"{error}"
         return None
 
-    def task(self) -> MakeTask:
-        return filter_task(self.dataset, self.parent)
+    def task(self, replaced: Mapping[int, Replaced]) -> MakeTask:
+        return filter_task(self.dataset.replacing(replaced), self.parent)
 
 
 def _digests_of_inputs(dataset: Dataset, shard: int) -> dict[str, tuple[str, str | None]]:

@@ -16,15 +16,16 @@ class Upkeep(Model):
     verify: bool = False
     """read everything and compare every part with the others; exit code 1 if anything is wrong"""
     gc: bool = False
-    """list what is not part of the dataset: tars without index, leftovers, foreign objects"""
+    """list what is not part of the dataset: tars that no shard has any more, leftovers, foreign
+    objects"""
     delete: bool = False
-    """with --gc: commit tars without index that are complete, delete leftovers that no run owns"""
+    """with --gc: delete what no shard, release, child or run needs; with --expire: do it"""
     older_than_hours: Annotated[float, Field(ge=0)] = 24.0
     """--gc deletes only what did not change for this long, and nothing while a run holds a lease"""
     repair: bool = False
     """verify, and say how damaged shards would be repaired"""
     apply: bool = False
-    """with --repair: withdraw damaged shards and make them again"""
+    """with --repair: make damaged shards again, or withdraw them"""
     shards: tuple[int, ...] = ()
     """verify and repair only these shards"""
     source_input: str | None = None
@@ -36,11 +37,21 @@ class Upkeep(Model):
     device: Literal["cpu", "cuda"] = "cpu"
     """what --repair refines on"""
     withdraw_stale: bool = False
-    """with --repair: also withdraw shards that were refined from a parent shard that changed"""
+    """with --repair: also make shards again, or withdraw them, that were refined from a parent
+    shard that changed"""
     parent: str | None = None
     """where the parent of a refined dataset is now, if it was moved"""
     children: tuple[str, ...] = ()
-    """datasets refined from this one, whose stale shards are to be named"""
+    """datasets made from this one that did not register themselves in it, or were moved: their
+    stale shards are named, and --gc keeps what they were made from"""
+    ignore_unreachable: bool = False
+    """go on where a registered child cannot be opened; without this, --apply and --gc --delete
+    refuse"""
+    expire: tuple[str, ...] = ()
+    """releases to give up, so that --gc can remove the tars that only they name; says what that
+    frees, and does it with --delete"""
+    upgrade: bool = False
+    """upgrade a dataset of an earlier format in place; safe to stop at any moment"""
     contact_sheet: Path | None = None
     """write a page of images to this PNG file; a refined dataset's below their parent's"""
     num_images: Annotated[int, Field(gt=0)] = 48
@@ -52,8 +63,9 @@ class Upkeep(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.delete and not (self.gc or self.expire):
+            raise ValueError("--delete goes with --gc or --expire")
         for needed, given in (
-            ("gc", "delete"),
             ("repair", "apply"),
             ("repair", "source_input"),
             ("repair", "refiner"),
@@ -63,6 +75,9 @@ class Upkeep(Model):
                 raise ValueError(f"--{given.replace('_', '-')} goes with --{needed}")
         if self.shards and not (self.verify or self.repair):
             raise ValueError("--shards goes with --verify or --repair")
-        if self.gc and self.repair:
-            raise ValueError("--gc and --repair are two commands: repair first, then clean up")
+        if sum(map(bool, (self.gc, self.repair, self.expire, self.upgrade))) > 1:
+            raise ValueError(
+                "--gc, --repair, --expire and --upgrade are commands of their own: repair first, "
+                "then clean up"
+            )
         return self

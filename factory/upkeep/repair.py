@@ -1,7 +1,9 @@
-"""Repair damaged shards: withdraw them, and make them again.
+"""Repair damaged shards: make them again, and put the new version in place of the damaged one.
 
-A shard is withdrawn by deleting its index, then its tar. From the first deletion on it is a missing
-shard, which the next ingest or refine makes as it makes any other; so a repair that dies does no
+A replacement is built and verified before its record is published as the shard's next generation,
+so readers see the damaged version or the whole one. What cannot be made here is withdrawn, again by
+a new generation, for the next ingest or refine to make. Nothing is deleted here;
+`factory.upkeep.garbage` removes later what belongs to nothing any more. A repair that dies does no
 harm.
 """
 
@@ -10,26 +12,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from factory.dataset.commit import adopt_orphan, record_rejects
-from factory.dataset.dataset import (
-    Dataset,
-    index_name,
-    rejects_name,
-    tar_name,
-)
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Dataset, Replaced
+from factory.dataset.names import tar_name, version_of
 from factory.dataset.shard_tasks import MakeShards, ShardsFailedError
-from factory.ingestion.shards import expected_of
+from factory.dataset.tar import sha256
+from factory.release.pins import pinned_tars
 from factory.release.state import ReleaseState, broken_releases
 from factory.upkeep.means import FromSource, Means
-from factory.upkeep.verify import expected_shard, wrong_with_orphan
+from factory.upkeep.records_anew import Files, publish_index, publish_rejects, whole_files
+from factory.upkeep.verify import expected_shard
 from schemas.base import FormatError, Model
 from schemas.problem import Problem, ProblemKind
-from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
 
 Remedy = Literal["remake", "index anew", "rejects anew", "withdraw stale"]
-_WITHDRAWN: tuple[ProblemKind, ...] = ("tar", "orphan", "index")
+_MADE_AGAIN: tuple[ProblemKind, ...] = ("tar", "index")
 """worst first"""
 
 
@@ -37,10 +36,13 @@ class Repair(Model):
     """What is done about one shard."""
 
     shard: int
+    generation: int
+    """that was found damaged"""
     remedy: Remedy
-    """`remake`: withdraw it and make it again; `index anew`: its tar is whole, so only its index
-    is withdrawn and made from the tar; `rejects anew`: only the record of its rejected inputs is
-    lost, and is made again from the inputs; `withdraw stale`: its parent changed"""
+    """`remake`: make it again, or withdraw it where that cannot be done here; `index anew`: its tar
+    is whole, so only its index is made again, from the tar; `rejects anew`: only the record of its
+    rejected inputs is lost, and is made again from the inputs; `withdraw stale`: its parent
+    changed"""
     why: str
     obstacle: str | None = None
     """why nothing is done about it now"""
@@ -101,27 +103,38 @@ def repairs_for(
         text = f"{why.name} {why.what}"
         if remedy == "rejects anew":
             obstacle = _no_rejects(means, shard)
-            repairs.append(Repair(shard=shard, remedy=remedy, why=text, obstacle=obstacle))
+            repairs.append(_of(why, remedy, text, obstacle))
             continue
         is_made_anew = remedy == "remake" or (remedy == "withdraw stale" and withdraw_stale)
         obstacle = means.obstacle(shard) if means is not None and is_made_anew else None
         cannot_be_made = means is None or obstacle is not None
-        if why.kind == "index" and cannot_be_made and _is_whole(dataset, shard, parent):
-            remedy = "index anew"
+        if why.kind == "index" and cannot_be_made and _files(dataset, why, parent):
+            remedy, obstacle = "index anew", None
             text += "; its tar is whole, as far as that shows without the digest that is lost"
-        if remedy == "index anew":
+        elif remedy == "index anew":
             obstacle = _no_expectation(dataset, shard, parent)
         elif remedy == "withdraw stale" and not withdraw_stale:
             obstacle = "give --withdraw-stale to have it made anew"
         elif remedy == "remake" and means is None:
             obstacle = _no_expectation(dataset, shard, parent)
-        repairs.append(Repair(shard=shard, remedy=remedy, why=text, obstacle=obstacle))
+        repairs.append(_of(why, remedy, text, obstacle))
     return repairs
+
+
+def _of(why: Problem, remedy: Remedy, text: str, obstacle: str | None) -> Repair:
+    assert why.shard is not None and why.generation is not None
+    return Repair(
+        shard=why.shard,
+        generation=why.generation,
+        remedy=remedy,
+        why=text,
+        obstacle=obstacle,
+    )
 
 
 def _repair_of(by_kind: Mapping[ProblemKind, Problem]) -> tuple[Remedy, Problem] | None:
     """Of the problems of a shard, the remedy that ends them all, and its reason."""
-    damage = [by_kind[kind] for kind in _WITHDRAWN if kind in by_kind]
+    damage = [by_kind[kind] for kind in _MADE_AGAIN if kind in by_kind]
     if damage:
         return "remake", damage[0]
     if "stale" in by_kind:
@@ -143,12 +156,14 @@ def _no_rejects(means: Means | None, shard: int) -> str | None:
     return None
 
 
-def _is_whole(dataset: Dataset, shard: int, parent: Dataset | None) -> bool:
-    """Whether a shard's tar and rejects say all that its index should."""
+def _files(dataset: Dataset, why: Problem, parent: Dataset | None) -> Files | None:
+    """The tar and rejects of a shard whose index cannot be read, where they say all of it."""
+    assert why.shard is not None and why.generation is not None
     try:
-        return wrong_with_orphan(dataset, shard, parent) is None
+        expected = expected_shard(dataset, why.shard, parent)
     except (FileNotFoundError, ValueError):
-        return False
+        return None
+    return whole_files(dataset, expected, why.generation)
 
 
 def _no_expectation(dataset: Dataset, shard: int, parent: Dataset | None) -> str | None:
@@ -157,21 +172,6 @@ def _no_expectation(dataset: Dataset, shard: int, parent: Dataset | None) -> str
     except (FileNotFoundError, ValueError) as error:
         return f"what it should hold is not known: {error}"
     return None
-
-
-def withdraw(dataset: Dataset, shard: int) -> None:
-    """Make a shard a missing one: from the first step on no reader finds it."""
-    dataset.store.delete(index_name(shard))
-    dataset.store.delete(tar_name(shard))
-    dataset.store.delete(rejects_name(shard))
-
-
-def _writer(dataset: Dataset, shard: int) -> str:
-    """What the index says made the shard; where it cannot be read, this program."""
-    try:
-        return dataset.facts(shard).writer
-    except FormatError:
-        return WRITER
 
 
 def apply_repairs(
@@ -183,49 +183,87 @@ def apply_repairs(
     children: Sequence[Dataset],
     make_shards: MakeShards,
 ) -> RepairReport:
-    """Withdraw shards, make them again, and find what no longer holds because of that.
+    """Make shards again or withdraw them, and find what no longer holds because of that.
 
     Args:
         parent: of a refined dataset.
         children: datasets that were refined from this one.
+
+    Raises:
+        OldFormatError: the dataset is of an earlier format.
     """
+    dataset.require_current_format()
     before = {repair.shard: _digest(dataset, repair.shard) for repair in repairs}
     doable = [repair for repair in repairs if repair.obstacle is None]
+    replaced: dict[int, Replaced] = {}
     for repair in doable:
+        shard, generation = repair.shard, repair.generation
         if repair.remedy == "index anew":
-            expected = expected_shard(dataset, repair.shard, parent)
-            writer = _writer(dataset, repair.shard)
-            dataset.store.delete(index_name(repair.shard))
-            adopt_orphan(dataset, expected, writer=writer)
+            publish_index(dataset, expected_shard(dataset, shard, parent), generation)
         elif repair.remedy == "rejects anew":
             assert isinstance(means, FromSource)
-            expected = expected_of(dataset.plan(repair.shard))
-            rows, rejects = dataset.index(repair.shard, ["key"]), means.rejects(repair.shard)
-            record_rejects(dataset, expected, rows, rejects)
+            publish_rejects(dataset, shard, generation, means.rejects(shard))
+        elif means is None:
+            if withdraw(dataset, shard, generation, repair.why):
+                log.info("shard %d is withdrawn: %s", shard, repair.why)
         else:
-            log.info("shard %d is withdrawn: %s", repair.shard, repair.why)
-            withdraw(dataset, repair.shard)
-    in_place = ("index anew", "rejects anew")
-    missing = [repair.shard for repair in doable if repair.remedy not in in_place]
+            replaced[shard] = Replaced(generation, _tar(dataset, shard, generation))
     failed = None
-    if means is not None and missing:
+    if means is not None and replaced:
         try:
-            num_samples = len(missing) * dataset.card.shard_size
-            make_shards("repair", means.task(), missing, num_samples)
+            num_samples = len(replaced) * dataset.card.shard_size
+            make_shards("repair", means.task(replaced), list(replaced), num_samples)
         except ShardsFailedError as error:
             failed = str(error)
-    after = {repair.shard: _digest(dataset, repair.shard) for repair in doable}
-    changed = [n for n, digest in after.items() if digest is None or digest != before[n]]
+    restore_released(dataset, replaced)
+    done = [r.shard for r in doable if dataset.generation(r.shard) > r.generation]
+    after = {shard: _digest(dataset, shard) for shard in done}
     return RepairReport(
         repairs=tuple(repairs),
         applied=True,
-        remade=tuple(shard for shard in after if after[shard] is not None),
-        withdrawn=tuple(shard for shard in after if after[shard] is None),
-        changed=tuple(changed),
+        remade=tuple(shard for shard in done if after[shard] is not None),
+        withdrawn=tuple(shard for shard in done if after[shard] is None),
+        changed=tuple(n for n in done if after[n] is None or after[n] != before[n]),
         stale=stale_children(dataset, children),
         broken_releases=tuple(broken_releases(dataset)),
         failed=failed,
     )
+
+
+def restore_released(dataset: Dataset, shards: Iterable[int]) -> None:
+    """Put the bytes back that a release names, where a shard that was made again has the same.
+
+    The name of a tar and its content belong together, so this changes nothing for who reads it.
+    """
+    made = set(shards)
+    for name, digest in pinned_tars(dataset).items() if made else ():
+        version = version_of(name)
+        if version is None or version.shard not in made:
+            continue
+        try:
+            facts = dataset.facts(version.shard)
+            if facts.tar_sha256 != digest or _is_as_released(dataset, name, digest):
+                continue
+            dataset.store.put(name, dataset.tar(version.shard))
+        except (FileNotFoundError, ValueError) as error:  # ValueError: it was not made again
+            log.warning("%s stays as it is: %s", name, error)
+            continue
+        log.info("%s, which a release names, has its bytes again", name)
+
+
+def _is_as_released(dataset: Dataset, name: str, digest: str) -> bool:
+    try:
+        return sha256(dataset.store.read(name)) == digest
+    except FileNotFoundError:
+        return False
+
+
+def _tar(dataset: Dataset, shard: int, generation: int) -> str | None:
+    """Name of the tar of a generation; None where its index cannot be read."""
+    try:
+        return tar_name(dataset.facts_in(shard, generation))
+    except (FileNotFoundError, FormatError):
+        return None
 
 
 def stale_children(dataset: Dataset, children: Iterable[Dataset]) -> tuple[StaleChild, ...]:

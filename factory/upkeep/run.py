@@ -7,8 +7,10 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
+from factory.dataset.children import open_children
 from factory.dataset.dataset import CARD, Dataset
 from factory.dataset.lineage import open_parent
 from factory.dataset.shard_tasks import MakeShards
@@ -25,11 +27,18 @@ from factory.store.open import absolute, open_store
 from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
 from factory.upkeep.describe import Description, describe
 from factory.upkeep.description_text import release_text, text_of
-from factory.upkeep.findings_text import problem_lines, repair_lines, stray_lines
+from factory.upkeep.expire import ExpiredRelease, expire_releases
+from factory.upkeep.findings_text import (
+    expired_lines,
+    problem_lines,
+    repair_lines,
+    stray_lines,
+)
 from factory.upkeep.garbage import Stray, clean, stray_objects
 from factory.upkeep.means import FilteredFromParent, FromParent, FromSource, Means
 from factory.upkeep.options import Upkeep
 from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children
+from factory.upkeep.upgrade import upgrade
 from factory.upkeep.verify import (
     NotWholeError,
     problems_of,
@@ -57,6 +66,9 @@ class Answer(Model):
     """what was read for that"""
     strays: tuple[Stray, ...] | None = None
     repair: RepairReport | None = None
+    expired: tuple[ExpiredRelease, ...] | None = None
+    upgraded: str | None = None
+    """what was upgraded, in words"""
 
     def lines(self, asked: Upkeep) -> Iterator[str]:
         """The answer as lines for a terminal."""
@@ -71,6 +83,10 @@ class Answer(Model):
             yield from map(one_line, repair_lines(self.repair))
         if self.strays is not None:
             yield from map(one_line, stray_lines(self.strays))
+        if self.expired is not None:
+            yield from map(one_line, expired_lines(self.expired, done=asked.delete))
+        if self.upgraded is not None:
+            yield self.upgraded
 
     def check(self, asked: Upkeep) -> None:
         """Raises `NotWholeError` where something is wrong, or could not be repaired."""
@@ -87,12 +103,16 @@ def changed_dataset(asked: Upkeep) -> str | None:
 
     Raises:
         FileNotFoundError: there is no such dataset.
+        OldFormatError: the dataset is of an earlier format, and is not to be upgraded.
         ValueError: a release was given, which never changes.
     """
-    if not (asked.delete or asked.apply):
+    if not (asked.delete or asked.apply or asked.upgrade):
         return None
     _check_is_dataset(asked, _release_of(asked))
-    return Dataset.open(asked.input).location
+    dataset = Dataset.open(asked.input)
+    if not asked.upgrade:
+        dataset.require_current_format()
+    return dataset.location
 
 
 def look_after(
@@ -114,6 +134,10 @@ def look_after(
     if release is not None:
         return _of_release(asked, *release, make_shards)
     dataset = Dataset.open(asked.input)
+    if asked.upgrade:
+        return Answer(upgraded=upgrade(dataset))
+    if asked.expire:
+        return Answer(expired=expire_releases(dataset, asked.expire, delete=asked.delete))
     parent = _parent(asked, dataset)
     answer = Answer()
     if not asked.gc:
@@ -130,7 +154,7 @@ def look_after(
     if asked.repair:
         answer = _repair(asked, make_shards, dataset, parent, answer)
     if asked.gc:
-        answer = answer.model_copy(update={"strays": _gc(asked, dataset, parent)})
+        answer = answer.model_copy(update={"strays": _gc(asked, dataset)})
     if asked.contact_sheet is not None:
         _draw(asked, asked.contact_sheet, dataset, parent)
     return answer
@@ -165,8 +189,8 @@ def _of_release(asked: Upkeep, location: str, name: str, make_shards: MakeShards
         parent = _parent(asked, dataset)
         problems = _verify(make_shards, dataset, parent, shards, [name], manifest.num_samples)
         verified = _read(dataset, parent, shards)
-    damaged = {problem.shard for problem in problems or () if problem.shard is not None}
-    state = release_state(dataset, manifest, held_by(dataset, shards, damaged))
+    damaged = {problem.name for problem in problems or () if problem.kind == "tar"}
+    state = release_state(dataset, manifest, held_by(dataset, damaged=damaged))
     return Answer(release=state, problems=problems, verified=verified)
 
 
@@ -201,8 +225,7 @@ def _verify(
         num_samples = len(shards) * dataset.card.shard_size
     outcomes = make_shards("verify", verify_task(dataset, parent), shards, num_samples)
     problems = problems_of(outcomes)
-    damaged = {problem.shard for problem in problems if problem.shard is not None}
-    return (*problems, *verify_reports_and_releases(dataset, damaged, releases))
+    return (*problems, *verify_reports_and_releases(dataset, problems, releases))
 
 
 def _repair(
@@ -213,7 +236,7 @@ def _repair(
     answer: Answer,
 ) -> Answer:
     means = means_of(asked, dataset, parent)
-    children = [Dataset.open(location) for location in asked.children]
+    children = _children(asked, dataset, changes=asked.apply)
     problems = answer.problems or ()
     repairs = repairs_for(
         dataset, problems, means=means, parent=parent, withdraw_stale=asked.withdraw_stale
@@ -228,8 +251,7 @@ def _repair(
     repaired = [repair.shard for repair in repairs if repair.obstacle is None]
     again = _verify(make_shards, dataset, parent, repaired)
     left = [p for p in problems if p.shard is not None and p.shard not in repaired]
-    damaged = {p.shard for p in (*left, *again) if p.shard is not None}
-    of_reports_and_releases = verify_reports_and_releases(dataset, damaged)
+    of_reports_and_releases = verify_reports_and_releases(dataset, (*left, *again))
     of_shards = (*left, *(p for p in again if p.shard is not None))
     return answer.model_copy(
         update={"repair": report, "problems": (*of_shards, *of_reports_and_releases)}
@@ -264,11 +286,18 @@ def means_of(asked: Upkeep, dataset: Dataset, parent: Dataset | None) -> Means |
     return FromParent(dataset, parent, absolute(asked.refiner), device=asked.device)
 
 
-def _gc(asked: Upkeep, dataset: Dataset, parent: Dataset | None) -> tuple[Stray, ...]:
-    strays = stray_objects(dataset, parent, older_than_s=asked.older_than_hours * 3600)
-    if not asked.delete:
-        return tuple(strays)
-    return tuple(clean(dataset, strays, parent))
+def _children(asked: Upkeep, dataset: Dataset, *, changes: bool) -> list[Dataset]:
+    may_be_out_of_reach = asked.ignore_unreachable or not changes
+    return open_children(dataset, asked.children, may_be_out_of_reach=may_be_out_of_reach)
+
+
+def _gc(asked: Upkeep, dataset: Dataset) -> tuple[Stray, ...]:
+    strays = stray_objects(
+        dataset,
+        partial(_children, asked, dataset, changes=asked.delete),
+        older_than_s=asked.older_than_hours * 3600,
+    )
+    return tuple(clean(dataset, strays)) if asked.delete else tuple(strays)
 
 
 def _draw(asked: Upkeep, path: Path, dataset: Dataset, parent: Dataset | None) -> None:

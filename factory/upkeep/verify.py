@@ -13,13 +13,8 @@ from functools import cached_property, partial
 import pyarrow as pa
 
 from factory.dataset.commit import Expected, inspect_tar
-from factory.dataset.dataset import (
-    Dataset,
-    index_name,
-    plan_name,
-    rejects_name,
-    tar_name,
-)
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import Version, index_name, plan_name, rejects_name, tar_name
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.ingestion.shards import expected_of
@@ -35,7 +30,7 @@ from factory.store.parquet import read_parquet
 from factory.validation.verdicts import own_verdicts, report_name, verdicts_name
 from schemas.base import FormatError
 from schemas.dataset import ShardPlan
-from schemas.index import ShardFacts, facts_of
+from schemas.index import ShardFacts
 from schemas.outcome import Outcome
 from schemas.problem import Problem, ProblemKind
 
@@ -63,8 +58,7 @@ def expected_shard(dataset: Dataset, shard: int, parent: Dataset | None) -> Expe
         return expected_of(dataset.plan(shard))
     if parent is None:
         raise ValueError(f"{dataset.location}: what shard {shard} has to be is in its parent")
-    rows, metadata = read_parquet(parent.store, index_name(shard))
-    facts = facts_of(metadata, where=f"{parent.location}/{index_name(shard)}")
+    rows, facts = parent.index_and_facts(shard)
     return Expected.of_rows(
         rows,
         shard=shard,
@@ -72,35 +66,6 @@ def expected_shard(dataset: Dataset, shard: int, parent: Dataset | None) -> Expe
         parent_sha256=facts.tar_sha256,
         refined_from=facts.tar_sha256,
     )
-
-
-def wrong_with_orphan(dataset: Dataset, shard: int, parent: Dataset | None) -> str | None:
-    """Why a tar without an index cannot be committed; None if it can.
-
-    Raises:
-        FileNotFoundError: there is no such tar.
-        ValueError: what it should be cannot be read: a damaged plan, no parent or a damaged one.
-    """
-    tar = dataset.store.read(tar_name(shard))
-    try:
-        expected = expected_shard(dataset, shard, parent)
-    except FileNotFoundError as error:
-        return f"nothing planned it ({error})"
-    try:
-        table = inspect_tar(dataset, expected, tar, where="it")
-        missing = set(expected.keys) - set(table["key"].to_pylist())
-        known = _recorded(dataset, shard) if missing else {}
-    except (DamagedShardError, FormatError, FileNotFoundError) as error:
-        return str(error)
-    if missing - known.keys():
-        return f"{len(missing - known.keys())} planned inputs are neither in it nor rejected"
-    return None
-
-
-def _recorded(dataset: Dataset, shard: int) -> dict[str, str]:
-    """Key to source of what `rejected/` holds of a shard."""
-    rows = read_parquet(dataset.store, rejects_name(shard))[0].to_pylist()
-    return {row["key"]: row["source_id"] for row in rows}
 
 
 # --- one shard ----------------------------------------------------------------------------------
@@ -118,13 +83,13 @@ class ShardVerifier:
         started = time.perf_counter()
         num_samples, problems = 0, []
         try:
-            rows, metadata = read_parquet(self.dataset.store, index_name(shard))
-            where = f"{self.dataset.location}/{index_name(shard)}"
-            facts = facts_of(metadata, where=where)
+            rows, facts = self.dataset.index_and_facts(shard)
         except FileNotFoundError:
-            problems = list(self._orphan(shard))
+            problems = list(self._lost_record(shard))
         except FormatError as error:
-            problems = [_problem("index", shard, f"cannot be read ({error})", REPAIR)]
+            version = Version(shard, self.dataset.generation(shard))
+            what = f"cannot be read ({error})"
+            problems = [_problem("index", version, index_name(*version), what, REPAIR)]
         else:
             num_samples = facts.num_samples
             problems = list(self._committed(shard, facts, rows))
@@ -135,21 +100,14 @@ class ShardVerifier:
             seconds=time.perf_counter() - started,
         )
 
-    def _orphan(self, shard: int) -> Iterator[Problem]:
-        """A tar that no index names stands in its shard's way, unless it can be committed."""
-        if self.dataset.card.parent is not None and self.parent is None:
-            return
-        try:
-            wrong = wrong_with_orphan(self.dataset, shard, self.parent)
-        except FileNotFoundError:  # withdrawn a moment ago
-            return
-        except (FormatError, DamagedShardError) as error:
-            yield _problem("orphan", shard, f"has no index, and {error}", "Mend that first")
-            return
-        if wrong is not None:
-            yield _problem(
-                "orphan", shard, f"has no index and cannot be committed: {wrong}", REPAIR
-            )
+    def _lost_record(self, shard: int) -> Iterator[Problem]:
+        """A shard that is listed and not found: withdrawn since then, or without a record of its
+        earlier generations, by which readers count."""
+        record = self.dataset.indexes().get(shard)
+        if record is not None and self.dataset.generation(shard) < record.generation:
+            version = Version(shard, self.dataset.generation(shard))
+            name = index_name(shard, version.generation + 1)
+            yield _problem("index", version, name, "is missing, and later ones are there", REPAIR)
 
     def _committed(self, shard: int, facts: ShardFacts, rows: pa.Table) -> Iterator[Problem]:
         yield from self._facts(shard, facts, rows)
@@ -160,7 +118,7 @@ class ShardVerifier:
                 plan = self.dataset.plan(shard)
             except (FileNotFoundError, FormatError) as error:
                 yield _problem(
-                    "plan", shard, f"cannot be read ({error})",
+                    "plan", _version(facts), plan_name(shard), f"cannot be read ({error})",
                     "Put it back from a backup; without it, ingest cannot go on",
                 )  # fmt: skip
             else:
@@ -182,7 +140,7 @@ class ShardVerifier:
         ):
             if actual != expected:
                 what = f"is not of this dataset: {name} {actual}, expected {expected}"
-                yield _problem("index", shard, what, REPAIR)
+                yield _problem("index", _version(facts), index_name(*_version(facts)), what, REPAIR)
 
     def _parent_link(self, shard: int, facts: ShardFacts) -> Iterator[Problem]:
         if self.parent is None:
@@ -193,7 +151,8 @@ class ShardVerifier:
             now = None
         except FormatError as error:
             fix = f"Mend the parent first: --input {self.parent.location} --verify"
-            yield _problem("parent", shard, f"its parent shard cannot be read ({error})", fix)
+            what = f"its parent shard cannot be read ({error})"
+            yield _problem("parent", _version(facts), index_name(*_version(facts)), what, fix)
             return
         if now == facts.parent_sha256:
             return
@@ -203,7 +162,8 @@ class ShardVerifier:
         what = f"was {made} from a parent shard (sha256 {then}…) that is gone"
         if now is not None:
             what = f"was {made} from another parent shard (sha256 {then}…) than now ({now[:12]}…)"
-        yield _problem("stale", shard, what, FILTER_ANEW if filtered else REFINE_ANEW)
+        fix = FILTER_ANEW if filtered else REFINE_ANEW
+        yield _problem("stale", _version(facts), index_name(*_version(facts)), what, fix)
 
     def _plan(self, plan: ShardPlan, facts: ShardFacts) -> Iterator[Problem]:
         if (len(plan.inputs), plan.split) != (facts.num_planned, facts.split):
@@ -211,7 +171,8 @@ class ShardVerifier:
                 f"plans {len(plan.inputs)} inputs of {plan.split}, its index says "
                 f"{facts.num_planned} of {facts.split}"
             )
-            yield _problem("plan", plan.shard, what, "Put it back from a backup")
+            fix = "Put it back from a backup"
+            yield _problem("plan", _version(facts), plan_name(plan.shard), what, fix)
 
     def _expected(self, facts: ShardFacts, rows: pa.Table, plan: ShardPlan | None) -> Expected:
         """What the tar has to be; where plan or parent cannot say, what its index says of it."""
@@ -248,10 +209,11 @@ class ShardVerifier:
     def _tar(
         self, shard: int, facts: ShardFacts, rows: pa.Table, expected: Expected
     ) -> Iterator[Problem]:
+        name = tar_name(facts)
         try:
-            tar = self.dataset.store.read(tar_name(shard))
+            tar = self.dataset.store.read(name)
         except FileNotFoundError:
-            yield _problem("tar", shard, "is committed and missing", REPAIR)
+            yield _problem("tar", _version(facts), name, "is committed and missing", REPAIR)
             return
         digest = sha256(tar)
         if (digest, len(tar)) != (facts.tar_sha256, facts.tar_size):
@@ -259,44 +221,48 @@ class ShardVerifier:
                 f"is damaged: sha256 {digest[:12]}…, its index says {facts.tar_sha256[:12]}…; "
                 f"{len(tar)} bytes, expected {facts.tar_size}"
             )
-            yield _problem("tar", shard, what, REPAIR)
+            yield _problem("tar", _version(facts), name, what, REPAIR)
             return
         try:
             built = inspect_tar(self.dataset, expected, tar, where="it")
         except DamagedShardError as error:
-            yield _problem("tar", shard, f"is not the planned shard: {error}", REPAIR)
+            yield _problem(
+                "tar", _version(facts), name, f"is not the planned shard: {error}", REPAIR
+            )
             return
         wrong = _difference(built, rows)
         if wrong is not None:
-            yield _problem("rows", shard, f"does not say what its tar holds: {wrong}", REPAIR)
+            what = f"does not say what its tar holds: {wrong}"
+            yield _problem("rows", _version(facts), index_name(*_version(facts)), what, REPAIR)
 
     def _rejects(self, plan: ShardPlan, facts: ShardFacts, rows: pa.Table) -> Iterator[Problem]:
-        shard, expected = plan.shard, expected_of(plan)
+        expected = expected_of(plan)
+        name = rejects_name(facts)
         committed = set(rows["key"].to_pylist())
         missing = {k: s for k, s in expected.source_ids.items() if k not in committed}
         try:
-            recorded, _ = read_parquet(self.dataset.store, rejects_name(shard))
+            recorded, _ = read_parquet(self.dataset.store, name)
             rejected = dict(zip(recorded["key"].to_pylist(), recorded["source_id"].to_pylist(),
                              strict=True))  # fmt: skip
             num_filtered = recorded["kind"].to_pylist().count("filtered")
         except FileNotFoundError:
-            yield _problem("rejects", shard, "is missing", REPAIR)
+            yield _problem("rejects", _version(facts), name, "is missing", REPAIR)
             return
         except (FormatError, KeyError) as error:
-            yield _problem("rejects", shard, f"cannot be read ({error})", REPAIR)
+            yield _problem("rejects", _version(facts), name, f"cannot be read ({error})", REPAIR)
             return
         if rejected != missing or len(recorded) != len(missing):
             what = (
                 f"names {len(recorded)} inputs, not exactly the {len(missing)} planned ones "
                 "that the tar lacks"
             )
-            yield _problem("rejects", shard, what, REPAIR)
+            yield _problem("rejects", _version(facts), name, what, REPAIR)
         elif (num_filtered, len(recorded) - num_filtered) != (
             facts.num_filtered,
             facts.num_rejected,
         ):
             what = f"counts {num_filtered} filtered inputs, the index says {facts.num_filtered}"
-            yield _problem("rejects", shard, what, REPAIR)
+            yield _problem("rejects", _version(facts), name, what, REPAIR)
 
 
 def _difference(built: pa.Table, rows: pa.Table) -> str | None:
@@ -314,20 +280,13 @@ def _difference(built: pa.Table, rows: pa.Table) -> str | None:
     return None
 
 
-_NAMES = {
-    "tar": tar_name,
-    "orphan": tar_name,
-    "index": index_name,
-    "rows": index_name,
-    "stale": index_name,
-    "parent": index_name,
-    "plan": plan_name,
-    "rejects": rejects_name,
-}
+def _problem(kind: ProblemKind, version: Version, name: str, what: str, fix: str) -> Problem:
+    shard, generation = version
+    return Problem(kind=kind, name=name, shard=shard, generation=generation, what=what, fix=fix)
 
 
-def _problem(kind: ProblemKind, shard: int, what: str, fix: str) -> Problem:
-    return Problem(kind=kind, name=_NAMES[kind](shard), shard=shard, what=what, fix=fix)
+def _version(facts: ShardFacts) -> Version:
+    return Version(facts.shard, facts.generation)
 
 
 # --- a dataset ----------------------------------------------------------------------------------
@@ -339,8 +298,8 @@ def verify_task(dataset: Dataset, parent: Dataset | None) -> MakeTask:
 
 
 def shards_to_verify(dataset: Dataset) -> list[int]:
-    """Every number that an index or a tar bears."""
-    return sorted({*dataset.committed(), *dict(dataset.numbered("shards", "tar"))})
+    """Every shard that exists."""
+    return dataset.committed()
 
 
 def problems_of(outcomes: Iterable[Outcome]) -> list[Problem]:
@@ -349,12 +308,12 @@ def problems_of(outcomes: Iterable[Outcome]) -> list[Problem]:
 
 
 def verify_reports_and_releases(
-    dataset: Dataset, damaged: Iterable[int], names: Iterable[str] | None = None
+    dataset: Dataset, problems: Iterable[Problem], names: Iterable[str] | None = None
 ) -> Iterator[Problem]:
     """Check every report and release, after the shards.
 
     Args:
-        damaged: shards that are not what was committed.
+        problems: of the shards.
         names: of the releases to check, leaving reports alone; None for all of both.
     """
     if names is None:
@@ -362,6 +321,7 @@ def verify_reports_and_releases(
             yield from _verify_report(dataset, report_id)
         yield from _verify_verdicts(dataset)
     wanted = release_names(dataset) if names is None else list(names)
+    damaged = {problem.name for problem in problems if problem.kind == "tar"}
     held = held_by(dataset, dataset.committed() if wanted else (), damaged)
     for name in wanted:
         try:

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.dataset import Dataset
 from factory.dataset.loading import superseded_keys
+from factory.dataset.names import index_name
 from factory.dataset.tar import sha256
 from factory.store.base import READERS
 from factory.store.parquet import parsing_parquet, read_columns
@@ -98,10 +99,11 @@ def _parsed(raw: bytes, where: str) -> pa.Table:
 
 def _keys_of(dataset: Dataset, shards: Sequence[int]) -> pa.ChunkedArray:
     """The keys in some committed shards, sorted."""
-    sizes = dict(dataset.numbered("index", "parquet"))
+    indexes = dataset.indexes()
 
     def keys(shard: int) -> pa.Array:
-        rows, _ = read_columns(dataset.store, index_name(shard), sizes[shard], ["key"])
+        name = index_name(shard, indexes[shard].generation)
+        rows, _ = read_columns(dataset.store, name, indexes[shard].size, ["key"])
         return rows["key"].combine_chunks()
 
     with ThreadPoolExecutor(READERS) as pool:

@@ -5,9 +5,10 @@
 Each trial runs both jobs as a user does, on one Ray cluster of three nodes, and at seeded random
 times kills worker processes, actors, a node, the driver (which is then submitted again) and the
 S3 gateway (which comes back); renders are added while ingests run, and in some trials two runs
-overlap. After it, both datasets are compared with undisturbed ones: the same samples with the same
-labels and pixels, none lost, none twice, every tar verified, and nothing stray that
-`describe --gc` does not list.
+overlap, leftovers of any age are removed under the runs' hands, committed tars are damaged and
+repaired, and what is there is released. After it, both datasets are compared with undisturbed ones:
+the same samples with the same labels and pixels, none lost, none twice, every tar verified, every
+release whole, and nothing stray that `describe --gc` does not list.
 
 Not collected by pytest: `make chaos` runs it. The first trial that fails ends the run with its
 seed, and keeps its folder.
@@ -28,23 +29,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
 
 from cluster.on_ray.pipeline import WORKER_NAME
+from factory.dataset.children import open_children
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
+from factory.dataset.names import INDEX_PATTERN, plan_name, tar_name
 from factory.dataset.shard_tasks import collect, run_here
+from factory.dataset.tar import DamagedShardError
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.refinement.card import refined_card
 from factory.refinement.stages import refine_stages
+from factory.release.pins import pinned_tars
+from factory.release.state import broken_releases
 from factory.store.open import open_store
 from factory.upkeep.garbage import clean, stray_objects
 from factory.upkeep.verify import problems_of, shards_to_verify, verify_task
-from support import fakes
+from support import fakes, planted, releases
 from support.places import ROOT
 from support.s3_servers import RGW_ROOT, RgwServer, rgw_server
 
@@ -54,9 +61,12 @@ MAX_SUBMISSIONS = 8
 """of one job in one trial; each event can end one, and after the last event it must come through"""
 LONGEST_S = 300.0
 """that one submission may take before it counts as hanging"""
-EVENTS = ("worker", "actor", "node", "driver", "server", "grow", "overlap")
+EVENTS = ("worker", "actor", "node", "driver", "server", "grow", "overlap", "remove", "repair")
+EVENTS_OF_REFINED = (*(kind for kind in EVENTS if kind != "grow"), "publish")
 LABELS = ("source_id", "identity", "pupil_px", "gaze", "iris_px", "lid_px", "crop_affine", "extra")
-_LAYOUT = re.compile(r"dataset\.json|plan/seen\.parquet|runs/.+|lease/.+")
+_LAYOUT = re.compile(r"dataset\.json|plan/seen\.parquet|(runs|lease|children|reports|releases)/.+")
+LONG_AGO_S = 1e9
+"""so far ahead of now that every file is old and every lease is over"""
 
 
 class WrongDatasetError(AssertionError):
@@ -184,21 +194,54 @@ class Trial:
 
     def run(self) -> None:
         """Raises `WrongDatasetError`."""
-        self.grown = False
+        self.grown, self.num_released, self.was_damaged = False, 0, False
         ingest = ("ingest", "--source", "unityeyes", "--input", self.renders,
                   "--output", self.synthetic, "--shard-size", SHARD_SIZE)  # fmt: skip
         refine = ("refine", "--input", self.synthetic, "--refiner", self.world.refiner,
                   "--output", self.refined, "--engine", "ncnn")  # fmt: skip
-        kinds = [kind for kind in EVENTS if kind != "server" or self.store == "s3"]
-        self._disturbed(ingest, self.rng.sample(kinds, self.rng.randint(1, 3)))
+        self._disturbed(ingest, self._some(EVENTS))
         self._grow()
+        self._repaired(self.synthetic, "--source-input", self.renders)
         self._disturbed(ingest, [])  # the next night's
-        kinds.remove("grow")
-        self._disturbed(refine, self.rng.sample(kinds, self.rng.randint(1, 3)))
+        self._disturbed(refine, self._some(EVENTS_OF_REFINED))
+        self._repaired(self.refined, "--refiner", self.world.refiner)
+        self._disturbed(refine, [])
         check(self.world.synthetic, Dataset.open(self.synthetic), None)
         check(self.world.refined, Dataset.open(self.refined), Dataset.open(self.synthetic))
         if self.store == "local":
             shutil.rmtree(self.folder)
+
+    def _some(self, events: tuple[str, ...]) -> list[str]:
+        kinds = [kind for kind in events if kind != "server" or self.store == "s3"]
+        return self.rng.sample(kinds, self.rng.randint(2, 4))
+
+    def _repaired(self, location: str, *means: object) -> None:
+        """Repair what was damaged on purpose, if anything was."""
+        if self.was_damaged:
+            self._disturbed(("describe", "--input", location, "--repair", "--apply", *means), [])
+        self.was_damaged = False
+
+    def _output(self, command: tuple) -> Dataset | None:
+        """The dataset that a command makes, once a shard of it is there."""
+        location = self.synthetic if command[0] == "ingest" else self.refined
+        with suppress(FileNotFoundError):
+            dataset = Dataset.open(location)
+            return dataset if dataset.committed() else None
+        return None
+
+    def _damage(self, dataset: Dataset) -> None:
+        """Change a bit of a committed tar, and repair it beside the run."""
+        shard = self.rng.choice(dataset.committed())
+        name = fakes.tar_of(dataset, shard)
+        dataset.store.put(name, planted.flipped(dataset.store.read(name), 900))
+        self.was_damaged = True
+
+    def _publish(self, dataset: Dataset) -> None:
+        """Release what is there now."""
+        number = f"20261121-{self.num_released:06d}-aaaa"
+        with suppress(DamagedShardError):  # by us, and not yet repaired
+            releases.release(dataset, f"r{self.num_released}", id=number)
+        self.num_released += 1
 
     def _disturbed(self, command: tuple, kinds: list[str]) -> None:
         """Run a job to its end, submitting it again whenever it ends otherwise."""
@@ -268,6 +311,24 @@ class Trial:
                 self._grow()
             case "overlap":
                 processes.append(self._submit(command, "--overlap"))
+            case "remove" | "repair" | "publish":
+                dataset = self._output(command)
+                if dataset is None:
+                    return False
+                match kind:
+                    case "remove":
+                        remove_all(dataset)
+                    case "repair":
+                        self._damage(dataset)
+                        means = (
+                            ("--source-input", self.renders)
+                            if command[0] == "ingest"
+                            else ("--refiner", self.world.refiner)
+                        )
+                        repair = ("describe", "--input", dataset.location, "--repair", "--apply")
+                        processes.append(self._submit((*repair, *means)))
+                    case "publish":
+                        self._publish(dataset)
         return True
 
     def _grow(self) -> None:
@@ -281,6 +342,15 @@ class Trial:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def remove_all(dataset: Dataset) -> list[str]:
+    """Remove what belongs to nothing, as if it were old and nobody at work; gives what became."""
+    children = partial(open_children, dataset, (), may_be_out_of_reach=False)
+    strays = stray_objects(dataset, children, older_than_s=0, now_s=time.time() + LONG_AGO_S)
+    # An unfinished release would be dropped, and its publish fail, as it should.
+    strays = [stray for stray in strays if "release" not in stray.kind]
+    return [f"{stray.name} {stray.became}" for stray in clean(dataset, strays)]
 
 
 def check(undisturbed: Dataset, ours: Dataset, parent: Dataset | None) -> None:
@@ -302,14 +372,20 @@ def check(undisturbed: Dataset, ours: Dataset, parent: Dataset | None) -> None:
     problems = problems_of(run_here(verify_task(ours, parent), shards_to_verify(ours)))
     if problems:
         raise WrongDatasetError(f"{ours.location}: {problems}")
-    listed = {stray.name for stray in stray_objects(ours, parent)}
+    broken = broken_releases(ours)
+    if broken:
+        raise WrongDatasetError(f"{ours.location}: {broken}")
+    listed = {stray.name for stray in stray_objects(ours)}
     unlisted = {name for name in strangers(ours)} - listed
     if unlisted:
         raise WrongDatasetError(f"{ours.location}: --gc does not list {sorted(unlisted)}")
-    list(clean(ours, stray_objects(ours, parent, older_than_s=0), parent))
-    left = strangers(ours)
+    remove_all(ours)
+    left = strangers(ours) - set(pinned_tars(ours))
     if left:
         raise WrongDatasetError(f"{ours.location}: --gc --delete leaves {sorted(left)}")
+    broken = broken_releases(ours)
+    if broken:
+        raise WrongDatasetError(f"{ours.location}: {broken}")
 
 
 def by_source(dataset: Dataset) -> dict[str, str]:
@@ -326,12 +402,12 @@ def by_source(dataset: Dataset) -> dict[str, str]:
 def strangers(dataset: Dataset) -> set[str]:
     """Objects that belong to no committed shard, told by their names alone."""
     own = {"dataset.json"}
-    for shard in dataset.committed():
-        own |= {f"{place}/{shard:06d}.{suffix}" for place, suffix in
-                (("plan", "json"), ("index", "parquet"), ("shards", "tar"),
-                 ("rejected", "parquet"))}  # fmt: skip
+    for facts in dataset.all_facts(dataset.committed()):
+        own |= {plan_name(facts.shard), tar_name(facts)}
+        own |= {facts.rejects} if facts.rejects is not None else set()
     names = {entry.name for entry in open_store(dataset.location).walk()}
-    return {name for name in names - own if not _LAYOUT.fullmatch(name)}
+    others = (name for name in names - own if not INDEX_PATTERN.fullmatch(name))
+    return {name for name in others if not _LAYOUT.fullmatch(name)}
 
 
 def main() -> None:

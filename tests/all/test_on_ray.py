@@ -8,7 +8,8 @@ import pytest
 
 from cluster.job.command import parse
 from cluster.on_ray.pipeline import Workers, run_on_ray
-from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import index_name
 from factory.networks.refiner_files import load_refiner
 from factory.refinement.card import refined_card
 from factory.refinement.stages import refine_stages
@@ -31,12 +32,11 @@ def test_a_filtered_release_has_the_same_shards(refined, kept, tmp_path) -> None
 
 def test_a_poison_shard_is_reported_and_the_others_are_made(synthetic, refiner, tmp_path) -> None:
     child = Dataset.enter(tmp_path / "child", refined_card(synthetic, refiner, "refined"))
-    child.store.put_new("shards/000002.tar", b"in the way")
+    child.store.put_new(index_name(2), b"no index" * 1000)
     task = refine_stages(synthetic, child, refiner, batch_size=4)
     outcomes = {o.shard: o.error for o in run_on_ray(task, [0, 1, 2, 3, 4], Workers(2))}
-    assert "DamagedShardError" in outcomes.pop(2)
+    assert "DamagedParquetError" in outcomes.pop(2)
     assert outcomes == dict.fromkeys([0, 1, 3, 4])
-    assert child.committed() == [0, 1, 3, 4]
 
 
 def test_damage_is_found_mended_and_its_children_named(
@@ -50,7 +50,8 @@ def test_damage_is_found_mended_and_its_children_named(
     common = ("describe", "--input", dataset.location, "--workers", 1)
     printed = run_job(*common, "--verify", expect=1)
     assert "2 problems" in printed
-    assert "shards/000001.tar: is damaged" in printed and "index/000003.parquet" in printed
+    assert f"{fakes.tar_of(dataset, 1)}: is damaged" in printed
+    assert "index/000003.parquet" in printed
     mend = (*common, "--repair", "--source-input", renders, "--children", child.location)
     assert "add --apply" in run_job(*mend, expect=1)
     printed = run_job(*mend, "--apply", "--json")

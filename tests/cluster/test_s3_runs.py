@@ -1,33 +1,42 @@
 """Whole runs while requests fail or the server dies: the right datasets, or a clean failure."""
 
 import random
+import re
 import threading
 import time
+from typing import Any
 
 import pytest
 
+from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import ShardsFailedError
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.store import s3_requests
 from factory.store.open import open_store
 from factory.store.s3_errors import StoreUnavailableError
-from support import fakes, s3_proxy
+from factory.upkeep.garbage import stray_objects
+from support import fakes, planted, s3_proxy
 from support.s3_servers import PASSING, SHORT, new_location, use
 
 OPTIONS = UnityEyesOptions()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(six_inputs, tmp_path_factory) -> dict[str, bytes]:
+def undisturbed(six_inputs, tmp_path_factory) -> Dataset:
     """What those inputs become in a local folder, in shards of three."""
     output = tmp_path_factory.mktemp("undisturbed") / "eyes"
-    fakes.ingest_here(six_inputs, output, OPTIONS, shard_size=3)
-    return everything_in(str(output))
+    return fakes.ingest_here(six_inputs, output, OPTIONS, shard_size=3)
 
 
-def everything_in(location: str) -> dict[str, bytes]:
-    store = open_store(location)
-    return {entry.name: store.read(entry.name) for entry in store.walk()}
+def everything_in(location: str) -> dict[str | int, Any]:
+    dataset = Dataset.open(location)
+    assert stray_objects(dataset, older_than_s=0) == []
+    return planted.content(dataset)
+
+
+def pattern_of(name: str) -> str:
+    """A name with any number of an attempt."""
+    return re.sub(r"-[0-9a-f]{8}(?=\.)", "-[0-9a-f]{8}", name) + "$"
 
 
 @pytest.mark.parametrize("fault", [name for name in PASSING if name != "late answer"])
@@ -36,12 +45,12 @@ def test_a_dataset_is_right_though_every_object_meets_a_fault(
 ) -> None:
     """Whenever it is first written, read and asked for."""
     location = new_location()
-    for name in undisturbed:
+    for name in planted.objects(undisturbed):
         for method in ("PUT", "GET", "HEAD"):
-            proxy.spoil(PASSING[fault], method, f"{name}$")
+            proxy.spoil(PASSING[fault], method, pattern_of(name))
     fakes.ingest_here(six_inputs, location, OPTIONS, shard_size=3)
     proxy.mend()
-    assert everything_in(location) == undisturbed
+    assert everything_in(location) == planted.content(undisturbed)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -60,7 +69,7 @@ def test_a_dataset_is_right_though_a_third_of_all_requests_fail(
     proxy.spoil(maybe, times=100_000)
     fakes.ingest_here(six_inputs, location, OPTIONS, shard_size=3)
     proxy.mend()
-    assert everything_in(location) == undisturbed
+    assert everything_in(location) == planted.content(undisturbed)
 
 
 @pytest.fixture

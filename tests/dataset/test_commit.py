@@ -1,6 +1,7 @@
 """The commit protocol: one committed version of every shard, whoever dies whenever."""
 
 import io
+import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from factory.dataset.commit import adopt_orphan, commit_shard
-from factory.dataset.dataset import Dataset, rejects_name, tar_name
+from factory.dataset.commit import commit_shard, inspect_tar, withdraw
+from factory.dataset.dataset import Dataset, Replaced
+from factory.dataset.names import index_name, version_of
 from factory.dataset.tar import (
     DamagedShardError,
     PackedSample,
@@ -23,10 +25,12 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.images.png import decode_png, encode_png
 from factory.ingestion.shards import expected_of
 from factory.store.parquet import parquet_bytes
+from factory.upkeep.verify import expected_shard
+from schemas.base import FormatError
 from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA
 from support import fakes, planted
-from support.fakes import build_shard, committed_files
+from support.fakes import build_shard, committed_shards
 
 OPTIONS = UnityEyesOptions()
 IN_A_PAIR = ("jpg", "json")
@@ -45,10 +49,6 @@ def planned(planned_once, tmp_path) -> Dataset:
     return planted.copied(planned_once, tmp_path / "eyes")
 
 
-def leave_orphan(dataset: Dataset, tar: bytes) -> None:
-    dataset.store.put_new(tar_name(0), tar)
-
-
 def with_record(tar: bytes, change) -> bytes:
     """A tar whose json members went through `change`."""
     return pack(
@@ -59,25 +59,78 @@ def with_record(tar: bytes, change) -> bytes:
 
 def test_a_rerun_touches_nothing(planned, six_inputs, one_shard) -> None:
     build_shard(planned, six_inputs)
-    before = committed_files(planned)
+    before = committed_shards(planned)
     touched = []
     build_shard(fakes.hooked(planned, lambda when, name: touched.append(name)), six_inputs)
-    assert touched == [] and committed_files(planned) == before == committed_files(one_shard)
+    assert touched == [] and committed_shards(planned) == before == committed_shards(one_shard)
 
 
-def test_a_valid_orphan_is_the_one_that_is_committed(planned, six_inputs, one_shard) -> None:
-    """Another machine rounds differently: its published tar counts, not ours."""
+def test_a_tar_that_nobody_committed_is_in_nobodys_way(planned, six_inputs, one_shard) -> None:
+    """Another machine rounds differently, and its writer died before its index."""
 
     def brighter(sample: PackedSample) -> PackedSample:
         return replace(sample, png=encode_png(decode_png(sample.png) | 1))
 
     theirs = pack(map(brighter, one_shard.samples(0)))
-    leave_orphan(planned, theirs)
+    for name in ("shards/000000.tar", f"shards/000000-1-{'0' * 16}-{'0' * 8}.tar"):
+        planned.store.put_new(name, theirs)
     build_shard(planned, six_inputs)
-    assert planned.tar(0) == theirs != one_shard.tar(0)
-    assert planned.facts(0).tar_sha256 == sha256(theirs)
-    digests = [sha256(sample.png) for sample in unpack(theirs, where="test")]
-    assert planned.index(0)["png_sha256"].to_pylist() == digests
+    assert committed_shards(planned) == committed_shards(one_shard)
+
+
+def test_a_name_says_what_the_file_is_of(one_shard) -> None:
+    facts = one_shard.facts(0)
+    for name in (fakes.tar_of(one_shard, 0), fakes.rejects_of(one_shard, 0)):
+        assert re.fullmatch(
+            rf"(shards|rejected)/000000-1-{facts.tar_sha256[:16]}-[0-9a-f]{{8}}\.\w+", name
+        )
+        assert version_of(name) == (0, 1)
+    assert (facts.tar, facts.rejects) == (
+        fakes.tar_of(one_shard, 0),
+        fakes.rejects_of(one_shard, 0),
+    )
+
+
+def test_no_two_attempts_use_one_name(six_inputs, one_shard, tmp_path) -> None:
+    again = fakes.ingest_here(six_inputs, tmp_path / "again", OPTIONS, shard_size=6)
+    assert again.tar(0) == one_shard.tar(0)
+    assert fakes.tar_of(again, 0) != fakes.tar_of(one_shard, 0)
+
+
+def test_a_shard_that_was_withdrawn_is_made_again_as_a_new_generation(
+    planned, six_inputs, one_shard
+) -> None:
+    build_shard(planned, six_inputs)
+    assert not withdraw(planned, 0, 0, "late"), "decided before the shard was there"
+    assert withdraw(planned, 0, 1, "a test")
+    assert planned.committed() == [] and not planned.is_committed(0)
+    for read in (planned.facts, planned.index, planned.tar, planned.rejects):
+        with pytest.raises(FileNotFoundError, match="withdrawn: a test"):
+            read(0)
+    build_shard(planned, six_inputs)
+    assert planned.facts(0).generation == 3
+    assert committed_shards(planned) == committed_shards(one_shard)
+
+
+def test_a_shard_is_replaced_only_in_the_version_that_was_looked_at(
+    planned, six_inputs, one_shard
+) -> None:
+    build_shard(planned, six_inputs)
+    first = planned.facts(0)
+    looked_at = {0: Replaced(1, first.tar)}
+    build_shard(planned.replacing(looked_at), six_inputs)
+    second = planned.facts(0)
+    assert second.generation == 2 and second.tar != first.tar
+    build_shard(planned.replacing(looked_at), six_inputs)
+    assert planned.facts(0) == second
+    assert committed_shards(planned) == committed_shards(one_shard)
+
+
+def test_an_index_that_names_another_generation_is_damaged(planned, six_inputs) -> None:
+    build_shard(planned, six_inputs)
+    planned.store.put_new(index_name(0, 2), planned.store.read(index_name(0)))
+    with pytest.raises(FormatError, match="says that it is of generation 1"):
+        planned.facts(0)
 
 
 def without_last(tar: bytes) -> bytes:
@@ -120,12 +173,11 @@ def flipped(raw: bytes, place: int) -> bytes:
 
 SMALL_PNG = encode_png(np.zeros((34, 55), np.uint8))
 COLOUR_PNG = encode_png(np.zeros((35, 55, 3), np.uint8))
-BAD_ORPHANS = {
+BAD_TARS = {
     "empty": (lambda tar: b"", "cut short"),
     "cut in a member": (lambda tar: tar[: len(tar) // 2], "damaged|ends in the middle"),
     "cut after a member": (lambda tar: tar[:-10240] + bytes(512), "damaged|cut short|ends in"),
     "without its end": (lambda tar: tar[:-1024], "cut short"),
-    "one sample less": (without_last, "neither in its tar nor rejected"),
     "a key of another shard": (lambda tar: renamed(tar, "000001-000000"), "planned keys"),
     "a key beyond the plan": (lambda tar: renamed(tar, "000000-000009"), "planned keys"),
     "another order": (lambda tar: pack(list(unpack(tar, where=""))[::-1]), "planned keys"),
@@ -231,49 +283,13 @@ BAD_ORPHANS = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD_ORPHANS)
-def test_an_orphan_that_is_not_this_shard_stops_it_and_stays(
-    planned, six_inputs, one_shard, kind
-) -> None:
-    spoil, reason = BAD_ORPHANS[kind]
-    orphan = spoil(one_shard.tar(0))
-    leave_orphan(planned, orphan)
+@pytest.mark.parametrize("kind", BAD_TARS)
+def test_a_tar_that_is_not_the_planned_shard_is_told(planned, one_shard, kind) -> None:
+    spoil, reason = BAD_TARS[kind]
+    tar, expected = spoil(one_shard.tar(0)), expected_of(planned.plan(0))
     with pytest.raises(DamagedShardError, match=reason) as caught:
-        build_shard(planned, six_inputs)
-    assert "000000.tar" in str(caught.value) or "shard 0" in str(caught.value)
-    assert planned.committed() == []
-    assert planned.store.read(tar_name(0)) == orphan
-
-
-def test_an_orphan_is_adopted_without_its_inputs(planned, one_shard) -> None:
-    for name in (rejects_name(0), tar_name(0)):
-        planned.store.put_new(name, one_shard.store.read(name))
-    facts = adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert facts == one_shard.facts(0) == adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert committed_files(planned) == committed_files(one_shard)
-
-
-def test_an_orphan_that_lacks_inputs_for_no_known_reason_is_not_adopted(planned, one_shard) -> None:
-    leave_orphan(planned, one_shard.tar(0))
-    with pytest.raises(DamagedShardError, match="2 planned inputs are neither in its tar nor"):
-        adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert planned.committed() == [] and planned.store.read(tar_name(0)) == one_shard.tar(0)
-
-
-@pytest.mark.parametrize("kind", BAD_ORPHANS)
-def test_an_orphan_that_is_not_this_shard_is_not_adopted(planned, one_shard, kind) -> None:
-    spoil, reason = BAD_ORPHANS[kind]
-    planned.store.put_new(rejects_name(0), one_shard.store.read(rejects_name(0)))
-    leave_orphan(planned, spoil(one_shard.tar(0)))
-    with pytest.raises(DamagedShardError, match=reason):
-        adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert planned.committed() == []
-
-
-def test_where_there_is_no_orphan_none_is_adopted(planned) -> None:
-    with pytest.raises(FileNotFoundError):
-        adopt_orphan(planned, expected_of(planned.plan(0)))
-    assert planned.committed() == []
+        inspect_tar(planned, expected, tar, where="shard 0")
+    assert "shard 0" in str(caught.value)
 
 
 def test_rejects_say_what_the_rejected_inputs_held(six_inputs, one_shard) -> None:
@@ -298,30 +314,24 @@ def test_rejects_of_an_older_writer_read_with_null_digests(planned) -> None:
     old = [field for field in REJECT_SCHEMA if not field.name.endswith("sha256")]
     row = {"key": "000000-000001", "source_id": "2", "kind": "reject", "reason": "no picture"}
     table = pa.Table.from_pylist([row], schema=pa.schema(old))
-    planned.store.put_new(rejects_name(0), parquet_bytes(table))
-    assert planned.rejects(0).to_pylist() == [row | {"image_sha256": None, "label_sha256": None}]
+    planned.store.put_new("rejected/000000.parquet", parquet_bytes(table))
+    assert planned.rejects_in("rejected/000000.parquet").to_pylist() == [
+        row | {"image_sha256": None, "label_sha256": None}
+    ]
 
 
 @pytest.mark.slow
-def test_an_orphan_by_another_refiner_or_parent_stops_the_shard(
+def test_a_tar_by_another_refiner_or_parent_and_one_that_lacks_a_sample_are_told(
     synthetic, refiner, tmp_path
 ) -> None:
     good = fakes.refine_here(synthetic, refiner, tmp_path / "good")
+    expected = expected_shard(good, 0, synthetic)
     for name in ("refiner", "parent"):
         tar = with_record(good.tar(0), lambda r: r | {"refined": r["refined"] | {name: "1" * 64}})  # noqa: B023
-        child = Dataset.enter(tmp_path / f"wrong-{name}", good.card)
-        leave_orphan(child, tar)
         with pytest.raises(DamagedShardError, match="another refiner or from another parent"):
-            fakes.refine_here(synthetic, refiner, tmp_path / f"wrong-{name}")
-        assert child.store.read(tar_name(0)) == tar
-
-
-def test_a_refined_orphan_that_lacks_a_sample_stops_the_shard(synthetic, refiner, tmp_path) -> None:
-    good = fakes.refine_here(synthetic, refiner, tmp_path / "good")
-    child = Dataset.enter(tmp_path / "short", good.card)
-    leave_orphan(child, without_last(good.tar(0)))
+            inspect_tar(good, expected, tar, where="it")
     with pytest.raises(DamagedShardError, match="4 samples that are not the 5 planned"):
-        fakes.refine_here(synthetic, refiner, tmp_path / "short")
+        inspect_tar(good, expected, without_last(good.tar(0)), where="it")
 
 
 @pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
@@ -334,15 +344,15 @@ def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(
     for number in range(1, 7):
         image = b"no picture" if number == 5 or (number == 2 and not changed) else None
         fakes.write_pair(others, str(number), image=image, seed=number)
-    committed: dict[str, bytes] = {}
+    committed: dict[int, fakes.SeenShard] = {}
 
     def overtaken(when: str, name: str) -> None:
         if when == "before" and name.startswith(prefix) and not committed:
             build_shard(planned, others)
-            committed.update(committed_files(planned))
+            committed.update(committed_shards(planned))
 
     build_shard(fakes.hooked(planned, overtaken), six_inputs)
-    assert committed and committed_files(planned) == committed
+    assert committed and committed_shards(planned) == committed
     check_rejects_reconcile(planned)
 
 
@@ -358,49 +368,33 @@ def check_rejects_reconcile(dataset: Dataset) -> None:
         assert facts.num_filtered == kinds.count("filtered")
 
 
-def test_rejects_of_a_dead_worker_are_mended_to_what_the_tar_lacks(
-    planned, six_inputs, one_shard
-) -> None:
-    """It saw a malformed third input, and died before its tar; we read the input well."""
+def test_writers_that_rejected_different_inputs_do_not_mix(planned, six_inputs, one_shard) -> None:
+    """One saw a malformed third input and paused before its index; the other read it well."""
     dead = [Reject(key="000000-000002", source_id="3", kind="reject", reason="was half written")]
-    keys = {"000000-000000", "000000-000001", "000000-000003", "000000-000004", "000000-000005"}
-    samples = [s for s in one_shard.samples(0) if s.key in keys]
+    samples = [s for s in one_shard.samples(0) if s.key != "000000-000002"]
     dead += [
         Reject(key=row["key"], source_id=row["source_id"], kind="reject", reason=row["reason"])
         for row in one_shard.rejects(0).to_pylist()
     ]
 
-    class Died(Exception):  # noqa: N818
-        pass
+    def overtaken(when: str, name: str) -> None:
+        if when == "before" and name.startswith("index/"):
+            build_shard(planned, six_inputs)
 
-    def die(when: str, name: str) -> None:
-        if when == "before" and name.startswith("shards/"):
-            raise Died
-
-    with pytest.raises(Died):
-        commit_shard(fakes.hooked(planned, die), expected_of(planned.plan(0)), samples, dead)
-    assert len(planned.rejects(0)) == 3
-    build_shard(planned, six_inputs)
-    assert committed_files(planned) == committed_files(one_shard)
-
-
-def test_an_orphan_that_lacks_an_input_is_explained_by_its_own_rejects(
-    planned, six_inputs, one_shard, tmp_path
-) -> None:
-    """Its writer recorded why before publishing; by now the input reads well."""
-    planned.store.put_new(tar_name(0), one_shard.tar(0))
-    planned.store.put_new(rejects_name(0), one_shard.store.read(rejects_name(0)))
-    mended = tmp_path / "mended"
-    for number in range(1, 7):
-        fakes.write_pair(mended, str(number), seed=number)
-    build_shard(planned, mended)
-    assert committed_files(planned) == committed_files(one_shard)
+    facts = commit_shard(
+        fakes.hooked(planned, overtaken), expected_of(planned.plan(0)), samples, dead
+    )
+    assert facts == planned.facts(0) and facts.num_rejected == 2
+    assert committed_shards(planned) == committed_shards(one_shard)
+    check_rejects_reconcile(planned)
+    folders = [entry.name.split("/")[0] for entry in planned.store.walk()]
+    assert folders.count("shards") == folders.count("rejected") == 1, "the late one tidies up"
 
 
 def test_a_sample_that_is_neither_kept_nor_rejected_is_refused(planned, one_shard) -> None:
     with pytest.raises(DamagedShardError, match="not in its tar"):
         commit_shard(planned, expected_of(planned.plan(0)), list(one_shard.samples(0)), [])
-    assert committed_files(planned) == {}
+    assert committed_shards(planned) == {}
 
 
 def test_a_shard_without_survivors_commits_an_index_of_no_rows(tmp_path) -> None:
@@ -414,7 +408,7 @@ def test_a_shard_without_survivors_commits_an_index_of_no_rows(tmp_path) -> None
 
 def test_every_member_is_found_by_a_ranged_read_as_tarfile_finds_it(synthetic) -> None:
     for shard in synthetic.committed():
-        tar = io.BytesIO(synthetic.store.read(tar_name(shard)))
+        tar = io.BytesIO(synthetic.store.read(fakes.tar_of(synthetic, shard)))
         with tarfile.open(fileobj=tar) as archive:
             members = {m.name: archive.extractfile(m).read() for m in archive}
         rows = synthetic.index(shard).to_pylist()
@@ -422,7 +416,7 @@ def test_every_member_is_found_by_a_ranged_read_as_tarfile_finds_it(synthetic) -
         for row in rows:
             for field in ("png", "json"):
                 place = row[f"{field}_offset"], row[f"{field}_length"]
-                raw = synthetic.store.read_range(tar_name(shard), *place)
+                raw = synthetic.store.read_range(fakes.tar_of(synthetic, shard), *place)
                 assert raw == members[f"{row['key']}.{field}"]
             assert sha256(members[f"{row['key']}.png"]) == row["png_sha256"]
 
@@ -445,11 +439,11 @@ def test_index_rows_say_what_the_json_members_say(synthetic) -> None:
 
 def test_a_shard_that_changed_after_its_commit_is_not_read(planned, six_inputs) -> None:
     build_shard(planned, six_inputs)
-    path = Path(planned.location) / tar_name(0)
+    path = Path(planned.location) / fakes.tar_of(planned, 0)
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(DamagedShardError, match=r"000000\.tar is damaged"):
+    with pytest.raises(DamagedShardError, match=r"000000-1-\S+\.tar is damaged"):
         planned.tar(0)
     path.unlink()
     with pytest.raises(DamagedShardError, match="committed and missing"):

@@ -106,7 +106,7 @@ def test_coins_go_through_the_whole_chain(chain, tmp_path):
     assert isinstance(report, CoinReport) and report.num_samples == 47
     assert report.passed, summary_lines(report, validator)
     publish(trio.refined, "first", "r1")
-    shard = tmp_path / "refined" / "shards" / "000000.tar"
+    shard = tmp_path / "refined" / fakes.tar_of(chain.refined, 0)
     samples = list(webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False))
     labels = chain.refined.index(0)["centre_px"].to_pylist()
     assert len(samples) == len(labels) == 15

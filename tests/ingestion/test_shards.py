@@ -116,7 +116,7 @@ def test_the_order_in_which_shards_are_built_changes_no_byte(renders, tmp_path) 
     for name, order in (("a", [0, 1, 2, 3, 4]), ("b", [3, 0, 4, 2, 1])):
         dataset = fakes.plan_here(renders, tmp_path / name, OPTIONS)
         collect(run_here(ingest_task(dataset, make_source(renders, OPTIONS)), order))
-        found.append(fakes.files_below(tmp_path / name, "shards", "index", "rejected"))
+        found.append(fakes.committed_shards(dataset))
     assert found[0] == found[1]
 
 
@@ -146,7 +146,7 @@ def test_renders_that_arrive_between_a_kill_and_the_rerun_change_nothing_planned
 def test_a_poison_shard_is_named_and_the_others_are_made(renders, tmp_path) -> None:
     """What is no fault of an input stops its shard only, through `collect`."""
     dataset = fakes.plan_here(renders, tmp_path / "eyes", OPTIONS)
-    dataset.store.put_new("shards/000001.tar", b"in the way")
+    dataset.store.put("plan/000001.json", b"{}")
     task = ingest_task(dataset, make_source(renders, OPTIONS))()
 
     def outcomes():

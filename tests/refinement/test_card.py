@@ -50,7 +50,6 @@ def test_a_dataset_stays_in_the_precision_that_it_was_begun_in(
 
     has_bfloat16(False)
     child.store.delete("index/000000.parquet")
-    child.store.delete("shards/000000.tar")
     said = refine(new, expect=1)
     assert "computes in bfloat16, for which this machine's cpu (avx2) has no hardware" in said
     refine(str(tmp_path / "third"))

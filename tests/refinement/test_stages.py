@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from factory.dataset.commit import Expected, inspect_tar
-from factory.dataset.dataset import CardMismatchError, Dataset, tar_name
+from factory.dataset.dataset import CardMismatchError, Dataset
 from factory.dataset.lineage import StaleShardsError
 from factory.dataset.loading import load_images, load_index
 from factory.dataset.shard_tasks import run_here
@@ -28,7 +28,6 @@ from support import fakes
 pytestmark = pytest.mark.slow
 
 OPTIONS = UnityEyesOptions()
-PUBLISHED = ("shards", "index")
 
 
 @pytest.fixture
@@ -42,8 +41,8 @@ def own_parent(renders, tmp_path) -> Dataset:
     return fakes.ingest_here(renders, tmp_path / "parent", OPTIONS)
 
 
-def published(dataset: Dataset) -> dict[str, bytes]:
-    return fakes.files_below(Path(dataset.location), *PUBLISHED)
+def published(dataset: Dataset) -> dict[int, fakes.SeenShard]:
+    return fakes.committed_shards(dataset)
 
 
 def test_labels_are_the_parents_bytes_with_refined_added(synthetic, refined, refiner) -> None:
@@ -70,7 +69,7 @@ def test_a_tar_of_checked_labels_has_the_rows_that_checking_them_gives(synthetic
         parent_sha256=refined.facts(0).parent_sha256,
         refined_from=refined.facts(0).parent_sha256,
     )
-    tar, samples = refined.store.read(tar_name(0)), list(refined.samples(0))
+    tar, samples = refined.store.read(fakes.tar_of(refined, 0)), list(refined.samples(0))
     checked = inspect_tar(refined, expected, tar, where="checked")
     known = inspect_tar(refined, expected, tar, where="known", packed=samples)
     assert known.equals(checked)
@@ -188,11 +187,11 @@ def test_a_parent_shard_that_is_gone_is_noticed(own_parent, refiner, tmp_path) -
 
 
 def test_a_damaged_parent_shard_is_not_refined(own_parent, refiner, tmp_path) -> None:
-    path = Path(own_parent.location) / "shards" / "000000.tar"
+    path = Path(own_parent.location) / fakes.tar_of(own_parent, 0)
     raw = bytearray(path.read_bytes())
     raw[600] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(DamagedShardError, match=r"000000\.tar is damaged"):
+    with pytest.raises(DamagedShardError, match=r"000000-1-\S+\.tar is damaged"):
         fakes.refine_here(own_parent, refiner, tmp_path / "child")
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import time
 from pathlib import Path
 
 import orjson
@@ -9,10 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import tar_name
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.release.pins import ReleaseFinishedError
 from factory.release.publish import NotReleasableError, latest_report, publish
+from factory.release.run import abandon_release
+from factory.release.state import broken_releases, release_names
 from factory.upkeep.garbage import clean, stray_objects
 from schemas.report import GateCheck
 from support import fakes, planted, releases
@@ -162,19 +168,19 @@ def test_the_latest_report_is_the_latest_finished_one(refined) -> None:
 def test_a_shard_that_changed_since_it_was_validated_is_refused(refined) -> None:
     report = releases.report_on(refined)
     first = report.shards[0].model_copy(update={"tar_sha256": "f" * 64})
-    with pytest.raises(DamagedShardError, match=r"000000\.tar changed since it was validated"):
+    with pytest.raises(DamagedShardError, match="shard 0 changed since it was validated"):
         releases.release(refined, shards=(first, *report.shards[1:]))
-    path = Path(refined.location) / "shards" / "000001.tar"
+    path = Path(refined.location) / fakes.tar_of(refined, 1)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DamagedShardError, match=r"000001\.tar is damaged"):
+    with pytest.raises(DamagedShardError, match=r"000001-1-\S+\.tar is damaged"):
         releases.release(refined)
     assert release_files(refined) == {}
 
 
 def test_a_shard_that_was_withdrawn_is_refused_by_name(refined) -> None:
     releases.put_report(refined)
-    refined.store.delete("index/000003.parquet")
-    with pytest.raises(DamagedShardError, match=r"000003\.tar .* no longer committed"):
+    withdraw(refined, 3, 1, "a test")
+    with pytest.raises(DamagedShardError, match="shard 3 was validated and is no longer committed"):
         publish(refined, "r1", REPORT_ID)
     assert release_files(refined) == {}
 
@@ -208,36 +214,72 @@ def test_a_publish_that_was_killed_left_no_release_and_is_finished_by_a_rerun(
     assert "releases/r1/manifest.json" not in release_files(refined)
     publish(refined, "r1", REPORT_ID)
     assert set(release_files(refined)) == {
-        f"releases/r1/{file}" for file in ("index.parquet", "train.wids.json", "manifest.json")
+        f"releases/r1/{file}"
+        for file in ("intent.json", "index.parquet", "train.wids.json", "manifest.json")
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("when", "says"), [("before", "nothing was released"), ("after", "is broken")]
-)
-@pytest.mark.parametrize("lost", [index_name, tar_name])
-def test_a_shard_that_is_withdrawn_while_it_is_released_is_noticed(
-    refined, when, says, lost
-) -> None:
+def test_a_shard_that_is_withdrawn_before_the_intent_is_noticed(refined) -> None:
     releases.put_report(refined)
 
-    def withdraw(moment: str, name: str) -> None:
+    def repair(moment: str, name: str) -> None:
         """As a repair does that runs meanwhile."""
-        look = "train" if when == "before" else "manifest"
-        if moment == "after" and name.startswith(f"releases/r1/{look}"):
-            refined.store.delete(lost(0))
+        if moment == "before" and name == "releases/r1/intent.json":
+            withdraw(refined, 0, 1, "a test")
 
-    with pytest.raises(DamagedShardError, match=f"while the release was made: .*{says}"):
-        publish(fakes.hooked(refined, withdraw), "r1", REPORT_ID)
-    assert ("releases/r1/manifest.json" in release_files(refined)) == (when == "after")
+    with pytest.raises(DamagedShardError, match="replaced or lost while the release was made"):
+        publish(fakes.hooked(refined, repair), "r1", REPORT_ID)
+    assert release_names(refined) == []
 
 
 @pytest.mark.slow
-def test_what_an_unfinished_release_left_is_named_as_that_and_can_be_removed(refined) -> None:
+@pytest.mark.parametrize("name", ["intent", "index", "manifest"])
+def test_a_shard_that_is_withdrawn_after_the_intent_stays_in_the_release(refined, name) -> None:
     releases.put_report(refined)
-    refined.store.put("releases/r1/index.parquet", b"of another report")
-    with pytest.raises(NotReleasableError, match=r"was not finished.*--gc --delete"):
-        publish(refined, "r1", REPORT_ID)
-    list(clean(refined, stray_objects(refined, older_than_s=0)))
-    publish(refined, "r1", REPORT_ID)
+
+    def repair(moment: str, put: str) -> None:
+        if moment == "after" and put.startswith(f"releases/r1/{name}") and refined.is_committed(0):
+            facts = refined.facts(0)
+            withdraw(refined, 0, 1, "a test")
+            collect_garbage(refined)
+            assert refined.store.size(tar_name(facts)) == facts.tar_size
+
+    if name == "intent":  # it is noticed, and the tar kept until the release is abandoned
+        with pytest.raises(DamagedShardError, match="replaced or lost"):
+            publish(fakes.hooked(refined, repair), "r1", REPORT_ID)
+        return
+    publish(fakes.hooked(refined, repair), "r1", REPORT_ID)
+    assert broken_releases(refined) == []
+    collect_garbage(refined)
+    assert broken_releases(refined) == []
+
+
+def collect_garbage(dataset: Dataset) -> None:
+    strays = stray_objects(dataset, older_than_s=0, now_s=time.time() + 9)
+    list(clean(dataset, [stray for stray in strays if stray.kind == "replaced"]))
+
+
+@pytest.mark.slow
+def test_an_unfinished_release_is_finished_by_its_report_or_abandoned(refined) -> None:
+    first = releases.put_report(refined)
+    second = releases.put_report(refined, id="20261122-000000-bbbb")
+
+    def stop(moment: str, name: str) -> None:
+        if moment == "before" and name.endswith("manifest.json"):
+            raise InterruptedError
+
+    for release in ("r1", "r2"):
+        with pytest.raises(InterruptedError):
+            publish(fakes.hooked(refined, stop), release, first)
+    with pytest.raises(NotReleasableError, match=rf"--report {first}, abandon .* --abandon, or"):
+        publish(refined, "r1", second)
+    publish(refined, "r1", first)
+    with pytest.raises(ReleaseFinishedError, match="r1 is finished"):
+        abandon_release(refined.location, "r1")
+    with pytest.raises(FileNotFoundError, match="no release r3 was begun"):
+        abandon_release(refined.location, "r3")
+    abandon_release(refined.location, "r2")
+    assert release_names(refined) == ["r1"]
+    with pytest.raises(NotReleasableError, match="a name is not used twice"):
+        publish(refined, "r2", first)

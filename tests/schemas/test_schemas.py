@@ -168,7 +168,7 @@ def test_a_broken_label_is_refused(field: str, value: object) -> None:
 
 def test_a_newer_format_says_so_before_anything_else() -> None:
     newer = CARD.model_dump(mode="json") | {"format_version": FORMAT_VERSION + 1, "new": 1}
-    with pytest.raises(FormatError, match=r"dataset\.json: format version 2 is newer .* update"):
+    with pytest.raises(FormatError, match=r"dataset\.json: format version 3 is newer .* update"):
         DatasetCard.from_json(json.dumps(newer).encode(), where="dataset.json")
 
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import scipy.io
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.names import version_of
 from factory.dataset.shard_tasks import MakeTask, Stage, collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import domain_of_source, make_source
@@ -32,6 +34,7 @@ from factory.sources.scan import Container, FileFacts, ScanItem, Seen, batch_of
 from factory.store.base import Entry, Store
 from factory.store.local import LocalStore
 from schemas.dataset import ImageSpec
+from schemas.index import ShardFacts
 from schemas.outcome import Outcome
 from schemas.refiner import RefinerConfig, RefinerDescription
 from schemas.report import Spread, TwoSample
@@ -94,16 +97,58 @@ def build_here(dataset: Dataset, renders: Path, options: SourceOptions) -> None:
 
 def build_shard(dataset: Dataset, inputs: Path) -> None:
     """Build shard 0 of renders, whatever is there already."""
-    ShardIngester(dataset, make_source(inputs, UnityEyesOptions()))(0)
+    build_again(dataset, inputs, 0)
 
 
-def committed_files(dataset: Dataset) -> dict[str, bytes]:
-    """What commits have published, by name."""
-    return {
-        entry.name: dataset.store.read(entry.name)
-        for folder in ("shards", "index", "rejected")
-        for entry in dataset.store.walk(folder)
-    }
+def build_again(dataset: Dataset, inputs: Path, shard: int) -> None:
+    """Build a shard of renders, whatever is there already."""
+    ShardIngester(dataset, make_source(inputs, UnityEyesOptions()))(shard)
+
+
+@dataclass(frozen=True)
+class SeenShard:
+    """A committed shard as readers see it: without the names of its files."""
+
+    tar: bytes
+    rows: pa.Table
+    rejects: pa.Table | None
+    facts: ShardFacts
+
+
+def committed_shards(dataset: Dataset) -> dict[int, SeenShard]:
+    """What is committed, by shard."""
+    unnamed = {"generation": 1, "tar": None, "rejects": None}
+    seen = {}
+    for shard in dataset.committed():
+        rows, facts = dataset.index_and_facts(shard)
+        has_rejects = dataset.card.parent is None
+        seen[shard] = SeenShard(
+            dataset.tar(shard),
+            rows,
+            dataset.rejects(shard) if has_rejects else None,
+            facts.model_copy(update=unnamed),
+        )
+    return seen
+
+
+def newest(store: Store, folder: str, shard: int) -> str:
+    """Name of the newest file of a shard in `shards` or `rejected`, whatever its index says."""
+    generations = {}
+    for entry in store.entries(folder):
+        version = version_of(entry.name)
+        if version is not None and version.shard == shard:
+            generations[entry.name] = version.generation
+    return max(generations, key=lambda name: generations[name])
+
+
+def tar_of(dataset: Dataset | Store, shard: int) -> str:
+    """Name of a shard's tar."""
+    return newest(getattr(dataset, "store", dataset), "shards", shard)
+
+
+def rejects_of(dataset: Dataset | Store, shard: int) -> str:
+    """Name of a shard's record of rejected inputs."""
+    return newest(getattr(dataset, "store", dataset), "rejected", shard)
 
 
 def call_here(calls: Iterable[Callable[[], Any]]) -> list[Any]:

@@ -1,6 +1,7 @@
 """A refined dataset with a report that passes and verdicts, and its filtered child."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,5 +52,5 @@ def kept_here(refined: Dataset, location: str | Path, report_id: str = REPORT_ID
     return child
 
 
-def parts_of(dataset: Dataset) -> dict[str, bytes]:
-    return fakes.files_below(Path(dataset.location), "shards", "index", "reports", "releases")
+def parts_of(dataset: Dataset) -> dict[str | int, Any]:
+    return planted.content(dataset, "runs/", "children/")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from factory.dataset.dataset import Dataset
 from support.clusters import connect, without_ray_address
 from support.places import DATA, ROOT
 
@@ -114,12 +115,10 @@ def appeared(folder: Path, pattern: str, count: int = 1) -> Callable[[], bool]:
     return lambda: sum(1 for _ in folder.glob(pattern)) >= count
 
 
-def tar_digests(dataset: Path) -> dict[str, str]:
-    """sha256 of every tar of a dataset, by name."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((dataset / "shards").glob("*.tar"))
-    }
+def tar_digests(location: Path) -> dict[int, str]:
+    """sha256 of every committed tar of a dataset, by shard."""
+    dataset = Dataset.open(location)
+    return {n: hashlib.sha256(dataset.tar(n)).hexdigest() for n in dataset.committed()}
 
 
 @pytest.fixture(scope="session")

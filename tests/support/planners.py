@@ -12,7 +12,7 @@ from factory.domains.registry import make_source
 from factory.ingestion.shards import ingested_card
 from factory.store.parquet import parquet_bytes
 from schemas.eye.kind import EYE
-from schemas.index import REJECT_SCHEMA
+from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
 from support import fakes
 
 OPTIONS = UnityEyesOptions()
@@ -78,7 +78,13 @@ def commit_planned(
             else:
                 rows.append({"key": key, "source_image_sha256": digest})
         table = pa.Table.from_pylist(rows, schema=DIGESTS)
-        dataset.store.put_new(f"index/{shard:06d}.parquet", parquet_bytes(table))
+        facts = ShardFacts(
+            shard=shard, split="train", tar_sha256=fakes.SHA, tar_size=0, num_samples=len(rows),
+            num_planned=len(rows) + len(rejects), num_rejected=len(rejects), num_filtered=0,
+            parent_sha256=None, refiner=None, config_digest=fakes.SHA, writer="test",
+        )  # fmt: skip
+        raw = parquet_bytes(with_facts(table, facts))
+        dataset.store.put_new(f"index/{shard:06d}.parquet", raw)
         table = pa.Table.from_pylist(rejects, schema=REJECT_SCHEMA)
         dataset.store.put_new(f"rejected/{shard:06d}.parquet", parquet_bytes(table))
 

@@ -1,19 +1,16 @@
 """Damage planted in a dataset, one kind at a time, through its store."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.dataset.dataset import (
-    Dataset,
-    index_name,
-    plan_name,
-    rejects_name,
-    tar_name,
-)
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import INDEX_PATTERN, index_name, plan_name, tar_name, version_of
 from factory.dataset.shard_tasks import collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.store.base import Store
@@ -25,6 +22,7 @@ from factory.upkeep.verify import (
     verify_reports_and_releases,
     verify_task,
 )
+from schemas.index import METADATA_KEY
 from schemas.problem import Problem
 from support import fakes
 
@@ -48,13 +46,20 @@ def copied(dataset: Dataset, location: str | Path) -> Dataset:
     return Dataset.open(location)
 
 
-def content(dataset: Dataset, *without: str) -> dict[str, bytes]:
-    """Every object of a dataset by name, but for those of some folders."""
-    return {
+def content(dataset: Dataset, *without: str) -> dict[str | int, Any]:
+    """Every object of a dataset by name, but for those of some folders, and every committed shard
+    as readers see it."""
+    files = {
         entry.name: dataset.store.read(entry.name)
         for entry in dataset.store.walk()
-        if not entry.name.startswith(without or ("runs/",))
+        if not entry.name.startswith((*(without or ("runs/",)), "shards/", "index/", "rejected/"))
     }
+    return files | fakes.committed_shards(dataset)
+
+
+def objects(dataset: Dataset) -> dict[str, bytes]:
+    """Every object of a dataset by name."""
+    return {entry.name: dataset.store.read(entry.name) for entry in dataset.store.walk()}
 
 
 def verified(
@@ -63,8 +68,42 @@ def verified(
     """What an integrity check finds."""
     numbers = shards_to_verify(dataset) if shards is None else shards
     found = problems_of(collect(run_here(verify_task(dataset, parent), numbers)))
-    damaged = {problem.shard for problem in found if problem.shard is not None}
-    return [*found, *verify_reports_and_releases(dataset, damaged)]
+    return [*found, *verify_reports_and_releases(dataset, found)]
+
+
+def put_shard(dataset: Dataset, other: Dataset, shard: int) -> None:
+    """Put another dataset's shard in the place of one: its index, and the tar that it names."""
+    for name in (fakes.tar_of(other, shard), index_name(shard)):
+        dataset.store.put(name, other.store.read(name))
+
+
+def as_format_1(dataset: Dataset) -> Dataset:
+    """The same dataset as an earlier program wrote it: fixed names, no generations."""
+    for shard in dataset.committed():
+        rows, facts = dataset.index_and_facts(shard)
+        assert facts.generation == 1
+        files = {tar_name(facts): f"shards/{shard:06d}.tar"}
+        if facts.rejects is not None:
+            files[facts.rejects] = f"rejected/{shard:06d}.parquet"
+        for new, old in files.items():
+            dataset.store.put_new(old, dataset.store.read(new))
+            dataset.store.delete(new)
+        unknown = {"generation", "tar", "rejects"}
+        content = facts.model_dump(mode="json", exclude=unknown) | {"format_version": 1}
+        metadata = {METADATA_KEY: json.dumps(content).encode()}
+        dataset.store.put(index_name(shard), parquet_bytes(rows.replace_schema_metadata(metadata)))
+    card = json.loads(dataset.card.to_json()) | {"format_version": 1}
+    dataset.store.put("dataset.json", json.dumps(card).encode())
+    return Dataset.open(dataset.location)
+
+
+def remove_shard(dataset: Dataset, shard: int) -> None:
+    """Remove every file of a shard, as nobody of ours would."""
+    for entry in list(dataset.store.walk()):
+        match = INDEX_PATTERN.fullmatch(entry.name)
+        version = version_of(entry.name)
+        if shard in (int(match[1]) if match else None, version.shard if version else None):
+            dataset.store.delete(entry.name)
 
 
 def flipped(raw: bytes, place: int) -> bytes:
@@ -74,22 +113,31 @@ def flipped(raw: bytes, place: int) -> bytes:
     return bytes(changed)
 
 
-def changed(name_of: Callable[[int], str], change: Callable[[bytes], bytes]):
+def changed(name_of: Callable[[Store, int], str], change: Callable[[bytes], bytes]):
     """A plant that changes an object's bytes."""
 
     def plant(store: Store, shard: int) -> None:
-        store.put(name_of(shard), change(store.read(name_of(shard))))
+        name = name_of(store, shard)
+        store.put(name, change(store.read(name)))
 
     return plant
 
 
-def missing(name_of: Callable[[int], str]):
+def missing(name_of: Callable[[Store, int], str]):
     """A plant that removes an object."""
 
     def plant(store: Store, shard: int) -> None:
-        store.delete(name_of(shard))
+        store.delete(name_of(store, shard))
 
     return plant
+
+
+def _index_of(store: Store, shard: int) -> str:
+    return index_name(shard)
+
+
+def _plan_of(store: Store, shard: int) -> str:
+    return plan_name(shard)
 
 
 def in_label(raw: bytes) -> bytes:
@@ -116,43 +164,44 @@ def with_column(raw: bytes, name: str, change: Callable[[np.ndarray], np.ndarray
 
 
 DAMAGE = {
-    "a truncated tar": (changed(tar_name, lambda raw: raw[:3000]), "tar"),
-    "an empty tar": (changed(tar_name, lambda raw: b""), "tar"),
-    "a bit flipped in an image": (changed(tar_name, lambda raw: flipped(raw, 900)), "tar"),
-    "a digit changed in a label": (changed(tar_name, in_label), "tar"),
-    "a bit flipped in the padding": (changed(tar_name, lambda raw: flipped(raw, -1)), "tar"),
-    "a missing tar": (missing(tar_name), "tar"),
-    "a truncated index": (changed(index_name, lambda raw: raw[:-100]), "index"),
-    "an index without its end": (changed(index_name, lambda raw: raw[:-1]), "index"),
-    "an empty index": (changed(index_name, lambda raw: b""), "index"),
-    "an index that is no Parquet": (changed(index_name, lambda raw: b"x" * len(raw)), "index"),
+    "a truncated tar": (changed(fakes.tar_of, lambda raw: raw[:3000]), "tar"),
+    "an empty tar": (changed(fakes.tar_of, lambda raw: b""), "tar"),
+    "a bit flipped in an image": (changed(fakes.tar_of, lambda raw: flipped(raw, 900)), "tar"),
+    "a digit changed in a label": (changed(fakes.tar_of, in_label), "tar"),
+    "a bit flipped in the padding": (changed(fakes.tar_of, lambda raw: flipped(raw, -1)), "tar"),
+    "a missing tar": (missing(fakes.tar_of), "tar"),
+    "a truncated index": (changed(_index_of, lambda raw: raw[:-100]), "index"),
+    "an index without its end": (changed(_index_of, lambda raw: raw[:-1]), "index"),
+    "an empty index": (changed(_index_of, lambda raw: b""), "index"),
+    "an index that is no Parquet": (changed(_index_of, lambda raw: b"x" * len(raw)), "index"),
     "an index with a flipped footer": (
-        changed(index_name, lambda raw: flipped(raw, len(raw) - 300)),
+        changed(_index_of, lambda raw: flipped(raw, len(raw) - 7)),
         "index",
     ),
     "an index with another label": (
-        changed(index_name, lambda raw: with_column(raw, "gaze_yaw_rad", lambda v: v + 0.01)),
+        changed(_index_of, lambda raw: with_column(raw, "gaze_yaw_rad", lambda v: v + 0.01)),
         "rows",
     ),
     "an index with other places": (
-        changed(index_name, lambda raw: with_column(raw, "png_offset", lambda v: v + 512)),
+        changed(_index_of, lambda raw: with_column(raw, "png_offset", lambda v: v + 512)),
         "rows",
     ),
-    "missing rejects": (missing(rejects_name), "rejects"),
-    "truncated rejects": (changed(rejects_name, lambda raw: raw[: len(raw) // 2]), "rejects"),
+    "missing rejects": (missing(fakes.rejects_of), "rejects"),
+    "truncated rejects": (changed(fakes.rejects_of, lambda raw: raw[: len(raw) // 2]), "rejects"),
     "rejects of nothing": (
-        changed(rejects_name, lambda raw: with_rows(raw, lambda table: table.slice(1))),
+        changed(fakes.rejects_of, lambda raw: with_rows(raw, lambda table: table.slice(1))),
         "rejects",
     ),
     "a reject twice": (
         changed(
-            rejects_name, lambda raw: with_rows(raw, lambda table: pa.concat_tables([table] * 2))
+            fakes.rejects_of,
+            lambda raw: with_rows(raw, lambda table: pa.concat_tables([table] * 2)),
         ),
         "rejects",
     ),
 }
 """name to (plant, kind of the problem that a check finds); all can be made again from the inputs"""
 PLAN_DAMAGE = {
-    "a missing plan": missing(plan_name),
-    "a truncated plan": changed(plan_name, lambda raw: raw[:50]),
+    "a missing plan": missing(_plan_of),
+    "a truncated plan": changed(_plan_of, lambda raw: raw[:50]),
 }

@@ -12,7 +12,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.tar import sha256
 from factory.release.publish import publish, read_report
 from factory.validation.verdicts import report_name, verdicts_name
-from schemas.dataset import ReleaseManifest
+from schemas.release import ReleaseManifest
 from schemas.report import GateCheck, Report, ValidatedShard
 from support import report_example
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import index_name
 from factory.dataset.tar import DamagedShardError
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
@@ -82,9 +83,9 @@ def test_depth_and_colour_are_shown(synthetic) -> None:
 
 
 def test_a_damaged_image_is_not_shown(dataset) -> None:
-    raw = dataset.store.read(tar_name(0))
+    raw = dataset.store.read(fakes.tar_of(dataset, 0))
     place = dataset.index(0, ["png_offset"])["png_offset"][0].as_py()
-    dataset.store.put(tar_name(0), planted.flipped(raw, place + 60))
+    dataset.store.put(fakes.tar_of(dataset, 0), planted.flipped(raw, place + 60))
     with pytest.raises(DamagedShardError, match="image of 000000-000000 is damaged"):
         pick_tiles(dataset, None, 24, seed=0)
 

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Dataset
 from factory.dataset.lineage import OtherParentError, lineage_of, open_parent
 from factory.dataset.loading import load_index
+from factory.dataset.names import index_name
 from factory.domains.eye.sources.gaze_filter import GazeFilter
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
@@ -235,12 +237,14 @@ def test_reports_and_releases_say_whether_they_hold(child) -> None:
         True,
     )
     assert release.broken == () and release.num_samples == 24 and release.num_shards == 5
-    child.store.delete(index_name(2))
+    withdraw(child, 2, 1, "a test")
     described = describe(child)
-    assert described.releases[0].broken == (
-        "shard 2 is no longer committed, or its index cannot be read",
-    )
+    assert described.releases[0].broken == () and described.releases[0].held_back_bytes
     assert not described.reports[0].of_present_shards
+    assert "holds back" in text_of(described)
+    child.store.delete(fakes.tar_of(child, 2))
+    described = describe(child)
+    assert described.releases[0].broken == ("shard 2 has lost its tar",)
     assert "BROKEN" in text_of(described)
 
 
@@ -252,7 +256,7 @@ def test_a_release_is_found_by_its_location(child) -> None:
     assert release_at("s3://b/p/releases/r1") == ("s3://b/p", "r1")
     assert release_at(child.location) is None
     manifest = read_manifest(child, "2026-11-21")
-    state = release_state(child, manifest, held_by(child, range(5)))
+    state = release_state(child, manifest, held_by(child))
     text = release_text(state, child.location)
     assert "24 (train 24)" in text and "5: 0–4" in text and "whole" in text
     with pytest.raises(FileNotFoundError, match="has no release 'x'"):

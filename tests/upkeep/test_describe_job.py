@@ -1,17 +1,28 @@
 """jobs/describe.py as a user runs it: what it prints, writes, and exits with."""
 
 import json
+import re
 import shutil
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from cluster.job.command import parse
-from factory.dataset.dataset import Dataset, index_name
+from factory.dataset.children import UnreachableChildError, registered_children
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Dataset, OldFormatError
+from factory.dataset.names import index_name
 from factory.images.png import decode_png
+from factory.refinement.card import refined_card
+from factory.refinement.run import refine_dataset
+from factory.release.publish import publish
+from factory.release.state import release_names
 from factory.upkeep.run import means_of
 from factory.upkeep.verify import NotWholeError
 from jobs.describe import DescribeJob, main
+from schemas.lease import Lease
 from support import fakes, planted, releases
 from support.job_runs import work_here
 
@@ -50,7 +61,7 @@ def test_looking_leaves_no_trace(run, dataset, tmp_path) -> None:
 
 def test_a_release_is_described_and_broken_ones_are_named(run, dataset) -> None:
     releases.release(dataset)
-    dataset.store.delete(index_name(0))
+    dataset.store.delete(fakes.tar_of(dataset, 0))
     place = f"{dataset.location}/releases/r1"
     assert "BROKEN" in run("--input", place)
     answer = json.loads(run("--input", place, "--json"))
@@ -64,9 +75,93 @@ def test_garbage_is_removed_when_that_is_asked_for(run, dataset) -> None:
     dataset.store.put("tmp/leftover", b"x")
     common = ("--input", dataset.location, "--gc", "--older-than-hours", 0)
     assert "add --delete" in run(*common) and dataset.committed() == [0, 2, 3, 4]
-    printed = run(*common, "--delete")
-    assert "committed" in printed and "removed" in printed
-    assert dataset.committed() == [0, 1, 2, 3, 4] and "garbage: none" in run(*common)
+    assert "removed" in run(*common, "--delete")
+    assert dataset.committed() == [0, 2, 3, 4] and "garbage: none" in run(*common)
+
+
+def test_an_old_dataset_is_read_and_changed_only_after_its_upgrade(
+    run, dataset, refiner, tmp_path
+) -> None:
+    child = fakes.refine_here(dataset, refiner, tmp_path / "child")
+    releases.put_report(child)
+    expected, number = planted.content(child, "reports/"), child.card.digest()
+    old = planted.as_format_1(child)
+    assert old.card.format_version == 1 and old.card.digest() == number
+    assert fakes.committed_shards(old).keys() == fakes.committed_shards(child).keys()
+    assert planted.verified(old, dataset) == [] and "24" in run("--input", old.location)
+    assert "garbage: none" in run("--input", old.location, "--gc")
+    for change in (
+        lambda: fakes.refine_here(dataset, refiner, Path(old.location)),
+        lambda: publish(old, "r1", releases.REPORT_ID),
+        lambda: run("--input", old.location, "--gc", "--delete"),
+        lambda: run("--input", old.location, "--repair", "--apply"),
+    ):
+        with pytest.raises(OldFormatError, match=rf"--input {re.escape(old.location)} --upgrade"):
+            change()
+    held = Lease(holder="a", host="node-7", pid=3, since=0.0, expires=time.time() + 60)
+    old.store.put("lease/refine.json", held.to_json())
+    with pytest.raises(ValueError, match=r"process 3 on node-7.* is at work"):
+        run("--input", old.location, "--upgrade")
+    old.store.delete("lease/refine.json")
+    files = {entry.name for entry in old.store.walk()} - {"dataset.json"}
+    assert "upgraded from format 1 to 2" in run("--input", old.location, "--upgrade")
+    assert "nothing to do" in run("--input", old.location, "--upgrade")
+    new = Dataset.open(old.location)
+    assert new.card == child.card
+    assert files <= {entry.name for entry in new.store.walk()}, "nothing was renamed"
+    publish(new, "r1", releases.REPORT_ID)
+    assert planted.verified(new, dataset) == []
+    planted.DAMAGE["a truncated tar"][0](new.store, 1)
+    run("--input", new.location, "--repair", "--apply", "--refiner", refiner)
+    assert planted.verified(new, dataset) == []
+    without = ("reports/", "releases/", "runs/", "children/")
+    assert planted.content(new, *without).keys() == expected.keys()
+
+
+def test_a_release_is_given_up_and_its_tars_are_removed(run, dataset) -> None:
+    releases.release(dataset, "first")
+    held_back = dataset.store.size(fakes.tar_of(dataset, 1))
+    withdraw(dataset, 1, 1, "a test")
+    releases.release(dataset, "second", id="20261122-000000-bbbb")
+    common = ("--input", dataset.location)
+    collect = (*common, "--gc", "--older-than-hours", 0)
+    assert "a release names its tar" in run(*collect, "--delete")
+    with pytest.raises(ValueError, match="second is the latest release"):
+        run(*common, "--expire", "second")
+    printed = run(*common, "--expire", "first")
+    assert f"{held_back / 1e3:.0f} kB" in printed and "add --delete" in printed
+    assert release_names(dataset) == ["first", "second"]
+    assert "given up" in run(*common, "--expire", "first", "--delete")
+    assert release_names(dataset) == ["second"]
+    with pytest.raises(FileNotFoundError, match="'first' was dropped"):
+        run("--input", f"{dataset.location}/releases/first")
+    assert "removed" in run(*collect, "--delete") and "garbage: none" in run(*collect)
+    assert planted.verified(dataset) == []
+
+
+def test_a_child_out_of_reach_stops_what_could_harm_it(run, dataset, refiner, tmp_path) -> None:
+    child = refine(dataset, refiner, tmp_path / "child")
+    assert list(registered_children(dataset)) == [child.location]
+    refine(dataset, refiner, tmp_path / "child")
+    moved = Path(child.location).rename(tmp_path / "moved")
+    dataset.store.put("tmp/leftover", b"x")
+    common = ("--input", dataset.location, "--gc", "--older-than-hours", 0)
+    assert "tmp/leftover" in run(*common), "nothing is changed by looking"
+    for options in ((*common, "--delete"), ("--input", dataset.location, "--repair", "--apply")):
+        with pytest.raises(UnreachableChildError, match=r"--children; .* --ignore-unreachable"):
+            run(*options)
+    assert dataset.store.size("tmp/leftover") is not None
+    run(*common, "--delete", "--children", moved, "--ignore-unreachable")
+    assert dataset.store.size("tmp/leftover") is None
+
+
+def refine(parent: Dataset, refiner: Path, output: Path) -> Dataset:
+    """The refine job in this process."""
+    refine_dataset(
+        parent, str(output), refined_card(parent, refiner, "refined"), str(refiner),
+        engine="torch", batch_size=4, device="cpu", make_shards=fakes.make_shards_here,
+    )  # fmt: skip
+    return Dataset.open(output)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from factory.dataset.dataset import (
-    Dataset,
-    index_name,
-    rejects_name,
-    tar_name,
-)
-from factory.dataset.tar import pack, unpack
+from factory.dataset.dataset import Dataset, Replaced
+from factory.dataset.names import index_name
+from factory.dataset.shard_tasks import collect, run_here
+from factory.domains.registry import make_source
+from factory.ingestion.shards import ShardIngester
+from factory.refinement.stages import refine_stages
+from factory.release.publish import NotReleasableError
+from factory.release.state import release_names
 from factory.store.open import open_store
+from factory.upkeep.describe import describe
 from factory.upkeep.garbage import (
     DAY_S,
     Stray,
@@ -21,15 +23,18 @@ from factory.upkeep.garbage import (
     stray_objects,
 )
 from schemas.lease import Lease
-from schemas.version import WRITER
 from support import fakes, planted, releases
 
 OLD_S = 2 * DAY_S
 
 
-def listed(dataset: Dataset, parent: Dataset | None = None, after_s: float = OLD_S) -> list[Stray]:
+def listed(
+    dataset: Dataset, *children: Dataset, after_s: float = OLD_S, older_than_s: float = DAY_S
+) -> list[Stray]:
     """What is listed some time from now."""
-    return stray_objects(dataset, parent, now_s=time.time() + after_s)
+    return stray_objects(
+        dataset, lambda: children, now_s=time.time() + after_s, older_than_s=older_than_s
+    )
 
 
 def actions(strays: list[Stray]) -> dict[str, tuple[str, str]]:
@@ -43,68 +48,141 @@ def test_all_that_jobs_write_is_part_of_the_dataset(dataset, refiner, tmp_path) 
     for name in ("runs/x/config.json", "runs/x/log.txt", "reports/20261121-000000-aaaa/report.html",
                  "reports/20261121-000000-aaaa/samples/000000.parquet"):  # fmt: skip
         child.store.put(name, b"x")
-    assert listed(dataset) == [] and listed(child, dataset) == []
+    assert listed(dataset, child) == [] and listed(child) == []
     planned = fakes.plan_here(tmp_path / "eyes", tmp_path / "planned", planted.OPTIONS)
     assert listed(planned) == []
 
 
-@pytest.mark.parametrize("after_s", [0.0, OLD_S])
-def test_a_whole_orphan_is_committed_at_any_age(two_shards, dataset, after_s) -> None:
+def uncommitted(dataset: Dataset) -> tuple[str, str]:
+    """The tar and rejects of a writer of shard 1 that died before its index."""
     dataset.store.delete(index_name(1))
-    (stray,) = strays = listed(dataset, after_s=after_s)
-    assert (stray.name, stray.kind, stray.action) == (tar_name(1), "orphan tar", "commit")
-    (done,) = clean(dataset, strays)
-    assert done.became == "committed"
-    assert planted.content(dataset) == planted.content(two_shards), "byte for byte"
-    assert listed(dataset) == []
+    return fakes.tar_of(dataset, 1), fakes.rejects_of(dataset, 1)
 
 
-def spoilt(dataset: Dataset) -> None:
-    """Shard 1 without its index, and with two samples more than there should be."""
-    samples = list(unpack(dataset.tar(1), where=""))
-    dataset.store.delete(index_name(1))
-    dataset.store.put(tar_name(1), pack([*samples, *samples]))
+def test_what_nobody_committed_is_removed_when_it_is_old(dataset, eight_inputs) -> None:
+    tar, rejects = uncommitted(dataset)
+    young = listed(dataset, after_s=0.0)
+    assert {s.action for s in young} == {"keep"} and "too young" in young[0].why
+    unlimited = listed(dataset, older_than_s=float("nan"))
+    assert {s.action for s in unlimited} == {"keep"}, "no age is old enough for NaN"
+    strays = listed(dataset)
+    assert actions(strays) == {tar: ("uncommitted", "remove"), rejects: ("uncommitted", "remove")}
+    assert [stray.became for stray in clean(dataset, strays)] == ["removed", "removed"]
+    assert dataset.committed() == [0] and listed(dataset) == []
+    fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert dataset.facts(1).generation == 2
 
 
-def test_a_spoilt_orphan_is_removed_when_it_is_old(dataset) -> None:
-    spoilt(dataset)
-    (young,) = listed(dataset, after_s=0.0)
-    assert young.action == "keep" and "too young" in young.why and "planned keys" in young.why
-    (unlimited,) = stray_objects(dataset, older_than_s=float("nan"))
-    assert unlimited.action == "keep", "no age is old enough for a limit that is NaN"
-    (old,) = strays = listed(dataset)
-    assert old.action == "remove"
-    assert [stray.became for stray in clean(dataset, strays)] == ["removed"]
-    assert dataset.store.size(tar_name(1)) is None and listed(dataset) == []
-    assert dataset.committed() == [0]
+def test_a_writer_that_wakes_after_its_tar_was_removed_commits_another(
+    dataset, two_shards, eight_inputs
+) -> None:
+    planted.remove_shard(dataset, 1)
+
+    def clean_up(when: str, name: str) -> None:
+        if when == "before" and name == index_name(1):
+            list(clean(dataset, listed(dataset)))
+
+    ShardIngester(fakes.hooked(dataset, clean_up), make_source(str(eight_inputs), planted.OPTIONS))(
+        1
+    )
+    assert dataset.facts(1).generation == 2 and planted.verified(dataset) == []
+    assert planted.content(dataset) == planted.content(two_shards)
 
 
-def test_nothing_is_removed_while_a_run_holds_a_lease(dataset) -> None:
-    spoilt(dataset)
+def test_a_repair_that_wakes_after_its_tar_was_removed_costs_no_sample(
+    dataset, two_shards, eight_inputs
+) -> None:
+    def clean_up(when: str, name: str) -> None:
+        if when == "before" and name == index_name(1, 2):
+            list(clean(dataset, listed(dataset)))
+            assert dataset.committed() == [0, 1], "the damaged one stays"
+
+    hooked = fakes.hooked(dataset, clean_up).replacing({1: Replaced(1, fakes.tar_of(dataset, 1))})
+    ShardIngester(hooked, make_source(str(eight_inputs), planted.OPTIONS))(1)
+    assert dataset.facts(1).generation == 3, "2 is what was there, named again"
+    assert planted.verified(dataset) == []
+    assert planted.content(dataset) == planted.content(two_shards)
+
+
+def test_nothing_is_removed_while_a_run_holds_a_lease(dataset, child) -> None:
+    uncommitted(dataset)
     held = Lease(holder="a", host="node-7", pid=3, since=0.0, expires=0.0)
-    for expires, action in ((time.time() + 2 * OLD_S, "keep"), (time.time() + 60, "remove")):
-        raw = held.model_copy(update={"expires": expires}).to_json()
-        dataset.store.put("lease/ingest.json", raw)
-        (stray,) = listed(dataset)
-        assert stray.action == action
-        assert ("process 3 on node-7" in stray.why) == (action == "keep")
-    dataset.store.put("lease/ingest.json", b"half a le")
+    for place in (dataset, child):
+        for expires, action in ((time.time() + 2 * OLD_S, "keep"), (time.time() + 60, "remove")):
+            raw = held.model_copy(update={"expires": expires}).to_json()
+            put_lease(place, raw)
+            for stray in listed(dataset, child):
+                assert stray.action == action
+                assert ("process 3 on node-7" in stray.why) == (action == "keep")
+    put_lease(dataset, b"half a le")
     assert listed(dataset)[0].action == "keep", "a lease that cannot be read may be held"
+    put_lease(dataset, b"half a le", OLD_S - 3600)
+    assert listed(dataset)[0].action == "remove", "but not one that nobody renews"
+    ahead = held.model_copy(update={"expires": time.time() + 3e7})
+    put_lease(dataset, ahead.to_json(), OLD_S - 3600)
+    assert listed(dataset)[0].action == "remove", "its holder's clock was a year ahead"
 
 
-def test_an_orphan_that_nobody_planned_is_removed_when_it_is_old(dataset) -> None:
-    dataset.store.put(tar_name(7), dataset.store.read(tar_name(0)))
-    dataset.store.put(rejects_name(7), b"x")
-    assert actions(listed(dataset)) == {
-        tar_name(7): ("orphan tar", "remove"),
-        rejects_name(7): ("rejects", "remove"),
-    }
+def put_lease(dataset: Dataset, raw: bytes, after_s: float = OLD_S) -> None:
+    """A lease that was last renewed some time from now."""
+    dataset.store.put("lease/ingest.json", raw)
+    then = time.time() + after_s
+    os.utime(Path(dataset.location) / "lease/ingest.json", (then, then))
 
 
-def test_rejects_of_a_planned_shard_are_on_their_way(dataset) -> None:
-    dataset.store.delete(index_name(1))
-    dataset.store.delete(tar_name(1))
-    assert dataset.store.size(rejects_name(1)) and listed(dataset) == []
+def replaced(dataset: Dataset, inputs: Path) -> str:
+    """Name of a tar of shard 1 that another one of the same bytes has replaced."""
+    name = fakes.tar_of(dataset, 1)
+    fakes.build_again(dataset.replacing({1: Replaced(1, name)}), inputs, 1)
+    assert dataset.facts(1).tar != name
+    return name
+
+
+def test_what_was_replaced_is_removed_when_that_is_long_ago(dataset, eight_inputs) -> None:
+    name = replaced(dataset, eight_inputs)
+    os.utime(Path(dataset.location) / name, (0, 0))
+    (_, young) = listed(dataset, after_s=0.0)
+    assert (young.name, young.kind, young.action) == (name, "replaced", "keep")
+    assert young.age_s < 60, "it counts from when it was replaced"
+    (_, old) = strays = listed(dataset)
+    assert (old.name, old.action) == (name, "remove")
+    list(clean(dataset, strays))
+    assert dataset.store.size(name) is None and listed(dataset) == []
+    assert planted.verified(dataset) == []
+
+
+def released_bytes(dataset: Dataset) -> list[bytes]:
+    """The tars of the release r1."""
+    return [dataset.store.read(url.removeprefix("../../")) for url in releases.urls_of(dataset)]
+
+
+def test_what_a_release_names_stays(child, dataset, refiner) -> None:
+    releases.release(child)
+    before = released_bytes(child)
+    name = fakes.tar_of(child, 1)
+    again = child.replacing({1: Replaced(1, name)})
+    collect(run_here(refine_stages(dataset, again, refiner), [1]))
+    (kept,) = listed(child)
+    assert kept.name == name and kept.action == "keep" and "a release names its tar" in kept.why
+    list(clean(child, [kept]))
+    assert released_bytes(child) == before
+    (described,) = describe(child).releases
+    assert described.held_back_bytes == child.store.size(name) and described.broken == ()
+
+
+def test_what_a_child_was_made_from_stays(dataset, child, eight_inputs) -> None:
+    """Its bytes come back here, so the child is not even stale; the tar has another name."""
+    name = replaced(dataset, eight_inputs)
+    by_name = {stray.name: stray for stray in listed(dataset, child)}
+    assert by_name[name].action == "keep" and child.location in by_name[name].why
+    assert {stray.action for stray in listed(dataset)} == {"remove"}
+
+
+def test_tars_beside_a_damaged_index_are_kept(dataset) -> None:
+    planted.DAMAGE["a truncated index"][0](dataset.store, 1)
+    dataset.store.put_new(f"shards/000001-2-{'0' * 16}-{'0' * 8}.tar", b"x")
+    assert {stray.action for stray in listed(dataset)} == {"keep"}
+    assert all("repair first" in stray.why for stray in listed(dataset))
 
 
 def test_leftovers_of_dead_writers_are_removed_when_they_are_old(dataset) -> None:
@@ -116,20 +194,24 @@ def test_leftovers_of_dead_writers_are_removed_when_they_are_old(dataset) -> Non
 
 def test_an_unfinished_release_and_report_are_removed_when_they_are_old(child) -> None:
     releases.release(child, "whole")
-    child.store.put("releases/half/index.parquet", b"x")
-    child.store.put("releases/half/train.wids.json", b"x")
+    for name in ("intent.json", "index.parquet", "train.wids.json"):
+        child.store.put(f"releases/half/{name}", b"x")
     child.store.put("reports/20261122-000000-bbbb/samples/000000.parquet", b"x")
-    before = planted.content(child)
+    before = planted.objects(child)
     strays = listed(child)
     assert actions(strays) == {
         "releases/half/index.parquet": ("unfinished release", "remove"),
+        "releases/half/intent.json": ("unfinished release", "remove"),
         "releases/half/train.wids.json": ("unfinished release", "remove"),
         "reports/20261122-000000-bbbb/samples/000000.parquet": ("unfinished report", "remove"),
     }
     assert {stray.became for stray in clean(child, strays)} == {"removed"}
-    left = planted.content(child)
+    left = planted.objects(child)
     assert before.keys() - left.keys() == actions(strays).keys()
-    assert left.items() <= before.items() and listed(child) == []
+    assert left.keys() - before.keys() == {"releases/half/manifest.json"}, "the name stays taken"
+    assert listed(child) == [] and release_names(child) == ["whole"]
+    with pytest.raises(NotReleasableError, match="a name is not used twice"):
+        releases.release(child, "half")
 
 
 def test_a_report_on_which_somebody_works_is_kept_whole(child) -> None:
@@ -145,7 +227,8 @@ def test_a_report_on_which_somebody_works_is_kept_whole(child) -> None:
 @pytest.mark.parametrize(
     "name",
     ["notes.txt", ".DS_Store", "shards/000000.tar.bak", "shards/0.tar", "index/.000000.parquet-x1",
-     "plan/000000.json~", "other/000000.tar", "releases/readme.md", "releases/r1/extra.json",
+     "plan/000000.json~", "other/000000.tar", "releases/readme.md",
+     "shards/000000-1-0.tar", "index/000000-0.parquet", "releases/r1/extra.json",
      "runs/stray.txt"],
 )  # fmt: skip
 def test_foreign_objects_are_listed_and_never_removed(dataset, name) -> None:
@@ -158,55 +241,29 @@ def test_foreign_objects_are_listed_and_never_removed(dataset, name) -> None:
     assert dataset.store.read(name) == b"mine"
 
 
-def test_an_orphan_of_a_refined_dataset_is_compared_with_its_parent(child, dataset) -> None:
-    expected, rows = child.facts(0), child.index(0)
-    child.store.delete(index_name(0))
-    (unknown,) = listed(child, None)
-    assert unknown.action == "keep" and "--parent" in unknown.why
-    list(clean(child, listed(child, dataset), dataset))
-    # Nobody knows any more which engine refined the images.
-    assert child.facts(0) == expected.model_copy(update={"writer": WRITER})
-    assert expected.writer == f"{WRITER} (ncnn)" and child.index(0).equals(rows)
-    child.store.delete(index_name(0))
-    dataset.store.delete(index_name(0))
-    (orphan,) = listed(child, dataset)
-    assert orphan.action == "remove" and "nothing planned it" in orphan.why
-
-
-def test_an_orphan_whose_plan_cannot_be_read_is_kept(dataset) -> None:
-    dataset.store.delete(index_name(1))
-    dataset.store.put("plan/000001.json", b"{")
-    (stray,) = listed(dataset)
-    assert stray.action == "keep"
-
-
 def test_what_was_finished_since_it_was_listed_stays(dataset, child) -> None:
-    spoilt(dataset)
+    index = dataset.store.read(index_name(1))
+    uncommitted(dataset)
     child.store.put("releases/r1/index.parquet", b"x")
     tars, halves = listed(dataset), listed(child)
-    dataset.store.put(index_name(1), b"x")
-    child.store.put("releases/r1/manifest.json", b"x")
-    for of, strays, name in ((dataset, tars, tar_name(1)), (child, halves, strays_name(halves))):
-        (done,) = clean(of, strays)
-        assert done.became is not None and done.became.startswith("left: ")
-        assert of.store.size(name) is not None
-
-
-def strays_name(strays: list[Stray]) -> str:
-    (stray,) = strays
-    return stray.name
+    dataset.store.put(index_name(1), index)
+    releases.put_report(child)
+    child.store.put("releases/r1/manifest.json", b"x" * 1000)
+    for of, strays in ((dataset, tars), (child, halves)):
+        for done in clean(of, strays):
+            assert done.became is not None and done.became.startswith("left: ")
+            assert of.store.size(done.name) is not None
 
 
 def test_garbage_in_every_kind_of_store(two_shards, any_location) -> None:
     dataset = planted.copied(two_shards, any_location)
     assert listed(dataset) == []
-    dataset.store.delete(index_name(0))
-    spoilt(dataset)
+    tar, rejects = uncommitted(dataset)
     open_store(any_location).put("foreign.bin", b"x")
     assert actions(listed(dataset)) == {
         "foreign.bin": ("unknown", "keep"),
-        tar_name(0): ("orphan tar", "commit"),
-        tar_name(1): ("orphan tar", "remove"),
+        tar: ("uncommitted", "remove"),
+        rejects: ("uncommitted", "remove"),
     }
     list(clean(dataset, listed(dataset)))
     assert dataset.committed() == [0] and actions(listed(dataset)).keys() == {"foreign.bin"}

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Dataset
 from factory.dataset.lineage import StaleShardsError
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.shards import ingested_card
 from factory.refinement.stages import missing_shards
-from factory.store.local import LocalStore
 from factory.upkeep.means import FromParent, FromSource, Means
-from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children, withdraw
+from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children
 from factory.validation.pairs import NotComparableError, open_trio
 from schemas.eye.kind import EYE
 from schemas.outcome import Outcome
@@ -23,7 +23,7 @@ from support.planted import verified
 
 pytestmark = pytest.mark.slow
 
-MADE = ("runs/", "reports/", "releases/", "tmp/")
+MADE = ("runs/", "reports/", "releases/", "tmp/", "children/")
 
 
 def repaired(
@@ -114,34 +114,34 @@ def test_what_an_index_lost_is_made_from_the_inputs_where_they_are_there(
 def test_nothing_is_withdrawn_that_nobody_could_make_again(dataset, damage) -> None:
     planted.DAMAGE[damage][0](dataset.store, 1)
     dataset.store.delete("plan/000001.json")
-    before = made(dataset)
+    before = planted.objects(dataset)
     (repair,) = repaired(dataset).repairs
     assert repair.obstacle is not None and "not known" in repair.obstacle
-    assert made(dataset) == before
+    assert planted.objects(dataset) == before
 
 
 def test_no_refined_shard_is_withdrawn_while_its_parent_is_out_of_reach(child) -> None:
     planted.DAMAGE["a truncated index"][0](child.store, 1)
-    before = made(child)
+    before = planted.objects(child)
     (repair,) = repaired(child, None, None).repairs
-    assert repair.obstacle is not None and made(child) == before
+    assert repair.obstacle is not None and planted.objects(child) == before
 
 
 @pytest.mark.parametrize("damage", ["missing rejects", "truncated rejects"])
 def test_lost_rejects_cost_no_sample(dataset, damage) -> None:
     planted.DAMAGE[damage][0](dataset.store, 1)
-    before = made(dataset)
+    before = planted.objects(dataset)
     (repair,) = repaired(dataset).repairs
     assert repair.obstacle is not None and "--source-input" in repair.obstacle
-    assert made(dataset) == before and dataset.committed() == [0, 1]
+    assert planted.objects(dataset) == before and dataset.committed() == [0, 1]
 
 
 def test_without_its_parent_an_index_is_left_as_it_is(child) -> None:
     planted.DAMAGE["an index with other places"][0](child.store, 0)
-    before = made(child)
+    before = planted.objects(child)
     (repair,) = repaired(child, None, None).repairs
     assert repair.obstacle is not None and "not known" in repair.obstacle
-    assert made(child) == before
+    assert planted.objects(child) == before
 
 
 def test_without_means_it_is_withdrawn_and_the_next_ingest_makes_it(
@@ -157,50 +157,54 @@ def test_without_means_it_is_withdrawn_and_the_next_ingest_makes_it(
 
 def test_the_next_refine_makes_a_withdrawn_shard(child, dataset, refiner) -> None:
     expected = made(child)
-    withdraw(child, 1)
+    withdraw(child, 1, 1, "a test")
     fakes.refine_here(dataset, refiner, Path(child.location))
     assert made(child) == expected
 
 
-class DyingStore(LocalStore):
-    """A store whose user dies before or after it removes its nth object."""
-
-    def __init__(self, root: Path, dies_at: int, after: bool):
-        super().__init__(root)
-        self.left, self.after = dies_at, after
-
-    def delete(self, name: str) -> None:
-        if self.left == 0 and not self.after:
-            raise KeyboardInterrupt
-        super().delete(name)
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
+class Died(Exception):  # noqa: N818
+    """The process of a test ends here."""
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("prefix", ["shards/", "rejected/", "index/"])
 @pytest.mark.parametrize("damage", ["a truncated tar", "a truncated index"])
 def test_a_repair_that_dies_at_any_step_is_finished_by_the_next(
-    dataset, two_shards, eight_inputs, damage, step, after
+    dataset, two_shards, eight_inputs, damage, prefix, when
 ) -> None:
+    def die(moment: str, name: str) -> None:
+        if moment == when and name.startswith(prefix):
+            raise Died
+
     planted.DAMAGE[damage][0](dataset.store, 1)
-    root = Path(dataset.location)
-    dying = Dataset(DyingStore(root, step, after), dataset.card)
-    with pytest.raises(KeyboardInterrupt):
+    dying = fakes.hooked(dataset, die)
+    with pytest.raises(Died):
         repaired(dying, FromSource(dying, str(eight_inputs)))
-    assert dataset.committed() == ([0, 1] if (step, after) == (0, False) else [0])
-    if step == 2:  # nothing is in its way
-        fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
-    else:
-        repaired(dataset, FromSource(dataset, str(eight_inputs)))
-        fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert dataset.committed() == [0, 1], "the damaged one, until a whole one takes its place"
+    repaired(dataset, FromSource(dataset, str(eight_inputs)))
     assert made(dataset) == made(two_shards) and verified(dataset) == []
+
+
+def test_a_shard_that_was_replaced_since_it_was_found_damaged_is_left_alone(
+    dataset, eight_inputs
+) -> None:
+    planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
+    found, means = verified(dataset), FromSource(dataset, str(eight_inputs))
+    options = {"parent": None, "withdraw_stale": False}
+    to_withdraw = repairs_for(dataset, found, means=None, **options)
+    to_make = repairs_for(dataset, found, means=means, **options)
+    apply_repairs(dataset, to_make, means=means, parent=None, children=(),
+                  make_shards=fakes.make_shards_here)  # fmt: skip
+    after = planted.objects(dataset)
+    for repairs, with_means in ((to_withdraw, None), (to_make, means)):
+        apply_repairs(dataset, repairs, means=with_means, parent=None, children=(),
+                      make_shards=fakes.make_shards_here)  # fmt: skip
+        assert planted.objects(dataset) == after
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(dataset, eight_inputs) -> None:
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
-    before = made(dataset)
+    before = planted.objects(dataset)
     (repair,) = repairs_for(
         dataset,
         verified(dataset),
@@ -209,7 +213,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(dataset, eight_inputs) -> N
         withdraw_stale=False,
     )
     assert (repair.shard, repair.remedy, repair.obstacle) == (1, "remake", None)
-    assert "000001.tar is damaged" in repair.why and made(dataset) == before
+    assert ".tar is damaged" in repair.why and planted.objects(dataset) == before
 
 
 def test_a_shard_whose_inputs_are_gone_is_not_withdrawn(dataset, eight_inputs, tmp_path) -> None:
@@ -217,10 +221,10 @@ def test_a_shard_whose_inputs_are_gone_is_not_withdrawn(dataset, eight_inputs, t
     for suffix in ("jpg", "json"):
         (tmp_path / "some" / f"6.{suffix}").unlink()
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
-    before = made(dataset)
+    before = planted.objects(dataset)
     (repair,) = repaired(dataset, FromSource(dataset, str(tmp_path / "some"))).repairs
     assert repair.obstacle is not None and "lacks 1 of its 4 inputs, as 6" in repair.obstacle
-    assert made(dataset) == before
+    assert planted.objects(dataset) == before
 
 
 def test_a_shard_whose_inputs_changed_is_not_withdrawn(dataset, eight_inputs, tmp_path) -> None:
@@ -247,10 +251,10 @@ def test_a_shard_whose_inputs_rotted_at_the_same_size_is_not_withdrawn(
     dataset, rotten_inputs
 ) -> None:
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
-    before = made(dataset)
+    before = planted.objects(dataset)
     (repair,) = repaired(dataset, FromSource(dataset, str(rotten_inputs))).repairs
     assert repair.obstacle is not None and "as 5, have other content" in repair.obstacle
-    assert made(dataset) == before
+    assert planted.objects(dataset) == before
 
 
 def test_lost_rejects_are_made_again_and_cost_no_sample_whatever_became_of_the_inputs(
@@ -271,10 +275,10 @@ def test_lost_rejects_of_inputs_that_are_whole_now_are_reported(
     for source_id in lacking:
         fakes.write_pair(inputs, source_id)
     planted.DAMAGE["missing rejects"][0](dataset.store, 1)
-    before = made(dataset)
+    before = planted.objects(dataset)
     (repair,) = repaired(dataset, FromSource(dataset, str(inputs))).repairs
     assert repair.obstacle is not None and "would do so now, as " in repair.obstacle
-    assert made(dataset) == before
+    assert planted.objects(dataset) == before
 
 
 def test_a_shard_without_a_plan_is_not_withdrawn(dataset, eight_inputs) -> None:
@@ -323,7 +327,7 @@ def test_a_shard_that_changed_makes_children_stale_and_releases_broken(
     (stale,) = changed_parent.stale
     assert (stale.location, stale.shards) == (child.location, (1,))
     (broken,) = changed_parent.broken_releases
-    assert broken.name == "r1" and "shard 1 was made again since" in broken.broken[0]
+    assert broken.name == "r1" and "shard 1 has lost its tar" in broken.broken[0]
     with pytest.raises(StaleShardsError, match=r"\[1\]"):
         missing_shards(dataset, child)
     card = ingested_card(
@@ -343,7 +347,7 @@ def test_stale_shards_are_made_anew_only_when_that_is_asked_for(
     assert "--withdraw-stale" in kept.obstacle and made(child) == before
     report = repaired(child, means, dataset, withdraw_stale=True)
     assert report.remade == report.changed == (1,)
-    assert [release.name for release in report.broken_releases] == ["r1"]
+    assert report.broken_releases == (), "its tars stay"
     anew = fakes.refine_here(dataset, refiner, tmp_path / "anew")
     assert made(child) == made(anew) and stale_children(dataset, [child]) == ()
 
@@ -363,13 +367,13 @@ def test_shards_that_cannot_be_made_are_named_and_the_others_are_made(
         planted.DAMAGE["a truncated tar"][0](dataset.store, shard)
 
     class PoisonedSource(FromSource):
-        def task(self):
-            return lambda: _poisoned(super(PoisonedSource, self).task()())
+        def task(self, replaced):
+            return lambda: _poisoned(super(PoisonedSource, self).task(replaced)())
 
     report = repaired(dataset, PoisonedSource(dataset, str(eight_inputs)))
-    assert report.remade == (1,) and report.withdrawn == (0,)
+    assert report.remade == (1,) and report.withdrawn == ()
     assert report.failed is not None and "shard 0: OSError: poison" in report.failed
-    fakes.build_here(dataset, eight_inputs, planted.OPTIONS)
+    assert repaired(dataset, FromSource(dataset, str(eight_inputs))).remade == (0,)
     assert made(dataset) == made(two_shards)
 
 
@@ -386,8 +390,7 @@ def test_repair_in_every_kind_of_store(two_shards, eight_inputs, any_location) -
     planted.DAMAGE["an empty index"][0](dataset.store, 1)
     report = repaired(dataset, FromSource(dataset, str(eight_inputs)))
     assert report.remade == (0, 1) and verified(dataset) == []
-    for name in (tar_name(0), index_name(0), tar_name(1), index_name(1)):
-        assert dataset.store.read(name) == two_shards.store.read(name)
+    assert made(dataset) == made(two_shards)
 
 
 def test_only_children_are_looked_at(dataset, two_shards) -> None:

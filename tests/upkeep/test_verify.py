@@ -1,11 +1,17 @@
 """The integrity check finds every kind of damage, and nothing where there is none."""
 
+from typing import Any
+
 import numpy as np
 import orjson
 import pytest
 
-from factory.dataset.dataset import Dataset, index_name, tar_name
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Dataset, Replaced
+from factory.dataset.names import index_name
 from factory.store.parquet import DamagedParquetError, read_parquet
+from factory.upkeep.means import FromSource
+from factory.upkeep.repair import apply_repairs, repairs_for
 from support import fakes, planted, releases
 from support.planted import verified
 
@@ -78,8 +84,7 @@ def test_a_tar_of_another_dataset_with_its_index_is_found(dataset, tmp_path) -> 
     other = fakes.ingest_here(
         tmp_path / "others", tmp_path / "other", planted.OPTIONS, shard_size=4
     )
-    for name in (tar_name(0), index_name(0)):
-        dataset.store.put(name, other.store.read(name))
+    planted.put_shard(dataset, other, 0)
     found = verified(dataset)
     assert "made of the input" in found[0].what and found[0].kind == "tar"
 
@@ -87,8 +92,7 @@ def test_a_tar_of_another_dataset_with_its_index_is_found(dataset, tmp_path) -> 
 def test_an_index_of_another_refiner_is_found(dataset, child, tmp_path) -> None:
     other = fakes.save_tiny_refiner(tmp_path / "other-refiner", seed=5)
     theirs = fakes.refine_here(dataset, other, tmp_path / "theirs")
-    for name in (tar_name(0), index_name(0)):
-        child.store.put(name, theirs.store.read(name))
+    planted.put_shard(child, theirs, 0)
     kinds = [problem.kind for problem in verified(child, dataset)]
     assert kinds == ["index", "index", "tar"], "config digest, refiner, provenance of samples"
 
@@ -110,16 +114,14 @@ def test_a_parent_that_cannot_be_read_is_not_blamed_on_the_child(dataset, child)
     assert (problem.kind, problem.shard) == ("parent", 1) and "Mend the parent" in problem.fix
 
 
-def test_a_tar_that_stands_in_the_way_of_its_shard_is_found(dataset) -> None:
-    good = dataset.tar(1)
+def test_a_shard_that_is_not_committed_is_nobodys_fault(dataset) -> None:
     dataset.store.delete(index_name(1))
-    assert verified(dataset) == [], "a whole orphan is nobody's fault: the next run commits it"
-    dataset.store.put(tar_name(1), good[:2048])
-    (problem,) = verified(dataset)
-    assert (problem.kind, problem.shard) == ("orphan", 1)
+    assert verified(dataset) == [], "the next run makes it"
+    withdraw(dataset, 0, 1, "a test")
+    assert verified(dataset) == [] and dataset.committed() == []
 
 
-@pytest.mark.parametrize("damage", ["a truncated tar", "a missing tar", "a truncated index"])
+@pytest.mark.parametrize("damage", ["a truncated tar", "a missing tar"])
 def test_a_release_of_a_damaged_shard_is_broken(child, dataset, damage) -> None:
     releases.release(child)
     planted.DAMAGE[damage][0](child.store, 1)
@@ -127,6 +129,39 @@ def test_a_release_of_a_damaged_shard_is_broken(child, dataset, damage) -> None:
     broken = [problem for problem in problems if problem.kind == "release"]
     assert len(problems) == 2 and len(broken) == 1
     assert broken[0].name == "releases/r1/manifest.json" and "shard 1" in broken[0].what
+
+
+def test_a_lost_record_of_an_earlier_generation_is_found_and_made_again(
+    dataset, eight_inputs
+) -> None:
+    expected = planted.content(dataset)
+    again = dataset.replacing({1: Replaced(1, fakes.tar_of(dataset, 1))})
+    fakes.build_again(again, eight_inputs, 1)
+    dataset.store.delete(index_name(1))
+    (problem,) = verified(dataset)
+    assert (problem.kind, problem.name) == ("index", index_name(1))
+    repairs = repairs_for(
+        dataset, [problem], means=FromSource(dataset, str(eight_inputs)), parent=None,
+        withdraw_stale=False,
+    )  # fmt: skip
+    apply_repairs(
+        dataset, repairs, means=FromSource(dataset, str(eight_inputs)), parent=None, children=(),
+        make_shards=fakes.make_shards_here,
+    )  # fmt: skip
+    assert verified(dataset) == [] and planted.content(dataset) == expected
+    assert dataset.facts(1).generation == 2
+
+
+def test_a_release_of_a_shard_that_was_replaced_is_whole_and_its_own_tar_is_read(
+    child, dataset
+) -> None:
+    releases.release(child)
+    released = fakes.tar_of(child, 1)
+    withdraw(child, 1, 1, "a test")
+    assert verified(child, dataset) == []
+    child.store.put(released, planted.flipped(child.store.read(released), 900))
+    (problem,) = verified(child, dataset)
+    assert problem.kind == "release" and "shard 1 is damaged" in problem.what
 
 
 @pytest.mark.parametrize(
@@ -161,10 +196,7 @@ class UnreachableStore:
 
     location = "nowhere"
 
-    def read(self, name: str) -> bytes:
-        raise ConnectionError("nobody answers")
-
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
+    def __getattr__(self, name: str) -> Any:
         raise ConnectionError("nobody answers")
 
 

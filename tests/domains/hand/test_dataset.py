@@ -187,8 +187,8 @@ def test_a_run_that_is_resumed_makes_the_same_shards(frames, synthetic, tmp_path
     shutil.copy(folder / "synthdepth_1_0000001.png", folder / "synthdepth_1_0000003.png")
     resumed = fakes.ingest_here(folder, tmp_path / "out", OPTIONS, shard_size=4)
     assert resumed.committed() == [0, 1, 2]
-    expected = fakes.committed_files(synthetic)
-    found = fakes.committed_files(resumed)
+    expected = fakes.committed_shards(synthetic)
+    found = fakes.committed_shards(resumed)
     assert {name: found[name] for name in expected} == expected
     (reject,) = resumed.rejects(2).to_pylist()
     assert reject["reason"] == "joint_data.mat: frame 3 is none of its frames 1..2"

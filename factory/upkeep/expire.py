@@ -1,0 +1,51 @@
+"""Give up releases, so that the tars which only they name can be removed."""
+
+from collections.abc import Iterable
+
+from factory.dataset.dataset import Dataset
+from factory.dataset.names import tar_name
+from factory.release.pins import expire
+from factory.release.state import read_manifest, release_names, tar_of_dataset
+from schemas.base import Model
+
+
+class ExpiredRelease(Model):
+    """A release that is given up."""
+
+    name: str
+    freed_bytes: int
+    """of the tars that neither a shard nor another release has, which --gc can remove then, and of
+    the release's own tars"""
+
+
+def expire_releases(
+    dataset: Dataset, names: Iterable[str], *, delete: bool
+) -> tuple[ExpiredRelease, ...]:
+    """Give up some releases, or only say what that would free.
+
+    Raises:
+        FileNotFoundError: there is no such release.
+        ValueError: one of them is the latest release.
+        OldFormatError: the dataset is of an earlier format.
+    """
+    wanted = list(dict.fromkeys(names))
+    manifests = {name: read_manifest(dataset, name) for name in release_names(dataset)}
+    for name in wanted:
+        if name not in manifests:
+            read_manifest(dataset, name)  # says why
+    latest = max(manifests, key=lambda name: (manifests[name].report_id, name), default=None)
+    if latest in wanted:
+        raise ValueError(
+            f"{dataset.location}: {latest} is the latest release, which does not expire"
+        )
+    kept = {tar_name(facts) for facts in dataset.all_facts(dataset.committed())}
+    for name in manifests.keys() - set(wanted):
+        kept |= {tar for shard in manifests[name].shards if (tar := tar_of_dataset(shard))}
+    expired = []
+    for name in wanted:
+        freed = sum(s.size for s in manifests[name].shards if tar_of_dataset(s) not in kept)
+        expired.append(ExpiredRelease(name=name, freed_bytes=freed))
+        if delete:
+            dataset.require_current_format()
+            expire(dataset, name, "it was given up with --expire")
+    return tuple(expired)

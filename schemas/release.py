@@ -1,0 +1,66 @@
+"""A release of a dataset: what it is going to hold, and what it holds."""
+
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints
+
+from schemas.base import Model, Sha256, Split, Versioned
+from schemas.dataset import DatasetCard
+
+ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class ReleasedShard(Model):
+    """One shard of a release."""
+
+    shard: int
+    url: str
+    """relative to the release folder"""
+    rewritten_from: Sha256 | None = None
+    """of the dataset's shard, where newer samples of the release supersede some of it: then the
+    release has a tar of its own of the others; None where it names the dataset's"""
+    sha256: Sha256
+    size: int
+    """bytes"""
+    num_samples: int
+    split: Split
+
+
+class ReleaseIntent(Versioned):
+    """`releases/<name>/intent.json`, written first: from then on nothing removes the tars that the
+    release is going to name."""
+
+    release: ReleaseName
+    report: Sha256
+    """of the passing report.json"""
+    report_id: str
+    shards: tuple[ReleasedShard, ...]
+
+
+class ReleaseManifest(Versioned):
+    """`releases/<name>/manifest.json`, written last: the release exists once it does."""
+
+    release: ReleaseName
+    dataset: DatasetCard
+    report: Sha256
+    """of the passing report.json"""
+    report_id: str
+    gate: Sha256
+    index: Sha256
+    """of the merged index.parquet"""
+    num_samples: int
+    splits: dict[Split, int]
+    """samples in each split"""
+    shards: tuple[ReleasedShard, ...]
+
+
+class DroppedRelease(Versioned):
+    """`releases/<name>/manifest.json` of a release that was dropped before it was finished, or
+    expired. It keeps the name, so that no publish which is still at work can finish it."""
+
+    dropped: Literal[True] = True
+    why: Annotated[str, StringConstraints(max_length=300)]
+
+
+MAX_DROPPED_BYTES = 512
+"""no manifest is so small"""

@@ -1,0 +1,62 @@
+"""A run with nothing to do notices a committed shard whose tar is gone."""
+
+import re
+
+import pytest
+
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Replaced
+from factory.dataset.lost_tars import lost_tars
+from factory.dataset.tar import DamagedShardError
+from factory.domains.registry import make_source
+from factory.ingestion.run import ingest_new_inputs
+from factory.refinement.run import refine_dataset
+from factory.upkeep.records_anew import publish_rejects
+from schemas.dataset import Reject
+from support import fakes, planted
+
+
+def test_a_lost_tar_is_named_with_what_mends_it(dataset, eight_inputs) -> None:
+    assert lost_tars(dataset) == []
+    name = fakes.tar_of(dataset, 1)
+    dataset.store.delete(name)
+    (line,) = lost_tars(dataset)
+    assert name in line and f"--input {dataset.location} --repair --apply" in line
+    fakes.build_again(dataset.replacing({1: Replaced(1, name)}), eight_inputs, 1)
+    assert lost_tars(dataset) == []
+
+
+def test_a_generation_may_name_an_older_tar(dataset) -> None:
+    rejects = [Reject.model_validate(row) for row in dataset.rejects(1).to_pylist()]
+    assert publish_rejects(dataset, 1, 1, rejects)
+    withdraw(dataset, 0, 1, "a test")
+    assert dataset.facts(1).generation == 2 and lost_tars(dataset) == []
+    dataset.store.delete(fakes.tar_of(dataset, 1))
+    assert len(lost_tars(dataset)) == 1
+
+
+@pytest.mark.slow
+def test_a_run_with_nothing_to_do_fails_and_names_it(dataset, child, eight_inputs, refiner) -> None:
+    def make(what, task, shards, num_samples):
+        raise AssertionError(f"{what}: there is nothing to make")
+
+    def ingest() -> None:
+        source = make_source(eight_inputs, planted.OPTIONS)
+        ingest_new_inputs(
+            source, dataset.location, dataset.card, max_reject_share=1.0, make_shards=make
+        )
+
+    def refine() -> None:
+        refine_dataset(
+            dataset, child.location, child.card, str(refiner),
+            engine="torch", batch_size=4, device="cpu", make_shards=make,
+        )  # fmt: skip
+
+    for run, place in ((ingest, dataset), (refine, child)):
+        run()
+        name = fakes.tar_of(place, 0)
+        content = place.store.read(name)
+        place.store.delete(name)
+        with pytest.raises((ValueError, DamagedShardError), match=re.escape(name)):
+            run()
+        place.store.put(name, content)
