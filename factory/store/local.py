@@ -50,7 +50,7 @@ class LocalStore:
             return
         with suppress(FileNotFoundError), os.scandir(folder) as entries:
             files = sorted(
-                (entry for entry in entries if entry.is_file()), key=lambda entry: entry.name
+                (entry for entry in entries if _is_file(entry)), key=lambda entry: entry.name
             )
         for entry in files:
             with suppress(FileNotFoundError):  # it was deleted since the folder was read
@@ -69,9 +69,9 @@ class LocalStore:
                     name = f"{below}{entry.name}"
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(f"{name}/")
-                    elif entry.is_file():
+                    elif _is_file(entry) or _leads_nowhere(entry):
                         with suppress(FileNotFoundError):  # a temporary file of a run at work
-                            status = entry.stat()
+                            status = entry.stat(follow_symlinks=_is_file(entry))
                             yield Entry(name, status.st_size, status.st_mtime_ns)
 
     def folders(self, prefix: str) -> list[str]:
@@ -118,6 +118,21 @@ class LocalStore:
             path.unlink(missing_ok=True)
             raise
         return path
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a file or a link to one; a link that leads in a circle is none."""
+    try:
+        return entry.is_file()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
+
+
+def _leads_nowhere(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a link whose target is missing, or that leads in a circle."""
+    return entry.is_symlink() and not Path(entry.path).exists()
 
 
 def _publish(temporary: Path, target: Path) -> None:

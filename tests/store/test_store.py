@@ -422,3 +422,12 @@ def test_a_folder_that_vanishes_before_it_is_listed_is_empty(store, monkeypatch)
 
     monkeypatch.setattr("factory.store.local.os.scandir", gone)
     assert list(store.entries("lease")) == []
+
+
+@pytest.mark.parametrize("target", ["loop", "nowhere"])
+def test_a_link_that_leads_nowhere_is_listed_and_stops_no_listing(tmp_path, target) -> None:
+    store = LocalStore(tmp_path)
+    store.put("index/a", b"x")
+    (tmp_path / "index" / "loop").symlink_to(target)
+    assert [entry.name for entry in store.entries("index")] == ["index/a"]
+    assert sorted(entry.name for entry in store.walk()) == ["index/a", "index/loop"]
