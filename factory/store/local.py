@@ -8,7 +8,7 @@ import ctypes
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,29 +81,35 @@ class LocalStore:
         return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
     def put_new(self, name: str, content: bytes) -> None:
-        target = self.root / name
-        temporary = self._write_temporary(content)
-        try:
-            _publish(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        self._give_name(content, self.root / name, _publish)
 
     def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
         target = self.root / name
         if not durable:
             write_atomically(target, content, durable=False)
             return
-        temporary = self._write_temporary(content)
-        try:
-            make_folder(target.parent)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        self._give_name(content, target, _replace)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
+
+    def _give_name(self, content: bytes, target: Path, name: Callable[[Path, Path], None]) -> None:
+        """Write a temporary file and have `name` give it its final name, durably.
+
+        A writer that is paused for long may find its temporary file removed as a leftover; then it
+        writes another one.
+        """
+        for is_last in (False, False, True):
+            temporary = self._write_temporary(content)
+            try:
+                name(temporary, target)
+                break
+            except FileNotFoundError:
+                if temporary.exists() or is_last:
+                    raise
+            finally:
+                temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
 
     def _write_temporary(self, content: bytes) -> Path:
         folder = self.root / "tmp"
@@ -149,6 +155,12 @@ def _publish(temporary: Path, target: Path) -> None:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
         _rename_without_replacing(temporary, target)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Give a written file its final name, whoever had it."""
+    make_folder(target.parent)
+    temporary.replace(target)
 
 
 def _rename_without_replacing(source: Path, target: Path) -> None:

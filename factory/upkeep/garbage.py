@@ -197,16 +197,21 @@ class _Finder:
         (until,) = (n for n in named if n.generation == last)
         age_s = max(0.0, self.now_s - since.mtime_ns / 1e9)
         why = f"generation {since.generation} of its shard replaced it"
-        holder = self._pinned_by(until)
+        is_there_again = until.sha256 == named[-1].sha256
+        holder = self._pinned_by(until, by_children=not is_there_again)
         if holder is not None:
             return self._of(entry, "replaced", "keep", f"{why}; {holder}", age_s)
         return self._removable(entry, "replaced", why, age_s)
 
-    def _pinned_by(self, named: _Named) -> str | None:
-        """What still needs the files of a generation, in words."""
+    def _pinned_by(self, named: _Named, *, by_children: bool) -> str | None:
+        """What still needs the files of a generation, in words.
+
+        Args:
+            by_children: whether children count, which know a tar by its digest alone.
+        """
         if named.tar in self._pinned_by_releases:
             return "a release names its tar"
-        for child in self.children:
+        for child in self.children if by_children else ():
             if named.sha256 in self._parents_of[child.location]:
                 return f"{child.location} was made from its tar"
         return None

@@ -424,6 +424,29 @@ def test_a_folder_that_vanishes_before_it_is_listed_is_empty(store, monkeypatch)
     assert list(store.entries("lease")) == []
 
 
+@pytest.mark.parametrize("put", ["put_new", "put"])
+def test_a_temporary_file_that_was_removed_as_a_leftover_is_written_again(
+    tmp_path, monkeypatch, put
+) -> None:
+    store, written = LocalStore(tmp_path), []
+    write = LocalStore._write_temporary
+
+    def write_and_lose(store: LocalStore, content: bytes) -> Path:
+        path = write(store, content)
+        written.append(path)
+        if len(written) <= num_lost:
+            path.unlink()
+        return path
+
+    monkeypatch.setattr(LocalStore, "_write_temporary", write_and_lose)
+    num_lost = 2
+    getattr(store, put)("index/a", b"x")
+    assert store.read("index/a") == b"x" and everything_in(store) == {"index/a"}
+    num_lost, written[:] = 3, []
+    with pytest.raises(FileNotFoundError):
+        getattr(store, put)("index/b", b"x")
+
+
 @pytest.mark.parametrize("target", ["loop", "nowhere"])
 def test_a_link_that_leads_nowhere_is_listed_and_stops_no_listing(tmp_path, target) -> None:
     store = LocalStore(tmp_path)

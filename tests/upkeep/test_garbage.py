@@ -1,6 +1,7 @@
 """Garbage: what is not part of a dataset is listed, mended or removed, and nothing else is."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -170,12 +171,19 @@ def test_what_a_release_names_stays(child, dataset, refiner) -> None:
     assert described.held_back_bytes == child.store.size(name) and described.broken == ()
 
 
-def test_what_a_child_was_made_from_stays(dataset, child, eight_inputs) -> None:
-    """Its bytes come back here, so the child is not even stale; the tar has another name."""
-    name = replaced(dataset, eight_inputs)
+def test_what_a_child_was_made_from_stays(dataset, child, eight_inputs, tmp_path) -> None:
+    inputs = tmp_path / "other"
+    shutil.copytree(eight_inputs, inputs)
+    fakes.write_pair(inputs, "5", seed=99)
+    name = replaced(dataset, inputs)
     by_name = {stray.name: stray for stray in listed(dataset, child)}
     assert by_name[name].action == "keep" and child.location in by_name[name].why
     assert {stray.action for stray in listed(dataset)} == {"remove"}
+
+
+def test_a_child_needs_no_tar_whose_bytes_are_there_again(dataset, child, eight_inputs) -> None:
+    replaced(dataset, eight_inputs)
+    assert {stray.action for stray in listed(dataset, child)} == {"remove"}
 
 
 def test_tars_beside_a_damaged_index_are_kept(dataset) -> None:
