@@ -12,6 +12,7 @@ own tar, and takes the shard as it was committed. A worker that dies before its 
 that nobody names; `factory.upkeep.garbage` removes it.
 """
 
+import errno
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -162,24 +163,48 @@ def _publish(
     writer: str,
 ) -> ShardFacts | None:
     """Write a tar and its rejects, and commit them; None where another record came first."""
-    store, attempt = dataset.store, new_attempt()
+    attempt = new_attempt()
     facts = facts_of_tar(dataset, expected, tar, table, writer=writer).model_copy(
         update={"generation": generation, **counted(rejects)}
     )
-    name, rejects_name = new_tar_name(facts, attempt), None
-    store.put_new(name, tar)
+    files = {new_tar_name(facts, attempt): tar}
     if expected.may_reject:
-        rejects_name = new_rejects_name(facts, attempt)
-        store.put_new(rejects_name, rejects_bytes(expected.keys, rejects))
-    facts = facts.model_copy(update={"tar": name, "rejects": rejects_name})
-    if put_record(dataset, table, facts):
+        files[new_rejects_name(facts, attempt)] = rejects_bytes(expected.keys, rejects)
+    its_tar, its_rejects = (*files, None)[:2]
+    facts = facts.model_copy(update={"tar": its_tar, "rejects": its_rejects})
+    try:
+        for name, content in files.items():
+            dataset.store.put_new(name, content)
+    except OSError:
+        _remove(dataset, files)
+        raise
+    try:
+        is_committed = put_record(dataset, table, facts)
+    except OSError as error:
+        if error.errno in _NO_SPACE and not dataset.generation(facts.shard) >= generation:
+            _remove(dataset, files)
+        raise
+    if is_committed:
         return facts
     log.info("shard %d was committed or withdrawn by another worker", expected.shard)
-    # Nobody else knows these names, and the record that was there names other files.
-    store.delete(name)
-    if rejects_name is not None:
-        store.delete(rejects_name)
+    _remove(dataset, files)  # the record that was there names other files
     return None
+
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""errors of a file system, after which a put that is not there will not arrive late"""
+
+
+def _remove(dataset: Dataset, files: Iterable[str]) -> None:
+    """Remove files of this attempt that no record names, as nobody else knows their names.
+
+    Otherwise every attempt on a full disk would leave some.
+    """
+    for name in files:
+        try:
+            dataset.store.delete(name)
+        except OSError as error:
+            log.warning("%s/%s is left over: %s", dataset.location, name, error)
 
 
 def facts_of_tar(

@@ -120,9 +120,9 @@ class LocalStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:  # e.g. the disk is full: leave no half-written file behind
+        except OSError as error:  # e.g. the disk is full: leave no half-written file behind
             path.unlink(missing_ok=True)
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from error
         return path
 
 
