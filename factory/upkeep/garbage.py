@@ -193,8 +193,7 @@ class _Finder:
                 yield self._replaced(entry, named, last)
 
     def _replaced(self, entry: Entry, named: Sequence[_Named], last: int) -> Stray:
-        (since,) = (n for n in named if n.generation == last + 1)
-        (until,) = (n for n in named if n.generation == last)
+        until, since, *_ = (n for n in named if n.generation >= last)
         age_s = max(0.0, self.now_s - since.mtime_ns / 1e9)
         why = f"generation {since.generation} of its shard replaced it"
         is_there_again = until.sha256 == named[-1].sha256

@@ -157,6 +157,14 @@ def released_bytes(dataset: Dataset) -> list[bytes]:
     return [dataset.store.read(url.removeprefix("../../")) for url in releases.urls_of(dataset)]
 
 
+def test_a_lost_record_between_others_stops_no_listing(dataset, eight_inputs) -> None:
+    first, second = replaced(dataset, eight_inputs), replaced(dataset, eight_inputs)
+    dataset.store.delete(index_name(1, 2))
+    by_name = {stray.name: stray for stray in listed(dataset)}
+    assert (by_name[first].kind, by_name[second].kind) == ("replaced", "uncommitted")
+    assert "generation 3 of its shard" in by_name[first].why
+
+
 def test_what_a_release_names_stays(child, dataset, refiner) -> None:
     releases.release(child)
     before = released_bytes(child)
