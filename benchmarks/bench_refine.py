@@ -27,8 +27,9 @@ import orjson
 import torch
 
 from cluster.on_ray.pipeline import Workers, run_on_ray
-from factory.dataset.commit import Expected, commit_shard
+from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset
+from factory.dataset.inspection import Expected
 from factory.dataset.names import key_of
 from factory.dataset.shard_tasks import collect, run_here
 from factory.dataset.tar import PackedSample

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from schemas.index import ShardFacts
 
-SHARD = r"\d{6,}"
-INDEX_PATTERN = re.compile(rf"index/({SHARD})(?:-([1-9]\d*))?\.parquet")
+_SHARD = r"\d{6,}"
+INDEX_PATTERN = re.compile(rf"index/({_SHARD})(?:-([1-9]\d*))?\.parquet")
 _TAR_OR_REJECTS = re.compile(
-    rf"(?:shards|rejected)/({SHARD})(?:-([1-9]\d*)-[0-9a-f]{{16}}-[0-9a-f]{{8}})?\.(?:tar|parquet)"
+    rf"(?:shards|rejected)/({_SHARD})(?:-([1-9]\d*)-[0-9a-f]{{16}}-[0-9a-f]{{8}})?\.(?:tar|parquet)"
 )
 
 
@@ -75,9 +75,16 @@ def rejects_name(facts: ShardFacts) -> str:
     Raises:
         FileNotFoundError: the shard has none, as every input of it has to become a sample.
     """
-    if facts.rejects is None and facts.tar is not None:
+    name = rejects_name_or_none(facts)
+    if name is None:
         raise FileNotFoundError(f"shard {facts.shard} has no record of rejected inputs")
-    return facts.rejects if facts.rejects is not None else f"rejected/{facts.shard:06d}.parquet"
+    return name
+
+
+def rejects_name_or_none(facts: ShardFacts) -> str | None:
+    """The same; None where the shard has none."""
+    is_format_1 = facts.tar is None
+    return f"rejected/{facts.shard:06d}.parquet" if is_format_1 else facts.rejects
 
 
 def version_of(name: str) -> Version | None:

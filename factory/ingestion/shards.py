@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from factory.dataset.commit import Expected, commit_shard
+from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset
+from factory.dataset.inspection import Expected
 from factory.dataset.names import key_of
 from factory.dataset.records import to_json
 from factory.dataset.shard_tasks import MakeTask

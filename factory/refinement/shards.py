@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from factory.dataset.commit import Expected, commit_shard
+from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset
+from factory.dataset.inspection import Expected
 from factory.dataset.tar import DamagedShardError, PackedSample
 from factory.images.png import Pixels, decode_png, encode_png
 from schemas.outcome import Outcome

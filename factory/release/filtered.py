@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from factory.dataset.children import register_child
-from factory.dataset.commit import Expected, commit_shard
+from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset
+from factory.dataset.inspection import Expected
 from factory.dataset.loading import superseded_keys
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256

@@ -54,14 +54,17 @@ def release_names(dataset: Dataset) -> list[str]:
     return [
         name
         for name in dataset.store.folders("releases")
-        if (size := dataset.store.size(f"releases/{name}/{MANIFEST}")) is not None
-        and not (size <= MAX_DROPPED_BYTES and is_dropped(dataset, name))
+        if dataset.store.size(f"releases/{name}/{MANIFEST}") is not None
+        and not is_dropped(dataset, name)
     ]
 
 
 def is_dropped(dataset: Dataset, name: str) -> bool:
     """Whether a release was dropped before it was finished, or expired."""
     path = f"releases/{name}/{MANIFEST}"
+    size = dataset.store.size(path)
+    if size is None or size > MAX_DROPPED_BYTES:  # a manifest may be large
+        return False
     try:
         DroppedRelease.from_json(dataset.store.read(path), where=path)
     except (FileNotFoundError, FormatError):

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 TTL_S = 60.0
 """time after which a lease that was not renewed is void"""
+SILENT_S = 20 * TTL_S
+"""after which a lease that was not renewed is nobody's; holders renew it often within `TTL_S`"""
 RENEWALS = 4
 """how often a lease is renewed in that time"""
 LOOK_EVERY_S = 1.0
@@ -55,6 +57,29 @@ def lease(store: Store, name: str, *, ttl_s: float = TTL_S) -> Iterator[bool]:
         done.set()
         renewer.join()
         _give_back(store, path, own)
+
+
+def live_holder(stores: Iterable[Store], now_s: float) -> str | None:
+    """Who holds a lease that has not expired; one that cannot be read counts as held.
+
+    A lease that was not renewed for `SILENT_S` is nobody's, whatever its holder's clock said.
+
+    Args:
+        now_s: seconds since 1970 UTC.
+    """
+    for store in stores:
+        for entry in store.entries("lease"):
+            if now_s - entry.mtime_ns / 1e9 > SILENT_S:
+                continue
+            try:
+                held = Lease.from_json(store.read(entry.name), where=entry.name)
+            except FileNotFoundError:  # given back a moment ago
+                continue
+            except FormatError:
+                return f"whoever holds {entry.name}"
+            if held.expires > now_s:
+                return str(held)
+    return None
 
 
 def _give_back(store: Store, path: str, own: Lease) -> None:

@@ -21,27 +21,24 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from factory.dataset.commit import put_record, withdraw
+from factory.dataset.commit import next_generation, put_record, withdraw
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import (
     INDEX_PATTERN,
     Version,
-    rejects_name,
+    rejects_name_or_none,
     tar_name,
     version_of,
 )
 from factory.release.pins import drop_unfinished, pinned_tars
 from factory.release.state import MANIFEST, is_dropped
 from factory.store.base import Entry
-from factory.store.lease import TTL_S
-from schemas.base import FORMAT_VERSION, FormatError, Model
-from schemas.index import MAX_WITHDRAWAL_BYTES, ShardFacts
-from schemas.lease import Lease
+from factory.store.lease import live_holder
+from schemas.base import FormatError, Model
+from schemas.index import MAX_WITHDRAWAL_BYTES
 
 log = logging.getLogger(__name__)
 DAY_S = 86_400.0
-SILENT_S = 20 * TTL_S
-"""after which a lease that was not renewed is nobody's; holders renew it often within `TTL_S`"""
 StrayKind = Literal[
     "uncommitted",
     "replaced",
@@ -56,7 +53,6 @@ Action = Literal["remove", "keep"]
 _LAYOUT = re.compile(
     r"""dataset\.json
     | plan/(\d{6,}\.json|seen\.parquet)
-    | index/\d{6,}(-[1-9]\d*)?\.parquet
     | reports/[^/]+/(report\.json|report\.html|verdicts\.parquet|samples/\d{6,}\.parquet)
     | measures/[0-9a-f]{16}/\d{6,}\.parquet
     | releases/[^/]+/(manifest\.json|intent\.json|index\.parquet|[a-z][a-z0-9_]*\.wids\.json
@@ -223,7 +219,7 @@ class _Finder:
     @cached_property
     def live(self) -> str | None:
         """Who is at work here or in a child."""
-        return live_holder([self.dataset, *self.children], self.now_s)
+        return live_holder((d.store for d in (self.dataset, *self.children)), self.now_s)
 
     @cached_property
     def _pinned_by_releases(self) -> dict[str, str]:
@@ -243,7 +239,7 @@ class _Finder:
             facts = self.dataset.facts_in(shard, generation)
         except FileNotFoundError:  # a withdrawal
             return _Named(generation, record.mtime_ns, None, None, None)
-        rejects = _rejects_of(facts)
+        rejects = rejects_name_or_none(facts)
         return _Named(generation, record.mtime_ns, tar_name(facts), rejects, facts.tar_sha256)
 
     def _removable(
@@ -281,35 +277,8 @@ def _is_plain(files: list[Entry], records: dict[int, Entry]) -> bool:
     return is_index and of_first and tars == 1 and len(files) <= 2
 
 
-def _rejects_of(facts: ShardFacts) -> str | None:
-    try:
-        return rejects_name(facts)
-    except FileNotFoundError:
-        return None
-
-
 def _release_of(folder: str) -> str:
     return folder.removeprefix("releases/").removesuffix("/")
-
-
-def live_holder(datasets: Iterable[Dataset], now_s: float) -> str | None:
-    """Who holds a lease that has not expired; one that cannot be read counts as held.
-
-    A lease that was not renewed for `SILENT_S` is nobody's, whatever its holder's clock said.
-    """
-    for dataset in datasets:
-        for entry in dataset.store.entries("lease"):
-            if now_s - entry.mtime_ns / 1e9 > SILENT_S:
-                continue
-            try:
-                held = Lease.from_json(dataset.store.read(entry.name), where=entry.name)
-            except FileNotFoundError:  # given back a moment ago
-                continue
-            except FormatError:
-                return f"whoever holds {entry.name}"
-            if held.expires > now_s:
-                return str(held)
-    return None
 
 
 def stray_objects(
@@ -388,7 +357,7 @@ def _is_too_late(dataset: Dataset, name: str) -> bool:
             continue
         except FormatError:
             return False
-        if name in (tar_name(facts), _rejects_of(facts)):
+        if name in (tar_name(facts), rejects_name_or_none(facts)):
             return False
     return True
 
@@ -402,6 +371,4 @@ def _take(dataset: Dataset, shard: int, generation: int) -> bool:
         return withdraw(dataset, shard, generation - 1, why)
     if facts.generation != generation - 1:
         return False
-    same = {"generation": generation, "tar": tar_name(facts), "rejects": _rejects_of(facts)}
-    same |= {"format_version": FORMAT_VERSION}
-    return put_record(dataset, rows, facts.model_copy(update=same))
+    return put_record(dataset, rows, next_generation(facts))

@@ -8,15 +8,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from factory.dataset.commit import (
-    Expected,
-    counted,
-    facts_of_tar,
-    inspect_tar,
-    put_record,
-    rejects_bytes,
-)
+from factory.dataset.commit import counted, facts_of_tar, next_generation, put_record, rejects_bytes
 from factory.dataset.dataset import Dataset
+from factory.dataset.inspection import Expected, inspect_tar
 from factory.dataset.names import (
     new_attempt,
     new_rejects_name,
@@ -25,7 +19,7 @@ from factory.dataset.names import (
     version_of,
 )
 from factory.dataset.tar import DamagedShardError
-from schemas.base import FORMAT_VERSION, FormatError
+from schemas.base import FormatError
 from schemas.dataset import Reject
 from schemas.index import ShardFacts
 from schemas.version import WRITER
@@ -103,14 +97,7 @@ def publish_rejects(
     rows, facts = dataset.index_and_facts(shard)
     if facts.generation != generation:
         return False
-    facts = facts.model_copy(
-        update={
-            "format_version": FORMAT_VERSION,
-            "generation": generation + 1,
-            "tar": tar_name(facts),
-            **counted(rejected),
-        }
-    )
+    facts = next_generation(facts).model_copy(update=counted(rejected))
     name = new_rejects_name(facts, new_attempt())
     dataset.store.put_new(name, rejects_bytes([reject.key for reject in rejected], rejected))
     return put_record(dataset, rows, facts.model_copy(update={"rejects": name}))

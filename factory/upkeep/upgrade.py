@@ -3,7 +3,7 @@
 import time
 
 from factory.dataset.dataset import CARD, Dataset
-from factory.upkeep.garbage import live_holder
+from factory.store.lease import live_holder
 from schemas.base import FORMAT_VERSION
 
 
@@ -22,7 +22,7 @@ def upgrade(dataset: Dataset) -> str:
     before = dataset.card.format_version
     if before == FORMAT_VERSION:
         return f"{dataset.location} is of format {FORMAT_VERSION} already: nothing to do"
-    holder = live_holder([dataset], time.time())
+    holder = live_holder([dataset.store], time.time())
     if holder is not None:
         raise ValueError(
             f"{dataset.location}: {holder} is at work; upgrade when it has ended, at the latest a "

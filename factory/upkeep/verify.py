@@ -12,8 +12,8 @@ from functools import cached_property, partial
 
 import pyarrow as pa
 
-from factory.dataset.commit import Expected, inspect_tar
 from factory.dataset.dataset import Dataset
+from factory.dataset.inspection import Expected, inspect_tar
 from factory.dataset.names import Version, index_name, plan_name, rejects_name, tar_name
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256

@@ -11,8 +11,9 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from factory.dataset.commit import commit_shard, inspect_tar, withdraw
+from factory.dataset.commit import commit_shard, withdraw
 from factory.dataset.dataset import Dataset, Replaced
+from factory.dataset.inspection import inspect_tar
 from factory.dataset.names import index_name, version_of
 from factory.dataset.tar import (
     DamagedShardError,

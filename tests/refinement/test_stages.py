@@ -9,8 +9,8 @@ import orjson
 import pytest
 import torch
 
-from factory.dataset.commit import Expected, inspect_tar
 from factory.dataset.dataset import CardMismatchError, Dataset
+from factory.dataset.inspection import Expected, inspect_tar
 from factory.dataset.lineage import StaleShardsError
 from factory.dataset.loading import load_images, load_index
 from factory.dataset.shard_tasks import run_here
