@@ -1,5 +1,6 @@
 """Publish a release of a validated dataset."""
 
+from functools import partial
 from typing import Annotated, Self
 
 import tyro
@@ -47,6 +48,7 @@ class PublishJob(JobConfig):
 
 def main(job: PublishJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
+    from cluster.job.progress import progress_of
     from cluster.on_ray.session import start
     from factory.dataset.dataset import Dataset
     from factory.release.run import abandon_release, release_dataset
@@ -64,6 +66,7 @@ def main(job: PublishJob) -> None:
             drop_failed=job.drop_failed,
             filtered=job.kept,
             make_shards=session.make_shards,
+            progress=partial(progress_of, "publish", "shards"),
         )
 
 

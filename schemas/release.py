@@ -1,10 +1,10 @@
 """A release of a dataset: what it is going to hold, and what it holds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, model_validator
 
-from schemas.base import Model, Sha256, Split, Versioned
+from schemas.base import FORMAT_VERSION, Model, Sha256, Split, Versioned
 from schemas.dataset import DatasetCard
 
 ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -37,21 +37,41 @@ class ReleaseIntent(Versioned):
     shards: tuple[ReleasedShard, ...]
 
 
+class IndexPart(Model):
+    """One of the Parquet files that together are the index of a release."""
+
+    url: str
+    """relative to the release folder"""
+    sha256: Sha256
+    num_samples: int
+
+
 class ReleaseManifest(Versioned):
     """`releases/<name>/manifest.json`, written last: the release exists once it does."""
 
+    format_version: int = FORMAT_VERSION
     release: ReleaseName
     dataset: DatasetCard
     report: Sha256
     """of the passing report.json"""
     report_id: str
     gate: Sha256
-    index: Sha256
-    """of the merged index.parquet"""
+    index_parts: tuple[IndexPart, ...]
+    """the rows of all samples, in order of shard"""
     num_samples: int
     splits: dict[Split, int]
     """samples in each split"""
     shards: tuple[ReleasedShard, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_one_index(cls, content: Any) -> Any:
+        """Earlier manifests name the digest of one index.parquet."""
+        if isinstance(content, dict) and "index" in content and "index_parts" not in content:
+            fields = {name: value for name, value in content.items() if name != "index"}
+            whole = {"sha256": content["index"], "num_samples": content.get("num_samples")}
+            return fields | {"index_parts": [whole | {"url": "index.parquet"}]}
+        return content
 
 
 class DroppedRelease(Versioned):

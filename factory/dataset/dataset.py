@@ -28,6 +28,7 @@ from factory.images.png import Pixels, decode_png
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.store.parquet import parsing_parquet
+from factory.store.stored_file import stored_sha256
 from schemas.base import FORMAT_VERSION, differences_of
 from schemas.dataset import DatasetCard, ShardPlan
 from schemas.index import (
@@ -203,28 +204,45 @@ class Dataset(ShardRecords):
             DamagedShardError: the tar is not the one that was committed, or is missing.
         """
         of = self.facts(shard) if facts is None else facts
-        where = f"{self.location}/{tar_name(of)}"
         try:
             content = self.store.read(tar_name(of))
         except FileNotFoundError as error:
-            if self.generation(shard) != of.generation:  # it was replaced a moment ago
-                if facts is None:
-                    return self.tar(shard)
-                raise DamagedShardError(
-                    f"{where} was replaced and removed while it was used; run the same command "
-                    "again"
-                ) from error
+            if facts is None and self.generation(shard) != of.generation:
+                return self.tar(shard)  # it was replaced a moment ago
+            raise self._lost(of) from error
+        self._require_digest(of, sha256(content), len(content))
+        return content
+
+    def check_tar(self, facts: ShardFacts) -> None:
+        """See that a tar is the one that was committed. Little of it is in memory at once.
+
+        Raises:
+            DamagedShardError: it is not, or is missing.
+        """
+        try:
+            digest, size = stored_sha256(self.store, tar_name(facts))
+        except FileNotFoundError as error:
+            raise self._lost(facts) from error
+        self._require_digest(facts, digest, size)
+
+    def _lost(self, facts: ShardFacts) -> DamagedShardError:
+        """What is wrong where a tar is missing."""
+        where = f"{self.location}/{tar_name(facts)}"
+        if self.generation(facts.shard) != facts.generation:
+            return DamagedShardError(
+                f"{where} was replaced and removed while it was used; run the same command again"
+            )
+        return DamagedShardError(
+            f"{where} is committed and missing; mend it with jobs/describe.py --repair"
+        )
+
+    def _require_digest(self, facts: ShardFacts, digest: str, size: int) -> None:
+        if digest != facts.tar_sha256:
             raise DamagedShardError(
-                f"{where} is committed and missing; mend it with jobs/describe.py --repair"
-            ) from error
-        digest = sha256(content)
-        if digest != of.tar_sha256:
-            raise DamagedShardError(
-                f"{where} is damaged: sha256 {digest[:12]}…, its index says "
-                f"{of.tar_sha256[:12]}…; {len(content)} bytes, expected {of.tar_size}; "
+                f"{self.location}/{tar_name(facts)} is damaged: sha256 {digest[:12]}…, its index "
+                f"says {facts.tar_sha256[:12]}…; {size} bytes, expected {facts.tar_size}; "
                 "mend it with jobs/describe.py --repair"
             )
-        return content
 
     def samples(self, shard: int, facts: ShardFacts | None = None) -> Iterator[PackedSample]:
         """The samples of a committed shard, in order. As `tar`."""

@@ -1,6 +1,7 @@
 """All images or all index rows of a dataset in one array or table, without superseded samples."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 
 from factory.dataset.dataset import Dataset
 from factory.images.png import Pixels
+from factory.store.base import READERS
 
 
 def load_images(
@@ -86,11 +88,22 @@ def load_index(
 
 
 def superseded_keys(dataset: Dataset, shards: Iterable[int]) -> pa.Array | None:
-    """Keys of the samples of some shards that newer samples of these shards supersede, if any."""
+    """Keys of the samples of some shards that newer samples of these shards supersede, if any.
+
+    Few shards are in memory at once.
+    """
     numbers = list(shards)
-    if all(map(dataset.supersedes_none, numbers)):
+    with ThreadPoolExecutor(READERS) as pool:
+        supersedes_none = list(pool.map(dataset.supersedes_none, numbers))
+    with_newer = [s for s, none in zip(numbers, supersedes_none, strict=True) if not none]
+    rewritten = {
+        id for s in with_newer for id in _rewritten(dataset.index(s, _VERSION)).to_pylist()
+    }
+    if not rewritten:
         return None
-    return _superseded(_rows(dataset, _VERSION, numbers))
+    ids = pa.array(sorted(rewritten), pa.string())
+    versions = (dataset.index(shard, _VERSION) for shard in numbers)
+    return _older([rows.filter(pc.is_in(rows["source_id"], ids)) for rows in versions])
 
 
 _VERSION = ["key", "source_id", "supersedes"]
@@ -102,18 +115,28 @@ def _rows(dataset: Dataset, columns: list[str] | None, shards: Iterable[int]) ->
     return pa.concat_tables([empty.select(columns) if columns else empty, *tables])
 
 
+def _rewritten(rows: pa.Table) -> pa.Array:
+    """Inputs of which there is a sample that supersedes another one."""
+    return rows["source_id"].filter(pc.is_valid(rows["supersedes"])).unique()
+
+
 def _superseded(rows: pa.Table) -> pa.Array | None:
-    """Keys of all rows of a rewritten input but its newest one, if any.
+    """Keys of all rows of a rewritten input but its newest one, if any."""
+    rewritten = _rewritten(rows)
+    if not len(rewritten):
+        return None
+    return _older([rows.select(_VERSION).filter(pc.is_in(rows["source_id"], rewritten))])
+
+
+def _older(versions: Iterable[pa.Table]) -> pa.Array | None:
+    """Keys of all rows but the newest of each input, if any.
 
     Rows are compared by input, because `supersedes` names only the version before, which may not
     be among the rows.
     """
-    rewritten = rows["source_id"].filter(pc.is_valid(rows["supersedes"])).unique()
-    if not len(rewritten):
-        return None
     newest: dict[str, str] = {}
     old = []
-    for row in rows.select(_VERSION).filter(pc.is_in(rows["source_id"], rewritten)).to_pylist():
+    for row in (row for table in versions for row in table.to_pylist()):
         other = newest.setdefault(row["source_id"], row["key"])
         if other != row["key"]:
             before, newest[row["source_id"]] = sorted((other, row["key"]), key=_age)

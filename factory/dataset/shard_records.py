@@ -105,7 +105,12 @@ class ShardRecords:
             FileNotFoundError: the shard is not committed.
             FormatError: its index cannot be read.
         """
-        generation = self._existing(shard)
+        return self.index_and_facts_in(shard, self._existing(shard), columns)
+
+    def index_and_facts_in(
+        self, shard: int, generation: int, columns: list[str] | None = None
+    ) -> tuple[pa.Table, ShardFacts]:
+        """As `index_and_facts`, of one generation."""
         name = index_name(shard, generation)
         raw = self.store.read(name)
         self._check_not_withdrawn(raw, shard)

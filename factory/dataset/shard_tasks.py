@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +54,15 @@ class MakeShards(Protocol):
         Raises:
             ShardsFailedError: some shards could not be made; all others were.
         """
+
+
+Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+"""shows how many of some shards were read: a context that gives what to call with each number"""
+
+
+def no_progress(_: int) -> AbstractContextManager[Callable[[int], None]]:
+    """A `Progress` that shows nothing."""
+    return nullcontext(lambda _: None)
 
 
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)

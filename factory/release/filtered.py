@@ -25,13 +25,13 @@ from factory.dataset.tar import DamagedShardError, sha256
 from factory.release.publish import (
     NotReleasableError,
     check_report,
-    check_unchanged,
     put_same,
     read_report,
+    unchanged_facts,
 )
 from factory.validation.verdicts import (
+    Verdicts,
     has_verdicts,
-    is_kept,
     own_verdicts,
     read_verdicts,
     report_name,
@@ -106,10 +106,9 @@ def _releasable_verdicts(parent: Dataset, report: Report) -> bytes:
             f"{parent.location} has no {verdicts_name(report.id)}: an older version wrote this "
             "report; validate again"
         )
-    for validated in report.shards:
-        check_unchanged(parent, validated)
+    unchanged_facts(parent, report)
     verdicts, raw = read_verdicts(parent, report)
-    if not pc.any(verdicts["keep"]).as_py():
+    if not pc.any(verdicts.table["keep"]).as_py():
         raise NotReleasableError(
             f"report {report.id} keeps none of its {len(verdicts)} samples, so there is nothing to "
             "release"
@@ -117,9 +116,10 @@ def _releasable_verdicts(parent: Dataset, report: Report) -> bytes:
     return raw
 
 
-def reasons_in(verdicts: pa.Table) -> Counter[str]:
+def reasons_in(verdicts: Verdicts) -> Counter[str]:
     """How many samples missed each limit; one sample may have missed several."""
-    return Counter(reason for some in verdicts["reasons"].to_pylist() for reason in some or ())
+    reasons = pc.list_flatten(verdicts.table["reasons"]).value_counts()
+    return Counter({row["values"]: row["counts"] for row in reasons.to_pylist()})
 
 
 @dataclass
@@ -145,13 +145,13 @@ class FilteredContent:
         return {shard.shard: shard.tar_sha256 for shard in report.shards}
 
     @cached_property
-    def verdicts(self) -> pa.Table:
+    def verdicts(self) -> Verdicts:
         """The verdicts on the parent's validated samples."""
         return own_verdicts(self.dataset)
 
-    def among(self, rows: pa.Table) -> pa.Table:
-        """The index rows of samples that the verdicts keep."""
-        return rows.filter(is_kept(rows["key"], self.verdicts))
+    def among(self, rows: pa.Table, shard: int) -> pa.Table:
+        """The index rows of samples of a shard that the verdicts keep."""
+        return rows.filter(self.verdicts.is_kept(rows["key"], shard))
 
     def expected(self, shard: int) -> Expected:
         """What a shard has to hold.
@@ -177,7 +177,7 @@ class FilteredContent:
         if self._superseded is not None:
             rows = rows.filter(pc.invert(pc.is_in(rows["key"], self._superseded)))
         return Expected.of_rows(
-            self.among(rows),
+            self.among(rows, shard),
             shard=shard,
             split=facts.split,
             parent_sha256=facts.tar_sha256,

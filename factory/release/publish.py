@@ -1,8 +1,5 @@
 """Publish a release: exactly the shards that a passing report names, under a permanent name.
 
-An input that was rewritten is in a release once, by its newest sample. A shard that holds an older
-sample is written again without it, into the folder of the release.
-
 A filtered dataset (`factory.release.filtered`) is released by the report of its parent, of which it
 has a copy.
 
@@ -12,30 +9,22 @@ it lists every shard, and does not change while the dataset grows.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import orjson
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.kinds import repeated_columns
-from factory.dataset.loading import superseded_keys
 from factory.dataset.names import tar_name
-from factory.dataset.tar import (
-    DamagedShardError,
-    pack,
-    sha256,
-    unpack,
-)
+from factory.dataset.shard_tasks import Progress, no_progress
+from factory.dataset.tar import DamagedShardError, sha256
+from factory.release.content import ReleaseContent
 from factory.release.pins import intent_name
 from factory.release.state import MANIFEST, is_dropped, read_manifest
-from factory.store.parquet import parquet_bytes
 from factory.validation.gate import misses_of
 from factory.validation.verdicts import (
     has_verdicts,
-    is_kept,
     own_verdicts,
     read_verdicts,
     report_name,
@@ -44,8 +33,10 @@ from factory.validation.verdicts import (
 from schemas.dataset import DatasetCard
 from schemas.index import ShardFacts
 from schemas.release import ReleasedShard, ReleaseIntent, ReleaseManifest
-from schemas.report import Report, ValidatedShard
+from schemas.report import Report
 
+TARS_AT_ONCE = 4
+"""that are read at once, some megabytes of each"""
 log = logging.getLogger(__name__)
 
 
@@ -83,7 +74,9 @@ def latest_report(dataset: Dataset) -> str:
     return max(finished)
 
 
-def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
+def publish(
+    dataset: Dataset, release: str, report_id: str, progress: Progress = no_progress
+) -> ReleaseManifest:
     """Write a release, unless a release of that name with the same shards exists already.
 
     The intent, which is written first, keeps the tars of the release from being removed. A publish
@@ -92,6 +85,7 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     Args:
         release: its name.
         report_id: the passing report that names the shards.
+        progress: of the shards whose tars are read.
 
     Returns:
         The manifest of the release.
@@ -106,13 +100,13 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
     dataset.require_current_format()
     report, raw_report = read_report(dataset, report_id)
     check_report(dataset, report)
-    for shard in report.shards:
-        check_unchanged(dataset, shard)
-        dataset.tar(shard.shard)
-    parts = _released(dataset, report)
-    shards = tuple(part.shard for part in parts)
-    index = pa.concat_tables(part.rows for part in parts)
-    _look_for_failed(dataset, report, index["key"])
+    facts = unchanged_facts(dataset, report)
+    _check_tars(dataset, facts, progress)
+    content = ReleaseContent(dataset, facts)
+    shards = content.released
+    if not shards:
+        raise NotReleasableError(f"the shards that report {report.id} names hold no samples")
+    _look_for_failed(dataset, report, content)
     earlier = _released_before(dataset, release)
     if earlier is not None:
         if earlier.shards == shards:
@@ -120,31 +114,35 @@ def publish(dataset: Dataset, release: str, report_id: str) -> ReleaseManifest:
         raise NotReleasableError(f"{dataset.location}/releases/{release} {NEVER_CHANGES}")
     folder = f"releases/{release}"
     _put_intent(dataset, release, sha256(raw_report), report_id, shards)
-    _look_again(dataset, parts, release)
-    index_bytes = parquet_bytes(index, repeated_columns(dataset.sample_kind))
+    _look_again(dataset, content, release)
+    index_parts = content.write(lambda url, raw: put_same(dataset, f"{folder}/{url}", raw))
     assert report.gate is not None
+    splits: Counter[str] = Counter()
+    for shard in shards:
+        splits[shard.split] += shard.num_samples
     manifest = ReleaseManifest(
         release=release,
         dataset=dataset.card,
         report=sha256(raw_report),
         report_id=report_id,
         gate=report.gate,
-        index=sha256(index_bytes),
-        num_samples=len(index),
-        splits=dict(sorted(_count(index).items())),
+        index_parts=index_parts,
+        num_samples=splits.total(),
+        splits=dict(sorted(splits.items())),
         shards=shards,
     )
-    for part in parts:
-        if part.shard.rewritten_from is not None:
-            put_same(
-                dataset, f"{folder}/{part.shard.url}", _without(dataset, part.facts, part.rows)[0]
-            )
-    put_same(dataset, f"{folder}/index.parquet", index_bytes)
     for split in manifest.splits:
         members = [shard for shard in shards if shard.split == split]
         put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
     put_same(dataset, f"{folder}/{MANIFEST}", manifest.to_json())
     return manifest
+
+
+def _check_tars(dataset: Dataset, facts: Sequence[ShardFacts], progress: Progress) -> None:
+    """Read every tar. Raises `DamagedShardError` where one is not what its index says."""
+    with ThreadPoolExecutor(TARS_AT_ONCE) as pool, progress(len(facts)) as on_shard:
+        for of, _ in zip(facts, pool.map(dataset.check_tar, facts), strict=True):
+            on_shard(of.shard)
 
 
 def _put_intent(
@@ -171,7 +169,7 @@ def _put_intent(
         log.info("finishing the release %s, which was begun before", release)
 
 
-def _look_again(dataset: Dataset, parts: Iterable["_Part"], release: str) -> None:
+def _look_again(dataset: Dataset, content: ReleaseContent, release: str) -> None:
     """See that no repair has replaced a shard before the intent kept its tar.
 
     What is there now stays there until the release is dropped.
@@ -179,17 +177,24 @@ def _look_again(dataset: Dataset, parts: Iterable["_Part"], release: str) -> Non
     Raises:
         DamagedShardError: one has.
     """
-    for part in parts:
-        name = tar_name(part.facts)
-        try:
-            is_same = tar_name(dataset.facts(part.facts.shard)) == name
-        except FileNotFoundError:
-            is_same = False
-        if not is_same or dataset.store.size(name) is None:
+    records = dataset.records()
+    tars = {entry.name for entry in dataset.store.entries("shards")}
+    for _, facts in content.shards:
+        name = tar_name(facts)
+        is_same = records[facts.shard].generation == facts.generation
+        if name not in tars or not (is_same or _names_still(dataset, facts)):
             raise DamagedShardError(
                 f"{dataset.location}/{name} was replaced or lost while the release was made: "
                 f"nothing was released as {release}; validate again, and publish under another name"
             )
+
+
+def _names_still(dataset: Dataset, facts: ShardFacts) -> bool:
+    """Whether a shard has the same tar as before, in whichever generation."""
+    try:
+        return tar_name(dataset.facts(facts.shard)) == tar_name(facts)
+    except FileNotFoundError:  # it was withdrawn
+        return False
 
 
 def _released_before(dataset: Dataset, release: str) -> ReleaseManifest | None:
@@ -238,116 +243,54 @@ def validated_sha256(card: DatasetCard, facts: ShardFacts) -> str | None:
     return facts.tar_sha256 if card.kept is None else facts.parent_sha256
 
 
-def check_unchanged(dataset: Dataset, validated: ValidatedShard) -> None:
-    """See that a shard is the one that was validated, by the digest in its index.
+def unchanged_facts(dataset: Dataset, report: Report) -> list[ShardFacts]:
+    """The facts of the shards that were validated, which have the digests of then in their indexes.
 
     Raises:
-        DamagedShardError: the shard has changed, or is no longer committed.
+        DamagedShardError: a shard has changed, or is no longer committed.
     """
-    where = f"{dataset.location}: shard {validated.shard}"
-    try:
-        facts = dataset.facts(validated.shard)
-    except FileNotFoundError as error:
-        raise DamagedShardError(f"{where} was validated and is no longer committed") from error
-    if validated_sha256(dataset.card, facts) != validated.tar_sha256:
-        raise DamagedShardError(f"{where} changed since it was validated")
-
-
-def _look_for_failed(dataset: Dataset, report: Report, keys: pa.ChunkedArray) -> None:
-    """Warn of samples of a release that failed; a filtered dataset must have none."""
-    if dataset.card.kept is not None:
-        failed = keys.filter(pc.invert(is_kept(keys, own_verdicts(dataset))))
-        if len(failed):
+    committed = set(dataset.committed())
+    for shard in report.shards:
+        if shard.shard not in committed:
             raise DamagedShardError(
-                f"{dataset.location} holds {len(failed)} samples that {verdicts_name(report.id)} "
-                f"does not keep, the first is {failed[0]}; mend it with jobs/describe.py --repair"
+                f"{dataset.location}: shard {shard.shard} was validated and is no longer committed"
             )
+    facts = dataset.all_facts(shard.shard for shard in report.shards)
+    for shard, now in zip(report.shards, facts, strict=True):
+        if validated_sha256(dataset.card, now) != shard.tar_sha256:
+            raise DamagedShardError(
+                f"{dataset.location}: shard {shard.shard} changed since it was validated"
+            )
+    return facts
+
+
+def _look_for_failed(dataset: Dataset, report: Report, content: ReleaseContent) -> None:
+    """Warn of samples of a release that failed; a filtered dataset must have none."""
+    is_filtered = dataset.card.kept is not None
+    if is_filtered:
+        verdicts = own_verdicts(dataset)
     elif has_verdicts(dataset, report.id):
-        failed = keys.filter(pc.invert(is_kept(keys, read_verdicts(dataset, report)[0])))
-        if len(failed):
-            log.warning(
-                "%d of the %d released samples missed the limits on single samples; publish with "
-                "--drop-failed to release only the others",
-                len(failed),
-                len(keys),
+        verdicts = read_verdicts(dataset, report)[0]
+    else:
+        return
+    num_samples = sum(shard.num_samples for shard in content.released)
+    num_failed = 0
+    for shard, keys in content.keys_by_shard():
+        failed = keys.filter(pc.invert(verdicts.is_kept(keys, shard)))
+        num_failed += len(failed)
+        if is_filtered and len(failed):
+            raise DamagedShardError(
+                f"{dataset.location}: shard {shard} holds {len(failed)} samples that "
+                f"{verdicts_name(report.id)} does not keep, the first is {failed[0]}; mend it with "
+                "jobs/describe.py --repair"
             )
-
-
-class _Part(NamedTuple):
-    """One shard of a release, and the rows of its samples."""
-
-    shard: ReleasedShard
-    rows: pa.Table
-    facts: ShardFacts
-    """of the dataset's shard"""
-
-
-def _released(dataset: Dataset, report: Report) -> list[_Part]:
-    """The shards of a release of the validated shards; those without samples are left out."""
-    numbers = [validated.shard for validated in report.shards]
-    old = superseded_keys(dataset, numbers)
-    parts = []
-    for number in numbers:
-        rows, facts = dataset.index_and_facts(number)
-        newest = rows
-        if old is not None:
-            newest = rows.filter(pc.invert(pc.is_in(rows["key"], old)))
-        if len(newest):
-            if len(newest) == len(rows):
-                parts.append(_whole_shard(facts, rows))
-            else:
-                parts.append(_rewritten_shard(dataset, facts, newest))
-    if not parts:
-        raise NotReleasableError(f"the shards that report {report.id} names hold no samples")
-    return parts
-
-
-def _whole_shard(facts: ShardFacts, rows: pa.Table) -> _Part:
-    shard = ReleasedShard(
-        shard=facts.shard,
-        url=f"../../{tar_name(facts)}",
-        sha256=facts.tar_sha256,
-        size=facts.tar_size,
-        num_samples=facts.num_samples,
-        split=facts.split,
-    )
-    return _Part(shard, rows, facts)
-
-
-def _rewritten_shard(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> _Part:
-    """A shard of this release alone, without the samples that newer ones supersede.
-
-    It is written because the dataset's shards never change, and a reader that streams a tar does
-    not read the index that would tell it what to skip.
-    """
-    tar, rows = _without(dataset, facts, rows)
-    shard = ReleasedShard(
-        shard=facts.shard,
-        url=f"shards/{facts.shard:06d}.tar",
-        rewritten_from=facts.tar_sha256,
-        sha256=sha256(tar),
-        size=len(tar),
-        num_samples=len(rows),
-        split=facts.split,
-    )
-    return _Part(shard, rows, facts)
-
-
-def _without(dataset: Dataset, facts: ShardFacts, rows: pa.Table) -> tuple[bytes, pa.Table]:
-    """A tar of some samples of one shard, and their rows with their offsets in it."""
-    keys = set(rows["key"].to_pylist())
-    tar = pack(sample for sample in dataset.samples(facts.shard, facts) if sample.key in keys)
-    samples = list(unpack(tar, where=f"{dataset.location}: shard {facts.shard} as rewritten"))
-    assert [sample.key for sample in samples] == rows["key"].to_pylist()
-    for name in ("png_offset", "json_offset"):
-        offsets = pa.array([getattr(sample, name) for sample in samples], pa.int64())
-        column = rows.schema.get_field_index(name)
-        rows = rows.set_column(column, rows.schema.field(column), offsets)
-    return tar, rows
-
-
-def _count(index: pa.Table) -> Counter[str]:
-    return Counter(index["split"].to_pylist())
+    if num_failed:
+        log.warning(
+            "%d of the %d released samples missed the limits on single samples; publish with "
+            "--drop-failed to release only the others",
+            num_failed,
+            num_samples,
+        )
 
 
 def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> bytes:

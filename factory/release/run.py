@@ -6,7 +6,7 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 import logging
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import MakeShards
+from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
 from factory.release.filtered import FilteredContent, enter_filtered, filter_task, reasons_in
 from factory.release.pins import drop_unfinished, intent_name
 from factory.release.publish import latest_report, publish
@@ -23,6 +23,7 @@ def release_dataset(
     drop_failed: bool = False,
     filtered: str | None = None,
     make_shards: MakeShards,
+    progress: Progress = no_progress,
 ) -> None:
     """Publish a release of a validated dataset.
 
@@ -32,6 +33,7 @@ def release_dataset(
         report: id of the report to release by; None for the latest.
         drop_failed: release exactly the samples that the report keeps, from a filtered dataset.
         filtered: location of the filtered dataset; None for `beside` the dataset.
+        progress: of the shards whose tars are read before the release is written.
 
     Raises:
         NotReleasableError: the report did not pass, or is not of what the dataset holds.
@@ -42,7 +44,7 @@ def release_dataset(
     if drop_failed:
         child_location = filtered if filtered is not None else beside(dataset)
         dataset = filter_by_report(dataset, report_id, child_location, make_shards)
-    manifest = publish(dataset, release, report_id)
+    manifest = publish(dataset, release, report_id, progress)
     log.info(
         "released %d samples in %d shards: %s",
         manifest.num_samples,

@@ -139,7 +139,7 @@ def release_state(
 
     Args:
         held: what the dataset holds now.
-        read_all: also check the digests of the merged index and of all tars that no full check
+        read_all: also check the digests of its index and of all tars that no full check
             has read.
     """
     return ReleaseState(
@@ -200,11 +200,12 @@ def _wrong_tar(
 
 
 def _wrong_index(dataset: Dataset, manifest: ReleaseManifest, read_all: bool) -> Iterator[str]:
-    name = f"releases/{manifest.release}/index.parquet"
-    if dataset.store.size(name) is None:
-        yield "index.parquet is missing"
-    elif read_all and sha256(dataset.store.read(name)) != manifest.index:
-        yield "index.parquet is not the one that its manifest names"
+    for part in manifest.index_parts:
+        name = f"releases/{manifest.release}/{part.url}"
+        if dataset.store.size(name) is None:
+            yield f"{part.url} is missing"
+        elif read_all and sha256(dataset.store.read(name)) != part.sha256:
+            yield f"{part.url} is not the one that its manifest names"
 
 
 def _wrong_lists(dataset: Dataset, manifest: ReleaseManifest) -> Iterator[str]:

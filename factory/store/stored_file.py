@@ -1,9 +1,13 @@
 """A stored object as a file to seek in."""
 
+import hashlib
 import io
 from typing import Any
 
 from factory.store.base import Store
+
+READ_AT_ONCE = 1 << 23
+"""bytes of a large object that are in memory at once"""
 
 
 class StoredFile(io.RawIOBase):
@@ -37,3 +41,16 @@ class StoredFile(io.RawIOBase):
             buffer[:length] = self._store.read_range(self._object, self._position, length)
             self._position += length
         return length
+
+
+def stored_sha256(store: Store, name: str) -> tuple[str, int]:
+    """(sha256 in hexadecimal digits, bytes) of an object, of which little is in memory at once.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+    """
+    size = store.size(name)
+    if size is None:
+        raise FileNotFoundError(f"{store.location}/{name}")
+    with io.BufferedReader(StoredFile(store, name, size), READ_AT_ONCE) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), size

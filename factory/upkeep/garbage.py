@@ -55,8 +55,8 @@ _LAYOUT = re.compile(
     | plan/(\d{6,}\.json|seen\.parquet)
     | reports/[^/]+/(report\.json|report\.html|verdicts\.parquet|samples/\d{6,}\.parquet)
     | measures/[0-9a-f]{16}/\d{6,}\.parquet
-    | releases/[^/]+/(manifest\.json|intent\.json|index\.parquet|[a-z][a-z0-9_]*\.wids\.json
-        |shards/\d{6,}\.tar)
+    | releases/[^/]+/(manifest\.json|intent\.json|index\.parquet|index/\d{6,}\.parquet
+        |[a-z][a-z0-9_]*\.wids\.json|shards/\d{6,}\.tar)
     | children/[0-9a-f]{16}\.json
     | runs/[^/]+/.+
     | lease/[^/]+\.json

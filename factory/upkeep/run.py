@@ -5,15 +5,14 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from factory.dataset.children import open_children
 from factory.dataset.dataset import CARD, Dataset
 from factory.dataset.lineage import open_parent
-from factory.dataset.shard_tasks import MakeShards
+from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
 from factory.release.state import (
     ReleaseState,
     held_by,
@@ -51,8 +50,6 @@ from schemas.problem import Problem
 from schemas.text import one_line
 
 log = logging.getLogger(__name__)
-Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
-"""shows how many of some shards were read: a context that gives what to call with each number"""
 
 
 class Answer(Model):
@@ -116,7 +113,7 @@ def changed_dataset(asked: Upkeep) -> str | None:
 
 
 def look_after(
-    asked: Upkeep, *, make_shards: MakeShards, progress: Progress = lambda _: nullcontext(_ignore)
+    asked: Upkeep, *, make_shards: MakeShards, progress: Progress = no_progress
 ) -> Answer:
     """Describe, verify, clean up, repair and draw, whatever was asked for.
 
@@ -158,10 +155,6 @@ def look_after(
     if asked.contact_sheet is not None:
         _draw(asked, asked.contact_sheet, dataset, parent)
     return answer
-
-
-def _ignore(_: int) -> None:
-    pass
 
 
 def _release_of(asked: Upkeep) -> tuple[str, str] | None:

@@ -191,7 +191,7 @@ class ShardVerifier:
     def _of_index(self, facts: ShardFacts, rows: pa.Table) -> Expected:
         if self._keeping is not None:
             with suppress(FormatError):  # of the verdicts: a problem of its own
-                rows = self._keeping.among(rows)
+                rows = self._keeping.among(rows, facts.shard)
         return Expected.of_rows(
             rows,
             shard=facts.shard,

@@ -77,7 +77,7 @@ def test_a_release_holds_a_rewritten_input_once_by_its_newest_sample(rewritten) 
 def test_the_index_of_a_release_tells_where_its_own_tars_hold_each_sample(rewritten) -> None:
     manifest = releases.release(rewritten)
     folder = Path(rewritten.location) / "releases" / "r1"
-    rows = pq.read_table(folder / "index.parquet").to_pylist()
+    rows = pq.read_table(folder / "index" / "000000.parquet").to_pylist()
     urls = {shard.shard: folder / shard.url for shard in manifest.shards}
     found = samples_in(releases.urls_of(rewritten))
     assert {row["key"] for row in rows} == set(found)

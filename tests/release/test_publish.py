@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import orjson
-import pyarrow.parquet as pq
+import pyarrow.dataset
 import pytest
 from pydantic import ValidationError
 
@@ -18,7 +18,14 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.release.pins import ReleaseFinishedError
 from factory.release.publish import NotReleasableError, latest_report, publish
 from factory.release.run import abandon_release
-from factory.release.state import broken_releases, release_names
+from factory.release.state import (
+    ReleaseState,
+    broken_releases,
+    held_by,
+    read_manifest,
+    release_names,
+    release_state,
+)
 from factory.upkeep.garbage import clean, stray_objects
 from schemas.report import GateCheck
 from support import fakes, planted, releases
@@ -70,16 +77,57 @@ def test_a_release_names_its_shards_with_digests_and_leaves_empty_ones_out(refin
         raw = Path(path).read_bytes()
         assert (sha256(raw), len(raw)) == (shard.sha256, shard.size)
     folder = Path(refined.location) / "releases" / "r1"
-    assert sha256((folder / "index.parquet").read_bytes()) == manifest.index
+    (part,) = manifest.index_parts
+    assert sha256((folder / part.url).read_bytes()) == part.sha256 and part.num_samples == 10
     report = Path(refined.location) / "reports" / REPORT_ID / "report.json"
     assert sha256(report.read_bytes()) == manifest.report and manifest.gate == releases.GATE
 
 
 def test_the_merged_index_holds_every_row_with_its_shard(refined) -> None:
     releases.release(refined)
-    merged = pq.read_table(Path(refined.location) / "releases" / "r1" / "index.parquet").to_pylist()
+    folder = Path(refined.location) / "releases" / "r1" / "index"
+    merged = pyarrow.dataset.dataset(folder).to_table().to_pylist()
     rows = [row for shard in refined.committed() for row in refined.index(shard).to_pylist()]
     assert merged == rows
+
+
+def test_a_larger_index_is_in_parts_which_an_outside_reader_takes_as_one(
+    refined, monkeypatch
+) -> None:
+    rows = [row for shard in refined.committed() for row in refined.index(shard).to_pylist()]
+    size = refined.index(0).nbytes
+    monkeypatch.setattr("factory.release.content.MAX_PART_BYTES", int(size * 2.5))
+    manifest = releases.release(refined)
+    assert [part.num_samples for part in manifest.index_parts] == [4, 4, 2]
+    folder = Path(refined.location) / "releases" / "r1"
+    assert pyarrow.dataset.dataset(folder / "index").to_table().to_pylist() == rows
+    assert broken_releases(refined) == []
+    refined.store.delete("releases/r1/index/000001.parquet")
+    (state,) = broken_releases(refined)
+    assert state.broken == ("index/000001.parquet is missing",)
+
+
+def test_a_release_of_an_earlier_version_has_one_index(refined) -> None:
+    manifest = orjson.loads(releases.release(refined).to_json())
+    (part,) = manifest.pop("index_parts")
+    raw = refined.store.read(f"releases/r1/{part['url']}")
+    refined.store.delete(f"releases/r1/{part['url']}")
+    refined.store.put("releases/r1/index.parquet", raw)
+    manifest |= {"index": part["sha256"], "format_version": 1}
+    refined.store.put("releases/r1/manifest.json", orjson.dumps(manifest))
+    assert broken_releases(refined) == []
+    (state,) = verified_releases(refined)
+    assert state.broken == () and state.num_samples == 10
+    refined.store.put("releases/r1/index.parquet", planted.flipped(raw, 500))
+    (state,) = verified_releases(refined)
+    assert state.broken == ("index.parquet is not the one that its manifest names",)
+
+
+def verified_releases(dataset: Dataset) -> list[ReleaseState]:
+    """As a full check sees them."""
+    held = held_by(dataset)
+    manifests = [read_manifest(dataset, name) for name in release_names(dataset)]
+    return [release_state(dataset, manifest, held, read_all=True) for manifest in manifests]
 
 
 @pytest.mark.slow
@@ -215,7 +263,7 @@ def test_a_publish_that_was_killed_left_no_release_and_is_finished_by_a_rerun(
     publish(refined, "r1", REPORT_ID)
     assert set(release_files(refined)) == {
         f"releases/r1/{file}"
-        for file in ("intent.json", "index.parquet", "train.wids.json", "manifest.json")
+        for file in ("intent.json", "index/000000.parquet", "train.wids.json", "manifest.json")
     }
 
 

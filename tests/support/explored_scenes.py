@@ -193,7 +193,7 @@ class Invariants:
                 self._shard(moment.dataset),
                 self._release(moment.dataset),
                 self.refining is not None and self._child(self.refining.child(moment.dataset)),
-                frozenset(item for item in memory.objects.items() if "index/" in item[0]),
+                frozenset(item for item in memory.objects.items() if item[0].startswith("index/")),
             )
         is_committed, is_released, is_refined, records = state = self._known[memory.digest]
         was_committed, was_released, was_refined, before = moment.before or NOTHING
@@ -249,9 +249,10 @@ class Invariants:
             content = dataset.store.memory.objects.get(name)  # type: ignore[attr-defined]
             assert content is not None, f"a release lost {name}"
             assert sha256(content) == shard.sha256
-        index = dataset.store.memory.objects.get("releases/r1/index.parquet")  # type: ignore[attr-defined]
-        assert index is not None, "a release lost its index"
-        assert sha256(index) == manifest.index
+        for part in manifest.index_parts:
+            index = dataset.store.memory.objects.get(f"releases/r1/{part.url}")  # type: ignore[attr-defined]
+            assert index is not None, "a release lost its index"
+            assert sha256(index) == part.sha256
         return True
 
 

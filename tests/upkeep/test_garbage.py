@@ -210,13 +210,13 @@ def test_leftovers_of_dead_writers_are_removed_when_they_are_old(dataset) -> Non
 
 def test_an_unfinished_release_and_report_are_removed_when_they_are_old(child) -> None:
     releases.release(child, "whole")
-    for name in ("intent.json", "index.parquet", "train.wids.json"):
+    for name in ("intent.json", "index/000000.parquet", "train.wids.json"):
         child.store.put(f"releases/half/{name}", b"x")
     child.store.put("reports/20261122-000000-bbbb/samples/000000.parquet", b"x")
     before = planted.objects(child)
     strays = listed(child)
     assert actions(strays) == {
-        "releases/half/index.parquet": ("unfinished release", "remove"),
+        "releases/half/index/000000.parquet": ("unfinished release", "remove"),
         "releases/half/intent.json": ("unfinished release", "remove"),
         "releases/half/train.wids.json": ("unfinished release", "remove"),
         "reports/20261122-000000-bbbb/samples/000000.parquet": ("unfinished report", "remove"),
@@ -260,7 +260,7 @@ def test_foreign_objects_are_listed_and_never_removed(dataset, name) -> None:
 def test_what_was_finished_since_it_was_listed_stays(dataset, child) -> None:
     index = dataset.store.read(index_name(1))
     uncommitted(dataset)
-    child.store.put("releases/r1/index.parquet", b"x")
+    child.store.put("releases/r1/index/000000.parquet", b"x")
     tars, halves = listed(dataset), listed(child)
     dataset.store.put(index_name(1), index)
     releases.put_report(child)

@@ -167,8 +167,12 @@ def test_a_release_of_a_shard_that_was_replaced_is_whole_and_its_own_tar_is_read
 @pytest.mark.parametrize(
     ("name", "change", "what"),
     [
-        ("index.parquet", lambda raw: planted.flipped(raw, 500), "not the one that its manifest"),
-        ("index.parquet", None, "index.parquet is missing"),
+        (
+            "index/000000.parquet",
+            lambda raw: planted.flipped(raw, 500),
+            "not the one that its manifest",
+        ),
+        ("index/000000.parquet", None, "index/000000.parquet is missing"),
         ("train.wids.json", None, "train.wids.json is missing"),
         ("train.wids.json", lambda raw: raw.replace(b"000001", b"000009"), "lists other shards"),
         ("manifest.json", lambda raw: raw[:80], "cannot be read"),

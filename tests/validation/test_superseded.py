@@ -115,7 +115,8 @@ def test_a_bad_render_that_was_rewritten_does_not_fail_the_gate(rewritten):
     assert judged(report, GATE).passed
     rewritten.refined.store.put(verdicts_name("r1"), content)
     verdicts, _ = read_verdicts(rewritten.refined, report)
-    assert verdicts["key"].to_pylist() == rewritten.newest and all(verdicts["keep"].to_pylist())
+    assert verdicts.table["key"].to_pylist() == rewritten.newest
+    assert all(verdicts.table["keep"].to_pylist())
 
 
 @pytest.mark.slow
@@ -127,7 +128,8 @@ def test_verdicts_of_a_report_that_counted_old_samples_are_read_without_these(re
         update={"verdicts": report.verdicts.model_copy(update={"sha256": sha256(raw)})}
     )
     verdicts, _ = read_verdicts(rewritten.refined, report)
-    assert verdicts["key"].to_pylist() == rewritten.newest and all(verdicts["keep"].to_pylist())
+    assert verdicts.table["key"].to_pylist() == rewritten.newest
+    assert all(verdicts.table["keep"].to_pylist())
 
 
 @pytest.mark.slow

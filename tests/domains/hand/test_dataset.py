@@ -311,7 +311,7 @@ def test_hugging_face_datasets_reads_16_bits(released, tmp_path, monkeypatch) ->
 def test_the_index_of_a_release_holds_the_labels(released) -> None:
     import pyarrow.parquet as pq
 
-    path = Path(released.location) / "releases" / "r1" / "index.parquet"
+    path = Path(released.location) / "releases" / "r1" / "index" / "000000.parquet"
     table = pq.read_table(path, columns=["key", "joints_xyz_mm", "camera"])
     assert len(table) == 6 and pa.types.is_struct(table.schema.field("camera").type)
 
