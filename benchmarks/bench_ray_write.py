@@ -34,8 +34,7 @@ from cluster.on_ray.pipeline import run_on_ray
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import Stage, collect
 from factory.refinement.card import refined_card
-from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader
-from factory.refinement.stages import missing_shards
+from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader, missing_shards
 
 
 class Unchanged:

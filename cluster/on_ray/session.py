@@ -1,4 +1,8 @@
-"""A run of a job with Ray behind it: shards made in parallel, calls made side by side."""
+"""A run of a job with Ray behind it: shards made in parallel, calls made side by side.
+
+Ray is imported when the first of them is needed: with its data library that takes longer than most
+runs which find nothing to do.
+"""
 
 import logging
 import time
@@ -7,16 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from cluster.job.command import JobConfig
 from cluster.job.every import every
 from cluster.job.progress import Progress
 from cluster.job.runs import RunFolder
 from cluster.job.start import logged_run
 from cluster.job.summary import summarise
-from cluster.on_ray.connect import ensure_ray
-from cluster.on_ray.pipeline import Workers, run_on_ray
 from factory.dataset.shard_tasks import MakeTask, Stage, collect
 from schemas.outcome import Outcome
 
@@ -28,10 +28,14 @@ SILENCE_S = 120.0
 class Session:
     """A running job's folder and its parallel workers."""
 
-    def __init__(self, run: RunFolder, workers: Workers):
-        self.run = run
-        """`runs/<id>/` of the output"""
-        self.workers = workers
+    def __init__(self, run: RunFolder, workers: int | None = None, use_gpu: bool = False):
+        """
+        Args:
+            run: `runs/<id>/` of the output.
+            workers: number of parallel workers; None for one per core (or GPU).
+            use_gpu: whether each worker has a GPU.
+        """
+        self.run, self.num_workers, self.use_gpu = run, workers, use_gpu
 
     def make_shards(
         self,
@@ -53,8 +57,12 @@ class Session:
         """
         if not shards:
             return []
+        from cluster.on_ray.connect import ensure_ray
+        from cluster.on_ray.pipeline import Workers, run_on_ray
+
         ensure_ray()
-        workers = self.workers.number()
+        workers = Workers(self.num_workers, self.use_gpu)
+        num_workers = workers.number()
         progress = Progress(what, num_samples, "images")
         outcomes: list[Outcome] = []
 
@@ -66,11 +74,11 @@ class Session:
         try:
             stages = (Stage(what, task),) if callable(task) else task
             with _reporting_silence(what, lambda: len(outcomes)):
-                return collect(run_on_ray(stages, shards, self.workers), on_outcome)
+                return collect(run_on_ray(stages, shards, workers), on_outcome)
         finally:
             progress.close()
             wall_s = time.perf_counter() - started
-            summary = summarise(what, outcomes, wall_s, min(workers, len(shards)))
+            summary = summarise(what, outcomes, wall_s, min(num_workers, len(shards)))
             self.run.write(f"{what}.json", summary.to_json())
             for line in summary.lines():
                 log.info("%s", line)
@@ -84,6 +92,10 @@ class Session:
             what: for a progress bar; none where it is absent.
             use_gpu: give each a GPU as well.
         """
+        import ray
+
+        from cluster.on_ray.connect import ensure_ray
+
         ensure_ray()
         remote = ray.remote(_call).options(num_gpus=1 if use_gpu else 0)
         handles = [remote.remote(call) for call in calls]
@@ -123,7 +135,7 @@ def start(
         use_gpu: whether each worker has a GPU.
     """
     with logged_run(job, output, runs=runs) as run:
-        yield Session(run, Workers(workers, use_gpu))
+        yield Session(run, workers, use_gpu)
 
 
 def _call(call: Callable[[], Any]) -> Any:
@@ -152,6 +164,8 @@ def _reporting_silence(what: str, count: Callable[[], int]) -> Iterator[None]:
 
 def _cluster() -> str:
     """How large the cluster is, in words."""
+    import ray
+
     try:
         alive = sum(node["Alive"] for node in ray.nodes())
         cores, gpus = (ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU"))

@@ -25,7 +25,7 @@ from factory.dataset.tar import (
     unpack,
 )
 from factory.images.png import Pixels, decode_png
-from factory.store.base import Store
+from factory.store.base import Entry, Store
 from factory.store.open import open_store
 from factory.store.parquet import parsing_parquet
 from factory.store.stored_file import stored_sha256
@@ -168,8 +168,13 @@ class Dataset(ShardRecords):
 
     def planned(self) -> list[int]:
         """Numbers of the shards that have a plan, in order."""
-        names = (entry.name for entry in self.store.entries("plan"))
-        return sorted(int(match[1]) for match in map(_PLAN.fullmatch, names) if match is not None)
+        return list(self.plan_entries())
+
+    def plan_entries(self) -> dict[int, Entry]:
+        """The plan of every shard that has one, in order of shard, as a listing shows it."""
+        entries = ((_PLAN.fullmatch(entry.name), entry) for entry in self.store.entries("plan"))
+        found = {int(match[1]): entry for match, entry in entries if match is not None}
+        return dict(sorted(found.items()))
 
     def plan(self, shard: int) -> ShardPlan:
         """The plan of a shard. Raises `FileNotFoundError` where it has none."""

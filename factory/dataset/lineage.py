@@ -1,11 +1,13 @@
 """The chain of a dataset's parents, and which of its shards its parent no longer matches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.known_facts import known_facts
 from schemas.base import FormatError, Model
 from schemas.dataset import DatasetCard
+from schemas.index import ShardFacts
 
 Reach = Literal["this", "there", "not there", "another dataset"]
 
@@ -99,7 +101,10 @@ class StaleShardsError(ValueError):
 
 def stale_shards(parent: Dataset, child: Dataset) -> list[int]:
     """Numbers of the child's shards whose parent shard has changed since, or is gone."""
-    made = child.committed()
-    common = sorted(set(made) & set(parent.committed()))
-    current = {facts.shard: facts.tar_sha256 for facts in parent.all_facts(common)}
-    return [f.shard for f in child.all_facts(made) if f.parent_sha256 != current.get(f.shard)]
+    return stale_among(known_facts(parent), known_facts(child))
+
+
+def stale_among(parent: Mapping[int, ShardFacts], child: Mapping[int, ShardFacts]) -> list[int]:
+    """As `stale_shards`, of the facts of all shards of both."""
+    current = {shard: facts.tar_sha256 for shard, facts in parent.items()}
+    return [shard for shard, f in child.items() if f.parent_sha256 != current.get(shard)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import plan_name
-from factory.store.base import READERS
+from factory.store.base import READERS, Entry
 from schemas.base import FORMAT_VERSION, FormatError
 from schemas.dataset import ShardPlan
 
@@ -28,6 +28,8 @@ PLANNED_SCHEMA = pa.schema(
     ]
 )
 """A planned input, with its shard and its place in the plan."""
+HEAD_BYTES = 1 << 12
+"""bytes that the beginning of a plan usually fits into, up to its first input"""
 _LOCATION = b"location"
 """key in a table's metadata"""
 
@@ -73,6 +75,43 @@ def location_of(table: Any) -> str | None:
     """Location of the inputs of a `plan_columns` table when they were planned; None if unknown."""
     location = (table.schema.metadata or {}).get(_LOCATION)
     return None if location is None else location.decode()
+
+
+class PlanHead(NamedTuple):
+    """A plan without its inputs."""
+
+    shard: int
+    location: str | None
+    """of the inputs when they were planned; None if unknown"""
+
+
+def read_heads(dataset: Dataset, shards: Iterable[int]) -> Iterator[PlanHead]:
+    """The heads of plans, in order; of a plan the first bytes are read alone.
+
+    Raises:
+        FileNotFoundError: there is no such plan.
+        FormatError: a file is not a plan, or is of a newer format.
+    """
+    entries = dataset.plan_entries()
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from pool.map(lambda shard: _head(dataset, shard, entries.get(shard)), shards)
+
+
+def _head(dataset: Dataset, shard: int, entry: Entry | None) -> PlanHead:
+    name = plan_name(shard)
+    where = f"{dataset.location}/{name}"
+    if entry is None:
+        raise FileNotFoundError(where)
+    raw = dataset.store.read_range(name, 0, min(entry.size, HEAD_BYTES))
+    head, found, _ = raw.partition(b',"inputs":[')
+    if not found:  # an earlier version wrote it, or its location is a long one
+        return PlanHead(
+            shard, location_of(plan_columns(dataset.store.read(name), shard, where=where))
+        )
+    plan = ShardPlan.from_json(head + b',"inputs":[]}', where=where)
+    if plan.shard != shard:
+        raise FormatError(f"{where}: not the plan of shard {shard}")
+    return PlanHead(shard, plan.location)
 
 
 def read_plans(dataset: Dataset, shards: Iterable[int]) -> Iterator[Any]:

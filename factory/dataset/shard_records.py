@@ -23,6 +23,8 @@ class Record(NamedTuple):
     generation: int
     size: int
     """bytes"""
+    mtime_ns: int
+    etag: str | None
 
 
 class ShardRecords:
@@ -44,7 +46,7 @@ class ShardRecords:
             if match is not None:
                 shard, generation = int(match[1]), int(match[2] or 1)
                 if shard not in highest or highest[shard].generation < generation:
-                    highest[shard] = Record(generation, entry.size)
+                    highest[shard] = Record(generation, entry.size, entry.mtime_ns, entry.etag)
         return dict(sorted(highest.items()))
 
     def indexes(self) -> dict[int, Record]:

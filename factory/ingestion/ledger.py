@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.plans import PLANNED_SCHEMA, location_of, read_plans
+from factory.dataset.plans import PLANNED_SCHEMA, location_of, read_heads, read_plans
 from factory.sources.input_table import InputTable
 from factory.sources.scan import Container
 from factory.store.base import Store
@@ -142,8 +142,8 @@ class Ledger:
             vanished: id to key of versions that had vanished when their shard was built.
         """
         self.dataset, self.inputs, self.location = dataset, inputs, location
-        self.shard_sizes: list[int] = []
-        """planned inputs of every shard"""
+        self.shard_sizes: list[int | None] = []
+        """planned inputs of every shard; None where they were not read"""
         self.locations: list[str | None] = []
         """location of the inputs of every shard when they were planned, if known"""
         inputs.db.execute(_TABLES)
@@ -165,6 +165,11 @@ class Ledger:
         # Every number up to the newest: a listing made while plans appear may miss some.
         num_plans = max(self.dataset.planned(), default=-1) + 1
         new = range(len(self.shard_sizes), num_plans)
+        if not self.inputs.num_files:  # no input has to be compared with its plan
+            for head in read_heads(self.dataset, new):
+                self.shard_sizes.append(None)
+                self.locations.append(head.location)
+            return
         for table in read_plans(self.dataset, new):
             location = location_of(table)
             self._insert_plan(table, is_here=location in (None, self.location))

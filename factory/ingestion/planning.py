@@ -47,17 +47,19 @@ class Planned:
     """What is planned in a dataset, and what this run added to it."""
 
     num_listed: int
-    num_new: int
+    num_new: int = 0
     """inputs planned now, rewritten ones among them"""
-    num_rewritten: int
+    num_rewritten: int = 0
     """those of them that replace an older sample"""
-    num_held: int
+    num_held: int = 0
     """new inputs held back until there are more"""
-    shard_sizes: tuple[int, ...]
-    """planned inputs of every shard"""
-    locations: tuple[str | None, ...]
+    num_left: int = 0
+    """inputs that changed and wait until their shard is built or mended"""
+    shard_sizes: tuple[int | None, ...] = ()
+    """planned inputs of every shard; None where they were not read"""
+    locations: tuple[str | None, ...] = ()
     """location of the inputs of every shard when they were planned, if known"""
-    unreadable: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
     """archives that could not be read and files that have no proper name, and why"""
 
 
@@ -94,6 +96,7 @@ def plan_new_shards(
         num_new=planner.num_planned,
         num_rewritten=planner.num_rewritten,
         num_held=planner.num_held,
+        num_left=planner.num_left + inputs.count("changed WHERE NOT is_built"),
         shard_sizes=tuple(planner.ledger.shard_sizes),
         locations=tuple(planner.ledger.locations),
         unreadable=tuple(c.problem for c in inputs.containers if c.problem is not None),
@@ -117,12 +120,14 @@ class _Planner:
         self.num_planned = 0
         self.num_rewritten = 0
         self.num_held = 0
+        self.num_left = 0
         self._first_own = 0
         self._left: set[str] = set()
         """archives of which some inputs could not be compared"""
 
     def plan_all(self) -> bool:
         """Plan what no plan names; False if another run took a number meanwhile."""
+        self.num_left = 0
         self.ledger.read_plans()
         self._first_own = len(self.ledger.shard_sizes)
         splits = self.dataset.card.splits
@@ -193,6 +198,7 @@ class _Planner:
                     is_as_planned = row.pop("is_as_planned")
                     if key not in digests:
                         self._left.add(row["container"])
+                        self.num_left += 1
                         continue
                     then, became_sample = digests[key]
                     if now == then and is_as_planned:

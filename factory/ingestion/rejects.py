@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -48,14 +47,6 @@ def _quote_start(reason: str) -> int:
             return place
         depth += (character == "(") - (character == ")")
     return len(reason)
-
-
-def facts_by_shard(dataset: Dataset, known: Facts = MappingProxyType({})) -> Facts:
-    """The facts of every committed shard; only those that are not `known` are read."""
-    committed = dataset.committed()
-    new = [shard for shard in committed if shard not in known]
-    read = dict(zip(new, dataset.all_facts(new), strict=True))
-    return {shard: read.get(shard) or known[shard] for shard in committed}
 
 
 def vanished_inputs(dataset: Dataset, facts: Facts) -> dict[str, str]:

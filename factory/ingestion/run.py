@@ -5,10 +5,12 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.known_facts import known_facts
 from factory.dataset.lost_tars import lost_tars
+from factory.dataset.plans import read_plans
 from factory.dataset.shard_tasks import MakeShards, reasons_of
 from factory.domains.registry import (
     domain_of_source,
@@ -19,18 +21,14 @@ from factory.domains.registry import (
 from factory.images import native
 from factory.ingestion.ledger import containers_in, read_seen
 from factory.ingestion.planning import Planned, plan_new_shards
-from factory.ingestion.rejects import (
-    Facts,
-    check_reject_share,
-    facts_by_shard,
-    vanished_inputs,
-)
+from factory.ingestion.rejects import check_reject_share
+from factory.ingestion.settled import asked_of, look_before, settle
 from factory.ingestion.shards import ingest_task, ingested_card
 from factory.sources.base import Source, SourceOptions
 from factory.sources.files import open_files
 from factory.sources.input_table import InputTable
 from factory.store.open import absolute, name_of, open_store, real_place
-from schemas.base import FormatError, Model
+from schemas.base import Model
 from schemas.dataset import DatasetCard
 from schemas.text import one_line
 
@@ -150,26 +148,30 @@ def ingest_new_inputs(
             another location, or committed shards have lost their tars, after everything else was
             done.
     """
-    facts, vanished = _known(output)
-    seen = containers_in(read_seen(open_store(output)), source.location, without=vanished)
+    dataset = Dataset(open_store(output), card)  # which may not be there yet
+    asked = asked_of(source, card, min_shard)
+    before = look_before(dataset, source, asked)
+    seen = containers_in(read_seen(dataset.store), source.location, without=before.vanished)
     with InputTable(source.scan(seen)) as inputs:
-        if not len(inputs) and all(c.problem is None for c in inputs.containers):
+        if inputs.is_empty and all(c.problem is None for c in inputs.containers):
             raise ValueError(f"{source.location}: no {source.name} inputs found there")
         dataset = Dataset.enter(output, card)
-        planned = plan_new_shards(
-            dataset, source, inputs, min_shard=min_shard, vanished=vanished, moved=moved
+        settled = None if moved else before.planned(inputs.digest)
+        planned = settled or plan_new_shards(
+            dataset, source, inputs, min_shard=min_shard, vanished=before.vanished, moved=moved
         )
+        listing = inputs.digest if inputs.would_repeat else None
     missing = _missing_shards(dataset, planned, source, moved=moved)
     if missing:
         log.info("%s; %d shards to make", _listed(planned, min_shard), len(missing))
         if native.crops is None:
             log.info(native.how())
-        num_inputs = sum(planned.shard_sizes[shard] for shard in missing)
+        num_inputs = _num_inputs(dataset, planned, missing)
         task = ingest_task(dataset, source, may_be_gone=give_up_vanished)
         outcomes = make_shards("ingest", task, missing, num_inputs)
         for reason, count in reasons_of(outcomes).most_common(10):
             log.info("set aside: %d × %s", count, reason)
-    facts = facts_by_shard(dataset, facts)
+    facts = known_facts(dataset, save=True)
     num_samples, num_filtered, num_rejected = check_reject_share(dataset, facts, max_reject_share)
     log.info(
         "%s: %s%d planned inputs = %d samples + %d filtered + %d rejected, in %d shards",
@@ -182,22 +184,20 @@ def ingest_new_inputs(
         len(facts),
     )
     waiting = _waiting(planned, set(facts), source)
+    if listing is not None and not (waiting or moved or settled):
+        settle(
+            dataset,
+            source,
+            asked,
+            listing=listing,
+            planned=planned,
+            before=before,
+            made=set(missing),
+            facts=facts,
+        )
     not_done = [*planned.unreadable, *waiting, *lost_tars(dataset)]
     if not_done:
         raise ValueError("everything else is done, but:\n  " + "\n  ".join(map(one_line, not_done)))
-
-
-def _known(output: str) -> tuple[Facts, dict[str, str]]:
-    """Facts of the shards that exist, and their inputs that had vanished (id to key)."""
-    try:
-        dataset = Dataset.open(output)
-        facts = facts_by_shard(dataset)
-        return facts, vanished_inputs(dataset, facts)
-    except FileNotFoundError:  # the first run makes the dataset
-        pass
-    except FormatError as error:  # a damaged index is no reason to hold up new inputs
-        log.warning("the inputs that had vanished are not known: %s", error)
-    return {}, {}
 
 
 def _missing_shards(
@@ -209,6 +209,14 @@ def _missing_shards(
         return missing
     own_locations = _own_locations(source)
     return [shard for shard in missing if planned.locations[shard] in own_locations]
+
+
+def _num_inputs(dataset: Dataset, planned: Planned, shards: Sequence[int]) -> int:
+    """How many inputs are planned into some shards."""
+    sizes = {shard: planned.shard_sizes[shard] for shard in shards}
+    unread = [shard for shard, size in sizes.items() if size is None]
+    sizes |= zip(unread, map(len, read_plans(dataset, unread)), strict=True)
+    return sum(size for size in sizes.values() if size is not None)
 
 
 def _own_locations(source: Source) -> tuple[str | None, str]:

@@ -10,13 +10,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from factory.networks.refiner import Refiner
-from factory.store.base import Store
-from factory.store.open import absolute, is_remote, open_store
+from factory.networks.stored_refiner import DESCRIPTION_NAME, WEIGHTS_NAME, read_refiner
+from factory.store.open import open_store
 from schemas.base import FormatError
 from schemas.refiner import RefinerDescription
-
-WEIGHTS_NAME = "refiner.safetensors"
-DESCRIPTION_NAME = "refiner.json"
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -72,31 +69,11 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
         FormatError: a file is damaged, has changed since it was written, or is of another
             architecture.
     """
-    store, name = _store_of_run(location)
-    weights_path = f"{store.location}/{name}"
-    description_name = f"{name.removesuffix('.safetensors')}.json"
-    files = {}
-    for wanted in (description_name, name):
-        try:
-            files[wanted] = store.read(wanted)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{store.location}/{wanted} is missing: the training run has not finished (run "
-                "the same command again to resume it), or only one of the two files was copied"
-            ) from error
-    description = RefinerDescription.from_json(
-        files[description_name], where=f"{store.location}/{description_name}"
-    )
-    content = files[name]
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != description.sha256:
-        raise FormatError(
-            f"{weights_path}: sha256 is {digest}, {description_name} says "
-            f"{description.sha256}: the file is damaged or from another run; copy both again"
-        )
+    stored = read_refiner(location)
+    description, weights_path = stored.description, stored.where
     refiner = Refiner(description.architecture)
     try:
-        tensors = load(content)
+        tensors = load(stored.weights)
     except SafetensorError as error:
         raise FormatError(f"{weights_path}: not a safetensors file ({error})") from error
     expected = {name: tuple(value.shape) for name, value in refiner.state_dict().items()}
@@ -108,7 +85,7 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
             if expected.get(name) != shapes.get(name)
         )
         raise FormatError(
-            f"{weights_path}: not the architecture that {description_name} describes "
+            f"{weights_path}: not the architecture that its description names "
             f"({'; '.join(wrong[:4])}); use the two files of one run"
         )
     wrong_name = first_not_finite(tensors)
@@ -116,20 +93,3 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
         raise FormatError(f"{weights_path}: {wrong_name} holds values that are not finite")
     refiner.load_state_dict(tensors)
     return refiner.eval(), description
-
-
-def _store_of_run(location: str | Path) -> tuple[Store, str]:
-    """The store of a refiner's two files, and the name of the safetensors file in it."""
-    is_file = str(location).endswith((".safetensors", ".json"))
-    if not is_remote(location):
-        is_folder = Path(location).is_dir()
-        if not is_folder and not is_file:
-            raise FileNotFoundError(
-                f"{location}: neither a training run nor a .safetensors file; "
-                "give the --output folder of a finished training run"
-            )
-        is_file = not is_folder
-    if not is_file:
-        return open_store(location), WEIGHTS_NAME
-    folder, _, name = absolute(location).rpartition("/")
-    return open_store(folder or "/"), f"{name.rpartition('.')[0]}.safetensors"

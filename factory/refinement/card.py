@@ -4,15 +4,11 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from pydantic import JsonValue
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import kind_named
-from factory.networks.precision import resolved
-from factory.networks.refiner_files import load_refiner
-from factory.refinement.engines.base import EngineUnavailableError
-from factory.refinement.engines.choose import make_engine
+from factory.networks.stored_refiner import read_refiner
 from schemas.base import FormatError, digest_of
 from schemas.dataset import DatasetCard, ParentRef, RefinerRef
 from schemas.refiner import Precision, PrecisionChoice
@@ -31,7 +27,7 @@ def refined_card(
     """The card of the dataset that a refiner makes of a parent.
 
     Args:
-        refiner: what `load_refiner` takes.
+        refiner: what `read_refiner` takes.
         noise_seed: see `PixelCodec`; None for 0.
         precision: in which the refiner computes.
 
@@ -39,7 +35,7 @@ def refined_card(
         ValueError: the refiner was trained on other images than the parent's, the parent is not a
             labelled synthetic dataset, or a seed is given and the refiner takes no noise.
     """
-    _, described = load_refiner(refiner)
+    described = read_refiner(refiner).description
     card = parent.card
     has_noise = described.architecture.noise_channels > 0
     if noise_seed is not None and not has_noise:
@@ -107,7 +103,7 @@ def precision_for(
     float32 only so.
 
     Args:
-        refiner: what `load_refiner` takes.
+        refiner: what `read_refiner` takes.
         engine, device: as in `choose_engine`.
 
     Raises:
@@ -117,8 +113,14 @@ def precision_for(
         return choice
     with suppress(FileNotFoundError):
         return precision_of(Dataset.open(output).card)
-    _, described = load_refiner(refiner)
-    bits = described.image.bits
+    # Imported here, as a run that goes on with an output may find nothing to refine.
+    import torch
+
+    from factory.networks.precision import resolved
+    from factory.refinement.engines.base import EngineUnavailableError
+    from factory.refinement.engines.choose import make_engine
+
+    bits = read_refiner(refiner).description.image.bits
     if device == "cuda" and not torch.cuda.is_available():
         # Workers elsewhere have the GPUs, and refuse it where theirs has none.
         return "bfloat16" if bits <= 8 else "float32"

@@ -10,7 +10,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.lost_tars import lost_tars
 from factory.dataset.shard_tasks import MakeShards
 from factory.dataset.tar import DamagedShardError
-from factory.refinement.stages import missing_shards, refine_stages
+from factory.refinement.shards import missing_shards
 from schemas.dataset import DatasetCard
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ def refine_dataset(
     register_child(parent, child)
     missing = missing_shards(parent, child)
     if missing:
+        from factory.refinement.stages import refine_stages  # imports PyTorch
+
         num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
         log.info("%d images in %d shards to refine", num_samples, len(missing))
         stages = refine_stages(

@@ -1,4 +1,8 @@
-"""How a shard is read from its parent, and committed to its child with unchanged labels.
+"""Refine: shard i of a synthetic dataset becomes shard i of its child.
+
+The child has the same keys, the same labels and new pixels. The work left is every shard that the
+parent has committed and the child has not, so resuming, running on a schedule, running twice and
+two runs at once are all the same operation.
 
 This is not part of `factory.refinement.stages`, so that workers which only read and write do not
 import PyTorch.
@@ -12,10 +16,29 @@ import orjson
 from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset
 from factory.dataset.inspection import Expected
+from factory.dataset.known_facts import known_facts
+from factory.dataset.lineage import StaleShardsError, stale_among
 from factory.dataset.tar import DamagedShardError, PackedSample
 from factory.images.png import Pixels, decode_png, encode_png
 from schemas.outcome import Outcome
 from schemas.version import WRITER
+
+
+def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
+    """Numbers of the shards that the parent has and the child lacks, in order.
+
+    Raises:
+        StaleShardsError: the child has shards whose parent shard has changed since, or is gone.
+    """
+    theirs, made = known_facts(parent), known_facts(child, save=True)
+    stale = stale_among(theirs, made)
+    if stale:
+        raise StaleShardsError(
+            f"{child.location}: shards {stale[:10]} were refined from versions of their parent "
+            f"shards that {parent.location} no longer holds; refine into a new output, or withdraw "
+            "them with jobs/describe.py --repair --withdraw-stale --apply"
+        )
+    return [shard for shard in theirs if shard not in made]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,5 @@
-"""Refine: shard i of a synthetic dataset becomes shard i of its child.
+"""The three stages of refining a shard, each for workers of its own."""
 
-The child has the same keys, the same labels and new pixels. The work left is every shard that the
-parent has committed and the child has not, so resuming, running on a schedule, running twice and
-two runs at once are all the same operation.
-"""
-
-import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +7,6 @@ from pathlib import Path
 import torch
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.lineage import StaleShardsError, stale_shards
 from factory.dataset.shard_tasks import Stage
 from factory.networks.precision import computes_bfloat16
 from factory.networks.refiner_files import load_refiner
@@ -21,24 +14,6 @@ from factory.refinement.card import precision_of
 from factory.refinement.engines.base import RefinerEngine
 from factory.refinement.engines.choose import make_engine
 from factory.refinement.shards import ShardCommitter, ShardPixels, ShardReader
-
-log = logging.getLogger(__name__)
-
-
-def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
-    """Numbers of the shards that the parent has and the child lacks, in order.
-
-    Raises:
-        StaleShardsError: the child has shards whose parent shard has changed since, or is gone.
-    """
-    stale = stale_shards(parent, child)
-    if stale:
-        raise StaleShardsError(
-            f"{child.location}: shards {stale[:10]} were refined from versions of their parent "
-            f"shards that {parent.location} no longer holds; refine into a new output, or withdraw "
-            "them with jobs/describe.py --repair --withdraw-stale --apply"
-        )
-    return sorted(set(parent.committed()) - set(child.committed()))
 
 
 @dataclass
@@ -60,9 +35,7 @@ def refine_stages(
     batch_size: int | None = None,
     device: str = "cpu",
 ) -> tuple[Stage, ...]:
-    """The three stages of refining, each for workers of its own.
-
-    They read and decode a shard, refine its images, and encode and commit the child's shard.
+    """Stages that read and decode a shard, refine its images, and encode and commit the child's.
 
     Args:
         refiner: what `load_refiner` takes.

@@ -1,5 +1,6 @@
 """The inputs of a listing in a table that spills to disk before it fills the memory."""
 
+import hashlib
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,8 +47,16 @@ DROP TABLE files;
 FACTS = "id, size, mtime_ns, etag, suffixes"
 
 
+HELD_BYTES = 1 << 28
+"""of a listing, which are held in memory before they go into a table"""
+
+
 class InputTable:
-    """One scan of a source as a DuckDB table `listed`: `InputFacts` and container of each input."""
+    """One scan of a source as a DuckDB table `listed`: `InputFacts` and container of each input.
+
+    The table is made when it is first asked for, as the digest of the listing may be all that is
+    needed.
+    """
 
     def __init__(self, items: Iterable[ScanItem]):
         """
@@ -56,8 +65,12 @@ class InputTable:
         """
         import duckdb
 
+        self._held: list[Any] = []
+        self.num_files = 0
+        """rows that the scan gave"""
+        self._is_listed = False
         self._folder = tempfile.TemporaryDirectory(prefix="simgan-inputs-")
-        self.db = duckdb.connect(
+        self._db = duckdb.connect(
             config={
                 "memory_limit": MEMORY_LIMIT,
                 "threads": NUM_THREADS,
@@ -66,12 +79,20 @@ class InputTable:
             }
         )
         try:
-            self.db.execute(_SETUP)
-            self.containers = self._fill(items)
-            self.db.execute(_GROUP)
+            self._db.execute(_SETUP)
+            self.containers, self.digest = self._fill(items)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def db(self) -> Any:
+        """The database with the table `listed`."""
+        if not self._is_listed:
+            self._insert_held()
+            self._db.execute(_GROUP)
+            self._is_listed = True
+        return self._db
 
     def __enter__(self) -> Self:
         return self
@@ -86,8 +107,18 @@ class InputTable:
 
     def close(self) -> None:
         """Free the memory and the temporary folder."""
-        self.db.close()
+        self._db.close()
         self._folder.cleanup()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no inputs, also none in archives that were not opened."""
+        return not self.num_files and not any(c.num_inputs for c in self.containers)
+
+    @property
+    def would_repeat(self) -> bool:
+        """Whether the next scan gives the same items if nothing changes: no archive was opened."""
+        return all(c.num_inputs is not None for c in self.containers)
 
     def __len__(self) -> int:
         """Number of inputs, including those in archives that were not opened."""
@@ -109,9 +140,7 @@ class InputTable:
 
     def insert(self, table: str, rows: Any) -> None:
         """Append the rows of an Arrow table or batch, with columns matched by name."""
-        with self.db.cursor() as cursor:
-            cursor.register("added", pa.table(rows))
-            cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM added")
+        _insert(self.db, table, pa.table(rows))
 
     def sizes_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Id to size in bytes, for those of some inputs that are listed."""
@@ -123,11 +152,30 @@ class InputTable:
         query = f"SELECT {FACTS} FROM listed ORDER BY natural_order(id), id"
         return self.db.sql(query).to_arrow_table()
 
-    def _fill(self, items: Iterable[ScanItem]) -> tuple[Container, ...]:
-        containers = []
+    def _fill(self, items: Iterable[ScanItem]) -> tuple[tuple[Container, ...], str]:
+        """Take in all items; gives the containers, and a digest of everything in its order."""
+        containers, digest, num_bytes = [], hashlib.sha256(), 0
         for item in items:
             if isinstance(item, Container):
                 containers.append(item)
+                digest.update(repr(item).encode("utf-8", "surrogateescape"))
             else:
-                self.insert("files", item)
-        return tuple(containers)
+                digest.update(item.serialize())
+                self._held.append(item)
+                self.num_files += len(item)
+                num_bytes += item.nbytes
+                if num_bytes > HELD_BYTES:
+                    self._insert_held()
+                    num_bytes = 0
+        return tuple(containers), digest.hexdigest()
+
+    def _insert_held(self) -> None:
+        if self._held:
+            _insert(self._db, "files", pa.Table.from_batches(self._held))
+            self._held = []
+
+
+def _insert(db: Any, table: str, rows: pa.Table) -> None:
+    with db.cursor() as cursor:
+        cursor.register("added", rows)
+        cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM added")

@@ -13,10 +13,8 @@ from pydantic import JsonValue
 from factory.dataset.dataset import Dataset
 from factory.images.scale import full_scale_for
 from factory.networks.precision import require_hardware, resolved
-from factory.networks.refiner_files import (
-    DESCRIPTION_NAME,
-    load_refiner,
-)
+from factory.networks.refiner_files import load_refiner
+from factory.networks.stored_refiner import DESCRIPTION_NAME
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.training.config import TrainConfig

@@ -261,8 +261,8 @@ def _read_indexes(dataset: Dataset, indexes: Mapping[int, Record]) -> Iterator[_
 
 
 def _read_index(dataset: Dataset, columns: list[str], listed: tuple[int, Record]) -> _Index:
-    shard, (generation, size) = listed
-    name = index_name(shard, generation)
+    shard, record = listed
+    name, size = index_name(shard, record.generation), record.size
     try:
         rows, metadata = read_columns(dataset.store, name, size, columns)
         facts = facts_of(metadata, where=f"{dataset.location}/{name}")

@@ -53,6 +53,7 @@ Action = Literal["remove", "keep"]
 _LAYOUT = re.compile(
     r"""dataset\.json
     | plan/(\d{6,}\.json|seen\.parquet)
+    | cache/(facts\.jsonl\.gz|settled\.json)
     | reports/[^/]+/(report\.json|report\.html|verdicts\.parquet|samples/\d{6,}\.parquet)
     | measures/[0-9a-f]{16}/\d{6,}\.parquet
     | releases/[^/]+/(manifest\.json|intent\.json|index\.parquet|index/\d{6,}\.parquet

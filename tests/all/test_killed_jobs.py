@@ -10,7 +10,7 @@ import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
-from factory.networks.refiner_files import WEIGHTS_NAME
+from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.upkeep.garbage import stray_objects
 from support.job_runs import CONFIG, kill_when, passed, run_job, tar_digests
 

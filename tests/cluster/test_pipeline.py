@@ -214,8 +214,8 @@ def test_only_shards_whose_workers_died_are_tried_alone(monkeypatch) -> None:
 @pytest.mark.slow
 def test_who_waits_in_vain_is_told_what_the_cluster_has(monkeypatch, caplog) -> None:
     monkeypatch.setattr(session, "SILENCE_S", 0.05)
-    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
-    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 3.0})
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
     made: list[int] = []
     with session._reporting_silence("refine", lambda: len(made)):
         for _ in range(8):  # as long as shards come, nothing is said

@@ -14,7 +14,7 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.store import s3_requests
 from factory.store.open import open_store
 from factory.store.s3_errors import StoreUnavailableError
-from factory.upkeep.garbage import stray_objects
+from factory.upkeep.garbage import clean, stray_objects
 from support import fakes, planted, s3_proxy
 from support.s3_servers import PASSING, SHORT, new_location, use
 
@@ -122,5 +122,9 @@ def test_a_run_without_patience_fails_cleanly_and_the_same_command_completes_it(
         killer.join()
     done = fakes.ingest_here(renders, location, OPTIONS, shard_size=3)
     assert len(done.committed()) == 8
+    # The files of a writer that could not even remove them are nothing but leftovers.
+    leftovers = stray_objects(done, older_than_s=0)
+    assert {stray.kind for stray in leftovers} <= {"uncommitted"} and len(leftovers) <= 2
+    list(clean(done, leftovers))
     fakes.ingest_here(renders, tmp_path / "local", OPTIONS, shard_size=3)
     assert everything_in(location) == everything_in(str(tmp_path / "local"))

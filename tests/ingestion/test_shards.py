@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from factory.dataset.dataset import CardMismatchError, Dataset
+from factory.dataset.known_facts import known_facts
 from factory.dataset.loading import load_images, load_index
 from factory.dataset.shard_tasks import ShardsFailedError, collect, run_here
 from factory.domains.eye.sources.framing import EyeCrop
@@ -16,7 +17,7 @@ from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
 from factory.images.png import decode_png
-from factory.ingestion.rejects import TooManyRejectsError, check_reject_share, facts_by_shard
+from factory.ingestion.rejects import TooManyRejectsError, check_reject_share
 from factory.ingestion.shards import ingest_task, ingested_card
 from schemas.eye.kind import EYE
 from support import fakes
@@ -75,27 +76,27 @@ def test_a_key_is_the_place_in_the_plan_and_rejects_leave_gaps(mixed, tmp_path) 
 
 def test_the_reject_share_fails_the_run_and_names_the_reasons(mixed, tmp_path) -> None:
     dataset = fakes.ingest_here(mixed, tmp_path / "eyes", OPTIONS, shard_size=4)
-    assert check_reject_share(dataset, facts_by_shard(dataset), 0.3) == (7, 0, 3)
+    assert check_reject_share(dataset, known_facts(dataset), 0.3) == (7, 0, 3)
     with pytest.raises(TooManyRejectsError) as caught:
-        check_reject_share(dataset, facts_by_shard(dataset), 0.29)
+        check_reject_share(dataset, known_facts(dataset), 0.29)
     message = str(caught.value)
     assert "3 of 10 inputs" in message and "30.0%" in message and "29.0% allowed" in message
     assert "2 × look_vec has length" in message and "1 × image is neither JPEG nor PNG" in message
     with pytest.raises(TooManyRejectsError, match="3 of 10 inputs"):
-        check_reject_share(dataset, facts_by_shard(dataset), float("nan"))
+        check_reject_share(dataset, known_facts(dataset), float("nan"))
 
 
 def test_filtered_inputs_do_not_count_against_the_reject_share(mixed, tmp_path) -> None:
     dataset = fakes.ingest_here(mixed, tmp_path / "eyes", LEFT_ONLY, shard_size=4)
     with pytest.raises(TooManyRejectsError, match="2 of 6 inputs"):
-        check_reject_share(dataset, facts_by_shard(dataset), 0.3)
+        check_reject_share(dataset, known_facts(dataset), 0.3)
 
 
 def test_a_run_where_everything_is_rejected_fails(tmp_path) -> None:
     fakes.write_pair(tmp_path / "in", "1", image=b"x")
     dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "eyes", OPTIONS)
     with pytest.raises(TooManyRejectsError, match="1 of 1"):
-        check_reject_share(dataset, facts_by_shard(dataset), 0.99)
+        check_reject_share(dataset, known_facts(dataset), 0.99)
 
 
 @pytest.mark.slow
@@ -104,10 +105,10 @@ def test_an_input_that_was_mended_no_longer_counts_as_rejected(tmp_path) -> None
     fakes.write_pair(tmp_path / "in", "2", image=b"x")
     dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "eyes", OPTIONS)
     with pytest.raises(TooManyRejectsError, match="1 of 2"):
-        check_reject_share(dataset, facts_by_shard(dataset), 0.05)
+        check_reject_share(dataset, known_facts(dataset), 0.05)
     fakes.write_pair(tmp_path / "in", "2")
     dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "eyes", OPTIONS)
-    assert check_reject_share(dataset, facts_by_shard(dataset), 0.05) == (2, 0, 1)
+    assert check_reject_share(dataset, known_facts(dataset), 0.05) == (2, 0, 1)
 
 
 @pytest.mark.slow

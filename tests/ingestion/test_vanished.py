@@ -12,6 +12,7 @@ import pytest
 
 from cluster.on_ray.session import Session
 from factory.dataset.dataset import Dataset
+from factory.dataset.known_facts import known_facts
 from factory.dataset.loading import load_index
 from factory.dataset.shard_tasks import (
     MakeTask,
@@ -25,7 +26,7 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.ledger import containers_in
 from factory.ingestion.planning import OtherPlaceError
-from factory.ingestion.rejects import check_reject_share, facts_by_shard, vanished_inputs
+from factory.ingestion.rejects import check_reject_share, vanished_inputs
 from factory.ingestion.shards import InputsGoneError, ShardIngester
 from factory.sources.base import VANISHED, SourceOptions
 from jobs import ingest
@@ -95,7 +96,7 @@ def test_inputs_that_are_gone_for_good_can_be_given_up(tmp_path) -> None:
     place.mkdir()
     ShardIngester(dataset, make_source(place, OPTIONS), may_be_gone=True)(0)
     assert dataset.rejects(0)["reason"].to_pylist() == [VANISHED] * 2
-    assert check_reject_share(dataset, facts_by_shard(dataset), 0.0) == (0, 0, 2)
+    assert check_reject_share(dataset, known_facts(dataset), 0.0) == (0, 0, 2)
 
 
 def test_only_archives_with_vanished_inputs_are_opened_again() -> None:
@@ -123,7 +124,7 @@ def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
     (place / name).rename(tmp_path / "away")
     build(dataset, place)
     gone = ["all.tar/1", "all.tar/2", "all.tar/3"] if in_archive else ["2"]
-    assert sorted(vanished_inputs(dataset, facts_by_shard(dataset))) == gone
+    assert sorted(vanished_inputs(dataset, known_facts(dataset))) == gone
     (tmp_path / "away").rename(place / name)
     for _ in range(2):  # and once only
         fakes.plan_here(place, tmp_path / "out", OPTIONS)
@@ -131,7 +132,7 @@ def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
         assert dataset.committed() == [0, 1]
         assert ids_in(dataset) == sorted([*gone, *(["9"] if in_archive else ["1", "3"])])
     assert [planned.supersedes for planned in dataset.plan(1).inputs] == [None] * len(gone)
-    assert vanished_inputs(dataset, facts_by_shard(dataset)) == {}
+    assert vanished_inputs(dataset, known_facts(dataset)) == {}
 
 
 @pytest.mark.slow

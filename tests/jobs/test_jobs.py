@@ -14,7 +14,7 @@ from scipy.io import loadmat
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
-from factory.networks.refiner_files import WEIGHTS_NAME
+from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.training.config import TrainConfig
 from factory.training.run import train_on_datasets
 from factory.upkeep.garbage import stray_objects

@@ -22,7 +22,8 @@ from factory.ingestion.shards import ingested_card
 from factory.networks.refiner_files import load_refiner
 from factory.refinement.card import refined_card
 from factory.refinement.engines.eager import TorchEngine
-from factory.refinement.stages import missing_shards, refine_stages
+from factory.refinement.shards import missing_shards
+from factory.refinement.stages import refine_stages
 from support import fakes
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,7 @@ from factory.dataset.tar import PackedSample, sha256
 from factory.images.png import decode_png, encode_png
 from factory.ingestion.shards import expected_of
 from factory.refinement.card import refined_card
-from factory.refinement.shards import ShardCommitter, ShardReader
-from factory.refinement.stages import missing_shards
+from factory.refinement.shards import ShardCommitter, ShardReader, missing_shards
 from factory.release import pins, publish
 from factory.release.state import read_manifest, release_names, tar_of_dataset
 from factory.upkeep import garbage

@@ -20,13 +20,14 @@ import pyarrow as pa
 import scipy.io
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.known_facts import known_facts
 from factory.dataset.names import version_of
 from factory.dataset.shard_tasks import MakeTask, Stage, collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import domain_of_source, make_source
 from factory.ingestion.ledger import containers_in, read_seen
 from factory.ingestion.planning import NONE_VANISHED, Planned, plan_new_shards
-from factory.ingestion.rejects import facts_by_shard, vanished_inputs
+from factory.ingestion.rejects import vanished_inputs
 from factory.ingestion.shards import ShardIngester, ingest_task, ingested_card
 from factory.sources.base import BadRender, Source, SourceOptions
 from factory.sources.input_table import InputTable
@@ -71,7 +72,7 @@ def plan_here(
         kind, f"{kind.name}s", source, shard_size=shard_size, splits=splits or {"train": 1}
     )
     dataset = Dataset.enter(output, card)
-    vanished = vanished_inputs(dataset, facts_by_shard(dataset))
+    vanished = vanished_inputs(dataset, known_facts(dataset))
     plan_from(dataset, make_source(renders, options), vanished=vanished, **planning)
     return dataset
 
@@ -186,7 +187,8 @@ def refine_here(
 ) -> Dataset:
     """The refine job in this process, its shards shuffled by `seed`."""
     from factory.refinement.card import refined_card
-    from factory.refinement.stages import missing_shards, refine_stages
+    from factory.refinement.shards import missing_shards
+    from factory.refinement.stages import refine_stages
 
     card = refined_card(parent, refiner, "refined", noise_seed=noise_seed)
     child = Dataset.enter(output, card)

@@ -14,8 +14,8 @@ from factory.dataset.shard_tasks import Stage, collect, run_here
 from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import save_refiner
 from factory.refinement.card import refined_card
-from factory.refinement.shards import ShardPixels
-from factory.refinement.stages import missing_shards, refine_stages
+from factory.refinement.shards import ShardPixels, missing_shards
+from factory.refinement.stages import refine_stages
 from schemas.dataset import ImageSpec
 from schemas.hand.sample import EVALUATED_JOINTS
 from schemas.refiner import RefinerConfig, RefinerDescription

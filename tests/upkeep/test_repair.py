@@ -12,7 +12,7 @@ from factory.dataset.lineage import StaleShardsError
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.shards import ingested_card
-from factory.refinement.stages import missing_shards
+from factory.refinement.shards import missing_shards
 from factory.upkeep.means import FromParent, FromSource, Means
 from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children
 from factory.validation.pairs import NotComparableError, open_trio
