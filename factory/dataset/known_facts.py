@@ -16,6 +16,7 @@ import orjson
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_records import Record
 from factory.store.base import READERS
+from schemas.base import FORMAT_VERSION
 from schemas.index import ShardFacts
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,7 @@ def known_facts(dataset: Dataset, *, save: bool = False) -> dict[int, ShardFacts
     """The facts of every committed shard, in order of shard.
 
     Args:
-        save: keep them for the next run, where many are new. Only a run that writes to the dataset
-            does so.
+        save: keep them for the next run, where many are new.
 
     Raises:
         FormatError: an index cannot be read.
@@ -45,7 +45,7 @@ def known_facts(dataset: Dataset, *, save: bool = False) -> dict[int, ShardFacts
     with ThreadPoolExecutor(READERS) as pool:
         generations = [records[shard].generation for shard in new]
         known |= zip(new, pool.map(dataset.facts_in, new, generations), strict=True)
-    if save and len(new) >= WORTH_SAVING:
+    if save and len(new) >= WORTH_SAVING and dataset.card.format_version == FORMAT_VERSION:
         _save(dataset, records, known)
     return {shard: known[shard] for shard in records}
 
@@ -74,4 +74,7 @@ def _save(dataset: Dataset, records: Mapping[int, Record], facts: Mapping[int, S
         for shard, record in records.items()
     )
     content = gzip.compress(b"".join(lines), compresslevel=1, mtime=0)
-    dataset.store.put(FACTS_CACHE, content, durable=False)
+    try:
+        dataset.store.put(FACTS_CACHE, content, durable=False)
+    except OSError as error:  # a parent may be readable alone
+        log.info("%s is not saved, and is read from all indexes again: %s", FACTS_CACHE, error)

@@ -30,7 +30,7 @@ def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
     Raises:
         StaleShardsError: the child has shards whose parent shard has changed since, or is gone.
     """
-    theirs, made = known_facts(parent), known_facts(child, save=True)
+    theirs, made = known_facts(parent, save=True), known_facts(child, save=True)
     stale = stale_among(theirs, made)
     if stale:
         raise StaleShardsError(

@@ -3,7 +3,7 @@
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +136,33 @@ def test_a_plan_that_another_run_adds_meanwhile_is_looked_at(night, tmp_path) ->
     shutil.copytree(night.place, other)
     fakes.write_pair(other, "1", seed=77)
 
-    def beside_another(what: str, task: Any, shards: Sequence[int], num: int) -> list[Outcome]:
-        outcomes = fakes.make_here(what, task, shards, num)
-        if len(night.dataset.planned()) == 3:
-            night(other, moved=True)
+    def beside_another(*given: Any) -> list[Outcome]:
+        outcomes = fakes.make_here(*given)
+        night(other, moved=True)
         return outcomes
 
     night(make_shards=beside_another)
     assert len(night.dataset.committed()) == 4
     with pytest.raises(OtherPlaceError, match="would replace it"):
+        night()
+
+
+def test_nor_is_one_forgotten_that_is_not_built_yet(night, tmp_path) -> None:
+    other = tmp_path / "other"
+    fakes.write_pair(other, "77", seed=77)
+
+    def die(*_: Any) -> list[Outcome]:
+        raise InterruptedError
+
+    def beside_another(*given: Any) -> list[Outcome]:
+        outcomes = fakes.make_here(*given)
+        with pytest.raises(InterruptedError):
+            night(other, make_shards=die)
+        return outcomes
+
+    night(make_shards=beside_another)
+    assert len(night.dataset.committed()) == 3
+    with pytest.raises(ValueError, match="1 planned shards wait for a run with --input .*other"):
         night()
 
 
