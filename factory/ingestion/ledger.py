@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.plans import PLANNED_SCHEMA, location_of, read_heads, read_plans
+from factory.dataset.plans import location_of, read_heads, read_plans
 from factory.sources.input_table import InputTable
 from factory.sources.scan import Container
 from factory.store.base import Store
@@ -146,6 +146,8 @@ class Ledger:
         """planned inputs of every shard; None where they were not read"""
         self.locations: list[str | None] = []
         """location of the inputs of every shard when they were planned, if known"""
+        self._num_in_table = 0
+        """plans whose inputs are in the table `planned`"""
         inputs.db.execute(_TABLES)
         self._seen_before = read_seen(dataset.store)
         here = _here(self._seen_before, location)
@@ -161,20 +163,24 @@ class Ledger:
         inputs.insert("vanished", pa.table(columns, schema=_VANISHED_SCHEMA))
 
     def read_plans(self) -> None:
-        """Add the plans that were written since."""
+        """Add the plans that were written since, and those that this run wrote."""
         # Every number up to the newest: a listing made while plans appear may miss some.
         num_plans = max(self.dataset.planned(), default=-1) + 1
-        new = range(len(self.shard_sizes), num_plans)
         if not self.inputs.num_files:  # no input has to be compared with its plan
-            for head in read_heads(self.dataset, new):
-                self.shard_sizes.append(None)
-                self.locations.append(head.location)
+            for head in read_heads(self.dataset, range(len(self.shard_sizes), num_plans)):
+                self._note(None, head.location)
             return
-        for table in read_plans(self.dataset, new):
+        for table in read_plans(self.dataset, range(self._num_in_table, num_plans)):
             location = location_of(table)
-            self._insert_plan(table, is_here=location in (None, self.location))
-            self.shard_sizes.append(len(table))
-            self.locations.append(location)
+            here = pa.array(np.full(len(table), location in (None, self.location)))
+            self.inputs.insert("planned", table.append_column("is_here", here))
+            if self._num_in_table == len(self.shard_sizes):
+                self._note(len(table), location)
+            self._num_in_table += 1
+
+    def _note(self, size: int | None, location: str | None) -> None:
+        self.shard_sizes.append(size)
+        self.locations.append(location)
 
     def find_changed(self) -> int:
         """Make the table `changed`: listed inputs that are not known to have the content of their
@@ -192,22 +198,13 @@ class Ledger:
         self.inputs.db.execute(_CHANGED)
         return self.inputs.count("changed WHERE is_built")
 
-    def add(self, shard: int, table: Any) -> None:
-        """Add a plan that this run wrote.
+    def add(self, size: int) -> None:
+        """Note the next plan, which this run wrote. Its inputs are read back if they are needed.
 
         Args:
-            table: Arrow table with the fields of `PlannedInput`.
+            size: its inputs.
         """
-        columns = {name: table[name] for name in PLANNED_SCHEMA.names[:5]}
-        columns["shard"] = pa.array(np.full(len(table), shard, np.int32))
-        columns["place"] = pa.array(np.arange(len(table), dtype=np.int32))
-        self._insert_plan(pa.table(columns), is_here=True)
-        self.shard_sizes.append(len(table))
-        self.locations.append(self.location)
-
-    def _insert_plan(self, table: Any, *, is_here: bool) -> None:
-        column = pa.array(np.full(len(table), is_here))
-        self.inputs.insert("planned", table.append_column("is_here", column))
+        self._note(size, self.location)
 
     def note_unchanged(self, rows: list[dict[str, Any]]) -> None:
         """Remember that inputs still have the content of a version, under new facts.

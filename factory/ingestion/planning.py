@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import plan_name
+from factory.dataset.plans import plan_of_table
 from factory.ingestion.ledger import Ledger
 from factory.sources.base import BadRender, Digests, Source, digests_now
 from factory.sources.input_table import FACTS, InputTable
 from factory.store.base import READERS
 from factory.store.open import real_place
 from schemas.base import FormatError
-from schemas.dataset import plan_json
 
 log = logging.getLogger(__name__)
 
@@ -152,13 +152,7 @@ class _Planner:
             "SELECT container, count(*) FROM listed WHERE container IS NOT NULL GROUP BY container"
         )
         # What is held back has to be listed again, what waits for its shard to be built compared.
-        waiting = self.inputs.rows(
-            """
-            SELECT DISTINCT container FROM wanted
-            WHERE id NOT IN (SELECT id FROM planned WHERE shard >= $first)
-            """,
-            first=self._first_own,
-        )
+        waiting = self._containers_of_held() if self.num_held else []
         unbuilt = self.inputs.rows("SELECT DISTINCT container FROM changed WHERE NOT is_built")
         to_list, to_compare = {row[0] for row in waiting}, {row[0] for row in unbuilt} | self._left
         compared = [
@@ -170,6 +164,17 @@ class _Planner:
             [container for container in compared if container.name not in to_list],
             dict(listed),
             held=[container for container in compared if container.name in to_list],
+        )
+
+    def _containers_of_held(self) -> list[tuple[Any, ...]]:
+        """Archives of the inputs that are wanted and not planned."""
+        self.ledger.read_plans()
+        return self.inputs.rows(
+            """
+            SELECT DISTINCT container FROM wanted
+            WHERE id NOT IN (SELECT id FROM planned WHERE shard >= $first)
+            """,
+            first=self._first_own,
         )
 
     def _want_rewritten(self) -> None:
@@ -306,13 +311,12 @@ class _Planner:
         with self.inputs.reader(query, size, **given) as batches:
             for table in _in_pieces(batches, size):
                 number = len(self.ledger.shard_sizes)
-                rows = table.to_pylist()
-                raw = plan_json(number, split, self.source.name, self.location, rows)
+                raw = plan_of_table(number, split, self.source.name, self.location, table)
                 try:
                     self.dataset.store.put_new(plan_name(number), raw)
                 except FileExistsError:
                     return False
-                self.ledger.add(number, table)
+                self.ledger.add(len(table))
                 self.num_planned += len(table)
                 self.num_rewritten += len(table) - table["supersedes"].null_count
         return True

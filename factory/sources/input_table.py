@@ -14,7 +14,7 @@ from factory.sources.scan import Container, ScanItem
 
 log = logging.getLogger(__name__)
 
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = "500MB"
 """memory for the tables; what exceeds it goes to a temporary folder"""
 NUM_THREADS = 4
 """threads of DuckDB; each needs memory of its own, so there must not be one for every core"""
@@ -24,30 +24,44 @@ CREATE TABLE files (
     id VARCHAR, suffix VARCHAR, size BIGINT, mtime_ns BIGINT, etag VARCHAR, container VARCHAR
 );
 -- Digit runs padded to 20, so that the order of strings is that of their numbers.
-CREATE MACRO natural_order(id) AS regexp_replace(
-    regexp_replace(id, '([0-9]+)', '00000000000000000000\1', 'g'), '0*([0-9]{20,})', '\1', 'g'
-);
+CREATE MACRO padded(digits) AS lpad(digits, greatest(20, length(digits))::INTEGER, '0');
+CREATE MACRO natural_order(id) AS array_to_string(list_transform(
+    regexp_extract_all(id, '[0-9]+|[^0-9]+'),
+    lambda part: CASE WHEN part[1] BETWEEN '0' AND '9' THEN padded(ltrim(part, '0')) ELSE part END
+), '');
 CREATE MACRO same_facts(a, b) AS a.size = b.size AND CASE
     WHEN a.etag IS NOT NULL AND b.etag IS NOT NULL THEN a.etag = b.etag
     ELSE a.mtime_ns = b.mtime_ns
 END;
 CREATE MACRO joined(a, b) AS CASE WHEN a = b THEN a ELSE a || ' ' || b END;
 """
+# Most inputs have one file or two, of which all suffixes are the least and the greatest.
 _GROUP = """
 CREATE TABLE listed AS SELECT
     id,
     sum(size)::BIGINT AS size,
     max(mtime_ns) AS mtime_ns,
     CASE WHEN count(etag) = count(*) THEN joined(min(etag), max(etag)) END AS etag,
-    CASE WHEN count(suffix) = count(*) THEN string_agg(suffix, ' ' ORDER BY suffix) END AS suffixes,
+    CASE
+        WHEN count(suffix) < count(*) THEN NULL
+        WHEN count(*) = 1 THEN min(suffix)
+        ELSE min(suffix) || ' ' || max(suffix)
+    END AS suffixes,
     min(container) AS container
 FROM files GROUP BY id;
+UPDATE listed SET suffixes = many.suffixes FROM (
+    SELECT
+        id,
+        CASE WHEN count(suffix) = count(*) THEN string_agg(suffix, ' ' ORDER BY suffix) END
+            AS suffixes
+    FROM files WHERE id IN (SELECT id FROM files GROUP BY id HAVING count(*) > 2) GROUP BY id
+) AS many WHERE listed.id = many.id;
 DROP TABLE files;
 """
 FACTS = "id, size, mtime_ns, etag, suffixes"
 
 
-HELD_BYTES = 1 << 28
+HELD_BYTES = 1 << 27
 """of a listing, which are held in memory before they go into a table"""
 
 

@@ -2,12 +2,17 @@
 
 import json
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from factory.dataset.plans import plan_of_table, read_heads
 from factory.ingestion.planning import plan_new_shards
 from factory.sources.input_table import InputTable
 from factory.sources.scan import FileFacts, batch_of
 from schemas.base import FormatError
+from schemas.dataset import plan_json
 from support import fakes
 from support.planners import OPTIONS, empty_dataset, numbered, plan, planned_ids
 
@@ -20,6 +25,50 @@ def test_a_plan_is_what_its_model_writes_and_names_the_files_of_its_inputs(tmp_p
     assert dataset.plan(0).to_json() == raw
     assert {planned.suffixes for planned in dataset.plan(0).inputs} == {".jpg .json"}
     assert len(raw.splitlines()) == 4, "a line for each input"
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "id": st.text(min_size=1, max_size=12),
+                "size": st.integers(0, 2**40),
+                "mtime_ns": st.integers(-(2**60), 2**60),
+                "etag": st.none() | st.just("etag"),
+                "suffixes": st.none() | st.sampled_from([".jpg .json", '."', ".\\"]),
+                "supersedes": st.none() | st.just("000000-000001"),
+                "identity": st.none() | st.text(max_size=5),
+            }
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_plan_of_columns_is_that_of_its_rows(rows) -> None:
+    rows = [{name: row[name] for name in rows[0]} for row in rows]
+    numbers = ("size", "mtime_ns")
+    schema = pa.schema([(n, pa.int64() if n in numbers else pa.string()) for n in rows[0]])
+    table = pa.Table.from_pylist(rows, schema=schema)
+    assert plan_of_table(3, "train", "x", "there", table) == plan_json(
+        3, "train", "x", "there", rows
+    )
+
+
+def test_heads_say_what_whole_plans_say(tmp_path) -> None:
+    dataset = empty_dataset(tmp_path / "eyes")
+    source = numbered(*range(7))
+    source.location = "far/" + 3000 * "é"  # type: ignore[misc]
+    plan(dataset, source)
+    source.location = "near"  # type: ignore[misc]
+    source.content |= {"8": "x"}
+    plan(dataset, source)
+    whole = {
+        head.shard: dataset.plan(head.shard).location for head in read_heads(dataset, range(4))
+    }
+    assert {head.shard: head.location for head in read_heads(dataset, range(4))} == whole
+    dataset.store.put("plan/000003.json", dataset.store.read("plan/000002.json"))
+    with pytest.raises(FormatError, match=r"plan/000003\.json: not the plan of shard 3"):
+        list(read_heads(dataset, [3]))
 
 
 def test_plans_of_an_older_writer_are_read(tmp_path) -> None:

@@ -162,7 +162,7 @@ def test_nor_is_one_forgotten_that_is_not_built_yet(night, tmp_path) -> None:
 
     night(make_shards=beside_another)
     assert len(night.dataset.committed()) == 3
-    with pytest.raises(ValueError, match="1 planned shards wait for a run with --input .*other"):
+    with pytest.raises(ValueError, match=r"1 planned shards wait for a run with --input .*other"):
         night()
 
 
