@@ -53,6 +53,19 @@ def test_workers_that_only_read_and_write_need_no_torch(module) -> None:
     passes_in_a_fresh_interpreter(script)
 
 
+@pytest.mark.slow
+def test_runs_that_find_nothing_to_do_import_neither_ray_nor_torch() -> None:
+    """They take longer to import than such a run takes to look."""
+    runs = ("cluster.on_ray.session", "factory.ingestion.run", "factory.refinement.run",
+            "factory.refinement.card", "factory.release.run")  # fmt: skip
+    script = (
+        f"import sys, {', '.join(runs)}\n"
+        "loaded = {'torch', 'ray', 'cv2', 'scipy'} & sys.modules.keys()\n"
+        "assert not loaded, loaded"
+    )
+    passes_in_a_fresh_interpreter(script)
+
+
 FACES = (
     "schemas.eye.kind",
     "schemas.hand.kind",

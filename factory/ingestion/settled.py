@@ -127,7 +127,10 @@ def settle(
         vanished=dict(vanished),
     )
     looks = _read(dataset) | {real_place(source.location): look}
-    dataset.store.put(SETTLED_CACHE, SettledLooks(looks=looks).to_json(), durable=False)
+    try:
+        dataset.store.put(SETTLED_CACHE, SettledLooks(looks=looks).to_json(), durable=False)
+    except OSError as error:  # everything that was asked for is done
+        log.warning("%s is not saved; the next run compares all inputs: %s", SETTLED_CACHE, error)
 
 
 def _read(dataset: Dataset) -> dict[str, SettledLook]:

@@ -180,8 +180,8 @@ def _look_again(dataset: Dataset, content: ReleaseContent, release: str) -> None
     records = dataset.records()
     tars = {entry.name for entry in dataset.store.entries("shards")}
     for _, facts in content.shards:
-        name = tar_name(facts)
-        is_same = records[facts.shard].generation == facts.generation
+        name, record = tar_name(facts), records.get(facts.shard)
+        is_same = record is not None and record.generation == facts.generation
         if name not in tars or not (is_same or _names_still(dataset, facts)):
             raise DamagedShardError(
                 f"{dataset.location}/{name} was replaced or lost while the release was made: "

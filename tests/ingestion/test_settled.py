@@ -1,5 +1,6 @@
 """A look at inputs that cannot have changed anything is not made twice, and any other one is."""
 
+import errno
 import os
 import shutil
 import zipfile
@@ -16,6 +17,7 @@ from factory.domains.registry import make_source
 from factory.ingestion import run
 from factory.ingestion.planning import OtherPlaceError
 from factory.ingestion.settled import SETTLED_CACHE
+from factory.store.local import LocalStore
 from schemas.outcome import Outcome
 from support import fakes
 
@@ -107,6 +109,19 @@ def test_another_question_is_answered_anew(night) -> None:
     assert night(min_shard=3)
     assert night(moved=True)
     assert not night(min_shard=3)
+
+
+def test_a_cache_that_cannot_be_written_fails_no_run(night, monkeypatch, caplog) -> None:
+    plain = LocalStore.put
+
+    def full(store: LocalStore, name: str, content: bytes, **how: Any) -> None:
+        if name.startswith("cache/"):
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        plain(store, name, content, **how)
+
+    monkeypatch.setattr(LocalStore, "put", full)
+    assert night() and night()
+    assert "cache/settled.json is not saved; the next run compares all inputs" in caplog.text
 
 
 def test_inputs_that_are_held_back_stay_so(night, caplog) -> None:
