@@ -34,21 +34,40 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         sync_folder(path.parent)
 
 
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL, errno.EOPNOTSUPP)
+"""why a folder cannot be synced that is readable for others alone, or of another kind of system; no
+run has made one in it"""
+_durable: set[Path] = set()
+"""folders whose names this process knows to survive a power cut"""
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing, each so that it survives a power cut.
+
+    A folder that is there may have been made a moment ago by another process, which has not made
+    its name durable yet. So that is done here too, once for each folder.
 
     Raises:
         NotADirectoryError: a file has the name of one of them.
     """
-    if folder.is_dir():
+    if folder in _durable and folder.is_dir():
         return
-    make_folder(folder.parent)
+    if folder.parent == folder:
+        return
+    was_there = folder.is_dir()
+    if not (was_there and folder.is_mount()):
+        make_folder(folder.parent)
     try:
         folder.mkdir(exist_ok=True)
     except FileExistsError as error:
         message = "a file is where a folder is needed"
         raise NotADirectoryError(errno.ENOTDIR, message, str(folder)) from error
-    sync_folder(folder.parent)
+    try:
+        sync_folder(folder.parent)
+    except OSError as error:
+        if not was_there or error.errno not in _NOT_OURS:
+            raise
+    _durable.add(folder)
 
 
 def sync_folder(folder: Path) -> None:
