@@ -50,8 +50,8 @@ class Disk:
     def _synced(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
-            folder = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-            self.names[folder] = set(os.listdir(folder))
+            folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+            self.names[folder] = {path.name for path in folder.iterdir()}
         else:
             self.whole.add(status.st_ino)
 
@@ -134,3 +134,22 @@ def test_what_was_published_survives_whoever_was_at_work_beside(
         folder.mkdir()
         with monkeypatch.context() as patch:
             run(folder, patch, first, second, at, name)
+
+
+@pytest.mark.parametrize("taken_out", ["factory.store.local", "factory.store.atomic"])
+def test_a_folder_that_is_not_synced_is_found(base, monkeypatch, taken_out) -> None:
+    monkeypatch.setattr(f"{taken_out}.sync_folder", lambda folder: None)
+    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="could be lost"):
+        run(base, patch, put_new, put_new, -1, "index/b.parquet")
+
+
+def test_content_that_is_not_synced_before_its_name_is_given_is_found(base, monkeypatch) -> None:
+    def unsynced(store: LocalStore, content: bytes) -> Path:
+        path = store.root / "tmp" / "x"
+        atomic.make_folder(path.parent)
+        path.write_bytes(content)
+        return path
+
+    monkeypatch.setattr(LocalStore, "_write_temporary", unsynced)
+    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="could be cut off"):
+        run(base, patch, put_new, put_new, -1, "index/b.parquet")
