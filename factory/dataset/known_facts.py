@@ -9,13 +9,11 @@ import gzip
 import logging
 import zlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_records import Record
-from factory.store.base import READERS
 from schemas.base import FORMAT_VERSION
 from schemas.index import ShardFacts
 
@@ -24,8 +22,8 @@ FACTS_CACHE = "cache/facts.jsonl.gz"
 WORTH_SAVING = 64
 """facts that were read anew from which on they are saved"""
 
-Known = dict[int, tuple[Record, ShardFacts]]
-"""by shard"""
+Known = dict[tuple[int, Record], ShardFacts]
+"""by shard, and its record as a listing showed it"""
 
 
 def known_facts(dataset: Dataset, *, save: bool = False) -> dict[int, ShardFacts]:
@@ -38,20 +36,13 @@ def known_facts(dataset: Dataset, *, save: bool = False) -> dict[int, ShardFacts
         FormatError: an index cannot be read.
     """
     records, cached = dataset.indexes(), _cached(dataset)
-    known = {
-        shard: cached[shard][1] for shard, record in records.items() if _has(cached, shard, record)
-    }
+    known = {item[0]: cached[item] for item in records.items() if item in cached}
     new = [shard for shard in records if shard not in known]
-    with ThreadPoolExecutor(READERS) as pool:
-        generations = [records[shard].generation for shard in new]
-        known |= zip(new, pool.map(dataset.facts_in, new, generations), strict=True)
+    generations = [records[shard].generation for shard in new]
+    known |= zip(new, dataset.facts_of(new, generations), strict=True)
     if save and len(new) >= WORTH_SAVING and dataset.card.format_version == FORMAT_VERSION:
         _save(dataset, records, known)
     return {shard: known[shard] for shard in records}
-
-
-def _has(cached: Known, shard: int, record: Record) -> bool:
-    return shard in cached and cached[shard][0] == record
 
 
 def _cached(dataset: Dataset) -> Known:
@@ -61,7 +52,7 @@ def _cached(dataset: Dataset) -> Known:
         return {}
     try:
         rows = map(orjson.loads, gzip.decompress(raw).splitlines())
-        return {row[0]: (Record(*row[1:-1]), ShardFacts.model_validate(row[-1])) for row in rows}
+        return {(row[0], Record(*row[1:-1])): ShardFacts.model_validate(row[-1]) for row in rows}
     except (OSError, EOFError, zlib.error, ValueError, TypeError, IndexError) as error:
         where = f"{dataset.location}/{FACTS_CACHE}"
         log.warning("%s cannot be read and is left aside: %s", where, error)

@@ -81,10 +81,13 @@ def load_index(
     numbers = dataset.committed() if shards is None else list(shards)
     needed = None if columns is None else list(dict.fromkeys([*columns, *_VERSION]))
     rows = _rows(dataset, needed, numbers)
-    old = _superseded(rows)
-    if old is not None:
-        rows = rows.filter(pc.invert(pc.is_in(rows["key"], old)))
+    rows = without_keys(rows, _superseded(rows))
     return rows if columns is None else rows.select(columns)
+
+
+def without_keys(rows: pa.Table, keys: pa.Array | None) -> pa.Table:
+    """Rows with other keys than some; all where there are none, as of `superseded_keys`."""
+    return rows if keys is None else rows.filter(pc.invert(pc.is_in(rows["key"], keys)))
 
 
 def superseded_keys(dataset: Dataset, shards: Iterable[int]) -> pa.Array | None:

@@ -144,12 +144,14 @@ class ShardRecords:
         """The facts of several committed shards, in the given order, read many at a time."""
         numbers = list(shards)
         records = self.records() if numbers else {}
+        return self.facts_of(
+            numbers, [records[n].generation if n in records else 1 for n in numbers]
+        )
 
-        def facts(shard: int) -> ShardFacts:
-            return self.facts_in(shard, records[shard].generation if shard in records else 1)
-
+    def facts_of(self, shards: Iterable[int], generations: Iterable[int]) -> list[ShardFacts]:
+        """The facts of one generation of each of some shards. Raises as `facts_in` does."""
         with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(facts, numbers))
+            return list(pool.map(self.facts_in, shards, generations))
 
     def _existing(self, shard: int) -> int:
         """The highest generation of a shard. Raises `FileNotFoundError` where it has none."""

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import repeated_columns
-from factory.dataset.loading import superseded_keys
+from factory.dataset.loading import superseded_keys, without_keys
 from factory.dataset.names import index_name, tar_name
 from factory.dataset.tar import pack, sha256, unpack
 from factory.store.base import READERS
@@ -90,12 +89,7 @@ class ReleaseContent:
     def _newest(self, facts: ShardFacts) -> pa.Table:
         """The index rows of the samples of a shard that no newer one supersedes."""
         rows = self.dataset.index_and_facts_in(facts.shard, facts.generation)[0]
-        return self._without_old(rows)
-
-    def _without_old(self, rows: pa.Table) -> pa.Table:
-        if self._superseded is None:
-            return rows
-        return rows.filter(pc.invert(pc.is_in(rows["key"], self._superseded)))
+        return without_keys(rows, self._superseded)
 
     def _without_superseded(self, facts: ShardFacts) -> tuple[bytes, pa.Table]:
         """A tar of the newest samples of a shard, and their rows with their offsets in it."""
@@ -117,7 +111,7 @@ class ReleaseContent:
         with ThreadPoolExecutor(READERS) as pool:
             for facts, keys in zip(self._facts(), pool.map(self._keys, self._facts()), strict=True):
                 newest = pa.table({"key": keys})
-                yield facts.shard, self._without_old(newest)["key"]
+                yield facts.shard, without_keys(newest, self._superseded)["key"]
 
     def _facts(self) -> Iterator[ShardFacts]:
         return (shard.facts for shard in self.shards)

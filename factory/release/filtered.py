@@ -19,7 +19,7 @@ from factory.dataset.children import register_child
 from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset
 from factory.dataset.inspection import Expected
-from factory.dataset.loading import superseded_keys
+from factory.dataset.loading import superseded_keys, without_keys
 from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.release.publish import (
@@ -174,8 +174,7 @@ class FilteredContent:
                 f"{self.parent.location}: shard {shard} changed since it was validated; validate "
                 "again"
             )
-        if self._superseded is not None:
-            rows = rows.filter(pc.invert(pc.is_in(rows["key"], self._superseded)))
+        rows = without_keys(rows, self._superseded)
         return Expected.of_rows(
             self.among(rows, shard),
             shard=shard,

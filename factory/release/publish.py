@@ -266,31 +266,27 @@ def unchanged_facts(dataset: Dataset, report: Report) -> list[ShardFacts]:
 
 def _look_for_failed(dataset: Dataset, report: Report, content: ReleaseContent) -> None:
     """Warn of samples of a release that failed; a filtered dataset must have none."""
-    is_filtered = dataset.card.kept is not None
-    if is_filtered:
+    if dataset.card.kept is not None:
         verdicts = own_verdicts(dataset)
+        for shard, keys in content.keys_by_shard():
+            failed = keys.filter(pc.invert(verdicts.is_kept(keys, shard)))
+            if len(failed):
+                raise DamagedShardError(
+                    f"{dataset.location}: shard {shard} holds {len(failed)} samples that "
+                    f"{verdicts_name(report.id)} does not keep, the first is {failed[0]}; mend it "
+                    "with jobs/describe.py --repair"
+                )
     elif has_verdicts(dataset, report.id):
-        verdicts = read_verdicts(dataset, report)[0]
-    else:
-        return
-    num_samples = sum(shard.num_samples for shard in content.released)
-    num_failed = 0
-    for shard, keys in content.keys_by_shard():
-        failed = keys.filter(pc.invert(verdicts.is_kept(keys, shard)))
-        num_failed += len(failed)
-        if is_filtered and len(failed):
-            raise DamagedShardError(
-                f"{dataset.location}: shard {shard} holds {len(failed)} samples that "
-                f"{verdicts_name(report.id)} does not keep, the first is {failed[0]}; mend it with "
-                "jobs/describe.py --repair"
+        # They are on exactly the samples of the release, or else they are refused.
+        keep = read_verdicts(dataset, report)[0].table["keep"]
+        num_failed = len(keep) - pc.sum(keep, min_count=0).as_py()
+        if num_failed:
+            log.warning(
+                "%d of the %d released samples missed the limits on single samples; publish with "
+                "--drop-failed to release only the others",
+                num_failed,
+                len(keep),
             )
-    if num_failed:
-        log.warning(
-            "%d of the %d released samples missed the limits on single samples; publish with "
-            "--drop-failed to release only the others",
-            num_failed,
-            num_samples,
-        )
 
 
 def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> bytes:

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.loading import superseded_keys
+from factory.dataset.loading import superseded_keys, without_keys
 from factory.dataset.shard_tasks import MakeShards, MakeTask
 from factory.store.base import READERS
 from factory.store.parquet import parquet_bytes, parsing_parquet
@@ -87,8 +86,7 @@ def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: Witnesses)
     parts = (table.replace_schema_metadata() for table in tables)
     measures = pa.concat_tables([witnesses.schema.empty_table(), *parts])
     superseded = superseded_keys(dataset, numbers)
-    if superseded is not None:
-        measures = measures.filter(pc.invert(pc.is_in(measures["key"], superseded)))
+    measures = without_keys(measures, superseded)
     return witnesses.with_derived(measures)
 
 

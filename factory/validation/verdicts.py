@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.loading import superseded_keys
+from factory.dataset.loading import superseded_keys, without_keys
 from factory.dataset.names import index_name
 from factory.dataset.tar import sha256
 from factory.store.base import READERS
@@ -51,10 +51,10 @@ def read_verdicts(dataset: Dataset, report: Report) -> tuple["Verdicts", bytes]:
         raise FormatError(f"{where} is not what its report names; validate again")
     shards = [validated.shard for validated in report.shards]
     superseded = superseded_keys(dataset, shards)
-    verdicts = Verdicts(_without(_parsed(raw, where), superseded), where)
+    verdicts = Verdicts(without_keys(_parsed(raw, where), superseded), where)
     num_samples, num_alike = 0, 0
     for shard, keys in _keys_of(dataset, shards):
-        newest = _without(pa.table({"key": keys}), superseded)["key"]
+        newest = without_keys(pa.table({"key": keys}), superseded)["key"]
         num_samples += len(newest)
         num_alike += len(newest) if verdicts.on(shard)["key"].equals(newest) else 0
     if not len(verdicts) == num_samples == num_alike:
@@ -152,7 +152,3 @@ def _keys_of(dataset: Dataset, shards: Sequence[int]) -> Iterator[tuple[int, pa.
 
     with ThreadPoolExecutor(READERS) as pool:
         yield from zip(shards, pool.map(keys, shards), strict=True)
-
-
-def _without(rows: pa.Table, keys: pa.Array | None) -> pa.Table:
-    return rows if keys is None else rows.filter(pc.invert(pc.is_in(rows["key"], keys)))

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.loading import superseded_keys
+from factory.dataset.loading import superseded_keys, without_keys
 from factory.store.open import open_store
 from factory.store.parquet import parquet_bytes, parsing_parquet
 from factory.validation.pairs import parent_images
@@ -51,8 +50,7 @@ class DamageMeasurer:
         with parsing_parquet(f"{store.location}/{name}"):
             rows = pq.read_table(pa.BufferReader(store.read(name)))
         superseded = superseded_keys(self.refined, self.shards)
-        if superseded is not None:
-            rows = rows.filter(pc.invert(pc.is_in(rows["key"], superseded)))
+        rows = without_keys(rows, superseded)
         harmed = np.asarray(rows[HARMED].to_numpy(zero_copy_only=False), bool)
         measures = self.witnesses.with_derived(rows.drop_columns([HARMED]))
         return DamageMeasures(damage, measures, harmed)
