@@ -4,17 +4,9 @@ The code under test is the real one, against a store in memory that stops before
 see `support.exploration`. `tests/all/test_all_interleavings.py` goes further.
 """
 
-import pyarrow as pa
 import pytest
 
-from factory.dataset import commit
-from factory.dataset.dataset import Dataset
-from factory.dataset.names import index_name, tar_name
-from factory.release import pins, publish
-from factory.store.parquet import parquet_bytes
-from factory.upkeep import garbage, repair
-from schemas.index import ShardFacts, with_facts
-from support import exploration
+from support import explored_faults as faults
 from support.exploration import ViolationError, explore
 
 BOUNDS = {
@@ -31,72 +23,15 @@ BOUNDS = {
 """preemptions and deaths at most; fewer where actors look at much"""
 
 
-def _takes_nothing(monkeypatch) -> None:
-    monkeypatch.setattr(garbage, "_is_too_late", lambda dataset, name: True)
-
-
-def _keeps_nothing(monkeypatch) -> None:
-    monkeypatch.setattr(garbage, "pinned_tars", lambda dataset: {})
-
-
-def _does_not_look_again(monkeypatch) -> None:
-    monkeypatch.setattr(publish, "_look_again", lambda dataset, parts, release: None)
-
-
-def _writes_no_intent(monkeypatch) -> None:
-    monkeypatch.setattr(publish, "_put_intent", lambda *arguments: None)
-
-
-def _replaces_records(monkeypatch) -> None:
-    def put(dataset: Dataset, table: pa.Table, facts: ShardFacts) -> bool:
-        raw = parquet_bytes(with_facts(table, facts))
-        dataset.store.put(index_name(facts.shard, facts.generation), raw)
-        return True
-
-    monkeypatch.setattr(commit, "put_record", put)
-
-
-def _uses_names_twice(monkeypatch) -> None:
-    """As when a writer that finds a tar of the name takes it for its own."""
-    put_new = exploration.MemoryStore.put_new
-
-    def put_or_take(store: exploration.MemoryStore, name: str, content: bytes) -> None:
-        try:
-            put_new(store, name, content)
-        except FileExistsError:
-            if not name.startswith(("shards/", "rejected/")):
-                raise
-
-    monkeypatch.setattr(commit, "new_tar_name", lambda facts, _: "shards/000000.tar")
-    monkeypatch.setattr(commit, "new_rejects_name", lambda facts, _: "rejected/000000.parquet")
-    monkeypatch.setattr(exploration.MemoryStore, "put_new", put_or_take)
-
-
-def _withdraws_in_place(monkeypatch) -> None:
-    def delete(dataset: Dataset, shard: int, generation: int, why: str) -> bool:
-        name = tar_name(dataset.facts(shard))
-        dataset.store.delete(index_name(shard, generation))
-        dataset.store.delete(name)
-        return True
-
-    monkeypatch.setattr(repair, "withdraw", delete)
-
-
-def _drops_without_a_trace(monkeypatch) -> None:
-    monkeypatch.setattr(
-        pins, "drop_unfinished", lambda dataset, release, why: pins._remove_files(dataset, release)
-    )
-
-
 FAULTS = [
-    ("writer, removal", _takes_nothing),
-    ("publish, withdrawal, removal", _keeps_nothing),
-    ("publish, withdrawal, removal", _does_not_look_again),
-    ("publish, withdrawal, removal", _writes_no_intent),
-    ("two writers", _replaces_records),
-    ("two writers", _uses_names_twice),
-    ("withdrawal, writer", _withdraws_in_place),
-    ("publish, abandoning", _drops_without_a_trace),
+    ("writer, removal", faults.takes_nothing),
+    ("publish, withdrawal, removal", faults.keeps_nothing),
+    ("publish, withdrawal, removal", faults.does_not_look_again),
+    ("publish, withdrawal, removal", faults.writes_no_intent),
+    ("two writers", faults.replaces_records),
+    ("two writers", faults.uses_names_twice),
+    ("withdrawal, writer", faults.withdraws_in_place),
+    ("publish, abandoning", faults.drops_without_a_trace),
 ]
 
 

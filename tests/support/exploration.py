@@ -15,12 +15,14 @@ before with as many preemptions and deaths left is not gone on with.
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from factory.dataset.dataset import Dataset
 from factory.store.base import Entry
 
 Actor = Callable[[Dataset], Any]
+Work = Callable[["Running"], Any]
+"""what an actor does; it calls `step` before each operation, and `saw` with what that gave"""
 
 
 class Killed(BaseException):
@@ -136,26 +138,25 @@ class MemoryStore:
         self.memory.set(self.root + name, None)
 
 
-class _Running:
+class Running:
     """An actor in a thread of its own, which waits before each operation."""
 
-    def __init__(self, number: int, actor: Actor, memory: Memory, card: Any):
+    def __init__(self, number: int, work: Work):
         self.number, self.next, self.seen = number, "begin", 0
         self.is_over, self.is_dead = False, False
         self.result: Any = None
         self.num_names = 0
         self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self._ends = False
-        dataset = Dataset(MemoryStore(memory, self._step, self._saw), card)
-        self._thread = threading.Thread(target=self._run, args=(actor, dataset), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
-    def _run(self, actor: Actor, dataset: Dataset) -> None:
+    def _run(self, work: Work) -> None:
         _current.running = self
         self._go.acquire()
         try:
             if not self._ends:
-                self.result = actor(dataset)
+                self.result = work(self)
         except Killed:
             pass
         except Exception as error:  # noqa: BLE001 - what it raised is how the actor ended
@@ -163,7 +164,7 @@ class _Running:
         self.is_over, self.next = True, "over"
         self._waits.release()
 
-    def _step(self, operation: str) -> None:
+    def step(self, operation: str) -> None:
         if self._ends:
             raise Killed
         self.next = operation
@@ -172,7 +173,7 @@ class _Running:
         if self._ends:
             raise Killed
 
-    def _saw(self, what: Any) -> None:
+    def saw(self, what: Any) -> None:
         self.seen = hash((self.seen, self.next, what))
 
     def go_on(self) -> None:
@@ -191,11 +192,34 @@ class _Running:
 _current = threading.local()
 
 
+def current() -> Running | None:
+    """The actor in whose thread this is."""
+    return getattr(_current, "running", None)
+
+
 def attempt() -> str:
     """What stands for a random number in names: actor and count. Pool threads have no actor."""
-    running: _Running = _current.running
+    running = current()
+    assert running is not None
     running.num_names += 1
     return f"{running.number:04x}{running.num_names:04x}"
+
+
+class World(Protocol):
+    """What actors share, as it is when they begin."""
+
+    @property
+    def digest(self) -> int:
+        """Of all that it holds."""
+
+    def work(self, number: int) -> Work:
+        """What an actor does in it."""
+
+    def look(self, results: tuple[Any, ...], before: Any) -> Any:
+        """Raise `AssertionError` where it must not be so; gives what the next look is to know."""
+
+    def __str__(self) -> str:
+        """What it holds, for messages."""
 
 
 @dataclass(frozen=True)
@@ -224,12 +248,37 @@ class Explored:
     """how actors ended, in words"""
 
 
+class InMemory:
+    """A dataset in memory, and those who work on it."""
+
+    def __init__(
+        self, objects: Mapping[str, bytes], card: Any, actors: Sequence[Actor], check: Check
+    ):
+        self.memory, self.card, self.actors, self.check = Memory(objects), card, actors, check
+
+    @property
+    def digest(self) -> int:
+        return self.memory.digest
+
+    def work(self, number: int) -> Work:
+        return working(self.actors[number], self.memory, self.card)
+
+    def look(self, results: tuple[Any, ...], before: Any) -> Any:
+        return self.check(Moment(Dataset(MemoryStore(self.memory), self.card), results, before))  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return "\n  ".join(sorted(self.memory.objects))
+
+
+def working(actor: Actor, memory: Memory, card: Any) -> Work:
+    """An actor that works on a dataset in memory."""
+    return lambda running: actor(Dataset(MemoryStore(memory, running.step, running.saw), card))  # type: ignore[arg-type]
+
+
 @dataclass
 class _Explorer:
-    objects: Mapping[str, bytes]
-    card: Any
-    actors: Sequence[Actor]
-    check: Check
+    begin: Callable[[], World]
+    num_actors: int
     preemptions: int
     deaths: int
     explored: Explored = field(default_factory=Explored)
@@ -252,10 +301,8 @@ class _Explorer:
             The schedules that begin like it and then go another way.
         """
         self.explored.schedules += 1
-        memory = Memory(self.objects)
-        actors = [
-            _Running(number, actor, memory, self.card) for number, actor in enumerate(self.actors)
-        ]
+        world = self.begin()
+        actors = [Running(number, world.work(number)) for number in range(self.num_actors)]
         done: list[tuple[int, bool]] = []
         others = []
         left, deaths, current, known = self.preemptions, self.deaths, -1, None
@@ -265,7 +312,7 @@ class _Explorer:
                 if len(done) < len(prefix):
                     chosen, dies = prefix[len(done)]
                 else:
-                    if self._was_here(memory, actors, current, left, deaths):
+                    if self._was_here(world, actors, current, left, deaths):
                         break
                     options = list(self._options(ready, current, left, deaths))
                     others += [(*done, option) for option in options[1:]]
@@ -279,7 +326,7 @@ class _Explorer:
                 current = chosen
                 actors[chosen].go_on()
                 self.explored.steps += 1
-                known = self._look(memory, actors, known, done)
+                known = self._look(world, actors, known, done)
         finally:
             for actor in actors:
                 actor.end()
@@ -298,9 +345,9 @@ class _Explorer:
                 yield number, True
 
     def _was_here(
-        self, memory: Memory, actors: list[_Running], current: int, left: int, deaths: int
+        self, world: World, actors: list[Running], current: int, left: int, deaths: int
     ) -> bool:
-        key = (memory.digest, current, *((a.seen, a.next, a.is_dead) for a in actors))
+        key = (world.digest, current, *((a.seen, a.next, a.is_dead) for a in actors))
         budgets = self.visited.setdefault(key, [])
         if any(left <= a and deaths <= b for a, b in budgets):
             return True
@@ -310,21 +357,19 @@ class _Explorer:
         return False
 
     def _look(
-        self, memory: Memory, actors: list[_Running], known: Any, done: list[tuple[int, bool]]
+        self, world: World, actors: list[Running], known: Any, done: list[tuple[int, bool]]
     ) -> Any:
         for actor in actors:
             if actor.is_over:
                 result = actor.result
                 kind = type(result).__name__ if isinstance(result, Exception) else "done"
                 self.explored.outcomes.add(f"{actor.number} {kind}")
-        dataset = Dataset(MemoryStore(memory), self.card)  # type: ignore[arg-type]
         results = tuple(actor.result if actor.is_over else None for actor in actors)
         try:
-            return self.check(Moment(dataset, results, known))
+            return world.look(results, known)
         except AssertionError as error:
-            names = "\n  ".join(sorted(memory.objects))
             raise ViolationError(
-                f"{error}\nafter the schedule {done}\nresults {results}\nobjects:\n  {names}"
+                f"{error}\nafter the schedule {done}\nresults {results}\nobjects:\n  {world}"
             ) from error
 
 
@@ -337,4 +382,20 @@ def explore(
         ViolationError: the check failed in some state; the message has the schedule.
     """
     objects = {entry.name: dataset.store.read(entry.name) for entry in dataset.store.walk()}
-    return _Explorer(objects, dataset.card, actors, check, preemptions, deaths).explore()
+    return explore_world(
+        lambda: InMemory(objects, dataset.card, actors, check),
+        len(actors),
+        preemptions=preemptions,
+        deaths=deaths,
+    )
+
+
+def explore_world(
+    begin: Callable[[], World], num_actors: int, *, preemptions: int, deaths: int
+) -> Explored:
+    """Go through all schedules of some actors, beginning with a new world each time.
+
+    Raises:
+        ViolationError: the look failed in some state; the message has the schedule.
+    """
+    return _Explorer(begin, num_actors, preemptions, deaths).explore()

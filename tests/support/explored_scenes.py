@@ -204,7 +204,7 @@ class Invariants:
         for result in moment.results:
             if result == "committed" and not self.withdrawal:
                 assert is_committed, "a writer said that it was done"
-            if result == "repaired" and not self.withdrawal:
+            if result == "repaired" and self.damaged is not None:
                 assert tar_name(moment.dataset.facts(0)) != self.damaged, "nothing was repaired"
             if result == "refined" and not self.withdrawal:
                 assert is_refined, "a refining said that it was done"
