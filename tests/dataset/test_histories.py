@@ -175,7 +175,6 @@ def some(examples: int) -> settings:
 PHASES = (Phase.generate,)
 """add `Phase.shrink` to have a history shortened in which something is lost, which takes minutes"""
 FAULTS = [
-    ("plans", faults.takes_nothing),
     ("plans", faults.replaces_records),
     ("plans", faults.uses_names_twice),
     ("a shard that may be withdrawn", faults.keeps_nothing),
