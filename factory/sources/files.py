@@ -1,28 +1,45 @@
 """The files of a location: a folder, an archive, or either of them in an object store."""
 
+import errno
 import os
+import stat
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Set
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, cast
 
 from factory.sources.archives import (
     ARCHIVE_SUFFIXES,
-    Archive,
-    UnreadableArchiveError,
     is_archive,
     open_archive,
     split_at_archive,
+)
+from factory.sources.members import (
+    Archive,
+    Contents,
+    DamagedFileError,
+    UnreadableArchiveError,
+    check_size,
+)
+from factory.sources.names import (
+    HIDDEN,
+    MisnamedError,
+    is_hidden,
+    other_spellings,
+    plain_name,
+    suffix_of,
 )
 from factory.sources.scan import (
     BATCH_ROWS,
     Container,
     FileBatch,
     FileFacts,
+    Ignored,
     Seen,
     in_batches,
 )
@@ -31,19 +48,23 @@ from factory.store.local import LocalStore
 from factory.store.open import is_remote, open_store
 
 NOTHING_SEEN: Seen = MappingProxyType({})
-HIDDEN = (".", "__MACOSX")
 READ_BYTES = 1 << 16
 MAX_OPEN_ARCHIVES = 4
 """archives whose lists of files one worker holds in memory"""
+HIDDEN_FILES = "hidden"
+NO_SUFFIX = "without a suffix"
+LEADS_NOWHERE = "links that lead to no file"
+WalkItem = FileBatch | Container | Ignored
 
 
 class Files(Protocol):
     """The files at one location; names have forward slashes."""
 
-    def walk(self, suffixes: Set[str], seen: Seen = ...) -> Iterator[FileBatch | Container]:
-        """Files with one of the suffixes, in no order, and archives.
+    def walk(self, suffixes: Set[str], seen: Seen = ...) -> Iterator[WalkItem]:
+        """Files with one of the suffixes, in no order, and archives; last, what was ignored.
 
-        Hidden files are skipped. The name of a file in an archive begins with the archive's name.
+        Names are plain, see `factory.sources.names`. That of a file in an archive begins with the
+        archive's name. What cannot be read or named is a `Container` with its problem.
 
         Args:
             suffixes: lower case, with their dots.
@@ -55,7 +76,7 @@ class Files(Protocol):
 
         Raises:
             FileNotFoundError: there is no such file.
-            DamagedFileError: the file is in an archive, and its content cannot be read.
+            DamagedFileError: the content cannot be read, or is too large.
         """
 
 
@@ -81,16 +102,7 @@ def open_files(location: str | Path) -> Files:
     return OneArchive(LocalStore(path.parent), path.name)
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(HIDDEN) for part in name.split("/"))
-
-
-def _suffix(name: str) -> str:
-    """The suffix of a name, in lower case with its dot; empty where there is none."""
-    start = name.rfind(".")
-    return name[start:].lower() if start > 0 else ""
-
-
+_ALL_MAY_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 Inodes = frozenset[tuple[int, int]]
 Pending = tuple[str, Inodes]
 """a folder to walk, and the inodes of the folders above it"""
@@ -105,6 +117,34 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+_UNREADABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR)
+"""errors that are about one file, whatever state its file system is in"""
+
+
+class _OtherFiles:
+    """What a walk comes across beside inputs."""
+
+    def __init__(self) -> None:
+        self.ignored: Counter[str] = Counter()
+        self.problems: list[Container] = []
+
+    def add_problem(self, name: str, why: str) -> None:
+        """Name a file or folder that cannot be read."""
+        self.problems.append(Container(name, 0, 0, problem=why))
+
+    def plain(self, name: str) -> str | None:
+        """The plain name of a loose file; None where it has none under which it can be read."""
+        try:
+            plain = plain_name(name)
+        except MisnamedError as error:
+            self.add_problem(ascii(name), str(error))
+            return None
+        if plain == name or name in other_spellings(plain):
+            return plain
+        self.add_problem(ascii(name), f"{name!r}: rename this file, as to {plain!r}")
+        return None
+
+
 class Folder:
     """A folder and all folders below it; links to a folder above are not followed."""
 
@@ -112,7 +152,7 @@ class Folder:
         self.root = root
         self.store: Store = LocalStore(root)
 
-    def walk(self, suffixes: Set[str]) -> Iterator[FileBatch]:
+    def walk(self, suffixes: Set[str], others: _OtherFiles) -> Iterator[FileBatch]:
         """Files with one of the suffixes; files that vanish meanwhile are skipped."""
         pending = [("", frozenset({_inode(self.root.stat())}))]
         while pending:
@@ -120,32 +160,56 @@ class Folder:
             try:
                 # Facts take the system a third less time relative to an open folder than by path.
                 folder = os.open(self.root / prefix, os.O_RDONLY | os.O_DIRECTORY)
-            except FileNotFoundError:
+            except OSError as error:
                 if not prefix:
                     raise
+                if not isinstance(error, FileNotFoundError):
+                    others.add_problem(prefix, f"{self.root / prefix}: {error.strerror}")
                 continue
             try:
-                yield from self._walk_one(folder, prefix, suffixes, above, pending)
+                yield from self._walk_one(folder, prefix, suffixes, above, pending, others)
             finally:
                 os.close(folder)
 
     def _walk_one(
-        self, folder: int, prefix: str, suffixes: Set[str], above: Inodes, pending: list[Pending]
+        self,
+        folder: int,
+        prefix: str,
+        suffixes: Set[str],
+        above: Inodes,
+        pending: list[Pending],
+        others: _OtherFiles,
     ) -> Iterator[FileBatch]:
-        batch = FileBatch()
+        batch, ignored = FileBatch(), others.ignored
         with os.scandir(folder) as entries:
             for entry in entries:  # may run millions of times, so every call counts
                 name = entry.name
                 if name.startswith(HIDDEN):
+                    ignored[HIDDEN_FILES] += 1
                     continue
                 try:
                     if entry.is_dir():
                         inode = _inode(entry.stat())
                         if inode not in above:
                             pending.append((f"{prefix}{name}/", above | {inode}))
-                    elif name[name.rfind(".") :].lower() in suffixes and entry.is_file():
+                    elif not entry.is_file():
+                        ignored[_what_it_is(entry)] += 1
+                    elif name[name.rfind(".") :].lower() not in suffixes:
+                        ignored[suffix_of(name) or NO_SUFFIX] += 1
+                    else:
                         status = entry.stat()
-                        batch.names.append(prefix + name)
+                        path: str | None = prefix + name
+                        if status.st_mode & _ALL_MAY_READ != _ALL_MAY_READ and not os.access(
+                            name, os.R_OK, dir_fd=folder, effective_ids=True
+                        ):
+                            why = f"{self.root}/{path}: {os.strerror(errno.EACCES)}"
+                            others.add_problem(prefix + name, why)
+                            continue
+                        if "\\" in prefix + name:
+                            path = others.plain(prefix + name)
+                            if path is None:
+                                continue
+                        batch.names.append(cast(str, path))
                         batch.sizes.append(status.st_size)
                         batch.mtimes_ns.append(status.st_mtime_ns)
                         if len(batch.names) == BATCH_ROWS:
@@ -153,14 +217,28 @@ class Folder:
                             batch = FileBatch()
                 except FileNotFoundError:
                     continue
+                except OSError as error:
+                    if error.errno == errno.ELOOP:
+                        ignored[LEADS_NOWHERE] += 1
+                    else:
+                        others.add_problem(
+                            prefix + name, f"{self.root}/{prefix}{name}: {error.strerror}"
+                        )
         if batch.names:
             yield _without_etags(batch)
 
     def read(self, name: str) -> bytes:
         # Takes a third of the time of Path.read_bytes, which makes a path and a buffer each time.
-        file = os.open(f"{self.root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            file = os.open(f"{self.root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            # For this run it is not there; when it can be read again, it is planned again.
+            raise FileNotFoundError(error.errno, error.strerror, error.filename) from error
         try:
             size = os.fstat(file).st_size
+            check_size(name, size)
             content = os.read(file, size + 1)
             if len(content) != size:  # the file is being changed, or a signal interrupted the read
                 content += b"".join(iter(partial(os.read, file, READ_BYTES), b""))
@@ -169,19 +247,35 @@ class Folder:
         return content
 
 
+def _what_it_is(entry: "os.DirEntry[str]") -> str:
+    return LEADS_NOWHERE if entry.is_symlink() else "pipes, sockets and devices"
+
+
 class Prefix:
     """Objects below one prefix of an object store."""
 
     def __init__(self, store: Store):
         self.store = store
 
-    def walk(self, suffixes: Set[str]) -> Iterator[FileBatch]:
+    def walk(self, suffixes: Set[str], others: _OtherFiles) -> Iterator[FileBatch]:
         """Objects with one of the suffixes."""
-        return in_batches(
-            FileFacts(entry.name, entry.size, entry.mtime_ns, entry.etag)
-            for entry in self.store.walk()
-            if _suffix(entry.name) in suffixes and not _is_hidden(entry.name)
-        )
+        return in_batches(self._files(suffixes, others))
+
+    def _files(self, suffixes: Set[str], others: _OtherFiles) -> Iterator[FileFacts]:
+        for entry in self.store.walk():
+            if is_hidden(entry.name):
+                others.ignored[HIDDEN_FILES] += 1
+            elif (suffix := suffix_of(entry.name)) not in suffixes:
+                if not entry.name.endswith("/"):  # consoles make such objects for folders
+                    others.ignored[suffix or NO_SUFFIX] += 1
+            elif (name := others.plain(entry.name)) is not None:
+                try:
+                    if not is_archive(name):
+                        check_size(name, entry.size)
+                except DamagedFileError as error:
+                    others.add_problem(name, str(error))
+                    continue
+                yield FileFacts(name, entry.size, entry.mtime_ns, entry.etag)
 
     def read(self, name: str) -> bytes:
         return self.store.read(name)
@@ -195,36 +289,44 @@ class Tree:
         self._archives: OrderedDict[str, Archive | None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def walk(
-        self, suffixes: Set[str], seen: Seen = NOTHING_SEEN
-    ) -> Iterator[FileBatch | Container]:
-        for batch in self.root.walk(suffixes | ARCHIVE_SUFFIXES):
-            if not any(map(is_archive, batch.names)):
-                yield batch
-                continue
-            yield from in_batches(file for file in batch.files() if not is_archive(file.name))
-            archives = FileBatch()
-            for file in filter(lambda file: is_archive(file.name), batch.files()):
-                archives.add(file)
+    def walk(self, suffixes: Set[str], seen: Seen = NOTHING_SEEN) -> Iterator[WalkItem]:
+        others = _OtherFiles()
+        for batch in self.root.walk(suffixes | ARCHIVE_SUFFIXES, others):
+            plain, archives = _split_off_archives(batch, suffixes, others.ignored)
+            if plain.names:
+                yield plain
             named, misnamed = archives.split_off_misnamed()
             yield from misnamed
             for file in named.files():
-                yield from self._walk_archive(Container(*file), suffixes, seen)
+                yield from self._walk_archive(Container(*file), suffixes, seen, others.ignored)
+        yield from others.problems
+        yield Ignored(others.ignored)
 
     def read(self, name: str) -> bytes:
         for outer, inner in split_at_archive(name):
             archive = self._archive(outer)
             if archive is not None:
                 return archive.read(inner)
-        return self.root.read(name)
+        try:
+            return self.root.read(name)
+        except FileNotFoundError:
+            for spelling in other_spellings(name):
+                with suppress(FileNotFoundError):
+                    return self.root.read(spelling)
+            raise
 
     def _walk_archive(
-        self, archive: Container, suffixes: Set[str], seen: Seen
+        self, archive: Container, suffixes: Set[str], seen: Seen, ignored: Counter[str]
     ) -> Iterator[FileBatch | Container]:
+        store = self.root.store
         try:
-            yield from _walk_archive(self.root.store, archive.name, archive, suffixes, seen)
+            yield from _walk_archive(store, archive.name, archive, suffixes, seen, ignored)
         except UnreadableArchiveError as error:  # perhaps it is being uploaded; read the others
             yield replace(archive, problem=str(error))
+        except OSError as error:
+            if not isinstance(store, LocalStore):
+                raise
+            yield replace(archive, problem=f"{store.root / archive.name}: {error.strerror}")
 
     def _archive(self, name: str) -> Archive | None:
         """An archive; None where no file has that name (it may be a folder)."""
@@ -232,12 +334,44 @@ class Tree:
             if name not in self._archives:
                 try:
                     self._archives[name] = open_archive(self.root.store, name)
-                except (FileNotFoundError, IsADirectoryError):
+                except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                     self._archives[name] = None
+                except UnreadableArchiveError as error:
+                    self._archives[name] = _Unreadable(str(error))
                 while len(self._archives) > MAX_OPEN_ARCHIVES:
                     self._archives.popitem(last=False)
             self._archives.move_to_end(name)
             return self._archives[name]
+
+
+class _Unreadable:
+    """An archive that cannot be read any more, though its files were listed once."""
+
+    def __init__(self, why: str):
+        self.why, self.contents = why, Contents()
+
+    def files(self) -> Iterator[FileFacts]:
+        return iter(())
+
+    def read(self, name: str) -> bytes:
+        raise DamagedFileError(self.why)
+
+
+def _split_off_archives(
+    batch: FileBatch, suffixes: Set[str], ignored: Counter[str]
+) -> tuple[FileBatch, FileBatch]:
+    """The files with one of the suffixes, and the archives; of `.gz` files, not all are either."""
+    if suffixes >= set(map(suffix_of, batch.names)):
+        return batch, FileBatch()
+    plain, archives = FileBatch(batch.container), FileBatch()
+    for file in batch.files():
+        if is_archive(file.name):
+            archives.add(file)
+        elif (suffix := suffix_of(file.name)) in suffixes:
+            plain.add(file)
+        else:
+            ignored[suffix] += 1
+    return plain, archives
 
 
 class OneArchive:
@@ -248,10 +382,10 @@ class OneArchive:
         self._lock = threading.Lock()
         self._opened: Archive | None = None
 
-    def walk(
-        self, suffixes: Set[str], seen: Seen = NOTHING_SEEN
-    ) -> Iterator[FileBatch | Container]:
-        yield from _walk_archive(self.store, self.name, self._facts(), suffixes, seen)
+    def walk(self, suffixes: Set[str], seen: Seen = NOTHING_SEEN) -> Iterator[WalkItem]:
+        ignored: Counter[str] = Counter()
+        yield from _walk_archive(self.store, self.name, self._facts(), suffixes, seen, ignored)
+        yield Ignored(ignored)
 
     def read(self, name: str) -> bytes:
         with self._lock:
@@ -270,7 +404,12 @@ class OneArchive:
 
 
 def _walk_archive(
-    store: Store, name: str, archive: Container, suffixes: Set[str], seen: Seen
+    store: Store,
+    name: str,
+    archive: Container,
+    suffixes: Set[str],
+    seen: Seen,
+    ignored: Counter[str],
 ) -> Iterator[FileBatch | Container]:
     """The files in an archive, then the archive itself; only the latter where it is unchanged.
 
@@ -282,10 +421,18 @@ def _walk_archive(
         yield replace(archive, num_inputs=known.num_inputs)
         return
     prefix = f"{archive.name}/" if archive.name else ""
-    files = (
-        file._replace(name=f"{prefix}{file.name}")
-        for file in open_archive(store, name).files()
-        if _suffix(file.name) in suffixes and not _is_hidden(file.name)
-    )
-    yield from in_batches(files, archive.name)
-    yield archive
+    opened = open_archive(store, name)
+
+    def files() -> Iterator[FileFacts]:
+        for file in opened.files():
+            if is_hidden(file.name):
+                ignored[HIDDEN_FILES] += 1
+            elif (suffix := suffix_of(file.name)) in suffixes:
+                yield file._replace(name=f"{prefix}{file.name}")
+            else:
+                what = f"{suffix} in an archive" if is_archive(file.name) else suffix or NO_SUFFIX
+                ignored[what] += 1
+
+    yield from in_batches(files(), archive.name)
+    ignored.update(opened.contents.ignored)
+    yield replace(archive, problem=opened.contents.problem())

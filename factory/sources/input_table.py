@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from factory.sources.scan import Container, ScanItem
+from factory.sources.scan import Container, Ignored, ScanItem
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ class InputTable:
         self._held: list[Any] = []
         self.num_files = 0
         """rows that the scan gave"""
+        self.ignored: Counter[str] = Counter()
+        """files that are no inputs, by what they are; without those in archives that were not
+        opened"""
         self._is_listed = False
         self._folder = tempfile.TemporaryDirectory(prefix="simgan-inputs-")
         self._db = duckdb.connect(
@@ -173,6 +177,8 @@ class InputTable:
             if isinstance(item, Container):
                 containers.append(item)
                 digest.update(repr(item).encode("utf-8", "surrogateescape"))
+            elif isinstance(item, Ignored):
+                self.ignored.update(item.counts)
             else:
                 digest.update(item.serialize())
                 self._held.append(item)

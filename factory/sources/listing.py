@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.input_table import InputTable
-from factory.sources.scan import BATCH_ROWS, Container, ScanItem, Seen
+from factory.sources.scan import BATCH_ROWS, FileBatch, ScanItem, Seen
 from schemas.dataset import InputFacts
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -67,7 +67,7 @@ class StemFiles:
     def scan(self, seen: Seen) -> Iterator[ScanItem]:
         """Every input, in batches and in no order, and the archives, opened unless unchanged."""
         for item in self.files.walk(self.suffixes, seen):
-            if isinstance(item, Container):
+            if not isinstance(item, FileBatch):
                 yield item
                 continue
             try:
@@ -99,7 +99,7 @@ class StemFiles:
     def _by_stem(self) -> dict[str, list[str]]:
         names_by_stem: dict[str, list[str]] = {}
         for item in self.files.walk(self.suffixes):
-            if not isinstance(item, Container):
+            if isinstance(item, FileBatch):
                 for name in item.names:
                     names_by_stem.setdefault(name.rpartition(".")[0], []).append(name)
         return {stem: sorted(names) for stem, names in names_by_stem.items()}

@@ -120,7 +120,7 @@ class Container:
     """number of its inputs, where it was not opened because it has not changed since they were all
     planned; else None"""
     problem: str | None = None
-    """why it could not be read; None where it could"""
+    """why it could not be read, or not all of it; None where it could"""
 
     def is_unchanged(self, known: "Container") -> bool:
         """Whether two sets of facts are of the same content, by size and etag or time."""
@@ -131,11 +131,18 @@ class Container:
         return self.mtime_ns == known.mtime_ns
 
 
+class Ignored(NamedTuple):
+    """Files that a scan came across and that are no inputs, by what they are, e.g. `.txt`."""
+
+    counts: Mapping[str, int]
+
+
 Seen = Mapping[str, Container]
 """Containers by name, all of whose inputs are planned; they are not opened while unchanged."""
 
 ScanItem = Any
-"""A `pa.RecordBatch` of `SCAN_SCHEMA`, or a `Container` (after its rows, where it was opened)."""
+"""A `pa.RecordBatch` of `SCAN_SCHEMA`, a `Container` (after its rows, where it was opened), or what
+was `Ignored`."""
 
 
 def batch_of(ids: Sequence[str], file: FileFacts, container: str | None) -> Any:

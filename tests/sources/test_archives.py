@@ -3,14 +3,15 @@
 import io
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.sources.archives import DamagedFileError, RangedFile, open_archive
-from factory.sources.files import open_files
-from factory.sources.scan import Container
+from factory.sources.archives import open_archive
+from factory.sources.ranged_file import RangedFile
+from factory.sources.scan import Container, Ignored
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from support import fakes
@@ -130,7 +131,7 @@ def test_a_remote_archive_is_read_by_ranges(tmp_path, monkeypatch, name) -> None
         (scattered, 1 << 18, len(scattered), 4 * whole),
         (names[::-1], 1 << 18, 80, 4 * whole),
     ):
-        monkeypatch.setattr("factory.sources.archives.AHEAD_BYTES", ahead)
+        monkeypatch.setattr("factory.sources.ranged_file.AHEAD_BYTES", ahead)
         store = CountingStore(tmp_path)
         remote, local = open_archive(store, name), open_archive(LocalStore(tmp_path), name)
         assert list(remote.files()) == list(local.files())
@@ -142,7 +143,7 @@ def test_a_remote_archive_is_read_by_ranges(tmp_path, monkeypatch, name) -> None
 
 
 def test_a_file_read_by_ranges_is_the_file(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("factory.sources.archives.AHEAD_BYTES", 7)
+    monkeypatch.setattr("factory.sources.ranged_file.AHEAD_BYTES", 7)
     content = bytes(range(100))
     (tmp_path / "x").write_bytes(content)
     ranged, plain = RangedFile(CountingStore(tmp_path), "x"), io.BytesIO(content)
@@ -153,23 +154,69 @@ def test_a_file_read_by_ranges_is_the_file(tmp_path, monkeypatch) -> None:
         assert ranged.tell() == plain.tell()
 
 
-@pytest.mark.parametrize("keep", [100, 700, 5000])
-def test_a_half_uploaded_archive_is_met_once_and_hides_nothing_else(drops, keep) -> None:
+# --- archives that are damaged, or hold what is no file ---------------------------------------
+
+
+def scanned(location: Path) -> tuple[set[str], list[Container], Mapping[str, int]]:
+    """(ids of inputs, containers, what was ignored) of a location."""
+    containers, ids, ignored = [], set(), {}
+    for item in source_of(location).scan({}):
+        if isinstance(item, Container):
+            containers.append(item)
+        elif isinstance(item, Ignored):
+            ignored = item.counts
+        else:
+            ids.update(item["id"].to_pylist())
+    return ids, containers, ignored
+
+
+def problems_of(location: Path) -> list[str]:
+    return [c.problem for c in scanned(location)[1] if c.problem is not None]
+
+
+def damage(path: Path, how: str) -> None:
+    """Damage a tar at the header of its fourth file, `imgs/2.json`."""
+    with tarfile.open(path) as tar:
+        at = tar.getmembers()[3].offset
+    raw = bytearray(path.read_bytes())
+    if how == "flipped":
+        raw[at + 10] ^= 0xFF
+    elif how == "zeroed":
+        raw[at : at + 1024] = bytes(1024)
+    elif how == "joined":
+        raw *= 2
+    else:
+        del raw[at + {"at a member": 0, "in a header": 200, "in a file": 600}[how] :]
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "how", ["flipped", "zeroed", "joined", "at a member", "in a header", "in a file"]
+)
+def test_a_tar_whose_list_ends_early_is_named_and_what_is_whole_before_it_read(drops, how) -> None:
+    damage(drops / "night1.tar", how)
+    ids, containers, _ = scanned(drops)
+    (named,) = (c for c in containers if c.problem is not None)
+    assert named.name == "night1.tar" and "night1.tar" in named.problem
+    assert ids == {*ALL_IDS} - ({"night1.tar/imgs/2"} if how != "joined" else set())
+
+
+@pytest.mark.parametrize("keep", [0, 100, 700])
+def test_a_tar_without_a_whole_input_hides_nothing_else(drops, keep) -> None:
     raw = (drops / "night1.tar").read_bytes()
     (drops / "night1.tar").write_bytes(raw[:keep])
-    items = list(open_files(drops).walk(SUFFIXES, {}))
-    problems = [i.problem for i in items if isinstance(i, Container) and i.name == "night1.tar"]
-    assert len(problems) == 1 and "night1.tar" in problems[0]
-    names = {name for item in items if not isinstance(item, Container) for name in item.names}
-    assert names == {f"{id}{s}" for id in ALL_IDS if "night1" not in id for s in SUFFIXES}
+    ids, containers, _ = scanned(drops)
+    assert [c.name for c in containers if c.problem is not None] == ["night1.tar"]
+    assert ids == {id for id in ALL_IDS if "night1" not in id}
 
 
-def test_a_member_beyond_the_end_is_damaged(tmp_path) -> None:
-    write_archive(tmp_path / "a.tar", 1)
-    archive = open_archive(LocalStore(tmp_path), "a.tar")
-    archive._size = 600
-    with pytest.raises(DamagedFileError, match=r"ends in the middle of imgs/1\.jpg"):
-        archive.read("imgs/1.jpg")
+def test_a_whole_tar_has_no_problem_whatever_its_padding(drops) -> None:
+    for padding in (0, 512, 1 << 20):
+        path = drops / "night1.tar"
+        path.write_bytes(path.read_bytes().rstrip(b"\0") + bytes(3 * 512 + padding))
+        raw = path.read_bytes()
+        path.write_bytes(raw + bytes(-len(raw) % 512))
+        assert problems_of(drops) == []
 
 
 # --- object stores ----------------------------------------------------------------------------

@@ -2,15 +2,20 @@
 
 import os
 import tarfile
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.sources.base import BadRender
+from factory.sources.base import BadRender, Vanished
 from factory.sources.files import open_files
+from factory.sources.scan import Container
 from support import fakes
 
 
@@ -126,23 +131,48 @@ def test_what_is_no_input_is_refused_with_its_name(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         open_files(tmp_path / "nowhere")
     (tmp_path / "note.txt").write_text("hello")
-    with pytest.raises(ValueError, match=r"note\.txt: expected a zip or an uncompressed tar"):
+    with pytest.raises(ValueError, match=r"note\.txt: expected a zip or a tar archive"):
         source_of(tmp_path / "note.txt").listing()
-    with tarfile.open(tmp_path / "in.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "note.txt")
-    with pytest.raises(ValueError, match="has to be unpacked first"):
-        source_of(tmp_path / "in.tar.gz").listing()
     with pytest.raises(ValueError, match="gs://"):
         open_files("gs://bucket/renders")
 
 
-def test_an_unreadable_file_stops_the_shard_and_is_not_rejected_for_ever(folder) -> None:
-    """Permissions are mended and the run repeated; a reject would stay."""
-    if os.geteuid() == 0:
-        pytest.skip("root reads everything")
-    (folder / "imgs" / "1.jpg").chmod(0)
-    with pytest.raises(PermissionError):
-        source_of(folder).load("imgs/1")
+@pytest.fixture
+def stranger() -> Iterator[Path]:
+    """A folder in the eyes of a user whom it does not belong to."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def as_another_user() -> Iterator[None]:
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_named_and_everything_else_listed(stranger) -> None:
+    for number in "123":
+        fakes.write_pair(stranger / "a", number)
+        fakes.write_pair(stranger / "locked", number)
+    to_tar(stranger / "a")
+    (stranger / "in.tar").chmod(0o600)
+    (stranger / "a" / "2.jpg").chmod(0o600)
+    (stranger / "locked").chmod(0o700)
+    with as_another_user():
+        items = list(source_of(stranger).scan({}))
+    named = {item.name: item.problem for item in items if isinstance(item, Container)}
+    assert set(named) == {"a/2.jpg", "locked/", "in.tar"}
+    assert all(str(stranger) in why and "denied" in why for why in named.values())
+    ids = {
+        id for item in items if isinstance(item, pa.RecordBatch) for id in item["id"].to_pylist()
+    }
+    assert ids == {"a/1", "a/2", "a/3"}
 
 
 def test_an_input_of_three_files_is_refused_without_a_look_at_all_others(folder, tmp_path) -> None:

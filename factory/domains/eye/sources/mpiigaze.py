@@ -25,7 +25,7 @@ from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.listing import Listing
-from factory.sources.scan import Container, ScanItem, Seen, batch_of
+from factory.sources.scan import Container, FileBatch, ScanItem, Seen, batch_of
 from schemas.dataset import DatasetKind, InputFacts
 
 Side = Literal["left", "right"]
@@ -69,7 +69,7 @@ class MpiiGazeSource:
         A file that cannot be read is one input, so that it is rejected with a reason.
         """
         for item in self._files.walk(SUFFIXES, seen):
-            if isinstance(item, Container):
+            if not isinstance(item, FileBatch):
                 yield item
                 continue
             for file in item.files():

@@ -14,6 +14,7 @@ from factory.sources.scan import (
     SCAN_SCHEMA,
     Container,
     FileFacts,
+    Ignored,
     ScanItem,
     Seen,
 )
@@ -101,6 +102,9 @@ def scan_frames(
     for item in files.walk(SUFFIXES, seen):
         if isinstance(item, Container):
             yield from _inputs(held.pop(item.name, _Folder()), item.name, with_twin)
+            yield item
+            continue
+        if isinstance(item, Ignored):
             yield item
             continue
         named, misnamed = item.split_off_misnamed()
