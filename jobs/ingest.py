@@ -24,13 +24,17 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     folder of unlabelled eye pictures, or NYU's hands (synthdepth_* or depth_*, with joints):
     unityeyes, mpiigaze, images, nyu"""
     input: str
-    """a folder or s3://bucket/prefix, with or without tar and zip archives in it, or one archive"""
+    """a folder or s3://bucket/prefix, with or without archives (zip, tar, tar.gz, …) in it, or one
+    archive"""
     output: str
     """the dataset to make or to add to: a folder, or s3://bucket/prefix"""
     shard_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
     """inputs planned into one shard; default 16384 eyes, 1024 hands"""
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """fail if more than this share of the inputs is malformed (filtered ones do not count)"""
+    max_ignored_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """fail, and plan nothing, if more than this share of the files is of kinds that the source does
+    not read (hidden files do not count)"""
     splits: tuple[str, ...] = ("train=1",)
     """splits and the share of identities in each, e.g. train=0.9 test=0.1"""
     options: dict[str, str] = Field(default={})
@@ -92,7 +96,9 @@ def main(job: IngestJob) -> None:
                 min_shard=job.min_shard,
                 moved=job.moved,
                 give_up_vanished=job.give_up_vanished,
+                max_ignored_share=job.max_ignored_share,
                 make_shards=session.make_shards,
+                write_summary=lambda summary: session.run.write("inputs.json", summary.to_json()),
             )
 
 

@@ -5,7 +5,7 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.known_facts import known_facts
@@ -30,9 +30,17 @@ from factory.sources.input_table import InputTable
 from factory.store.open import absolute, name_of, open_store, real_place
 from schemas.base import Model
 from schemas.dataset import DatasetCard
+from schemas.inputs import HIDDEN_FILES, InputsSummary, counted
+from schemas.outcome import Outcome
 from schemas.text import one_line
 
 log = logging.getLogger(__name__)
+NAMED = 20
+"""things that are not done which a message names"""
+
+
+class TooManyIgnoredError(ValueError):
+    """More files are no inputs than the job allows."""
 
 
 def open_source(
@@ -125,7 +133,9 @@ def ingest_new_inputs(
     min_shard: int = 1,
     moved: bool = False,
     give_up_vanished: bool = False,
+    max_ignored_share: float = 1.0,
     make_shards: MakeShards,
+    write_summary: Callable[[InputsSummary], None] | None = None,
 ) -> None:
     """Add every input that is new, or that changed, to a dataset.
 
@@ -137,12 +147,15 @@ def ingest_new_inputs(
         moved: inputs were moved since earlier runs planned them; they are matched to these plans by
             name.
         give_up_vanished: commit planned shards none of whose inputs exists any more, as empty ones.
+        max_ignored_share: of the files, 0 to 1, that may be no inputs; hidden ones do not count.
+        write_summary: is given where everything went, also where the run then fails.
 
     Raises:
         CardMismatchError: the dataset was made with another configuration.
         OtherPlaceError: inputs would replace samples that came from another location.
         ShardsFailedError: some shards could not be made; all others were.
         TooManyRejectsError: more inputs than allowed are malformed.
+        TooManyIgnoredError: more files than allowed are no inputs; nothing was planned.
         OldFormatError: the dataset is of an earlier format.
         ValueError: there are no inputs; or archives cannot be read, planned shards need inputs of
             another location, or committed shards have lost their tars, after everything else was
@@ -154,13 +167,18 @@ def ingest_new_inputs(
     seen = containers_in(read_seen(dataset.store), source.location, without=before.vanished)
     with InputTable(source.scan(seen)) as inputs:
         if inputs.is_empty and all(c.problem is None for c in inputs.containers):
-            raise ValueError(f"{source.location}: no {source.name} inputs found there")
+            raise ValueError(
+                f"{source.location}: no {source.name} inputs found there{_beside(inputs)}"
+            )
+        _check_ignored_share(inputs, max_ignored_share)
         dataset = Dataset.enter(output, card)
         settled = None if moved else before.planned(inputs.digest)
         planned = settled or plan_new_shards(
             dataset, source, inputs, min_shard=min_shard, vanished=before.vanished, moved=moved
         )
         listing = inputs.digest if inputs.would_repeat else None
+        ignored = dict(inputs.ignored.most_common())
+    outcomes: Sequence[Outcome] = ()
     missing = _missing_shards(dataset, planned, source, moved=moved)
     if missing:
         log.info("%s; %d shards to make", _listed(planned, min_shard), len(missing))
@@ -169,8 +187,17 @@ def ingest_new_inputs(
         num_inputs = _num_inputs(dataset, planned, missing)
         task = ingest_task(dataset, source, may_be_gone=give_up_vanished)
         outcomes = make_shards("ingest", task, missing, num_inputs)
-        for reason, count in reasons_of(outcomes).most_common(10):
-            log.info("set aside: %d × %s", count, reason)
+    summary = _summary(source, planned, outcomes, ignored)
+    for line in summary.lines():
+        log.info("%s", line)
+    if summary.num_ignored:
+        log.warning(
+            "%d files in %s are no inputs of the source %s; --max-ignored-share makes a run fail "
+            "where there are many",
+            summary.num_ignored, source.location, source.name,
+        )  # fmt: skip
+    if write_summary is not None:
+        write_summary(summary)
     facts = known_facts(dataset, save=True)
     num_samples, num_filtered, num_rejected = check_reject_share(dataset, facts, max_reject_share)
     log.info(
@@ -197,7 +224,47 @@ def ingest_new_inputs(
         )
     not_done = [*planned.unreadable, *waiting, *lost_tars(dataset)]
     if not_done:
-        raise ValueError("everything else is done, but:\n  " + "\n  ".join(map(one_line, not_done)))
+        shown = [one_line(what) for what in not_done[:NAMED]]
+        if len(not_done) > NAMED:
+            shown.append(f"and {len(not_done) - NAMED} more, which runs/<id>/inputs.json names")
+        raise ValueError("everything else is done, but:\n  " + "\n  ".join(shown))
+
+
+def _beside(inputs: InputTable) -> str:
+    """What there is instead of inputs, in words."""
+    return f", but files of other kinds: {counted(inputs.ignored)}" if inputs.ignored else ""
+
+
+def _check_ignored_share(inputs: InputTable, max_share: float) -> None:
+    num_ignored = sum(inputs.ignored.values()) - inputs.ignored[HIDDEN_FILES]
+    num_files = inputs.num_files + num_ignored
+    if num_ignored and not num_ignored <= max_share * num_files:  # also where the limit is NaN
+        raise TooManyIgnoredError(
+            f"{num_ignored} of {num_files} files are no inputs of this source, more than the "
+            f"{max_share:.1%} that --max-ignored-share allows: {counted(inputs.ignored)}. "
+            "Nothing was planned"
+        )
+
+
+def _summary(
+    source: Source,
+    planned: Planned,
+    outcomes: Sequence[Outcome],
+    ignored: dict[str, int],
+) -> InputsSummary:
+    return InputsSummary(
+        location=real_place(source.location),
+        num_listed=planned.num_listed,
+        num_new=planned.num_new,
+        num_held=planned.num_held,
+        num_left=planned.num_left,
+        num_samples=sum(outcome.num_samples for outcome in outcomes),
+        num_rejected=sum(outcome.num_rejected for outcome in outcomes),
+        num_filtered=sum(outcome.num_filtered for outcome in outcomes),
+        reasons=dict(reasons_of(outcomes).most_common()),
+        unreadable=planned.unreadable,
+        ignored=ignored,
+    )
 
 
 def _missing_shards(

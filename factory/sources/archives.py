@@ -112,7 +112,7 @@ def _unpacked(opened: Callable[[IO[bytes]], Any], file: IO[bytes], where: str) -
     held.seek(0)
     archive = TarArchive(held, where, InOrder(held))
     if ends_early and not archive.contents.problems:
-        archive.contents.problems.append(f"{where} is cut off")
+        archive.contents.problems.append("it is cut off")
     return archive
 
 

@@ -46,12 +46,12 @@ from factory.sources.scan import (
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import is_remote, open_store
+from schemas.inputs import HIDDEN_FILES
 
 NOTHING_SEEN: Seen = MappingProxyType({})
 READ_BYTES = 1 << 16
 MAX_OPEN_ARCHIVES = 4
 """archives whose lists of files one worker holds in memory"""
-HIDDEN_FILES = "hidden"
 NO_SUFFIX = "without a suffix"
 LEADS_NOWHERE = "links that lead to no file"
 WalkItem = FileBatch | Container | Ignored
@@ -435,4 +435,4 @@ def _walk_archive(
 
     yield from in_batches(files(), archive.name)
     ignored.update(opened.contents.ignored)
-    yield replace(archive, problem=opened.contents.problem())
+    yield replace(archive, problem=opened.contents.problem(f"{store.location}/{name}"))

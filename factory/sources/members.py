@@ -18,6 +18,8 @@ MAX_RATIO = 200
 """how many times larger than its compressed form a file may be that is larger than `SMALL_BYTES`;
 pictures and labels reach 20"""
 SMALL_BYTES = 1 << 24
+SHOWN_PROBLEMS = 3
+"""of one archive, in a message"""
 
 
 class DamagedFileError(Exception):
@@ -37,12 +39,13 @@ class Contents:
     ignored: Counter[str] = field(default_factory=Counter)
     """members that are no files of their own, by what they are"""
 
-    def problem(self) -> str | None:
-        """All problems in one line; None where there is none."""
+    def problem(self, where: str) -> str | None:
+        """All problems of the archive at a place in one line; None where there is none."""
         if not self.problems:
             return None
-        more = f"; and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
-        return "; ".join(self.problems[:3]) + more
+        num_more = len(self.problems) - SHOWN_PROBLEMS
+        more = f"; and {num_more} more" if num_more > 0 else ""
+        return f"{where}: {'; '.join(self.problems[:SHOWN_PROBLEMS])}{more}"
 
 
 class Archive(Protocol):

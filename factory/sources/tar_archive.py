@@ -121,9 +121,7 @@ class TarArchive:
 
     def _ends_early(self, why: str) -> None:
         """Name the damage, and leave out the last input, as some of its files may be missing."""
-        self.contents.problems.append(
-            f"{self._where} is damaged or incomplete, and lacks files: {why}"
-        )
+        self.contents.problems.append(f"damaged or incomplete, and lacks files: {why}")
         if self._is_joined:
             return
         stem = next(reversed(self._members), "").rpartition(".")[0]
@@ -156,7 +154,7 @@ class TarArchive:
         try:
             name = plain_name(member.name)
         except MisnamedError as error:
-            self.contents.problems.append(f"{self._where}: {error}")
+            self.contents.problems.append(str(error))
             return
         if name in self._members or name in links:
             self.contents.ignored["members that a later one of the same name replaces"] += 1
@@ -178,9 +176,9 @@ class TarArchive:
         mtime_ns = int(nanoseconds) if is_time else 0
         entry = _Member(member.offset_data, member.size, mtime_ns, holes)
         if self._size < entry.offset + entry.stored:
-            self.contents.problems.append(f"{self._where} ends in the middle of {name}")
+            self.contents.problems.append(f"ends in the middle of {name}")
         elif min(entry.size, entry.stored) < 0:
-            self.contents.problems.append(f"{self._where}: {name} has {entry.size} bytes")
+            self.contents.problems.append(f"{name} has {entry.size} bytes")
         else:
             self._members[name] = entry
 

@@ -30,6 +30,7 @@ _END_BYTES = 22
 _MAX_END_BYTES = _END_BYTES + (1 << 16)
 """of the record at the end, with its comment"""
 _IN_ZIP64 = 0xFFFF
+_IS_ENCRYPTED = 1
 _READ_BYTES = {zipfile.ZIP_BZIP2: 1 << 12, zipfile.ZIP_LZMA: 1 << 12}
 """bytes to unpack at once, by method; these two give all that a piece holds, however much"""
 
@@ -54,8 +55,7 @@ class ZipArchive:
         entries = self._zip.infolist()
         if num_listed not in (_IN_ZIP64, len(entries) & _IN_ZIP64):
             self.contents.problems.append(
-                f"{where} is damaged: it has {num_listed} members, {len(entries)} of which are "
-                "listed"
+                f"damaged: it has {num_listed} members, {len(entries)} of which are listed"
             )
         self._entries: dict[str, zipfile.ZipInfo] = {}
         for entry in entries:
@@ -70,6 +70,8 @@ class ZipArchive:
         entry = self._entries.get(name)
         if entry is None:
             raise FileNotFoundError(f"{self._where} has no member {name}")
+        if entry.flag_bits & _IS_ENCRYPTED:
+            raise DamagedFileError(f"{name} is encrypted")
         check_size(name, entry.file_size, entry.compress_size)
         try:
             return self._unpacked(entry)
@@ -96,7 +98,7 @@ class ZipArchive:
         try:
             name = plain_name(entry.filename)
         except MisnamedError as error:
-            self.contents.problems.append(f"{self._where}: {error}")
+            self.contents.problems.append(str(error))
             return
         if entry.filename.endswith(("/", "\\")):
             return
@@ -126,7 +128,7 @@ class ZipArchive:
         try:
             target = self.read(name).decode("utf-8", "replace")
         except DamagedFileError as error:
-            self.contents.problems.append(f"{self._where}: {error}")
+            self.contents.problems.append(str(error))
             return ""
         return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
 

@@ -169,10 +169,18 @@ def test_what_may_not_be_read_is_named_and_everything_else_listed(stranger) -> N
     named = {item.name: item.problem for item in items if isinstance(item, Container)}
     assert set(named) == {"a/2.jpg", "locked/", "in.tar"}
     assert all(str(stranger) in why and "denied" in why for why in named.values())
-    ids = {
-        id for item in items if isinstance(item, pa.RecordBatch) for id in item["id"].to_pylist()
-    }
-    assert ids == {"a/1", "a/2", "a/3"}
+    batches = (item["id"].to_pylist() for item in items if isinstance(item, pa.RecordBatch))
+    assert {id for ids in batches for id in ids} == {"a/1", "a/2", "a/3"}
+
+
+def test_an_input_that_may_not_be_read_any_more_is_planned_again_when_it_may(stranger) -> None:
+    fakes.write_pair(stranger, "1")
+    source = source_of(stranger)
+    assert [facts.id for facts in source.listing()] == ["1"]
+    for suffix in (".jpg", ".json"):
+        (stranger / f"1{suffix}").chmod(0o600)
+    with as_another_user(), pytest.raises(Vanished):
+        source.load("1")
 
 
 def test_an_input_of_three_files_is_refused_without_a_look_at_all_others(folder, tmp_path) -> None:
