@@ -30,6 +30,7 @@ from factory.sources.input_table import InputTable
 from factory.store.open import absolute, name_of, open_store, real_place
 from schemas.base import Model
 from schemas.dataset import DatasetCard
+from schemas.index import ShardFacts
 from schemas.text import one_line
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,8 @@ def ingest_new_inputs(
         num_rejected,
         len(facts),
     )
+    for line in _empty_splits(planned, facts):
+        log.warning(line)
     waiting = _waiting(planned, set(facts), source)
     if listing is not None and not (waiting or moved or settled):
         settle(
@@ -232,6 +235,20 @@ def _listed(planned: Planned, min_shard: int) -> str:
     if planned.num_held:
         text += f", {planned.num_held} held back until there are {min_shard}"
     return text
+
+
+def _empty_splits(planned: Planned, facts: Mapping[int, ShardFacts]) -> list[str]:
+    """A line for each split of the dataset that nothing fell in, if this run planned anything."""
+    filled = {shard.split for shard in facts.values()}
+    return [
+        f"the split {split} is empty: the new inputs are of {planned.num_identities} identities "
+        "(persons), each of which falls in one split by a hash of its name, and none fell in this "
+        "one. With more identities it fills by itself; if these are few, choose larger shares in "
+        "--splits for a new --output, and if persons were taken for one, give each a folder of "
+        "its own"
+        for split in planned.unused_splits
+        if split not in filled
+    ]
 
 
 def _waiting(planned: Planned, committed: Set[int], source: Source) -> list[str]:
