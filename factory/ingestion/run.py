@@ -19,6 +19,7 @@ from factory.domains.registry import (
     sources,
 )
 from factory.images import native
+from factory.ingestion.label_check import check_labels
 from factory.ingestion.ledger import containers_in, read_seen
 from factory.ingestion.planning import Planned, plan_new_shards
 from factory.ingestion.rejects import check_reject_share
@@ -126,6 +127,7 @@ def ingest_new_inputs(
     min_shard: int = 1,
     moved: bool = False,
     give_up_vanished: bool = False,
+    allow_misplaced_labels: bool = False,
     make_shards: MakeShards,
 ) -> None:
     """Add every input that is new, or that changed, to a dataset.
@@ -138,9 +140,11 @@ def ingest_new_inputs(
         moved: inputs were moved since earlier runs planned them; they are matched to these plans by
             name.
         give_up_vanished: commit planned shards none of whose inputs exists any more, as empty ones.
+        allow_misplaced_labels: make samples also where labels do not belong to their pictures.
 
     Raises:
         CardMismatchError: the dataset was made with another configuration.
+        MisplacedLabelsError: labels do not belong to their pictures; then nothing is made.
         OtherPlaceError: inputs would replace samples that came from another location.
         ShardsFailedError: some shards could not be made; all others were.
         TooManyRejectsError: more inputs than allowed are malformed.
@@ -167,6 +171,9 @@ def ingest_new_inputs(
         log.info("%s; %d shards to make", _listed(planned, min_shard), len(missing))
         if native.crops is None:
             log.info(native.how())
+        if card.labelled:
+            judge = domain_of_source(source.name).misplaced_labels
+            check_labels(dataset, source, missing, judge, allow=allow_misplaced_labels)
         num_inputs = _num_inputs(dataset, planned, missing)
         task = ingest_task(dataset, source, may_be_gone=give_up_vanished)
         outcomes = make_shards("ingest", task, missing, num_inputs)
