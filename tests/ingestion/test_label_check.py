@@ -18,6 +18,8 @@ from factory.ingestion.run import card_of, ingest_new_inputs
 from factory.sources.base import Loaded
 from support import fakes
 
+pytestmark = pytest.mark.slow
+
 NUM = 40
 Picture = np.ndarray
 
@@ -87,7 +89,6 @@ def test_what_a_filter_leaves_out_does_not_count(good, tmp_path) -> None:
     assert ingest(bad, tmp_path / "out", options).committed() == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_samples_are_spread_over_shards_and_inputs(good, tmp_path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -74,6 +74,7 @@ def zeros_mat(num_bytes: int, rows: int | None = None) -> bytes:
     return packed(struct.pack("<II", 14, len(body) + num_bytes) + body + bytes(num_bytes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -100,6 +101,7 @@ def test_what_a_file_may_take_is_bounded(make, reason) -> None:
         assert peak < 5_000_000
 
 
+@pytest.mark.slow
 def test_a_chunk_that_unpacks_to_more_than_it_holds_is_refused() -> None:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
