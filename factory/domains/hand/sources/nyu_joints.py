@@ -108,7 +108,6 @@ def _checked(values: Array | MatError, name: str) -> Rows:
         raise JointsError(str(values)) from values
     if values.ndim != 4 or values.shape[2:] != (NUM_JOINTS, 3) or values.shape[0] not in CAMERAS:
         raise JointsError(f"{name} is {values.shape}, expected (3 cameras, frames, 36, 3)")
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # `xyz_mm` refuses rows that become infinite in float32
+    # `xyz_mm` refuses rows that are not finite in float32.
+    with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float32)
