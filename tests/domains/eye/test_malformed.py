@@ -198,17 +198,6 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be with mark"])
-def test_a_label_with_a_byte_order_mark_is_read(tmp_path, encoding) -> None:
-    text = json.dumps(GOOD | {"image_size": [320, 240]})
-    raw = b"\xfe\xff" + text.encode("utf-16-be") if "be" in encoding else text.encode(encoding)
-    write_pair(tmp_path, "1", label=raw)
-    write_pair(tmp_path, "2", label=text.encode())
-    one, two = source_of(tmp_path).load("1"), source_of(tmp_path).load("2")
-    assert np.array_equal(one.labels["iris_px"], two.labels["iris_px"])
-    assert np.array_equal(one.image, two.image)
-
-
 @pytest.mark.parametrize("kind", IMAGES)
 def test_a_malformed_image_is_set_aside(tmp_path, kind) -> None:
     raw, reason = IMAGES[kind]
