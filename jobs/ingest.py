@@ -48,6 +48,9 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     """inputs were moved; match them to earlier plans by name"""
     give_up_vanished: bool = False
     """commit planned shards none of whose inputs exists any more, as empty ones"""
+    allow_misplaced_labels: bool = False
+    """make samples also where the labels plainly do not belong to their pictures, for example
+    because these were resized after rendering"""
     overlap: bool = False
     """run although another run is working on this output; both may do the same work, but data is
     safe"""
@@ -97,6 +100,7 @@ def main(job: IngestJob) -> None:
                 moved=job.moved,
                 give_up_vanished=job.give_up_vanished,
                 max_ignored_share=job.max_ignored_share,
+                allow_misplaced_labels=job.allow_misplaced_labels,
                 make_shards=session.make_shards,
                 write_summary=lambda summary: session.run.write("inputs.json", summary.to_json()),
             )

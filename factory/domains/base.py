@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
     from factory.networks.label_consistency import LabelConsistency
-    from factory.sources.base import Source, SourceOptions
+    from factory.sources.base import Loaded, Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.held_out import Scoring
     from factory.validation.power.damages import Damages
@@ -101,6 +101,15 @@ class Domain(ABC):
         """
         own = any(kind.name == source for kind in self.sources())
         return () if own else given_names(given)
+
+    def misplaced_labels(self, samples: "Sequence[Loaded]") -> str | None:
+        """What shows that the labels of some inputs do not belong to their pictures, as after the
+        pictures were resized; None where nothing does.
+
+        Args:
+            samples: made of labelled inputs that are evenly spread over those of a run.
+        """
+        return None
 
     def simulate_options(self) -> type[Model]:
         """The options that this domain adds to jobs/simulate.py, as a model with a default for

@@ -59,6 +59,10 @@ class Planned:
     """planned inputs of every shard; None where they were not read"""
     locations: tuple[str | None, ...] = ()
     """location of the inputs of every shard when they were planned, if known"""
+    num_identities: int = 0
+    """identities of the new inputs, where there are several splits"""
+    unused_splits: tuple[str, ...] = ()
+    """splits that none of these identities fell in"""
     unreadable: tuple[str, ...] = ()
     """archives that could not be read and files that have no proper name, and why"""
 
@@ -99,6 +103,8 @@ def plan_new_shards(
         num_left=planner.num_left + inputs.count("changed WHERE NOT is_built"),
         shard_sizes=tuple(planner.ledger.shard_sizes),
         locations=tuple(planner.ledger.locations),
+        num_identities=planner.num_identities,
+        unused_splits=planner.unused_splits,
         unreadable=tuple(c.problem for c in inputs.containers if c.problem is not None),
     )
 
@@ -121,6 +127,8 @@ class _Planner:
         self.num_rewritten = 0
         self.num_held = 0
         self.num_left = 0
+        self.num_identities = 0
+        self.unused_splits: tuple[str, ...] = ()
         self._first_own = 0
         self._left: set[str] = set()
         """archives of which some inputs could not be compared"""
@@ -280,6 +288,15 @@ class _Planner:
             FROM assigned a WHERE a.id = wanted.id
             """
         )
+        self._count_identities()
+
+    def _count_identities(self) -> None:
+        """Note how many identities the wanted inputs have, and which splits none of them is in."""
+        query = "SELECT split, count(DISTINCT coalesce(identity, id)) FROM wanted GROUP BY split"
+        num_in = dict(self.inputs.rows(query))
+        if num_in:
+            self.num_identities = sum(num_in.values())
+            self.unused_splits = tuple(s for s in self.dataset.card.splits if s not in num_in)
 
     def _identity(self, source_id: str) -> str | None:
         try:

@@ -19,6 +19,7 @@ from factory.domains.registry import (
     sources,
 )
 from factory.images import native
+from factory.ingestion.label_check import check_labels
 from factory.ingestion.ledger import containers_in, read_seen
 from factory.ingestion.planning import Planned, plan_new_shards
 from factory.ingestion.rejects import check_reject_share
@@ -30,6 +31,7 @@ from factory.sources.input_table import InputTable
 from factory.store.open import absolute, name_of, open_store, real_place
 from schemas.base import Model
 from schemas.dataset import DatasetCard
+from schemas.index import ShardFacts
 from schemas.inputs import HIDDEN_FILES, InputsSummary, counted
 from schemas.outcome import Outcome
 from schemas.text import one_line
@@ -134,6 +136,7 @@ def ingest_new_inputs(
     moved: bool = False,
     give_up_vanished: bool = False,
     max_ignored_share: float = 1.0,
+    allow_misplaced_labels: bool = False,
     make_shards: MakeShards,
     write_summary: Callable[[InputsSummary], None] | None = None,
 ) -> None:
@@ -149,9 +152,11 @@ def ingest_new_inputs(
         give_up_vanished: commit planned shards none of whose inputs exists any more, as empty ones.
         max_ignored_share: of the files, 0 to 1, that may be no inputs; hidden ones do not count.
         write_summary: is given where everything went, also where the run then fails.
+        allow_misplaced_labels: make samples also where labels do not belong to their pictures.
 
     Raises:
         CardMismatchError: the dataset was made with another configuration.
+        MisplacedLabelsError: labels do not belong to their pictures; then nothing is made.
         OtherPlaceError: inputs would replace samples that came from another location.
         ShardsFailedError: some shards could not be made; all others were.
         TooManyRejectsError: more inputs than allowed are malformed.
@@ -184,6 +189,9 @@ def ingest_new_inputs(
         log.info("%s; %d shards to make", _listed(planned, min_shard), len(missing))
         if native.crops is None:
             log.info(native.how())
+        if card.labelled:
+            judge = domain_of_source(source.name).misplaced_labels
+            check_labels(dataset, source, missing, judge, allow=allow_misplaced_labels)
         num_inputs = _num_inputs(dataset, planned, missing)
         task = ingest_task(dataset, source, may_be_gone=give_up_vanished)
         outcomes = make_shards("ingest", task, missing, num_inputs)
@@ -210,6 +218,8 @@ def ingest_new_inputs(
         num_rejected,
         len(facts),
     )
+    for line in _empty_splits(planned, facts):
+        log.warning(line)
     waiting = _waiting(planned, set(facts), source)
     if listing is not None and not (waiting or moved or settled):
         settle(
@@ -299,6 +309,20 @@ def _listed(planned: Planned, min_shard: int) -> str:
     if planned.num_held:
         text += f", {planned.num_held} held back until there are {min_shard}"
     return text
+
+
+def _empty_splits(planned: Planned, facts: Mapping[int, ShardFacts]) -> list[str]:
+    """A line for each split of the dataset that nothing fell in, if this run planned anything."""
+    filled = {shard.split for shard in facts.values()}
+    return [
+        f"the split {split} is empty: the new inputs are of {planned.num_identities} identities "
+        "(persons), each of which falls in one split by a hash of its name, and none fell in this "
+        "one. With more identities it fills by itself; if these are few, choose larger shares in "
+        "--splits for a new --output, and if persons were taken for one, give each a folder of "
+        "its own"
+        for split in planned.unused_splits
+        if split not in filled
+    ]
 
 
 def _waiting(planned: Planned, committed: Set[int], source: Source) -> list[str]:

@@ -7,16 +7,16 @@ exists once its description does.
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import nn
 
-from factory.networks.refiner_files import first_not_finite, weights_bytes
+from factory.networks.refiner_files import weights_bytes
+from factory.networks.weights import filled, tensors_in
 from factory.store.open import open_store
 from schemas.base import FormatError
 from schemas.estimator import EstimatorDescription
@@ -92,13 +92,5 @@ def load_estimator(
     )
     if hashlib.sha256(content).hexdigest() != description.sha256:
         raise FormatError(f"{where} is not what {description_name} describes; copy both again")
-    network = untrained(description)
-    try:
-        tensors = load(content)
-        network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError) as error:
-        raise FormatError(f"{where}: not the weights of such a network ({error})") from error
-    wrong_name = first_not_finite(tensors)
-    if wrong_name is not None:
-        raise FormatError(f"{where}: {wrong_name} holds values that are not finite")
-    return network.eval(), description
+    tensors = tensors_in(content, where=where)
+    return filled(partial(untrained, description), tensors, where=where), description

@@ -10,7 +10,7 @@ def same_conv(
     """A convolution whose padding keeps the image size at stride 1.
 
     Its weights are left uninitialised, so that nothing is drawn from PyTorch's global generator;
-    `he_init` draws them.
+    `he_init` draws them. They are on PyTorch's default device.
 
     Args:
         kernel: side of the filters in pixels, odd.
@@ -24,6 +24,7 @@ def same_conv(
         stride=stride,
         padding=kernel // 2,
         padding_mode=padding if kernel > 1 else "zeros",
+        device=torch.get_default_device(),
     )
     return conv
 
@@ -32,8 +33,10 @@ def he_init(conv: nn.Conv2d, generator: torch.Generator, gain: float = 2.0) -> N
     """Draw normal weights of variance gain / fan_in and set the bias to zero.
 
     With a gain of 2 this is the initialisation of He et al. 2015 (arXiv:1502.01852) for layers
-    that a ReLU follows.
+    that a ReLU follows. A convolution on the device `meta` has no weights to draw.
     """
+    if conv.weight.is_meta:
+        return
     fan_in = conv.weight[0].numel()
     with torch.no_grad():
         conv.weight.normal_(0.0, (gain / fan_in) ** 0.5, generator=generator)

@@ -4,13 +4,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from factory.networks.refiner import Refiner
 from factory.networks.stored_refiner import DESCRIPTION_NAME, WEIGHTS_NAME, read_refiner
+from factory.networks.weights import filled, tensors_in
 from factory.store.open import open_store
 from schemas.base import FormatError
 from schemas.refiner import RefinerDescription
@@ -25,14 +24,6 @@ def weights_bytes(network: nn.Module) -> bytes:
     """The safetensors file of a network: the same bytes for the same weights."""
     content: bytes = save(_plain(network.state_dict()))
     return content
-
-
-def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor with a value that is not finite; None where there is none."""
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            return name
-    return None
 
 
 def save_refiner(
@@ -70,26 +61,11 @@ def load_refiner(location: str | Path) -> tuple[Refiner, RefinerDescription]:
             architecture.
     """
     stored = read_refiner(location)
-    description, weights_path = stored.description, stored.where
-    refiner = Refiner(description.architecture)
-    try:
-        tensors = load(stored.weights)
-    except SafetensorError as error:
-        raise FormatError(f"{weights_path}: not a safetensors file ({error})") from error
-    expected = {name: tuple(value.shape) for name, value in refiner.state_dict().items()}
-    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    if expected != shapes:
-        wrong = sorted(
-            f"{name}: {shapes.get(name, 'absent')} instead of {expected.get(name, 'absent')}"
-            for name in expected.keys() | shapes.keys()
-            if expected.get(name) != shapes.get(name)
-        )
+    description, where = stored.description, stored.where
+    architecture, tensors = description.architecture, tensors_in(stored.weights, where=where)
+    if architecture.blocks > len(tensors):  # so many that to build them takes long, even so
         raise FormatError(
-            f"{weights_path}: not the architecture that its description names "
-            f"({'; '.join(wrong[:4])}); use the two files of one run"
+            f"{where}: not the architecture that its description names ({len(tensors)} tensors for "
+            f"{architecture.blocks} blocks); use the two files of one run"
         )
-    wrong_name = first_not_finite(tensors)
-    if wrong_name is not None:
-        raise FormatError(f"{weights_path}: {wrong_name} holds values that are not finite")
-    refiner.load_state_dict(tensors)
-    return refiner.eval(), description
+    return filled(lambda: Refiner(architecture), tensors, where=where), description

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 EXTRA_OF = {
     "boto3": "s3",
+    "h5py": "hdf5",
     "jinja2": "report",
     "matplotlib": "report",
     "tensorboard": "tensorboard",

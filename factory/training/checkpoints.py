@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from factory.networks.refiner_files import first_not_finite
+from factory.networks.weights import first_not_finite
 from factory.store.open import open_store
 from factory.training.history import History
 from schemas.base import FormatError

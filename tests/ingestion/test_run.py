@@ -124,6 +124,29 @@ def test_tables_of_a_config_file_are_those_of_the_options(place: Path, tmp_path:
     assert asked.nyu == NyuOptions(cube_mm=250, kind="real")
 
 
+def test_a_split_that_nothing_fell_in_is_named(place: Path, caplog) -> None:
+    """All renders have the skin texture, and so the identity, of the one label they are made of."""
+
+    def lines(*options: object) -> list[str]:
+        caplog.clear()
+        asked = job(place, *options)
+        source = opened(asked)
+        card = card_of(source, asked.output, splits={"train": 0.5, "test": 0.5})
+        ingest_new_inputs(
+            source, asked.output, card, max_reject_share=1, make_shards=fakes.make_shards_here
+        )
+        return [r.message for r in caplog.records if r.levelname == "WARNING"]
+
+    (line,) = lines()
+    assert "test is empty" in line or "train is empty" in line
+    assert "of 1 identities (persons)" in line and "--splits" in line
+    for number in range(20, 30):
+        label = fakes.unityeyes_label()
+        label["eye_region_details"] = {"primary_skin_texture": f"person {number}"}
+        fakes.write_pair(place, str(number), label=label, seed=number)
+    assert lines() == []
+
+
 # --- a domain that is not of this repository ----------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 import ast
 import json
+import resource
 import struct
 from pathlib import Path
 
@@ -97,6 +98,28 @@ def test_another_architecture_is_detected(run):
     (run / "refiner.json").write_text(text)
     with pytest.raises(FormatError, match=r"blocks\.0\.conv1\.bias: \(4,\) instead of \(8,\)"):
         load_refiner(run)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("maps", 16384, r"bias: \(4,\) instead of \(16384,\)"),
+        ("maps", 10**11, "architecture that is impossible"),
+        ("maps", 10**30, "architecture that is impossible"),
+        ("kernel", 100_001, r"instead of \(4, 4, 100001, 100001\)"),
+        ("noise_channels", 2**62, "architecture that is impossible"),
+        ("blocks", 10**9, "8 tensors for 1000000000 blocks"),
+    ],
+)
+def test_an_enormous_architecture_is_refused_without_memory(run, field, value, reason):
+    """16,384 maps would take 9.7 GB."""
+    description = json.loads((run / "refiner.json").read_text())
+    description["architecture"][field] = value
+    (run / "refiner.json").write_text(json.dumps(description))
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FormatError, match=reason):
+        load_refiner(run)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before_kb + 200_000
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):

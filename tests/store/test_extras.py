@@ -20,7 +20,7 @@ from jobs.describe import DescribeJob, main
 from support import fakes
 from support.places import ROOT
 
-OPTIONAL = ("boto3", "botocore", "jinja2", "matplotlib", "ncnn", "openvino", "tensorboard")
+OPTIONAL = ("boto3", "botocore", "h5py", "jinja2", "matplotlib", "ncnn", "openvino", "tensorboard")
 NEED_THEM = (
     "factory.refinement.engines.ncnn",
     "factory.refinement.engines.openvino",

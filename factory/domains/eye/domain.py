@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from factory.domains.eye.scoring import EyeScoring
     from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
-    from factory.sources.base import Source, SourceOptions
+    from factory.sources.base import Loaded, Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.power.damages import Damages
     from factory.validation.protocols import Validator
@@ -61,6 +61,11 @@ class EyeDomain(Domain):
         if source in ("images", "mpiigaze"):
             return tuple(name for name in given_names(given) if name in RENDERS_ONLY)
         return super().unused_options(source, given)
+
+    def misplaced_labels(self, samples: "Sequence[Loaded]") -> str | None:
+        from factory.domains.eye.label_fit import misplaced_labels
+
+        return misplaced_labels(samples)
 
     def simulate_options(self) -> type[Model]:
         from factory.domains.eye.options import EyeSimulateOptions

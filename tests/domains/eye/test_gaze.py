@@ -375,7 +375,7 @@ def test_damage_is_told(eyes, tmp_path) -> None:
     weights, description = output / "gaze.safetensors", output / "gaze.json"
     whole = description.read_text()
     description.write_text(whole.replace('"hidden": 16', '"hidden": 17'))
-    with pytest.raises(FormatError, match="not the weights of such a network"):
+    with pytest.raises(FormatError, match="not the architecture that its description names"):
         load_gaze(output)
     description.write_text(whole)
     _, described = load_gaze(output)

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,35 @@ LABELS = {
     "truncated": (json.dumps(GOOD).encode()[:1500], "not JSON"),
     "not UTF-8": (b'{"a": "\xff"}', "not JSON"),
     "NaN literal": (b'{"a": NaN}', "not JSON"),
+    "NaN literal in a field": (
+        json.dumps(GOOD | {"x": math.nan}).encode(),
+        r"JSON \(it holds NaN or Infinity",
+    ),
+    "negative infinity": (json.dumps(GOOD | {"x": -math.inf}).encode(), "holds NaN or Infinity"),
+    "no-break spaces in JSON": (
+        json.dumps(GOOD).replace('": ', '":\xa0').encode(),
+        r"not JSON \(it has a no-break space \(U\+00A0\) outside of texts: line 1",
+    ),
+    "half of UTF-16": (json.dumps(GOOD).encode("utf-16")[:-1], "neither UTF-8 nor UTF-16"),
+    "decimal commas": (
+        re.sub(r"(\d)\.(\d)", r"\1,\2", json.dumps(GOOD)).encode(),
+        "the numbers of look_vec have decimal commas, so the renderer ran in another locale",
+    ),
+    "decimal commas between semicolons": (
+        changed("iris_2d.3", "(1,5; 2,5; 3,5)"),
+        "the numbers of iris_2d have decimal commas",
+    ),
+    "pupil size with a decimal comma": (
+        changed("eye_details.pupil_size", "0,01"),
+        "the numbers of pupil_size have decimal commas",
+    ),
+    "minus signs": (
+        changed("eye_details.look_vec", "(0.0, 0.0, \u22121.0)"),
+        r"have minus signs U\+2212",
+    ),
+    "no-break spaces": (changed("head_pose", "(0.0\xa0180.0\xa00.0)"), "have no-break spaces"),
+    "another size in the label": (GOOD | {"screen_size": "(800, 600)"}, "label is for 800x600"),
+    "another width in the label": (GOOD | {"width": 800, "height": 600.0}, "for 800x600 .width"),
     "list": (b"[]", "JSON list, not an object"),
     "null": (b"null", "not an object"),
     "another schema": ({"ground_truth": {"gaze_vec": "(0, 0, -1)"}}, "not a UnityEyes label"),
@@ -104,7 +134,10 @@ LABELS = {
     "infinite landmark": (changed("iris_2d.3", "(inf, 1.0, 9.8)"), "not finite"),
     "absurd landmark": (changed("iris_2d.3", "(1e30, 1.0, 9.8)"), r"1e\+30.*outside"),
     "negative landmark": (changed("caruncle_2d.0", "(-3.0, 1.0, 9.8)"), "outside"),
-    "landmark as numbers": (changed("iris_2d.3", [1.0, 2.0, 3.0]), 'expected "\\(x, y'),
+    "landmark as numbers": (
+        changed("iris_2d.3", [1.0, 2.0, 3.0]),
+        'iris_2d holds numbers instead of texts.*expected "\\(x, y',
+    ),
     "landmark as object": (changed("iris_2d.3", {"x": 1}), 'expected "\\(x, y'),
     "landmark of two numbers": (changed("iris_2d.3", "(1.0, 2.0)"), "points of 3 numbers"),
     "landmark of two in one text": (
@@ -139,9 +172,9 @@ LABELS = {
     "huge gaze": (changed("eye_details.look_vec", "(1e200, 0, -1e200, 0)"), "length"),
     "gaze from behind": (changed("eye_details.look_vec", "(0, 0, 1, 0)"), "away from the camera"),
     "gaze of two": (changed("eye_details.look_vec", "(0, -1)"), "3 or 4 numbers"),
-    "gaze as list": (changed("eye_details.look_vec", [0, 0, -1]), "look_vec: expected"),
+    "gaze as list": (changed("eye_details.look_vec", [0, 0, -1]), "look_vec holds numbers"),
     "head pose as words": (changed("head_pose", "(up, left, none)"), "head_pose"),
-    "head pose as list": (changed("head_pose", ["1", "2", "3"]), "head_pose: expected"),
+    "head pose as list": (changed("head_pose", ["1", "2", "3"]), "head_pose holds"),
     "head pose of two": (changed("head_pose", "(1, 2)"), "expected 3 numbers"),
     "head pose NaN": (changed("head_pose", "(nan, 180, 0)"), "not finite"),
     "no pupil size": (changed("eye_details.pupil_size", ...), "no number pupil_size"),

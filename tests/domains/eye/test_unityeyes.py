@@ -237,3 +237,16 @@ def test_equalising_spreads_the_grey_values(renders) -> None:
     crop = load(renders, crop=EyeCrop(equalise=True)).image
     assert np.array_equal(crop, cv2.equalizeHist(load(renders).image))
     assert crop.min() == 0 and crop.max() == 255
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be with mark"])
+def test_a_label_with_a_byte_order_mark_is_read(tmp_path, encoding) -> None:
+    label = unityeyes_label()
+    text = json.dumps(label | {"image_size": [320, 240]})
+    raw = b"\xfe\xff" + text.encode("utf-16-be") if "be" in encoding else text.encode(encoding)
+    write_pair(tmp_path, "1", label=raw)
+    write_pair(tmp_path, "2", label=text.encode())
+    source = UnityEyesSource(tmp_path, UnityEyesOptions())
+    one, two = source.load("1"), source.load("2")
+    assert np.array_equal(one.labels["iris_px"], two.labels["iris_px"])
+    assert np.array_equal(one.image, two.image)

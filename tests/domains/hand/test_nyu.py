@@ -417,15 +417,15 @@ def _cut(folder: Path) -> None:
 UVD = hands.all_joints(2)
 MATS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda folder: (folder / hands.JOINT_DATA).unlink(), "missing; it has to lie"),
-    "empty": (lambda folder: (folder / hands.JOINT_DATA).write_bytes(b""), "not a MATLAB v5 file"),
-    "text": (lambda folder: (folder / hands.JOINT_DATA).write_text("x" * 300), "not a MATLAB v5"),
+    "empty": (lambda folder: (folder / hands.JOINT_DATA).write_bytes(b""), "is empty"),
+    "text": (lambda folder: (folder / hands.JOINT_DATA).write_text("x" * 300), "not a MATLAB file"),
     "hdf5": (
         lambda folder: (folder / hands.JOINT_DATA).write_bytes(
             b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" * 50
         ),
-        "not a MATLAB v5",
+        "cut short or damaged",
     ),
-    "cut": (_cut, "not a MATLAB v5 file|has no joint_xyz"),
+    "cut": (_cut, "cut short|has no joint_xyz"),
     "without xyz": (lambda folder: _mat(folder, joint_uvd=UVD), "has no joint_xyz"),
     "other": (lambda folder: _mat(folder, something=UVD), "has no joint_uvd"),
     "14 joints": (
@@ -442,7 +442,7 @@ MATS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "texts": (
         lambda folder: _mat(folder, joint_uvd=np.array([["a"]], object), joint_xyz=UVD),
-        "joint_uvd holds object",
+        "joint_uvd is not an array of real numbers",
     ),
 }
 

@@ -4,13 +4,14 @@ The set has `.mat` files of 36 x 60 grey eye images, one file a person and day. 
 are kept as labels for evaluation; training uses no labels of real images.
 """
 
-import io
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal, cast
+from threading import Lock
+from typing import ClassVar, cast
 
 import numpy as np
 import orjson
@@ -19,18 +20,24 @@ from numpy.typing import NDArray
 from factory.dataset.tar import sha256
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import angles_of
-from factory.domains.eye.sources.pictures import MIN_SIDE_PX, cover
+from factory.domains.eye.sources.mpiigaze_days import Day, Side
+from factory.domains.eye.sources.pictures import cover
 from factory.images.png import chain
-from factory.sources.archives import DamagedFileError
+from factory.sources.archives import DamagedFileError, is_archive
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.listing import Listing
 from factory.sources.scan import Container, FileBatch, ScanItem, Seen, batch_of
+from factory.store.extras import MissingExtraError
 from schemas.dataset import DatasetKind, InputFacts
 
-Side = Literal["left", "right"]
 SUFFIXES = frozenset({".mat"})
-SIDES: tuple[Side, ...] = ("left", "right")
+OTHER_SUFFIXES = frozenset({".h5", ".hdf5"})
+"""of files that hold the set in a form of somebody else's, which are named as unreadable"""
+NOT_MAT = "not one of MPIIGaze's own files, which are .mat files, one a person and day"
+MAX_DAYS = 2
+"""files of which the eyes are held in memory"""
+_PERSON = re.compile(r"p\d+(?![^\W_])")
 
 
 class MpiiGazeOptions(SourceOptions):
@@ -54,7 +61,9 @@ class MpiiGazeSource:
     def __init__(self, location: str | Path, options: MpiiGazeOptions):
         self.location = location
         self.options = options
-        self._day = lru_cache(maxsize=2)(self._load_day)
+        self._days: dict[str, Day] = {}
+        """by file, those that were read last"""
+        self._lock = Lock()
 
     @cached_property
     def _files(self) -> Files:
@@ -64,41 +73,65 @@ class MpiiGazeSource:
         return Listing.of(self.scan(NOTHING_SEEN))
 
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        """List every eye of every file.
-
-        A file that cannot be read is one input, so that it is rejected with a reason.
-        """
-        for item in self._files.walk(SUFFIXES, seen):
+        """List every eye of every file, and name each file that cannot be read, or only in part."""
+        damaged: dict[str | None, list[str]] = defaultdict(list)
+        """by archive, what is wrong with its files"""
+        for item in self._files.walk(SUFFIXES | OTHER_SUFFIXES, seen):
+            if isinstance(item, Container):
+                problems = [item.problem] if item.problem else []
+                problems += damaged.pop(item.name, [])
+                yield replace(item, problem="; ".join(problems) or None)
+                continue
             if not isinstance(item, FileBatch):
                 yield item
                 continue
-            for file in item.files():
+            named, misnamed = item.split_off_misnamed()
+            yield from misnamed
+            for file in named.files():
                 as_container = Container(*file)
                 known = seen.get(file.name)
                 if known is not None and as_container.is_unchanged(known):
                     yield replace(as_container, num_inputs=known.num_inputs)
                     continue
                 in_archive = item.container is not None
-                container = item.container if in_archive else file.name
-                yield batch_of(self._ids(file.name), file, container)
+                ids, problem = self._look_into(file.name)
+                if ids:
+                    yield batch_of(ids, file, item.container if in_archive else file.name)
                 if not in_archive:
-                    yield as_container
+                    yield replace(as_container, problem=problem)
+                elif problem is not None:
+                    damaged[item.container].append(problem)
+
+    def _look_into(self, name: str) -> tuple[list[str], str | None]:
+        """The ids of the eyes in a file, and what is wrong with it."""
+        if name.lower().endswith(tuple(OTHER_SUFFIXES)):
+            return [], f"{name}: {NOT_MAT}"
+        try:
+            day = self._day(name)
+        except Vanished:
+            return [], None
+        except MissingExtraError as error:
+            return [], f"{name}: {error}"
+        ids = [
+            f"{name}:{side}:{row:06d}"
+            for side, eyes in day.eyes.items()
+            for row in range(len(eyes.image))
+        ]
+        return ids, f"{name}: {'; '.join(day.problems)}" if day.problems else None
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
         pass  # the id of an eye gives the name of its file
 
-    def _ids(self, name: str) -> list[str]:
-        try:
-            day = self._day(name)
-        except BadRender:
-            return [name]
-        return [
-            f"{name}:{side}:{row:06d}" for side in SIDES for row in range(len(day[side]["image"]))
-        ]
-
     def identity(self, source_id: str) -> str | None:
-        person = PurePosixPath(_parts(source_id)[0]).parent.name
-        return person or None
+        """The person: the last part of the path that is named as MPIIGaze names persons, `p00`;
+        else the folder of the file. A file that is in none is taken for a person of its own."""
+        path = PurePosixPath(_parts(source_id)[0])
+        for part in reversed(path.parts):
+            person = _PERSON.match(part)
+            if person is not None:
+                return person[0]
+        folder = path.parent.name
+        return folder if folder and not is_archive(folder) else path.stem
 
     def digests(self, source_id: str) -> tuple[str, str | None]:
         _, image, gaze, pose = self._row(source_id)
@@ -173,58 +206,42 @@ class MpiiGazeSource:
     ) -> tuple[Side, NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
         """(side, image (36, 60), gaze (3,), rotation vector (3,)) of one eye."""
         name, side, row = _parts(source_id)
-        if side is None:
-            self._day(source_id)  # raises `BadRender` with the reason
-            raise BadRender(source_id, "was unreadable when it was listed, and reads now")
-        eye = self._day(name)[side]
-        if row >= len(eye["image"]):
+        if side is None:  # earlier versions planned a file that they could not read as one input
+            problems = self._day(name).problems
+            raise BadRender(source_id, "; ".join(problems) or "its eyes are inputs of their own")
+        day = self._day(name)
+        if side not in day.eyes:
+            raise BadRender(source_id, "; ".join(day.problems))
+        eyes = day.eyes[side]
+        if row >= len(eyes.image):
             raise Vanished(source_id)
-        return side, eye["image"][row], eye["gaze"][row], eye["pose"][row]
+        return side, eyes.image[row], eyes.gaze[row], eyes.pose[row]
 
-    def _load_day(self, name: str) -> dict[Side, dict[str, Any]]:
-        import scipy.io
+    def _day(self, name: str) -> Day:
+        """What a file has.
 
+        Raises:
+            BadRender: the file cannot be read at all.
+            MissingExtraError: it is of MATLAB 7.3, and h5py is not installed.
+        """
         files = self._files  # opened here, because a missing folder is not the fault of a file
-        try:
-            raw = files.read(name)
-        except FileNotFoundError as error:
-            raise Vanished(name) from error
-        except DamagedFileError as error:
-            raise BadRender(name, str(error)) from error
-        try:
-            # Without squeezing, arrays of a day with one frame keep their first axis.
-            day = scipy.io.loadmat(cast(Any, io.BytesIO(raw)), squeeze_me=False)["data"][0, 0]
-            return {side: _eye(day[side][0, 0], name, side) for side in SIDES}
-        except BadRender:
-            raise
-        except Exception as error:
-            raise BadRender(
-                name, f"not a file of MPIIGaze's normalised set ({type(error).__name__}: {error})"
-            ) from error
+        with self._lock:  # several threads would otherwise read one file at the same time
+            if name not in self._days:
+                try:
+                    self._days[name] = Day.read(files.read(name))
+                except FileNotFoundError as error:
+                    raise Vanished(name) from error
+                except DamagedFileError as error:
+                    self._days[name] = Day({}, (str(error),))
+                while len(self._days) > MAX_DAYS:
+                    del self._days[next(iter(self._days))]
+            return self._days[name]
 
 
 def _parts(source_id: str) -> tuple[str, Side | None, int]:
     """(file, side, row) of one eye; no side for a file that could not be read."""
     match = re.fullmatch(r"(.+):(left|right):(\d+)", source_id)
     return (match[1], cast(Side, match[2]), int(match[3])) if match else (source_id, None, 0)
-
-
-def _eye(struct: Any, name: str, side: Side) -> dict[str, Any]:
-    """The arrays of one side: image (n, 36, 60), gaze (n, 3) and pose (n, 3).
-
-    Raises:
-        BadRender: they have other shapes or types.
-    """
-    image = np.asarray(struct["image"])
-    gaze = np.asarray(struct["gaze"], np.float64)
-    pose = np.asarray(struct["pose"], np.float64)
-    if image.ndim != 3 or image.dtype != np.uint8 or min(image.shape[1:]) < MIN_SIDE_PX:
-        raise BadRender(
-            name, f"{side} images are {image.shape} {image.dtype}, expected (n, 36, 60)"
-        )
-    if gaze.shape != (len(image), 3) or pose.shape != (len(image), 3):
-        raise BadRender(name, f"{side}: {len(image)} images, gaze {gaze.shape}, pose {pose.shape}")
-    return {"image": image, "gaze": gaze, "pose": pose}
 
 
 def _facing(rotation_vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from factory.domains.eye.sources.unityeyes_label import (
     IRIS,
     LANDMARKS,
     LID,
+    check_size,
     detail_of,
     gaze_of,
     head_angles_of,
@@ -135,6 +136,7 @@ class UnityEyesSource(StemSource):
     def _frame(self, render: "_Render") -> None:
         source_id, label, crop = render.source_id, render.label, self.options.crop
         height, width = render.size = _picture_size(source_id, render.files[0])
+        check_size(source_id, label, height, width)
         points = landmarks(source_id, label, height, width)
         pupil, pupil_from = points.mean(IRIS), "iris_mean"
         if "pupil_2d" in label:

@@ -4,7 +4,10 @@ Parsing a label point by point takes a third of the time of reading its picture.
 parsed at once, and one by one only in labels where that fails.
 """
 
+import codecs
 import math
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +20,12 @@ LANDMARKS: Mapping[str, int] = {"interior_margin_2d": 16, "caruncle_2d": 7, "iri
 """the label fields of landmarks, with the number of their points; a sample has them in crop pixels,
 and all other fields unchanged in `extra`"""
 REQUIRED = (*LANDMARKS, "eye_details", "head_pose")
+SIZES: Mapping[str, str | None] = {
+    **dict.fromkeys(("image_size", "picture_size", "screen_size", "resolution")),
+    **{f"{of}width": f"{of}height" for of in ("", "image_", "picture_", "screen_")},
+}
+"""fields in which some renderers name the size of their pictures: both numbers, or the width, and
+in the field on the right the height"""
 MAX_NESTING = 32
 """greatest depth of a label's objects and lists; every JSON library can read at least this depth"""
 GAZE_LENGTH_TOLERANCE = 0.02
@@ -51,8 +60,8 @@ def parse_label(source_id: str, raw: bytes) -> dict[str, Any]:
     """
     try:
         label = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadRender(source_id, f"label is not JSON ({error})") from error
+    except orjson.JSONDecodeError:  # seldom, so that good labels are not looked at twice
+        label = _loads_otherwise(source_id, raw)
     if not isinstance(label, dict):
         raise BadRender(source_id, f"label is a JSON {type(label).__name__}, not an object")
     missing = [name for name in REQUIRED if name not in label]
@@ -67,6 +76,36 @@ def parse_label(source_id: str, raw: bytes) -> dict[str, Any]:
     if not isinstance(label["eye_details"], dict):
         raise BadRender(source_id, "eye_details is not an object")
     return label
+
+
+def _loads_otherwise(source_id: str, raw: bytes) -> Any:
+    """Parse a label in UTF-8 with a byte order mark, or in UTF-16.
+
+    Raises:
+        BadRender: it is none of both, or not JSON.
+    """
+    try:
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            text = raw.decode("utf-16")
+        else:
+            text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRender(
+            source_id, f"label is not JSON (neither UTF-8 nor UTF-16: {error.reason})"
+        ) from error
+    try:
+        return orjson.loads(text.encode())
+    except orjson.JSONDecodeError as error:
+        found = text[error.pos : error.pos + 3]
+        why = str(error)
+        if found[:1] in ("N", "I") or found[1:2] == "I":
+            why = "it holds NaN or Infinity, which JSON has no numbers for"
+        elif found and not found[0].isascii():
+            sign = unicodedata.name(found[0], "character").lower()
+            why = f"it has a {sign} (U+{ord(found[0]):04X}) outside of texts"
+        raise BadRender(source_id, f"label is not JSON ({why}: line {error.lineno})") from error
+    except UnicodeEncodeError as error:
+        raise BadRender(source_id, "label is not JSON (halves of characters)") from error
 
 
 def _nests_deeper(value: object, levels: int) -> bool:
@@ -146,7 +185,7 @@ def _xy(source_id: str, label: Mapping[str, Any]) -> tuple[list[float], list[flo
 def _triple(source_id: str, name: str, text: object) -> list[float]:
     values = numbers_of(source_id, name, text)
     if len(values) != 3:
-        raise BadRender(source_id, f"{name}: expected points of 3 numbers, found {text}")
+        raise _wrong_count(source_id, name, "points of 3 numbers", text)
     return values
 
 
@@ -156,15 +195,72 @@ def numbers_of(source_id: str, name: str, text: object) -> list[float]:
     Raises:
         BadRender: it is not such a string, or a number is not finite.
     """
+    if isinstance(text, list | int | float):
+        raise BadRender(
+            source_id,
+            f"{name} holds numbers instead of texts, so another program wrote the label: expected "
+            f'"(x, y, ...)", found {str(text)[:60]!r}',
+        )
     if not isinstance(text, str) or not (text.startswith("(") and text.endswith(")")):
         raise BadRender(source_id, f'{name}: expected "(x, y, ...)", found {str(text)[:60]!r}')
     try:
         values = [float(part) for part in text[1:-1].split(",")]
     except ValueError as error:
-        raise BadRender(source_id, f"{name}: {error}") from error
+        raise _other_locale(source_id, name, text) or BadRender(
+            source_id, f"{name}: {error}"
+        ) from error
     if not all(map(math.isfinite, values)):
         raise BadRender(source_id, f"{name}: not finite: {text}")
     return values
+
+
+def _wrong_count(source_id: str, name: str, expected: str, text: object) -> BadRender:
+    """What is said of a text with too few or too many numbers."""
+    return _other_locale(source_id, name, str(text)) or BadRender(
+        source_id, f"{name}: expected {expected}, found {text}"
+    )
+
+
+def _other_locale(source_id: str, name: str, text: str) -> BadRender | None:
+    """What is said of numbers as some languages write them; None where that is not what is wrong
+    with them."""
+    signs = {
+        "decimal commas": re.search(r"\d,\d", text),
+        "minus signs U+2212 instead of hyphens": "\N{MINUS SIGN}" in text,
+        "no-break spaces": re.search("[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]", text),
+    }
+    found = " and ".join(sign for sign, is_there in signs.items() if is_there)
+    if not found:
+        return None
+    return BadRender(
+        source_id,
+        f"the numbers of {name} have {found}, so the renderer ran in another locale; render again "
+        f"with English number formats, or rewrite the labels: ({text[:60]!r})",
+    )
+
+
+def check_size(source_id: str, label: Mapping[str, Any], height: int, width: int) -> None:
+    """Compare the size of a picture with that which its label names; most labels name none.
+
+    Raises:
+        BadRender: they differ, as after resizing or turning the picture.
+    """
+    for name in label.keys() & SIZES.keys():
+        named = _size_in(label, name)
+        if named is not None and named not in ((width, height), (height, width)):
+            raise BadRender(
+                source_id,
+                f"the picture is {width}x{height}, its label is for {named[0]}x{named[1]} ({name}):"
+                " the picture was resized or cropped after rendering",
+            )
+
+
+def _size_in(label: Mapping[str, Any], name: str) -> tuple[int, int] | None:
+    """The two numbers of a size, in the order of the label; None where they are no such numbers."""
+    other = SIZES[name]
+    value = label[name] if other is None else f"{label[name]} {label.get(other)}"
+    numbers = re.findall(r"\d+(?:\.0*)?", str(value)[:60])
+    return (int(float(numbers[0])), int(float(numbers[1]))) if len(numbers) == 2 else None
 
 
 def _outside(
@@ -189,7 +285,7 @@ def gaze_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, float, flo
         raise BadRender(source_id, "eye_details has no look_vec")
     values = numbers_of(source_id, "look_vec", text)
     if len(values) not in (3, 4):
-        raise BadRender(source_id, f"look_vec: expected 3 or 4 numbers, found {text}")
+        raise _wrong_count(source_id, "look_vec", "3 or 4 numbers", text)
     x, y, z = values[0], -values[1], values[2]
     length = math.hypot(x, y, z)
     if abs(length - 1) > GAZE_LENGTH_TOLERANCE:
@@ -210,7 +306,7 @@ def head_angles_of(source_id: str, label: Mapping[str, Any]) -> tuple[float, flo
     """
     values = numbers_of(source_id, "head_pose", label["head_pose"])
     if len(values) != 3:
-        raise BadRender(source_id, f"head_pose: expected 3 numbers, found {label['head_pose']}")
+        raise _wrong_count(source_id, "head_pose", "3 numbers", label["head_pose"])
     pitch, yaw = values[0], values[1]
     wrapped = (-pitch + 180) % 360 - 180, (180 - yaw + 180) % 360 - 180
     return math.radians(wrapped[0]), math.radians(wrapped[1])
@@ -226,8 +322,9 @@ def detail_of(source_id: str, label: Mapping[str, Any], name: str) -> float:
     try:
         value = float(details[name])
     except (KeyError, TypeError, ValueError) as error:
-        raise BadRender(
-            source_id, f"eye_details has no number {name}: {details.get(name)!r}"
+        found = details.get(name)
+        raise _other_locale(source_id, name, str(found)) or BadRender(
+            source_id, f"eye_details has no number {name}: {found!r:.60}"
         ) from error
     if not abs(value) <= MAX_FLOAT32:
         raise BadRender(source_id, f"{name} is not a finite float32: {details[name]!r:.40}")

@@ -1,8 +1,6 @@
 """`joint_data.mat` of the NYU hand pose set: the positions of 36 joints by camera and frame."""
 
-import io
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +12,13 @@ from factory.domains.hand.geometry import (
     Points,
 )
 from factory.domains.hand.sources.nyu_files import CAMERAS
+from factory.sources.matlab import Array, MatError, read_arrays
 from schemas.hand.sample import NUM_JOINTS
 
 MAX_DISAGREEMENT_MM = 5.0
 """largest distance between the two positions that the file gives for a joint; it is larger than the
 effect of rounding to a pixel, and smaller than that of a flipped axis or another unit"""
+VARIABLES = "joint_uvd", "joint_xyz"
 Rows = NDArray[np.float32]
 """(cameras, frames, 36, 3)"""
 
@@ -40,14 +40,18 @@ class JointTable:
     def read(cls, raw: bytes) -> "JointTable":
         """Read a file of joints.
 
-        Only the two variables that are needed are read, one after the other, because one float64
-        array of the whole set takes 190 MB.
+        The two variables are read one after the other, because one float64 array of the whole set
+        takes 190 MB.
 
         Raises:
-            JointsError: it is not a MATLAB v5 file that has both variables, each of one shape
+            JointsError: it is not a MATLAB file that has both variables, each of one shape
                 (cameras, frames, 36, 3).
+            MissingExtraError: it is of version 7.3, and h5py is not installed.
         """
-        uvd, xyz = (_variable(raw, name) for name in ("joint_uvd", "joint_xyz"))
+        try:
+            uvd, xyz = (_checked(read_arrays(raw, [(name,)])[0], name) for name in VARIABLES)
+        except MatError as error:
+            raise JointsError(str(error)) from error
         if uvd.shape != xyz.shape:
             raise JointsError(f"joint_uvd is {uvd.shape}, joint_xyz {xyz.shape}")
         return cls(uvd, xyz)
@@ -99,19 +103,11 @@ class JointTable:
         return self.uvd[camera - 1, frame - 1], self.xyz[camera - 1, frame - 1]
 
 
-def _variable(raw: bytes, name: str) -> Rows:
-    import scipy.io
-
-    try:
-        read = scipy.io.loadmat(cast(Any, io.BytesIO(raw)), variable_names=[name])
-        values = np.asarray(read[name])
-    except KeyError as error:
-        raise JointsError(f"has no {name}") from error
-    except Exception as error:  # a damaged file can raise anything in the parser
-        raise JointsError(f"not a MATLAB v5 file ({type(error).__name__}: {error})") from error
-    if values.dtype.kind not in "fiu":
-        raise JointsError(f"{name} holds {values.dtype}, expected numbers")
+def _checked(values: Array | MatError, name: str) -> Rows:
+    if isinstance(values, MatError):
+        raise JointsError(str(values)) from values
     if values.ndim != 4 or values.shape[2:] != (NUM_JOINTS, 3) or values.shape[0] not in CAMERAS:
         raise JointsError(f"{name} is {values.shape}, expected (3 cameras, frames, 36, 3)")
-    with np.errstate(over="ignore"):  # `xyz_mm` refuses rows that become infinite in float32
+    # `xyz_mm` refuses rows that are not finite in float32.
+    with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float32)
