@@ -157,7 +157,7 @@ def test_a_file_read_by_ranges_is_the_file(tmp_path, monkeypatch) -> None:
 # --- archives that are damaged, or hold what is no file ---------------------------------------
 
 
-def scanned(location: Path) -> tuple[set[str], list[Container], Mapping[str, int]]:
+def scanned(location: object) -> tuple[set[str], list[Container], Mapping[str, int]]:
     """(ids of inputs, containers, what was ignored) of a location."""
     containers, ids, ignored = [], set(), {}
     for item in source_of(location).scan({}):
@@ -267,6 +267,26 @@ def test_one_archive_in_a_bucket_is_an_input(drops, tmp_path, moto_store, name) 
     local = fakes.ingest_here(drops / name, tmp_path / "local", UnityEyesOptions())
     assert dataset.tar(0) == local.tar(0)
     assert fakes.plan_from(dataset, source_of(location)).num_listed == 2
+
+
+@pytest.mark.s3
+def test_names_and_damage_in_a_bucket_follow_the_same_rules(drops, moto_store, monkeypatch) -> None:
+    damage(drops / "night1.tar", "at a member")
+    with tarfile.open(drops / "night3.tar.gz", "w:gz") as tar:
+        tar.add(drops / "deep" / ".pairs" / "3.json", "a/./3.json")
+    upload(drops, moto_store)
+    keys = {"imgs\\8.jpg": "0.jpg", "imgs\\8.json": "0.json", "a//9.jpg": "0.jpg"}
+    for key, origin in (keys | {"x/": "0.json", "note.txt": "0.json"}).items():
+        moto_store.put(f"in/{key}", (drops / origin).read_bytes())
+    location = f"{moto_store.location}/in"
+    ids, containers, ignored = scanned(location)
+    problems = {c.name: c.problem for c in containers if c.problem is not None}
+    assert ids == {*ALL_IDS, "imgs/8", "night3.tar.gz/a/3"} - {"night1.tar/imgs/2"}
+    assert set(problems) == {"night1.tar", "'a//9.jpg'"} and "rename" in problems["'a//9.jpg'"]
+    assert ignored[".txt"] == 1 and ".jpg" not in ignored
+    assert source_of(location).load("imgs/8").image.shape == (35, 55)
+    monkeypatch.setattr("factory.sources.members.MAX_FILE_BYTES", 100)
+    assert "0.jpg has" in {c.name: c.problem for c in scanned(location)[1]}["0.jpg"]
 
 
 class FailingStore(CountingStore):
