@@ -96,11 +96,14 @@ class ZipArchive:
 
     def _add(self, entry: zipfile.ZipInfo) -> None:
         try:
-            name = plain_name(entry.filename)
+            # `filename` ends at a zero byte, so that a file could pass for a folder.
+            name = plain_name(entry.orig_filename)
         except MisnamedError as error:
             self.contents.problems.append(str(error))
             return
-        if entry.filename.endswith(("/", "\\")):
+        if entry.orig_filename.endswith(("/", "\\")):
+            if entry.file_size:
+                self.contents.problems.append(f"{entry.orig_filename!r}: a folder with content")
             return
         if name in self._entries:
             self.contents.ignored["members that a later one of the same name replaces"] += 1
