@@ -119,12 +119,18 @@ def is_png(raw: bytes) -> bool:
 
 
 def decode(raw: bytes, flags: int) -> Pixels | None:
-    """The picture that OpenCV decodes; None where it cannot, or finds the picture too large."""
+    """The picture that OpenCV decodes; None where it cannot, or finds the picture too large.
+
+    Raises:
+        MemoryError: there is not enough memory.
+    """
     import cv2
 
     try:
         return cast("Pixels | None", cv2.imdecode(np.frombuffer(raw, np.uint8), flags))
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(f"not enough memory to decode {len(raw)} bytes") from error
         return None
 
 
@@ -188,7 +194,7 @@ def _png_lines(raw: bytes) -> _Lines:
     """Shape and dtype of a picture, and its (height, bytes) lines, each led by its filter."""
     if not is_png(raw):
         raise UndecodableError(f"{len(raw)} bytes that are no PNG")
-    chunks = list(_png_chunks(raw))
+    chunks = list(png_chunks(raw))
     kinds = [kind for kind, _ in chunks]
     changes_pixels = {kind for kind in kinds[1:-1] if kind[:1].isupper() or kind == b"tRNS"}
     if kinds[:1] != [b"IHDR"] or chunks[-1] != (b"IEND", b"") or changes_pixels != {b"IDAT"}:
@@ -209,7 +215,7 @@ def _png_lines(raw: bytes) -> _Lines:
     return _laid_out(lines, height, width, bits, colours)
 
 
-def _png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, content) of every chunk, whose checksum is compared."""
     start = len(_PNG_SIGNATURE)
     while start < len(raw):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from factory.domains.eye.sources.pictures import PicturesOptions, PicturesSource
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.sources.base import BadRender
 from support import fakes
 
@@ -31,8 +32,9 @@ ENORMOUS[SIZE_AT : SIZE_AT + 4] = (65_000).to_bytes(2) * 2
 BAD = {
     "empty.jpg": (b"", "is empty"),
     "text.jpg": (b"hello", "does not decode"),
-    "cut.jpg": (encoded(GREY, "JPEG")[:-300], "truncated"),
-    "cut.png": (encoded(GREY, "PNG")[:-300], "truncated"),
+    "cut.jpg": (encoded(GREY, "JPEG")[:-30], "Premature end"),
+    "cut.png": (encoded(GREY, "PNG")[:-300], "damaged in the chunk"),
+    "cut.webp": (encoded(GREY, "WEBP")[:-30], "does not decode"),
     "tiny.png": (encoded(GREY[:8, :8], "PNG"), "too small"),
     "enormous.jpg": (bytes(ENORMOUS), "does not decode"),
 }
@@ -58,6 +60,37 @@ def test_colour_and_16_bit_pictures_read_as_the_grey_one_does(tmp_path) -> None:
     assert grey.shape == (35, 55) and np.ptp(grey) > 40
     for name in ("colour", "alpha", "deep"):
         assert np.abs(source.load(name).image.astype(int) - grey).max() <= 1, name
+
+
+def test_pictures_of_every_kind_are_inputs_whatever_the_case_of_their_suffix(tmp_path) -> None:
+    kinds = {"bmp": "BMP", "TIF": "TIFF", "tiff": "TIFF", "webp": "WEBP", "pgm": "PPM"}
+    kinds |= {"jp2": "JPEG2000", "Jfif": "JPEG", "JPE": "JPEG", "gif": "GIF", "PNG": "PNG"}
+    for suffix, kind in kinds.items():
+        (tmp_path / f"as-{suffix}.{suffix}").write_bytes(encoded(GREY, kind))
+    source = source_of(tmp_path)
+    ids = [facts.id for facts in source.listing()]
+    assert sorted(ids) == sorted(f"as-{suffix}" for suffix in kinds)
+    exact = source.load("as-PNG").image.astype(int)
+    for source_id in ids:
+        assert np.abs(source.load(source_id).image - exact).max() <= 6, source_id
+
+
+def test_both_sources_find_the_same_damage(tmp_path) -> None:
+    """A picture with grey halves is no picture, whatever stands behind the cut."""
+    raw = fakes.jpeg(fakes.grey_picture())
+    damaged = {
+        "cut": raw[: len(raw) // 3] + b"\xff\xd9",
+        "rotten": raw[: len(raw) // 2] + bytes(200) + raw[len(raw) // 2 + 200 :],
+        "trailer": raw + b"SEFT" + bytes(4096),
+    }
+    for name, changed in damaged.items():
+        fakes.write_pair(tmp_path, name, image=changed)
+    sources = source_of(tmp_path), UnityEyesSource(tmp_path, UnityEyesOptions())
+    for source in sources:
+        for name in ("cut", "rotten"):
+            with pytest.raises(BadRender, match="does not decode"):
+                source.load(name)
+        assert source.load("trailer").image.shape == (35, 55)
 
 
 def test_a_picture_of_the_crops_size_comes_through_unchanged(tmp_path) -> None:
