@@ -98,7 +98,7 @@ def check_whole(raw: bytes) -> int | None:
             if packed and kinds[-1] != kind:
                 raise UndecodableError("a PNG whose pixels are not in one place")
             packed.append(content)
-        if kind == b"sBIT" and content:
+        if kind == b"sBIT" and 0 < max(content[:3], default=0) <= header.bits:
             significant_bits = max(content[:3] if header.in_colour else content[:1])
         if kind == b"acTL" and content[:4] != b"\0\0\0\1":
             raise UndecodableError(

@@ -5,6 +5,7 @@ its kind, and to hold no more pixels than are allowed; then OpenCV or libjpeg gi
 """
 
 import io
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ _PILLOW_FORMATS = ("WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "GIF")
 _EXIF = b"Exif\0\0"
 _DEPTHS_BITS = (10, 12, 14, 16)
 """depths of cameras whose pictures are stored with 16 bits"""
+_SAMPLES_PER_PIXEL = 277
+"""a tag of TIFF"""
 _PGM_HEADER = re.compile(rb"P[25](?:\s+|#[^\n]*\n){1,99}\d+\s+\d+\s+(\d+)\s")
 
 
@@ -143,6 +146,7 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
             width, height = picture.size
             check_size(height, width)
             if load:
+                _check_covered(picture)
                 picture.load()
                 _check_alone(picture)
     except (UndecodableError, MemoryError):
@@ -156,6 +160,26 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
     except Exception as error:  # Pillow does not say what a damaged file may raise
         raise UndecodableError(f"{error}" or type(error).__name__) from error
     return height, width
+
+
+def _check_covered(picture: "Image.Image") -> None:
+    """Raise where strips or tiles of a TIFF are missing, which Pillow leaves black."""
+    from PIL import TiffImagePlugin as Tiff
+
+    if not isinstance(picture, Tiff.TiffImageFile):
+        return
+    tags, (width, height) = picture.tag_v2, picture.size
+    if Tiff.TILEOFFSETS in tags:
+        across, down = tags[Tiff.TILEWIDTH], tags[Tiff.TILELENGTH]
+        check_size(down, across)
+        found = len(tags[Tiff.TILEOFFSETS])
+    else:
+        across, down = width, min(height, tags.get(Tiff.ROWSPERSTRIP, height))
+        found = len(tags[Tiff.STRIPOFFSETS])
+    planes = tags.get(_SAMPLES_PER_PIXEL, 1) if tags.get(Tiff.PLANAR_CONFIGURATION, 1) == 2 else 1
+    needed = math.ceil(width / across) * math.ceil(height / down) * planes
+    if found != needed:
+        raise UndecodableError(f"a TIFF of {found} strips or tiles, where its size needs {needed}")
 
 
 def _check_alone(picture: "Image.Image") -> None:
