@@ -27,6 +27,7 @@ _DEPTHS_BITS = (10, 12, 14, 16)
 """depths of cameras whose pictures are stored with 16 bits"""
 _SAMPLES_PER_PIXEL = 277
 """a tag of TIFF"""
+_BMP_FILE_HEADER_BYTES = 14
 _PGM_HEADER = re.compile(rb"P[25](?:\s+|#[^\n]*\n){1,99}\d+\s+\d+\s+(\d+)\s")
 
 
@@ -146,7 +147,7 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
             width, height = picture.size
             check_size(height, width)
             if load:
-                _check_covered(picture)
+                _check_covered(picture, raw)
                 picture.load()
                 _check_alone(picture)
     except (UndecodableError, MemoryError):
@@ -162,10 +163,15 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
     return height, width
 
 
-def _check_covered(picture: "Image.Image") -> None:
-    """Raise where strips or tiles of a TIFF are missing, which Pillow leaves black."""
+def _check_covered(picture: "Image.Image", raw: bytes) -> None:
+    """Raise where strips or tiles of a TIFF are missing, which Pillow leaves black, or where the
+    pixels of a BMP are said to lie in its header, which OpenCV believes."""
     from PIL import TiffImagePlugin as Tiff
 
+    if picture.format == "BMP":
+        pixels_at, header_bytes = (int.from_bytes(raw[at : at + 4], "little") for at in (10, 14))
+        if pixels_at < _BMP_FILE_HEADER_BYTES + header_bytes:
+            raise UndecodableError(f"a BMP whose pixels begin at byte {pixels_at}, in its header")
     if not isinstance(picture, Tiff.TiffImageFile):
         return
     tags, (width, height) = picture.tag_v2, picture.size
