@@ -52,14 +52,25 @@ def chain(outer: Affine, inner: Affine) -> Affine:
 
 
 def grey(images: Pixels) -> Grey:
-    """The same images, once their type is checked to be uint8.
+    """The same images in grey, once their type is checked to be uint8.
+
+    Args:
+        images: (H, W) or (N, H, W), or the same with 3 channels behind.
 
     Raises:
         ValueError: they have 16 bits, for which measurements of looks are not made.
     """
     if images.dtype != np.uint8:
         raise ValueError(f"expected 8-bit images, found {images.dtype}")
-    return images.astype(np.uint8, copy=False)
+    images = images.astype(np.uint8, copy=False)
+    if images.shape[-1] != 3:
+        return images
+    if not images.size:
+        return images[..., 0]
+    import cv2
+
+    lines = images.reshape(-1, images.shape[-2], 3)
+    return np.asarray(cv2.cvtColor(lines, cv2.COLOR_RGB2GRAY)).reshape(images.shape[:-1])
 
 
 def depth_as_grey(depth: Pixels, near: float, far: float) -> NDArray[np.uint8]:

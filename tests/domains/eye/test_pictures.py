@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from factory.domains.eye.options import EyeIngestOptions, eye_source_options
+from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.pictures import PicturesOptions, PicturesSource
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.ingestion.shards import ingested_card
 from factory.sources.base import BadRender
+from schemas.dataset import ImageSpec
+from schemas.eye.kind import EYE
 from support import fakes
 
 
@@ -73,6 +78,37 @@ def test_pictures_of_every_kind_are_inputs_whatever_the_case_of_their_suffix(tmp
     exact = source.load("as-PNG").image.astype(int)
     for source_id in ids:
         assert np.abs(source.load(source_id).image - exact).max() <= 6, source_id
+
+
+def test_crops_are_in_colour_where_that_is_asked_for(tmp_path) -> None:
+    rgb = np.dstack((fakes.grey_picture(), fakes.grey_picture()[::-1], fakes.grey_picture() // 3))
+    fakes.write_pair(tmp_path, "1", image=encoded(rgb, "JPEG"))
+    fakes.write_pair(tmp_path, "2", image=encoded(rgb, "PNG"))
+    crop = EyeCrop(colour=True)
+    for make, options in (
+        (PicturesSource, PicturesOptions(crop=crop)),
+        (UnityEyesSource, UnityEyesOptions(crop=crop)),
+    ):
+        card = ingested_card(EYE, "eyes", make("", options), shard_size=8, splits={"train": 1})
+        assert card.image == ImageSpec(height=35, width=55, channels=3)
+        grey = [make(tmp_path, type(options)()).load(source_id) for source_id in "12"]
+        found = [make(tmp_path, options).load(source_id) for source_id in "12"]
+        for loaded, before in zip(found, grey, strict=True):
+            assert loaded.image.shape == (35, 55, 3)
+            red, green, blue = np.moveaxis(loaded.image.astype(int), 2, 0)
+            assert np.abs(red - green).max() > 60 and np.abs(red - 3 * blue).mean() < 12
+            assert np.abs(0.299 * red + 0.587 * green + 0.114 * blue - before.image).max() < 4
+            assert np.array_equal(loaded.crop_affine, before.crop_affine)
+            assert loaded.labels.keys() == before.labels.keys()
+
+
+def test_colour_is_refused_where_there_is_none_and_leaves_other_cards_as_they_were() -> None:
+    assert "colour" not in PicturesOptions().model_dump(mode="json")["crop"]
+    with pytest.raises(ValueError, match="equalise is for grey crops"):
+        EyeCrop(colour=True, equalise=True)
+    given = EyeIngestOptions(crop=EyeCrop(colour=True))
+    with pytest.raises(ValueError, match="images are grey"):
+        eye_source_options("mpiigaze", given, location="", recorded=None)
 
 
 def test_both_sources_find_the_same_damage(tmp_path) -> None:

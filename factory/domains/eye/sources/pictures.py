@@ -1,6 +1,6 @@
 """The source for unlabelled camera images: any folder or archive of pictures, one eye in each."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from factory.dataset.tar import sha256
 from factory.domains.eye.sources.framing import EyeCrop
@@ -24,6 +24,10 @@ class PicturesOptions(SourceOptions):
     @property
     def image_size(self) -> tuple[int, int]:
         return self.crop.height, self.crop.width
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        return self.crop.channels
 
 
 def cover(height: int, width: int, crop: EyeCrop) -> Framing:
@@ -67,10 +71,10 @@ class PicturesSource(StemSource):
 
     def _loaded(self, source_id: str, raw: bytes, image_sha256: str) -> Loaded:
         try:
-            picture = read_picture(raw)
+            picture = read_picture(raw, colour=self.options.crop.colour)
         except UndecodableError as error:
             raise BadRender(source_id, f"image does not decode ({error})") from error
-        height, width = picture.shape
+        height, width = picture.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
             raise BadRender(source_id, f"picture of {width}x{height} px is too small")
         crop = self.options.crop

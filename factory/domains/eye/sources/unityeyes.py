@@ -7,7 +7,7 @@ with the true pupil centre in a further field.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,10 @@ class UnityEyesOptions(SourceOptions):
     @property
     def image_size(self) -> tuple[int, int]:
         return self.crop.height, self.crop.width
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        return self.crop.channels
 
 
 class UnityEyesSource(StemSource):
@@ -274,6 +278,8 @@ def _cut(
     """
     height, width = size
     try:
+        if crop.colour:
+            return crop.cut(read_picture(raw, colour=True, upright=False), framing)
         if not is_jpeg(raw):
             return crop.cut(_grey(read_picture(raw, colour=None, upright=False)), framing)
         eighths = min(FULL_SCALE, math.ceil(FULL_SCALE * min_scale))
