@@ -27,34 +27,52 @@ def check_scans(raw: bytes) -> None:
     What is wrong in other ways is left to the decoder. A JPEG of one scan is not read beyond its
     header.
     """
+    try:
+        frame, scan = _header(raw)
+        progressive, parts = raw[frame + 1] in _PROGRESSIVE, raw[frame + 9]
+        if progressive or raw[scan + 4] != parts:
+            _check_several(raw, scan, progressive, raw[frame + 10 : frame + 10 + 3 * parts : 3])
+    except IndexError:
+        return  # it ends in its header
+
+
+def _header(raw: bytes) -> tuple[int, int]:
+    """Where the markers of the frame and of the first scan are."""
+    at, frame = 2, 0
+    while True:  # every render passes here, so every call counts
+        while raw[at + 1] == 0xFF:
+            at += 1
+        code = raw[at + 1]
+        if code == _SCAN:
+            return frame, at
+        if code in _FRAMES:
+            frame = at
+        at += 2 + (raw[at + 2] << 8 | raw[at + 3])
+
+
+def _check_several(raw: bytes, at: int, progressive: bool, parts: bytes) -> None:
+    """Check the scans from a place on.
+
+    Args:
+        parts: the numbers of the components.
+    """
+    unsent_bits = {part: [_NEVER_SENT] * _NUM_COEFFICIENTS for part in parts}
+    """how many of the lowest bits of each coefficient are still to come"""
     num_scans = 0
-    progressive = False
-    unsent_bits: dict[int, list[int]] = {}
-    """by component: how many of the lowest bits of each coefficient are still to come"""
-    at = 2
-    while (marker := _MARKER.search(raw, at)) is not None:
+    while (marker := _MARKER.search(raw, at)) is not None and raw[marker.end() - 1] != _END:
         at = marker.end()
-        code = raw[at - 1]
-        if code == _END:
-            break
-        end = at + int.from_bytes(raw[at : at + 2])
-        content = raw[at + 2 : end] if code in _FRAMES or code == _SCAN else b""
-        at = end
-        if code in _FRAMES and len(content) >= 6:
-            progressive = code in _PROGRESSIVE
-            unsent_bits = {part: [_NEVER_SENT] * _NUM_COEFFICIENTS for part in content[6::3]}
-        elif code == _SCAN and content and len(content) >= 4 + 2 * content[0]:
-            num_parts = content[0]
-            if not progressive and num_parts == len(unsent_bits):
-                return
+        length = raw[at] << 8 | raw[at + 1]
+        if raw[at - 1] == _SCAN:
             num_scans += 1
             if num_scans > MAX_SCANS:
                 raise UndecodableError(f"a JPEG of more than {MAX_SCANS} scans")
-            first, last, bits = content[1 + 2 * num_parts : 4 + 2 * num_parts]
-            for part in content[1 : 1 + 2 * num_parts : 2]:
-                if part in unsent_bits:
-                    sent = slice(first, last + 1) if progressive else slice(None)
-                    count = len(unsent_bits[part][sent])
-                    unsent_bits[part][sent] = [bits & 15 if progressive else 0] * count
+            ends = at + 3 + 2 * raw[at + 2]
+            first, last, low_bits = 0, _NUM_COEFFICIENTS - 1, 0
+            if progressive:
+                first, last, low_bits = raw[ends], raw[ends + 1], raw[ends + 2] & 15
+            for part in raw[at + 3 : ends : 2]:
+                for number in range(first, min(last, _NUM_COEFFICIENTS - 1) + 1):
+                    unsent_bits.get(part, [0] * _NUM_COEFFICIENTS)[number] = low_bits
+        at += length
     if any(map(any, unsent_bits.values())):
         raise UndecodableError("a JPEG that lacks scans, as if it was cut between two of them")
