@@ -156,7 +156,7 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
         raise UndecodableError(f"{error}; {MAX_PICTURE_PX / 1e6:g} million are decoded") from error
     except UnidentifiedImageError as error:
         raise UndecodableError(
-            f"{len(raw)} bytes that are no whole JPEG, PNG, WebP, TIFF, BMP, PGM, JPEG 2000 or GIF"
+            f"{len(raw)} bytes that are no whole JPEG, PNG, WebP, TIFF, BMP, PGM, JP2 or GIF"
         ) from error
     except Exception as error:  # Pillow does not say what a damaged file may raise
         raise UndecodableError(f"{error}" or type(error).__name__) from error
