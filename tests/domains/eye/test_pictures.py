@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from factory.domains.eye.options import EyeIngestOptions, eye_source_options
+from factory.domains.eye.pupil.camera_pairs import camera_pairs
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.pictures import PicturesOptions, PicturesSource
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
@@ -173,3 +174,8 @@ def test_genuine_crops_are_all_read(shared_data) -> None:
     listing = source.listing()
     assert len(listing) == 144
     assert {source.load(facts.id).image.shape for facts in listing[::12]} == {(35, 55)}
+
+
+def test_the_pupil_finder_is_calibrated_in_grey_whatever_the_crops_colours() -> None:
+    grey, colour = (camera_pairs(EyeCrop(colour=colour), 2, seed=0) for colour in (False, True))
+    assert np.array_equal(grey[0], colour[0]) and np.array_equal(grey[1], colour[1])
