@@ -1,4 +1,4 @@
-"""JPEG decoded strictly, in grey, and no larger than needed.
+"""JPEG decoded strictly, and no larger than needed.
 
 Decoding takes most of the time of an ingest. Blocks outside the crop are not transformed, but the
 coded data is always read to its end, because damage cannot be seen otherwise. Stopping below the
@@ -8,13 +8,16 @@ bytes replaced by another render's coded data, 702 would pass with wrong pixels 
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from factory.images import native
+from factory.images.budget import check_size
 from factory.images.crop import Framing, resample
+from factory.images.jpeg_scans import check_scans
 from factory.images.png import UndecodableError
 
 FULL_SCALE = 8
@@ -24,33 +27,49 @@ _PADDING = bytes(64 * 8 * 10)
 its careful one, which takes a tenth longer for a small file and reports other damage"""
 _REASON_BYTES = 200
 """libjpeg's JMSG_LENGTH_MAX"""
+GREY_OR_RGB = frozenset({"Gray", "YCbCr", "RGB"})
+"""the colour spaces that become grey or RGB without a colour profile"""
+
+
+def is_jpeg(raw: bytes) -> bool:
+    """Whether bytes begin as a JPEG does."""
+    return raw.startswith(b"\xff\xd8\xff")
 
 
 def jpeg_size(raw: bytes) -> tuple[int, int, str]:
     """(height, width, colour space such as `YCbCr`) from a JPEG's header.
 
     Raises:
-        UndecodableError: the bytes do not begin as a JPEG does.
+        UndecodableError: the bytes do not begin as a JPEG does, it is too large, or scans are
+            missing.
     """
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(raw)
     except (ValueError, KeyError) as error:  # KeyError: a sampling that simplejpeg does not know
         raise UndecodableError(str(error)) from error
+    check_size(height, width)
+    check_scans(raw)
     return height, width, colours
 
 
 def decode_jpeg(
-    raw: bytes, *, height: int, width: int, eighths: int = FULL_SCALE
+    raw: bytes,
+    *,
+    height: int,
+    width: int,
+    eighths: int = FULL_SCALE,
+    colours: Literal["GRAY", "RGB", "CMYK"] = "GRAY",
 ) -> NDArray[np.uint8]:
-    """Grey pixels of a JPEG at a scale of some eighths.
+    """The pixels of a JPEG at a scale of some eighths, grey unless other colours are asked for.
 
     Args:
         height, width: of the picture, from `jpeg_size`.
         eighths: 1 to 8.
+        colours: CMYK for pictures of CMYK and YCCK alone, which cannot be had in other colours.
 
     Returns:
-        (ceil(height * eighths / 8), ceil(width * eighths / 8)) uint8. Where a size is no multiple
-        of the scale, the last pixel extends beyond the edge of the picture.
+        (ceil(height * eighths / 8), ceil(width * eighths / 8)[, 3 or 4]) uint8. Where a size is no
+        multiple of the scale, the last pixel extends beyond the edge of the picture.
 
     Raises:
         UndecodableError: the JPEG is truncated, or damaged in a way that a decoder notices.
@@ -58,21 +77,21 @@ def decode_jpeg(
     """
     shape = tuple(math.ceil(length * eighths / FULL_SCALE) for length in (height, width))
     try:
-        grey = simplejpeg.decode_jpeg(
+        pixels = simplejpeg.decode_jpeg(
             raw + _PADDING,
-            colorspace="GRAY",
+            colorspace=colours,
             min_height=shape[0],
             min_width=shape[1],
             min_factor=1.0,
             strict=True,
-        )[:, :, 0]
+        )
     except (ValueError, KeyError) as error:
         if "Insufficient memory" in str(error):
             raise MemoryError(f"not enough memory to decode {len(raw)} bytes of JPEG") from error
         raise UndecodableError(str(error)) from error
-    if grey.shape != shape:
+    if pixels.shape[:2] != shape:
         raise _other_size(height, width)
-    return np.asarray(grey)
+    return np.asarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
 
 
 def crop_jpeg(

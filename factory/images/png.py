@@ -52,14 +52,25 @@ def chain(outer: Affine, inner: Affine) -> Affine:
 
 
 def grey(images: Pixels) -> Grey:
-    """The same images, once their type is checked to be uint8.
+    """The same images in grey, once their type is checked to be uint8.
+
+    Args:
+        images: (H, W) or (N, H, W), or the same with 3 channels behind.
 
     Raises:
         ValueError: they have 16 bits, for which measurements of looks are not made.
     """
     if images.dtype != np.uint8:
         raise ValueError(f"expected 8-bit images, found {images.dtype}")
-    return images.astype(np.uint8, copy=False)
+    images = images.astype(np.uint8, copy=False)
+    if images.shape[-1] != 3:
+        return images
+    if not images.size:
+        return images[..., 0]
+    import cv2
+
+    lines = images.reshape(-1, images.shape[-2], 3)
+    return np.asarray(cv2.cvtColor(lines, cv2.COLOR_RGB2GRAY)).reshape(images.shape[:-1])
 
 
 def depth_as_grey(depth: Pixels, near: float, far: float) -> NDArray[np.uint8]:
@@ -119,12 +130,18 @@ def is_png(raw: bytes) -> bool:
 
 
 def decode(raw: bytes, flags: int) -> Pixels | None:
-    """The picture that OpenCV decodes; None where it cannot, or finds the picture too large."""
+    """The picture that OpenCV decodes; None where it cannot, or finds the picture too large.
+
+    Raises:
+        MemoryError: there is not enough memory.
+    """
     import cv2
 
     try:
         return cast("Pixels | None", cv2.imdecode(np.frombuffer(raw, np.uint8), flags))
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(f"not enough memory to decode {len(raw)} bytes") from error
         return None
 
 
@@ -188,7 +205,7 @@ def _png_lines(raw: bytes) -> _Lines:
     """Shape and dtype of a picture, and its (height, bytes) lines, each led by its filter."""
     if not is_png(raw):
         raise UndecodableError(f"{len(raw)} bytes that are no PNG")
-    chunks = list(_png_chunks(raw))
+    chunks = list(png_chunks(raw))
     kinds = [kind for kind, _ in chunks]
     changes_pixels = {kind for kind in kinds[1:-1] if kind[:1].isupper() or kind == b"tRNS"}
     if kinds[:1] != [b"IHDR"] or chunks[-1] != (b"IEND", b"") or changes_pixels != {b"IDAT"}:
@@ -209,7 +226,7 @@ def _png_lines(raw: bytes) -> _Lines:
     return _laid_out(lines, height, width, bits, colours)
 
 
-def _png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(kind, content) of every chunk, whose checksum is compared."""
     start = len(_PNG_SIGNATURE)
     while start < len(raw):

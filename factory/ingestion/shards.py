@@ -52,12 +52,15 @@ def ingested_card(
     options = source.options
     config = {"source": source.name, "options": options.model_dump(mode="json")}
     height, width = options.image_size
+    image: dict[str, Any] = {"height": height, "width": width}
+    if options.channels is not None:
+        image["channels"] = options.channels
     return DatasetCard(
         name=name,
         kind=source.kind,
         domain=kind.name,
         labelled=source.labelled,
-        image=kind.image.model_copy(update={"height": height, "width": width}),
+        image=kind.image.model_copy(update=image),
         shard_size=shard_size,
         splits=dict(splits),
         config=config,

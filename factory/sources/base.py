@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from factory.images.png import Affine, Pixels
 from factory.sources.scan import ScanItem, Seen
@@ -66,6 +66,11 @@ class SourceOptions(Model):
     def image_size(self) -> tuple[int, int]:
         """(height, width) of the images that the source makes, px."""
         raise NotImplementedError
+
+    @property
+    def channels(self) -> Literal[1, 3] | None:
+        """Number of their channels; None for as many as the domain's images usually have."""
+        return None
 
 
 class Source(Protocol):

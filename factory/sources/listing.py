@@ -12,7 +12,11 @@ from factory.sources.input_table import InputTable
 from factory.sources.scan import BATCH_ROWS, FileBatch, ScanItem, Seen
 from schemas.dataset import InputFacts
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
+    | {".tif", ".tiff", ".bmp", ".pgm", ".jp2", ".gif"}
+)
+"""of the pictures that `images.picture` reads, which looks at their content, not at their names"""
 
 
 class Listing(Sequence[InputFacts]):

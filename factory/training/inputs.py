@@ -17,6 +17,7 @@ from factory.training.workers import WorkerGroup
 # PyArrow and SciPy.
 if TYPE_CHECKING:
     from factory.dataset.dataset import Dataset
+    from factory.images.png import Pixels
     from factory.measures.density_ratio import LabelTarget
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,10 @@ class TrainingInputs:
 
         domain = domain_of(synthetic)
         part = workers.rank, workers.size
-        images = [load_images(data, data.committed_in(split), part) for data in (synthetic, real)]
+        images = [
+            _in_planes(load_images(data, data.committed_in(split), part))
+            for data in (synthetic, real)
+        ]
         lineage = {"synthetic": lineage_of(synthetic, split), "real": lineage_of(real, split)}
         weights = None
         if config.target_labels is not None:
@@ -77,6 +81,13 @@ class TrainingInputs:
     def images(self) -> dict[str, np.ndarray]:
         """Both sets of images, by the names that the lineage has for them."""
         return {"synthetic": self.synthetic, "real": self.real}
+
+
+def _in_planes(images: "Pixels") -> "Pixels":
+    """(n, H, W) images as they are, and (n, H, W, C) ones as (n, C, H, W), without a copy."""
+    from factory.refinement.engines.base import to_planes
+
+    return to_planes(images) if images.ndim == 4 else images
 
 
 def lineage_of(dataset: "Dataset", split: str) -> dict[str, Any]:

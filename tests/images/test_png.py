@@ -13,6 +13,7 @@ from factory.images.png import (
     check_png,
     decode_png,
     encode_png,
+    grey,
 )
 
 SHAPES = [
@@ -177,3 +178,12 @@ def test_maps_chain() -> None:
     for point in np.random.default_rng(1).normal(size=(10, 2)) * 50:
         one_by_one = second @ [*(first @ [*point, 1]), 1]
         assert np.allclose(chain(second, first) @ [*point, 1], one_by_one)
+
+
+def test_colours_are_measured_in_grey() -> None:
+    colours = random_image((4, 35, 55, 3), np.uint8)
+    weighted = colours @ np.array((0.299, 0.587, 0.114))
+    assert np.abs(grey(colours) - weighted).max() <= 0.51
+    assert np.array_equal(grey(colours[0]), grey(colours)[0])
+    assert grey(colours[:0]).shape == (0, 35, 55)
+    assert np.array_equal(grey(colours[..., 0]), colours[..., 0]), "as they are"

@@ -81,7 +81,10 @@ def test_the_reject_share_fails_the_run_and_names_the_reasons(mixed, tmp_path) -
         check_reject_share(dataset, known_facts(dataset), 0.29)
     message = str(caught.value)
     assert "3 of 10 inputs" in message and "30.0%" in message and "29.0% allowed" in message
-    assert "2 × look_vec has length" in message and "1 × image is neither JPEG nor PNG" in message
+    assert (
+        "2 × look_vec has length" in message
+        and "1 × image does not decode (# bytes that are no whole JPEG" in message
+    )
     with pytest.raises(TooManyRejectsError, match="3 of 10 inputs"):
         check_reject_share(dataset, known_facts(dataset), float("nan"))
 

@@ -57,13 +57,14 @@ def contrast_of_iris(
     """How much darker the iris is than the ring around it, in standard deviations of the crop.
 
     Args:
-        image: (H, W).
+        image: (H, W) or (H, W, 3).
         iris_px: (32, 2) outline of the iris, in pixels of the crop.
         lid_px: (16, 2) outline of the opening of the eye.
 
     Returns:
         NaN where too little of either is between the lids.
     """
+    image = image.mean(axis=2) if image.ndim == 3 else image
     centre = iris_px.mean(axis=0)
     opening = _filled(lid_px, image.shape)
     disc, inner, outer = (

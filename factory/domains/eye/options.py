@@ -53,7 +53,8 @@ def eye_source_options(
 
     Raises:
         FormatError: eyes have no such source.
-        ValueError: the target of `target_gaze` is unusable, or no render has a readable gaze.
+        ValueError: colours are asked of a grey source, the target of `target_gaze` is unusable, or
+            no render has a readable gaze.
     """
     from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
     from factory.domains.eye.sources.pictures import PicturesOptions
@@ -63,6 +64,8 @@ def eye_source_options(
         case "images":
             return PicturesOptions(crop=given.crop)
         case "mpiigaze":
+            if given.crop.colour:
+                raise ValueError("--crop.colour: MPIIGaze's normalised images are grey")
             return MpiiGazeOptions(crop=given.crop)
         case "unityeyes":
             keep = GazeFilter(

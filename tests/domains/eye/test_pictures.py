@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from factory.domains.eye.options import EyeIngestOptions, eye_source_options
+from factory.domains.eye.pupil.camera_pairs import camera_pairs
+from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.pictures import PicturesOptions, PicturesSource
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.ingestion.shards import ingested_card
 from factory.sources.base import BadRender
+from schemas.dataset import ImageSpec
+from schemas.eye.kind import EYE
 from support import fakes
 
 
@@ -31,8 +38,9 @@ ENORMOUS[SIZE_AT : SIZE_AT + 4] = (65_000).to_bytes(2) * 2
 BAD = {
     "empty.jpg": (b"", "is empty"),
     "text.jpg": (b"hello", "does not decode"),
-    "cut.jpg": (encoded(GREY, "JPEG")[:-300], "truncated"),
-    "cut.png": (encoded(GREY, "PNG")[:-300], "truncated"),
+    "cut.jpg": (encoded(GREY, "JPEG")[:-30], "Premature end"),
+    "cut.png": (encoded(GREY, "PNG")[:-300], "damaged in the chunk"),
+    "cut.webp": (encoded(GREY, "WEBP")[:-30], "does not decode"),
     "tiny.png": (encoded(GREY[:8, :8], "PNG"), "too small"),
     "enormous.jpg": (bytes(ENORMOUS), "does not decode"),
 }
@@ -58,6 +66,68 @@ def test_colour_and_16_bit_pictures_read_as_the_grey_one_does(tmp_path) -> None:
     assert grey.shape == (35, 55) and np.ptp(grey) > 40
     for name in ("colour", "alpha", "deep"):
         assert np.abs(source.load(name).image.astype(int) - grey).max() <= 1, name
+
+
+def test_pictures_of_every_kind_are_inputs_whatever_the_case_of_their_suffix(tmp_path) -> None:
+    kinds = {"bmp": "BMP", "TIF": "TIFF", "tiff": "TIFF", "webp": "WEBP", "pgm": "PPM"}
+    kinds |= {"jp2": "JPEG2000", "Jfif": "JPEG", "JPE": "JPEG", "gif": "GIF", "PNG": "PNG"}
+    for suffix, kind in kinds.items():
+        (tmp_path / f"as-{suffix}.{suffix}").write_bytes(encoded(GREY, kind))
+    source = source_of(tmp_path)
+    ids = [facts.id for facts in source.listing()]
+    assert sorted(ids) == sorted(f"as-{suffix}" for suffix in kinds)
+    exact = source.load("as-PNG").image.astype(int)
+    for source_id in ids:
+        assert np.abs(source.load(source_id).image - exact).max() <= 6, source_id
+
+
+def test_crops_are_in_colour_where_that_is_asked_for(tmp_path) -> None:
+    rgb = np.dstack((fakes.grey_picture(), fakes.grey_picture()[::-1], fakes.grey_picture() // 3))
+    fakes.write_pair(tmp_path, "1", image=encoded(rgb, "JPEG"))
+    fakes.write_pair(tmp_path, "2", image=encoded(rgb, "PNG"))
+    crop = EyeCrop(colour=True)
+    for make, options in (
+        (PicturesSource, PicturesOptions(crop=crop)),
+        (UnityEyesSource, UnityEyesOptions(crop=crop)),
+    ):
+        card = ingested_card(EYE, "eyes", make("", options), shard_size=8, splits={"train": 1})
+        assert card.image == ImageSpec(height=35, width=55, channels=3)
+        grey = [make(tmp_path, type(options)()).load(source_id) for source_id in "12"]
+        found = [make(tmp_path, options).load(source_id) for source_id in "12"]
+        for loaded, before in zip(found, grey, strict=True):
+            assert loaded.image.shape == (35, 55, 3)
+            red, green, blue = np.moveaxis(loaded.image.astype(int), 2, 0)
+            assert np.abs(red - green).max() > 60 and np.abs(red - 3 * blue).mean() < 12
+            assert np.abs(0.299 * red + 0.587 * green + 0.114 * blue - before.image).max() < 4
+            assert np.array_equal(loaded.crop_affine, before.crop_affine)
+            assert loaded.labels.keys() == before.labels.keys()
+
+
+def test_colour_is_refused_where_there_is_none_and_leaves_other_cards_as_they_were() -> None:
+    assert "colour" not in PicturesOptions().model_dump(mode="json")["crop"]
+    with pytest.raises(ValueError, match="equalise is for grey crops"):
+        EyeCrop(colour=True, equalise=True)
+    given = EyeIngestOptions(crop=EyeCrop(colour=True))
+    with pytest.raises(ValueError, match="images are grey"):
+        eye_source_options("mpiigaze", given, location="", recorded=None)
+
+
+def test_both_sources_find_the_same_damage(tmp_path) -> None:
+    """A picture with grey halves is no picture, whatever stands behind the cut."""
+    raw = fakes.jpeg(fakes.grey_picture())
+    damaged = {
+        "cut": raw[: len(raw) // 3] + b"\xff\xd9",
+        "rotten": raw[: len(raw) // 2] + bytes(200) + raw[len(raw) // 2 + 200 :],
+        "trailer": raw + b"SEFT" + bytes(4096),
+    }
+    for name, changed in damaged.items():
+        fakes.write_pair(tmp_path, name, image=changed)
+    sources = source_of(tmp_path), UnityEyesSource(tmp_path, UnityEyesOptions())
+    for source in sources:
+        for name in ("cut", "rotten"):
+            with pytest.raises(BadRender, match="does not decode"):
+                source.load(name)
+        assert source.load("trailer").image.shape == (35, 55)
 
 
 def test_a_picture_of_the_crops_size_comes_through_unchanged(tmp_path) -> None:
@@ -104,3 +174,8 @@ def test_genuine_crops_are_all_read(shared_data) -> None:
     listing = source.listing()
     assert len(listing) == 144
     assert {source.load(facts.id).image.shape for facts in listing[::12]} == {(35, 55)}
+
+
+def test_the_pupil_finder_is_calibrated_in_grey_whatever_the_crops_colours() -> None:
+    grey, colour = (camera_pairs(EyeCrop(colour=colour), 2, seed=0) for colour in (False, True))
+    assert np.array_equal(grey[0], colour[0]) and np.array_equal(grey[1], colour[1])

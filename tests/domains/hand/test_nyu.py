@@ -196,6 +196,32 @@ def test_a_render_may_have_a_far_background(pairs) -> None:
     assert np.array_equal(load(pairs, "depth_1_0000001", REAL).image, before[1])
 
 
+def test_suffixes_may_be_spelled_in_capitals(pairs) -> None:
+    before = load(pairs).image, load(pairs, "depth_1_0000001", REAL).image
+    for name, suffix in ((FRAME, ".PNG"), ("depth_1_0000001", ".pnG")):
+        (pairs / f"{name}.png").rename(pairs / f"{name}{suffix}")
+    for options, source_id, expected in (
+        (RENDERS, FRAME, before[0]),
+        (REAL, "depth_1_0000001", before[1]),
+    ):
+        source = NyuSource(pairs, options)
+        listing = source.listing()
+        assert source_id in {facts.id for facts in listing}
+        assert np.array_equal(source.load(source_id).image, expected), "as before it is announced"
+        source.expect({facts.id: facts.suffixes for facts in listing})
+        assert np.array_equal(source.load(source_id).image, expected)
+
+
+def test_two_spellings_of_one_frame_are_set_aside(pairs) -> None:
+    shutil.copy(pairs / f"{FRAME}.png", pairs / f"{FRAME}.PNG")
+    source = NyuSource(pairs, RENDERS)
+    listing = source.listing()
+    assert [facts.id for facts in listing].count(FRAME) == 1
+    source.expect({facts.id: facts.suffixes for facts in listing})
+    with pytest.raises(BadRender, match=r"more than one picture: .*\.PNG, .*\.png"):
+        source.load(FRAME)
+
+
 def test_the_mask_grows_by_its_margin_in_pixels_of_the_frame(tmp_path) -> None:
     uvd = hands.joints_uvd()
     write_one(tmp_path, uvd)

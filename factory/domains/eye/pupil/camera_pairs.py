@@ -41,13 +41,14 @@ def camera_pairs(crop: EyeCrop, count: int, seed: int) -> CameraPairs:
         count: number of pairs to draw; a pair whose crop leaves the picture is left out.
         seed: of the renderer.
     """
+    in_grey = crop.model_copy(update={"colour": False})
     with tempfile.TemporaryDirectory() as folder:
         sources = []
         for look, renders in zip(
             ("render", "camera"), render_pair(range(count), seed), strict=True
         ):
             write_renders(Path(folder, look), renders)
-            sources.append(UnityEyesSource(Path(folder, look), UnityEyesOptions(crop=crop)))
+            sources.append(UnityEyesSource(Path(folder, look), UnityEyesOptions(crop=in_grey)))
         pairs: list[tuple[Loaded, Loaded]] = []
         for facts in sources[0].listing():
             try:

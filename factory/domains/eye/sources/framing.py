@@ -5,11 +5,11 @@ So renders and camera images frame the eye alike.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from factory.images.crop import Framing, resample
 from schemas.base import Model
@@ -20,7 +20,7 @@ Outline = tuple[float, float, float, float]
 
 
 class EyeCrop(Model):
-    """The size and framing of a crop, and how its grey values are changed."""
+    """The size and framing of a crop, its colours, and how its grey values are changed."""
 
     height: Annotated[int, Field(ge=16)] = 35
     """height of a crop in pixels"""
@@ -30,6 +30,19 @@ class EyeCrop(Model):
     """distance from the caruncle to the outer corner, in pixels of the crop"""
     equalise: bool = False
     """whether the histogram of the crop is equalised, as that of MPIIGaze's normalised images is"""
+    colour: Annotated[bool, Field(exclude_if=lambda colour: not colour)] = False
+    """whether crops are RGB; not for MPIIGaze, and not together with equalise"""
+
+    @model_validator(mode="after")
+    def _equalised_in_grey(self) -> Self:
+        if self.equalise and self.colour:
+            raise ValueError("equalise is for grey crops, and colour was asked for too")
+        return self
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        """Number of channels of a crop."""
+        return 3 if self.colour else 1
 
     def framing(self, inner: PointXY, outer: PointXY) -> Framing:
         """The map from source pixels to those of the crop.
@@ -48,11 +61,15 @@ class EyeCrop(Model):
         return (-0.5 - x) / scale, (-0.5 - y) / scale, (right - x) / scale, (bottom - y) / scale
 
     def cut(self, image: NDArray[np.uint8], framing: Framing) -> NDArray[np.uint8]:
-        """The (height, width) uint8 crop of a (h, w) grey picture."""
-        return self.finished(resample(image, framing, self.height, self.width))
+        """The (height, width[, 3]) uint8 crop of a (h, w) grey picture or a (h, w, 3) RGB one."""
+        if image.ndim == 2:
+            return self.finished(resample(image, framing, self.height, self.width))
+        channels = (image[:, :, channel] for channel in range(image.shape[2]))
+        parts = [resample(part, framing, self.height, self.width) for part in channels]
+        return np.stack(parts, axis=2)
 
     def finished(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Apply to a resampled crop what the options ask for: `equalise`."""
+        """Apply to a resampled grey crop what the options ask for: `equalise`."""
         import cv2
 
         return np.asarray(cv2.equalizeHist(crop)) if self.equalise else crop

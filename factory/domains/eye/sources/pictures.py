@@ -1,13 +1,12 @@
 """The source for unlabelled camera images: any folder or archive of pictures, one eye in each."""
 
-from typing import ClassVar
-
-import numpy as np
+from typing import ClassVar, Literal
 
 from factory.dataset.tar import sha256
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.images.crop import Framing
-from factory.images.png import decode
+from factory.images.picture import read_picture
+from factory.images.png import UndecodableError
 from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
@@ -25,6 +24,10 @@ class PicturesOptions(SourceOptions):
     @property
     def image_size(self) -> tuple[int, int]:
         return self.crop.height, self.crop.width
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        return self.crop.channels
 
 
 def cover(height: int, width: int, crop: EyeCrop) -> Framing:
@@ -67,18 +70,17 @@ class PicturesSource(StemSource):
             raise
 
     def _loaded(self, source_id: str, raw: bytes, image_sha256: str) -> Loaded:
-        import cv2
-
-        grey = decode(raw, cv2.IMREAD_GRAYSCALE)
-        if grey is None or not _is_whole(raw):
-            raise BadRender(source_id, "image does not decode, or is truncated")
-        height, width = grey.shape
+        try:
+            picture = read_picture(raw, colour=self.options.crop.colour)
+        except UndecodableError as error:
+            raise BadRender(source_id, f"image does not decode ({error})") from error
+        height, width = picture.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
             raise BadRender(source_id, f"picture of {width}x{height} px is too small")
         crop = self.options.crop
         framing = cover(height, width, crop)
         return Loaded(
-            image=crop.cut(np.asarray(grey, np.uint8), framing),
+            image=crop.cut(picture, framing),
             labels={},
             identity=None,
             crop_affine=framing.affine(),
@@ -103,13 +105,3 @@ class PicturesSource(StemSource):
         if not raw:
             raise BadRender(source_id, f"{names[0]} is empty")
         return raw
-
-
-def _is_whole(raw: bytes) -> bool:
-    """Whether a file has its end marker; decoders fill in the missing part of a truncated one."""
-    tail = raw[-64:]
-    if raw.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in tail
-    if raw.startswith(b"\x89PNG"):
-        return b"IEND" in tail
-    return True

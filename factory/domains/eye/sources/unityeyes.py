@@ -7,7 +7,7 @@ with the true pupil centre in a further field.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,9 @@ from factory.domains.eye.sources.unityeyes_label import (
     parse_label,
 )
 from factory.images.crop import Framing
-from factory.images.jpeg import FULL_SCALE, crop_jpeg, jpeg_size
-from factory.images.png import UndecodableError, decode_png, is_png
+from factory.images.jpeg import FULL_SCALE, GREY_OR_RGB, crop_jpeg, is_jpeg, jpeg_size
+from factory.images.picture import picture_size, read_picture
+from factory.images.png import UndecodableError
 from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
@@ -42,8 +43,6 @@ OUTER_CORNER = 8
 """index of the outer eye corner among the points of the lid"""
 MIN_EYE_WIDTH_PX = 16.0
 """smallest width of an eye in source pixels; smaller eyes have less detail than the crop"""
-MAX_PICTURE_PX = 64_000_000
-"""pictures with more pixels are rejected before they are decoded"""
 
 
 class UnityEyesOptions(SourceOptions):
@@ -57,6 +56,10 @@ class UnityEyesOptions(SourceOptions):
     @property
     def image_size(self) -> tuple[int, int]:
         return self.crop.height, self.crop.width
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        return self.crop.channels
 
 
 class UnityEyesSource(StemSource):
@@ -229,22 +232,20 @@ class _Render:
 
 
 def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
-    """(height, width) from the header of a JPEG or PNG.
+    """(height, width) from the header of a picture.
 
     Raises:
-        BadRender: it is neither, or too large, or its colours are not grey or RGB.
+        BadRender: it is of no kind that is read, or too large, or a JPEG that is neither grey nor
+            RGB.
     """
-    if is_png(raw):
-        height, width = int.from_bytes(raw[20:24]), int.from_bytes(raw[16:20])
-    else:
-        try:
-            height, width, colours = jpeg_size(raw)
-        except UndecodableError as error:
-            raise BadRender(source_id, f"image is neither JPEG nor PNG ({error})") from error
-        if colours not in ("Gray", "YCbCr", "RGB"):
-            raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
-    if height * width > MAX_PICTURE_PX:
-        raise BadRender(source_id, f"a picture of {width}x{height} px is absurdly large")
+    try:
+        if not is_jpeg(raw):
+            return picture_size(raw)
+        height, width, colours = jpeg_size(raw)
+    except UndecodableError as error:
+        raise BadRender(source_id, f"image does not decode ({error})") from error
+    if colours not in GREY_OR_RGB:
+        raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
     return height, width
 
 
@@ -279,8 +280,10 @@ def _cut(
     """
     height, width = size
     try:
-        if is_png(raw):
-            return crop.cut(_grey_png(source_id, raw), framing)
+        if crop.colour:
+            return crop.cut(read_picture(raw, colour=True, upright=False), framing)
+        if not is_jpeg(raw):
+            return crop.cut(_grey(read_picture(raw, colour=None, upright=False)), framing)
         eighths = min(FULL_SCALE, math.ceil(FULL_SCALE * min_scale))
         return crop.finished(
             crop_jpeg(
@@ -291,11 +294,8 @@ def _cut(
         raise BadRender(source_id, f"image does not decode ({error})") from error
 
 
-def _grey_png(source_id: str, raw: bytes) -> NDArray[np.uint8]:
-    """The (h, w) grey values of a PNG of 8 bits; other PNGs raise `BadRender`."""
-    image = decode_png(raw)
-    if image.dtype != np.uint8:
-        raise BadRender(source_id, f"image has {image.dtype} pixels, expected 8 bits")
-    if image.ndim == 3:
-        image = np.round(image @ np.array((0.299, 0.587, 0.114)))
-    return image.astype(np.uint8, copy=False)
+def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The (h, w) grey values of a picture that is grey or RGB."""
+    if picture.ndim == 2:
+        return picture
+    return np.asarray(np.round(picture @ np.array((0.299, 0.587, 0.114))), np.uint8)

@@ -26,6 +26,7 @@ from factory.domains.hand.sources.depth import (
 from factory.domains.hand.sources.nyu_files import (
     CAMERAS,
     JOINT_DATA,
+    PNG_SPELLINGS,
     FrameName,
     Prefix,
     frame_name,
@@ -95,6 +96,7 @@ class NyuSource:
         self.location = location
         self.options = options
         self._joints = _Joints()
+        self._expected: Mapping[str, str | None] = {}
 
     @property
     def kind(self) -> DatasetKind:
@@ -130,7 +132,7 @@ class NyuSource:
         )
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        pass  # the id of a frame gives the names of its files
+        self._expected = suffixes
 
     def identity(self, source_id: str) -> str | None:
         return f"frame-{_name(source_id).frame:07d}"
@@ -224,7 +226,7 @@ class NyuSource:
         if not self._with_twin:
             return b""
         try:
-            return self._files.read(name.twin)
+            return _read_png(self._files, name.twin_stem, PNG_SPELLINGS)
         except FileNotFoundError as error:
             raise BadRender(
                 name.stem,
@@ -235,8 +237,12 @@ class NyuSource:
 
     def _read(self, source_id: str) -> bytes:
         files = self._files  # opened here, because a missing folder is not the fault of a frame
+        suffixes = (self._expected.get(source_id) or "").split()
+        if len(suffixes) > 1:
+            names = ", ".join(f"{source_id}{suffix}" for suffix in suffixes)
+            raise BadRender(source_id, f"more than one picture: {names}")
         try:
-            return files.read(f"{source_id}.png")
+            return _read_png(files, source_id, suffixes or PNG_SPELLINGS)
         except FileNotFoundError as error:
             raise Vanished(source_id) from error
         except DamagedFileError as error:
@@ -266,6 +272,16 @@ class _Joints:
             if isinstance(self._table, str):
                 raise JointsError(self._table)
             return self._table
+
+
+def _read_png(files: Files, stem: str, suffixes: Sequence[str]) -> bytes:
+    """The first file that exists of those with the stem and one of the suffixes."""
+    for suffix in suffixes[:-1]:
+        try:
+            return files.read(f"{stem}{suffix}")
+        except FileNotFoundError:
+            continue
+    return files.read(f"{stem}{suffixes[-1]}")
 
 
 def _read_joints(files: Files, name: str) -> JointTable | str:

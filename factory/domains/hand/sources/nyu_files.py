@@ -23,6 +23,9 @@ JOINT_DATA = "joint_data.mat"
 CAMERAS = (1, 2, 3)
 NUM_CAMERAS = len(CAMERAS)
 SUFFIXES = frozenset({".png", ".mat"})
+"""lower case; files may spell them in any"""
+PNG_SPELLINGS = (".png", ".PNG", ".Png", ".pNg", ".pnG", ".PNg", ".PnG", ".pNG")
+"""the likeliest first"""
 Prefix = Literal["depth", "synthdepth"]
 """how the name of a camera frame begins, and that of a render"""
 _PICTURE = re.compile("((?:.*/)?)(depth|synthdepth)_(([0-9]+)_([0-9]+))", re.DOTALL)
@@ -52,9 +55,13 @@ class FrameName(NamedTuple):
         return f"{self.folder}{JOINT_DATA}"
 
     @property
-    def twin(self) -> str:
-        """The name of the render of the same frame for the same camera."""
-        return f"{self.folder}synthdepth_{self.rest}.png"
+    def twin_stem(self) -> str:
+        """The name of the render of the same frame for the same camera, without its suffix."""
+        return f"{self.folder}synthdepth_{self.rest}"
+
+
+def _stem(name: str) -> str:
+    return name[: -len(".png")] if name.lower().endswith(".png") else name
 
 
 def frame_name(stem: str) -> FrameName | None:
@@ -80,7 +87,8 @@ class _Folder:
     pictures: list[tuple[FrameName, FileFacts]] = field(default_factory=list)
     """the pictures that are inputs"""
     beside: dict[str, FileFacts] = field(default_factory=dict)
-    """by name, the files of joints and the renders that decide about masks"""
+    """by name, the files of joints, and by name without suffix, the renders that decide about
+    masks"""
 
 
 def scan_frames(
@@ -114,11 +122,11 @@ def scan_frames(
             if file.name.rpartition("/")[2] == JOINT_DATA:
                 here.beside[file.name] = file
                 continue
-            name = frame_name(file.name.removesuffix(".png"))
+            name = frame_name(_stem(file.name))
             if name is None:
                 continue
             if with_twin and name.prefix == "synthdepth":
-                here.beside[file.name] = file
+                here.beside[name.stem] = file
             if name.prefix == prefix and (name.camera in cameras or name.camera not in CAMERAS):
                 here.pictures.append((name, file))
     for container, folder in held.items():
@@ -129,12 +137,12 @@ def _inputs(folder: _Folder, container: str | None, with_twin: bool) -> Iterator
     for start in range(0, len(folder.pictures), BATCH_ROWS):
         rows: list[dict[str, Any]] = []
         for name, file in folder.pictures[start : start + BATCH_ROWS]:
-            beside = [name.joint_data, name.twin] if with_twin else [name.joint_data]
+            beside = [name.joint_data, name.twin_stem] if with_twin else [name.joint_data]
             deciding = [file, *(folder.beside[b] for b in beside if b in folder.beside)]
             rows.append(
                 {
-                    "id": file.name.removesuffix(".png"),
-                    "suffix": None,
+                    "id": name.stem,
+                    "suffix": file.name.removeprefix(name.stem),
                     "size": sum(facts.size for facts in deciding),
                     "mtime_ns": max(facts.mtime_ns for facts in deciding),
                     "etag": _joined(facts.etag for facts in deciding),

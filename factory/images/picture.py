@@ -1,0 +1,230 @@
+"""Pictures of any kind that cameras and their software write, decoded strictly to 8 bits.
+
+Decoders fill in what a damaged file lacks. So each file is first checked to be whole, in the way of
+its kind, and to hold no more pixels than are allowed; then OpenCV or libjpeg gives the pixels.
+"""
+
+import io
+import math
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.images.budget import MAX_PICTURE_PX, check_size
+from factory.images.foreign_png import check_whole, png_header
+from factory.images.jpeg import GREY_OR_RGB, decode_jpeg, is_jpeg, jpeg_size
+from factory.images.png import Pixels, UndecodableError, decode, is_png
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_PILLOW_FORMATS = ("WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "GIF")
+"""kinds that Pillow checks: it raises where data is missing, while OpenCV goes on"""
+_EXIF = b"Exif\0\0"
+_DEPTHS_BITS = (10, 12, 14, 16)
+"""depths of cameras whose pictures are stored with 16 bits"""
+_SAMPLES_PER_PIXEL = 277
+"""a tag of TIFF"""
+_BMP_FILE_HEADER_BYTES = 14
+_PGM_HEADER = re.compile(rb"P[25](?:\s+|#[^\n]*\n){1,99}\d+\s+\d+\s+(\d+)\s")
+
+
+def picture_size(raw: bytes) -> tuple[int, int]:
+    """(height, width) of a picture as it lies in its file, read from its header.
+
+    Raises:
+        UndecodableError: it is of no kind that is read, or of a size that is not decoded.
+    """
+    if is_png(raw):
+        header = png_header(raw)
+        check_size(header.height, header.width)
+        return header.height, header.width
+    if is_jpeg(raw):
+        return jpeg_size(raw)[:2]
+    return _pillow_size(raw, load=False)
+
+
+def read_picture(
+    raw: bytes, *, colour: bool | None = False, upright: bool = True
+) -> NDArray[np.uint8]:
+    """The pixels of a picture, once it is checked that its file is whole.
+
+    Bytes behind the end of a JPEG or a PNG are ignored: phones put a film, a second picture or
+    padding there. What a picture says about transparency is ignored too.
+
+    Args:
+        colour: True for RGB, False for grey, None for what the file has.
+        upright: whether the picture is turned as its EXIF data says.
+
+    Returns:
+        (h, w) grey or (h, w, 3) RGB. Pixels of 16 bits are made 8 by `eight_bits`.
+
+    Raises:
+        UndecodableError: the file is truncated, damaged, too large, of no kind that is read, or
+            holds several pictures.
+        MemoryError: there is not enough memory.
+    """
+    if is_jpeg(raw):
+        return _read_jpeg(raw, colour, upright)
+    import cv2
+
+    if is_png(raw):
+        depth_bits = check_whole(raw)
+        header = png_header(raw)
+        wanted = header.in_colour if colour is None else colour
+        flags = cv2.IMREAD_COLOR if wanted else cv2.IMREAD_GRAYSCALE
+        if header.bits == 16:
+            flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        size = header.height, header.width
+    else:
+        size = _pillow_size(raw, load=True)
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        depth_bits = _pgm_bits(raw)
+    return _in_colour(eight_bits(_decoded(raw, flags, size, upright), depth_bits), colour)
+
+
+def eight_bits(pixels: Pixels, depth_bits: int | None) -> NDArray[np.uint8]:
+    """Pixels of 8 bits, of those that a camera of some depth wrote with 16.
+
+    The depth is `depth_bits` where the file says it, else the smallest of 10, 12, 14 and 16 that
+    holds the brightest pixel. Of each value the 8 highest bits of that depth are kept. Writers that
+    scale values up to 16 bits, as PNG's specification asks for, are recognised by such values.
+
+    Args:
+        pixels: of 8 bits, which are given back, or of 16.
+
+    Raises:
+        UndecodableError: no value has more than 8 bits, and the file does not say its depth; or
+            pixels are neither of 8 bits nor of 16.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    if pixels.dtype != np.uint16:
+        raise UndecodableError(f"pixels of the type {pixels.dtype}, expected 8 or 16 bits")
+    brightest = int(pixels.max())
+    if depth_bits is not None:
+        depth = max(8, depth_bits) if brightest >> depth_bits == 0 else 16
+    elif brightest > 0xFF:
+        depth = next(bits for bits in _DEPTHS_BITS if brightest >> bits == 0)
+    else:
+        raise UndecodableError(
+            f"pixels of 16 bits of which none is above {brightest}, so that the camera's depth is "
+            "not known; write them with 8 bits, or as PNG with the chunk sBIT"
+        )
+    return (pixels >> (depth - 8)).astype(np.uint8)
+
+
+def _read_jpeg(raw: bytes, colour: bool | None, upright: bool) -> NDArray[np.uint8]:
+    height, width, colours = jpeg_size(raw)
+    in_colour = colours != "Gray" if colour is None else colour
+    if colours in GREY_OR_RGB and not (upright and _EXIF in raw):
+        return decode_jpeg(raw, height=height, width=width, colours="RGB" if in_colour else "GRAY")
+    import cv2
+
+    decode_jpeg(  # finds damage, and takes little memory
+        raw,
+        height=height,
+        width=width,
+        eighths=1,
+        colours="GRAY" if colours in GREY_OR_RGB else "CMYK",
+    )
+    flags = cv2.IMREAD_COLOR if in_colour else cv2.IMREAD_GRAYSCALE
+    return _in_colour(eight_bits(_decoded(raw, flags, (height, width), upright), None), in_colour)
+
+
+def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
+    """(height, width) of a picture of the kinds in `_PILLOW_FORMATS`.
+
+    Args:
+        load: whether to look for damage, and for further pictures.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(raw), formats=_PILLOW_FORMATS) as picture:
+            width, height = picture.size
+            check_size(height, width)
+            if load:
+                _check_covered(picture, raw)
+                picture.load()
+                _check_alone(picture)
+    except (UndecodableError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit is higher
+        raise UndecodableError(f"{error}; {MAX_PICTURE_PX / 1e6:g} million are decoded") from error
+    except UnidentifiedImageError as error:
+        raise UndecodableError(
+            f"{len(raw)} bytes that are no whole JPEG, PNG, WebP, TIFF, BMP, PGM, JP2 or GIF"
+        ) from error
+    except Exception as error:  # Pillow does not say what a damaged file may raise
+        raise UndecodableError(f"{error}" or type(error).__name__) from error
+    return height, width
+
+
+def _check_covered(picture: "Image.Image", raw: bytes) -> None:
+    """Raise where strips or tiles of a TIFF are missing, which Pillow leaves black, or where the
+    pixels of a BMP are said to lie in its header, which OpenCV believes."""
+    from PIL import TiffImagePlugin as Tiff
+
+    if picture.format == "BMP":
+        pixels_at, header_bytes = (int.from_bytes(raw[at : at + 4], "little") for at in (10, 14))
+        if pixels_at < _BMP_FILE_HEADER_BYTES + header_bytes:
+            raise UndecodableError(f"a BMP whose pixels begin at byte {pixels_at}, in its header")
+    if not isinstance(picture, Tiff.TiffImageFile):
+        return
+    tags, (width, height) = picture.tag_v2, picture.size
+    if Tiff.TILEOFFSETS in tags:
+        across, down = tags[Tiff.TILEWIDTH], tags[Tiff.TILELENGTH]
+        check_size(down, across)
+        found = len(tags[Tiff.TILEOFFSETS])
+    else:
+        across, down = width, min(height, tags.get(Tiff.ROWSPERSTRIP, height))
+        found = len(tags[Tiff.STRIPOFFSETS])
+    planes = tags.get(_SAMPLES_PER_PIXEL, 1) if tags.get(Tiff.PLANAR_CONFIGURATION, 1) == 2 else 1
+    needed = math.ceil(width / across) * math.ceil(height / down) * planes
+    if found != needed:
+        raise UndecodableError(f"a TIFF of {found} strips or tiles, where its size needs {needed}")
+
+
+def _check_alone(picture: "Image.Image") -> None:
+    try:
+        picture.seek(1)
+    except EOFError:
+        return
+    raise UndecodableError("a file of several pictures; save each of them as a file of its own")
+
+
+def _pgm_bits(raw: bytes) -> int | None:
+    """The depth of a PGM or PPM of more than 8 bits, unless it says no more than that it has 16."""
+    header = _PGM_HEADER.match(raw[:4096])
+    bits = int(header[1]).bit_length() if header is not None else 16
+    return bits if bits < 16 else None
+
+
+def _decoded(raw: bytes, flags: int, size: tuple[int, int], upright: bool) -> Pixels:
+    """The pixels that OpenCV finds in a picture that is known to be whole; colours are BGR.
+
+    Args:
+        size: (height, width) as they lie in the file.
+    """
+    import cv2
+
+    pixels = decode(raw, flags if upright else flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise UndecodableError(f"{len(raw)} bytes that OpenCV does not decode")
+    if pixels.shape[:2] != size and (not upright or pixels.shape[1::-1] != size):
+        height, width = pixels.shape[:2]
+        raise UndecodableError(f"{width}x{height} px, not the {size[1]}x{size[0]} of its header")
+    return pixels
+
+
+def _in_colour(pixels_bgr: NDArray[np.uint8], colour: bool | None) -> NDArray[np.uint8]:
+    """Grey or BGR pixels as `read_picture` gives them."""
+    import cv2
+
+    if pixels_bgr.ndim == 2:
+        return np.asarray(cv2.cvtColor(pixels_bgr, cv2.COLOR_GRAY2RGB)) if colour else pixels_bgr
+    to = cv2.COLOR_BGR2GRAY if colour is False else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(pixels_bgr, to))
