@@ -11,6 +11,7 @@ import pytest
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.domain import EYE_DOMAIN
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
+from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import GazeFilter
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.ingestion.label_check import LOOKED_AT, MisplacedLabelsError, check_labels
@@ -119,3 +120,10 @@ def test_genuine_renders_pass_and_not_when_they_were_resized(
     source = UnityEyesSource(tmp_path, UnityEyesOptions())
     samples = [x for x in source.load_batch(list(map(str, stems))) if isinstance(x, Loaded)]
     assert (EYE_DOMAIN.misplaced_labels(samples) is None) == belong
+
+
+def test_crops_in_colour_are_judged_like_grey_ones(good, tmp_path) -> None:
+    in_colour = UnityEyesOptions(crop=EyeCrop(colour=True))
+    assert ingest(good, tmp_path / "good", in_colour).committed() == [0, 1, 2]
+    with pytest.raises(MisplacedLabelsError):
+        ingest(changed(good, tmp_path / "in", smaller), tmp_path / "out", in_colour)
