@@ -8,7 +8,7 @@ import struct
 import threading
 import zipfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any, cast
 
 from factory.sources.members import (
     Contents,
@@ -26,6 +26,11 @@ MEMBER_HEADER_BYTES = 1 << 10
 MAX_TARGET_BYTES = 1 << 12
 """of the path that a link leads to"""
 _END = b"PK\x05\x06"
+_ENTRY = b"PK\x01\x02"
+_MAX_ENTRY_BYTES = 1 << 17
+"""of one member's entry in the list, which is mostly below a hundred bytes"""
+_LOCAL_BYTES = 30
+"""of the head of a member, without its name and what follows that"""
 _END_BYTES = 22
 _MAX_END_BYTES = _END_BYTES + (1 << 16)
 """of the record at the end, with its comment"""
@@ -48,11 +53,14 @@ class ZipArchive:
         try:
             self._zip = zipfile.ZipFile(file)
             num_listed = _num_listed(file)
+            is_cut = _has_unlisted(file, self._zip)
         except Exception as error:
             if is_failure_of_store(error):
                 raise
             raise UnreadableArchiveError(str(error) or type(error).__name__) from error
         entries = self._zip.infolist()
+        if is_cut:
+            self.contents.problems.append("damaged: its list of members begins too late")
         if num_listed not in (_IN_ZIP64, len(entries) & _IN_ZIP64):
             self.contents.problems.append(
                 f"damaged: it has {num_listed} members, {len(entries)} of which are listed"
@@ -149,6 +157,23 @@ def _num_listed(file: IO[bytes]) -> int:
     if start < 0 or len(tail) < start + _END_BYTES:
         raise zipfile.BadZipFile("it has no record at its end")
     return int(struct.unpack_from("<H", tail, start + 10)[0])
+
+
+def _has_unlisted(file: IO[bytes], archive: zipfile.ZipFile) -> bool:
+    """Whether entries lie before the place at which the list of members is said to begin."""
+    begins: int = cast(Any, archive).start_dir
+    ends = max(
+        (
+            e.header_offset + _LOCAL_BYTES + len(e.orig_filename) + e.compress_size
+            for e in archive.infolist()
+        ),
+        default=0,
+    )
+    start = max(0, ends, begins - _MAX_ENTRY_BYTES)
+    if start >= begins:
+        return False
+    file.seek(start)
+    return _ENTRY in file.read(begins - start)
 
 
 def _mtime_ns(entry: zipfile.ZipInfo) -> int:
