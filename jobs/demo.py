@@ -4,7 +4,6 @@
 import logging
 import shutil
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
 from jobs import ingest, publish, refine, simulate, train, validate
 from schemas.base import Model
+from schemas.toml import tables_in
 
 log = logging.getLogger(__name__)
 RELEASE = "demo"
@@ -72,7 +72,7 @@ def main(job: DemoJob) -> None:
     from cluster.on_ray.session import start
 
     settings = job.settings or Path("configs") / f"{job.name}.toml"
-    chain = Chain.model_validate(tomllib.loads(settings.read_text("utf-8")).get("chain"))
+    chain = Chain.model_validate(tables_in(settings).get("chain"))
     out = job.output or Path("out") / job.name
     renders, camera = f"{out}/renders", f"{out}/camera"
     synthetic, real, refined = f"{out}/synthetic", f"{out}/real", f"{out}/refined"

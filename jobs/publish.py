@@ -1,12 +1,12 @@
 """Publish a release of a validated dataset."""
 
 from functools import partial
-from typing import Annotated, Self
+from typing import Self
 
 import tyro
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from schemas.release import ReleaseName
 
 Switch = tyro.conf.FlagCreatePairsOff
@@ -34,7 +34,7 @@ class PublishJob(JobConfig):
     kept: str | None = None
     """with --drop-failed: where the filtered dataset goes, a folder or s3://bucket/prefix; default
     beside the input, <input>-kept"""
-    workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers of --drop-failed; default one per core"""
 
     @model_validator(mode="after")

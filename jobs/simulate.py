@@ -2,10 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-import tyro
 from pydantic import Field, field_validator, model_validator
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.domains.registry import domain_named, options_by_domain, options_of
 from factory.ingestion.simulate import check_options, simulate
 from factory.sources.renderer import Renderer
@@ -32,7 +31,7 @@ class SimulateJob(JobConfig, *options_of("simulate_options")):
     """render: labelled renders; camera: stand-ins for camera images"""
     seed: Annotated[int, Field(ge=0)] = 0
     """picture k depends only on the seed and on k"""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers; default one per core"""
 
     @field_validator("domain")

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-import tyro
 from pydantic import Field
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.training.config import TrainConfig
 from schemas.refiner import PrecisionChoice
 
@@ -32,7 +31,7 @@ class TrainJob(JobConfig, TrainConfig):
     """processes that share each batch and its images; the result means the same for any number"""
     device: Literal["cpu", "cuda"] = "cpu"
     """cpu: workers train on cores alone; cuda: each worker has a GPU"""
-    cpus: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    cpus: OptionalCount = None
     """cores for each worker; default all there are"""
     history_actors: Annotated[int, Field(ge=1)] = 1
     """processes that hold the history of refined images which several workers share, at most one a

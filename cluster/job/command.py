@@ -2,17 +2,17 @@
 
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 
 import tyro
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from schemas.base import spell_out
+from schemas.base import FormatError, spell_out
 from schemas.text import printable
+from schemas.toml import tables_in
 
 DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 """exit codes of every job"""
@@ -21,6 +21,8 @@ _SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
 
 
 Part = TypeVar("Part", bound=BaseModel)
+OptionalCount = Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")]
+"""a number of workers, cores or images, whose default depends on the machine or the dataset"""
 
 
 class JobConfig(BaseModel):
@@ -105,8 +107,9 @@ def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
 
     Raises:
         ValidationError: options that do not fit.
+        FormatError: the file is not TOML.
     """
-    tables = tomllib.loads(config.read_text())
+    tables = tables_in(config)
     return kind.model_validate({**tables.get(kind.command(), {}), **given})
 
 
@@ -185,9 +188,11 @@ def _refuse_replaced(kind: type[Job], given: Sequence[str]) -> None:
 
 def _table(path: Path, name: str) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = tables_in(path)
+    except OSError as error:
         _refuse(f"--config {path}: {error}")
+    except FormatError as error:
+        _refuse(f"--config {error}")
     if name not in tables:
         _refuse(f"--config {path} has no [{name}] table; it has {', '.join(tables) or 'none'}")
     table = tables[name]

@@ -1,11 +1,8 @@
 """The options that the jobs which measure refined datasets share."""
 
-from typing import Annotated
-
-import tyro
 from pydantic import Field
 
-from cluster.job.command import JobConfig
+from cluster.job.command import JobConfig, OptionalCount
 from factory.domains.registry import options_of
 from factory.store.open import absolute
 
@@ -24,7 +21,7 @@ class MeasuringJob(JobConfig, *options_of("measuring_options")):
     """where the synthetic parent is now, if it was moved"""
     split: str | None = None
     """only this split of the datasets, e.g. one that the refiner was not trained on; default all"""
-    workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers; default one per core"""
 
     def networks(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ class AblationConfig(Model):
     """dataset of camera images, with the splits below"""
     output: str
     """folder of the ablation, or s3://bucket/prefix"""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     """each variant is trained once with each of these"""
     split: str = "train"
     """split of both datasets to train on"""

@@ -1,7 +1,7 @@
 """What decides a training run: the networks, the losses' weights and Algorithm 1's schedule."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -14,6 +14,7 @@ PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
 """a fixed transform for the self-regularisation; `factory.training.patch_nce` is one that is
 learnt"""
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
+Beta = Annotated[Float, Field(ge=0, lt=1)]
 LR_DROP = 0.25
 """the paper's, for hands: from 0.0002 to 0.00005 (appendix)"""
 
@@ -82,7 +83,7 @@ class TrainConfig(Model):
     lr_drop_after: int | None = Field(default=None, ge=1)
     """steps after which both learning rates are a quarter of these (the paper's, for hands: 600,000
     steps); absent: never"""
-    betas: tuple[Float, Float] = (0.5, 0.999)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
     """of Adam"""
     momentum: Float = Field(default=0.0, ge=0, lt=1)
     """of SGD"""

@@ -26,7 +26,7 @@ class Upkeep(Model):
     """verify, and say how damaged shards would be repaired"""
     apply: bool = False
     """with --repair: make damaged shards again, or withdraw them"""
-    shards: tuple[int, ...] = ()
+    shards: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """verify and repair only these shards"""
     source_input: str | None = None
     """with --repair of an ingested dataset: where its inputs are, to make shards again; without
