@@ -16,6 +16,7 @@ from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
 from jobs import ingest, publish, refine, simulate, train, validate
 from schemas.base import Model
+from schemas.place import PlacePath
 from schemas.toml import tables_in
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class DemoJob(JobConfig):
 
     domain: str = "eye"
     """what is rendered: eye, hand"""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    output: Annotated[PlacePath | None, tyro.conf.arg(metavar="PATH")] = None
     """folder of everything that is made; default out/demo for eyes, out/demo-hand for hands"""
     settings: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """file with a table of options for each step; default configs/demo.toml for eyes,

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.domains.registry import options_by_domain, options_of, sources
+from schemas.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,9 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, any
     folder of unlabelled eye pictures, or NYU's hands (synthdepth_* or depth_*, with joints):
     unityeyes, mpiigaze, images, nyu"""
-    input: str
+    input: Place
     """a folder or s3://bucket/prefix, with or without tar and zip archives in it, or one archive"""
-    output: str
+    output: Place
     """the dataset to make or to add to: a folder, or s3://bucket/prefix"""
     shard_size: OptionalCount = None
     """inputs planned into one shard; default 16384 eyes, 1024 hands"""

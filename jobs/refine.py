@@ -6,6 +6,7 @@ import tyro
 from pydantic import Field
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
+from schemas.place import Place
 from schemas.refiner import PrecisionChoice
 
 
@@ -16,11 +17,11 @@ class RefineJob(JobConfig):
     are made. So the same command again resumes, or refines what was added to the input since.
     """
 
-    input: str
+    input: Place
     """the synthetic dataset to refine: a folder, or s3://bucket/prefix"""
-    refiner: str
+    refiner: Place
     """a finished training run, or one refiner.safetensors; a path, or s3://bucket/prefix"""
-    output: str
+    output: Place
     """the refined dataset to make or to add to: a folder, or s3://bucket/prefix"""
     engine: Literal["auto", "torch", "ncnn", "openvino", "cuda"] = "auto"
     """what runs the network; auto: the fastest engine that agrees with PyTorch on this refiner"""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.training.config import TrainConfig
+from schemas.place import Place
 from schemas.refiner import PrecisionChoice
 
 
@@ -18,11 +19,11 @@ class TrainJob(JobConfig, TrainConfig):
     its newest checkpoint, also with a different number of workers.
     """
 
-    synthetic: str
+    synthetic: Place
     """dataset of labelled renders"""
-    real: str
+    real: Place
     """dataset of camera images"""
-    output: str
+    output: Place
     """folder of the run, or s3://bucket/prefix"""
     precision: PrecisionChoice = "auto"
     split: str = "train"

@@ -10,7 +10,9 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from factory.store.open import require_lasting
 from schemas.base import FormatError, spell_out
+from schemas.place import places_in
 from schemas.text import printable
 from schemas.toml import tables_in
 
@@ -119,6 +121,7 @@ def run_command(
     """Parse the arguments, those of the process by default, run, and exit with the code that says
     how it went."""
     job = parse(kind, arguments)
+    _refuse_fleeting(job)
     try:
         main(job)
     except GateFailedError as error:
@@ -152,6 +155,15 @@ def _refuse_secrets(given: Iterable[str]) -> None:
                 f"{option}: keys, tokens and signatures do not belong into a location; set "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             )
+
+
+def _refuse_fleeting(job: JobConfig) -> None:
+    """Refuse places that would be removed after the job."""
+    for name, place in places_in(job):
+        try:
+            require_lasting(Path(place.removeprefix("s3:/")))
+        except ValueError as error:
+            _refuse(f"--{name.replace('_', '-')}: {error}")
 
 
 def _options_in(table: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:

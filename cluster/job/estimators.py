@@ -14,6 +14,7 @@ from pydantic import create_model
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.domains.registry import estimators
 from factory.networks.estimator_kinds import EstimatorKind, check_dataset, train_estimator
+from schemas.place import Place
 
 if TYPE_CHECKING:
     from factory.networks.estimator_training import OnUpdate
@@ -24,9 +25,9 @@ class EstimatorJob(JobConfig):
 
     KIND: ClassVar[EstimatorKind[Any, Any, Any]]
 
-    synthetic: str
+    synthetic: Place
     """dataset of labelled images to learn from: renders, or refined images"""
-    output: str
+    output: Place
     """folder for the network and its pictures, or s3://bucket/prefix"""
     split: str = "train"
     """split to train on"""

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue, model_validator
 from factory.store.open import absolute
 from schemas.base import Float, Model
 from schemas.discriminator import DiscriminatorConfig
+from schemas.place import Place
 from schemas.refiner import PrecisionChoice, RefinerConfig
 
 PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
@@ -58,7 +59,7 @@ class TrainConfig(Model):
     radians"""
     match_head: bool = False
     """follow head_rad (n, 2) of that file as well"""
-    label_network: str | None = None
+    label_network: Place | None = None
     """a trained network that sees labels in images: path, or s3://bucket/prefix. Eyes: a landmark
     network of jobs/estimator.py landmarks"""
     label_weight: Float = Field(default=0.0, ge=0)

@@ -10,10 +10,12 @@ import pytest
 from annotated_types import Ge, Gt, Interval
 from pydantic import BaseModel
 
-from cluster.job.command import JobConfig, parse
+from cluster.job.command import JobConfig, parse, run_command
 from cluster.job.estimators import estimator_job
 from factory.domains.eye.options import EyeIngestOptions, eye_source_options
 from factory.domains.registry import estimators
+from factory.store.open import open_store
+from schemas.place import places_in
 from support.places import ROOT
 
 COMMANDS = [
@@ -104,3 +106,52 @@ def test_a_target_of_gazes_that_cannot_be_used_is_named(
     given = EyeIngestOptions(target_gaze=path)
     with pytest.raises(ValueError, match=rf"--target-gaze .*npz cannot be used: .*{reason}"):
         eye_source_options("unityeyes", given, location=str(six_inputs), recorded=None)
+
+
+PLACES = {
+    *("input", "output", "synthetic", "real", "refiner", "parent", "kept", "source_input"),
+    *("children", "witnesses", "label_network", "contact_sheet"),
+}
+"""names of options that are places, in whichever job they occur"""
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *estimators()])
+def test_every_place_of_a_job_is_marked_as_one(name) -> None:
+    kind = estimator_job(name) if name in estimators() else job_class(name)
+    named = PLACES & kind.model_fields.keys() - ({"refiner"} if name == "train" else set())
+    given: dict[str, Any] = dict.fromkeys(named, "x")
+    for field, value in (("children", ("x",)), ("witnesses", {"gaze": "x"})):
+        given |= {field: value} if field in given else {}
+    job = kind.model_construct(**given)
+    assert {field for field, _ in places_in(job)} == given.keys()
+
+
+@pytest.fixture
+def in_a_package_of_ray(tmp_path, monkeypatch) -> Path:
+    """The folder in which a submitted job runs."""
+    folder = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_0123"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("option", ["--input", "--output"])
+def test_a_relative_place_is_refused_in_the_copy_that_ray_removes(
+    in_a_package_of_ray, capsys, option
+) -> None:
+    given = {"--source": "images", "--input": "/data/in", "--output": "s3://bucket/out"}
+    arguments = [part for pair in (given | {option: "SYNTH"}).items() for part in pair]
+    with pytest.raises(SystemExit) as caught:
+        run_command(job_class("ingest"), lambda job: pytest.fail("it began"), arguments)
+    assert caught.value.code == 2
+    message = capsys.readouterr().err
+    assert f"{option}: SYNTH is relative to {in_a_package_of_ray}" in message
+    assert "give an absolute path" in message
+
+
+def test_nothing_opens_a_store_there(in_a_package_of_ray, tmp_path, monkeypatch) -> None:
+    with pytest.raises(ValueError, match="removes later"):
+        open_store("SYNTH")
+    open_store(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert open_store("SYNTH").location == str(tmp_path / "SYNTH")
