@@ -1,6 +1,7 @@
 """A job on the command line: typed options, defaults from a TOML file, exit codes."""
 
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import get_annotations
@@ -10,6 +11,7 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from cluster.job.signals import StopRequest, raise_on_signals
 from factory.store.open import require_lasting
 from schemas.base import FormatError, spell_out
 from schemas.place import places_in
@@ -18,6 +20,8 @@ from schemas.toml import tables_in
 
 DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 """exit codes of every job"""
+SIGNALLED = 128
+"""plus the number of the signal that stopped a job, as in shells"""
 _SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
 """a URL with a user name, a password or a query in it"""
 
@@ -98,7 +102,8 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             + "\n\n--config FILE.toml gives defaults for all options, from the file's "
             + f"[{program}] table; options on the command line override them. The same command "
             + "again resumes: what is done stays, what is missing is made.\n\n"
-            + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed.",
+            + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n "
+            + "stopped by signal n.",
         )
     except ValidationError as error:
         _refuse(spell_out(error))
@@ -123,6 +128,7 @@ def run_command(
     job = parse(kind, arguments)
     _refuse_fleeting(job)
     try:
+        raise_on_signals()
         main(job)
     except GateFailedError as error:
         _say(f"gate failed: {error}")
@@ -130,9 +136,12 @@ def run_command(
     except ValidationError as error:
         _say(f"error: {spell_out(error)}")
         sys.exit(BAD_ARGUMENTS)
+    except StopRequest as request:
+        _say(f"stopped by {request.signal.name}; the same command resumes")
+        sys.exit(SIGNALLED + request.signal)
     except KeyboardInterrupt:
         _say("interrupted; the same command resumes")
-        sys.exit(130)
+        sys.exit(SIGNALLED + signal.SIGINT)
     except (OSError, ValueError, RuntimeError) as error:
         _say(f"error: {error}")
         sys.exit(FAILED)

@@ -7,6 +7,8 @@ from pathlib import Path
 import grpc
 import ray
 
+from cluster.job.signals import holding_signals_back
+
 CONNECT_S = 60.0
 """seconds in which the head of a cluster has to answer, unless SIMGAN_RAY_CONNECT_S says others"""
 SOCKET_PATH_BYTES = 107
@@ -29,16 +31,18 @@ def ensure_ray(*, dashboard: bool = False) -> None:
     address = ray_address()
     if address is not None:
         require_cluster(address, float(os.environ.get("SIMGAN_RAY_CONNECT_S", CONNECT_S)))
-        ray.init(log_to_driver=True, logging_level=logging.ERROR)
+        with holding_signals_back():
+            ray.init(log_to_driver=True, logging_level=logging.ERROR)
         return
     above = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     require_short_folder(Path(above) / "ray")
-    ray.init(
-        address="local",
-        include_dashboard=dashboard,
-        log_to_driver=True,
-        logging_level=logging.ERROR,
-    )
+    with holding_signals_back():
+        ray.init(
+            address="local",
+            include_dashboard=dashboard,
+            log_to_driver=True,
+            logging_level=logging.ERROR,
+        )
 
 
 def ray_address() -> str | None:
