@@ -143,7 +143,7 @@ def run_command(
         _say("interrupted; the same command resumes")
         sys.exit(SIGNALLED + signal.SIGINT)
     except (OSError, ValueError, RuntimeError) as error:
-        _say(f"error: {error}")
+        _say(f"error: {error}\ndocs/troubleshooting.md explains the most common errors")
         sys.exit(FAILED)
     sys.exit(DONE)
 

@@ -83,7 +83,7 @@ def _read_strip(step: int, png: bytes, num_images: int) -> list[np.ndarray]:
     """The refined pictures of a strip, as they lie in it."""
     strip = decode(png, cv2.IMREAD_GRAYSCALE)
     if strip is None:
-        raise ValueError(f"the strip of step {step} is no picture; delete it and train again")
+        raise ValueError(f"the strip of step {step} is no picture; delete it and run again")
     refined = strip[strip.shape[0] // 2 :]
     return list(np.split(refined, num_images, axis=1))
 

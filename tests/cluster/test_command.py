@@ -324,4 +324,6 @@ def test_an_error_cannot_control_the_terminal(capsys) -> None:
 
     with pytest.raises(SystemExit):
         run_command(SampleJob, main, ["--output", "x"])
-    assert capsys.readouterr().err == "error: cannot read \\x1b[2J\\u202e1.jpg\n"
+    first, page = capsys.readouterr().err.splitlines()
+    assert first == "error: cannot read \\x1b[2J\\u202e1.jpg"
+    assert page == "docs/troubleshooting.md explains the most common errors"
