@@ -4,7 +4,6 @@
 import logging
 import shutil
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
 from jobs import ingest, publish, refine, simulate, train, validate
 from schemas.base import Model
+from schemas.place import PlacePath
+from schemas.toml import tables_in
 
 log = logging.getLogger(__name__)
 RELEASE = "demo"
@@ -50,7 +51,7 @@ class DemoJob(JobConfig):
 
     domain: str = "eye"
     """what is rendered: eye, hand"""
-    output: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    output: Annotated[PlacePath | None, tyro.conf.arg(metavar="PATH")] = None
     """folder of everything that is made; default out/demo for eyes, out/demo-hand for hands"""
     settings: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     """file with a table of options for each step; default configs/demo.toml for eyes,
@@ -72,7 +73,7 @@ def main(job: DemoJob) -> None:
     from cluster.on_ray.session import start
 
     settings = job.settings or Path("configs") / f"{job.name}.toml"
-    chain = Chain.model_validate(tomllib.loads(settings.read_text("utf-8")).get("chain"))
+    chain = Chain.model_validate(tables_in(settings).get("chain"))
     out = job.output or Path("out") / job.name
     renders, camera = f"{out}/renders", f"{out}/camera"
     synthetic, real, refined = f"{out}/synthetic", f"{out}/real", f"{out}/refined"

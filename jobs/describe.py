@@ -6,9 +6,8 @@ from functools import partial
 from typing import Annotated, ClassVar
 
 import tyro
-from pydantic import Field
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.upkeep.options import Upkeep
 
 
@@ -22,7 +21,7 @@ class DescribeJob(JobConfig, Upkeep):
 
     as_json: Annotated[bool, tyro.conf.arg(aliases=["--json"])] = False
     """print one JSON object instead of text"""
-    workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers of --verify and --repair; default one per core"""
 
 

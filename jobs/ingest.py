@@ -3,11 +3,11 @@
 import logging
 from typing import Annotated
 
-import tyro
 from pydantic import Field, field_validator
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.domains.registry import options_by_domain, options_of, sources
+from schemas.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +23,12 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, any
     folder of unlabelled eye pictures, or NYU's hands (synthdepth_* or depth_*, with joints):
     unityeyes, mpiigaze, images, nyu"""
-    input: str
+    input: Place
     """a folder or s3://bucket/prefix, with or without archives (zip, tar, tar.gz, …) in it, or one
     archive"""
-    output: str
+    output: Place
     """the dataset to make or to add to: a folder, or s3://bucket/prefix"""
-    shard_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    shard_size: OptionalCount = None
     """inputs planned into one shard; default 16384 eyes, 1024 hands"""
     max_reject_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """fail if more than this share of the inputs is malformed (filtered ones do not count)"""
@@ -42,7 +42,7 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     min_shard: Annotated[int, Field(gt=0)] = 1
     """hold new inputs back until there are this many (in each split), so that ten renders a night
     need not make ten-sample shards; whole shards are always made"""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers; default one per core"""
     moved: bool = False
     """inputs were moved; match them to earlier plans by name"""

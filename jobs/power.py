@@ -4,6 +4,7 @@ from functools import partial
 
 from cluster.job.command import run_command
 from cluster.job.measuring import MeasuringJob
+from schemas.place import Place
 from schemas.power import PowerSettings
 
 
@@ -17,7 +18,7 @@ class PowerJob(MeasuringJob, PowerSettings):
     where it was.
     """
 
-    output: str
+    output: Place
     """folder for the results, or s3://bucket/prefix"""
 
 

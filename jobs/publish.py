@@ -1,12 +1,13 @@
 """Publish a release of a validated dataset."""
 
 from functools import partial
-from typing import Annotated, Self
+from typing import Self
 
 import tyro
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
+from schemas.place import Place
 from schemas.release import ReleaseName
 
 Switch = tyro.conf.FlagCreatePairsOff
@@ -19,7 +20,7 @@ class PublishJob(JobConfig):
     samples: they are copied into a dataset of their own, the filtered dataset, which is released.
     """
 
-    input: str
+    input: Place
     """the validated dataset"""
     release: ReleaseName
     """name of the release, e.g. a date; letters, digits, dots, dashes"""
@@ -31,10 +32,10 @@ class PublishJob(JobConfig):
     abandon: Switch[bool] = False
     """give up the release of this name, which was begun and not finished, instead of making one;
     the name is not used again"""
-    kept: str | None = None
+    kept: Place | None = None
     """with --drop-failed: where the filtered dataset goes, a folder or s3://bucket/prefix; default
     beside the input, <input>-kept"""
-    workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers of --drop-failed; default one per core"""
 
     @model_validator(mode="after")

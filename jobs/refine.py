@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import Field
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
+from schemas.place import Place
 from schemas.refiner import PrecisionChoice
 
 
@@ -16,11 +17,11 @@ class RefineJob(JobConfig):
     are made. So the same command again resumes, or refines what was added to the input since.
     """
 
-    input: str
+    input: Place
     """the synthetic dataset to refine: a folder, or s3://bucket/prefix"""
-    refiner: str
+    refiner: Place
     """a finished training run, or one refiner.safetensors; a path, or s3://bucket/prefix"""
-    output: str
+    output: Place
     """the refined dataset to make or to add to: a folder, or s3://bucket/prefix"""
     engine: Literal["auto", "torch", "ncnn", "openvino", "cuda"] = "auto"
     """what runs the network; auto: the fastest engine that agrees with PyTorch on this refiner"""
@@ -28,11 +29,11 @@ class RefineJob(JobConfig):
     """of the network's arithmetic, the same for all of the output. auto: that of what the output
     holds; a new one is made in bfloat16 where processor or GPU have it in hardware and images have
     8 bits, else in float32, which differs by roundings between machines"""
-    batch_size: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    batch_size: OptionalCount = None
     """images refined at once in a worker, which changes only rounding; default set by the engine"""
     device: Literal["cpu", "cuda"] = "cpu"
     """cpu: one single-threaded worker per core; cuda: one worker per GPU"""
-    workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers; default one per core, or one per GPU"""
     noise_seed: Annotated[int | None, Field(ge=0), tyro.conf.arg(metavar="INT")] = None
     """for a refiner with noise: another seed gives another refined image of each render, in an

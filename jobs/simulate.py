@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal, Self
 
-import tyro
 from pydantic import Field, field_validator, model_validator
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.domains.registry import domain_named, options_by_domain, options_of
 from factory.ingestion.simulate import check_options, simulate
 from factory.sources.renderer import Renderer
+from schemas.place import Place
 
 
 class SimulateJob(JobConfig, *options_of("simulate_options")):
@@ -20,7 +20,7 @@ class SimulateJob(JobConfig, *options_of("simulate_options")):
     hands as a structured-light camera might see them, each beside its clean render.
     """
 
-    output: str
+    output: Place
     """where the files go: a folder, or s3://bucket/prefix. Eyes: N.jpg (and N.json), N from 1.
     Hands: synthdepth_C_N.png (and depth_C_N.png) of camera C and frame N, and joint_data.mat"""
     count: Annotated[int, Field(gt=0)]
@@ -32,7 +32,7 @@ class SimulateJob(JobConfig, *options_of("simulate_options")):
     """render: labelled renders; camera: stand-ins for camera images"""
     seed: Annotated[int, Field(ge=0)] = 0
     """picture k depends only on the seed and on k"""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers; default one per core"""
 
     @field_validator("domain")

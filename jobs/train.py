@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-import tyro
 from pydantic import Field
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.training.config import TrainConfig
+from schemas.place import Place
 from schemas.refiner import PrecisionChoice
 
 
@@ -19,11 +19,11 @@ class TrainJob(JobConfig, TrainConfig):
     its newest checkpoint, also with a different number of workers.
     """
 
-    synthetic: str
+    synthetic: Place
     """dataset of labelled renders"""
-    real: str
+    real: Place
     """dataset of camera images"""
-    output: str
+    output: Place
     """folder of the run, or s3://bucket/prefix"""
     precision: PrecisionChoice = "auto"
     split: str = "train"
@@ -32,7 +32,7 @@ class TrainJob(JobConfig, TrainConfig):
     """processes that share each batch and its images; the result means the same for any number"""
     device: Literal["cpu", "cuda"] = "cpu"
     """cpu: workers train on cores alone; cuda: each worker has a GPU"""
-    cpus: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    cpus: OptionalCount = None
     """cores for each worker; default all there are"""
     history_actors: Annotated[int, Field(ge=1)] = 1
     """processes that hold the history of refined images which several workers share, at most one a

@@ -6,6 +6,7 @@ from cluster.job.command import GateFailedError, run_command
 from cluster.job.measuring import MeasuringJob
 from factory.domains.registry import domain_of, options_by_domain, options_of
 from factory.validation.settings import ValidationSettings
+from schemas.place import Place
 
 
 class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_options")):
@@ -16,7 +17,7 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
     new shards. With --gate, exit code 3 says that a limit was missed.
     """
 
-    real: str
+    real: Place
     """dataset of camera images to compare with"""
     gate: Path | None = None
     """TOML file of limits that decide pass or fail, e.g. gates/eye.toml"""

@@ -18,9 +18,9 @@ SHARES = (
 class PowerSettings(Model):
     """How limits are fitted and tried."""
 
-    set_sizes: tuple[int, ...] = (1_000, 10_000)
+    set_sizes: tuple[Annotated[int, Field(gt=0)], ...] = (1_000, 10_000)
     """samples in a set"""
-    rates: tuple[Float, ...] = (0.1, 0.01, 0.001)
+    rates: tuple[Annotated[Float, Field(gt=0, lt=1)], ...] = (0.1, 0.01, 0.001)
     """shares of clean samples that may lie beyond the thresholds of a measure"""
     tail: Annotated[Float, Field(ge=1)] = 3.0
     """how much heavier than exponential a tail may be where too few clean samples can show it"""
@@ -30,7 +30,7 @@ class PowerSettings(Model):
     """sets with damaged samples, for each kind, size of set and share"""
     power: Annotated[Float, Field(gt=0, lt=1)] = 0.95
     """share of the damaged sets that must be refused for a damage to count as caught"""
-    shards: int = 100
+    shards: Annotated[int, Field(gt=0)] = 100
     """shards of a set in which one is all damaged"""
     num_splits: Annotated[int, Field(ge=1)] = 5
     """random halves; of the first everything is reported, of the others only the false alarms"""
@@ -39,7 +39,7 @@ class PowerSettings(Model):
     samples: both halves and each set are draws of a few identities"""
     shard_factor: Annotated[Float, Field(ge=1)] = 10.0
     """by how much the share of a shard, which may be of one identity, may exceed a set's"""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Bound(Model):

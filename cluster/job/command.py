@@ -1,26 +1,34 @@
 """A job on the command line: typed options, defaults from a TOML file, exit codes."""
 
 import re
+import signal
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 
 import tyro
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from schemas.base import spell_out
+from cluster.job.signals import StopRequest, raise_on_signals
+from factory.store.open import require_lasting
+from schemas.base import FormatError, spell_out
+from schemas.place import places_in
 from schemas.text import printable
+from schemas.toml import tables_in
 
 DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 """exit codes of every job"""
+SIGNALLED = 128
+"""plus the number of the signal that stopped a job, as in shells"""
 _SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
 """a URL with a user name, a password or a query in it"""
 
 
 Part = TypeVar("Part", bound=BaseModel)
+OptionalCount = Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")]
+"""a number of workers, cores or images, whose default depends on the machine or the dataset"""
 
 
 class JobConfig(BaseModel):
@@ -94,7 +102,8 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             + "\n\n--config FILE.toml gives defaults for all options, from the file's "
             + f"[{program}] table; options on the command line override them. The same command "
             + "again resumes: what is done stays, what is missing is made.\n\n"
-            + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed.",
+            + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n "
+            + "stopped by signal n.",
         )
     except ValidationError as error:
         _refuse(spell_out(error))
@@ -105,8 +114,9 @@ def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
 
     Raises:
         ValidationError: options that do not fit.
+        FormatError: the file is not TOML.
     """
-    tables = tomllib.loads(config.read_text())
+    tables = tables_in(config)
     return kind.model_validate({**tables.get(kind.command(), {}), **given})
 
 
@@ -116,7 +126,9 @@ def run_command(
     """Parse the arguments, those of the process by default, run, and exit with the code that says
     how it went."""
     job = parse(kind, arguments)
+    _refuse_fleeting(job)
     try:
+        raise_on_signals()
         main(job)
     except GateFailedError as error:
         _say(f"gate failed: {error}")
@@ -124,11 +136,14 @@ def run_command(
     except ValidationError as error:
         _say(f"error: {spell_out(error)}")
         sys.exit(BAD_ARGUMENTS)
+    except StopRequest as request:
+        _say(f"stopped by {request.signal.name}; the same command resumes")
+        sys.exit(SIGNALLED + request.signal)
     except KeyboardInterrupt:
         _say("interrupted; the same command resumes")
-        sys.exit(130)
+        sys.exit(SIGNALLED + signal.SIGINT)
     except (OSError, ValueError, RuntimeError) as error:
-        _say(f"error: {error}")
+        _say(f"error: {error}\ndocs/troubleshooting.md explains the most common errors")
         sys.exit(FAILED)
     sys.exit(DONE)
 
@@ -149,6 +164,15 @@ def _refuse_secrets(given: Iterable[str]) -> None:
                 f"{option}: keys, tokens and signatures do not belong into a location; set "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             )
+
+
+def _refuse_fleeting(job: JobConfig) -> None:
+    """Refuse places that would be removed after the job."""
+    for name, place in places_in(job):
+        try:
+            require_lasting(Path(place.removeprefix("s3:/")))
+        except ValueError as error:
+            _refuse(f"--{name.replace('_', '-')}: {error}")
 
 
 def _options_in(table: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
@@ -185,9 +209,11 @@ def _refuse_replaced(kind: type[Job], given: Sequence[str]) -> None:
 
 def _table(path: Path, name: str) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = tables_in(path)
+    except OSError as error:
         _refuse(f"--config {path}: {error}")
+    except FormatError as error:
+        _refuse(f"--config {error}")
     if name not in tables:
         _refuse(f"--config {path} has no [{name}] table; it has {', '.join(tables) or 'none'}")
     table = tables[name]

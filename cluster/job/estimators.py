@@ -7,14 +7,14 @@ import argparse
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-import tyro
-from pydantic import Field, create_model
+from pydantic import create_model
 
-from cluster.job.command import JobConfig, run_command
+from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.domains.registry import estimators
 from factory.networks.estimator_kinds import EstimatorKind, check_dataset, train_estimator
+from schemas.place import Place
 
 if TYPE_CHECKING:
     from factory.networks.estimator_training import OnUpdate
@@ -25,15 +25,15 @@ class EstimatorJob(JobConfig):
 
     KIND: ClassVar[EstimatorKind[Any, Any, Any]]
 
-    synthetic: str
+    synthetic: Place
     """dataset of labelled images to learn from: renders, or refined images"""
-    output: str
+    output: Place
     """folder for the network and its pictures, or s3://bucket/prefix"""
     split: str = "train"
     """split to train on"""
     held_out: str = "test"
     """split that the errors are measured on"""
-    num_threads: Annotated[int | None, Field(ge=1), tyro.conf.arg(metavar="INT")] = None
+    num_threads: OptionalCount = None
     """CPU threads; default all cores"""
 
     @classmethod

@@ -1,30 +1,28 @@
 """The options that the jobs which measure refined datasets share."""
 
-from typing import Annotated
-
-import tyro
 from pydantic import Field
 
-from cluster.job.command import JobConfig
+from cluster.job.command import JobConfig, OptionalCount
 from factory.domains.registry import options_of
 from factory.store.open import absolute
+from schemas.place import Place
 
 
 class MeasuringJob(JobConfig, *options_of("measuring_options")):
     """Which dataset, and what it is measured with."""
 
-    input: str
+    input: Place
     """a refined dataset"""
-    witnesses: dict[str, str] = Field(default={})
+    witnesses: dict[str, Place] = Field(default={})
     """trained networks to measure with, each after its name; for eyes, landmarks PLACE (the output
     of jobs/estimator.py landmarks) and gaze PLACE (of jobs/estimator.py gaze); for hands, joints
     PLACE (of jobs/estimator.py joints). Not the network that the refiner was trained to please
     (--label-network)"""
-    parent: str | None = None
+    parent: Place | None = None
     """where the synthetic parent is now, if it was moved"""
     split: str | None = None
     """only this split of the datasets, e.g. one that the refiner was not trained on; default all"""
-    workers: Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")] = None
+    workers: OptionalCount = None
     """parallel workers; default one per core"""
 
     def networks(self) -> dict[str, str]:

@@ -16,8 +16,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from cluster.job.command import JobConfig
 from cluster.job.runs import RunFolder, open_run
 from factory.store.lease import lease
-from factory.store.open import open_store
+from factory.store.open import absolute, open_store
 from schemas.dataset import RunRecord
+from schemas.place import places_in
 from schemas.text import one_line, printable
 from schemas.version import WRITER
 
@@ -43,12 +44,19 @@ def logged_run(job: JobConfig, output: str | Path, *, runs: str = "runs") -> Ite
     with open_run(output, name) as run:
         run.write("config.json", record.to_json())
         with _logging_to(run.log), logging_redirect_tqdm():
+            _log_places(job)
             try:
                 yield run
             except Exception:
                 with run.log.open("a") as file:
                     traceback.print_exc(file=file)
                 raise
+
+
+def _log_places(job: JobConfig) -> None:
+    """Say where the job reads and writes, as every machine understands it."""
+    if places := [f"{name} {absolute(place)}" for name, place in places_in(job)]:
+        log.info("places: %s", ", ".join(places))
 
 
 @contextmanager

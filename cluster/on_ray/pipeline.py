@@ -7,7 +7,6 @@ number.
 
 import logging
 import math
-import os
 import time
 import traceback
 import uuid
@@ -25,7 +24,7 @@ import ray.util
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.metrics import Counter, Histogram
 
-from cluster.on_ray.connect import ensure_ray
+from cluster.on_ray.connect import ensure_ray, ray_address
 from factory.dataset.shard_tasks import (
     MakeTask,
     Stage,
@@ -68,7 +67,7 @@ class Workers:
         """
         resource = "GPU" if self.use_gpu else "CPU"
         available = int(ray.cluster_resources().get(resource, 0))
-        may_grow = self.count is not None and "RAY_ADDRESS" in os.environ
+        may_grow = self.count is not None and ray_address() is not None
         if available < 1 and not may_grow:
             raise RuntimeError(f"this Ray cluster has no {resource}: {ray.cluster_resources()}")
         return available if self.count is None else self.count

@@ -27,6 +27,7 @@ from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
+from factory.training.inputs import check_numbers
 from factory.training.metrics_log import METRICS_NAME
 from factory.training.record import scaled_for
 from factory.training.run import history_shape, train_on_datasets
@@ -79,7 +80,8 @@ def train_on_ray(
 
     Raises:
         MissingHookError: refiners are to be scored, and their domain does not say how.
-        ValueError: datasets that do not fit each other, or more history actors than workers.
+        ValueError: datasets that do not fit each other, more workers than images, or more history
+            actors than workers.
         RuntimeError: the training itself failed; the message is its own.
     """
     if history_actors > workers:
@@ -90,6 +92,7 @@ def train_on_ray(
     renders, camera = Dataset.open(synthetic), Dataset.open(real)
     _require_alike(renders, camera)
     config = scaled_for(config, renders.card, camera.card)
+    check_numbers(config, renders, camera, split, workers)
     scorer = None
     if config.validate_every:
         test = TwoSampleTest(seeds=(0,))

@@ -1,7 +1,6 @@
 """Variants of a training configuration and the table that compares them: the paper's ablations, or
 any others."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,6 +12,7 @@ from factory.training.config import TrainConfig
 from factory.validation.held_out import Scoring, Shown
 from schemas.base import spell_out
 from schemas.score import Score
+from schemas.toml import tables_in
 
 
 def load_variants(path: Path) -> dict[str, TrainConfig]:
@@ -24,7 +24,7 @@ def load_variants(path: Path) -> dict[str, TrainConfig]:
     Raises:
         ValueError: no variants, or one that does not fit; the message names it.
     """
-    tables = tomllib.loads(path.read_text())
+    tables = tables_in(path)
     common, variants = tables.get("train", {}), tables.get("variants", {})
     if not variants:
         raise ValueError(f"{path}: no table [variants.NAME]; see configs/ablation.toml")

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from factory.measures.two_sample import TwoSampleTest
 from schemas.base import Model
+from schemas.place import Place
 
 
 class AblationConfig(Model):
@@ -15,13 +16,13 @@ class AblationConfig(Model):
     variants: Path
     """TOML file like configs/ablation.toml: [train] is common to all variants, and [variants.NAME]
     is what one of them changes"""
-    synthetic: str
+    synthetic: Place
     """dataset of labelled renders, with the splits below"""
-    real: str
+    real: Place
     """dataset of camera images, with the splits below"""
-    output: str
+    output: Place
     """folder of the ablation, or s3://bucket/prefix"""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     """each variant is trained once with each of these"""
     split: str = "train"
     """split of both datasets to train on"""

@@ -46,7 +46,7 @@ class TwoSampleTest(Model):
     sets, so the images of one scene before and after refining fall into the same fold.
     """
 
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1)
     """for each seed the sets are divided into folds once more"""
     num_folds: Annotated[int, Field(ge=2)] = 2
     """number of parts of either set, each classified by a network trained on the others"""

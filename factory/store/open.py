@@ -8,6 +8,9 @@ from factory.store.base import Store
 from factory.store.extras import require
 from factory.store.local import LocalStore
 
+_RAY_PACKAGES = "working_dir_files"
+"""the folder of a node's `--working-dir`s, each unpacked into a folder of its own"""
+
 
 def open_store(location: str | Path) -> Store:
     """The store at a location: a folder, or `s3://bucket/prefix`.
@@ -15,15 +18,33 @@ def open_store(location: str | Path) -> Store:
     Nothing is read, so a location can be checked before anything else is done.
 
     Raises:
-        ValueError: the location is neither a path nor a URL of a supported kind.
+        ValueError: the location is neither a path nor a URL of a supported kind, or it would not
+            outlast the job.
         MissingExtraError: the location is in an object store, and boto3 is not installed.
     """
     if not is_remote(location):
+        require_lasting(Path(location))
         return LocalStore(Path(location))
     require("boto3", "a location at s3://")
     from factory.store.s3 import S3Store
 
     return S3Store(str(location))
+
+
+def require_lasting(path: Path) -> None:
+    """Refuse a relative path in the folder into which Ray has unpacked a submitted job.
+
+    Ray removes that folder some time after the job, with all that was written into it.
+
+    Raises:
+        ValueError: the path is one.
+    """
+    if not path.is_absolute() and _RAY_PACKAGES in Path.cwd().parts:
+        raise ValueError(
+            f"{path} is relative to {Path.cwd()}, a copy of the working directory that Ray made "
+            "for this job and removes later; give an absolute path that all nodes reach, or "
+            "s3://bucket/prefix"
+        )
 
 
 def is_remote(location: str | Path) -> bool:

@@ -10,11 +10,13 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from factory.store import s3_requests
 from factory.store.base import Entry
-from factory.store.s3_errors import RequestError, StoreSetupError
+from factory.store.s3_answers import after_page
+from factory.store.s3_errors import NOT_S3_FIX, RequestError, StoreSetupError
 from factory.store.s3_requests import Bucket, Patience
 
 Result = TypeVar("Result")
@@ -198,16 +200,19 @@ class S3Store:
 
     def _pages(self, prefix: str, **given: Any) -> Iterator[dict[str, Any]]:
         given["Prefix"] = f"{self._below}{prefix}/" if prefix else self._below
+        operation = "list_objects_v2"
         while True:
-            page = self._persist(
-                "list_objects_v2",
-                prefix,
-                lambda: self._bucket.request("list_objects_v2", **given),
-            )
+            attempt = partial(self._bucket.request, operation, **given)
+            page = self._persist(operation, prefix, attempt)
             yield page
-            if not page.get("IsTruncated"):
+            if not page["IsTruncated"]:
                 return
-            given["ContinuationToken"] = page["NextContinuationToken"]
+            before, (operation, given) = given, after_page(page, given)
+            if given == before:
+                raise StoreSetupError(
+                    f"{self.location}/{prefix}: {operation}: {self._bucket.endpoint} says that the "
+                    f"listing goes on, and repeats itself: {NOT_S3_FIX}"
+                )
 
     def _entries_of(self, page: dict[str, Any]) -> Iterator[Entry]:
         for item in page.get("Contents", ()):

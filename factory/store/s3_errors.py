@@ -34,6 +34,7 @@ SDK_ERRORS = (
     urllib3.exceptions.HTTPError,
     TooSlowError,
     OSError,
+    ValueError,
 )
 """everything that a request of the SDK may raise"""
 
@@ -66,6 +67,10 @@ _RIGHTS_FIX = (
     "s3:ListBucket (without the last, an object that is missing reads as forbidden)"
 )
 _SERVER_FIX = "this server lacks what a dataset needs; docs/stores.md names suitable servers"
+NOT_S3_FIX = (
+    "that is no answer of S3; check AWS_ENDPOINT_URL, and whether a proxy or a login page answers "
+    "in the server's place; docs/stores.md names suitable servers"
+)
 _FIXES: dict[str | int, str] = {
     "NoSuchBucket": "there is no such bucket; create it, or correct its name or AWS_ENDPOINT_URL",
     "InvalidBucketName": "not a valid bucket name; correct the location",
@@ -85,6 +90,10 @@ _PASSING_CODES = {
     *("Throttling", "ThrottlingException", "RequestLimitExceeded"),
 }
 _PASSING_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504}
+_NO_S3 = (
+    "an answer that is not in the form of S3, perhaps a web page: does AWS_ENDPOINT_URL name the "
+    "right server?"
+)
 _LOST = {
     sdk.ConnectTimeoutError: "connecting took too long",
     sdk.EndpointConnectionError: "cannot connect",
@@ -93,7 +102,7 @@ _LOST = {
     sdk.ConnectionClosedError: "the connection was closed without an answer",
     sdk.IncompleteReadError: "the answer was cut short",
     sdk.ResponseStreamingError: "the answer was cut short",
-    ResponseParserError: "the answer was not in the form of S3",
+    ResponseParserError: _NO_S3,
     urllib3.exceptions.TimeoutError: "the answer stopped",
     urllib3.exceptions.ProtocolError: "the answer was cut short",
     TooSlowError: "the transfer was slower than is allowed",
@@ -114,19 +123,25 @@ def failure_of(error: Exception, endpoint: str) -> RequestError:
         unexplained = status == 400 and not code  # as the answer to a HEAD, which has no body
         passing = code in _PASSING_CODES or status in _PASSING_STATUSES or unexplained
         fix = None if passing else _FIXES.get(code) or _FIXES.get(status)
-        return RequestError(f"HTTP {status} {code}".rstrip(), status, passing=passing, fix=fix)
+        reason = f"HTTP {status} {code}".rstrip()
+        if (status, code) == (500, ""):  # what the SDK makes of a body that is no XML, too
+            reason += f" without a code of S3, or {_NO_S3} ({endpoint})"
+        return RequestError(reason, status, passing=passing, fix=fix)
     if isinstance(error, sdk.SSLError):
         fix = "the server's certificate is not trusted here; set AWS_CA_BUNDLE to its authority's"
         return RequestError("TLS failed", fix=fix)
     if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError):
         return RequestError("no credentials, or only a part of them", fix=_KEYS_FIX)
-    if isinstance(error, sdk.ParamValidationError):
+    if isinstance(error, sdk.ParamValidationError | UnicodeError):
         fix = "the name of the bucket or object is not valid; correct it"
         return RequestError("refused by the SDK", fix=fix)
     inner = error.kwargs.get("error") if isinstance(error, sdk.HTTPClientError) else None
     for kind, reason in _LOST.items():
         if isinstance(error, kind) or isinstance(inner, kind):
             return RequestError(f"{reason} ({endpoint})", passing=True)
+    # One that is not the SDK's own comes from its parsers of numbers and times.
+    if isinstance(error, ValueError) and not isinstance(error, sdk.BotoCoreError):
+        return RequestError(f"{endpoint} answered with values of no known form", fix=NOT_S3_FIX)
     name = type(error).__name__
     if isinstance(error, sdk.HTTPClientError | urllib3.exceptions.HTTPError | OSError):
         return RequestError(name, passing=True)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from botocore import exceptions as sdk
 
+from factory.store.s3_answers import check_answer
 from factory.store.s3_client import client_of_this_process
 from factory.store.s3_errors import (
     SDK_ERRORS,
@@ -90,6 +91,11 @@ class Bucket:
         """The boto3 client that this process shares."""
         return client_of_this_process(self.patience.connect_s, self.patience.silence_s)
 
+    @property
+    def endpoint(self) -> str:
+        """The URL of the server, without secrets."""
+        return str(self.client().meta.endpoint_url)
+
     def request(self, operation: str, body: bytes | None = None, **given: Any) -> Any:
         """Make one request, once.
 
@@ -108,6 +114,7 @@ class Bucket:
             given["Body"] = _TimedBody(body, self.patience.transfer_s(len(body)))
         try:
             answer = getattr(client, operation)(Bucket=self.name, **given)
+            check_answer(operation, given, answer, client.meta.endpoint_url)
             if "Body" in answer:
                 answer["Body"] = self._read(answer["Body"], answer["ContentLength"])
             return answer

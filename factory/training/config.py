@@ -1,19 +1,21 @@
 """What decides a training run: the networks, the losses' weights and Algorithm 1's schedule."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from factory.store.open import absolute
 from schemas.base import Float, Model
 from schemas.discriminator import DiscriminatorConfig
+from schemas.place import Place
 from schemas.refiner import PrecisionChoice, RefinerConfig
 
 PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
 """a fixed transform for the self-regularisation; `factory.training.patch_nce` is one that is
 learnt"""
 Phase = Literal["refiner_pretrain", "discriminator_pretrain", "adversarial"]
+Beta = Annotated[Float, Field(ge=0, lt=1)]
 LR_DROP = 0.25
 """the paper's, for hands: from 0.0002 to 0.00005 (appendix)"""
 
@@ -57,7 +59,7 @@ class TrainConfig(Model):
     radians"""
     match_head: bool = False
     """follow head_rad (n, 2) of that file as well"""
-    label_network: str | None = None
+    label_network: Place | None = None
     """a trained network that sees labels in images: path, or s3://bucket/prefix. Eyes: a landmark
     network of jobs/estimator.py landmarks"""
     label_weight: Float = Field(default=0.0, ge=0)
@@ -82,7 +84,7 @@ class TrainConfig(Model):
     lr_drop_after: int | None = Field(default=None, ge=1)
     """steps after which both learning rates are a quarter of these (the paper's, for hands: 600,000
     steps); absent: never"""
-    betas: tuple[Float, Float] = (0.5, 0.999)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
     """of Adam"""
     momentum: Float = Field(default=0.0, ge=0, lt=1)
     """of SGD"""

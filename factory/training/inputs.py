@@ -90,6 +90,38 @@ def _in_planes(images: "Pixels") -> "Pixels":
     return to_planes(images) if images.ndim == 4 else images
 
 
+def check_numbers(
+    config: TrainConfig, synthetic: "Dataset", real: "Dataset", split: str, num_workers: int
+) -> None:
+    """Refuse sets that leave a worker without images, and warn of sets that teach little.
+
+    Few images are not refused: a trial of the whole chain is well made with them.
+
+    Raises:
+        ValueError: no such split, or fewer images in it than workers.
+    """
+    for name, dataset in (("render", synthetic), ("real image", real)):
+        facts = dataset.all_facts(dataset.committed_in(split))
+        num = sum(one.num_samples for one in facts)
+        if num < num_workers:
+            raise ValueError(
+                f"{dataset.location} has {num} {name}s in the split {split} for {num_workers} "
+                "workers, each of which trains on images of its own"
+            )
+        if num < config.batch_size // 2:
+            log.warning(
+                "%s has only %d %s%s in the split %s, fewer than half a batch of %d: the "
+                "discriminator can learn them by heart, and the refiner then learns little that "
+                "holds for others. Ingest more, or take this training for a trial",
+                dataset.location,
+                num,
+                name,
+                "" if num == 1 else "s",
+                split,
+                config.batch_size,
+            )
+
+
 def lineage_of(dataset: "Dataset", split: str) -> dict[str, Any]:
     """What a network was trained on, by content."""
     return {

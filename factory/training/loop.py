@@ -18,6 +18,7 @@ from factory.training.alarms import Alarm, alarm_of
 from factory.training.checkpoints import FOLDER, Checkpoint, Checkpoints
 from factory.training.config import Phase
 from factory.training.metrics_log import MetricsLog
+from factory.training.pictures import STRIPS
 from factory.training.scores import Scorer, Scores
 from factory.training.simgan import NonFiniteLoss, SimGAN
 from factory.training.tensorboard import TensorBoardLog
@@ -25,8 +26,6 @@ from schemas.base import FormatError
 from schemas.refiner import RefinerDescription
 
 log = logging.getLogger(__name__)
-
-STRIPS = "strips"
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class TrainingLoop:
                 on_progress(Progress(clock, total, phase, step, values))
 
     def finish(self) -> None:
-        """Write the pictures, then the chosen refiner, whose description marks the run as done."""
+        """Save the chosen refiner, whose description marks the run as done."""
         config, refiner, step = self.gan.config, self.gan.chosen, self.gan.config.steps
         if self.scores is not None:
             self._take_scores(wait=True)
@@ -184,19 +183,6 @@ class TrainingLoop:
                 )
         self.checkpoints.wait()
         self.metrics.flush()
-        names = [entry.name for entry in self.store.entries(STRIPS)]
-        steps = sorted((int(name[:-4].rpartition("-")[2]), name) for name in names)
-        overview = strips.overview_png(
-            [(step, self.store.read(name)) for step, name in steps],
-            self.samples,
-            strips.pick_samples(self.gan.draws.stored["real"], config.seed),
-            self.gan.draws.full_scale,
-        )
-        self.store.put("overview.png", overview)
-        try:
-            self.store.put("losses.png", strips.losses_png(bytes(self.metrics.content)))
-        except MissingExtraError as error:
-            log.warning("losses.png is left out: %s", error)
         save_refiner(self.store.location, refiner, self.describe(step))
 
     def _take_scores(self, *, wait: bool = False) -> None:

@@ -86,6 +86,11 @@ def _check_pixels(config: TrainConfig, inputs: TrainingInputs) -> None:
                 f"{name} images have pixels up to {largest}, which full_scale = {full_scale:g} "
                 "would cut off: for depth it is the side of the cube in mm and 1"
             )
+        if all(image.min() == image.max() for image in pixels):  # ends at the first that is not
+            raise ValueError(
+                f"each of the {len(pixels)} {name} images is of one value throughout, so there is "
+                "nothing to learn from them; look at the pictures that were ingested"
+            )
         if config.empty_below >= full_scale:
             raise ValueError(
                 f"empty_below = {config.empty_below:g} empties whole images, whose pixels go up "

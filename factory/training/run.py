@@ -22,6 +22,7 @@ from factory.training.history import History, HistoryBuffer
 from factory.training.inputs import TrainingInputs
 from factory.training.loop import Progress, TrainingLoop
 from factory.training.memory import keep_freed_memory
+from factory.training.pictures import draw_pictures
 from factory.training.record import (
     RunMismatchError,
     content_of,
@@ -96,10 +97,10 @@ def train(
 ) -> None:
     """Train a refiner, or resume a training that was stopped.
 
-    `output` receives train.json, metrics.jsonl, strips/, checkpoints/, and at the end
-    overview.png, losses.png, refiner.safetensors and, last, refiner.json. On the CPU with one
-    worker and the same `num_threads`, a run that was killed and resumed makes the same refiner,
-    bit for bit, as one that was not.
+    `output` receives train.json, metrics.jsonl, strips/, checkpoints/, at the end
+    refiner.safetensors and refiner.json, and after these overview.png and losses.png. On the CPU
+    with one worker and the same `num_threads`, a run that was killed and resumed makes the same
+    refiner, bit for bit, as one that was not.
 
     Args:
         inputs: of several workers, this one's part.
@@ -136,9 +137,12 @@ def train(
     if is_writer:
         enter(store, record)
     require_hardware(record.config.precision, device, what=f"the training run {store.location}")
+    draw = partial(draw_pictures, store, inputs.images(), seed=config.seed, full_scale=full_scale)
     if store.size(DESCRIPTION_NAME) is not None:
         load_refiner(output)
         log.info("%s: already trained", output)
+        if is_writer:
+            draw()
         return
     if history is None and config.buffer_size:
         history = empty_history(config, image)
@@ -153,6 +157,7 @@ def train(
             loop.run(on_progress)
             if is_writer:
                 loop.finish()
+                draw()
         finally:
             loop.close()
 

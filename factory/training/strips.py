@@ -83,7 +83,7 @@ def _read_strip(step: int, png: bytes, num_images: int) -> list[np.ndarray]:
     """The refined pictures of a strip, as they lie in it."""
     strip = decode(png, cv2.IMREAD_GRAYSCALE)
     if strip is None:
-        raise ValueError(f"the strip of step {step} is no picture; delete it and train again")
+        raise ValueError(f"the strip of step {step} is no picture; delete it and run again")
     refined = strip[strip.shape[0] // 2 :]
     return list(np.split(refined, num_images, axis=1))
 
@@ -101,7 +101,7 @@ def overview_png(
     Args:
         strips: (step, its strip), in order; at most 8 of them, evenly spread, are shown.
         synthetic: (n, C, H, W) the strips' images as stored.
-        real: (n or more, C, H, W) real images as stored.
+        real: (m, C, H, W) real images as stored, of which the first n are shown.
     """
     num_images = len(synthetic)
     shown = np.unique(np.linspace(0, len(strips) - 1, _NUM_COLUMNS).round().astype(int))
@@ -132,9 +132,10 @@ def columns_png(columns: Sequence[tuple[str, np.ndarray]], full_scale: float) ->
 
 def _columns_png(columns: Sequence[tuple[str, Sequence[np.ndarray]]]) -> bytes:
     drawn = []
+    num_rows = max(len(pictures) for _, pictures in columns)  # there may be few real images
     for label, pictures in columns:
         height, width = pictures[0].shape
-        column = np.zeros((_LABEL_HEIGHT + len(pictures) * height, width), np.uint8)
+        column = np.zeros((_LABEL_HEIGHT + num_rows * height, width), np.uint8)
         cv2.putText(column, label, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255, 1, cv2.LINE_AA)
         for row, picture in enumerate(pictures):
             column[_LABEL_HEIGHT + row * height :][:height] = picture

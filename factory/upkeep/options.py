@@ -1,17 +1,17 @@
 """What a user wants to know of a dataset, or to have done to it."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from schemas.base import Model
+from schemas.place import Place, PlacePath
 
 
 class Upkeep(Model):
     """What a user wants to know of a dataset or a release, and to have done to it."""
 
-    input: str
+    input: Place
     """dataset, or one of its releases (DATASET/releases/NAME): a folder, or s3://bucket/prefix"""
     verify: bool = False
     """read everything and compare every part with the others; exit code 1 if anything is wrong"""
@@ -26,12 +26,12 @@ class Upkeep(Model):
     """verify, and say how damaged shards would be repaired"""
     apply: bool = False
     """with --repair: make damaged shards again, or withdraw them"""
-    shards: tuple[int, ...] = ()
+    shards: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """verify and repair only these shards"""
-    source_input: str | None = None
+    source_input: Place | None = None
     """with --repair of an ingested dataset: where its inputs are, to make shards again; without
     this, the next ingest makes them"""
-    refiner: str | None = None
+    refiner: Place | None = None
     """with --repair of a refined dataset: its refiner, to make shards again; without this, the next
     refine makes them"""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -39,9 +39,9 @@ class Upkeep(Model):
     withdraw_stale: bool = False
     """with --repair: also make shards again, or withdraw them, that were refined from a parent
     shard that changed"""
-    parent: str | None = None
+    parent: Place | None = None
     """where the parent of a refined dataset is now, if it was moved"""
-    children: tuple[str, ...] = ()
+    children: tuple[Place, ...] = ()
     """datasets made from this one that did not register themselves in it, or were moved: their
     stale shards are named, and --gc keeps what they were made from"""
     ignore_unreachable: bool = False
@@ -52,7 +52,7 @@ class Upkeep(Model):
     frees, and does it with --delete"""
     upgrade: bool = False
     """upgrade a dataset of an earlier format in place; safe to stop at any moment"""
-    contact_sheet: Path | None = None
+    contact_sheet: PlacePath | None = None
     """write a page of images to this PNG file; a refined dataset's below their parent's"""
     num_images: Annotated[int, Field(gt=0)] = 48
     """number of images on the contact sheet"""

@@ -23,7 +23,6 @@ needed. The models of the file are in `schemas.gate`.
 import difflib
 import hashlib
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.base import FORMAT_VERSION, FormatError, Model, Sha256
 from schemas.gate import GateFile, Limit, SampleLimit
 from schemas.report import GateCheck, Report, SampleCheck
+from schemas.toml import parse_tables
 
 
 class Gate(Model):
@@ -57,10 +57,7 @@ def load_gate(path: Path, kind: type[Report]) -> Gate:
             the message lists the measures of similar name.
     """
     raw = path.read_bytes()
-    try:
-        content = tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: not TOML ({error})") from error
+    content = parse_tables(raw, path)
     version = content.get("format_version", FORMAT_VERSION)
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise FormatError(

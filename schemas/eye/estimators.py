@@ -1,12 +1,15 @@
 """What is written beside the networks that read landmarks and gaze off eyes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from schemas.base import Float, Model
 from schemas.estimator import EstimatorDescription
 from schemas.report import Spread
+
+Maps = Annotated[int, Field(ge=1)]
+"""feature maps of one layer"""
 
 
 class LandmarkConfig(Model):
@@ -33,7 +36,7 @@ class GazeConfig(Model):
     """Architecture of a gaze network; the defaults are the paper's (9,816,659 parameters for
     images of 35 x 55 pixels)."""
 
-    maps: tuple[int, int, int, int, int] = (32, 32, 64, 80, 192)
+    maps: tuple[Maps, Maps, Maps, Maps, Maps] = (32, 32, 64, 80, 192)
     """feature maps of the five convolutions"""
     hidden: int = Field(default=1000, ge=1)
     """width of the fully connected layer before the last"""

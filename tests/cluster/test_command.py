@@ -103,6 +103,19 @@ def test_a_config_file_that_does_not_fit_is_refused(tmp_path, capsys, text, reas
     assert reason in message and "job.toml" in message
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte-order mark"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_a_config_file_is_read_whichever_editor_saved_it(tmp_path, mark, end) -> None:
+    (tmp_path / "job.toml").write_bytes(mark + end.join([b"[sample]", b"count = 4", b""]))
+    assert parse(SampleJob, ["--config", f"{tmp_path}/job.toml", "--output", "x"]).count == 4
+
+
+def test_a_config_file_in_another_encoding_is_refused_with_what_to_do(tmp_path, capsys) -> None:
+    (tmp_path / "job.toml").write_text("[sample]\ncount = 4\n", "utf-16")
+    message = refused(capsys, ["--config", str(tmp_path / "job.toml"), "--output", "x"])
+    assert "job.toml: not in UTF-8" in message and "save it as UTF-8" in message
+
+
 def test_a_config_file_that_is_not_text_is_refused(tmp_path, capsys) -> None:
     (tmp_path / "job.toml").write_bytes(b"\xff\xfe\x00")
     assert "job.toml" in refused(capsys, ["--config", str(tmp_path / "job.toml")])
@@ -311,4 +324,6 @@ def test_an_error_cannot_control_the_terminal(capsys) -> None:
 
     with pytest.raises(SystemExit):
         run_command(SampleJob, main, ["--output", "x"])
-    assert capsys.readouterr().err == "error: cannot read \\x1b[2J\\u202e1.jpg\n"
+    first, page = capsys.readouterr().err.splitlines()
+    assert first == "error: cannot read \\x1b[2J\\u202e1.jpg"
+    assert page == "docs/troubleshooting.md explains the most common errors"

@@ -78,10 +78,9 @@ def dashboard() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_job_runs_when_submitted_with_the_working_directory(
-    dashboard: str, tmp_path: Path
-) -> None:
-    entrypoint = ["python", "jobs/simulate.py", "--count", "16", "--output", str(tmp_path / "out")]
+def submitted(dashboard: str, output: str) -> "subprocess.CompletedProcess[str]":
+    """A job that was submitted from the checkout, after its end."""
+    entrypoint = ["python", "jobs/simulate.py", "--count", "16", "--output", output]
     command = [RAY, "job", "submit", "--address", dashboard, "--working-dir", ".", "--"]
     for _ in range(60):
         done = subprocess.run(
@@ -97,6 +96,16 @@ def test_a_job_runs_when_submitted_with_the_working_directory(
         if not any(early in done.stderr for early in ("No available agent", "Connection refused")):
             break
         time.sleep(1)
+    return done
+
+
+def test_a_job_runs_when_submitted_with_the_working_directory(
+    dashboard: str, tmp_path: Path
+) -> None:
+    done = submitted(dashboard, str(tmp_path / "out"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 16
     assert len(list((tmp_path / "out").glob("[0-9]*.json"))) == 16
+    done = submitted(dashboard, "out")  # where Ray would remove it
+    assert done.returncode != 0
+    assert "--output: out is relative to" in done.stdout + done.stderr

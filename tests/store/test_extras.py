@@ -24,7 +24,7 @@ OPTIONAL = ("boto3", "botocore", "h5py", "jinja2", "matplotlib", "ncnn", "openvi
 NEED_THEM = (
     "factory.refinement.engines.ncnn",
     "factory.refinement.engines.openvino",
-    *(f"factory.store.{name}" for name in ("s3", "s3_client", "s3_errors", "s3_requests")),
+    *(f"factory.store.s3{name}" for name in ("", "_answers", "_client", "_errors", "_requests")),
 )
 """modules that exist for one optional package each, and that are imported when it is used"""
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from factory.dataset.tar import sha256
 from factory.domains.eye.sources.framing import EyeCrop
@@ -32,9 +33,9 @@ class EyeIngestOptions(Model):
 class EyeSimulateOptions(Model):
     """The size of rendered eyes."""
 
-    height: int | None = None
+    height: Annotated[int | None, Field(ge=36, le=2400)] = None
     """eyes of style render only: picture height in pixels; default 240"""
-    width: int | None = None
+    width: Annotated[int | None, Field(ge=48, le=3200)] = None
     """eyes of style render only: picture width in pixels; default 320"""
 
     def given(self) -> dict[str, int]:
@@ -97,4 +98,7 @@ def _weights(
         if frozen is not None and frozen.target_sha256 == digest:
             return frozen
     source = UnityEyesSource(location, UnityEyesOptions(crop=given.crop))
-    return weights_for(source, source.listing(), given.target_gaze, digest)
+    try:
+        return weights_for(source, source.listing(), given.target_gaze, digest)
+    except ValueError as error:
+        raise ValueError(f"--target-gaze {given.target_gaze} cannot be used: {error}") from error

@@ -25,7 +25,7 @@ class FeatureTraining(Model):
     """of the softmax in the loss"""
     max_shift_px: Annotated[int, Field(ge=0)] = 2
     """each view of an instance is shifted at random by at most this, in x and in y"""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """of the initial weights, batches and looks"""
 
 
@@ -43,5 +43,5 @@ class LookSettings(Model):
     image that is nearer than this to a real one counts as a copy of it"""
     num_closest: Annotated[int, Field(ge=0)] = 8
     """how many of the closest pairs of a refined and a real image the result names"""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """of the halves of the real images, the choice of images and the rounds"""

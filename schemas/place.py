@@ -1,0 +1,41 @@
+"""Which options of a job name places: folders and files of datasets, trainings and networks."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel
+
+
+class _PlaceMark:
+    """Stands in the type of an option that names a place."""
+
+
+Place = Annotated[str, _PlaceMark()]
+"""a local path, or s3://bucket/prefix"""
+PlacePath = Annotated[Path, _PlaceMark()]
+"""a local path that a job writes to"""
+
+
+def places_in(options: BaseModel) -> Iterator[tuple[str, str]]:
+    """Each place that the options name, after the name of its option."""
+    for name, field in type(options).model_fields.items():
+        if _is_marked(field.rebuild_annotation()):
+            for place in _texts_in(getattr(options, name)):
+                yield name, place
+
+
+def _is_marked(annotation: Any) -> bool:
+    marks = getattr(annotation, "__metadata__", ())
+    inner = get_args(annotation)
+    return any(isinstance(m, _PlaceMark) for m in marks) or any(map(_is_marked, inner))
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        for one in value:
+            yield from _texts_in(one)
+    elif value is not None:
+        yield str(value)
