@@ -46,6 +46,19 @@ def picture_size(raw: bytes) -> tuple[int, int]:
     return _pillow_size(raw, load=False)
 
 
+def is_turned(raw: bytes) -> bool:
+    """Whether the EXIF data of a picture says that it has to be turned or mirrored."""
+    if _EXIF not in raw and not (is_png(raw) and b"eXIf" in raw):
+        return False
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(io.BytesIO(raw)) as picture:
+            return picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+    except Exception:  # noqa: BLE001 - a damaged picture is refused by those who decode it
+        return False
+
+
 def read_picture(
     raw: bytes, *, colour: bool | None = False, upright: bool = True
 ) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Geometry and conversions of UnityEyes labels, against drawings and a reading of the raw JSON."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -7,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
+from factory.sources.base import BadRender
 from support.fakes import EyeGeometry, grey_picture, jpeg, unityeyes_label, write_pair
 
 FIELDS = {"iris_px": "iris_2d", "lid_px": "interior_margin_2d", "caruncle_px": "caruncle_2d"}
@@ -250,3 +252,16 @@ def test_a_label_with_a_byte_order_mark_is_read(tmp_path, encoding) -> None:
     one, two = source.load("1"), source.load("2")
     assert np.array_equal(one.labels["iris_px"], two.labels["iris_px"])
     assert np.array_equal(one.image, two.image)
+
+
+@pytest.mark.parametrize(("orientation", "is_refused"), [(1, False), (3, True), (6, True)])
+def test_a_picture_that_exif_turns_is_refused(tmp_path, orientation, is_refused) -> None:
+    exif, raw = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(grey_picture()).save(raw, "JPEG", exif=exif)
+    write_pair(tmp_path, "1", image=raw.getvalue())
+    if not is_refused:
+        assert load(tmp_path).image.shape == (35, 55)
+        return
+    with pytest.raises(BadRender, match="turned by its EXIF data"):
+        load(tmp_path)

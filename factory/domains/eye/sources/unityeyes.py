@@ -32,7 +32,7 @@ from factory.domains.eye.sources.unityeyes_label import (
 )
 from factory.images.crop import Framing
 from factory.images.jpeg import FULL_SCALE, GREY_OR_RGB, crop_jpeg, is_jpeg, jpeg_size
-from factory.images.picture import picture_size, read_picture
+from factory.images.picture import is_turned, picture_size, read_picture
 from factory.images.png import UndecodableError
 from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
@@ -235,9 +235,15 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
     """(height, width) from the header of a picture.
 
     Raises:
-        BadRender: it is of no kind that is read, or too large, or a JPEG that is neither grey nor
-            RGB.
+        BadRender: it is of no kind that is read, or too large, turned by its EXIF data, or a JPEG
+            that is neither grey nor RGB.
     """
+    if is_turned(raw):
+        raise BadRender(
+            source_id,
+            "the picture is turned by its EXIF data, and the label may be of either way; turn the "
+            "pixels themselves, and leave the EXIF data out",
+        )
     try:
         if not is_jpeg(raw):
             return picture_size(raw)
