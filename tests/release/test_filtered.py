@@ -248,7 +248,7 @@ def test_a_report_without_verdicts_filters_nothing_and_releases_as_before(
     with pytest.raises(NotReleasableError, match=r"no reports/.*verdicts\.parquet.*validate again"):
         run(*dropped(refined))
     publish(refined, "r1", REPORT_ID)
-    assert caplog.messages == []
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
 def test_a_release_of_all_says_how_many_failed(refined, caplog) -> None:

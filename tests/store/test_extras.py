@@ -171,6 +171,7 @@ def test_a_job_ends_with_that_message_alone(without, capsys) -> None:
     assert capsys.readouterr().err == (
         "error: a location at s3:// needs boto3, which is not installed: "
         "pip install 'simgan-factory[s3]'\n"
+        "docs/troubleshooting.md explains the most common errors\n"
     )
 
 
