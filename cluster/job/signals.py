@@ -2,11 +2,16 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+UNDISTURBED_S = 10.0
+"""seconds after a signal in which further ones are ignored"""
+_asked_at_s: list[float] = []
+"""when a signal last raised; empty before the first"""
 
 
 class StopRequest(KeyboardInterrupt):
@@ -54,6 +59,11 @@ def holding_signals_back() -> Iterator[None]:
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    for other in _NUMBERS:  # nothing but SIGKILL disturbs the end
-        signal.signal(other, signal.SIG_IGN)
-    raise StopRequest(number)
+    """Raise once, so that nothing disturbs the end; and once more where it does not come.
+
+    An exception is lost if the signal arrives while Python calls back from a weak reference.
+    """
+    now_s = time.monotonic()
+    if not _asked_at_s or now_s - _asked_at_s[0] > UNDISTURBED_S:
+        _asked_at_s[:] = [now_s]
+        raise StopRequest(number)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.job import signals
 from cluster.job.signals import holding_signals_back
 from support.clusters import without_ray_address
 from support.places import ROOT
@@ -54,6 +55,16 @@ def test_a_signal_ends_a_job_with_one_sentence(name) -> None:
     assert out == "put away\n"
     assert err.endswith("; the same command resumes\n") and err.count("\n") == 1
     assert name == "SIGINT" or err.startswith(f"stopped by {name}")
+
+
+def test_a_signal_whose_exception_was_lost_can_be_given_again(monkeypatch) -> None:
+    monkeypatch.setattr(signals, "_asked_at_s", [])
+    with pytest.raises(signals.StopRequest):
+        signals._stop(signal.SIGTERM, None)
+    signals._stop(signal.SIGTERM, None)  # the end is not disturbed
+    monkeypatch.setattr(signals, "UNDISTURBED_S", -1.0)
+    with pytest.raises(signals.StopRequest):
+        signals._stop(signal.SIGTERM, None)
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
