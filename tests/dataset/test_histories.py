@@ -191,7 +191,7 @@ def test_no_history_loses_anything(worlds, name) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", WORLDS)
 def test_none_of_many_histories_loses_anything(worlds, name) -> None:
-    run_state_machine_as_test(worlds[name].machine(), settings=some(200))
+    run_state_machine_as_test(worlds[name].machine(), settings=some(80))
 
 
 @pytest.mark.long
