@@ -44,7 +44,7 @@ class InputsSummary(Model):
     @property
     def num_ignored(self) -> int:
         """Ignored files that are not hidden."""
-        return sum(count for what, count in self.ignored.items() if what != HIDDEN_FILES)
+        return num_not_hidden(self.ignored)
 
     def lines(self) -> Iterator[str]:
         """The summary as lines of text; none about what there is none of."""
@@ -56,6 +56,11 @@ class InputsSummary(Model):
             yield f"unreadable: {len(self.unreadable)} archives, folders or files"
         if self.ignored:
             yield f"ignored, as no inputs of this source: {counted(self.ignored)}"
+
+
+def num_not_hidden(ignored: Mapping[str, int]) -> int:
+    """Ignored files that are not hidden."""
+    return sum(count for what, count in ignored.items() if what != HIDDEN_FILES)
 
 
 def counted(counts: Mapping[str, int]) -> str:

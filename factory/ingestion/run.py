@@ -32,7 +32,7 @@ from factory.store.open import absolute, name_of, open_store, real_place
 from schemas.base import Model
 from schemas.dataset import DatasetCard
 from schemas.index import ShardFacts
-from schemas.inputs import HIDDEN_FILES, InputsSummary, counted
+from schemas.inputs import InputsSummary, counted, num_not_hidden
 from schemas.outcome import Outcome
 from schemas.text import one_line
 
@@ -246,7 +246,7 @@ def _beside(inputs: InputTable) -> str:
 
 
 def _check_ignored_share(inputs: InputTable, max_share: float) -> None:
-    num_ignored = sum(inputs.ignored.values()) - inputs.ignored[HIDDEN_FILES]
+    num_ignored = num_not_hidden(inputs.ignored)
     num_files = inputs.num_files + num_ignored
     if num_ignored and not num_ignored <= max_share * num_files:  # also where the limit is NaN
         raise TooManyIgnoredError(

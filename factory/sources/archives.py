@@ -20,7 +20,6 @@ from factory.sources.members import (
     UnreadableArchiveError,
     is_failure_of_store,
 )
-from factory.sources.members import DamagedFileError as DamagedFileError
 from factory.sources.ranged_file import RangedFile
 from factory.sources.tar_archive import InOrder, TarArchive
 from factory.sources.zip_archive import ZipArchive

@@ -18,6 +18,15 @@ class MisnamedError(ValueError):
     """A name that cannot be the name of an input."""
 
 
+def check_utf8(name: str) -> None:
+    """Raise `MisnamedError` for a name that is not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode("utf-8", "surrogateescape")
+        raise MisnamedError(f"{shown!r}: the name of this file is not UTF-8") from error
+
+
 def plain_name(name: str) -> str:
     """A name of a file in its one spelling.
 
@@ -27,11 +36,7 @@ def plain_name(name: str) -> str:
     Raises:
         MisnamedError: the name is empty, leads out of its container, or is no UTF-8.
     """
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        shown = name.encode("utf-8", "surrogateescape")
-        raise MisnamedError(f"{shown!r}: the name of this file is not UTF-8") from error
+    check_utf8(name)
     if _OTHER_SPELLING.search(name) is None:
         return name
     parts: list[str] = []

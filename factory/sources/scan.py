@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from factory.sources.names import MisnamedError, check_utf8
+
 BATCH_ROWS = 1 << 16
 
 SCAN_SCHEMA = pa.schema(
@@ -63,12 +65,11 @@ class FileBatch:
         good, bad = FileBatch(self.container), []
         for file in self.files():
             try:
-                file.name.encode()
+                check_utf8(file.name)
                 good.add(file)
-            except UnicodeEncodeError:
+            except MisnamedError as error:
                 shown = file.name.encode("utf-8", "surrogateescape")
-                problem = f"{shown!r}: the name of this file is not UTF-8"
-                bad.append(Container(repr(shown), *file[1:], problem=problem))
+                bad.append(Container(repr(shown), *file[1:], problem=str(error)))
         return good, bad
 
     def by_stem(self) -> Any:

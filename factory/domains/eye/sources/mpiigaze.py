@@ -23,10 +23,11 @@ from factory.domains.eye.sources.gaze_filter import angles_of
 from factory.domains.eye.sources.mpiigaze_days import Day, Side
 from factory.domains.eye.sources.pictures import cover
 from factory.images.png import chain
-from factory.sources.archives import DamagedFileError, is_archive
+from factory.sources.archives import is_archive
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.listing import Listing
+from factory.sources.members import DamagedFileError
 from factory.sources.scan import Container, FileBatch, ScanItem, Seen, batch_of
 from factory.store.extras import MissingExtraError
 from schemas.dataset import DatasetKind, InputFacts

@@ -7,9 +7,9 @@ from factory.domains.eye.sources.framing import EyeCrop
 from factory.images.crop import Framing
 from factory.images.picture import read_picture
 from factory.images.png import UndecodableError
-from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
+from factory.sources.members import DamagedFileError
 from schemas.dataset import DatasetKind
 
 MIN_SIDE_PX = 16

@@ -34,9 +34,9 @@ from factory.images.crop import Framing
 from factory.images.jpeg import FULL_SCALE, GREY_OR_RGB, crop_jpeg, is_jpeg, jpeg_size
 from factory.images.picture import is_turned, picture_size, read_picture
 from factory.images.png import UndecodableError
-from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
+from factory.sources.members import DamagedFileError
 from schemas.dataset import DatasetKind
 
 OUTER_CORNER = 8

@@ -34,10 +34,10 @@ from factory.domains.hand.sources.nyu_files import (
 )
 from factory.domains.hand.sources.nyu_joints import JointsError, JointTable
 from factory.images.png import UndecodableError
-from factory.sources.archives import DamagedFileError
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.listing import Listing
+from factory.sources.members import DamagedFileError
 from factory.sources.scan import ScanItem, Seen
 from schemas.dataset import DatasetKind, InputFacts
 from schemas.hand.sample import EVALUATED_JOINTS, MAX_CUBE_MM
