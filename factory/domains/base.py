@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from factory.measures.density_ratio import LabelTarget
     from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
+    from factory.networks.evaluation_kinds import Evaluation
     from factory.networks.label_consistency import LabelConsistency
     from factory.sources.base import Loaded, Source, SourceOptions
     from factory.sources.renderer import Renderer
@@ -162,6 +163,11 @@ class Domain(ABC):
             test: tells refined images from real ones.
         """
         self._lacks("a scoring of refiners on held-out images")
+
+    def evaluation(self) -> "Evaluation":
+        """What models are trained for, and where they are tested, in evaluations of whether
+        refining pays."""
+        self._lacks("an evaluation on real images")
 
     def label_consistency(self, location: str, image: "ImageSpec") -> "LabelConsistency":
         """A network that holds labels in place while a refiner trains.

@@ -7,6 +7,7 @@ EXTRA_OF = {
     "h5py": "hdf5",
     "jinja2": "report",
     "matplotlib": "report",
+    "sklearn": "evaluate",
     "tensorboard": "tensorboard",
 }
 """module -> the extra of this project that brings it; an engine's library is an extra of its name
