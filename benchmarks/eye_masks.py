@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.domains.eye.sources.iris_masks import limbus_center
+
 EYE_WIDTH_PX = 40.0
 """distance of the eye corners in the crops"""
 Images = NDArray[np.uint8]
@@ -39,7 +41,7 @@ def read_masks(location: Path, limit: int | None = None, skip: int = 0) -> Maske
     """Read the eyes whose iris has a border with the sclera on both sides."""
     images, centers, outlines, photos, apart = [], [], [], [], []
     for name, image, mask in islice(_pairs(location), skip, None):
-        limbus = _limbus_center(mask)
+        limbus = limbus_center(mask)
         if limbus is None:
             continue
         affine = _affine(mask)
@@ -68,19 +70,6 @@ def _pairs(location: Path) -> Iterator[tuple[str, Images, Images]]:
                 for n in pair
             )
             yield name, grey, mask
-
-
-def _limbus_center(mask: Images) -> NDArray[np.float64] | None:
-    """Centre of the ellipse through iris pixels beside sclera; None unless both sides show."""
-    iris = (mask >= 2).astype(np.uint8)
-    beside = cv2.dilate((mask == 1).astype(np.uint8), np.ones((3, 3), np.uint8))
-    points = np.argwhere((iris > 0) & (beside > 0))[:, ::-1].astype(np.float32)
-    if len(points) < 30:
-        return None
-    (x, y), axes, _ = cv2.fitEllipseDirect(points)
-    side = np.sign(points[:, 0] - x)
-    both = min((side < 0).mean(), (side > 0).mean()) > 0.2
-    return np.array([x, y]) if both and min(axes) > 0.6 * max(axes) else None
 
 
 def _affine(mask: Images) -> NDArray[np.float64]:

@@ -21,8 +21,10 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
 
     source: str
     """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, any
-    folder of unlabelled eye pictures, or NYU's hands (synthdepth_* or depth_*, with joints):
-    unityeyes, mpiigaze, images, nyu"""
+    folder of unlabelled eye pictures, eyes that looked at known dots on a screen (pictures and
+    targets.csv), eyes with masks of the iris (NAME.jpg + NAME.mask.png), or NYU's hands
+    (synthdepth_* or depth_*, with joints):
+    unityeyes, mpiigaze, images, screen-targets, iris-masks, nyu"""
     input: Place
     """a folder or s3://bucket/prefix, with or without archives (zip, tar, tar.gz, …) in it, or one
     archive"""

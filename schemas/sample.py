@@ -9,14 +9,14 @@ class SourceRef(Model):
     """Where a sample came from."""
 
     name: str
-    """the source that read it: unityeyes, mpiigaze, images, nyu"""
+    """the source that read it: unityeyes, mpiigaze, images, screen-targets, iris-masks, nyu"""
     id: str
     """its name inside that source, e.g. `imgs/18`"""
     image_sha256: Sha256
     """of the image bytes as they lay in the source"""
     label_sha256: Sha256 | None
-    """of the label bytes as they lay in the source; null for unlabelled eyes. Of a hand, also an
-    unlabelled one: of what says where it is in the picture"""
+    """of the label bytes as they lay in the source; null for eyes of which nothing is known. Of a
+    hand, also an unlabelled one: of what says where it is in the picture"""
 
 
 class Made(Model):

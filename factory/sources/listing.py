@@ -58,9 +58,15 @@ class Listing(Sequence[InputFacts]):
 class StemFiles:
     """The inputs of a location, whose files belong together by stem; opened when first needed."""
 
-    def __init__(self, location: str | Path, suffixes: Iterable[str]):
+    def __init__(self, location: str | Path, suffixes: Iterable[str], marks: Sequence[str] = ()):
+        """
+        Args:
+            suffixes: lower case, with their dots.
+            marks: what counts to the suffix where a stem ends with it, e.g. `.mask`.
+        """
         self.location = location
         self.suffixes = frozenset(suffixes)
+        self.marks = tuple(marks)
         self._expected: Mapping[str, str | None] = {}
 
     @cached_property
@@ -75,10 +81,10 @@ class StemFiles:
                 yield item
                 continue
             try:
-                yield item.by_stem()
+                yield item.by_stem(self.marks)
             except UnicodeEncodeError:
                 named, misnamed = item.split_off_misnamed()
-                yield named.by_stem()
+                yield named.by_stem(self.marks)
                 yield from misnamed
 
     def listing(self) -> Listing:
@@ -105,7 +111,10 @@ class StemFiles:
         for item in self.files.walk(self.suffixes):
             if isinstance(item, FileBatch):
                 for name in item.names:
-                    names_by_stem.setdefault(name.rpartition(".")[0], []).append(name)
+                    stem = name.rpartition(".")[0]
+                    for mark in self.marks:
+                        stem = stem.removesuffix(mark)
+                    names_by_stem.setdefault(stem, []).append(name)
         return {stem: sorted(names) for stem, names in names_by_stem.items()}
 
 
@@ -114,11 +123,13 @@ class StemSource:
 
     suffixes: ClassVar[Iterable[str]]
     """lower case, with their dots"""
+    marks: ClassVar[Sequence[str]] = ()
+    """what counts to the suffix where a stem ends with it, e.g. `.mask`"""
 
     def __init__(self, location: str | Path, options: Any):
         self.location = location
         self.options = options
-        self._inputs = StemFiles(location, self.suffixes)
+        self._inputs = StemFiles(location, self.suffixes, self.marks)
 
     def listing(self) -> Sequence[InputFacts]:
         return self._inputs.listing()

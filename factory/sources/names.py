@@ -11,6 +11,7 @@ from collections.abc import Iterator
 HIDDEN = (".", "__MACOSX", "lost+found")
 """how names begin that are never inputs: hidden files, and what systems keep for themselves"""
 _OTHER_SPELLING = re.compile(r"\\|\0|//|^/|(?:^|/)\.\.?(?:/|$)|^[A-Za-z]:/|^$")
+_DIGITS_OR_NOT = re.compile(r"[0-9]+|[^0-9]+")
 _DRIVE = re.compile(r"[A-Za-z]:(?=/)")
 
 
@@ -71,3 +72,11 @@ def suffix_of(name: str) -> str:
     """The suffix of a name, in lower case with its dot; empty where there is none."""
     start = name.rfind(".")
     return name[start:].lower() if start > name.rfind("/") + 1 else ""
+
+
+def natural_order(name: str) -> str:
+    """A key that sorts names with their numbers in order: `block-2` before `block-10`."""
+    parts = _DIGITS_OR_NOT.findall(name)
+    return "".join(
+        part.lstrip("0").zfill(20) if part[0] in "0123456789" else part for part in parts
+    )

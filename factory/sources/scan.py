@@ -72,16 +72,26 @@ class FileBatch:
                 bad.append(Container(repr(shown), *file[1:], problem=str(error)))
         return good, bad
 
-    def by_stem(self) -> Any:
+    def by_stem(self, marks: Iterable[str] = ()) -> Any:
         """A `pa.RecordBatch` of `SCAN_SCHEMA` in which files with one stem are one input.
+
+        Args:
+            marks: what counts to the suffix where a stem ends with it, e.g. `.mask`.
 
         Raises:
             UnicodeEncodeError: a name is not UTF-8.
         """
         parts = pc.split_pattern(pa.array(self.names, pa.string()), ".", max_splits=1, reverse=True)
+        stems = pc.list_element(parts, 0)
+        suffixes = pc.binary_join_element_wise("", pc.list_element(parts, 1), ".")
+        for mark in marks:
+            marked = pc.ends_with(stems, mark)
+            whole = pc.binary_join_element_wise(mark, suffixes, "")
+            suffixes = pc.if_else(marked, whole, suffixes)
+            stems = pc.if_else(marked, pc.utf8_slice_codeunits(stems, 0, -len(mark)), stems)
         columns = [
-            pc.list_element(parts, 0),
-            pc.binary_join_element_wise("", pc.list_element(parts, 1), "."),
+            stems,
+            suffixes,
             self.sizes,
             self.mtimes_ns,
             self.etags,

@@ -32,11 +32,19 @@ class EyeDomain(Domain):
     sample_kind: ClassVar[SampleKind] = EYE
 
     def sources(self) -> "tuple[type[Source], ...]":
+        from factory.domains.eye.sources.iris_masks import IrisMasksSource
         from factory.domains.eye.sources.mpiigaze import MpiiGazeSource
         from factory.domains.eye.sources.pictures import PicturesSource
+        from factory.domains.eye.sources.screen_targets import ScreenTargetsSource
         from factory.domains.eye.sources.unityeyes import UnityEyesSource
 
-        return UnityEyesSource, MpiiGazeSource, PicturesSource
+        return (
+            UnityEyesSource,
+            MpiiGazeSource,
+            PicturesSource,
+            ScreenTargetsSource,
+            IrisMasksSource,
+        )
 
     def ingest_options(self) -> type[Model]:
         from factory.domains.eye.options import EyeIngestOptions
@@ -58,7 +66,7 @@ class EyeDomain(Domain):
     def unused_options(self, source: str, given: Model) -> Sequence[str]:
         from factory.domains.eye.options import RENDERS_ONLY
 
-        if source in ("images", "mpiigaze"):
+        if source in ("images", "mpiigaze", "screen-targets", "iris-masks"):
             return tuple(name for name in given_names(given) if name in RENDERS_ONLY)
         return super().unused_options(source, given)
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
 from factory.dataset.tar import sha256
+from factory.domains.base import given_names
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights, Range
 from factory.sources.base import SourceOptions
@@ -14,6 +15,9 @@ from schemas.base import FormatError, Model
 
 RENDERS_ONLY = ("keep_gaze_yaw_deg", "keep_gaze_pitch_deg", "keep_head_yaw_deg", "target_gaze")
 """options of `EyeIngestOptions` that only UnityEyes renders have a use for"""
+SELECTIONS = {"blocks": "screen-targets", "only_names": "iris-masks"}
+"""options that choose among the pictures of one source, which is named. With another source they
+are refused, as a part that was to be left out would be in the dataset"""
 
 
 class EyeIngestOptions(Model):
@@ -28,6 +32,12 @@ class EyeIngestOptions(Model):
     """UnityEyes only: keep heads with yaw in this range, degrees"""
     target_gaze: Path | None = None
     """UnityEyes only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
+    blocks: Literal["all", "even", "odd"] = "all"
+    """screen-targets only: the blocks that are kept, by their position among all, counted from 0 in
+    the natural order of their names"""
+    only_names: str | None = None
+    """iris-masks only: keep pictures whose name, without folder and suffix, is like this, e.g.
+    'r*'"""
 
 
 class EyeSimulateOptions(Model):
@@ -54,13 +64,19 @@ def eye_source_options(
 
     Raises:
         FormatError: eyes have no such source.
-        ValueError: colours are asked of a grey source, the target of `target_gaze` is unusable, or
-            no render has a readable gaze.
+        ValueError: colours are asked of a grey source, an option is for another source, the target
+            of `target_gaze` is unusable, or no render has a readable gaze.
     """
+    from factory.domains.eye.sources.iris_masks import IrisMasksOptions
     from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
     from factory.domains.eye.sources.pictures import PicturesOptions
+    from factory.domains.eye.sources.screen_targets import ScreenTargetsOptions
     from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 
+    for name in given_names(given):
+        if SELECTIONS.get(name, source) != source:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is for the source {SELECTIONS[name]}, not for {source}")
     match source:
         case "images":
             return PicturesOptions(crop=given.crop)
@@ -68,6 +84,10 @@ def eye_source_options(
             if given.crop.colour:
                 raise ValueError("--crop.colour: MPIIGaze's normalised images are grey")
             return MpiiGazeOptions(crop=given.crop)
+        case "screen-targets":
+            return ScreenTargetsOptions(crop=given.crop, blocks=given.blocks)
+        case "iris-masks":
+            return IrisMasksOptions(crop=given.crop, only_names=given.only_names)
         case "unityeyes":
             keep = GazeFilter(
                 gaze_yaw_deg=given.keep_gaze_yaw_deg,
