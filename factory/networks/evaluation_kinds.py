@@ -63,8 +63,8 @@ class Fitted(NamedTuple):
 class Regressor(Model, ABC):
     """Options of one kind of model, and its training."""
 
-    quantities: ClassVar[frozenset[str]]
-    """names of the quantities that it can estimate"""
+    quantities: ClassVar[frozenset[str] | None]
+    """names of the quantities that it can estimate; None for all"""
 
     def check(self, image: ImageSpec) -> None:
         """Raises ValueError where a model of these options cannot take such images."""
