@@ -55,6 +55,14 @@ class MatError(ValueError):
     """A file is not a MATLAB file that is read here, or lacks an array; says why."""
 
 
+class AbsentError(MatError):
+    """A file has no such variable, or no such field in a struct that it has."""
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        super().__init__(f"has no {_dotted(path)}")
+        self.path = path
+
+
 def read_arrays(raw: bytes, paths: Sequence[tuple[str, ...]]) -> list[Array | MatError]:
     """Some arrays of a MATLAB file, in MATLAB's order of axes.
 
@@ -164,7 +172,7 @@ class _Version5File:
                     return self._whole(content, num_bytes, name)
             elif kind == _MATRIX and self._head(content).name == name:
                 return content
-        raise MatError(f"has no {name}")
+        raise AbsentError((name,))
 
     def _inflated(self, content: memoryview, num_bytes: int) -> bytes:
         """At most the first bytes of a compressed element."""
@@ -248,7 +256,7 @@ class _Version5File:
             matrix = self._next(head.rest)
             if names[start : start + width].split(b"\0")[0].decode("latin-1") == field:
                 return matrix
-        raise MatError(f"has no {_dotted((*path, field))}")
+        raise AbsentError((*path, field))
 
     def _numbers(self, content: memoryview, what: str) -> Array:
         """The numbers of a matrix."""
@@ -298,7 +306,7 @@ class _Hdf5File:
                 raise MatError(f"{_dotted(path[:depth])} is not a struct")
             # A link of another kind may lead to another file.
             if not isinstance(node.get(name, getlink=True), h5py.HardLink):
-                raise MatError(f"has no {_dotted(path[: depth + 1])}")
+                raise AbsentError(path[: depth + 1])
             node = node[name]
         if not isinstance(node, h5py.Dataset) or node.dtype.kind not in "fiu":
             raise MatError(f"{what} is not an array of real numbers")

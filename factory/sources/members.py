@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from factory.sources.scan import FileFacts
+from factory.sources.scan import FileFacts, joined_problems
 
 MAX_FILE_BYTES = 1 << 29
 """of one file that is an input. Real pictures and labels are far smaller"""
@@ -18,8 +18,6 @@ MAX_RATIO = 200
 """how many times larger than its compressed form a file may be that is larger than `SMALL_BYTES`;
 pictures and labels reach 20"""
 SMALL_BYTES = 1 << 24
-SHOWN_PROBLEMS = 3
-"""of one archive, in a message"""
 
 
 class DamagedFileError(Exception):
@@ -40,12 +38,9 @@ class Contents:
     """members that are no files of their own, by what they are"""
 
     def problem(self, where: str) -> str | None:
-        """All problems of the archive at a place in one line; None where there is none."""
-        if not self.problems:
-            return None
-        num_more = len(self.problems) - SHOWN_PROBLEMS
-        more = f"; and {num_more} more" if num_more > 0 else ""
-        return f"{where}: {'; '.join(self.problems[:SHOWN_PROBLEMS])}{more}"
+        """The problems of the archive at a place in one line; None where there is none."""
+        joined = joined_problems(self.problems)
+        return None if joined is None else f"{where}: {joined}"
 
 
 class Archive(Protocol):

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 from factory.sources.names import MisnamedError, check_utf8
 
 BATCH_ROWS = 1 << 16
+SHOWN_PROBLEMS = 3
+"""of one archive, in a message"""
 
 SCAN_SCHEMA = pa.schema(
     [
@@ -140,6 +142,16 @@ class Container:
         if self.etag is not None and known.etag is not None:
             return self.etag == known.etag
         return self.mtime_ns == known.mtime_ns
+
+
+def joined_problems(problems: Sequence[str]) -> str | None:
+    """The first problems of one archive in a line, with the number of the others; None where there
+    is none."""
+    if not problems:
+        return None
+    num_more = len(problems) - SHOWN_PROBLEMS
+    more = f"; and {num_more} more" if num_more > 0 else ""
+    return f"{'; '.join(problems[:SHOWN_PROBLEMS])}{more}"
 
 
 class Ignored(NamedTuple):

@@ -5,6 +5,7 @@ makes an empty listing or an object's content of that; so every answer is looked
 believed.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,6 +25,33 @@ _REQUIRED_OF_ITEMS = {
     "CommonPrefixes": ("Prefix",),
 }
 """fields that each item of a listing has, by the name of the list"""
+_IS_PAGE = re.compile(rb"<!doctype\s+html|<html[\s/>]", re.IGNORECASE)
+_MAY_BE_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
+_HEAD_BYTES = 1024
+
+
+def refuse_page(status: int, body: Any, endpoint: str) -> None:
+    """Refuse a good answer that cannot be one of S3, by its first bytes.
+
+    One that begins as an answer of S3 does, and is no XML, was cut short on its way; it is tried
+    again.
+
+    Args:
+        body: bytes, or the stream of an object's content, which is not looked at.
+        endpoint: the server's URL, without secrets.
+
+    Raises:
+        RequestError: trying again does not help.
+    """
+    if status != 200 or not isinstance(body, bytes) or not body:
+        return
+    if _IS_PAGE.search(body, 0, _HEAD_BYTES):
+        what = "a web page"
+    elif not _MAY_BE_XML.match(body):
+        what = "a text that is not XML"
+    else:
+        return
+    raise RequestError(f"{endpoint} answered with status 200 and {what}", fix=NOT_S3_FIX)
 
 
 def check_answer(operation: str, given: Mapping[str, Any], answer: Any, endpoint: str) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from botocore import exceptions as sdk
 from botocore.config import Config
 from botocore.utils import parse_timestamp
 
+from factory.store.s3_answers import refuse_page
 from factory.store.s3_errors import REGION_FIX, RequestError, StoreSetupError
 
 MAX_CONNECTIONS = 16
@@ -77,6 +79,8 @@ def _make_client(config: Config) -> Any:
                 by_path = Config(s3={"addressing_style": "path"})
                 client = session.client("s3", config=config.merge(by_path))
         client.meta.events.register_first("needs-retry.s3.HeadBucket", _stop_blind_redirect)
+        refuse = partial(_refuse_page, client.meta.endpoint_url)
+        client.meta.events.register_first("before-parse.s3", refuse)
     except sdk.BotoCoreError as error:
         problem = f"the AWS configuration does not work ({type(error).__name__})"
     except ValueError:
@@ -113,6 +117,11 @@ def _stop_blind_redirect(response: Any, **_: object) -> None:
     headers = {name.lower() for name in response[0].headers}
     if response[0].status_code in (301, 302, 307) and "x-amz-bucket-region" not in headers:
         raise RequestError("redirected", response[0].status_code, fix=REGION_FIX)
+
+
+def _refuse_page(endpoint: str, response_dict: Any, **_: object) -> None:
+    """Look at an answer before botocore does, which makes a status 500 of a body that is no XML."""
+    refuse_page(response_dict["status_code"], response_dict["body"], endpoint)
 
 
 def _config(connect_s: float, silence_s: float) -> Config:

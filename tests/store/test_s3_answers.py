@@ -117,7 +117,10 @@ TRUNCATED, WHOLE = "<IsTruncated>true</IsTruncated>", "<IsTruncated>false</IsTru
 @pytest.mark.parametrize(
     ("answer", "missing"),
     [
-        ((b"<html><body>Please log in</body></html>", HTML), "a web page without Name, IsTrunc"),
+        ((b"<html><body>Please log in</body></html>", HTML), "status 200 and a web page"),
+        ((b"<!DOCTYPE html><br><p>Welcome to the guest network", HTML), "status 200 and a web"),
+        ((b'<?xml version="1.0"?>\n<!doctype HTML><br>', XML), "status 200 and a web page"),
+        ((b'{"message": "log in"}', {}), "status 200 and a text that is not XML"),
         ((b"", HTML), "a web page without Name, IsTruncated"),
         ((b"<ok/>", XML), "without Name, IsTruncated"),
         (listing(""), "without IsTruncated"),
@@ -143,10 +146,32 @@ def test_a_listing_that_is_none_is_an_error_that_names_server_and_bucket(
         assert "s3://renders/eyes" in message and "AWS_ENDPOINT_URL" in message
 
 
-def test_a_page_that_is_no_xml_at_all_is_tried_again_and_reported(server, store) -> None:
-    server.answer = lambda query: (b"<!DOCTYPE html><br><p>Welcome to the guest network", HTML)
+def test_a_page_is_reported_at_once_and_an_answer_that_was_cut_short_is_tried_again(
+    server, store
+) -> None:
+    asked = []
+    whole, headers = listing(WHOLE + ITEM.format(key="eyes/a"))
+
+    def answer(query: dict[str, str]) -> Answer:
+        asked.append(query)
+        return (whole[:-20] if len(asked) == 1 else whole), headers
+
+    server.answer = answer
+    assert [entry.name for entry in store.entries("")] == ["a"] and len(asked) == 2
+    server.answer = lambda query: (whole[:-20], headers)
     with pytest.raises(StoreUnavailableError, match=r"perhaps a web page.*AWS_ENDPOINT_URL"):
         list(store.entries(""))
+    asked.clear()
+
+    def page(query: dict[str, str]) -> Answer:
+        asked.append(query)
+        return b"<!DOCTYPE html><br>", HTML
+
+    server.answer = page
+    for look in (lambda: list(store.entries("")), lambda: store.put("a", b"content")):
+        with pytest.raises(StoreSetupError, match="a web page"):
+            look()
+    assert len(asked) == 2, "one request each"
 
 
 @pytest.mark.parametrize(
@@ -175,5 +200,5 @@ def test_an_answer_without_the_range_that_was_asked_for_is_refused(server, store
 def test_a_put_that_only_a_page_answered_is_not_believed(server, store) -> None:
     server.answer = lambda query: (b"<html/>", HTML)
     for put in (store.put, store.put_new):
-        with pytest.raises(StoreSetupError, match="web page without ETag"):
+        with pytest.raises(StoreSetupError, match="a web page"):
             put("a", b"content")

@@ -201,10 +201,43 @@ def test_a_side_that_cannot_be_read_is_named_and_the_other_is_read(
     assert source_of(tmp_path).load(ids[0]).image.shape == (35, 55)
 
 
-def test_a_missing_side_is_named(tmp_path) -> None:
-    side = dict(zip(("image", "gaze", "pose"), eyes(2, 1), strict=True))
-    scipy.io.savemat(tmp_path / "p00.mat", {"data": {"left": side}})
-    assert scanned(tmp_path)[1] == ["p00.mat: has no data.right; its left eyes are read"]
+def side_alone(seed: int) -> dict[str, np.ndarray]:
+    return dict(zip(("image", "gaze", "pose"), eyes(2, seed), strict=True))
+
+
+def test_days_of_one_side_are_read_and_named_in_one_warning(tmp_path, caplog) -> None:
+    for number in range(4):
+        scipy.io.savemat(tmp_path / f"p{number}.mat", {"data": {"left": side_alone(number)}})
+    (tmp_path / "p4.mat").write_bytes(mat73({"data": {"right": side_alone(4)}}))
+    ids, problems = scanned(tmp_path)
+    assert len(ids) == 10 and ids[-1] == "p4.mat:right:000001" and not problems
+    (warning,) = caplog.messages
+    assert "p0.mat has no data.right" in warning or "p4.mat has no data.left" in warning
+    assert warning.count("has no data.") == 3 and warning.endswith("; and 2 more")
+    assert source_of(tmp_path).load(ids[0]).labels["eye_side"] == "left"
+    with pytest.raises(BadRender, match=r"has no data\.right"):
+        source_of(tmp_path).load("p0.mat:right:000000")
+
+
+@pytest.mark.parametrize("left", [{}, {"left": {"image": np.zeros((2, 36, 60), np.uint8)}}])
+def test_a_day_of_which_no_side_can_be_read_is_a_problem(tmp_path, left, caplog) -> None:
+    scipy.io.savemat(tmp_path / "p00.mat", {"data": {"other": np.zeros(2), **left}})
+    ids, (problem,) = scanned(tmp_path)
+    assert not ids and "has no data.left" in problem and "has no data.right" in problem
+    assert not caplog.messages
+
+
+def test_many_damaged_files_of_an_archive_are_named_in_one_short_line(
+    root, tmp_path_factory
+) -> None:
+    place = tmp_path_factory.mktemp("archives")
+    with tarfile.open(place / "week.tar", "w") as tar:
+        tar.add(root, "set")
+        for number in range(40):
+            tar.addfile(tarfile.TarInfo(f"set/p02/day{number:02d}.mat"))
+    ids, (problem,) = scanned(place)
+    assert len(ids) == 8
+    assert problem.count("is empty") == 3 and problem.endswith("; and 37 more")
 
 
 @pytest.mark.parametrize("scale", [1.0, 255.0])
@@ -247,10 +280,13 @@ def test_without_h5py_a_file_of_7_3_is_named_with_what_to_install(tmp_path, monk
     assert problem.startswith("p01.mat: ") and "pip install 'simgan-factory[hdf5]'" in problem
 
 
-def test_a_set_in_the_form_of_somebody_else_is_named(root) -> None:
+def test_a_set_in_the_form_of_somebody_else_is_ignored_with_what_is_read(root) -> None:
     (root / "MPIIGaze.h5").write_bytes(b"\x89HDF")
-    ids, (problem,) = scanned(root)
-    assert len(ids) == 8 and problem.startswith("MPIIGaze.h5: not one of MPIIGaze's own files")
+    (root / "notes.txt").write_bytes(b"")
+    with InputTable(source_of(root).scan(NOTHING_SEEN)) as inputs:
+        assert len(inputs) == 8 and all(c.problem is None for c in inputs.containers)
+        hint = ".h5 (MPIIGaze's own files are .mat files, one a person and day)"
+        assert inputs.ignored == {hint: 1, ".txt": 1}
 
 
 @pytest.mark.parametrize(

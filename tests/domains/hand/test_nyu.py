@@ -1,10 +1,12 @@
 """Hands of the NYU format: geometry, masks, and what is set aside."""
 
 import math
+import re
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,9 +17,15 @@ from scipy.ndimage import distance_transform_edt
 
 from factory.domains.hand.geometry import NYU_CAMERA
 from factory.domains.hand.sources.nyu import NyuOptions, NyuSource
+from factory.domains.hand.sources.nyu_joints import JointTable
 from factory.sources.base import BadRender, Loaded, Vanished
+from factory.sources.files import NOTHING_SEEN, Tree
+from factory.sources.input_table import InputTable
+from factory.sources.scan import Container, FileBatch, Seen
+from factory.store import extras
 from schemas.hand.sample import EVALUATED_JOINTS
 from support import hands
+from support.matlab import mat73
 
 FRAME = "synthdepth_1_0000001"
 RENDERS = NyuOptions()
@@ -292,7 +300,8 @@ def test_frames_in_a_bucket_are_known_by_the_etags_of_all_their_files(pairs, mot
     moto_store.put("in/synthdepth_1_0000001.png", b"another render")
     after = {facts.id: facts.etag for facts in NyuSource(location, REAL).listing()}
     assert [name for name in before if before[name] != after[name]] == ["depth_1_0000001"]
-    moto_store.put(f"in/{hands.JOINT_DATA}", b"other joints")
+    hands.write_joints(pairs, hands.all_joints(2) + 1)
+    moto_store.put(f"in/{hands.JOINT_DATA}", (pairs / hands.JOINT_DATA).read_bytes())
     last = {facts.id: facts.etag for facts in NyuSource(location, REAL).listing()}
     assert [name for name in before if after[name] != last[name]] == list(before)
 
@@ -477,10 +486,10 @@ MATS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_without_usable_joints_every_picture_is_set_aside_with_the_reason(tmp_path, kind) -> None:
     make, reason = MATS[kind]
     hands.write_frames(tmp_path)
+    ids = ids_in(tmp_path)
+    assert len(ids) == 6
     make(tmp_path)
     source = NyuSource(tmp_path, NyuOptions())
-    ids = [facts.id for facts in source.listing()]
-    assert len(ids) == 6
     for source_id in ids:
         with pytest.raises(BadRender, match=f"joint_data.mat: .*{reason}"):
             source.load(source_id)
@@ -488,12 +497,111 @@ def test_without_usable_joints_every_picture_is_set_aside_with_the_reason(tmp_pa
             source.digests(source_id)
 
 
+def scanned(root: Path, options: NyuOptions = RENDERS, seen: Seen = NOTHING_SEEN) -> InputTable:
+    return InputTable(NyuSource(root, options).scan(seen))
+
+
+def problems_of(inputs: InputTable) -> list[str]:
+    return [c.problem for c in inputs.containers if c.problem is not None]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MATS if kind != "missing"])
+def test_joints_that_cannot_be_read_are_named_once_and_other_folders_are_inputs(
+    tmp_path, kind
+) -> None:
+    make, reason = MATS[kind]
+    hands.write_frames(tmp_path / "good")
+    hands.write_frames(tmp_path / "bad")
+    make(tmp_path / "bad")
+    with scanned(tmp_path) as inputs:
+        assert {id.split("/")[0] for (id,) in inputs.rows("SELECT id FROM listed")} == {"good"}
+        (problem,) = problems_of(inputs)
+    assert re.match(f"bad/joint_data.mat: .*({reason}).*; the frames beside it wait", problem)
+
+
+def test_joints_of_matlab_7_3_without_h5py_are_named_with_what_to_install(
+    tmp_path, monkeypatch
+) -> None:
+    hands.write_frames(tmp_path)
+    raw = mat73({"joint_uvd": UVD, "joint_xyz": hands.xyz_up_of(UVD)})
+    (tmp_path / hands.JOINT_DATA).write_bytes(raw)
+    with scanned(tmp_path) as inputs:
+        assert len(inputs) == 6 and not problems_of(inputs)
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    with scanned(tmp_path) as inputs:
+        (problem,) = problems_of(inputs)
+        assert len(inputs) == 0 and "pip install 'simgan-factory[hdf5]'" in problem
+
+
+def test_joints_in_an_archive_make_it_one_that_cannot_be_read_whole(
+    tmp_path, tmp_path_factory
+) -> None:
+    place = tmp_path_factory.mktemp("archives")
+    for number in range(6):
+        hands.write_frames(tmp_path / str(number))
+        if number:
+            (tmp_path / str(number) / hands.JOINT_DATA).write_bytes(b"")
+    with tarfile.open(place / "week.tar", "w") as tar:
+        tar.add(tmp_path, "set")
+    with scanned(place) as inputs:
+        assert len(inputs) == 6
+        (problem,) = problems_of(inputs)
+        assert [c.name for c in inputs.containers] == ["week.tar"], "so it is opened again"
+    assert problem.count("joint_data.mat: is empty") == 3 and problem.endswith("; and 2 more")
+
+
+def test_joints_that_were_read_are_not_read_again_while_unchanged(tmp_path, monkeypatch) -> None:
+    hands.write_frames(tmp_path)
+    with scanned(tmp_path) as inputs:
+        (joints,) = inputs.containers
+        assert not inputs.would_repeat and joints.name == hands.JOINT_DATA
+    seen = {joints.name: replace(joints, num_inputs=0)}
+    monkeypatch.setattr(JointTable, "read", lambda raw: pytest.fail("is read"))
+    with scanned(tmp_path, seen=seen) as inputs:
+        assert len(inputs) == 6 and inputs.would_repeat
+
+
+def test_joints_without_permission_are_named_and_their_frames_are_not_set_aside(
+    tmp_path, monkeypatch
+) -> None:
+    why = "joint_data.mat: Permission denied"
+    hands.write_frames(tmp_path)
+    walk = Tree.walk
+
+    def refusing(self: Tree, suffixes: Set[str], seen: Seen) -> Iterator[object]:
+        for item in walk(self, suffixes, seen):
+            if isinstance(item, FileBatch) and hands.JOINT_DATA in item.names:
+                kept = FileBatch()
+                for file in item.files():
+                    if file.name != hands.JOINT_DATA:
+                        kept.add(file)
+                yield kept
+            else:
+                yield item
+        yield Container(hands.JOINT_DATA, 0, 0, problem=why)
+
+    monkeypatch.setattr(Tree, "walk", refusing)  # root may read everything
+    with scanned(tmp_path) as inputs:
+        assert len(inputs) == 0 and problems_of(inputs) == [why]
+
+
+def test_files_that_are_no_frames_and_frames_that_are_not_asked_for_are_counted(pairs) -> None:
+    (pairs / "other.mat").write_bytes(b"")
+    (pairs / "depth_1_0000001_old.PNG").write_bytes(b"")
+    with scanned(pairs) as inputs:
+        assert len(inputs) == 6
+        assert inputs.ignored == {".png": 2, ".mat": 1, "frames that the options leave out": 6}
+    with scanned(pairs, NyuOptions(kind="real", cameras=(2,))) as inputs:
+        assert len(inputs) == 2
+        assert inputs.ignored == {".png": 2, ".mat": 1, "frames that the options leave out": 4}
+
+
 def test_a_frame_that_is_gone_is_vanished_and_its_joints_are_read_once(
     tmp_path, monkeypatch
 ) -> None:
     hands.write_frames(tmp_path)
     source = NyuSource(tmp_path, NyuOptions())
-    ids = [facts.id for facts in source.listing()]
+    ids = ids_in(tmp_path)
     read = []
     files = type(source._files)
     original = files.read

@@ -4,6 +4,7 @@ The set has `.mat` files of 36 x 60 grey eye images, one file a person and day. 
 are kept as labels for evaluation; training uses no labels of real images.
 """
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,14 +29,24 @@ from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.listing import Listing
 from factory.sources.members import DamagedFileError
-from factory.sources.scan import Container, FileBatch, ScanItem, Seen, batch_of
+from factory.sources.scan import (
+    Container,
+    FileBatch,
+    Ignored,
+    ScanItem,
+    Seen,
+    batch_of,
+    joined_problems,
+)
 from factory.store.extras import MissingExtraError
 from schemas.dataset import DatasetKind, InputFacts
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = frozenset({".mat"})
-OTHER_SUFFIXES = frozenset({".h5", ".hdf5"})
-"""of files that hold the set in a form of somebody else's, which are named as unreadable"""
-NOT_MAT = "not one of MPIIGaze's own files, which are .mat files, one a person and day"
+OTHER_SUFFIXES = (".h5", ".hdf5")
+"""of files that hold the set in a form of somebody else's"""
+NOT_MAT = "(MPIIGaze's own files are .mat files, one a person and day)"
 MAX_DAYS = 2
 """files of which the eyes are held in memory"""
 _PERSON = re.compile(r"p\d+(?![^\W_])")
@@ -75,16 +86,17 @@ class MpiiGazeSource:
 
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
         """List every eye of every file, and name each file that cannot be read, or only in part."""
+        one_sided: list[str] = []
         damaged: dict[str | None, list[str]] = defaultdict(list)
         """by archive, what is wrong with its files"""
-        for item in self._files.walk(SUFFIXES | OTHER_SUFFIXES, seen):
+        for item in self._files.walk(SUFFIXES, seen):
             if isinstance(item, Container):
                 problems = [item.problem] if item.problem else []
                 problems += damaged.pop(item.name, [])
-                yield replace(item, problem="; ".join(problems) or None)
+                yield replace(item, problem=joined_problems(problems))
                 continue
             if not isinstance(item, FileBatch):
-                yield item
+                yield _with_hints(item)
                 continue
             named, misnamed = item.split_off_misnamed()
             yield from misnamed
@@ -95,30 +107,33 @@ class MpiiGazeSource:
                     yield replace(as_container, num_inputs=known.num_inputs)
                     continue
                 in_archive = item.container is not None
-                ids, problem = self._look_into(file.name)
+                ids, problem, absent = self._look_into(file.name)
+                if absent is not None:
+                    one_sided.append(absent)
                 if ids:
                     yield batch_of(ids, file, item.container if in_archive else file.name)
                 if not in_archive:
                     yield replace(as_container, problem=problem)
                 elif problem is not None:
                     damaged[item.container].append(problem)
+        if one_sided:
+            log.warning("files with the eyes of one side alone: %s", joined_problems(one_sided))
 
-    def _look_into(self, name: str) -> tuple[list[str], str | None]:
-        """The ids of the eyes in a file, and what is wrong with it."""
-        if name.lower().endswith(tuple(OTHER_SUFFIXES)):
-            return [], f"{name}: {NOT_MAT}"
+    def _look_into(self, name: str) -> tuple[list[str], str | None, str | None]:
+        """The ids of the eyes in a file, what is wrong with it, and which side it does not have."""
         try:
             day = self._day(name)
         except Vanished:
-            return [], None
+            return [], None, None
         except MissingExtraError as error:
-            return [], f"{name}: {error}"
+            return [], f"{name}: {error}", None
         ids = [
             f"{name}:{side}:{row:06d}"
             for side, eyes in day.eyes.items()
             for row in range(len(eyes.image))
         ]
-        return ids, f"{name}: {'; '.join(day.problems)}" if day.problems else None
+        problem = f"{name}: {'; '.join(day.problems)}" if day.problems else None
+        return ids, problem, f"{name} {day.absent}" if day.absent is not None else None
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
         pass  # the id of an eye gives the name of its file
@@ -212,7 +227,7 @@ class MpiiGazeSource:
             raise BadRender(source_id, "; ".join(problems) or "its eyes are inputs of their own")
         day = self._day(name)
         if side not in day.eyes:
-            raise BadRender(source_id, "; ".join(day.problems))
+            raise BadRender(source_id, day.absent or "; ".join(day.problems))
         eyes = day.eyes[side]
         if row >= len(eyes.image):
             raise Vanished(source_id)
@@ -237,6 +252,15 @@ class MpiiGazeSource:
                 while len(self._days) > MAX_DAYS:
                     del self._days[next(iter(self._days))]
             return self._days[name]
+
+
+def _with_hints(item: Ignored) -> Ignored:
+    """The ignored files, with what the set itself consists of where somebody else's form is met."""
+    hinted = {
+        f"{suffix} {NOT_MAT}" if suffix in OTHER_SUFFIXES else suffix: count
+        for suffix, count in item.counts.items()
+    }
+    return Ignored(hinted)
 
 
 def _parts(source_id: str) -> tuple[str, Side | None, int]:

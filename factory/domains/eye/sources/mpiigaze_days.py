@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.domains.eye.sources.pictures import MIN_SIDE_PX
-from factory.sources.matlab import MatError, read_arrays
+from factory.sources.matlab import AbsentError, MatError, read_arrays
 
 Side = Literal["left", "right"]
 SIDES: tuple[Side, ...] = ("left", "right")
@@ -33,6 +33,8 @@ class Day:
     """the sides that can be read"""
     problems: tuple[str, ...]
     """why the others cannot"""
+    absent: str | None = None
+    """that there is no other side, where the file has one side alone"""
 
     @classmethod
     def read(cls, raw: bytes) -> "Day":
@@ -48,15 +50,20 @@ class Day:
             return cls({}, (str(error),))
         eyes: dict[Side, Eyes] = {}
         problems: list[str] = []
+        absent: list[str] = []
         for place, side in enumerate(SIDES):
             found = arrays[len(FIELDS) * place :][: len(FIELDS)]
             try:
                 eyes[side] = _eyes(found, side)
+            except AbsentError as error:
+                (absent if error.path == ("data", side) else problems).append(str(error))
             except MatError as error:
                 problems.append(str(error))
-        if eyes and problems:
+        if not eyes:
+            return cls({}, tuple(dict.fromkeys(problems + absent)))
+        if problems:
             problems.append(f"its {' and '.join(eyes)} eyes are read")
-        return cls(eyes, tuple(dict.fromkeys(problems)))
+        return cls(eyes, tuple(problems), next(iter(absent), None))
 
 
 def _eyes(arrays: list[Any], side: Side) -> Eyes:

@@ -28,9 +28,9 @@ from factory.domains.hand.sources.nyu_files import (
     JOINT_DATA,
     PNG_SPELLINGS,
     FrameName,
+    FrameScan,
     Prefix,
     frame_name,
-    scan_frames,
 )
 from factory.domains.hand.sources.nyu_joints import JointsError, JointTable
 from factory.images.png import UndecodableError
@@ -39,6 +39,7 @@ from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.listing import Listing
 from factory.sources.members import DamagedFileError
 from factory.sources.scan import ScanItem, Seen
+from factory.store.extras import MissingExtraError
 from schemas.dataset import DatasetKind, InputFacts
 from schemas.hand.sample import EVALUATED_JOINTS, MAX_CUBE_MM
 
@@ -123,13 +124,21 @@ class NyuSource:
         return Listing.of(self.scan(NOTHING_SEEN))
 
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        return scan_frames(
-            self._files,
-            seen,
+        scan = FrameScan(
             prefix=self._prefix,
             cameras=set(self.options.cameras),
             with_twin=self._with_twin,
+            problem_of=self._problem_of,
         )
+        return scan.items(self._files, seen)
+
+    def _problem_of(self, joint_data: str) -> str | None:
+        """Why a file of joints cannot be read; None where it can."""
+        try:
+            self._joints.of(self._files, joint_data)
+        except (JointsError, MissingExtraError) as error:
+            return f"{joint_data}: {error}; the frames beside it wait until it can be read"
+        return None
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
         self._expected = suffixes
