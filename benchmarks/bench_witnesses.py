@@ -1,7 +1,7 @@
 """The accuracy of each witness on eyes that this repository did not draw.
 
     python benchmarks/bench_witnesses.py --dataset SYNTHETIC --split test \\
-        --masks MASKS.tar --landmarks LANDMARKS --gaze GAZE
+        --masks MASKS.tar --landmarks LANDMARKS --gaze GAZE --mediapipe MEDIAPIPE
 
 A witness is one independent way to measure label drift. The output has errors against labels (of a
 dataset that the networks were not trained on) and against hand-made masks, the displacements that
@@ -17,13 +17,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from eye_masks import EYE_WIDTH_PX, Masked, Values, read_masks
+from eye_masks import EYE_WIDTH_PX, Images, Masked, Values, read_masks
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
-from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses, LandmarksFound
-from factory.domains.eye.networks.landmarks import found_landmarks_px, load_landmarks
+from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
+from factory.domains.eye.networks.landmarks import (
+    LandmarksFound,
+    found_landmarks_px,
+    load_landmarks,
+)
+from factory.domains.eye.networks.mediapipe import (
+    PROGRAM,
+    IrisModel,
+    found_iris_px,
+    load_model,
+)
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.domains.eye.pupil.drift import find_centers
 from factory.domains.eye.pupil.finder import PupilFinder
@@ -71,11 +81,13 @@ def on_dataset(dataset: Dataset, split: str, witnesses: EyeWitnesses, limit: int
     print_row("landmark network, iris error", values_of(own, "iris_error_px"))
     print_row("landmark network, lid error", values_of(own, "lid_error_px"))
     print_row("gaze network, error", values_of(own, "gaze_error_deg"), "deg")
+    print_row("MediaPipe, iris error", values_of(own, "mediapipe_error_px"))
     for name, column, unit in (
         ("pupil finder", "pupil_drift_px", "px"),
         ("landmark network, iris", "iris_drift_px", "px"),
         ("landmark network, lids", "lid_drift_px", "px"),
         ("gaze network", "gaze_drift_deg", "deg"),
+        ("MediaPipe, iris", "mediapipe_drift_px", "px"),
         ("registration", "registration_px", "px"),
         ("registration, iris", "iris_registration_px", "px"),
     ):
@@ -102,11 +114,29 @@ def on_masks(masked: Masked, witnesses: EyeWitnesses) -> None:
                 "landmark network, lids to the mask's border", _to_outline(seen, masked, rows)
             )
         planted = _planted(rng, len(part))
-        moved = shifted(looks(part, rng)[DEGRADED_LOOK], planted)
+        changed = looks(part, rng)[DEGRADED_LOOK]
+        moved = shifted(changed, planted)
+        if witnesses.mediapipe is not None:
+            _of_mediapipe(load_model(witnesses.mediapipe), (part, changed, moved), centre, planted)
         width = np.full(len(part), EYE_WIDTH_PX)
         pictures, iris = registered(part, moved), registered_iris(part, moved, centre, width)
         print_row("registration, error at 2 px planted", np.hypot(*(pictures.shift_N2 - planted).T))
         print_row("registration, iris, the same", np.hypot(*(iris.shift_N2 - planted).T))
+
+
+def _of_mediapipe(
+    model: IrisModel, images: tuple[Images, Images, Images], centre: Values, planted: Values
+) -> None:
+    """Print what the model says of eyes, of them in another look, and of those moved."""
+    started = time.process_time()
+    before, changed, moved = (found_iris_px(model, part, EYE_WIDTH_PX) for part in images)
+    seconds = time.process_time() - started
+    print_row("MediaPipe, iris error", np.hypot(*(before - centre).T))
+    print_row("MediaPipe, null drift", np.hypot(*(changed - before).T))
+    print_row("MediaPipe, error at 2 px planted", np.hypot(*(moved - before - planted).T))
+    along = ((moved - changed) * planted).sum(axis=1) / (planted**2).sum(axis=1)
+    print_row("MediaPipe, share of the planted that is read", along, "of 1")
+    print(f"\nMediaPipe: {3 * len(before) / seconds:.0f} images/s of CPU time, one thread\n")
 
 
 def _planted(rng: np.random.Generator, num: int) -> Values:
@@ -132,6 +162,7 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, help="a tar of NAME.jpg with NAME.mask.png")
     parser.add_argument("--landmarks", help="output of jobs/estimator.py landmarks")
     parser.add_argument("--gaze", help="output of jobs/estimator.py gaze")
+    parser.add_argument("--mediapipe", help=f"output of {PROGRAM}")
     parser.add_argument(
         "--limit", type=int, default=1000, help="largest number of eyes of the dataset"
     )
@@ -142,7 +173,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     image = Dataset.open(args.dataset).card.image if args.dataset else None
     finder = PupilFinder(eye_width_px=EYE_WIDTH_PX)
-    witnesses = EyeWitnesses.of(finder, args.landmarks, args.gaze, image)
+    witnesses = EyeWitnesses.of(finder, args.landmarks, args.gaze, image, args.mediapipe)
     if args.dataset:
         on_dataset(Dataset.open(args.dataset), args.split, witnesses, args.limit)
     if args.masks:

@@ -7,6 +7,7 @@ EXTRA_OF = {
     "h5py": "hdf5",
     "jinja2": "report",
     "matplotlib": "report",
+    "openvino": "openvino",
     "sklearn": "evaluate",
     "tensorboard": "tensorboard",
 }

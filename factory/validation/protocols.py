@@ -100,7 +100,7 @@ class Validator(Protocol):
 
     @property
     def networks(self) -> Mapping[str, str]:
-        """The witnesses that have to be trained, by name, and how."""
+        """The witnesses that are given by a place, by name, and how each place is made."""
 
     def witnesses(
         self, refined: Dataset, parent: Dataset, networks: Mapping[str, str], options: Any
@@ -145,4 +145,6 @@ def require_known(networks: Mapping[str, str], known: Mapping[str, str]) -> None
     for name in networks:
         if name not in known:
             names = ", ".join(f"{name} ({how})" for name, how in known.items())
-            raise ValueError(f"no witness {name!r} to train here; there are: {names or 'none'}")
+            raise ValueError(
+                f"no witness {name!r} here that is given by its place; there are: {names or 'none'}"
+            )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Float, Model
+from schemas.base import Float, Model, Sha256
 from schemas.estimator import EstimatorDescription
 from schemas.report import Spread
 
@@ -69,6 +69,22 @@ class GazeDescription(EstimatorDescription):
 
     architecture: GazeConfig
     held_out: GazeErrors
+
+
+class MediapipeSource(Model):
+    """`mediapipe.json` says where `iris_landmark.tflite` and `LICENSE`, beside it, are from."""
+
+    package: str
+    """name and version on PyPI"""
+    wheel: str
+    """file name of the wheel"""
+    member: str
+    """the model's name in it"""
+    sha256: Sha256
+    """of the model"""
+    licence: str = "Apache-2.0"
+    writer: str = ""
+    """the program that wrote the file"""
 
 
 class GazeTraining(Model):

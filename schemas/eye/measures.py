@@ -16,6 +16,8 @@ EYE_MEASURES: tuple[pa.Field, ...] = (
     _float("iris_error_px", "distance of the iris from its label, by the landmark network"),
     _float("lid_error_px", "mean distance of the lids from their labels, by the landmark network"),
     _float("gaze_error_deg", "angle between the gaze that the gaze network sees and the label"),
+    _float("mediapipe_drift_px", "displacement of the iris, by MediaPipe's iris model"),
+    _float("mediapipe_error_px", "distance of the iris from its label, by MediaPipe's iris model"),
     _float("opening_ratio", "area between the lids, refined over parent, by the landmark network"),
     _float("registration_px", "displacement of the whole picture's edges"),
     _float("iris_registration_px", "displacement of the edges around the iris"),
@@ -69,6 +71,9 @@ EYE_MEASURES_SCHEMA = pa.schema(
         pa.field("iris_refined_y_px", pa.float32()),
         pa.field("iris_shift_x_px", pa.float32()),
         pa.field("iris_shift_y_px", pa.float32()),
+        # the displacement of MediaPipe's iris centre
+        pa.field("mediapipe_shift_x_px", pa.float32()),
+        pa.field("mediapipe_shift_y_px", pa.float32()),
         # how the gaze network's answer turned, by the angles of docs/conventions.md
         pa.field("gaze_yaw_shift_deg", pa.float32()),
         pa.field("gaze_pitch_shift_deg", pa.float32()),

@@ -30,6 +30,8 @@ class Witnesses(Model):
     """the whole picture's edges against its parent's; classical"""
     iris_registration: Witness
     """the edges around the iris against its parent's; classical"""
+    mediapipe: Witness | None = None
+    """centre of the iris, by MediaPipe's iris model; None without it"""
 
 
 class PlantedShift(Model):

@@ -330,6 +330,7 @@ def example_pictures(num: int = 40) -> ReportPictures:
         drift_px=example_drift(),
         null_drift_px=example_null(),
         mean_abs_change=rng.normal(0.141, 0.03, 1440),
+        eye_width_px=40.0,
         shifts=Shifts(
             rng.uniform(-25, 25, 1440), rng.uniform(-20, 20, 1440), rng.normal(0.1, 0.4, (1440, 2))
         ),

@@ -105,6 +105,7 @@ def test_without_networks_their_columns_are_null_and_no_others(synthetic):
     table = EyeMeasurer(WITNESSES)(synthetic.index(0), synthetic.images(0), synthetic.images(0))
     networks = {"iris_drift_px", "lid_drift_px", "iris_error_px", "lid_error_px"}
     networks |= {"gaze_drift_deg", "gaze_error_deg", "opening_ratio"}
+    networks |= {"mediapipe_drift_px", "mediapipe_error_px"}
     for field in EYE_MEASURES:
         if field.name in networks:
             assert table[field.name].null_count == len(table)

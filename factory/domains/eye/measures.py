@@ -26,11 +26,18 @@ from factory.domains.eye.networks.gaze import (
     yaw_pitch_deg,
 )
 from factory.domains.eye.networks.landmarks import (
-    GROUPS,
     LandmarkNetwork,
+    LandmarksFound,
     found_landmarks_px,
     landmarks_px,
     load_landmarks,
+    mean_distance_px,
+)
+from factory.domains.eye.networks.mediapipe import (
+    IrisModel,
+    check_model,
+    found_iris_px,
+    load_model,
 )
 from factory.domains.eye.pupil.drift import (
     Centers,
@@ -55,7 +62,7 @@ from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
 from schemas.eye.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA
 
-VERSION = 1
+VERSION = 2
 """of what is measured and how; measurements of other versions are made again"""
 Images = NDArray[np.uint8]
 Columns = dict[str, np.ndarray | list[str]]
@@ -71,13 +78,21 @@ class EyeWitnesses(Model):
     gaze: str | None = None
     """place of a gaze network, the output of jobs/estimator.py gaze"""
     gaze_sha256: Sha256 | None = None
+    mediapipe: str | None = None
+    """place of MediaPipe's iris model"""
+    mediapipe_sha256: Sha256 | None = None
 
     schema: ClassVar[pa.Schema] = EYE_MEASURES_SCHEMA
     repeated: ClassVar[Sequence[str]] = ("identity", "pupil_reason")
 
     @classmethod
     def of(
-        cls, finder: PupilFinder, landmarks: str | None, gaze: str | None, image: ImageSpec | None
+        cls,
+        finder: PupilFinder,
+        landmarks: str | None,
+        gaze: str | None,
+        image: ImageSpec | None,
+        mediapipe: str | None = None,
     ) -> "EyeWitnesses":
         """Look at the networks once, before any work.
 
@@ -88,8 +103,9 @@ class EyeWitnesses(Model):
             FileNotFoundError: a network is not there.
             FormatError: it is damaged.
             ValueError: it is for other images.
+            MissingExtraError: what runs it is not installed.
         """
-        digests: dict[str, str | None] = {"landmarks_sha256": None, "gaze_sha256": None}
+        digests: dict[str, str] = {}
         if landmarks is not None:
             _, described = load_landmarks(landmarks)
             if image is not None:
@@ -100,11 +116,14 @@ class EyeWitnesses(Model):
             if image is not None:
                 seen.require(image)
             digests["gaze_sha256"] = seen.sha256
-        return cls(finder=finder, landmarks=landmarks, gaze=gaze, **digests)
+        if mediapipe is not None:
+            digests["mediapipe_sha256"] = check_model(mediapipe)
+        places = {"landmarks": landmarks, "gaze": gaze, "mediapipe": mediapipe}
+        return cls(finder=finder, **places, **digests)
 
     def digest(self) -> str:
         """Of all that decides a measurement: not the places of the networks."""
-        content = self.model_dump(mode="json", exclude={"landmarks", "gaze"})
+        content = self.model_dump(mode="json", exclude={"landmarks", "gaze", "mediapipe"})
         return digest_of({"version": VERSION, **content})
 
     def measurer(self) -> "EyeMeasurer":
@@ -123,6 +142,7 @@ class Seen(NamedTuple):
     pupils: Centers | None
     landmarks_NK2: NDArray[np.floating] | None  # noqa: N815
     gaze_N3: NDArray[np.floating] | None  # noqa: N815
+    mediapipe_N2: NDArray[np.floating] | None  # noqa: N815
 
 
 @dataclass
@@ -167,6 +187,7 @@ class EyeMeasurer:
             **self._pupil(rows, parent_NHW, refined_NHW, seen.pupils),
             **self._landmarks(rows, refined_NHW, seen.landmarks_NK2),
             **self._gaze(rows, refined_NHW, seen.gaze_N3),
+            **self._mediapipe(rows, refined_NHW, seen.mediapipe_N2),
             **_registration(rows, parent_NHW, refined_NHW),
             **_looks(parent_NHW, refined_NHW),
         }
@@ -189,6 +210,7 @@ class EyeMeasurer:
             else None,
             None if landmarks is None else found_landmarks_px(landmarks, parent_NHW),
             None if gaze is None else found_gaze_N3(gaze, parent_NHW),
+            self._mediapipe_iris(parent_NHW),
         )
 
     def _pupil(
@@ -223,8 +245,8 @@ class EyeMeasurer:
             "iris_shift_y_px": shift_N2[:, 1],
             "iris_drift_px": np.hypot(*shift_N2.T),
             "iris_error_px": np.hypot(*(after.iris_N2 - label.iris_N2).T),
-            "lid_drift_px": _mean_distance(after.lids_NK2, before.lids_NK2, seen_NK),
-            "lid_error_px": _mean_distance(after.lids_NK2, label.lids_NK2, seen_NK),
+            "lid_drift_px": mean_distance_px(after.lids_NK2, before.lids_NK2, seen_NK),
+            "lid_error_px": mean_distance_px(after.lids_NK2, label.lids_NK2, seen_NK),
             "opening_ratio": after.opening_px2 / np.maximum(before.opening_px2, 1.0),
         }
 
@@ -247,6 +269,31 @@ class EyeMeasurer:
             "gaze_yaw_shift_deg": (yaw_1 - yaw_0 + 180) % 360 - 180,
             "gaze_pitch_shift_deg": pitch_1 - pitch_0,
         }
+
+    def _mediapipe(
+        self, rows: pa.Table, refined: Images, before_N2: NDArray[np.floating] | None
+    ) -> Columns:
+        after_N2 = self._mediapipe_iris(refined)
+        if before_N2 is None or after_N2 is None:
+            return {}
+        label_N2 = LandmarksFound(landmarks_px(rows)).iris_N2
+        shift_N2 = after_N2 - before_N2
+        return {
+            "mediapipe_shift_x_px": shift_N2[:, 0],
+            "mediapipe_shift_y_px": shift_N2[:, 1],
+            "mediapipe_drift_px": np.hypot(*shift_N2.T),
+            "mediapipe_error_px": np.hypot(*(after_N2 - label_N2).T),
+        }
+
+    def _mediapipe_iris(self, images: Images) -> NDArray[np.floating] | None:
+        model = self._iris_model
+        width = self.witnesses.finder.eye_width_px
+        return None if model is None else found_iris_px(model, images, width)
+
+    @cached_property
+    def _iris_model(self) -> IrisModel | None:
+        place = self.witnesses.mediapipe
+        return None if place is None else load_model(place)
 
     @cached_property
     def _landmark_network(self) -> LandmarkNetwork | None:
@@ -293,46 +340,6 @@ def drift_of(
 def _require(where: str, sha256: str, expected: str | None) -> None:
     if sha256 != expected:
         raise ValueError(f"{where} changed while the job ran")
-
-
-@dataclass(frozen=True)
-class LandmarksFound:
-    """Landmarks of N eyes, by group."""
-
-    points_NK2: NDArray[np.floating]  # noqa: N815
-
-    @property
-    def iris_N2(self) -> NDArray[np.floating]:  # noqa: N802
-        """Centre of the iris: the mean of its landmarks."""
-        first = GROUPS["pupil"]
-        return np.asarray(self.points_NK2[:, first : first + GROUPS["iris"]].mean(axis=1))
-
-    @property
-    def lids_NK2(self) -> NDArray[np.floating]:  # noqa: N802
-        """In order around the opening."""
-        return self.points_NK2[:, -GROUPS["lids"] :]
-
-    @property
-    def opening_px2(self) -> NDArray[np.floating]:
-        """(N,) area between the lids."""
-        x, y = np.moveaxis(self.lids_NK2, -1, 0)
-        twice = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
-        return np.asarray(np.abs(twice) / 2)
-
-    def inside(self, size: tuple[int, ...]) -> NDArray[np.bool_]:
-        """(N, K) which lid landmarks lie inside an image of (H, W)."""
-        x, y = np.moveaxis(self.lids_NK2, -1, 0)
-        return np.asarray((x >= 0) & (x <= size[1] - 1) & (y >= 0) & (y <= size[0] - 1))
-
-
-def _mean_distance(
-    here_NK2: NDArray[np.floating], there_NK2: NDArray[np.floating], seen_NK: NDArray[np.bool_]
-) -> NDArray[np.floating]:
-    """Over the points that are seen; NaN where none is."""
-    distance = np.hypot(*np.moveaxis(here_NK2 - there_NK2, -1, 0))
-    seen = seen_NK.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.where(seen > 0, (distance * seen_NK).sum(axis=1) / seen, np.nan)
 
 
 def _conditions(rows: pa.Table, parent_NHW: Images) -> Columns:

@@ -71,6 +71,8 @@ class ReportPictures:
     """of the looks that make the floor"""
     mean_abs_change: Values
     """of all samples, on [-1, 1]"""
+    eye_width_px: float
+    """of the images, for drifts in the paper's unit"""
     shifts: Shifts | None = None
     """of the iris landmarks; None without a landmark network"""
     notes: Sequence[str] = ()
@@ -101,10 +103,12 @@ def render_page(
         look_rows=look_figures.ROWS | {"memorised_share": "copies of real images"},
         gaze=GazeTable.of(report.drift.bins),
         judged=None,
+        eye_width_px=pictures.eye_width_px,
         paper={
             "mean_px": PAPER_MEAN_PX,
             "sd_px": PAPER_SD_PX,
             "width_px": PAPER_EYE_WIDTH_PX,
+            "scale": PAPER_EYE_WIDTH_PX / pictures.eye_width_px,
             "mean_percent": 100 * PAPER_MEAN_PX / PAPER_EYE_WIDTH_PX,
             "sd_percent": 100 * PAPER_SD_PX / PAPER_EYE_WIDTH_PX,
         },

@@ -14,6 +14,7 @@ from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
+from factory.domains.eye.networks.mediapipe import PROGRAM
 from factory.domains.eye.page import (
     MAX_WORST,
     ReportPictures,
@@ -124,6 +125,7 @@ class EyesExamined:
             drift_px=self.table.measured_px(),
             null_drift_px=self.calibration.null_drift_px,
             mean_abs_change=values_of(self.measures, "mean_abs_change"),
+            eye_width_px=self.witnesses.finder.eye_width_px,
             shifts=shifts_of(self.measures),
             notes=notes,
         )
@@ -195,7 +197,11 @@ class EyeValidator:
     @property
     def networks(self) -> Mapping[str, str]:
         """As `Validator.networks`."""
-        return {"landmarks": "by jobs/estimator.py landmarks", "gaze": "by jobs/estimator.py gaze"}
+        return {
+            "landmarks": "by jobs/estimator.py landmarks",
+            "gaze": "by jobs/estimator.py gaze",
+            "mediapipe": f"by {PROGRAM}",
+        }
 
     def witnesses(
         self,
@@ -208,7 +214,11 @@ class EyeValidator:
         require_known(networks, self.networks)
         finder = options.finder.model_copy(update={"eye_width_px": crop_of(parent).eye_width_px})
         return EyeWitnesses.of(
-            finder, networks.get("landmarks"), networks.get("gaze"), image=refined.card.image
+            finder,
+            networks.get("landmarks"),
+            networks.get("gaze"),
+            image=refined.card.image,
+            mediapipe=networks.get("mediapipe"),
         )
 
     def examine(

@@ -65,6 +65,14 @@ DRIFTS = {
     "iris_registration": Means(
         "px", "the edges around the iris, slid over those of its parent", "iris_registration_px"
     ),
+    "mediapipe": Means(
+        "px",
+        "the centre of the iris that MediaPipe's model, trained on photographs, finds in each "
+        "image by itself",
+        "mediapipe_drift_px",
+        "mediapipe_error_px",
+        ("mediapipe_shift_x_px", "mediapipe_shift_y_px"),
+    ),
 }
 """the witnesses by name"""
 
@@ -106,6 +114,7 @@ def witnesses_of(
         "iris": witnesses.landmarks_sha256,
         "lids": witnesses.landmarks_sha256,
         "gaze": witnesses.gaze_sha256,
+        "mediapipe": witnesses.mediapipe_sha256,
     }
     by_name: dict[str, Witness | None] = {}
     for name, means in DRIFTS.items():

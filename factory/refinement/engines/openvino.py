@@ -4,6 +4,8 @@ The graph is written from the weights in memory, as ncnn's is. OpenVINO is an op
 `pip install simgan-factory[openvino]`.
 """
 
+from pathlib import Path
+
 import numpy as np
 import openvino
 from openvino import opset13 as ops
@@ -50,6 +52,27 @@ def _convolution(x: openvino.Node, conv: nn.Conv2d) -> openvino.Node:
     return ops.add(summed, ops.constant(bias.reshape(1, -1, 1, 1)))
 
 
+def read_network(path: Path) -> openvino.Model:
+    """A network of a file that OpenVINO reads: its own, ONNX or TensorFlow Lite."""
+    return openvino.Core().read_model(path)
+
+
+def on_one_core(network: openvino.Model, precision: Precision) -> openvino.CompiledModel:
+    """A network compiled for one thread of this processor.
+
+    Raises:
+        RuntimeError: OpenVINO cannot compile it.
+    """
+    options = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        # A worker is bound to no core: others of this machine may have the one chosen here.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return openvino.Core().compile_model(network, "CPU", options)
+
+
 class OpenvinoEngine(OneByOneEngine):
     """
     Args:
@@ -73,20 +96,12 @@ class OpenvinoEngine(OneByOneEngine):
         self.name = engine_name("openvino", precision)
         self.codec = codec
         self.config = refiner.config
-        core, hint = openvino.Core(), _HINTS[precision]
-        if precision == "bfloat16" and "BF16" not in core.get_property(
+        if precision == "bfloat16" and "BF16" not in openvino.Core().get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise EngineUnavailableError("OpenVINO finds no bfloat16 in this processor")
-        options = {
-            "INFERENCE_PRECISION_HINT": hint,
-            "INFERENCE_NUM_THREADS": 1,
-            "NUM_STREAMS": 1,
-            # A worker is bound to no core: others of this machine may have the one chosen here.
-            "ENABLE_CPU_PINNING": False,
-        }
         try:
-            compiled = core.compile_model(openvino_graph(refiner, height, width), "CPU", options)
+            compiled = on_one_core(openvino_graph(refiner, height, width), precision)
         except RuntimeError as error:
             raise EngineUnavailableError(f"OpenVINO does not load the network: {error}") from error
         self.request = compiled.create_infer_request()

@@ -185,3 +185,18 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     drawn = overlay(image, [(nowhere, "#000")], arrow=((3.0, 4.0), nowhere.center_px))
     assert "nan" not in drawn and "ellipse" not in drawn
     assert "ellipse" in overlay(image, [(Outline((3.0, 4.0), (7.0, 7.0)), "#000")])
+
+
+@pytest.mark.slow
+def test_a_second_judge_stands_beside_the_paper_in_its_unit() -> None:
+    report = example_report()
+    judge = report.witnesses.iris
+    assert judge is not None and judge.drift is not None
+    witnesses = report.witnesses.model_copy(update={"mediapipe": judge})
+    both = report.model_copy(update={"witnesses": witnesses})
+    html = render_page(both, dataclasses.replace(example_pictures(), eye_width_px=22.0))
+    shown = re.search(r"MediaPipe&#39;s iris, px of 55</th><td class=\"n\">([\d.]+) ± ", html)
+    assert shown is not None and float(shown[1]) == pytest.approx(2.5 * judge.drift.mean, abs=0.006)
+    assert "here it is 22 px wide" in html
+    without = render_page(report, example_pictures())
+    assert "MediaPipe" not in without and "ours, px of 55" in without

@@ -16,6 +16,8 @@ TAILS = (
     Tail("pupil_drift_px", True, "the fitted iris lies elsewhere than in the parent"),
     Tail("iris_drift_px", True, "the iris landmarks lie elsewhere than in the parent"),
     Tail("iris_error_px", True, "the iris is not where its label says"),
+    Tail("mediapipe_drift_px", True, "MediaPipe's iris lies elsewhere than in the parent"),
+    Tail("mediapipe_error_px", True, "MediaPipe's iris is not where its label says"),
     Tail("lid_drift_px", True, "the lids lie elsewhere than in the parent"),
     Tail("lid_error_px", True, "the lids are not where their labels say"),
     Tail("opening_ratio", False, "the eye closed"),

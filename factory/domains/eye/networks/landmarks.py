@@ -5,6 +5,7 @@ varies light, contrast, blur and noise, and turns images a little, so that the n
 on the renders' look.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,46 @@ def landmarks_px(index: pa.Table) -> np.ndarray:
         points = column.to_numpy(zero_copy_only=False).reshape(len(index), -1, 2)
         columns.append(points[:, ::stride])
     return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class LandmarksFound:
+    """Landmarks of N eyes, by group."""
+
+    points_NK2: NDArray[np.floating]  # noqa: N815
+
+    @property
+    def iris_N2(self) -> NDArray[np.floating]:  # noqa: N802
+        """Centre of the iris: the mean of its landmarks."""
+        first = GROUPS["pupil"]
+        return np.asarray(self.points_NK2[:, first : first + GROUPS["iris"]].mean(axis=1))
+
+    @property
+    def lids_NK2(self) -> NDArray[np.floating]:  # noqa: N802
+        """In order around the opening."""
+        return self.points_NK2[:, -GROUPS["lids"] :]
+
+    @property
+    def opening_px2(self) -> NDArray[np.floating]:
+        """(N,) area between the lids."""
+        x, y = np.moveaxis(self.lids_NK2, -1, 0)
+        twice = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
+        return np.asarray(np.abs(twice) / 2)
+
+    def inside(self, size: tuple[int, ...]) -> NDArray[np.bool_]:
+        """(N, K) which lid landmarks lie inside an image of (H, W)."""
+        x, y = np.moveaxis(self.lids_NK2, -1, 0)
+        return np.asarray((x >= 0) & (x <= size[1] - 1) & (y >= 0) & (y <= size[0] - 1))
+
+
+def mean_distance_px(
+    here_NK2: NDArray[np.floating], there_NK2: NDArray[np.floating], seen_NK: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """Over the points that are seen; NaN where none is."""
+    distance = np.hypot(*np.moveaxis(here_NK2 - there_NK2, -1, 0))
+    seen = seen_NK.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.where(seen > 0, (distance * seen_NK).sum(axis=1) / seen, np.nan)
 
 
 def load_landmarks(location: str | Path) -> tuple[LandmarkNetwork, LandmarkDescription]:
