@@ -35,10 +35,11 @@ def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
         name: {re.split(r"[\[<>=]", needed)[0] for needed in all_needed}
         for name, all_needed in project["optional-dependencies"].items()
     }
-    assert set(EXTRA_OF) | {"ncnn"} == set.union(
+    packages_of = {module: {"sklearn": "scikit-learn"}.get(module, module) for module in EXTRA_OF}
+    assert set(packages_of.values()) | {"ncnn"} == set.union(
         *(packages for name, packages in extras.items() if name not in ("all", "dev"))
     )
-    assert all(module in extras[extra] for module, extra in EXTRA_OF.items())
+    assert all(packages_of[module] in extras[extra] for module, extra in EXTRA_OF.items())
     assert "ncnn" in extras["ncnn"]
     (everything,) = project["optional-dependencies"]["all"]
     named = re.fullmatch(r"simgan-factory\[(.*)\]", everything)
