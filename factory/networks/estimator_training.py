@@ -12,6 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 Network = TypeVar("Network", bound=nn.Module)
 OnUpdate = Callable[[float], None]
 """is called after each update with its loss"""
+Stop = Callable[[Network, int], bool]
+"""is called after each update with the network and the number of updates made so far; training ends
+where it is true"""
 
 
 class Updates(Protocol):
@@ -37,6 +40,7 @@ def train_network(
     loss_of: Callable[[NDArray[np.int64], np.random.Generator], Tensor],
     schedule: LRScheduler,
     on_update: OnUpdate | None = None,
+    stop: Stop[Network] | None = None,
 ) -> Network:
     """Train a network on batches that are drawn with replacement.
 
@@ -72,4 +76,6 @@ def train_network(
         schedule.step()
         if on_update is not None:
             on_update(value)
+        if stop is not None and stop(network, step + 1):
+            break
     return network.eval()

@@ -66,3 +66,19 @@ def test_updates_draw_by_the_seed_and_their_number_and_follow_the_schedule() -> 
         weight -= 0.1 / (1 + step)
     assert trained is network and not network.training
     assert network.weight.detach() == pytest.approx(weight, abs=1e-6)
+
+
+def test_training_ends_where_the_caller_says() -> None:
+    network, schedule = network_and_schedule()
+    seen = []
+
+    def stop(watched, updates):
+        seen.append((watched is network, updates))
+        return updates == 4
+
+    losses: list[float] = []
+    train_network(
+        network, Updates(), 9, lambda rows, rng: network.weight.sum(), schedule, losses.append, stop
+    )
+    assert seen == [(True, 1), (True, 2), (True, 3), (True, 4)] and len(losses) == 4
+    assert not network.training

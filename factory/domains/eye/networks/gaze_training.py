@@ -13,7 +13,7 @@ from factory.domains.eye.networks.gaze import Gaze, GazeNetwork, angle_deg, yaw_
 from factory.domains.eye.networks.landmark_training import relit
 from factory.images.png import Grey
 from factory.measures.statistics import spread
-from factory.networks.estimator_training import OnUpdate, train_network
+from factory.networks.estimator_training import OnUpdate, Stop, train_network
 from factory.networks.scaling import to_network
 from schemas.eye.estimators import GazeBin, GazeErrors, GazeTraining
 
@@ -32,6 +32,7 @@ def train_gaze(
     training: GazeTraining,
     labelled: Gazing,
     on_update: OnUpdate | None = None,
+    stop: Stop[GazeNetwork] | None = None,
 ) -> GazeNetwork:
     """Train a network with `train_network`.
 
@@ -53,7 +54,9 @@ def train_gaze(
             images = augmented(images, training.max_shift_px, rng)
         return torch.as_tensor((network(images) - gaze).square().sum(dim=1).mean())
 
-    return train_network(network, training, len(labelled.images), loss_of, schedule, on_update)
+    return train_network(
+        network, training, len(labelled.images), loss_of, schedule, on_update, stop
+    )
 
 
 def _lr_factor(training: GazeTraining, step: int) -> float:

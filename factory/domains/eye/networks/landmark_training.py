@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from factory.domains.eye.networks.landmarks import GROUPS, LandmarkNetwork
 from factory.images.png import Grey
-from factory.networks.estimator_training import OnUpdate, train_network
+from factory.networks.estimator_training import OnUpdate, Stop, train_network
 from factory.networks.scaling import to_network
 from schemas.eye.estimators import LandmarkConfig, LandmarkTraining
 
@@ -29,22 +29,32 @@ def train_landmarks(
     training: LandmarkTraining,
     labelled: Labelled,
     on_update: OnUpdate | None = None,
+    *,
+    stop: Stop[LandmarkNetwork] | None = None,
+    augment: bool = True,
 ) -> LandmarkNetwork:
     """Train a network with `train_network`; losses are in px.
+
+    The network has as many landmarks as the labels.
 
     Raises:
         RuntimeError: a loss is not finite.
     """
-    network = LandmarkNetwork(LandmarkConfig(maps=training.maps), seed=training.seed)
+    config, num_landmarks = LandmarkConfig(maps=training.maps), labelled.landmarks_px.shape[1]
+    network = LandmarkNetwork(config, seed=training.seed, num_landmarks=num_landmarks)
     optimiser = torch.optim.Adam(network.parameters(), training.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
 
     def loss_of(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         points = torch.from_numpy(labelled.landmarks_px[rows])
-        images, points = augmented(to_network(labelled.images[rows]), points, rng)
+        images = to_network(labelled.images[rows])
+        if augment:
+            images, points = augmented(images, points, rng)
         return functional.smooth_l1_loss(network(images), points)
 
-    return train_network(network, training, len(labelled.images), loss_of, schedule, on_update)
+    return train_network(
+        network, training, len(labelled.images), loss_of, schedule, on_update, stop
+    )
 
 
 def augmented(images: Tensor, points: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,15 @@ class LandmarkNetwork(nn.Module):
     """(n, C, H, W) float32 in [-1, 1] to (n, 25, 2) float32: x and y in px, (0, 0) in the centre of
     the first pixel. Weights are drawn from `seed` alone."""
 
-    def __init__(self, config: LandmarkConfig | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: LandmarkConfig | None = None,
+        *,
+        seed: int = 0,
+        num_landmarks: int = NUM_LANDMARKS,
+    ) -> None:
         super().__init__()
+        self.num_landmarks = num_landmarks
         self.config = config = config if config is not None else LandmarkConfig()
         maps = config.maps
         with torch.random.fork_rng(devices=[]):
@@ -39,14 +46,14 @@ class LandmarkNetwork(nn.Module):
                 nn.Conv2d(maps, maps, 3, stride=2, padding=1),
                 nn.ReLU(),
                 *_dilated(maps, (1, 2, 4, 2)),
-                nn.Conv2d(maps, NUM_LANDMARKS, 1),
+                nn.Conv2d(maps, num_landmarks, 1),
             )
 
     def forward(self, images: Tensor) -> Tensor:
         n, _, height, width = images.shape
         heat = self.layers(images)
         rows, columns = heat.shape[-2:]
-        share = heat.flatten(2).softmax(dim=-1).view(n, NUM_LANDMARKS, rows, columns)
+        share = heat.flatten(2).softmax(dim=-1).view(n, self.num_landmarks, rows, columns)
         # The cells of stride 2 are centred on every other pixel, starting with the first.
         xs = torch.arange(columns, device=images.device) * (width - 1) / (columns - 1)
         ys = torch.arange(rows, device=images.device) * (height - 1) / (rows - 1)
