@@ -1,15 +1,16 @@
 """An ablation: variants of one training are made, scored on held-out images and compared."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 from factory.dataset.dataset import Dataset
 from factory.evaluation.ablation import Row, columns_of, load_variants, row_of
 from factory.evaluation.ablation_config import AblationConfig
 from factory.evaluation.ablation_page import Pictures, write_page
+from factory.evaluation.side_by_side import SideBySide
 from factory.refinement.engines.choose import make_engine
 from factory.store.extras import require
 from factory.store.open import open_store
@@ -24,19 +25,6 @@ from schemas.score import Score
 log = logging.getLogger(__name__)
 NUM_PICTURES = 12
 """renders that the page shows, refined by each variant"""
-
-
-class SideBySide(Protocol):
-    """Makes calls at the same time and gives their results in order."""
-
-    def __call__(
-        self, calls: Sequence[Callable[[], Any]], what: str | None = None, *, use_gpu: bool = False
-    ) -> list[Any]:
-        """
-        Args:
-            what: for a progress bar.
-            use_gpu: give each call a GPU.
-        """
 
 
 class Run(NamedTuple):

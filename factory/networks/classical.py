@@ -335,3 +335,13 @@ class AdaptiveLinear(_OfReduced):
         if weights.sum() <= 0:  # a picture of one grey value, or one unlike all others
             return np.full(len(near_KF), 1 / len(near_KF))
         return np.asarray(weights / weights.sum())
+
+
+CLASSICAL: Mapping[str, type[Classical]] = {
+    "nearest": Nearest,
+    "forest": Forest,
+    "support_vectors": SupportVectors,
+    "ridge": Ridge,
+    "adaptive_linear": AdaptiveLinear,
+}
+"""by the `kind` in the configuration of an evaluation"""

@@ -34,6 +34,10 @@ class Examples(NamedTuple):
     """(N,) what images must not be split over training and stopping: identities, or blocks of
     consecutive frames"""
 
+    def take(self, rows: NDArray[np.integer]) -> "Examples":
+        """Some of them, by their positions."""
+        return Examples(self.images[rows], self.values_ND[rows], self.groups[rows])
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -65,6 +69,10 @@ class Regressor(Model, ABC):
 
     quantities: ClassVar[frozenset[str] | None]
     """names of the quantities that it can estimate; None for all"""
+
+    def estimates(self, quantity: str) -> bool:
+        """Whether it can estimate a quantity, by its name."""
+        return self.quantities is None or quantity in self.quantities
 
     def check(self, image: ImageSpec) -> None:
         """Raises ValueError where a model of these options cannot take such images."""

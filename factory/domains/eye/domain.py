@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from factory.domains.eye.scoring import EyeScoring
     from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
+    from factory.networks.evaluation_kinds import Evaluation
     from factory.sources.base import Loaded, Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.power.damages import Damages
@@ -114,6 +115,11 @@ class EyeDomain(Domain):
         from factory.domains.eye.scoring import EyeScoring
 
         return EyeScoring.of(synthetic, test)
+
+    def evaluation(self) -> "Evaluation":
+        from factory.domains.eye.evaluation import EVALUATION
+
+        return EVALUATION
 
     def label_consistency(self, location: str, image: "ImageSpec") -> "LandmarkConsistency":
         from factory.domains.eye.landmark_consistency import LandmarkConsistency

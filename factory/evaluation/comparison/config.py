@@ -1,0 +1,17 @@
+"""What an evaluation is told on the command line."""
+
+from pathlib import Path
+
+from schemas.base import Model
+from schemas.place import Place
+
+
+class EvaluationConfig(Model):
+    """What is compared, and where the results go."""
+
+    setup: Path
+    """TOML file of arms, models and test sets, like configs/evaluation.toml"""
+    output: Place
+    """folder of the evaluation, or s3://bucket/prefix"""
+    only: tuple[str, ...] = ()
+    """arms to train on in this run; the report has all that are finished. Default: all"""

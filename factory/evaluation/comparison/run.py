@@ -1,0 +1,83 @@
+"""An evaluation: models are trained on every arm, scored on real images, and compared."""
+
+import logging
+from functools import partial
+
+from factory.dataset.dataset import Dataset
+from factory.domains.registry import domain_named
+from factory.evaluation.comparison.arms import RendersArm, load_arm
+from factory.evaluation.comparison.config import EvaluationConfig
+from factory.evaluation.comparison.page import NUM_PICTURES, Pictures, write_page
+from factory.evaluation.comparison.results import make_report, outcomes_of
+from factory.evaluation.comparison.setup import Compared
+from factory.evaluation.comparison.trial_log import log_trials, looks_of, read_log
+from factory.evaluation.comparison.trials import read_errors, trials_of
+from factory.evaluation.side_by_side import SideBySide
+from factory.store.extras import require
+from factory.store.open import absolute, open_store
+from schemas.evaluation import EvaluationReport
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationReport:
+    """Run the trials that are not finished yet, and write evaluation.json and evaluation.html.
+
+    Raises:
+        ValueError: the setup does not fit its datasets.
+        MissingExtraError: what a model or the page needs is not installed.
+        RuntimeError: a training fails.
+    """
+    for module in ("jinja2", "matplotlib"):
+        require(module, "evaluation.html")
+    compared = Compared.load(config.setup)
+    unknown = set(config.only) - set(compared.arms)
+    if unknown:
+        raise ValueError(f"--only: the setup has no arm {', '.join(sorted(unknown))}")
+    output = absolute(config.output)
+    trials = trials_of(compared, output)
+    missing = [t for t in trials if t.record() is None]
+    asked = [t for t in missing if not config.only or t.arm_name in config.only]
+    log.info(
+        "%d trials, %d finished, %d to run", len(trials), len(trials) - len(missing), len(asked)
+    )
+    before = read_log(compared.setup.log)
+    if asked:
+        side_by_side([trial.run for trial in asked], "evaluate")
+    store = open_store(output)
+    finished = [(trial, record) for trial in trials if (record := trial.record()) is not None]
+    if compared.setup.log is not None:
+        log_trials(compared.setup.log, finished)
+    outcomes = outcomes_of([(t, record, read_errors(store, t)) for t, record in finished])
+    notes, pictures = side_by_side([partial(_shown_in, compared)])[0]
+    report = make_report(compared, outcomes, looks_of(before, finished), notes)
+    store.put("evaluation.json", report.to_json())
+    store.put("setup.toml", config.setup.read_bytes())
+    store.put("evaluation.html", write_page(report, outcomes, pictures).encode())
+    for verdict in report.verdicts:
+        log.info(
+            "%s, %s, %s: %s. %s",
+            verdict.arm, verdict.model, verdict.test, verdict.outcome, verdict.why,
+        )  # fmt: skip
+    log.info("report: %s/evaluation.html", output)
+    return report
+
+
+def _shown_in(compared: Compared) -> tuple[list[str], Pictures]:
+    """What the test sets say of themselves, and the same renders in each arm."""
+    tests = {name: test.load() for name, test in compared.tests.items()}
+    notes = [f"{name}: {note}" for name, test in tests.items() for note in test.notes]
+    quantity = compared.quantities[next(iter(compared.tests.values())).quantity]
+    by_arm = {}
+    for name, arm in compared.arms.items():
+        if not isinstance(arm, RendersArm):
+            continue
+        images = load_arm(
+            arm, compared.renders, quantity, {}, size=None, seed=0, number=0
+        ).train.images
+        by_arm[name] = images[:NUM_PICTURES]
+    for name, test in tests.items():
+        by_arm[name] = test.images[:: max(1, len(test.images) // NUM_PICTURES)][:NUM_PICTURES]
+    card = Dataset.open(compared.renders.renders).card
+    full_scale = domain_named(compared.domain).sample_kind.full_scale(card)
+    return notes, Pictures(by_arm, full_scale)

@@ -1,0 +1,135 @@
+"""An evaluation as a user runs it, with models that train in no time."""
+
+import pytest
+
+from cluster.job.command import parse
+from factory.domains.eye.domain import EyeDomain
+from factory.evaluation.comparison.config import EvaluationConfig
+from factory.evaluation.comparison.run import evaluate
+from factory.evaluation.comparison.setup import Compared
+from factory.evaluation.comparison.trial_log import read_log
+from jobs.evaluate import EvaluateJob
+from schemas.evaluation import EvaluationReport
+from support import fakes
+from support.evaluations import EVALUATION
+from support.places import ROOT
+
+SETUP = """
+renders = "{renders}"
+real = "{real}"
+num_held_out = 20
+seeds = [0, 1]
+control = "swapped"
+log = "{log}"
+
+[arms.constant]
+kind = "constant"
+[arms.renders]
+kind = "renders"
+[arms.swapped]
+kind = "amplitudes"
+[arms.real]
+kind = "real"
+test = "drawn"
+sizes = [30]
+held_out_share = 0.5
+
+[models.columns]
+kind = "columns"
+collapses = [1]
+
+[tests.drawn]
+kind = "labelled"
+dataset = "{renders}"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _cheap_models(monkeypatch) -> None:
+    monkeypatch.setattr(EyeDomain, "evaluation", lambda self: EVALUATION)
+
+
+@pytest.fixture
+def config(split_pair, tmp_path) -> EvaluationConfig:
+    text = SETUP.format(
+        renders=split_pair[0].location, real=split_pair[1].location, log=tmp_path / "log.jsonl"
+    )
+    path = tmp_path / "setup.toml"
+    path.write_text(text)
+    return EvaluationConfig(setup=path, output=str(tmp_path / "out"))
+
+
+def run(config: EvaluationConfig) -> EvaluationReport:
+    return evaluate(config, lambda calls, *_how, **_more: fakes.call_here(calls))
+
+
+def changed(config: EvaluationConfig, *changes: tuple[str, str]) -> EvaluationConfig:
+    text = config.setup.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    config.setup.write_text(text)
+    return config
+
+
+@pytest.mark.slow
+def test_an_evaluation_compares_logs_and_resumes(config, tmp_path) -> None:
+    report = run(config)
+    by_arm = {result.arm: result for result in report.arms}
+    assert list(by_arm) == ["constant", "renders", "swapped", "real"]
+    assert all(result.collapsed_seeds == (1,) for result in report.arms if result.arm != "constant")
+    assert by_arm["renders"].mean.value < by_arm["constant"].mean.value
+    assert by_arm["constant"].by_seed[0][0] == 0 and report.num_trials == 7
+    assert {(line.arm, line.other) for line in report.differences} == {
+        ("constant", "renders"), ("constant", "swapped"), ("renders", "swapped"),
+        ("swapped", "renders"), ("real", "renders"), ("real", "swapped"),
+    }  # fmt: skip
+    assert report.notes == ("drawn: The eyes are drawn.",)
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "collapsed to a constant" in page and "http" not in page
+    log = read_log(tmp_path / "log.jsonl")
+    assert len(log) == 7 and report.looks[0].num_settings == report.looks[0].num_new_settings == 4
+    # More of it keeps what there is.
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/trials").iterdir()}
+    more = run(changed(config, ("[0, 1]", "[0, 1, 2]"), ("collapses = [1]", "collapses = [1]")))
+    assert more.num_trials == 10 and len(read_log(tmp_path / "log.jsonl")) == 10
+    assert (
+        records.items()
+        <= {path: path.stat().st_mtime_ns for path in (tmp_path / "out/trials").iterdir()}.items()
+    )
+    assert more.looks[0].num_settings == 4 and more.looks[0].num_new_settings == 0
+    assert (
+        next(r for r in more.arms if r.arm == "renders").by_seed[0] == by_arm["renders"].by_seed[0]
+    )
+
+
+@pytest.mark.slow
+def test_one_arm_can_be_run_at_a_time(config, tmp_path) -> None:
+    report = run(config.model_copy(update={"only": ("renders",)}))
+    assert {result.arm for result in report.arms} == {"renders"} and not report.verdicts
+    with pytest.raises(ValueError, match="no arm refined"):
+        run(config.model_copy(update={"only": ("refined",)}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ((('control = "swapped"', 'control = "blur"'),), r"control: there is no table .*blur"),
+        ((("[arms.renders]", "[arms.drawn]"),), r"baseline: there is no table \[arms\.renders\]"),
+        ((('test = "drawn"', 'test = "webcam"'),), r"\[arms\.real\] test: .*\[tests\.webcam\]"),
+        ((('kind = "columns"', 'kind = "cnn"'),), r"\[models\.columns\]: kind = 'cnn'; there are"),
+        ((("collapses = [1]", "collapse = [1]"),), r"\[models\.columns\]: collapse"),
+        ((("collapses = [1]", "smallest_px = 900"),), "900 px wide"),
+        ((("[0, 1]", "[0, 0]"),), "seeds: one is named twice"),
+        ((("num_held_out", 'split = "dev"\nnum_held_out'),), "no split dev"),
+    ],
+)
+def test_setups_that_do_not_fit_are_refused_by_name(config, changes, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Compared.load(changed(config, *changes).setup)
+
+
+def test_the_setup_of_the_repository_is_read() -> None:
+    job = parse(EvaluateJob, ["--setup", "configs/evaluation.toml", "--output", "out/e"])
+    assert job.setup.name == "evaluation.toml"
+    assert 'kind = "screen_targets"' in (ROOT / "configs" / "evaluation.toml").read_text()
