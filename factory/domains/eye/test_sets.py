@@ -123,8 +123,9 @@ class ScreenTargets(TestSet):
         shared = set(groups[in_calibration]) & set(groups[in_score])
         if shared:
             raise ValueError(
-                f"{self.dataset} has blocks of one name at different positions, as {min(shared)}: "
-                "its tables of targets differ in their blocks; give each block a name of its own"
+                f"{self.dataset} has blocks of one name at different positions, as "
+                f"{min(shared)}: its tables of targets differ in their blocks; give each block a "
+                "name of its own"
             )
 
     def _score(self, looks: "_Looks", estimates: Values) -> Errors:
@@ -217,7 +218,7 @@ class _Looks(NamedTuple):
             num_frames = int((~self.is_scored_M & (self.person_M == person)).sum())
             if num_frames < MIN_FRAMES:
                 raise ValueError(
-                    f"{where} has {num_frames} frames of the person {person!r} to calibrate with, "
+                    f"{where} has {num_frames} frames of the person '{person}' to calibrate with, "
                     f"at least {MIN_FRAMES} are needed"
                 )
 
