@@ -24,8 +24,9 @@ from factory.refinement.card import refined_card
 from factory.upkeep import garbage
 from support import explored_faults as faults
 from support import explored_scenes, fakes
-from support.exploration import Actor, Memory, MemoryStore, Moment, Running, attempt, working
+from support.exploration import Actor, Moment, Running, attempt, working
 from support.explored_scenes import Invariants, Refining, with_tar
+from support.memory_store import Memory, MemoryStore
 
 pytestmark = pytest.mark.slow
 STEPS = st.sampled_from([1, 2, 3, 4, 6, 9, 14, 30])

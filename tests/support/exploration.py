@@ -7,22 +7,27 @@ most so many preemptions (switches away from an actor that could go on) and deat
 never let go on). An actor that was preempted and is let go on after others have finished is one
 that was paused and revived.
 
-A schedule is run from the beginning each time, so actors have to be deterministic. A state is what
-the store holds, and for each actor what it has read and what it does next. A state that was reached
-before with as many preemptions and deaths left is not gone on with.
+A schedule is run from the beginning each time, so actors have to be deterministic; up to where it
+goes another way, nothing is looked at again. A state is what the store holds, and for each actor
+what it has read and what it does next. A state that was reached before with as many preemptions and
+deaths left is not gone on with.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
 
 from factory.dataset.dataset import Dataset
-from factory.store.base import Entry
+from support.memory_store import Memory, MemoryStore
 
 Actor = Callable[[Dataset], Any]
 Work = Callable[["Running"], Any]
 """what an actor does; it calls `step` before each operation, and `saw` with what that gave"""
+Decision = tuple[int, bool]
+"""the actor to go on, and whether the one before it dies"""
 
 
 class Killed(BaseException):
@@ -33,111 +38,6 @@ class ViolationError(AssertionError):
     """An invariant does not hold in some state."""
 
 
-class Memory:
-    """The objects of a store, and a digest of all of them."""
-
-    location = "memory"
-
-    def __init__(self, objects: Mapping[str, bytes]):
-        self.objects = dict(objects)
-        self.digest = 0
-        for name, content in self.objects.items():
-            self.digest ^= hash((name, content))
-
-    def set(self, name: str, content: bytes | None) -> None:
-        before = self.objects.pop(name, None)
-        if before is not None:
-            self.digest ^= hash((name, before))
-        if content is not None:
-            self.objects[name] = content
-            self.digest ^= hash((name, content))
-
-
-class MemoryStore:
-    """A store in memory. `step` is called before every operation, `saw` with what it gave."""
-
-    def __init__(
-        self,
-        memory: Memory,
-        step: Callable[[str], None] = lambda _: None,
-        saw: Callable[[Any], None] = lambda _: None,
-        root: str = "",
-    ):
-        self.memory, self.step, self.saw, self.root = memory, step, saw, root
-        self.location = f"memory/{root}".rstrip("/")
-
-    def within(self, folder: str) -> "MemoryStore":
-        """A store in a folder of this one."""
-        return MemoryStore(self.memory, self.step, self.saw, f"{self.root}{folder}/")
-
-    def _get(self, name: str) -> bytes:
-        self.step(f"read {self.root}{name}")
-        content = self.memory.objects.get(self.root + name)
-        self.saw(content)
-        if content is None:
-            raise FileNotFoundError(name)
-        return content
-
-    def read(self, name: str) -> bytes:
-        return self._get(name)
-
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
-        return self._get(name)[offset : offset + length]
-
-    def read_tail(self, name: str, length: int) -> bytes:
-        return self._get(name)[-length:]
-
-    def size(self, name: str) -> int | None:
-        self.step(f"size {self.root}{name}")
-        content = self.memory.objects.get(self.root + name)
-        size = None if content is None else len(content)
-        self.saw(size)
-        return size
-
-    def _below(self, prefix: str) -> list[str]:
-        names = (name for name in self.memory.objects if name.startswith(self.root))
-        inside = (name.removeprefix(self.root) for name in names)
-        return sorted(name for name in inside if name.startswith(prefix))
-
-    def _entries(self, names: Iterable[str]) -> Iterator[Entry]:
-        entries = [Entry(name, len(self.memory.objects[self.root + name]), 0) for name in names]
-        self.saw(tuple((entry.name, entry.size) for entry in entries))
-        return iter(entries)
-
-    def entries(self, prefix: str) -> Iterator[Entry]:
-        self.step(f"list {self.root}{prefix}")
-        below = f"{prefix}/"
-        return self._entries(n for n in self._below(below) if "/" not in n.removeprefix(below))
-
-    def walk(self, prefix: str = "") -> Iterator[Entry]:
-        self.step(f"walk {self.root}{prefix}")
-        return self._entries(self._below(f"{prefix}/" if prefix else ""))
-
-    def folders(self, prefix: str) -> list[str]:
-        self.step(f"folders {self.root}{prefix}")
-        below = f"{prefix}/"
-        rest = (name.removeprefix(below) for name in self._below(below))
-        folders = sorted({name.split("/")[0] for name in rest if "/" in name})
-        self.saw(tuple(folders))
-        return folders
-
-    def put_new(self, name: str, content: bytes) -> None:
-        self.step(f"put_new {self.root}{name}")
-        is_taken = self.root + name in self.memory.objects
-        self.saw(is_taken)
-        if is_taken:
-            raise FileExistsError(name)
-        self.memory.set(self.root + name, content)
-
-    def put(self, name: str, content: bytes, *, durable: bool = True) -> None:
-        self.step(f"put {self.root}{name}")
-        self.memory.set(self.root + name, content)
-
-    def delete(self, name: str) -> None:
-        self.step(f"delete {self.root}{name}")
-        self.memory.set(self.root + name, None)
-
-
 class Running:
     """An actor in a thread of its own, which waits before each operation."""
 
@@ -146,8 +46,10 @@ class Running:
         self.is_over, self.is_dead = False, False
         self.result: Any = None
         self.num_names = 0
-        self._go, self._waits = threading.Semaphore(0), threading.Semaphore(0)
-        self._ends = False
+        self._go, self._waits = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._waits.acquire()
+        self._steps, self._ends = 0, False
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
@@ -168,6 +70,9 @@ class Running:
         if self._ends:
             raise Killed
         self.next = operation
+        self._steps -= 1
+        if self._steps > 0:
+            return
         self._waits.release()
         self._go.acquire()
         if self._ends:
@@ -176,8 +81,9 @@ class Running:
     def saw(self, what: Any) -> None:
         self.seen = hash((self.seen, self.next, what))
 
-    def go_on(self) -> None:
-        """Let it do its next operation, and wait until it is before another one."""
+    def go_on(self, steps: int = 1) -> None:
+        """Let it do its next operations, and wait until it is before another one."""
+        self._steps = steps
         self._go.release()
         self._waits.acquire()
 
@@ -275,6 +181,20 @@ def working(actor: Actor, memory: Memory, card: Any) -> Work:
     return lambda running: actor(Dataset(MemoryStore(memory, running.step, running.saw), card))  # type: ignore[arg-type]
 
 
+class _Branch(NamedTuple):
+    """A schedule up to where it goes another way than one that was run."""
+
+    done: tuple[Decision, ...]
+    """what was run and looked at before"""
+    choice: Decision
+    """what comes now"""
+    left: int
+    deaths: int
+    """preemptions and deaths that may come yet, before the choice"""
+    known: Any
+    """what the last look gave"""
+
+
 @dataclass
 class _Explorer:
     begin: Callable[[], World]
@@ -287,62 +207,55 @@ class _Explorer:
         self.visited: dict[Any, list[tuple[int, int]]] = {}
 
     def explore(self) -> Explored:
-        pending: list[tuple[tuple[int, bool], ...]] = [()]
+        pending = [
+            _Branch((), (number, False), self.preemptions, self.deaths, None)
+            for number in reversed(range(self.num_actors))
+        ]
         while pending:
             pending.extend(self._run(pending.pop()))
         return self.explored
 
-    def _run(self, prefix: tuple[tuple[int, bool], ...]) -> list[tuple[tuple[int, bool], ...]]:
-        """Run one schedule to its end.
-
-        A decision is (actor to go on, whether the one before dies).
-
-        Returns:
-            The schedules that begin like it and then go another way.
-        """
-        self.explored.schedules += 1
+    def _run(self, branch: _Branch) -> list[_Branch]:
+        """Run one schedule to its end. Gives those that begin like it and then go another way."""
         world = self.begin()
         actors = [Running(number, world.work(number)) for number in range(self.num_actors)]
-        done: list[tuple[int, bool]] = []
-        others = []
-        left, deaths, current, known = self.preemptions, self.deaths, -1, None
+        done, left, deaths, known = list(branch.done), branch.left, branch.deaths, branch.known
+        branches = []
+        choices = [branch.choice]
         try:
-            while any(not a.is_over and not a.is_dead for a in actors):
-                ready = [a.number for a in actors if not a.is_over and not a.is_dead]
-                if len(done) < len(prefix):
-                    chosen, dies = prefix[len(done)]
-                else:
-                    if self._was_here(world, actors, current, left, deaths):
-                        break
-                    options = list(self._options(ready, current, left, deaths))
-                    others += [(*done, option) for option in options[1:]]
-                    chosen, dies = options[0]
+            current = _run_again(actors, branch.done)
+            while choices:
+                chosen, dies = choices[0]
+                branches += [_Branch((*done,), c, left, deaths, known) for c in choices[1:]]
                 if dies:
                     actors[current].is_dead = True
                     deaths -= 1
-                elif current in ready and chosen != current:
+                elif chosen != current and current >= 0 and not actors[current].is_over:
                     left -= 1
-                done.append((chosen, dies))
                 current = chosen
+                done.append((chosen, dies))
                 actors[chosen].go_on()
-                self.explored.steps += 1
                 known = self._look(world, actors, known, done)
+                choices = self._choices(world, actors, current, left, deaths)
         finally:
             for actor in actors:
                 actor.end()
-        return others
+        self.explored.schedules += 1
+        self.explored.steps += len(done)
+        return branches
 
-    def _options(
-        self, ready: list[int], current: int, left: int, deaths: int
-    ) -> Iterator[tuple[int, bool]]:
+    def _choices(
+        self, world: World, actors: list[Running], current: int, left: int, deaths: int
+    ) -> list[Decision]:
         """What may come next; first what needs neither preemption nor death."""
-        if current in ready:
-            yield current, False
-        for number in ready:
-            if number != current and (current not in ready or left):
-                yield number, False
-            if number != current and current in ready and deaths:
-                yield number, True
+        ready = [a.number for a in actors if not a.is_over and not a.is_dead]
+        if not ready or self._was_here(world, actors, current, left, deaths):
+            return []
+        if current not in ready:
+            return [(number, False) for number in ready]
+        others = [number for number in ready if number != current]
+        kinds = [False] * (left > 0) + [True] * (deaths > 0)
+        return [(current, False), *((number, dies) for number in others for dies in kinds)]
 
     def _was_here(
         self, world: World, actors: list[Running], current: int, left: int, deaths: int
@@ -371,6 +284,15 @@ class _Explorer:
             raise ViolationError(
                 f"{error}\nafter the schedule {done}\nresults {results}\nobjects:\n  {world}"
             ) from error
+
+
+def _run_again(actors: list[Running], done: Sequence[Decision]) -> int:
+    """Run decisions anew. Gives the actor that was the last to go on, -1 for none."""
+    for number, same in groupby(done, key=itemgetter(0)):
+        actors[number].go_on(len([*same]))
+    for (before, _), (_, dies) in pairwise(done):
+        actors[before].is_dead |= dies
+    return done[-1][0] if done else -1
 
 
 def explore(

@@ -9,7 +9,7 @@ from factory.release import pins, publish
 from factory.store.parquet import parquet_bytes
 from factory.upkeep import garbage, repair
 from schemas.index import ShardFacts, with_facts
-from support import exploration
+from support.memory_store import MemoryStore
 
 
 def takes_nothing(monkeypatch) -> None:
@@ -39,9 +39,9 @@ def replaces_records(monkeypatch) -> None:
 
 def uses_names_twice(monkeypatch) -> None:
     """As when a writer that finds a tar of the name takes it for its own."""
-    put_new = exploration.MemoryStore.put_new
+    put_new = MemoryStore.put_new
 
-    def put_or_take(store: exploration.MemoryStore, name: str, content: bytes) -> None:
+    def put_or_take(store: MemoryStore, name: str, content: bytes) -> None:
         try:
             put_new(store, name, content)
         except FileExistsError:
@@ -50,7 +50,7 @@ def uses_names_twice(monkeypatch) -> None:
 
     monkeypatch.setattr(commit, "new_tar_name", lambda facts, _: "shards/000000.tar")
     monkeypatch.setattr(commit, "new_rejects_name", lambda facts, _: "rejected/000000.parquet")
-    monkeypatch.setattr(exploration.MemoryStore, "put_new", put_or_take)
+    monkeypatch.setattr(MemoryStore, "put_new", put_or_take)
 
 
 def withdraws_in_place(monkeypatch) -> None:
