@@ -4,6 +4,7 @@ observers score whose skill is known."""
 import json
 import math
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,13 @@ from schemas.turing import (
     TuringReport,
 )
 from support.pages import Page
-from support.turing import Eyes, Served, guessing, network, serving, turing_eyes  # noqa: F401
+from support.turing import Eyes, Served, guessing, network, serving
 
 FEW = {"num_examples": 4, "num_refined": 3, "num_unrefined": 2}
 
 
 @pytest.fixture
-def datasets(turing_eyes):  # noqa: F811
+def datasets(turing_eyes):
     return {
         "real": turing_eyes.real,
         "refined": turing_eyes.refined,
@@ -47,19 +48,19 @@ def datasets(turing_eyes):  # noqa: F811
 # --- what is shown ----------------------------------------------------------------------------
 
 
-def test_the_papers_counts_in_a_random_order_and_nothing_twice(turing_eyes, datasets, tmp_path):  # noqa: F811
+def test_the_papers_counts_in_a_random_order_and_nothing_twice(turing_eyes, datasets, tmp_path):
     settings = turing_eyes.settings()
     pictures = chosen(LocalStore(tmp_path), settings, datasets, "one")
     for part, num in zip(pictures.parts, (50, 10), strict=True):
         assert Counter(one.truth for one in part.examples) == {"real": 10, "synthetic": 10}
         assert Counter(one.origin for one in part.pictures) == {"real": num, part.other: num}
     order = [one.truth for one in pictures.parts[0].pictures]
-    assert 30 < sum(a != b for a, b in zip(order, order[1:], strict=False)) < 70
+    assert 30 < sum(a != b for a, b in pairwise(order)) < 70
     shown = [one for part in pictures.parts for one in (*part.examples, *part.pictures)]
     assert len({one.png_sha256 for one in shown}) == len(shown) == 160
 
 
-def test_renders_are_others_than_those_whose_refined_images_are_shown(turing_eyes, tmp_path):  # noqa: F811
+def test_renders_are_others_than_those_whose_refined_images_are_shown(turing_eyes, tmp_path):
     """While there are others."""
     eyes = turing_eyes._replace(refined=turing_eyes.unrefined, unrefined=turing_eyes.refined)
     datasets = {"real": eyes.real, "refined": eyes.refined, "unrefined": eyes.unrefined}
@@ -75,7 +76,7 @@ def test_renders_are_others_than_those_whose_refined_images_are_shown(turing_eye
 
 
 def test_seed_and_observer_decide_what_is_shown_and_it_is_written_once(
-    turing_eyes, datasets, tmp_path  # noqa: F811
+    turing_eyes, datasets, tmp_path
 ):  # fmt: skip
     settings = turing_eyes.settings(**FEW)
     drawn = {
@@ -93,7 +94,7 @@ def test_seed_and_observer_decide_what_is_shown_and_it_is_written_once(
     assert chosen(LocalStore(tmp_path / "a/0"), settings, {}, "x").parts == again  # not drawn anew
 
 
-def test_an_image_that_lies_under_two_keys_is_shown_once(turing_eyes, tmp_path):  # noqa: F811
+def test_an_image_that_lies_under_two_keys_is_shown_once(turing_eyes, tmp_path):
     """As an example, it would answer for itself."""
     eyes = turing_eyes._replace(refined=turing_eyes.real)
     datasets = {"real": eyes.real, "refined": eyes.refined}
@@ -108,7 +109,7 @@ def test_an_image_that_lies_under_two_keys_is_shown_once(turing_eyes, tmp_path):
         chosen(LocalStore(tmp_path / "more"), more, datasets, "one")
 
 
-def test_other_settings_are_refused_and_a_dataset_may_move(turing_eyes, tmp_path):  # noqa: F811
+def test_other_settings_are_refused_and_a_dataset_may_move(turing_eyes, tmp_path):
     store, settings = LocalStore(tmp_path), turing_eyes.settings()
     entered(store, settings)
     with pytest.raises(OtherTestError, match="seed: 0 -> 7"):
@@ -118,7 +119,7 @@ def test_other_settings_are_refused_and_a_dataset_may_move(turing_eyes, tmp_path
     assert b'"/else"' in store.read("test.json")
 
 
-def test_datasets_of_another_layout_are_refused(turing_eyes, single_reals):  # noqa: F811
+def test_datasets_of_another_layout_are_refused(turing_eyes, single_reals):
     card = single_reals.card
     card = card.model_copy(update={"image": card.image.model_copy(update={"width": 60})})
     eyes = turing_eyes._replace(refined=type(single_reals)(single_reals.store, card))
@@ -126,7 +127,7 @@ def test_datasets_of_another_layout_are_refused(turing_eyes, single_reals):  # n
         eyes.settings()
 
 
-def test_an_image_that_has_changed_since_is_refused(turing_eyes, datasets, tmp_path):  # noqa: F811
+def test_an_image_that_has_changed_since_is_refused(turing_eyes, datasets, tmp_path):
     pictures = chosen(LocalStore(tmp_path), turing_eyes.settings(**FEW), datasets, "one")
     first = pictures.in_order[0]
     other = first.model_copy(update={"png_sha256": "0" * 64})
@@ -139,7 +140,7 @@ def test_an_image_that_has_changed_since_is_refused(turing_eyes, datasets, tmp_p
 # --- the answers ------------------------------------------------------------------------------
 
 
-def test_an_answer_says_what_was_shown_and_a_test_goes_on_where_it_stopped(turing_eyes, tmp_path):  # noqa: F811
+def test_an_answer_says_what_was_shown_and_a_test_goes_on_where_it_stopped(turing_eyes, tmp_path):
     with serving(turing_eyes, tmp_path, **FEW) as served:
         served.let_answer(lambda _: "real", most=3)
         lines = [AnswerLine.from_json(t, where="") for t in served.answers_path().open("rb")]
@@ -156,7 +157,7 @@ def test_an_answer_says_what_was_shown_and_a_test_goes_on_where_it_stopped(turin
         assert served.state()["is_done"]
 
 
-def test_the_last_answer_can_be_taken_back_until_all_are_given(turing_eyes, tmp_path):  # noqa: F811
+def test_the_last_answer_can_be_taken_back_until_all_are_given(turing_eyes, tmp_path):
     with serving(turing_eyes, tmp_path, **FEW) as served:
         served.let_answer(lambda _: "real", most=2)
         assert served.ask("/undo", {"position": 1})[0] == 409  # from a window that lags behind
@@ -170,7 +171,7 @@ def test_the_last_answer_can_be_taken_back_until_all_are_given(turing_eyes, tmp_
 
 
 def test_a_line_that_was_cut_off_is_removed_and_its_picture_shown_again(
-    turing_eyes, tmp_path, caplog  # noqa: F811
+    turing_eyes, tmp_path, caplog
 ):  # fmt: skip
     with serving(turing_eyes, tmp_path, **FEW) as served:
         served.let_answer(lambda _: "real", most=3)
@@ -187,7 +188,7 @@ def test_a_line_that_was_cut_off_is_removed_and_its_picture_shown_again(
         assert len(read_answers(path, pictures)) == 3
 
 
-def test_damaged_answers_are_named_with_their_line(turing_eyes, tmp_path):  # noqa: F811
+def test_damaged_answers_are_named_with_their_line(turing_eyes, tmp_path):
     with serving(turing_eyes, tmp_path, **FEW) as served:
         served.let_answer(lambda _: "real", most=3)
         path, pictures = served.answers_path(), served.pictures
@@ -203,7 +204,7 @@ def test_damaged_answers_are_named_with_their_line(turing_eyes, tmp_path):  # no
             read_answers(path, pictures)
 
 
-def test_two_processes_do_not_show_one_observer_the_test(turing_eyes, tmp_path):  # noqa: F811
+def test_two_processes_do_not_show_one_observer_the_test(turing_eyes, tmp_path):
     with serving(turing_eyes, tmp_path, **FEW) as served:
         with pytest.raises(RuntimeError, match="another process shows this test to one"):
             AnswerFile(served.answers_path(), served.pictures)
@@ -212,7 +213,7 @@ def test_two_processes_do_not_show_one_observer_the_test(turing_eyes, tmp_path):
 
 
 def test_an_answer_that_cannot_be_written_leaves_nothing_behind(
-    turing_eyes, tmp_path, monkeypatch  # noqa: F811
+    turing_eyes, tmp_path, monkeypatch
 ):  # fmt: skip
     import os
 
@@ -275,7 +276,7 @@ def test_the_words_say_what_is_shown_and_what_is_not() -> None:
     assert "No question" in in_words("unrefined", None, 0)
 
 
-def test_the_table_counts_each_kind_and_the_pictures_most_often_mistaken(turing_eyes, tmp_path):  # noqa: F811
+def test_the_table_counts_each_kind_and_the_pictures_most_often_mistaken(turing_eyes, tmp_path):
     """Two observers, whose answers are known: one says always real, one is always right."""
     for observer in ("always", "right"):
         with serving(turing_eyes, tmp_path, observer=observer, **FEW) as served:
@@ -312,7 +313,7 @@ def _analysed(output: Path) -> bytes:
     return (output / "turing.json").read_bytes()
 
 
-def test_an_analysis_goes_without_pictures_of_a_dataset_that_is_gone(turing_eyes, tmp_path):  # noqa: F811
+def test_an_analysis_goes_without_pictures_of_a_dataset_that_is_gone(turing_eyes, tmp_path):
     with serving(turing_eyes, tmp_path, **FEW) as served:
         served.let_answer(lambda _: "real", most=6)
     store = local_store(str(tmp_path))
@@ -324,7 +325,7 @@ def test_an_analysis_goes_without_pictures_of_a_dataset_that_is_gone(turing_eyes
         write_analysis(str(tmp_path / "nothing"))
 
 
-def test_an_analysis_before_any_answer(turing_eyes, datasets, tmp_path):  # noqa: F811
+def test_an_analysis_before_any_answer(turing_eyes, datasets, tmp_path):
     settings = turing_eyes.settings(**FEW)
     pictures = chosen(LocalStore(tmp_path), settings, datasets, "one")
     report = report_of(settings, {"one": (pictures, [])})
@@ -342,7 +343,7 @@ def scores(eyes: Eyes, output: Path, observers: dict[str, object]) -> TuringRepo
     return TuringReport.from_json((output / "turing.json").read_bytes(), where="")
 
 
-def test_a_guessing_observer_is_told_to_guess(turing_eyes, tmp_path):  # noqa: F811
+def test_a_guessing_observer_is_told_to_guess(turing_eyes, tmp_path):
     report = scores(turing_eyes, tmp_path, {"guess": guessing(3)})
     refined, unrefined = (part.pooled for part in report.parts)
     assert refined is not None and unrefined is not None
@@ -354,7 +355,7 @@ def test_a_guessing_observer_is_told_to_guess(turing_eyes, tmp_path):  # noqa: F
 
 
 def test_a_network_tells_renders_from_the_camera_and_camera_images_not_from_each_other(
-    turing_eyes, tmp_path  # noqa: F811
+    turing_eyes, tmp_path
 ):  # fmt: skip
     """The second dataset of "refined" images is drawn as the real one is, so nobody can."""
     report = scores(turing_eyes, tmp_path, {"network": network(turing_eyes)})

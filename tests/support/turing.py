@@ -1,5 +1,9 @@
-"""Visual Turing tests in which nobody has to look: datasets of drawn eyes, a server in a thread, and
-observers that answer through it as a page does."""
+"""Visual Turing tests in which nobody has to look: datasets of drawn eyes, a server in a thread,
+and observers that answer through it as a page does.
+
+Every test process loads this file, so the analysis, and with it scipy.stats, is imported where it
+is needed.
+"""
 
 import json
 import threading
@@ -20,10 +24,10 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.evaluation.turing.answers import ANSWERS, AnswerFile
 from factory.evaluation.turing.choice import OBSERVERS, PICTURES, chosen, entered, picture_png
 from factory.evaluation.turing.choice import settings_of as checked_settings
-from factory.evaluation.turing.run import local_store, write_analysis
 from factory.evaluation.turing.server import TuringServer
 from factory.evaluation.turing.trial import Trial
 from factory.images.png import Pixels, decode_png
+from factory.store.local import LocalStore
 from schemas.turing import ObserverPictures, Truth
 from support import fakes
 
@@ -37,8 +41,8 @@ class Eyes(NamedTuple):
     """more of these: what a perfect refiner would make"""
     unrefined: Dataset
     """renders"""
-    camera_NHW: Pixels
-    renders_NHW: Pixels
+    camera: Pixels
+    renders: Pixels
 
     def settings(self, **other: Any) -> Any:
         """Of a test of the paper's counts, or of others."""
@@ -49,9 +53,9 @@ class Eyes(NamedTuple):
         return checked_settings(datasets, **(counts | other))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def turing_eyes(tmp_path_factory: pytest.TempPathFactory) -> Eyes:
-    """Drawn once, a file of tests. Read only."""
+    """Drawn once. Read only."""
     folder = tmp_path_factory.mktemp("turing-eyes")
     sets = {}
     for name, style, seed, num in (
@@ -64,8 +68,8 @@ def turing_eyes(tmp_path_factory: pytest.TempPathFactory) -> Eyes:
         sets[name] = fakes.ingest_here(
             folder / name, folder / f"{name}-set", options, shard_size=100
         )
-    camera, renders = (sets[name].images(0) for name in ("other-camera", "other-renders"))
-    return Eyes(sets["real"], sets["refined"], sets["unrefined"], camera, renders)
+    others = (sets[name].images(0) for name in ("other-camera", "other-renders"))
+    return Eyes(sets["real"], sets["refined"], sets["unrefined"], *others)
 
 
 class Served(NamedTuple):
@@ -115,7 +119,9 @@ class Served(NamedTuple):
 @contextmanager
 def serving(eyes: Eyes, output: Path, observer: str = "one", **settings: Any) -> Iterator[Served]:
     """The test of an output, as `jobs/turing.py` shows it."""
-    store = local_store(str(output))
+    from factory.evaluation.turing.run import write_analysis
+
+    store = LocalStore(output)
     entered_settings = eyes.settings(**settings)
     entered(store, entered_settings)
     datasets = {"real": eyes.real, "refined": eyes.refined, "unrefined": eyes.unrefined}
@@ -145,8 +151,8 @@ def guessing(seed: int) -> Callable[[Pixels], Truth]:
 def network(eyes: Eyes) -> Callable[[Pixels], Truth]:
     """An observer that has learned from other images which are a camera's: a network of one layer
     on the amplitudes of an image's Fourier transform."""
-    amplitudes = _amplitudes(np.concatenate([eyes.camera_NHW, eyes.renders_NHW]))
-    is_real = np.repeat([1.0, 0.0], [len(eyes.camera_NHW), len(eyes.renders_NHW)])
+    amplitudes = _amplitudes(np.concatenate([eyes.camera, eyes.renders]))
+    is_real = np.repeat([1.0, 0.0], [len(eyes.camera), len(eyes.renders)])
     middle, spread = amplitudes.mean(0), amplitudes.std(0) + 1e-3
     inputs = (amplitudes - middle) / spread
     weights = np.zeros(inputs.shape[1])
