@@ -117,7 +117,9 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serving(eyes: Eyes, output: Path, observer: str = "one", **settings: Any) -> Iterator[Served]:
+def serving(
+    eyes: Eyes, output: Path, observer: str = "one", port: int = 0, **settings: Any
+) -> Iterator[Served]:
     """The test of an output, as `jobs/turing.py` shows it."""
     from factory.evaluation.turing.run import write_analysis
 
@@ -132,7 +134,7 @@ def serving(eyes: Eyes, output: Path, observer: str = "one", **settings: Any) ->
     locations = {origin: dataset.location for origin, dataset in datasets.items()}
     with AnswerFile(output / OBSERVERS / observer / ANSWERS, pictures) as file:
         trial = Trial(pictures, pngs, locations, file)
-        with TuringServer(trial, 0, lambda: write_analysis(str(output))) as server:
+        with TuringServer(trial, port, lambda: write_analysis(str(output))) as server:
             thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()
             try:

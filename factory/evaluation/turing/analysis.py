@@ -131,8 +131,9 @@ def in_words(other: Other, pooled: AnswersResult | None, num_observers: int) -> 
         return f"No question about {name} is answered yet."
     chance = pooled.against_chance
     numbers = (
-        f"{chance.num_correct} of {chance.num_answers} answers are right, {chance.accuracy:.1%} "
-        f"(95 % interval {chance.low:.1%} to {chance.high:.1%}; guessing gives 50 %, "
+        f"{chance.num_correct} of {chance.num_answers} answers are right, "
+        f"{100 * chance.accuracy:.1f} % (95 % interval {100 * chance.low:.1f} to "
+        f"{100 * chance.high:.1f} %; guessing gives 50 %, "
         f"p = {shown_p(chance.p_two_sided)})."
     )
     whose = "The observer" if num_observers == 1 else f"The {num_observers} observers"

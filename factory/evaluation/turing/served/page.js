@@ -79,6 +79,7 @@ function describe() {
 // Buttons stay enabled between two pictures, so that the one that was pressed keeps the focus.
 function enable(canAnswer) {
   isShowing = canAnswer;
+  byId("frame").dataset.answerable = canAnswer ? state.position : "";
   byId("undo").disabled = !state.can_undo;
 }
 
