@@ -19,7 +19,7 @@ from factory.evaluation.turing.analysis import (
     report_of,
 )
 from factory.evaluation.turing.answers import AnswerFile, read_answers
-from factory.evaluation.turing.choice import OtherTestError, chosen, entered, picture_png
+from factory.evaluation.turing.choice import OtherTestError, chosen, picture_png
 from factory.evaluation.turing.run import local_store, write_analysis
 from factory.store.local import LocalStore
 from schemas.base import FormatError
@@ -107,15 +107,16 @@ def test_an_image_that_lies_under_two_keys_is_shown_once(turing_eyes, tmp_path):
     more = settings.model_copy(update={"num_refined": 33})
     with pytest.raises(ValueError, match=r"real-set has 41 images.* needs 43; lower --num-ex"):
         chosen(LocalStore(tmp_path / "more"), more, datasets, "one")
+    assert not (tmp_path / "more").exists(), "so that fewer can be asked for in the same place"
 
 
-def test_other_settings_are_refused_and_a_dataset_may_move(turing_eyes, tmp_path):
-    store, settings = LocalStore(tmp_path), turing_eyes.settings()
-    entered(store, settings)
+def test_other_settings_are_refused_and_a_dataset_may_move(turing_eyes, datasets, tmp_path):
+    store, settings = LocalStore(tmp_path), turing_eyes.settings(**FEW)
+    chosen(store, settings, datasets, "one")
     with pytest.raises(OtherTestError, match="seed: 0 -> 7"):
-        entered(store, settings.model_copy(update={"seed": 7}))
+        chosen(store, settings.model_copy(update={"seed": 7}), datasets, "two")
     moved = {o: d.model_copy(update={"location": "/else"}) for o, d in settings.datasets.items()}
-    entered(store, settings.model_copy(update={"datasets": moved}))
+    chosen(store, settings.model_copy(update={"datasets": moved}), datasets, "one")
     assert b'"/else"' in store.read("test.json")
 
 

@@ -22,7 +22,7 @@ from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.evaluation.turing.answers import ANSWERS, AnswerFile
-from factory.evaluation.turing.choice import OBSERVERS, PICTURES, chosen, entered, picture_png
+from factory.evaluation.turing.choice import OBSERVERS, PICTURES, chosen, picture_png
 from factory.evaluation.turing.choice import settings_of as checked_settings
 from factory.evaluation.turing.server import TuringServer
 from factory.evaluation.turing.trial import Trial
@@ -124,10 +124,8 @@ def serving(
     from factory.evaluation.turing.run import write_analysis
 
     store = LocalStore(output)
-    entered_settings = eyes.settings(**settings)
-    entered(store, entered_settings)
     datasets = {"real": eyes.real, "refined": eyes.refined, "unrefined": eyes.unrefined}
-    pictures = chosen(store, entered_settings, datasets, observer)
+    pictures = chosen(store, eyes.settings(**settings), datasets, observer)
     assert (output / OBSERVERS / observer / PICTURES).is_file()
     shown = [one for part in pictures.parts for one in (*part.examples, *part.pictures)]
     pngs = {one.png_sha256: picture_png(datasets[one.origin], one) for one in shown}

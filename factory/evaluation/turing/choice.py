@@ -81,26 +81,33 @@ def settings_of(
     )
 
 
-def entered(store: Store, settings: TuringSettings) -> TuringSettings:
-    """The settings of the test in an output, which are these if there is none yet.
+def require_same_settings(store: Store, settings: TuringSettings) -> None:
+    """Refuse an output that holds a test with other settings.
 
     Raises:
-        OtherTestError: the output holds a test with other settings; the message says what differs.
+        OtherTestError: it does; the message says what differs.
     """
+    try:
+        existing = read_settings(store)
+    except FileNotFoundError:
+        return
+    different = list(differences_of(_identity(existing), _identity(settings)))
+    if different:
+        raise OtherTestError(
+            f"{store.location} holds a test with other settings (existing -> requested):\n  "
+            + "\n  ".join(different)
+            + "\nGive the same ones, or choose another output."
+        )
+
+
+def _enter(store: Store, settings: TuringSettings) -> None:
+    """Write the settings, or where the datasets of the same ones are now."""
     try:
         store.put_new(SETTINGS, settings.to_json())
     except FileExistsError:
-        existing = read_settings(store)
-        different = list(differences_of(_identity(existing), _identity(settings)))
-        if different:
-            raise OtherTestError(
-                f"{store.location} holds a test with other settings (existing -> requested):\n  "
-                + "\n  ".join(different)
-                + "\nGive the same ones, or choose another output."
-            ) from None
-        if existing != settings:  # a dataset has moved
+        require_same_settings(store, settings)
+        if read_settings(store) != settings:
             store.put(SETTINGS, settings.to_json())
-    return settings
 
 
 def read_settings(store: Store) -> TuringSettings:
@@ -131,12 +138,19 @@ def chosen(
 ) -> ObserverPictures:
     """What an observer is shown: as written in the output, or drawn and written now.
 
+    Nothing is written of a test that cannot be drawn, so that other settings can be tried.
+
     Raises:
+        OtherTestError: the output holds a test with other settings.
         ValueError: a dataset has too few different images.
     """
+    require_same_settings(store, settings)
     name = f"{OBSERVERS}/{observer}/{PICTURES}"
-    if store.size(name) is None:
-        store.put_new(name, _drawn(settings, datasets, observer).to_json())
+    is_written = store.size(name) is not None
+    drawn = None if is_written else _drawn(settings, datasets, observer)
+    _enter(store, settings)
+    if drawn is not None:
+        store.put_new(name, drawn.to_json())
     return ObserverPictures.from_json(store.read(name), where=f"{store.location}/{name}")
 
 

@@ -10,7 +10,6 @@ from factory.evaluation.turing.choice import (
     PICTURES,
     Datasets,
     chosen,
-    entered,
     picture_png,
     read_settings,
     settings_of,
@@ -53,7 +52,6 @@ def take_test(config: TuringConfig, port: int) -> None:
         num_refined=config.num_refined,
         num_unrefined=config.num_unrefined,
     )
-    settings = entered(store, settings)
     pictures = chosen(store, settings, datasets, config.observer)
     with AnswerFile(store.root / OBSERVERS / config.observer / ANSWERS, pictures) as file:
         trial = Trial(
