@@ -39,6 +39,7 @@ from support.s3_servers import (  # noqa: F401  (fixtures)
     s3_server,
 )
 from support.splits import split_pair  # noqa: F401  (fixtures)
+from support.turing import turing_eyes  # noqa: F401  (fixtures)
 
 if TYPE_CHECKING:
     from factory.training.simgan import SimGAN

@@ -1,0 +1,44 @@
+"""The page of a visual Turing test's analysis: one HTML file that needs no other."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+from factory.evaluation.turing.analysis import (
+    NAMES,
+    PAPER_TABLE,
+    paper_result,
+    shown_p,
+)
+from factory.store.extras import require
+from schemas.turing import TuringReport
+
+
+def analysis_page(report: TuringReport, pngs: Mapping[str, bytes], missing: str | None) -> str:
+    """The page, with everything inside.
+
+    Args:
+        pngs: of the pictures that were mistaken, by their sha256.
+        missing: why some of them cannot be shown.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    require("jinja2", "the page of a visual Turing test")
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = Path(__file__).with_name("analysis.html").read_text()
+    return environment.from_string(template).render(
+        report=report,
+        names=NAMES,
+        paper={part.other: paper_result(part.other) for part in report.parts},
+        paper_table=PAPER_TABLE,
+        pictures={digest: _uri(png) for digest, png in pngs.items()},
+        missing=missing,
+        shown_p=shown_p,
+    )
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
