@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _PILLOW_FORMATS = ("WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "GIF")
 """kinds that Pillow checks: it raises where data is missing, while OpenCV goes on"""
 _EXIF = b"Exif\0\0"
+_TIFF = b"II*\0", b"MM\0*"
+_ON_ITS_SIDE = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width"""
 _DEPTHS_BITS = (10, 12, 14, 16)
 """depths of cameras whose pictures are stored with 16 bits"""
 _SAMPLES_PER_PIXEL = 277
@@ -47,16 +50,37 @@ def picture_size(raw: bytes) -> tuple[int, int]:
 
 
 def is_turned(raw: bytes) -> bool:
-    """Whether the EXIF data of a picture says that it has to be turned or mirrored."""
-    if _EXIF not in raw and not (is_png(raw) and b"eXIf" in raw):
+    """Whether a picture, whose size is known to be allowed, says that it has to be turned or
+    mirrored.
+
+    Readers differ where EXIF data is damaged, so both Pillow and OpenCV are asked.
+    """
+    is_tiff = raw.startswith(_TIFF)
+    mark = _EXIF if is_jpeg(raw) else b"eXIf" if is_png(raw) else b"EXIF"
+    if mark not in raw and not is_tiff:
         return False
+    if _orientation(raw) not in (0, 1):
+        return True
+    if is_tiff:  # OpenCV turns it in any case
+        return False
+    import cv2
+
+    turned, lying = (
+        decode(raw, cv2.IMREAD_GRAYSCALE | flags) for flags in (0, cv2.IMREAD_IGNORE_ORIENTATION)
+    )
+    return turned is not None and lying is not None and not np.array_equal(turned, lying)
+
+
+def _orientation(raw: bytes) -> object:
+    """What Pillow finds in a picture's EXIF data or tags: from 1 to 8 where it is not damaged, 1
+    where nothing is found."""
     from PIL import ExifTags, Image
 
     try:
         with Image.open(io.BytesIO(raw)) as picture:
-            return picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
-    except Exception:  # noqa: BLE001 - a damaged picture is refused by those who decode it
-        return False
+            return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - what is damaged is refused where it is decoded
+        return 1
 
 
 def read_picture(
@@ -144,7 +168,15 @@ def _read_jpeg(raw: bytes, colour: bool | None, upright: bool) -> NDArray[np.uin
         colours="GRAY" if colours in GREY_OR_RGB else "CMYK",
     )
     flags = cv2.IMREAD_COLOR if in_colour else cv2.IMREAD_GRAYSCALE
-    return _in_colour(eight_bits(_decoded(raw, flags, (height, width), upright), None), in_colour)
+    pixels = _decoded(raw, flags, (height, width), upright)
+    if upright and height != width:
+        is_on_its_side = pixels.shape[:2] != (height, width)
+        if is_on_its_side != (_orientation(raw) in _ON_ITS_SIDE):
+            raise UndecodableError(
+                "its EXIF data is damaged, and readers differ in whether it turns the picture; "
+                "turn the pixels themselves, and leave the EXIF data out"
+            )
+    return _in_colour(eight_bits(pixels, None), in_colour)
 
 
 def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
@@ -157,7 +189,7 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
 
     try:
         with Image.open(io.BytesIO(raw), formats=_PILLOW_FORMATS) as picture:
-            width, height = picture.size
+            height, width = _size_in_file(picture)
             check_size(height, width)
             if load:
                 _check_covered(picture, raw)
@@ -176,6 +208,17 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
     return height, width
 
 
+def _size_in_file(picture: "Image.Image") -> tuple[int, int]:
+    """(height, width); of a TIFF that says it is turned, Pillow exchanges them."""
+    from PIL import TiffImagePlugin as Tiff
+
+    width, height = picture.size
+    if isinstance(picture, Tiff.TiffImageFile):
+        width = picture.tag_v2.get(Tiff.IMAGEWIDTH, width)
+        height = picture.tag_v2.get(Tiff.IMAGELENGTH, height)
+    return height, width
+
+
 def _check_covered(picture: "Image.Image", raw: bytes) -> None:
     """Raise where strips or tiles of a TIFF are missing, which Pillow leaves black, or where the
     pixels of a BMP are said to lie in its header, which OpenCV believes."""
@@ -187,7 +230,7 @@ def _check_covered(picture: "Image.Image", raw: bytes) -> None:
             raise UndecodableError(f"a BMP whose pixels begin at byte {pixels_at}, in its header")
     if not isinstance(picture, Tiff.TiffImageFile):
         return
-    tags, (width, height) = picture.tag_v2, picture.size
+    tags, (height, width) = picture.tag_v2, _size_in_file(picture)
     if Tiff.TILEOFFSETS in tags:
         across, down = tags[Tiff.TILEWIDTH], tags[Tiff.TILELENGTH]
         check_size(down, across)

@@ -238,18 +238,19 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
         BadRender: it is of no kind that is read, or too large, turned by its EXIF data, or a JPEG
             that is neither grey nor RGB.
     """
+    try:
+        if is_jpeg(raw):
+            height, width, colours = jpeg_size(raw)
+        else:
+            (height, width), colours = picture_size(raw), "RGB"
+    except UndecodableError as error:
+        raise BadRender(source_id, f"image does not decode ({error})") from error
     if is_turned(raw):
         raise BadRender(
             source_id,
             "the picture is turned by its EXIF data, and the label may be of either way; turn the "
             "pixels themselves, and leave the EXIF data out",
         )
-    try:
-        if not is_jpeg(raw):
-            return picture_size(raw)
-        height, width, colours = jpeg_size(raw)
-    except UndecodableError as error:
-        raise BadRender(source_id, f"image does not decode ({error})") from error
     if colours not in GREY_OR_RGB:
         raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
     return height, width
