@@ -84,7 +84,11 @@ def _orientation(raw: bytes) -> object:
 
 
 def read_picture(
-    raw: bytes, *, colour: bool | None = False, upright: bool = True
+    raw: bytes,
+    *,
+    colour: bool | None = False,
+    upright: bool = True,
+    camera_bits: int | None = None,
 ) -> NDArray[np.uint8]:
     """The pixels of a picture, once it is checked that its file is whole.
 
@@ -94,6 +98,7 @@ def read_picture(
     Args:
         colour: True for RGB, False for grey, None for what the file has.
         upright: whether the picture is turned as its EXIF data says.
+        camera_bits: see `eight_bits`.
 
     Returns:
         (h, w) grey or (h, w, 3) RGB. Pixels of 16 bits are made 8 by `eight_bits`.
@@ -108,7 +113,7 @@ def read_picture(
     import cv2
 
     if is_png(raw):
-        depth_bits = check_whole(raw)
+        named_bits = check_whole(raw)
         header = png_header(raw)
         wanted = header.in_colour if colour is None else colour
         flags = cv2.IMREAD_COLOR if wanted else cv2.IMREAD_GRAYSCALE
@@ -118,37 +123,51 @@ def read_picture(
     else:
         size = _pillow_size(raw, load=True)
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-        depth_bits = _pgm_bits(raw)
-    return _in_colour(eight_bits(_decoded(raw, flags, size, upright), depth_bits), colour)
+        named_bits = _pgm_bits(raw)
+    pixels = _decoded(raw, flags, size, upright)
+    return _in_colour(eight_bits(pixels, named_bits, camera_bits), colour)
 
 
-def eight_bits(pixels: Pixels, depth_bits: int | None) -> NDArray[np.uint8]:
+def eight_bits(
+    pixels: Pixels, named_bits: int | None, camera_bits: int | None = None
+) -> NDArray[np.uint8]:
     """Pixels of 8 bits, of those that a camera of some depth wrote with 16.
 
-    The depth is `depth_bits` where the file says it, else the smallest of 10, 12, 14 and 16 that
-    holds the brightest pixel. Of each value the 8 highest bits of that depth are kept. Writers that
-    scale values up to 16 bits, as PNG's specification asks for, are recognised by such values.
+    The depth is `named_bits` where the file says it, else `camera_bits` where the caller knows it,
+    else the smallest of 10, 12, 14 and 16 that holds the brightest pixel. Of each value the 8
+    highest bits of that depth are kept. Writers that scale values up to 16 bits, as PNG's
+    specification asks for, are recognised by such values where the file names its depth.
 
     Args:
         pixels: of 8 bits, which are given back, or of 16.
+        camera_bits: the depth of all pictures whose files name none; a dark picture then stays as
+            dark beside a bright one as the camera saw it.
 
     Raises:
-        UndecodableError: no value has more than 8 bits, and the file does not say its depth; or
-            pixels are neither of 8 bits nor of 16.
+        UndecodableError: no value has more than 8 bits, and the depth is not known; or a value has
+            more than `camera_bits`; or pixels are neither of 8 bits nor of 16.
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
     if pixels.dtype != np.uint16:
         raise UndecodableError(f"pixels of the type {pixels.dtype}, expected 8 or 16 bits")
     brightest = int(pixels.max())
-    if depth_bits is not None:
-        depth = max(8, depth_bits) if brightest >> depth_bits == 0 else 16
+    if named_bits is not None:
+        depth = max(8, named_bits) if brightest >> named_bits == 0 else 16
+    elif camera_bits is not None:
+        if brightest >> camera_bits:
+            raise UndecodableError(
+                f"a pixel of {brightest}, which is more than a camera of {camera_bits} bits gives; "
+                "correct crop.depth_bits, or leave it out"
+            )
+        depth = camera_bits
     elif brightest > 0xFF:
         depth = next(bits for bits in _DEPTHS_BITS if brightest >> bits == 0)
     else:
         raise UndecodableError(
             f"pixels of 16 bits of which none is above {brightest}, so that the camera's depth is "
-            "not known; write them with 8 bits, or as PNG with the chunk sBIT"
+            "not known; give it as crop.depth_bits, or write them with 8 bits, or as PNG with the "
+            "chunk sBIT"
         )
     return (pixels >> (depth - 8)).astype(np.uint8)
 

@@ -186,6 +186,16 @@ def test_the_depth_that_a_png_names_is_believed() -> None:
     assert np.array_equal(read_picture(full), GREY >> 2)
 
 
+def test_the_depth_of_the_camera_is_believed_where_the_file_names_none() -> None:
+    for dark in (GREY.astype(np.uint16) << 2, GREY.astype(np.uint16) >> 1):
+        assert np.array_equal(read_picture(png16(dark), camera_bits=12), dark >> 4)
+    named = with_chunk(png16(GREY.astype(np.uint16) << 2), b"sBIT", b"\x0a")
+    assert np.array_equal(read_picture(named, camera_bits=12), GREY)
+    assert np.array_equal(read_picture(encoded(GREY, "PNG"), camera_bits=12), GREY)
+    with pytest.raises(UndecodableError, match=r"more than a camera of 10 bits .*depth_bits"):
+        read_picture(png16(GREY.astype(np.uint16) << 4), camera_bits=10)
+
+
 def test_a_depth_that_cannot_be_told_is_refused() -> None:
     with pytest.raises(UndecodableError, match=r"none is above \d+, .* depth is not known"):
         read_picture(png16(GREY))

@@ -7,6 +7,7 @@ with the true pupil centre in a further field.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -286,11 +287,12 @@ def _cut(
         BadRender: the picture does not decode.
     """
     height, width = size
+    read = partial(read_picture, raw, upright=False, camera_bits=crop.depth_bits)
     try:
         if crop.colour:
-            return crop.cut(read_picture(raw, colour=True, upright=False), framing)
+            return crop.cut(read(colour=True), framing)
         if not is_jpeg(raw):
-            return crop.cut(_grey(read_picture(raw, colour=None, upright=False)), framing)
+            return crop.cut(_grey(read(colour=None)), framing)
         eighths = min(FULL_SCALE, math.ceil(FULL_SCALE * min_scale))
         return crop.finished(
             crop_jpeg(
