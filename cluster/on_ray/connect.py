@@ -24,7 +24,8 @@ def ensure_ray(*, dashboard: bool = False) -> None:
         dashboard: start Ray with its dashboard, whose state API Ray Train needs.
 
     Raises:
-        RuntimeError: there is no cluster where RAY_ADDRESS says, or Ray cannot start in its folder.
+        RuntimeError: there is no cluster where RAY_ADDRESS says, or Ray cannot start on this
+            machine.
     """
     if ray.is_initialized():
         return
@@ -36,13 +37,20 @@ def ensure_ray(*, dashboard: bool = False) -> None:
         return
     above = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     require_short_folder(Path(above) / "ray")
-    with holding_signals_back():
-        ray.init(
-            address="local",
-            include_dashboard=dashboard,
-            log_to_driver=True,
-            logging_level=logging.ERROR,
-        )
+    try:
+        with holding_signals_back():
+            ray.init(
+                address="local",
+                include_dashboard=dashboard,
+                log_to_driver=True,
+                logging_level=logging.ERROR,
+            )
+    except Exception as error:  # Ray raises that very class where its processes do not come up
+        raise RuntimeError(
+            f"Ray did not start on this machine: {error} Perhaps the machine is overloaded, or "
+            "short of memory or of open files (ulimit -n); run the same command again then. Ray's "
+            f"logs are in {above}/ray/session_latest/logs"
+        ) from error
 
 
 def ray_address() -> str | None:

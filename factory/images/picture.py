@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _PILLOW_FORMATS = ("WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "GIF")
 """kinds that Pillow checks: it raises where data is missing, while OpenCV goes on"""
 _EXIF = b"Exif\0\0"
+_TIFF = b"II*\0", b"MM\0*"
+_ON_ITS_SIDE = (5, 6, 7, 8)
+"""EXIF orientations that exchange height and width"""
 _DEPTHS_BITS = (10, 12, 14, 16)
 """depths of cameras whose pictures are stored with 16 bits"""
 _SAMPLES_PER_PIXEL = 277
@@ -47,20 +50,45 @@ def picture_size(raw: bytes) -> tuple[int, int]:
 
 
 def is_turned(raw: bytes) -> bool:
-    """Whether the EXIF data of a picture says that it has to be turned or mirrored."""
-    if _EXIF not in raw and not (is_png(raw) and b"eXIf" in raw):
+    """Whether a picture, whose size is known to be allowed, says that it has to be turned or
+    mirrored.
+
+    Readers differ where EXIF data is damaged, so both Pillow and OpenCV are asked.
+    """
+    is_tiff = raw.startswith(_TIFF)
+    mark = _EXIF if is_jpeg(raw) else b"eXIf" if is_png(raw) else b"EXIF"
+    if mark not in raw and not is_tiff:
         return False
+    if _orientation(raw) not in (0, 1):
+        return True
+    if is_tiff:  # OpenCV turns it in any case
+        return False
+    import cv2
+
+    turned, lying = (
+        decode(raw, cv2.IMREAD_GRAYSCALE | flags) for flags in (0, cv2.IMREAD_IGNORE_ORIENTATION)
+    )
+    return turned is not None and lying is not None and not np.array_equal(turned, lying)
+
+
+def _orientation(raw: bytes) -> object:
+    """What Pillow finds in a picture's EXIF data or tags: from 1 to 8 where it is not damaged, 1
+    where nothing is found."""
     from PIL import ExifTags, Image
 
     try:
         with Image.open(io.BytesIO(raw)) as picture:
-            return picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
-    except Exception:  # noqa: BLE001 - a damaged picture is refused by those who decode it
-        return False
+            return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - what is damaged is refused where it is decoded
+        return 1
 
 
 def read_picture(
-    raw: bytes, *, colour: bool | None = False, upright: bool = True
+    raw: bytes,
+    *,
+    colour: bool | None = False,
+    upright: bool = True,
+    camera_bits: int | None = None,
 ) -> NDArray[np.uint8]:
     """The pixels of a picture, once it is checked that its file is whole.
 
@@ -70,6 +98,7 @@ def read_picture(
     Args:
         colour: True for RGB, False for grey, None for what the file has.
         upright: whether the picture is turned as its EXIF data says.
+        camera_bits: see `eight_bits`.
 
     Returns:
         (h, w) grey or (h, w, 3) RGB. Pixels of 16 bits are made 8 by `eight_bits`.
@@ -84,7 +113,7 @@ def read_picture(
     import cv2
 
     if is_png(raw):
-        depth_bits = check_whole(raw)
+        named_bits = check_whole(raw)
         header = png_header(raw)
         wanted = header.in_colour if colour is None else colour
         flags = cv2.IMREAD_COLOR if wanted else cv2.IMREAD_GRAYSCALE
@@ -94,37 +123,51 @@ def read_picture(
     else:
         size = _pillow_size(raw, load=True)
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-        depth_bits = _pgm_bits(raw)
-    return _in_colour(eight_bits(_decoded(raw, flags, size, upright), depth_bits), colour)
+        named_bits = _pgm_bits(raw)
+    pixels = _decoded(raw, flags, size, upright)
+    return _in_colour(eight_bits(pixels, named_bits, camera_bits), colour)
 
 
-def eight_bits(pixels: Pixels, depth_bits: int | None) -> NDArray[np.uint8]:
+def eight_bits(
+    pixels: Pixels, named_bits: int | None, camera_bits: int | None = None
+) -> NDArray[np.uint8]:
     """Pixels of 8 bits, of those that a camera of some depth wrote with 16.
 
-    The depth is `depth_bits` where the file says it, else the smallest of 10, 12, 14 and 16 that
-    holds the brightest pixel. Of each value the 8 highest bits of that depth are kept. Writers that
-    scale values up to 16 bits, as PNG's specification asks for, are recognised by such values.
+    The depth is `named_bits` where the file says it, else `camera_bits` where the caller knows it,
+    else the smallest of 10, 12, 14 and 16 that holds the brightest pixel. Of each value the 8
+    highest bits of that depth are kept. Writers that scale values up to 16 bits, as PNG's
+    specification asks for, are recognised by such values where the file names its depth.
 
     Args:
         pixels: of 8 bits, which are given back, or of 16.
+        camera_bits: the depth of all pictures whose files name none; a dark picture then stays as
+            dark beside a bright one as the camera saw it.
 
     Raises:
-        UndecodableError: no value has more than 8 bits, and the file does not say its depth; or
-            pixels are neither of 8 bits nor of 16.
+        UndecodableError: no value has more than 8 bits, and the depth is not known; or a value has
+            more than `camera_bits`; or pixels are neither of 8 bits nor of 16.
     """
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
     if pixels.dtype != np.uint16:
         raise UndecodableError(f"pixels of the type {pixels.dtype}, expected 8 or 16 bits")
     brightest = int(pixels.max())
-    if depth_bits is not None:
-        depth = max(8, depth_bits) if brightest >> depth_bits == 0 else 16
+    if named_bits is not None:
+        depth = max(8, named_bits) if brightest >> named_bits == 0 else 16
+    elif camera_bits is not None:
+        if brightest >> camera_bits:
+            raise UndecodableError(
+                f"a pixel of {brightest}, which is more than a camera of {camera_bits} bits gives; "
+                "correct crop.depth_bits, or leave it out"
+            )
+        depth = camera_bits
     elif brightest > 0xFF:
         depth = next(bits for bits in _DEPTHS_BITS if brightest >> bits == 0)
     else:
         raise UndecodableError(
             f"pixels of 16 bits of which none is above {brightest}, so that the camera's depth is "
-            "not known; write them with 8 bits, or as PNG with the chunk sBIT"
+            "not known; give it as crop.depth_bits, or write them with 8 bits, or as PNG with the "
+            "chunk sBIT"
         )
     return (pixels >> (depth - 8)).astype(np.uint8)
 
@@ -144,7 +187,15 @@ def _read_jpeg(raw: bytes, colour: bool | None, upright: bool) -> NDArray[np.uin
         colours="GRAY" if colours in GREY_OR_RGB else "CMYK",
     )
     flags = cv2.IMREAD_COLOR if in_colour else cv2.IMREAD_GRAYSCALE
-    return _in_colour(eight_bits(_decoded(raw, flags, (height, width), upright), None), in_colour)
+    pixels = _decoded(raw, flags, (height, width), upright)
+    if upright and height != width:
+        is_on_its_side = pixels.shape[:2] != (height, width)
+        if is_on_its_side != (_orientation(raw) in _ON_ITS_SIDE):
+            raise UndecodableError(
+                "its EXIF data is damaged, and readers differ in whether it turns the picture; "
+                "turn the pixels themselves, and leave the EXIF data out"
+            )
+    return _in_colour(eight_bits(pixels, None), in_colour)
 
 
 def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
@@ -157,7 +208,7 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
 
     try:
         with Image.open(io.BytesIO(raw), formats=_PILLOW_FORMATS) as picture:
-            width, height = picture.size
+            height, width = _size_in_file(picture)
             check_size(height, width)
             if load:
                 _check_covered(picture, raw)
@@ -176,6 +227,17 @@ def _pillow_size(raw: bytes, *, load: bool) -> tuple[int, int]:
     return height, width
 
 
+def _size_in_file(picture: "Image.Image") -> tuple[int, int]:
+    """(height, width); of a TIFF that says it is turned, Pillow exchanges them."""
+    from PIL import TiffImagePlugin as Tiff
+
+    width, height = picture.size
+    if isinstance(picture, Tiff.TiffImageFile):
+        width = picture.tag_v2.get(Tiff.IMAGEWIDTH, width)
+        height = picture.tag_v2.get(Tiff.IMAGELENGTH, height)
+    return height, width
+
+
 def _check_covered(picture: "Image.Image", raw: bytes) -> None:
     """Raise where strips or tiles of a TIFF are missing, which Pillow leaves black, or where the
     pixels of a BMP are said to lie in its header, which OpenCV believes."""
@@ -187,7 +249,7 @@ def _check_covered(picture: "Image.Image", raw: bytes) -> None:
             raise UndecodableError(f"a BMP whose pixels begin at byte {pixels_at}, in its header")
     if not isinstance(picture, Tiff.TiffImageFile):
         return
-    tags, (width, height) = picture.tag_v2, picture.size
+    tags, (height, width) = picture.tag_v2, _size_in_file(picture)
     if Tiff.TILEOFFSETS in tags:
         across, down = tags[Tiff.TILEWIDTH], tags[Tiff.TILELENGTH]
         check_size(down, across)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from cluster.on_ray.connect import (
     SOCKET_PATH_BYTES,
@@ -74,3 +75,14 @@ def test_the_longest_folder_is_just_not_refused() -> None:
 @pytest.mark.ray
 def test_a_cluster_that_is_there_answers(shared_cluster) -> None:
     require_cluster(shared_cluster.address, 20)
+
+
+def test_a_ray_that_does_not_start_is_reported_with_where_its_logs_are(monkeypatch) -> None:
+    def fail(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(RuntimeError, match=r"timed out during startup\. .*/tmp/ray/session_latest"):
+        ensure_ray()

@@ -9,11 +9,11 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from factory.images.budget import MAX_PICTURE_PX
 from factory.images.jpeg import jpeg_size
-from factory.images.picture import picture_size, read_picture
+from factory.images.picture import is_turned, picture_size, read_picture
 from factory.images.png import UndecodableError
 
 Y, X = np.mgrid[:48, :64]
@@ -73,6 +73,55 @@ def test_a_jpeg_is_read_as_opencv_reads_it(mode: str, orientation: int, colour: 
         expected = expected[:, :, ::-1]
     assert np.array_equal(read_picture(raw, colour=colour), expected)
     assert read_picture(raw, upright=False).shape == (48, 64)
+
+
+def with_exif(content: bytes) -> bytes:
+    """A JPEG that lies on its side where its EXIF data says so."""
+    raw = encoded(Image.fromarray(RGB), "JPEG", quality=95)
+    segment = b"Exif\0\0" + content
+    return raw[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment + raw[2:]
+
+
+HEAD = b"II*\0\x08\0\0\0"
+TURNED = b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+NO_NEXT = bytes(4)
+FAR_MAKER = b"\x0f\x01\x02\0\xff\0\0\0\xff\xff\0\0"
+"""the name of the camera's maker, at a place behind the end of the data"""
+
+
+@pytest.mark.parametrize(
+    ("content", "turned_by"),
+    [
+        (HEAD + b"\x01\0" + TURNED + NO_NEXT, "both"),
+        (HEAD + b"\x01\0" + TURNED[:-2], "OpenCV"),
+        (HEAD + b"\x02\0" + FAR_MAKER + TURNED + NO_NEXT, "Pillow"),
+        (HEAD + b"\0\0" + NO_NEXT, "none"),
+        (HEAD[:6], "none"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # Pillow's, of damaged EXIF data
+def test_exif_data_that_readers_understand_differently_is_refused(content, turned_by) -> None:
+    raw = with_exif(content)
+    assert is_turned(raw) == (turned_by != "none")
+    assert read_picture(raw, upright=False).shape == (48, 64)
+    if turned_by in ("both", "none"):
+        assert read_picture(raw).shape == ((64, 48) if turned_by == "both" else (48, 64))
+        return
+    with pytest.raises(UndecodableError, match="EXIF data is damaged"):
+        read_picture(raw)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "PNG"])
+def test_pictures_of_other_kinds_are_turned_as_pillow_turns_them(kind, orientation) -> None:
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    raw = encoded(Image.fromarray(RGB), kind, exif=exif, **options)
+    assert is_turned(raw) == (orientation != 1)
+    with Image.open(io.BytesIO(raw)) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture))
+    assert np.array_equal(read_picture(raw, colour=True), expected)
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA"])
@@ -135,6 +184,16 @@ def test_the_depth_that_a_png_names_is_believed() -> None:
     assert np.array_equal(read_picture(scaled_up), GREY), "as PNG's specification asks for"
     full = b"P5 64 48 4095\n" + (GREY.astype(np.uint16) << 2).byteswap().tobytes()
     assert np.array_equal(read_picture(full), GREY >> 2)
+
+
+def test_the_depth_of_the_camera_is_believed_where_the_file_names_none() -> None:
+    for dark in (GREY.astype(np.uint16) << 2, GREY.astype(np.uint16) >> 1):
+        assert np.array_equal(read_picture(png16(dark), camera_bits=12), dark >> 4)
+    named = with_chunk(png16(GREY.astype(np.uint16) << 2), b"sBIT", b"\x0a")
+    assert np.array_equal(read_picture(named, camera_bits=12), GREY)
+    assert np.array_equal(read_picture(encoded(GREY, "PNG"), camera_bits=12), GREY)
+    with pytest.raises(UndecodableError, match=r"more than a camera of 10 bits .*depth_bits"):
+        read_picture(png16(GREY.astype(np.uint16) << 4), camera_bits=10)
 
 
 def test_a_depth_that_cannot_be_told_is_refused() -> None:

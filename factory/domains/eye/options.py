@@ -83,6 +83,8 @@ def eye_source_options(
         case "mpiigaze":
             if given.crop.colour:
                 raise ValueError("--crop.colour: MPIIGaze's normalised images are grey")
+            if given.crop.depth_bits is not None:
+                raise ValueError("--crop.depth-bits: MPIIGaze's normalised images have 8 bits")
             return MpiiGazeOptions(crop=given.crop)
         case "screen-targets":
             return ScreenTargetsOptions(crop=given.crop, blocks=given.blocks)

@@ -112,6 +112,24 @@ def test_colour_is_refused_where_there_is_none_and_leaves_other_cards_as_they_we
         eye_source_options("mpiigaze", given, location="", recorded=None)
 
 
+def test_the_depth_of_a_camera_holds_for_the_whole_run(tmp_path) -> None:
+    """A dark picture stays as dark beside a bright one as the camera saw it."""
+    seen = fakes.grey_picture().astype(np.uint16)
+    for name, values in (("1", seen << 4), ("2", seen << 2)):
+        fakes.write_pair(tmp_path, name, image=encoded(values, "PNG"))
+    assert "depth_bits" not in PicturesOptions().model_dump(mode="json")["crop"]
+    crop = EyeCrop(depth_bits=12)
+    for source in (
+        PicturesSource(tmp_path, PicturesOptions(crop=crop)),
+        UnityEyesSource(tmp_path, UnityEyesOptions(crop=crop)),
+    ):
+        bright, dark = (source.load(name).image.astype(float) for name in "12")
+        assert np.abs(bright / 4 - dark).max() < 1.5 and bright.max() > 100
+    given = EyeIngestOptions(crop=crop)
+    with pytest.raises(ValueError, match="have 8 bits"):
+        eye_source_options("mpiigaze", given, location="", recorded=None)
+
+
 def test_both_sources_find_the_same_damage(tmp_path) -> None:
     """A picture with grey halves is no picture, whatever stands behind the cut."""
     raw = fakes.jpeg(fakes.grey_picture())

@@ -254,11 +254,12 @@ def test_a_label_with_a_byte_order_mark_is_read(tmp_path, encoding) -> None:
     assert np.array_equal(one.image, two.image)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize(("orientation", "is_refused"), [(1, False), (3, True), (6, True)])
-def test_a_picture_that_exif_turns_is_refused(tmp_path, orientation, is_refused) -> None:
+def test_a_picture_that_exif_turns_is_refused(tmp_path, orientation, is_refused, kind) -> None:
     exif, raw = Image.Exif(), io.BytesIO()
     exif[ExifTags.Base.Orientation] = orientation
-    Image.fromarray(grey_picture()).save(raw, "JPEG", exif=exif)
+    Image.fromarray(grey_picture()).save(raw, kind, exif=exif)
     write_pair(tmp_path, "1", image=raw.getvalue())
     if not is_refused:
         assert load(tmp_path).image.shape == (35, 55)

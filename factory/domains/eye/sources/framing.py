@@ -32,6 +32,11 @@ class EyeCrop(Model):
     """whether the histogram of the crop is equalised, as that of MPIIGaze's normalised images is"""
     colour: Annotated[bool, Field(exclude_if=lambda colour: not colour)] = False
     """whether crops are RGB; not for MPIIGaze, and not together with equalise"""
+    depth_bits: Annotated[
+        int | None, Field(ge=8, le=16, exclude_if=lambda depth_bits: depth_bits is None)
+    ] = None
+    """depth of the camera, for pictures with 16 bits whose files do not name it; by default the
+    smallest of 10, 12, 14 and 16 that holds a picture's brightest pixel; not for MPIIGaze"""
 
     @model_validator(mode="after")
     def _equalised_in_grey(self) -> Self:

@@ -71,13 +71,13 @@ class PicturesSource(StemSource):
 
     def _loaded(self, source_id: str, raw: bytes, image_sha256: str) -> Loaded:
         try:
-            picture = read_picture(raw, colour=self.options.crop.colour)
+            crop = self.options.crop
+            picture = read_picture(raw, colour=crop.colour, camera_bits=crop.depth_bits)
         except UndecodableError as error:
             raise BadRender(source_id, f"image does not decode ({error})") from error
         height, width = picture.shape[:2]
         if min(height, width) < MIN_SIDE_PX:
             raise BadRender(source_id, f"picture of {width}x{height} px is too small")
-        crop = self.options.crop
         framing = cover(height, width, crop)
         return Loaded(
             image=crop.cut(picture, framing),

@@ -7,6 +7,7 @@ with the true pupil centre in a further field.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -238,18 +239,19 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
         BadRender: it is of no kind that is read, or too large, turned by its EXIF data, or a JPEG
             that is neither grey nor RGB.
     """
+    try:
+        if is_jpeg(raw):
+            height, width, colours = jpeg_size(raw)
+        else:
+            (height, width), colours = picture_size(raw), "RGB"
+    except UndecodableError as error:
+        raise BadRender(source_id, f"image does not decode ({error})") from error
     if is_turned(raw):
         raise BadRender(
             source_id,
             "the picture is turned by its EXIF data, and the label may be of either way; turn the "
             "pixels themselves, and leave the EXIF data out",
         )
-    try:
-        if not is_jpeg(raw):
-            return picture_size(raw)
-        height, width, colours = jpeg_size(raw)
-    except UndecodableError as error:
-        raise BadRender(source_id, f"image does not decode ({error})") from error
     if colours not in GREY_OR_RGB:
         raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
     return height, width
@@ -285,11 +287,12 @@ def _cut(
         BadRender: the picture does not decode.
     """
     height, width = size
+    read = partial(read_picture, raw, upright=False, camera_bits=crop.depth_bits)
     try:
         if crop.colour:
-            return crop.cut(read_picture(raw, colour=True, upright=False), framing)
+            return crop.cut(read(colour=True), framing)
         if not is_jpeg(raw):
-            return crop.cut(_grey(read_picture(raw, colour=None, upright=False)), framing)
+            return crop.cut(_grey(read(colour=None)), framing)
         eighths = min(FULL_SCALE, math.ceil(FULL_SCALE * min_scale))
         return crop.finished(
             crop_jpeg(
