@@ -103,8 +103,8 @@ class IrisMasksSource(StemSource):
                 "the picture is turned by its EXIF data, and the mask may be of either way; turn "
                 "the pixels themselves, and leave the EXIF data out",
             )
-        picture = _decoded(source_id, "image", raw_image, colour=crop.colour)
-        mask = _decoded(source_id, "mask", raw_mask, colour=None)
+        picture = _decoded(source_id, "image", raw_image, crop.colour, crop.depth_bits)
+        mask = _decoded(source_id, "mask", raw_mask)
         if mask.ndim == 3:
             if (mask != mask[:, :, :1]).any():
                 raise BadRender(source_id, "the mask is in colour; expected grey values, 0 to 3")
@@ -278,8 +278,14 @@ def outside_share(affine: Affine, crop: EyeCrop, size: tuple[int, ...]) -> float
     return float(1 - inside.mean())
 
 
-def _decoded(source_id: str, what: str, raw: bytes, *, colour: bool | None) -> NDArray[np.uint8]:
+def _decoded(
+    source_id: str,
+    what: str,
+    raw: bytes,
+    colour: bool | None = None,
+    camera_bits: int | None = None,
+) -> NDArray[np.uint8]:
     try:
-        return read_picture(raw, colour=colour, upright=False)
+        return read_picture(raw, colour=colour, upright=False, camera_bits=camera_bits)
     except UndecodableError as error:
         raise BadRender(source_id, f"{what} does not decode ({error})") from error

@@ -196,7 +196,7 @@ class ScreenTargetsSource:
                 "turn the pixels themselves, and leave the EXIF data out",
             )
         try:
-            picture = read_picture(raw, colour=crop.colour)
+            picture = read_picture(raw, colour=crop.colour, camera_bits=crop.depth_bits)
         except UndecodableError as error:
             raise BadRender(source_id, f"image does not decode ({error})") from error
         height, width = picture.shape[:2]
