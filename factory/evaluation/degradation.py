@@ -25,6 +25,8 @@ NotNegative = Annotated[Float, Field(ge=0)]
 
 _FITTED_ON = 200
 """images of each set at most that a fit looks at"""
+_EVALUATIONS = 150
+"""degradations that a fit tries at most"""
 _MAX_BLUR_PX, _MAX_SPREAD_PX, _MAX_NOISE, _MAX_CORRELATION_PX = 4.0, 1.5, 40.0, 1.5
 _SHARP = 0.2
 """cycles per pixel from which on power counts as sharpness"""
@@ -119,7 +121,7 @@ def fit(renders: Grey, real: Grey, *, equalise: bool = False, seed: int = 0) -> 
         start,
         method="Nelder-Mead",
         bounds=bounds,
-        options={"xatol": 0.01, "fatol": 0.002, "maxfev": 150},
+        options={"xatol": 0.01, "fatol": 0.002, "maxfev": _EVALUATIONS},
     )
     return of(found.x)
 
@@ -160,6 +162,8 @@ def swap_amplitudes(
         other = np.fft.fft2(real[rng.integers(len(real))])
         amplitude = np.where(low, np.abs(other), np.abs(own))
         values = np.fft.ifft2(amplitude * np.exp(1j * np.angle(own))).real
+        if equalise:  # only the order of grey values counts, so none may be cut off before
+            values = (values - values.min()) * (255 / max(1.0, np.ptp(values)))
         swapped = np.rint(values).clip(0, 255).astype(np.uint8)
         out[row] = cv2.equalizeHist(swapped) if equalise else swapped
     return out
