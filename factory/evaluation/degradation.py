@@ -8,7 +8,7 @@ renders that were degraded so. `swap_amplitudes` is another control that learns 
 Axes in names: N images, H height, W width, R rings of the spectrum.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import cv2
 import numpy as np
@@ -25,6 +25,8 @@ NotNegative = Annotated[Float, Field(ge=0)]
 
 _FITTED_ON = 200
 """images of each set at most that a fit looks at"""
+_EVALUATIONS = 150
+"""degradations that a fit tries at most"""
 _MAX_BLUR_PX, _MAX_SPREAD_PX, _MAX_NOISE, _MAX_CORRELATION_PX = 4.0, 1.5, 40.0, 1.5
 _SHARP = 0.2
 """cycles per pixel from which on power counts as sharpness"""
@@ -46,6 +48,17 @@ class Degradation(Model):
     """the grey value that each one becomes; never falling"""
     equalise: bool = False
     """equalise the histogram of each image at the end"""
+
+    @classmethod
+    def of_blur(cls, blur_px: float, *, equalise: bool) -> Self:
+        """A blur that is the same for all images, and nothing else."""
+        return cls(
+            blur_px=blur_px,
+            blur_spread_px=0.0,
+            noise_sd=0.0,
+            noise_correlation_px=0.0,
+            equalise=equalise,
+        )
 
     def apply(self, images: Grey, seed: int) -> Grey:
         """Degrade images (N, H, W). What is drawn for an image depends on the seed and on its
@@ -119,7 +132,7 @@ def fit(renders: Grey, real: Grey, *, equalise: bool = False, seed: int = 0) -> 
         start,
         method="Nelder-Mead",
         bounds=bounds,
-        options={"xatol": 0.01, "fatol": 0.002, "maxfev": 150},
+        options={"xatol": 0.01, "fatol": 0.002, "maxfev": _EVALUATIONS},
     )
     return of(found.x)
 
@@ -160,6 +173,8 @@ def swap_amplitudes(
         other = np.fft.fft2(real[rng.integers(len(real))])
         amplitude = np.where(low, np.abs(other), np.abs(own))
         values = np.fft.ifft2(amplitude * np.exp(1j * np.angle(own))).real
+        if equalise:  # only the order of grey values counts, so none may be cut off before
+            values = (values - values.min()) * (255 / max(1.0, np.ptp(values)))
         swapped = np.rint(values).clip(0, 255).astype(np.uint8)
         out[row] = cv2.equalizeHist(swapped) if equalise else swapped
     return out

@@ -35,6 +35,7 @@ Features = NDArray[np.float64]
 Estimate = Callable[[Features], Values]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[Float, Field(gt=0)]
+Share = Annotated[Float, Field(gt=0, lt=1)]
 
 REDUCED = (9, 15)
 """(height, width) of a reduced picture. Lu et al. take 3 x 5 for pictures of one person; renders
@@ -278,24 +279,23 @@ class AdaptiveLinear(_OfReduced):
     """Adaptive linear regression (Lu et al., TPAMI 36(10), 2014).
 
     The feature e of a picture is rebuilt from few features E of training pictures: the weights w of
-    smallest absolute sum with |E w - e| at most a tolerance, which then weigh the labels. The path
-    of least angle regression passes through the solutions for all tolerances; its first corner that
-    meets the tolerance is taken.
+    smallest |E w - e|² / 2 + p |w|, with the sum of absolute values |w|, which then weigh the
+    labels. This is the Lagrangian of the paper's problem, the smallest |w| with |E w - e| at most
+    a tolerance.
 
-    Unlike the paper: only the nearest training pictures are candidates; pictures are reduced to
-    9 x 15 in place of 3 x 5; weights are not negative and are divided by their sum, so that the
-    estimate is a weighted mean of labels however well the picture is rebuilt; neither shifts of
-    less than a pixel nor blinks are estimated alongside.
+    Unlike the paper: the penalty p is given in place of the tolerance; only the nearest training
+    pictures are candidates; pictures are reduced to 9 x 15 in place of 3 x 5; weights are not
+    negative and are divided by their sum, so that the estimate is a weighted mean of labels however
+    well the picture is rebuilt; neither shifts of less than a pixel nor blinks are estimated
+    alongside.
     """
 
     NAME = "adaptive linear regression"
 
-    tolerances: tuple[Positive, ...] = Field(default=(0.3, 0.4, 0.5, 0.6), min_length=1)
-    """lengths |E w - e| / |e| to choose from"""
-    nearest: Count = 100
+    penalties: tuple[Share, ...] = Field(default=(0.03, 0.1, 0.3, 0.5), min_length=1)
+    """penalties to choose from, as shares of the one from which on all weights are 0"""
+    nearest: Count = 200
     """number of training pictures that a picture may be rebuilt from"""
-    max_weights: Count = 30
-    """the path ends after this many steps, whether or not the tolerance is met"""
 
     def candidates(
         self, features_NF: Features, values_ND: Values, seed: int
@@ -306,35 +306,34 @@ class AdaptiveLinear(_OfReduced):
             n_neighbors=min(self.nearest, len(features_NF)), algorithm="brute", n_jobs=1
         ).fit(features_NF)
 
-        def estimate(tolerance: float, features: Features) -> Values:
+        def estimate(penalty: float, features: Features) -> Values:
             rows_NK = near.kneighbors(features, return_distance=False)
             found = np.empty((len(features), values_ND.shape[1]))
             for out, feature, rows in zip(found, features, rows_NK, strict=True):
-                weights = self._weights(features_NF[rows], feature, tolerance)
-                out[:] = weights @ values_ND[rows]
+                out[:] = _rebuilding_weights(features_NF[rows], feature, penalty) @ values_ND[rows]
             return found
 
-        for tolerance in self.tolerances:
-            yield {"tolerance": tolerance}, partial(estimate, tolerance)
+        for penalty in self.penalties:
+            yield {"penalty": penalty}, partial(estimate, penalty)
 
-    def _weights(self, near_KF: Features, feature_F: Features, tolerance: float) -> Features:
-        """(K,) weights of the sum 1 that rebuild a feature."""
-        from sklearn.linear_model import lars_path_gram
 
-        _, _, path = lars_path_gram(
-            near_KF @ feature_F,
-            near_KF @ near_KF.T,
-            n_samples=len(feature_F),
-            method="lasso",
-            positive=True,
-            max_iter=self.max_weights,
-        )
-        left = np.linalg.norm(feature_F[:, None] - near_KF.T @ path, axis=0)
-        met = np.flatnonzero(left <= tolerance * np.linalg.norm(feature_F))
-        weights = path[:, met[0] if len(met) else -1]
-        if weights.sum() <= 0:  # a picture of one grey value, or one unlike all others
-            return np.full(len(near_KF), 1 / len(near_KF))
-        return np.asarray(weights / weights.sum())
+def _rebuilding_weights(near_KF: Features, feature_F: Features, penalty: float) -> Features:
+    """(K,) weights of the sum 1 that rebuild a feature.
+
+    Args:
+        penalty: share of the one from which on all weights are 0.
+    """
+    from sklearn.linear_model import Lasso
+
+    products_K = near_KF @ feature_F
+    most = products_K.max() / len(feature_F)
+    if most <= 1e-9:  # a picture of one grey value, or one that none of the others resembles
+        return np.full(len(near_KF), 1 / len(near_KF))
+    model = Lasso(
+        penalty * most, fit_intercept=False, positive=True, tol=1e-3, precompute=near_KF @ near_KF.T
+    )
+    weights = model.fit(np.asfortranarray(near_KF.T), feature_F).coef_
+    return np.asarray(weights / weights.sum())
 
 
 CLASSICAL: Mapping[str, type[Classical]] = {

@@ -42,7 +42,8 @@ def distance_db(one: np.ndarray, two: np.ndarray) -> float:
 
 @pytest.fixture
 def few(monkeypatch) -> None:
-    monkeypatch.setattr(degradation, "_FITTED_ON", 50)
+    monkeypatch.setattr(degradation, "_FITTED_ON", 40)
+    monkeypatch.setattr(degradation, "_EVALUATIONS", 80)
 
 
 @pytest.mark.slow
@@ -69,12 +70,13 @@ def test_what_was_planted_is_found() -> None:
 def test_spectra_and_grey_values_of_two_styles_agree_after_fitting(equalise) -> None:
     """Drawn by the renderer as renders, and as a camera sees other people in other light."""
     renders, real = drawn("render", equalise), drawn("camera", equalise)
-    found = fit(renders[:60], real[:60], equalise=equalise)
-    degraded = found.apply(renders[60:], seed=3)
-    assert distance_db(degraded, real[60:]) < 0.5 * distance_db(renders[60:], real[60:])
-    assert distance_db(degraded, real[60:]) < 3.0
-    means = [grey_histograms(each).each.mean(axis=0) for each in (degraded, real[60:])]
-    assert np.abs(np.cumsum(means[0]) - np.cumsum(means[1])).max() < 0.12
+    found = fit(renders[:40], real[:40], equalise=equalise)
+    degraded = found.apply(renders[40:], seed=3)
+    assert distance_db(degraded, real[40:]) < 0.5 * distance_db(renders[40:], real[40:])
+    assert distance_db(degraded, real[40:]) < 3.0
+    fitted = found.apply(renders[:40], seed=3), real[:40]
+    below = [np.cumsum(grey_histograms(each).each.mean(axis=0)) for each in fitted]
+    assert np.abs(below[0] - below[1]).max() < 0.05
     assert (found.tone == IDENTITY) == equalise
 
 
@@ -82,7 +84,7 @@ def drawn(style: str, equalise: bool) -> np.ndarray:
     renderer = EyeRenderer(style=style, seed=1, height=120, width=160)
     crop = EyeCrop(equalise=equalise)
     images = []
-    for render in renderer.render(range(120)):
+    for render in renderer.render(range(80)):
         image = render.image
         if style == "render":
             image = np.rint(image.mean(axis=2)).astype(np.uint8)[42:78, 50:110]

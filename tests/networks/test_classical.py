@@ -30,7 +30,7 @@ KINDS = {
     Forest: {"trees": 20},
     SupportVectors: {"components": 20},
     Ridge: {},
-    AdaptiveLinear: {"nearest": 30, "tolerances": (0.3, 0.5)},
+    AdaptiveLinear: {"nearest": 30, "penalties": (0.03, 0.1)},
 }
 
 
@@ -117,6 +117,12 @@ def test_pictures_of_any_size_and_of_one_grey_value_have_histograms(size) -> Non
     flat = gradient_histograms(np.full((2, *size), 90, np.uint8))
     assert flat.shape == gradient_histograms(np.empty((2, *size), np.uint8)).shape
     assert not flat.any()
+
+
+def test_a_training_picture_is_rebuilt_from_itself() -> None:
+    train = blobs(30, 0)
+    fitted = AdaptiveLinear(nearest=10, penalties=(0.01,)).fit(train, train, PLACE, seed=0)
+    assert fitted.estimate(train.images) == pytest.approx(train.values_ND, abs=0.5)
 
 
 def test_a_picture_unlike_all_others_is_given_the_mean_of_the_nearest() -> None:

@@ -16,7 +16,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
 from factory.images.png import Pixels, grey
 from factory.networks.evaluation_kinds import Examples, LoadedTest, Quantity
-from schemas.base import Model, digest_of
+from schemas.base import Float, Model, digest_of
 from schemas.place import Place
 
 Sizes = tuple[Annotated[int, Field(ge=1)], ...]
@@ -62,14 +62,20 @@ class DegradedArm(RendersArm):
     """Renders with blur, noise and tone that are fitted to the unlabelled real images."""
 
     kind: Literal["degraded"]  # type: ignore[assignment]
+    blur_px: Annotated[Float | None, Field(gt=0)] = None
+    """standard deviation of a Gaussian that renders are blurred with, and nothing else, in place
+    of what is fitted: a control that needs no real images"""
     equalise: bool = False
     """whether the datasets' histograms are equalised; the tone is then left as it is, and degraded
     images are equalised again"""
 
     def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
-        from factory.evaluation.degradation import fit
+        from factory.evaluation.degradation import Degradation, fit
 
-        degradation = fit(grey(images), grey(renders.real_images()), equalise=self.equalise)
+        if self.blur_px is not None:
+            degradation = Degradation.of_blur(self.blur_px, equalise=self.equalise)
+        else:
+            degradation = fit(grey(images), grey(renders.real_images()), equalise=self.equalise)
         return _changed(lambda pixels: degradation.apply(grey(pixels), seed=number))
 
 
