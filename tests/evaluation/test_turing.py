@@ -344,6 +344,7 @@ def scores(eyes: Eyes, output: Path, observers: dict[str, object]) -> TuringRepo
     return TuringReport.from_json((output / "turing.json").read_bytes(), where="")
 
 
+@pytest.mark.slow
 def test_a_guessing_observer_is_told_to_guess(turing_eyes, tmp_path):
     report = scores(turing_eyes, tmp_path, {"guess": guessing(3)})
     refined, unrefined = (part.pooled for part in report.parts)
@@ -355,6 +356,7 @@ def test_a_guessing_observer_is_told_to_guess(turing_eyes, tmp_path):
     assert all("did not reliably tell" in part.in_words for part in report.parts)
 
 
+@pytest.mark.slow
 def test_a_network_tells_renders_from_the_camera_and_camera_images_not_from_each_other(
     turing_eyes, tmp_path
 ):  # fmt: skip

@@ -20,7 +20,7 @@ async function ask(path, body) {
   try {
     reply = await fetch(path, options);
   } catch {
-    throw new Error("The server does not answer. Give the same command once more and reload this page; every answer so far is saved.");
+    throw new Error("The server does not answer. Give the same command once more and open the address that it prints; every answer so far is saved.");
   }
   const content = await reply.json();
   if (!reply.ok) throw new Error(content.error);
