@@ -33,7 +33,7 @@ from factory.domains.eye.witnesses import (
     measure_null,
     witnesses_of,
 )
-from factory.images.png import Grey, grey
+from factory.images.png import Pixels, grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
 from factory.validation.pairs import NotComparableError
@@ -96,7 +96,8 @@ class EyesExamined:
     looks: LookDistances
     witnesses: EyeWitnesses
     sampled: Sampled
-    real_NHW: Grey  # noqa: N815
+    real_NHW: Pixels  # noqa: N815
+    """camera images, with 3 channels behind where they are in colour"""
 
     @cached_property
     def table(self) -> DriftTable:
@@ -234,10 +235,10 @@ class EyeValidator:
         """As `Validator.examine`."""
         seed, crop = settings.seed, crop_of(trio.parent)
         sampled = sample_pairs(trio, shards, settings.num_realism, seed)
-        real = grey(sample_images(trio.real, split, settings.num_realism, seed))
+        camera = sample_images(trio.real, split, settings.num_realism, seed)
         known = calibration_part(sampled, settings.num_calibration)
         pairs = camera_pairs(crop, settings.num_calibration, seed)
-        before, after = grey(sampled.synthetic), grey(sampled.refined)
+        before, after, real = grey(sampled.synthetic), grey(sampled.refined), grey(camera)
         parts = look_parts(before, after, real, options.looks, identities=identities_of(sampled))
         tests = comparisons(before, after, real, settings.test)
         calibration, null, *others = side_by_side(
@@ -257,7 +258,7 @@ class EyeValidator:
             looks_of(others[len(tests) :]),
             witnesses,
             sampled,
-            real,
+            camera,
         )
 
     def summary(self, report: EyeReport) -> list[str]:
