@@ -4,6 +4,7 @@
 import gc
 import os
 import re
+import sys
 
 # `make test` runs a test process a core. These are read when numpy, torch and OpenCV are loaded.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
@@ -29,6 +30,7 @@ from support.filtered import judged_once, kept, refined  # noqa: F401  (fixtures
 from support.job_runs import job_chain  # noqa: F401  (fixtures)
 from support.pages import browser  # noqa: F401  (fixtures)
 from support.places import SHARED
+from support.repeatable import repeatable  # noqa: F401  (fixtures)
 from support.s3_servers import (  # noqa: F401  (fixtures)
     any_location,
     any_store,
@@ -87,6 +89,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return service_of(config.rootpath / file) or file
 
     return ServicesInOneProcess(config, log)
+
+
+def is_on_ray() -> bool:
+    """Whether this process is connected to Ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A start of Ray takes longer than most tests, so one that needs it is marked `ray`, and the
+    others do the work of workers in their own process."""
+    was_on_ray = is_on_ray()
+    result = yield
+    if is_on_ray() and not was_on_ray and item.get_closest_marker("ray") is None:
+        sys.modules["ray"].shutdown()
+        pytest.fail("it started Ray: mark it `ray`, or let it use `support.job_runs.work_here`")
+    return result
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,10 +28,13 @@ def session(script: Path, *options: object, python: str = sys.executable, **vari
 
 
 @pytest.mark.slow
-def test_every_step_leaves_a_row_and_a_failure_stops_none(tmp_path) -> None:
-    limits = {step: "300" for step in STEPS} | {"hand-step": "0.1"}
+@pytest.mark.parametrize(
+    "steps", [["hand-step", "parity"], pytest.param(STEPS, marks=pytest.mark.long)], ids=len
+)
+def test_every_step_leaves_a_row_and_a_failure_stops_none(tmp_path, steps) -> None:
+    limits = {step: "300" for step in steps} | {"hand-step": "0.1"}
     options = [part for limit in limits.items() for part in ("--limit", "=".join(limit))]
-    run = session(SCRIPT, "--device", "cpu", "--tiny", "--out", tmp_path, *options)
+    run = session(SCRIPT, "--device", "cpu", "--tiny", "--out", tmp_path, *options, *steps)
     assert run.returncode == 1, run.stdout + run.stderr
 
     table = (tmp_path / "rows.md").read_text("utf-8")
@@ -40,7 +43,7 @@ def test_every_step_leaves_a_row_and_a_failure_stops_none(tmp_path) -> None:
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines() if line[:1] == "|"]
     assert all(len(row) == 5 for row in rows)
     assert [cell.strip() for cell in rows[0]] == ["question", "script", "ours", "baseline", "ratio"]
-    ours = {step: [] for step in STEPS}
+    ours = {step: [] for step in steps}
     for row in rows[2:]:
         ours[row[1].strip(" `").removeprefix("gpu_session.sh ")].append(row[2].strip())
     assert ours.pop("hand-step") == ["not measured: stopped at its limit of 0.1 s"]
@@ -49,7 +52,8 @@ def test_every_step_leaves_a_row_and_a_failure_stops_none(tmp_path) -> None:
         assert cells and all(cells), f"{step} left no row\n{log}"
         assert not any(cell.startswith("not ") for cell in cells), f"{step}: {cells}\n{log}"
     assert all("within the tolerance" in cell for cell in ours["parity"])
-    assert "weights of the two differ by 0.0e+00" in ours["two-processes"][0]
+    for cell in ours.get("two-processes", ()):
+        assert "weights of the two differ by 0.0e+00" in cell
     assert len(list(tmp_path.iterdir())) <= 8, "more files than a lent machine gives back"
 
 

@@ -55,6 +55,16 @@ def started(*command: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal() -> Iterator[None]:
+    """Tests that `nohup` or a shell runs in the background ignore them, as do their processes."""
+    usual = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_a_signal_ends_a_job_with_one_sentence(name) -> None:
     number = signal.Signals[name]

@@ -24,7 +24,7 @@ from factory.refinement.card import refined_card
 from factory.upkeep import garbage
 from support import explored_faults as faults
 from support import explored_scenes, fakes
-from support.exploration import Actor, Moment, Running, attempt, working
+from support.exploration import Actor, Moment, Running, working
 from support.explored_scenes import Invariants, Refining, with_tar
 from support.memory_store import Memory, MemoryStore
 
@@ -108,10 +108,8 @@ class _Histories(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def worlds(scene, committed_scene, refiner, tmp_path, monkeypatch) -> dict[str, World]:
+def worlds(scene, committed_scene, refiner, tmp_path, monkeypatch, repeatable) -> dict[str, World]:
     """By what they begin with."""
-    for module in ("factory.dataset.commit", "factory.upkeep.records_anew"):
-        monkeypatch.setattr(f"{module}.new_attempt", attempt)
     for attribute in vars(garbage._Finder).values():
         if isinstance(attribute, cached_property):  # Python 3.11 has one lock for all objects,
             # which an actor that is paused would keep; actors are processes, which share none

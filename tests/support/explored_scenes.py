@@ -25,7 +25,7 @@ from factory.upkeep.repair import apply_repairs, repairs_for
 from factory.upkeep.verify import problems_of, verify_task
 from schemas.dataset import DatasetCard, Reject
 from schemas.outcome import Outcome
-from support import exploration, fakes, planted, releases
+from support import fakes, planted, releases
 from support.exploration import Actor, Moment
 
 
@@ -265,11 +265,9 @@ def with_tar(dataset: Dataset, location: Any, change: Callable[[bytes], bytes]) 
 
 @pytest.fixture
 def scenes(
-    scene, committed_scene, refiner, tmp_path, monkeypatch
+    scene, committed_scene, refiner, tmp_path, repeatable
 ) -> dict[str, tuple[Dataset, list[Actor], Invariants]]:
     """What the actors begin with, who they are, and what must hold, by name."""
-    for module in ("factory.dataset.commit", "factory.upkeep.records_anew"):
-        monkeypatch.setattr(f"{module}.new_attempt", exploration.attempt)
     other = scene.others()
     damaged = with_tar(committed_scene, tmp_path / "damaged", lambda tar: tar[:3000])
     orphaned = planted.copied(committed_scene, tmp_path / "orphaned")

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -165,10 +167,13 @@ def test_bfloat16_is_near_float32(images):
 
 
 @pytest.mark.slow
-def test_compiled_networks_are_the_networks(images, tmp_path, monkeypatch):
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])
+def test_compiled_networks_are_the_networks(images, tmp_path, monkeypatch, backend):
+    """What a C++ compiler makes of them takes a minute; how PyTorch traces them is the same."""
     pytest.importorskip("torch._inductor")
     # The folder that all processes share may hold kernels for the instructions of another one.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     losses = [
         make_gan(small_config(compile=compile), images).refiner_step()["refiner_loss"]
         for compile in (False, True)

@@ -28,8 +28,9 @@ from support.job_runs import work_here
 
 
 @pytest.fixture
-def run(capsys) -> Callable[..., str]:
+def run(capsys, monkeypatch) -> Callable[..., str]:
     """Run the job in this process; gives what it printed, also where it raised as expected."""
+    work_here(monkeypatch)
 
     def run(*options: object, problems: str | None = None) -> str:
         job = parse(DescribeJob, [str(option) for option in options])
@@ -195,9 +196,8 @@ def test_a_dataset_in_a_folder_called_releases_is_one(run, dataset, tmp_path) ->
 
 @pytest.mark.slow
 def test_a_check_says_what_it_read_and_what_is_still_wrong_after_a_repair(
-    run, dataset, refiner, tmp_path, monkeypatch
+    run, dataset, refiner, tmp_path
 ) -> None:
-    work_here(monkeypatch)
     child = fakes.refine_here(dataset, refiner, tmp_path / "child")
     assert "nothing is wrong with 2 of 5 shards\n" in run(
         "--input", child.location, "--verify", "--shards", 0, 3
