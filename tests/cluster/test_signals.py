@@ -33,16 +33,6 @@ run_command(WaitJob, main, [])
 """
 
 
-@pytest.fixture(autouse=True)
-def _no_signal_is_ignored() -> Iterator[None]:
-    """As they are where the tests run under `nohup` or in the background, which jobs inherit."""
-    answers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, answer) for number, answer in answers.items()}
-    yield
-    for number, answer in before.items():
-        signal.signal(number, answer)
-
-
 def started(*command: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *command],
