@@ -13,7 +13,13 @@ from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights, Ran
 from factory.sources.base import SourceOptions
 from schemas.base import FormatError, Model
 
-RENDERS_ONLY = ("keep_gaze_yaw_deg", "keep_gaze_pitch_deg", "keep_head_yaw_deg", "target_gaze")
+RENDERS_ONLY = (
+    "keep_gaze_yaw_deg",
+    "keep_gaze_pitch_deg",
+    "keep_head_yaw_deg",
+    "keep_opening",
+    "target_gaze",
+)
 """options of `EyeIngestOptions` that only UnityEyes renders have a use for"""
 SELECTIONS = {"blocks": "screen-targets", "only_names": "iris-masks"}
 """options that choose among the pictures of one source, which is named. With another source they
@@ -30,6 +36,9 @@ class EyeIngestOptions(Model):
     """UnityEyes only: keep gazes with pitch in this range, degrees, positive up"""
     keep_head_yaw_deg: Range | None = None
     """UnityEyes only: keep heads with yaw in this range, degrees"""
+    keep_opening: Range | None = None
+    """UnityEyes only: keep eyes whose lid opening, its height over the width of the eye, is in this
+    range: a camera may never show eyes that are as wide open as renders are"""
     target_gaze: Path | None = None
     """UnityEyes only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
     blocks: Literal["all", "even", "odd"] = "all"
@@ -95,6 +104,7 @@ def eye_source_options(
                 gaze_yaw_deg=given.keep_gaze_yaw_deg,
                 gaze_pitch_deg=given.keep_gaze_pitch_deg,
                 head_yaw_deg=given.keep_head_yaw_deg,
+                opening=given.keep_opening,
                 weights=_weights(given, location, recorded),
             )
             return UnityEyesOptions(crop=given.crop, keep=keep)

@@ -160,3 +160,17 @@ def test_weights_are_estimated_from_labels_and_pass_over_malformed_ones(tmp_path
     )
     with pytest.raises(LeftOut, match="gaze yaw outside"):
         kept.load(str(int(RENDERS[:30, 0].argmin())))
+
+
+def test_wide_open_eyes_can_be_left_out_by_their_lids(tmp_path) -> None:
+    fakes.write_pair(tmp_path / "in", "1")
+    loaded = UnityEyesSource(tmp_path / "in", UnityEyesOptions()).load("1")
+    opening = float(np.ptp(loaded.labels["lid_px"][:, 1]) / loaded.labels["eye_width_px"])
+    narrow, wide = GazeFilter(opening=(0.0, opening / 2)), GazeFilter(opening=(0.0, 2 * opening))
+    kept = UnityEyesSource(tmp_path / "in", UnityEyesOptions(keep=wide)).load("1")
+    assert np.array_equal(kept.image, loaded.image)
+    with pytest.raises(LeftOut, match=r"lid opening outside 0\.\."):
+        UnityEyesSource(tmp_path / "in", UnityEyesOptions(keep=narrow)).load("1")
+    assert "opening" not in GazeFilter().model_dump(), "cards of earlier datasets stay as they are"
+    with pytest.raises(ValidationError, match="opening must be"):
+        GazeFilter(opening=(0.4, 0.1))

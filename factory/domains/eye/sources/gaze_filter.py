@@ -135,12 +135,14 @@ class GazeFilter(Model):
     """(low, high) of the gaze pitch that is kept"""
     head_yaw_deg: Range | None = None
     """(low, high) of the head yaw that is kept"""
+    opening: Annotated[Range | None, Field(exclude_if=lambda opening: opening is None)] = None
+    """(low, high) of the lid opening that is kept: its height over the width of the eye"""
     weights: GazeWeights | None = None
     """the probabilities with which renders inside these ranges are kept"""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("gaze_yaw_deg", "gaze_pitch_deg", "head_yaw_deg"):
+        for name in ("gaze_yaw_deg", "gaze_pitch_deg", "head_yaw_deg", "opening"):
             limits: Range | None = getattr(self, name)
             if limits is not None and limits[0] >= limits[1]:
                 raise ValueError(f"{name} must be (low, high), is {limits}")
@@ -167,6 +169,12 @@ class GazeFilter(Model):
         ):
             return "resampled to the target gaze distribution"
         return None
+
+    def opening_reason(self, opening: float) -> str | None:
+        """The reason why an eye of a lid opening is left out, or None to keep it."""
+        if self.opening is None or self.opening[0] <= opening <= self.opening[1]:
+            return None
+        return f"lid opening outside {self.opening[0]:g}..{self.opening[1]:g} of the eye's width"
 
 
 def _chance(source_id: str) -> float:
