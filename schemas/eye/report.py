@@ -126,6 +126,11 @@ def _abstained_share(report: "EyeReport") -> float | None:
     return 1 - report.drift.num_measured / num if num else None
 
 
+def _closed_share(report: "EyeReport") -> float | None:
+    closed = report.looks.closed_share
+    return None if closed is None or closed.share is None else closed.share.value
+
+
 DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
     "derived.mean_shift_px": (
         _mean_shift,
@@ -146,6 +151,11 @@ DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
     "derived.abstained_share": (
         _abstained_share,
         "share of the samples whose drift could not be measured",
+    ),
+    "derived.closed_share": (
+        _closed_share,
+        "share of the distance to real images, by a kernel in features, that refining closed: 1 "
+        "as near as they are to each other, 0 as far as the renders",
     ),
     **REALISM_DERIVED,
 }
