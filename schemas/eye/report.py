@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 from schemas.base import Float, Model
 from schemas.eye.measures import EYE_MEASURE_MEANINGS
-from schemas.realism import LookDistances
+from schemas.realism import ClosedShare, LookDistances
 from schemas.report import REALISM_DERIVED, Agreement, Report, Spread, Witness
 
 MIN_BIN_SAMPLES = 20
@@ -127,7 +127,7 @@ def _abstained_share(report: "EyeReport") -> float | None:
 
 
 def _closed_share(report: "EyeReport") -> float | None:
-    closed = report.looks.closed_share
+    closed = report.closed_share()
     return None if closed is None or closed.share is None else closed.share.value
 
 
@@ -168,6 +168,18 @@ class EyeReport(Report):
     model_config = ConfigDict(extra="forbid")
     derived: ClassVar[Mapping[str, tuple[Callable[[Any], float | None], str]]] = DERIVED
     sample_measures: ClassVar[Mapping[str, str]] = EYE_MEASURE_MEANINGS
+    least_change: ClassVar[float] = 0.02
+    label_measures: ClassVar[tuple[str, ...]] = (
+        "drift.drift_*",
+        "witnesses.*.drift.*",
+        "witnesses.*.label_error.*",
+        "derived.mean_shift_px",
+        "derived.drift_over_null_px",
+        "derived.worst_bin_drift_px",
+    )
+    allowed_drift: ClassVar[Mapping[str, float]] = {"px": 0.8, "deg": 3.0}
+    """px: 2 % of the width of an eye in crops of 35x55, as in gates/eye.toml; deg: what a change of
+    look alone makes the gaze network read"""
 
     drift: PupilDrift
     calibration: PupilCalibration
@@ -177,3 +189,6 @@ class EyeReport(Report):
 
     def by_witness(self) -> Iterable[tuple[str, Witness | None]]:
         return iter(self.witnesses)
+
+    def closed_share(self) -> ClosedShare | None:
+        return self.looks.closed_share
