@@ -10,6 +10,8 @@ from schemas.evaluation import EvaluationReport, TrialRecord, Verdict
 from schemas.report import RefinerOutcome, RefinerVerdict, Report, Witness
 
 EVALUATION_NAME = "evaluation.json"
+NUM_SHOWN = 2
+"""reasons why labels moved that the words name"""
 
 
 def verdict_of(report: Report, evaluated: tuple[Verdict, ...] = ()) -> RefinerVerdict:
@@ -19,10 +21,13 @@ def verdict_of(report: Report, evaluated: tuple[Verdict, ...] = ()) -> RefinerVe
         report: with the checks of its gate, where it has one.
         evaluated: what an evaluation says of the same refiner.
     """
-    moved = (*_missed_limits(report), *_moved_by_witness(report))
+    moved = (*_moved_by_witness(report), *_missed_limits(report))
     outcome, words = _look_of(report)
     if moved:
-        outcome, words = "moved labels", f"moved labels ({'; '.join(moved)}); {words}"
+        shown = "; ".join(moved[:NUM_SHOWN])
+        if len(moved) > NUM_SHOWN:
+            shown += f"; and {len(moved) - NUM_SHOWN} more"
+        outcome, words = "moved labels", f"moved labels ({shown}); {words}"
     for verdict in evaluated:
         words += f"; {verdict.outcome} for {verdict.model} on {verdict.test}"
     return RefinerVerdict(outcome=outcome, words=words, moved=moved, evaluated=evaluated)

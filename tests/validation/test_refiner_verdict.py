@@ -52,8 +52,9 @@ def test_planted_cases_get_their_verdict(report, outcome, words) -> None:
 
 
 def test_moved_labels_do_not_hide_what_became_of_the_look() -> None:
-    words = verdict_of(report_of(scale_px=2.0)).words
-    assert words.startswith("moved labels (pupil: median 2.3") and "; closed 83 %" in words
+    verdict = verdict_of(report_of(scale_px=2.0))
+    assert verdict.words.startswith("moved labels (pupil: median 2.3")
+    assert "; and 4 more); closed 83 % of the distance" in verdict.words and len(verdict.moved) == 6
 
 
 def test_a_drift_that_is_small_or_within_chance_is_no_movement_whatever_the_floor() -> None:
