@@ -23,6 +23,8 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
     """TOML file of limits that decide pass or fail, e.g. gates/eye.toml"""
     against: str | None = None
     """id of an earlier report of this dataset, or the path of any report.json, to compare with"""
+    evaluation: Place | None = None
+    """output of a jobs/evaluate.py with this refiner, whose verdict the report repeats"""
     notes: tuple[str, ...] = ()
     """sentences for the top of the page, e.g. that the real images are stand-ins"""
 
@@ -38,7 +40,13 @@ def main(job: ValidateJob) -> None:
     measuring = options_by_domain(job, "measuring_options")[domain.name]
     options = options_by_domain(job, "validation_options")[domain.name]
     validation = Validation.prepare(
-        trio, domain.validator(), job.networks(), measuring, gate=job.gate, against=job.against
+        trio,
+        domain.validator(),
+        job.networks(),
+        measuring,
+        gate=job.gate,
+        against=job.against,
+        evaluation=job.evaluation,
     )
     trio.refined.require_current_format()
     with start(job, job.input, workers=job.workers) as session:

@@ -29,6 +29,17 @@ class Compared(Model):
     """of the other half of the real images"""
 
 
+class ClosedShare(Model):
+    """How much of the distance from renders to real images refining closed."""
+
+    share: Distance | None
+    """(synthetic - refined) / (synthetic - floor), by the kernel distance: 1 where refined images
+    are as near to real ones as these are to each other, 0 where they are as far away as the
+    renders, below 0 where they are farther; None where it has no meaning"""
+    why_not: str | None
+    """why there is none, in words; None where there is one"""
+
+
 class Curves(Model):
     """One curve for each set, over the same places."""
 
@@ -64,6 +75,9 @@ class LookDistances(Model):
     kernel: Compared
     """squared maximum mean discrepancy of the same features, cubic kernel; no unit; unbiased, so
     that chance makes it negative as often as positive"""
+    closed_share: ClosedShare | None = None
+    """how much of the distance refining closed, by `kernel`; None in reports from before it was
+    measured"""
     sliced_wasserstein_fine: Compared
     """mean distance between 7x7 patches of the finest detail along random directions, in standard
     deviations of the real images' patches"""

@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field
 
 from schemas.base import Float, Model, Sha256, Versioned
 from schemas.dataset import DatasetCard
+from schemas.evaluation import Verdict
+from schemas.realism import ClosedShare
 
 
 class Spread(Model):
@@ -174,6 +176,23 @@ class GateCheck(Model):
     passed: bool
 
 
+RefinerOutcome = Literal[
+    "moved labels", "did nothing", "closed", "closed nothing", "went away", "not known"
+]
+
+
+class RefinerVerdict(Model):
+    """What a report says of the refiner, by the rule in docs/validation.md."""
+
+    outcome: RefinerOutcome
+    words: str
+    """the same in a sentence without a full stop, with its figures"""
+    moved: tuple[str, ...]
+    """what says that labels moved, in words; empty where nothing does"""
+    evaluated: tuple[Verdict, ...]
+    """what an evaluation on real images says of this refiner, where one was named"""
+
+
 class ValidatedShard(Model):
     """A shard that the report speaks of, by content."""
 
@@ -192,6 +211,13 @@ class Report(Versioned):
     """numbers that follow from several of a report, with their meaning"""
     sample_measures: ClassVar[Mapping[str, str]] = {}
     """what limits on single samples may name, with its meaning: columns of measurements"""
+    least_change: ClassVar[float] = 0.01
+    """median of `mean_abs_change` below which a refiner did nothing, unless it came nearer to real
+    all the same"""
+    label_measures: ClassVar[tuple[str, ...]] = ()
+    """which measures of a gate say how far labels moved: names, with * for any part"""
+    allowed_drift: ClassVar[Mapping[str, float]] = {}
+    """the median drift that is no movement of labels, by the unit of the witness"""
 
     id: str
     created: str
@@ -217,10 +243,17 @@ class Report(Versioned):
     checks: tuple[GateCheck, ...] = ()
     passed: bool | None = None
     """None without a gate"""
+    refiner_verdict: RefinerVerdict | None = None
+    """None in reports from before there was one"""
 
     def by_witness(self) -> Iterable[tuple[str, Witness | None]]:
         """What each of the domain's witnesses found, by name; None for one that did not measure."""
         return ()
+
+    def closed_share(self) -> ClosedShare | None:
+        """How much of the distance to real images refining closed; None where the domain does not
+        measure it, and in reports from before it did."""
+        return None
 
 
 def _realism_gain(report: Report) -> float | None:

@@ -10,12 +10,14 @@ from factory.dataset.shard_tasks import MakeShards
 from factory.store.extras import require
 from factory.validation.gate import Gate, explain, load_gate
 from factory.validation.protocols import SideBySide, Trio, Validator, Witnesses
+from factory.validation.refiner_verdict import evaluated_verdicts
 from factory.validation.report.assemble import make_report, summary_lines, write_report
 from factory.validation.sampling import check_enough, new_report_id, shards_of
 from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import measure_new_shards
 from factory.validation.verdicts import report_name
 from schemas.base import Model
+from schemas.evaluation import Verdict
 from schemas.report import Report
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ class Validation:
     gate: Gate | None
     earlier: Report | None
     """a report to compare with"""
+    evaluated: tuple[Verdict, ...] = ()
+    """what an evaluation says of the refiner"""
 
     @classmethod
     def prepare(
@@ -42,19 +46,23 @@ class Validation:
         *,
         gate: Path | None,
         against: str | None,
+        evaluation: str | None = None,
     ) -> "Validation":
-        """Read the gate, the earlier report and the networks.
+        """Read the gate, the earlier report, the evaluation and the networks.
 
         Args:
             networks: where each trained network is stored, by the name of its witness.
             measuring: of the domain's `measuring_options`.
             gate: a gate file; None for a report without a verdict.
             against: an earlier report to compare with: its id, or the path of a report.json.
+            evaluation: output of jobs/evaluate.py whose verdict on the refiner the report repeats.
 
         Raises:
-            FileNotFoundError: a network, the gate or the earlier report is not there.
+            FileNotFoundError: a network, the gate, the earlier report or the evaluation is not
+                there.
             FormatError: one of them is damaged, or the gate names a measure that is not known.
-            ValueError: a network is for other images, or of no witness of the domain.
+            ValueError: a network is for other images, or of no witness of the domain; or the
+                evaluation is of other refiners.
             MissingExtraError: jinja2 is not installed.
         """
         require("jinja2", "report.html")
@@ -64,6 +72,7 @@ class Validation:
             validator.witnesses(trio.refined, trio.parent, networks, measuring),
             None if gate is None else load_gate(gate, validator.report),
             _earlier(trio.refined, against, validator.report),
+            () if evaluation is None else _evaluated(trio.refined, evaluation),
         )
 
     def run(
@@ -96,7 +105,7 @@ class Validation:
             self.trio, shards, split, self.witnesses, settings, options, side_by_side
         )
         report, verdicts = make_report(
-            self.trio, new_report_id(), shards, self.validator, examined, self.gate
+            self.trio, new_report_id(), shards, self.validator, examined, self.gate, self.evaluated
         )
         page = write_report(self.trio, report, verdicts, examined, notes, self.earlier)
         for line in summary_lines(report, self.validator):
@@ -106,6 +115,11 @@ class Validation:
             for line in explain(report).splitlines():
                 log.info("%s", line)
         return report
+
+
+def _evaluated(dataset: Dataset, location: str) -> tuple[Verdict, ...]:
+    tars = [facts.tar_sha256 for facts in dataset.all_facts(dataset.committed())]
+    return evaluated_verdicts(location, dataset.card, tars)
 
 
 def _earlier(dataset: Dataset, against: str | None, kind: type[Report]) -> Report | None:

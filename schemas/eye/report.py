@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 from schemas.base import Float, Model
 from schemas.eye.measures import EYE_MEASURE_MEANINGS
-from schemas.realism import LookDistances
+from schemas.realism import ClosedShare, LookDistances
 from schemas.report import REALISM_DERIVED, Agreement, Report, Spread, Witness
 
 MIN_BIN_SAMPLES = 20
@@ -126,6 +126,11 @@ def _abstained_share(report: "EyeReport") -> float | None:
     return 1 - report.drift.num_measured / num if num else None
 
 
+def _closed_share(report: "EyeReport") -> float | None:
+    closed = report.closed_share()
+    return None if closed is None or closed.share is None else closed.share.value
+
+
 DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
     "derived.mean_shift_px": (
         _mean_shift,
@@ -147,6 +152,11 @@ DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
         _abstained_share,
         "share of the samples whose drift could not be measured",
     ),
+    "derived.closed_share": (
+        _closed_share,
+        "share of the distance to real images, by a kernel in features, that refining closed: 1 "
+        "as near as they are to each other, 0 as far as the renders",
+    ),
     **REALISM_DERIVED,
 }
 """Numbers that follow from several of a report, with their meaning."""
@@ -158,6 +168,18 @@ class EyeReport(Report):
     model_config = ConfigDict(extra="forbid")
     derived: ClassVar[Mapping[str, tuple[Callable[[Any], float | None], str]]] = DERIVED
     sample_measures: ClassVar[Mapping[str, str]] = EYE_MEASURE_MEANINGS
+    least_change: ClassVar[float] = 0.02
+    label_measures: ClassVar[tuple[str, ...]] = (
+        "drift.drift_*",
+        "witnesses.*.drift.*",
+        "witnesses.*.label_error.*",
+        "derived.mean_shift_px",
+        "derived.drift_over_null_px",
+        "derived.worst_bin_drift_px",
+    )
+    allowed_drift: ClassVar[Mapping[str, float]] = {"px": 0.8, "deg": 3.0}
+    """px: 2 % of the width of an eye in crops of 35x55, as in gates/eye.toml; deg: what a change of
+    look alone makes the gaze network read"""
 
     drift: PupilDrift
     calibration: PupilCalibration
@@ -167,3 +189,6 @@ class EyeReport(Report):
 
     def by_witness(self) -> Iterable[tuple[str, Witness | None]]:
         return iter(self.witnesses)
+
+    def closed_share(self) -> ClosedShare | None:
+        return self.looks.closed_share

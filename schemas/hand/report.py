@@ -201,6 +201,17 @@ class HandReport(Report):
     model_config = ConfigDict(extra="forbid")
     derived: ClassVar[Mapping[str, tuple[Callable[[Any], float | None], str]]] = DERIVED
     sample_measures: ClassVar[Mapping[str, str]] = HAND_MEASURE_MEANINGS
+    least_change: ClassVar[float] = 0.001
+    """most pixels are background, which no refiner changes"""
+    label_measures: ClassVar[tuple[str, ...]] = (
+        "witnesses.*.drift.*",
+        "witnesses.*.label_error.*",
+        "derived.mean_shift_px",
+        "derived.*_over_floor_*",
+        "derived.worst_bin_edge_drift_px",
+    )
+    allowed_drift: ClassVar[Mapping[str, float]] = {"px": 0.5, "mm": 3.0}
+    """as in gates/hand.toml and in the scores of refiners"""
 
     witnesses: HandWitnessesFound
     agreement: tuple[Agreement, ...]

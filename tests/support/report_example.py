@@ -18,7 +18,7 @@ from schemas.eye.report import (
     PupilDrift,
     Witnesses,
 )
-from schemas.realism import ClosestPair, Compared, Curves, Distance, LookDistances
+from schemas.realism import ClosedShare, ClosestPair, Compared, Curves, Distance, LookDistances
 from schemas.report import (
     Agreement,
     Estimate,
@@ -238,7 +238,8 @@ def example_looks() -> LookDistances:
 
     return LookDistances(
         frechet=compared(324, 73, 0.5),
-        kernel=compared(762, 13, 0.01),
+        kernel=compared(762, 130, 0.01),
+        closed_share=ClosedShare(share=Distance(value=0.829, low=0.801, high=0.856), why_not=None),
         sliced_wasserstein_fine=compared(0.35, 0.06, 0.02),
         sliced_wasserstein_coarse=compared(0.27, 0.26, 0.01),
         spectrum_db=compared(7.0, 1.2, 0.1),

@@ -77,9 +77,17 @@ class Rounds:
 
     def half_width(self, values_R: Values) -> float:
         """Half the width of the 95 % interval of a value, from the values of the R rounds."""
+        return float(np.sqrt(self.squares(values_R[:, None])[0, 0]))
+
+    def squares(self, values_RM: Values) -> Values:
+        """(M, M) the squared half widths of the 95 % intervals of M values, and their products.
+
+        It is the covariance of the values of the R rounds, scaled: for any weights w, the squared
+        half width of the sum of w times the values is w @ squares @ w.
+        """
         ratio = self.num_kept / (self.num_units - self.num_kept)
-        sd = float(np.sqrt(ratio * np.var(values_R, ddof=1)))
-        return float(stats.t.ppf(0.975, self.num_units - 1)) * sd
+        t = float(stats.t.ppf(0.975, self.num_units - 1))
+        return np.asarray(t**2 * ratio * np.atleast_2d(np.cov(values_RM.T)))
 
     def distances(self, statistic: Statistic, bounds: Sequence[Bounds]) -> list[Distance]:
         """The M measures of all images, each with its 95 % interval.
@@ -183,6 +191,31 @@ class Jackknife:
             Compared(synthetic=synthetic, refined=refined, floor=floor)
             for synthetic, refined, floor in zip(*distances, strict=True)
         ]
+
+    def together(
+        self, sets: Sets[X], statistic_of: Callable[[X, X], Statistic]
+    ) -> tuple[Values, Values]:
+        """One measure of each set against the reference, the same images kept in all three.
+
+        A round keeps the same renders before and after refining, and one choice of the reference;
+        of the other half of the real images it keeps as many. So what moves all three together
+        cancels in their differences.
+
+        Returns:
+            (3,) values of all images and (R, 3) of the rounds: synthetic, refined, floor.
+        """
+        rounds = self.of_renders
+        everything = np.ones((1, self.num_images), bool)
+        columns = []
+        for one in (sets.synthetic, sets.refined, sets.other_half):
+            statistic = statistic_of(one, sets.reference)
+            of_all, of_rounds = (
+                statistic(everything, everything),
+                statistic(rounds.other, rounds.reference),
+            )
+            columns.append(np.concatenate([of_all, of_rounds])[:, 0])
+        values = np.stack(columns, axis=1)
+        return values[0], values[1:]
 
 
 def groups_of(identities: Sequence[str]) -> Groups:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.measures.looks.closed_share import closed_share_of
 from factory.measures.looks.copies import nearest_in, nearest_others, thumbnails
 from factory.measures.looks.curves import (
     SetCurves,
@@ -43,7 +44,7 @@ from factory.measures.looks.jackknife import (
 from factory.measures.looks.patches import MIN_SIDE_PX, patches_of, sliced_wasserstein
 from factory.measures.looks.settings import LookSettings
 from factory.measures.two_sample import MIN_IMAGES, check_images
-from schemas.realism import ClosestPair, Compared, Curves, LookDistances
+from schemas.realism import ClosedShare, ClosestPair, Compared, Curves, LookDistances
 
 Images = NDArray[np.uint8]
 ANY = float("-inf"), float("inf")
@@ -54,6 +55,7 @@ class FeatureLooks(NamedTuple):
 
     frechet: Compared
     kernel: Compared
+    closed_share: ClosedShare
     coverage: Compared
     density: Compared
     diversity: Compared
@@ -191,6 +193,7 @@ def _feature_looks(sets: _ImageSets, settings: LookSettings) -> FeatureLooks:
     return FeatureLooks(
         frechet=jackknife.compare(scaled, frechet, POSITIVE)[0],
         kernel=jackknife.compare(scaled, kernel, ANY)[0],
+        closed_share=closed_share_of(scaled, jackknife),
         coverage=coverage,
         density=density,
         diversity=jackknife.compare(scaled, diversity, POSITIVE)[0],

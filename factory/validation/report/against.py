@@ -59,6 +59,12 @@ def _numbers(report: Report) -> dict[str, _Number]:
             numbers[f"drift by {name}, 95th percentile, {unit}"] = _Number(
                 drift.p95, drift.p95_low, drift.p95_high
             )
+    closed = report.closed_share()
+    if closed is not None and closed.share is not None:
+        share = closed.share
+        numbers["distance to real that is left, %"] = _Number(
+            100 * (1 - share.value), 100 * (1 - share.high), 100 * (1 - share.low)
+        )
     test = report.realism.refined_vs_real
     numbers["told from real, % right"] = _Number(
         100 * test.accuracy, 100 * test.low, 100 * test.high

@@ -11,8 +11,10 @@ from factory.measures.statistics import spread
 from factory.store.parquet import parquet_bytes
 from factory.validation.gate import Gate, judged
 from factory.validation.protocols import Examined, Trio, Validator
+from factory.validation.refiner_verdict import verdict_of
 from factory.validation.sample_checks import check_samples, verdicts_of
 from factory.validation.verdicts import report_name, verdicts_name
+from schemas.evaluation import Verdict
 from schemas.report import Report, ValidatedShard, Verdicts
 from schemas.version import WRITER
 
@@ -24,9 +26,14 @@ def make_report(
     validator: Validator,
     examined: Examined,
     gate: Gate | None,
+    evaluated: tuple[Verdict, ...] = (),
 ) -> tuple[Report, bytes]:
-    """The numbers, of the validator's kind, with the gate's verdict if there is one; and
-    verdicts.parquet."""
+    """The numbers, of the validator's kind, with the gate's verdict if there is one and the verdict
+    on the refiner; and verdicts.parquet.
+
+    Args:
+        evaluated: what an evaluation says of the refiner.
+    """
     facts = trio.refined.all_facts(shards)
     measures = examined.measures
     limits = gate.samples if gate is not None else ()
@@ -59,7 +66,10 @@ def make_report(
         ),
         **examined.findings(),
     )
-    return (report if gate is None else judged(report, gate)), content
+    if gate is not None:
+        report = judged(report, gate)
+    verdict = verdict_of(report, evaluated)
+    return report.model_copy(update={"refiner_verdict": verdict}), content
 
 
 def write_report(
@@ -86,6 +96,7 @@ def write_report(
 def summary_lines(report: Report, validator: Validator) -> list[str]:
     """The report in a few lines for a terminal."""
     realism = report.realism
+    verdict = report.refiner_verdict
     return [
         *validator.summary(report),
         f"mean |change| on [-1, 1]: {report.mean_abs_change.mean:.3f}",
@@ -93,4 +104,5 @@ def summary_lines(report: Report, validator: Validator) -> list[str]:
         f"{realism.refined_vs_real.accuracy:.1%}, real from real "
         f"{realism.real_vs_real.accuracy:.1%} (50 % is perfect)",
         f"samples kept {report.verdicts.num_kept}, dropped {report.verdicts.num_dropped}",
+        *([] if verdict is None else [f"the refiner {verdict.words}"]),
     ]

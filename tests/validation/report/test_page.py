@@ -10,6 +10,7 @@ import pytest
 from factory.domains.eye.page import GazeTable, render_page
 from factory.images.png import decode_png
 from factory.validation.gate import judged, load_gate
+from factory.validation.refiner_verdict import verdict_of
 from factory.validation.report.figures import (
     Outline,
     heat,
@@ -17,6 +18,7 @@ from factory.validation.report.figures import (
     overlay,
 )
 from schemas.eye.report import EyeReport
+from schemas.realism import ClosedShare
 from support.pages import HOSTILE, Page
 from support.places import ROOT
 from support.report_example import PITCHES, YAWS, example_pictures, example_report
@@ -88,7 +90,10 @@ def test_text_from_outside_is_escaped() -> None:
 @pytest.mark.slow
 def test_the_page_says_what_the_report_says() -> None:
     report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
+    verdict = verdict_of(report)
+    report = report.model_copy(update={"refiner_verdict": verdict})
     text = Page(render_page(report, example_pictures())).text
+    assert verdict.moved and verdict.words in text
     drift, null = report.drift.drift_px, report.calibration.null_drift_px
     assert drift is not None
     for value in (
@@ -98,7 +103,9 @@ def test_the_page_says_what_the_report_says() -> None:
         f"null drift {null.median:.2f} px median, {null.p95:.2f} px at 95 %",
         "1.1 ± 0.8 px at 55 px",
         "0.141 mean |Δ|",
-        "99.7 → 83.0",
+        "83 % of the distance closed",
+        "95 % interval 80 to 86 %.",
+        "Told apart from real: 99.7 → 83.0 %",
         "real against real 50.8 %",
         "abstained on 9.7 %",
         "lid covers the circle",
@@ -146,6 +153,27 @@ def test_a_report_without_anything_measured_still_renders() -> None:
     report = judged(report.model_copy(update={"drift": drift}), load_gate(EYE_GATE, EyeReport))
     page = Page(render_page(report, pictures))
     assert "Nothing was measured" in page.text and "FAIL" in page.text
+
+
+@pytest.mark.slow
+def test_a_share_that_is_not_known_is_not_a_number_on_the_page() -> None:
+    report = example_report()
+    closed = ClosedShare(share=None, why_not="the renders are no farther than real images")
+    unknown = report.looks.model_copy(update={"closed_share": closed})
+    of_before = report.looks.model_copy(update={"closed_share": None})
+    for looks, words in (
+        (unknown, "Not known: the renders are no farther than real images."),
+        (of_before, "99.7 → 83.0 %"),
+    ):
+        page = render_page(report.model_copy(update={"looks": looks}), example_pictures(1))
+        text = Page(page).text
+        assert words in text and "% of the distance closed" not in text
+
+
+@pytest.mark.slow
+def test_shares_of_two_reports_are_compared_by_what_is_left() -> None:
+    html = render_page(example_report(), example_pictures(1), example_report())
+    assert "distance to real that is left, %" in html and "17.10 (14.40 to 19.90)" in html
 
 
 def test_the_gaze_table_is_laid_out_as_the_eye_looks() -> None:

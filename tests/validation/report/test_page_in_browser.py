@@ -6,6 +6,7 @@ import pytest
 
 from factory.domains.eye.page import render_page
 from factory.validation.gate import judged, load_gate
+from factory.validation.refiner_verdict import verdict_of
 from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
 from support.pages import LOOK_HERE, SIZES, Visit
@@ -22,9 +23,9 @@ def page_file(tmp_path_factory) -> Path:
     report = example_report(scale_px=1.2).model_copy(
         update={"samples": (example_sample_check(90), example_sample_check(9, (bad,)))}
     )
-    html = render_page(
-        judged(report, load_gate(EYE_GATE, EyeReport)), example_pictures(), example_report()
-    )
+    report = judged(report, load_gate(EYE_GATE, EyeReport))
+    report = report.model_copy(update={"refiner_verdict": verdict_of(report)})
+    html = render_page(report, example_pictures(), example_report())
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html)
     return path
