@@ -123,9 +123,9 @@ def _stop_blind_redirect(response: Any, **_: object) -> None:
 
 
 def _refuse_page(server: str, response: Any, **_: object) -> None:
-    """Look at the answer itself, as botocore makes a status 500 of a body that is no XML."""
+    """Look at the status that the server sent: botocore makes 500 of it where a body is no XML."""
     if response is not None:
-        refuse_page(response[0].status_code, response[0].content, server)
+        refuse_page(response[0].raw.status, response[0].content, server)
 
 
 def _config(connect_s: float, silence_s: float) -> Config:
