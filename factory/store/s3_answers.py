@@ -30,20 +30,19 @@ _MAY_BE_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 _HEAD_BYTES = 1024
 
 
-def refuse_page(status: int, body: Any, endpoint: str) -> None:
+def refuse_page(status: int, body: bytes, endpoint: str) -> None:
     """Refuse a good answer that cannot be one of S3, by its first bytes.
 
     One that begins as an answer of S3 does, and is no XML, was cut short on its way; it is tried
     again.
 
     Args:
-        body: bytes, or the stream of an object's content, which is not looked at.
         endpoint: the server's URL, without secrets.
 
     Raises:
         RequestError: trying again does not help.
     """
-    if status != 200 or not isinstance(body, bytes) or not body:
+    if status != 200 or not body:
         return
     if _IS_PAGE.search(body, 0, _HEAD_BYTES):
         what = "a web page"

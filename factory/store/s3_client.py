@@ -19,6 +19,8 @@ from factory.store.s3_errors import REGION_FIX, RequestError, StoreSetupError
 
 MAX_CONNECTIONS = 16
 """connections of one process to one server"""
+_ANSWERED_IN_XML = "ListObjectsV2", "ListObjects", "PutObject", "DeleteObject"
+"""the operations whose answers botocore parses, or expects to be empty"""
 
 
 class _Clients:
@@ -80,7 +82,8 @@ def _make_client(config: Config) -> Any:
                 client = session.client("s3", config=config.merge(by_path))
         client.meta.events.register_first("needs-retry.s3.HeadBucket", _stop_blind_redirect)
         refuse = partial(_refuse_page, client.meta.endpoint_url)
-        client.meta.events.register_first("before-parse.s3", refuse)
+        for operation in _ANSWERED_IN_XML:
+            client.meta.events.register_first(f"needs-retry.s3.{operation}", refuse)
     except sdk.BotoCoreError as error:
         problem = f"the AWS configuration does not work ({type(error).__name__})"
     except ValueError:
@@ -119,9 +122,10 @@ def _stop_blind_redirect(response: Any, **_: object) -> None:
         raise RequestError("redirected", response[0].status_code, fix=REGION_FIX)
 
 
-def _refuse_page(endpoint: str, response_dict: Any, **_: object) -> None:
-    """Look at an answer before botocore does, which makes a status 500 of a body that is no XML."""
-    refuse_page(response_dict["status_code"], response_dict["body"], endpoint)
+def _refuse_page(server: str, response: Any, **_: object) -> None:
+    """Look at the status that the server sent: botocore makes 500 of it where a body is no XML."""
+    if response is not None:
+        refuse_page(response[0].raw.status, response[0].content, server)
 
 
 def _config(connect_s: float, silence_s: float) -> Config:
