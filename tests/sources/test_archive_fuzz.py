@@ -10,7 +10,7 @@ import resource
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,12 +45,16 @@ def tar_of(form: int, *, sparse: bool = False, mode: str = "w") -> bytes:
     return raw.getvalue()
 
 
-def zip_of(method: int) -> bytes:
+def zip_of(method: int, contents: Mapping[str, bytes] = CONTENTS) -> bytes:
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w", method) as archive:
-        for name, content in CONTENTS.items():
+        for name, content in contents.items():
             archive.writestr(name, content)
     return raw.getvalue()
+
+
+GOOD = zip_of(zipfile.ZIP_DEFLATED, {"imgs/0.jpg": CONTENTS["imgs/0.jpg"]})
+"""an archive that lies beside the damaged one"""
 
 
 ARCHIVES: dict[str, Callable[[], bytes]] = {
@@ -113,7 +117,7 @@ def check(folder: Path, name: str) -> None:
         else:
             assert isinstance(item, Ignored)
             ignored += sum(item.counts.values())
-    assert {"loose.jpg", *(f"good.zip/{n}" for n in CONTENTS)} <= {*listed}
+    assert {"loose.jpg", "good.zip/imgs/0.jpg"} <= {*listed}
     assert set(problems) <= {name}
     own = [n for n in listed if n.startswith(f"{name}/")]
     assert len(own) == len(set(own))
@@ -133,7 +137,7 @@ def check(folder: Path, name: str) -> None:
 def fuzz(folder: Path, name: str, num_mutations: int) -> None:
     raw, rng = ARCHIVES[name](), random.Random(name)
     (folder / "loose.jpg").write_bytes(b"x")
-    (folder / "good.zip").write_bytes(zip_of(zipfile.ZIP_DEFLATED))
+    (folder / "good.zip").write_bytes(GOOD)
     (folder / name).write_bytes(raw)
     check(folder, name)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
