@@ -43,7 +43,7 @@ class LabelledJoints(TestSet):
         if not dataset.card.labelled:
             raise ValueError(
                 f"{self.dataset} is not labelled, and has no joints to compare with; ingest it "
-                "with --nyu.labelled true"
+                "with --nyu.labelled True"
             )
         images, truth, groups = _read(dataset, self.score)
         places_px = truth.reshape(-1, NUM_JOINTS, 2)

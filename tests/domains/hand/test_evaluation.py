@@ -183,5 +183,5 @@ def test_hands_without_labels_are_refused(tmp_path) -> None:
     hands.write_frames(tmp_path / "in", 1, cameras=(1,), prefixes={"depth": 2000})
     options = NyuOptions(kind="real", mask="cube", size_px=SIZE_PX)
     unlabelled = fakes.ingest_here(tmp_path / "in", tmp_path / "d", options)
-    with pytest.raises(ValueError, match=r"not labelled.*--nyu\.labelled true"):
+    with pytest.raises(ValueError, match=r"not labelled.*--nyu\.labelled True"):
         LabelledJoints(dataset=unlabelled.location, score="train").load()
