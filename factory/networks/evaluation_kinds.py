@@ -135,6 +135,10 @@ class TestSet(Model, ABC):
         """
 
 
+Degrade = Callable[[Pixels, int], Pixels]
+"""degrades images (N, H, W), with what a seed draws"""
+
+
 class Evaluation(NamedTuple):
     """What a domain brings for evaluations."""
 
@@ -143,3 +147,8 @@ class Evaluation(NamedTuple):
     """by the `kind` in a configuration"""
     test_sets: Mapping[str, type[TestSet]]
     """by the `kind` in a configuration"""
+    degradation: Callable[[Pixels, Pixels], Degrade] | None = None
+    """fits what gives renders (N, H, W) the look of unlabelled real images (M, H, W), for the arms
+    of matched degradation; None for the blur, noise and tone of grey images of 8 bits"""
+    published: tuple[str, ...] = ()
+    """figures of papers that stand beside the results, in sentences"""

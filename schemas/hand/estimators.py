@@ -66,3 +66,31 @@ class JointTraining(Model):
     """feature maps of the finest layer"""
     reduce: int = Field(default=4, ge=1)
     """pixels in a row, and in a column, of a cell of the finest layer"""
+
+
+class HourglassConfig(Model):
+    """Architecture of a stacked hourglass; with the defaults it has 6,562,588 parameters."""
+
+    stacks: int = Field(default=2, ge=1)
+    """number of hourglasses, each of which gives heatmaps"""
+    maps: int = Field(default=256, ge=4, multiple_of=4)
+    """feature maps of the hourglasses"""
+    input_px: int = Field(default=256, ge=64, multiple_of=64)
+    """side that pictures are brought to; heatmaps have a quarter of it, 64 x 64 by default"""
+    cube_mm: int = Field(default=300, ge=1, le=MAX_CUBE_MM)
+    """side of the cube that the pictures are cut by"""
+
+
+class HourglassTraining(Model):
+    """How a stacked hourglass is trained: the optimiser, rate and batches of Newell et al. 2016."""
+
+    steps: int = Field(default=100_000, ge=1)
+    """number of updates"""
+    batch_size: int = Field(default=6, ge=2)
+    """hands in each update"""
+    lr: Float = Field(default=2.5e-4, gt=0)
+    """learning rate of RMSprop"""
+    seed: int = Field(default=0, ge=0)
+    """seed of the first weights, of the batches and of rotations and crops"""
+    network: HourglassConfig = HourglassConfig()
+    """architecture"""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from factory.domains.hand.scoring import HandScoring
     from factory.measures.two_sample import TwoSampleTest
     from factory.networks.estimator_kinds import EstimatorKind
+    from factory.networks.evaluation_kinds import Evaluation
     from factory.sources.base import Source, SourceOptions
     from factory.sources.renderer import Renderer
     from factory.validation.power.damages import Damages
@@ -77,6 +78,11 @@ class HandDomain(Domain):
         from factory.domains.hand.scoring import HandScoring
 
         return HandScoring.of(synthetic, test)
+
+    def evaluation(self) -> "Evaluation":
+        from factory.domains.hand.evaluation import EVALUATION
+
+        return EVALUATION
 
 
 HAND_DOMAIN = HandDomain()

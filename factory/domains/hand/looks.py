@@ -24,29 +24,33 @@ SENSOR_LOOK = "ragged outline, holes, noise and steps"
 FLOOR_LOOKS = (SENSOR_LOOK,)
 
 
-def _ragged(depth: Depth, rng: np.random.Generator) -> Depth:
+def ragged(depth: Depth, rng: np.random.Generator, by_px: float = RAGGED_PX) -> Depth:
     """Every pixel is read from another one nearby; neighbouring pixels move by about the same."""
     height, width = depth.shape
-    by_y, by_x = (_patches(rng, depth.shape, RAGGED_LENGTH_PX) * RAGGED_PX for _ in range(2))
+    by_y, by_x = (_patches(rng, depth.shape, RAGGED_LENGTH_PX) * by_px for _ in range(2))
     rows = np.arange(height)[:, None] + np.rint(by_y).astype(np.intp)
     columns = np.arange(width) + np.rint(by_x).astype(np.intp)
     return np.asarray(depth[rows.clip(0, height - 1), columns.clip(0, width - 1)], np.uint16)
 
 
-def _holed(depth: Depth, rng: np.random.Generator) -> Depth:
+def holed(depth: Depth, rng: np.random.Generator, share: float = HOLE_SHARE) -> Depth:
+    """A share of all pixels, in small patches, has no depth."""
     rough = _patches(rng, depth.shape, HOLE_LENGTH_PX)
-    is_measured = rough < np.quantile(rough, 1 - HOLE_SHARE)
+    is_measured = rough < np.quantile(rough, 1 - share)
     return np.where(is_measured, depth, 0).astype(np.uint16)
 
 
-def _noisy(depth: Depth, rng: np.random.Generator) -> Depth:
-    noise = _patches(rng, depth.shape, 1.0) * NOISE_MM
-    stepped = STEP_MM * np.rint((depth + noise) / STEP_MM)
+def noisy(
+    depth: Depth, rng: np.random.Generator, noise_mm: float = NOISE_MM, step_mm: float = STEP_MM
+) -> Depth:
+    """Depths have noise, and come in steps."""
+    noise = _patches(rng, depth.shape, 1.0) * noise_mm
+    stepped = np.rint(step_mm * np.rint((depth + noise) / step_mm))
     return np.where(depth > 0, np.maximum(stepped, 1), 0).astype(np.uint16)
 
 
 def _sensed(depth: Depth, rng: np.random.Generator) -> Depth:
-    return _noisy(_holed(_ragged(depth, rng), rng), rng)
+    return noisy(holed(ragged(depth, rng), rng), rng)
 
 
 def _smoothed(depth: Depth, rng: np.random.Generator) -> Depth:
@@ -55,9 +59,9 @@ def _smoothed(depth: Depth, rng: np.random.Generator) -> Depth:
 
 LOOKS: Mapping[str, Callable[[Depth, np.random.Generator], Depth]] = {
     "smoothed (median of 3x3)": _smoothed,
-    "ragged outline": _ragged,
-    "holes": _holed,
-    "noise and steps of depth": _noisy,
+    "ragged outline": ragged,
+    "holes": holed,
+    "noise and steps of depth": noisy,
     SENSOR_LOOK: _sensed,
 }
 

@@ -14,9 +14,11 @@ from pydantic import Field, JsonValue
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
+from factory.domains.registry import domain_of
 from factory.images.png import Pixels, grey
 from factory.networks.evaluation_kinds import Examples, LoadedTest, Quantity
 from schemas.base import Float, Model, digest_of
+from schemas.dataset import ImageSpec
 from schemas.place import Place
 
 Sizes = tuple[Annotated[int, Field(ge=1)], ...]
@@ -32,6 +34,9 @@ class Arm(Model):
         """What decides the images, with the content of what it names in place of where that
         lies."""
         return dict(self.model_dump(mode="json", exclude={"sizes"}))
+
+    def check(self, image: ImageSpec) -> None:
+        """Raises ValueError where the arm cannot be made of such renders."""
 
 
 class ConstantArm(Arm):
@@ -59,7 +64,8 @@ class RendersArm(Arm):
 
 
 class DegradedArm(RendersArm):
-    """Renders with blur, noise and tone that are fitted to the unlabelled real images."""
+    """Renders with blur, noise and tone that are fitted to the unlabelled real images, or with what
+    the domain fits in their place (`Evaluation.degradation`)."""
 
     kind: Literal["degraded"]  # type: ignore[assignment]
     blur_px: Annotated[Float | None, Field(gt=0)] = None
@@ -69,9 +75,19 @@ class DegradedArm(RendersArm):
     """whether the datasets' histograms are equalised; the tone is then left as it is, and degraded
     images are equalised again"""
 
+    def check(self, image: ImageSpec) -> None:
+        if image.bits != 8 and (self.blur_px is not None or self.equalise):
+            raise ValueError(
+                f"blur_px and equalise are for images of 8 bits, the renders have {image.bits}"
+            )
+
     def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
         from factory.evaluation.degradation import Degradation, fit
 
+        own = domain_of(Dataset.open(renders.renders)).evaluation().degradation
+        if own is not None:
+            degrade = own(images, renders.real_images())
+            return _changed(lambda pixels: degrade(pixels, number))
         if self.blur_px is not None:
             degradation = Degradation.of_blur(self.blur_px, equalise=self.equalise)
         else:
@@ -88,6 +104,12 @@ class AmplitudesArm(RendersArm):
     """frequencies up to this share of the shorter side, in cycles, are swapped along each axis"""
     equalise: bool = False
     """whether the datasets' histograms are equalised; changed images are then equalised again"""
+
+    def check(self, image: ImageSpec) -> None:
+        if image.bits != 8:
+            raise ValueError(
+                f"amplitudes are swapped in images of 8 bits, the renders have {image.bits}"
+            )
 
     def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
         from factory.evaluation.degradation import swap_amplitudes
@@ -113,6 +135,17 @@ class RefinedArm(RendersArm):
 
         digests: list[JsonValue] = [load_refiner(place)[1].sha256 for place in self.refiners]
         return {**super().settings(), "refiners": digests}
+
+    def check(self, image: ImageSpec) -> None:
+        from factory.networks.refiner_files import load_refiner
+
+        for place in self.refiners:
+            taken = load_refiner(place)[1].image
+            if (taken.channels, taken.bits) != (image.channels, image.bits):
+                raise ValueError(
+                    f"{place} refines images of {taken.channels} channels and {taken.bits} bits, "
+                    f"the renders have {image.channels} channels and {image.bits} bits"
+                )
 
     def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
         from factory.refinement.engines.choose import make_engine

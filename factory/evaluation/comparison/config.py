@@ -1,6 +1,7 @@
 """What an evaluation is told on the command line."""
 
 from pathlib import Path
+from typing import Literal
 
 from schemas.base import Model
 from schemas.place import Place
@@ -15,3 +16,6 @@ class EvaluationConfig(Model):
     """folder of the evaluation, or s3://bucket/prefix"""
     only: tuple[str, ...] = ()
     """arms to train on in this run; the report has all that are finished. Default: all"""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cpu: each training has one core; cuda: each has a core and a GPU, which the networks that are
+    made for it use"""

@@ -154,8 +154,8 @@ def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[
                     f"{test}: share within an error, {model}",
                     _curves_plot(rows, kinds, unit),
                     f"Cumulative errors on {test}",
-                    f"Share of the test images with at most so large an error ({unit}), all "
-                    "seeds together.",
+                    f"Share of what is scored (images, frames or joints) with at most so large an "
+                    f"error ({unit}), all seeds together.",
                 )
             )
     return figures
@@ -214,7 +214,7 @@ def _curves_plot(
     axes.set_xlim(0, largest)
     axes.set_ylim(0, 1)
     axes.set_xlabel(f"error, {unit}")
-    axes.set_ylabel("share of test images")
+    axes.set_ylabel("share of what is scored")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(lw=0.4)
     axes.legend(frameon=False)

@@ -43,7 +43,8 @@ def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationRe
     )
     before = read_log(compared.setup.log)
     if asked:
-        side_by_side([trial.run for trial in asked], "evaluate")
+        use_gpu = config.device == "cuda"
+        side_by_side([trial.run for trial in asked], "evaluate", use_gpu=use_gpu)
     store = open_store(output)
     finished = [(trial, record) for trial in trials if (record := trial.record()) is not None]
     if compared.setup.log is not None:
@@ -64,7 +65,8 @@ def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationRe
 
 
 def _shown_in(compared: Compared) -> tuple[list[str], Pictures]:
-    """What the test sets say of themselves, and the same renders in each arm."""
+    """What the test sets say of themselves and papers of theirs, and the same renders in each
+    arm."""
     tests = {name: test.load() for name, test in compared.tests.items()}
     notes = [f"{name}: {note}" for name, test in tests.items() for note in test.notes]
     quantity = compared.quantities[next(iter(compared.tests.values())).quantity]
@@ -80,4 +82,4 @@ def _shown_in(compared: Compared) -> tuple[list[str], Pictures]:
         by_arm[name] = test.images[:: max(1, len(test.images) // NUM_PICTURES)][:NUM_PICTURES]
     card = Dataset.open(compared.renders.renders).card
     full_scale = domain_named(compared.domain).sample_kind.full_scale(card)
-    return notes, Pictures(by_arm, full_scale)
+    return [*notes, *compared.published], Pictures(by_arm, full_scale)

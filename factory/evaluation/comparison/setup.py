@@ -74,6 +74,8 @@ class Compared:
     models: Mapping[str, Regressor]
     tests: Mapping[str, TestSet]
     quantities: Mapping[str, Quantity]
+    published: tuple[str, ...] = ()
+    """figures of papers, in sentences"""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -102,6 +104,11 @@ class Compared:
             name: located(_made(path, f"tests.{name}", evaluation.test_sets, table))
             for name, table in setup.tests.items()
         }
+        for name, arm in setup.arms.items():
+            try:
+                arm.check(renders.card.image)
+            except ValueError as error:
+                raise ValueError(f"{path} [arms.{name}]: {error}") from error
         scored = {test.quantity for test in tests.values()}
         for name, model in models.items():
             model.check(renders.card.image)
@@ -124,6 +131,7 @@ class Compared:
             models=models,
             tests=tests,
             quantities=evaluation.quantities,
+            published=evaluation.published,
         )
 
 

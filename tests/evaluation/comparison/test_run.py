@@ -4,12 +4,14 @@ import pytest
 
 from cluster.job.command import parse
 from factory.domains.eye.domain import EyeDomain
+from factory.domains.hand.domain import HandDomain
 from factory.evaluation.comparison.config import EvaluationConfig
 from factory.evaluation.comparison.run import evaluate
-from factory.evaluation.comparison.setup import Compared
+from factory.evaluation.comparison.setup import Compared, EvaluationSetup
 from factory.evaluation.comparison.trial_log import read_log
 from jobs.evaluate import EvaluateJob
 from schemas.evaluation import EvaluationReport
+from schemas.toml import tables_in
 from support import fakes
 from support.evaluations import EVALUATION
 from support.places import ROOT
@@ -133,3 +135,16 @@ def test_the_setup_of_the_repository_is_read() -> None:
     job = parse(EvaluateJob, ["--setup", "configs/evaluation.toml", "--output", "out/e"])
     assert job.setup.name == "evaluation.toml"
     assert 'kind = "screen_targets"' in (ROOT / "configs" / "evaluation.toml").read_text()
+
+
+def test_the_setup_of_hands_names_what_the_domain_brings() -> None:
+    setup = EvaluationSetup.model_validate(tables_in(ROOT / "configs" / "evaluation-hand.toml"))
+    evaluation = HandDomain().evaluation()
+    for tables, kinds in (
+        (setup.models, evaluation.regressors),
+        (setup.tests, evaluation.test_sets),
+    ):
+        for table in tables.values():
+            options = {**table}
+            kinds[options.pop("kind")].model_validate(options)
+    assert setup.control == "matched degradation" and len(setup.seeds) >= 5

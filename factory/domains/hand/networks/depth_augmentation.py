@@ -43,12 +43,20 @@ def augmented(
     Returns:
         Pictures and joints of the same shapes; joints that leave the picture are NaN.
     """
-    moved, joints_px = _moved(images_NHW, joints_px, rng)
-    return _measured(moved, cube_mm, rng), joints_px
+    moved, joints_px = turned_and_cropped(images_NHW, joints_px, rng, max_ragged_px=MAX_RAGGED_PX)
+    return remeasured(moved, cube_mm, rng), joints_px
 
 
-def _moved(images_NHW: Depth, joints_px: Single, rng: np.random.Generator) -> tuple[Depth, Single]:
-    """Turn, scale and shift pictures with their joints, and make outlines ragged."""
+def turned_and_cropped(
+    images_NHW: Depth, joints_px: Single, rng: np.random.Generator, *, max_ragged_px: float = 0.0
+) -> tuple[Depth, Single]:
+    """Turn, scale and shift pictures with their joints. This is the paper's augmentation, random
+    rotations and crops, and leaves the look of depth as it is.
+
+    Args:
+        images_NHW, joints_px: as in `augmented`, which says what is returned.
+        max_ragged_px: largest standard deviation of the place that a pixel is taken from.
+    """
     n, height, width = images_NHW.shape
     turn = rng.uniform(-MAX_TURN_RAD, MAX_TURN_RAD, n)
     zoom = np.exp(rng.uniform(-1, 1, n) * np.log(MAX_ZOOM))
@@ -63,16 +71,19 @@ def _moved(images_NHW: Depth, joints_px: Single, rng: np.random.Generator) -> tu
     along_x = back[..., :1] * np.arange(width)  # (N, 2, W)
     along_y = back[..., 1:] * np.arange(height) + start[..., None]
     came_from = np.asarray(along_x[:, :, None] + along_y[..., None], np.float32)
-    ragged = np.asarray(rng.uniform(0, MAX_RAGGED_PX, n), np.float32)
+    ragged = np.asarray(rng.uniform(0, max_ragged_px, n), np.float32)
     taken = np.empty_like(images_NHW)
     for k, image in enumerate(images_NHW):
-        xs, ys = came_from[k] + ragged[k] * _rough(rng, (2, height, width), 2)
+        xs, ys = came_from[k]
+        if max_ragged_px > 0:
+            xs, ys = came_from[k] + ragged[k] * _rough(rng, (2, height, width), 2)
         taken[k] = cv2.remap(image, xs, ys, cv2.INTER_NEAREST, borderValue=0)
     return taken, inside_or_nan(joints.astype(np.float32), height, width)
 
 
-def _measured(images_NHW: Depth, cube_mm: int, rng: np.random.Generator) -> Depth:
-    """Move outlines, cut holes, and make depths offset, noisy and stepped."""
+def remeasured(images_NHW: Depth, cube_mm: int, rng: np.random.Generator) -> Depth:
+    """Pictures as a poor camera would measure them: outlines moved, holes cut, and depths offset,
+    noisy and stepped."""
     measured = np.empty_like(images_NHW)
     for clean, out in zip(images_NHW, measured, strict=True):
         image = grown(clean, int(rng.integers(-MAX_GROWN_PX, MAX_GROWN_PX + 1)))

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from factory.domains.hand.networks.depth_augmentation import augmented
+from factory.domains.hand.networks.depth_augmentation import augmented, turned_and_cropped
 from factory.domains.hand.networks.joints import JointNetwork, as_depth
 from factory.measures.statistics import spread
-from factory.networks.estimator_training import OnUpdate, train_network
+from factory.networks.estimator_training import OnUpdate, Stop, train_network
 from schemas.hand.estimators import JointConfig, JointError, JointErrors, JointTraining
 from schemas.hand.sample import EVALUATED_JOINTS
 
@@ -34,8 +34,15 @@ def train_joints(
     training: JointTraining,
     posed: Posed,
     on_update: OnUpdate | None = None,
+    stop: Stop[JointNetwork] | None = None,
+    *,
+    vary_look: bool = True,
 ) -> JointNetwork:
     """Train a network with `train_network`; a loss is about the mean distance along an axis, px.
+
+    Args:
+        vary_look: degrade the depth of training pictures at random, besides turning and cropping
+            them.
 
     Raises:
         RuntimeError: a loss is not finite.
@@ -46,12 +53,16 @@ def train_joints(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
 
     def loss_of(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        images, joints_px = augmented(posed.images[rows], posed.joints_px[rows], posed.cube_mm, rng)
+        images, joints_px = posed.images[rows], posed.joints_px[rows]
+        if vary_look:
+            images, joints_px = augmented(images, joints_px, posed.cube_mm, rng)
+        else:
+            images, joints_px = turned_and_cropped(images, joints_px, rng)
         truth = torch.from_numpy(joints_px)
         known = truth.isfinite()
         return functional.smooth_l1_loss(network(as_depth(images))[known], truth[known])
 
-    return train_network(network, training, len(posed.images), loss_of, schedule, on_update)
+    return train_network(network, training, len(posed.images), loss_of, schedule, on_update, stop)
 
 
 def joint_errors(

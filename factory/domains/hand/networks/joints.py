@@ -3,12 +3,12 @@
 Pictures are reduced before the first convolution, to the mean depth and the share of the hand in
 each cell, so that ragged outlines and small holes weigh little. The heatmaps end in a soft argmax,
 which is finer than their cells. The network measures what a refined picture still shows. It is much
-smaller than the stacked hourglass that the paper scores pictures with (Shrivastava et al. 2017,
-section 3.2).
+smaller than the stacked hourglass that the paper scores pictures with (`hourglass.py`).
 
 Axes: N pictures of H x W pixels of stored depth (docs/conventions.md), h x w cells.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +118,13 @@ def soft_argmax_px(heat_Nkhw: Tensor, cell: int) -> Tensor:
 
 
 @torch.no_grad()
-def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> NDArray[np.float32]:
+def found_joints_px(
+    network: Callable[[Tensor], Tensor], images_NHW: NDArray[np.uint16]
+) -> NDArray[np.float32]:
     """The 14 evaluated joints as a network finds them, hidden ones too.
 
     Args:
+        network: gives what `JointNetwork` does.
         images_NHW: depth as stored.
 
     Returns:
@@ -136,7 +139,7 @@ def found_joints_px(network: JointNetwork, images_NHW: NDArray[np.uint16]) -> ND
     parts = [np.empty((0, NUM_JOINTS, 2), np.float32)]
     for start in range(0, len(images_NHW), _BATCH):
         depth = as_depth(images_NHW[start : start + _BATCH])
-        parts.append(network(depth).numpy())
+        parts.append(network(depth).cpu().numpy())
     found = np.concatenate(parts)
     require_finite(found, JointDescription)
     found[~images_NHW.any(axis=(1, 2))] = np.nan
@@ -154,13 +157,22 @@ def joints_px_of(index: pa.Table, image: ImageSpec) -> NDArray[np.float32]:
     Raises:
         ValueError: a hand lacks them.
     """
+    return inside_or_nan(labelled_joints_px(index), image.height, image.width)
+
+
+def labelled_joints_px(index: pa.Table) -> NDArray[np.float32]:
+    """Labels of an index of hands: (N, 14, 2) x and y in px, those outside the picture too.
+
+    Raises:
+        ValueError: a hand lacks them.
+    """
     column = index["joints14_uvd"].combine_chunks()
     if column.null_count:
         raise ValueError(f"{column.null_count} samples have no joints14_uvd to learn from")
     while pa.types.is_fixed_size_list(column.type):
         column = column.flatten()
     uvd = column.to_numpy(zero_copy_only=False).reshape(-1, NUM_JOINTS, 3)
-    return inside_or_nan(uvd[..., :2].astype(np.float32), image.height, image.width)
+    return np.asarray(uvd[..., :2], np.float32)
 
 
 def inside_or_nan(joints_px: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
