@@ -5,7 +5,7 @@ from functools import partial
 
 from factory.dataset.dataset import Dataset
 from factory.domains.registry import domain_named
-from factory.evaluation.comparison.arms import RendersArm, load_arm
+from factory.evaluation.comparison.arms import RendersArm
 from factory.evaluation.comparison.config import EvaluationConfig
 from factory.evaluation.comparison.page import NUM_PICTURES, Pictures, write_page
 from factory.evaluation.comparison.results import make_report, outcomes_of
@@ -18,6 +18,9 @@ from factory.store.open import absolute, open_store
 from schemas.evaluation import EvaluationReport
 
 log = logging.getLogger(__name__)
+_NUM_LOOKED_AT = 200
+"""renders that controls are fitted to for the pictures of the page, and the first of which it
+shows"""
 
 
 def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationReport:
@@ -70,16 +73,15 @@ def _shown_in(compared: Compared) -> tuple[list[str], Pictures]:
     tests = {name: test.load() for name, test in compared.tests.items()}
     notes = [f"{name}: {note}" for name, test in tests.items() for note in test.notes]
     quantity = compared.quantities[next(iter(compared.tests.values())).quantity]
-    by_arm = {}
-    for name, arm in compared.arms.items():
-        if not isinstance(arm, RendersArm):
-            continue
-        images = load_arm(
-            arm, compared.renders, quantity, {}, size=None, seed=0, number=0
-        ).train.images
-        by_arm[name] = images[:NUM_PICTURES]
+    renders = compared.renders
+    rows = renders.rows(renders.split, quantity, None, seed=0).first(_NUM_LOOKED_AT)
+    by_arm = {
+        name: arm.look(renders, rows.examples.images, 0)(rows).images[:NUM_PICTURES]
+        for name, arm in compared.arms.items()
+        if isinstance(arm, RendersArm)
+    }
     for name, test in tests.items():
         by_arm[name] = test.images[:: max(1, len(test.images) // NUM_PICTURES)][:NUM_PICTURES]
-    card = Dataset.open(compared.renders.renders).card
+    card = Dataset.open(renders.renders).card
     full_scale = domain_named(compared.domain).sample_kind.full_scale(card)
     return [*notes, *compared.published], Pictures(by_arm, full_scale)
