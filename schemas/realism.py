@@ -33,7 +33,7 @@ class ClosedShare(Model):
     """How much of the distance from renders to real images refining closed."""
 
     share: Distance | None
-    """(synthetic - refined) / (synthetic - floor), by the kernel distance: 1 where refined images
+    """(synthetic - refined) / (synthetic - floor) of the roots of `kernel`: 1 where refined images
     are as near to real ones as these are to each other, 0 where they are as far away as the
     renders, below 0 where they are farther; None where it has no meaning"""
     why_not: str | None

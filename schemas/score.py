@@ -3,6 +3,7 @@
 from typing import Generic, TypeVar
 
 from schemas.base import Float, Model, Sha256, Versioned
+from schemas.realism import ClosedShare
 from schemas.report import Spread, TwoSample
 
 
@@ -18,6 +19,9 @@ class Score(Model):
     """mean |refined - synthetic| on [-1, 1]"""
     two_sample: TwoSample
     """refined against real: accuracy 0.5 is perfect"""
+    closed_share: ClosedShare | None = None
+    """how much of the distance to real images refining closed; None where the domain does not
+    measure it"""
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name; a number that could not be measured is left out."""
@@ -26,6 +30,8 @@ class Score(Model):
             "mean_abs_delta": self.mean_abs_delta,
             "num_measured": 0.0,
         }
+        if self.closed_share is not None and self.closed_share.share is not None:
+            values["closed_share"] = self.closed_share.share.value
         if self.drift_px is not None:
             values |= {
                 "num_measured": float(self.drift_px.num),

@@ -112,6 +112,11 @@ class TrainConfig(Model):
     """updates between scores on held-out images, which are made beside the training; 0 for none"""
     keep: Literal["last", "best"] = "last"
     """which refiner is the result: the last, or the one that scored best"""
+    keep_by: Literal["two_sample_accuracy", "closed_share"] = Field(
+        default="two_sample_accuracy", exclude_if=lambda value: value == "two_sample_accuracy"
+    )
+    """what is best, of refiners that keep their labels: to be told from real images least often, or
+    to have closed the largest share of the distance to them; with keep = best"""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads; torch's own choice when absent. Another number may change the last bits"""
 
@@ -140,6 +145,8 @@ class TrainConfig(Model):
             raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
         if self.keep == "best" and not self.validate_every:
             raise ValueError("keep = best needs validate_every: only scored refiners are compared")
+        if self.keep_by == "closed_share" and self.keep != "best":
+            raise ValueError("keep_by = closed_share needs keep = best: else the last one is kept")
         if self.window_px is not None:
             self._check_window(self.window_px)
         if self.compile and self.r1_gamma > 0:

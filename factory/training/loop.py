@@ -174,7 +174,7 @@ class TrainingLoop:
         if self.scores is not None:
             self._take_scores(wait=True)
             if config.keep == "best":
-                best, refiner = self.scores.best()
+                best, refiner = self.scores.best(config.keep_by)
                 _, step = config.phase_at(best.clock)
                 log.info(
                     "the refiner of step %d is the best of %d scored ones and becomes the result",

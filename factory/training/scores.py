@@ -16,7 +16,7 @@ from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import choose_engine
 from factory.store.base import Store
 from factory.store.open import open_store
-from factory.validation.held_out import HeldOut, HeldOutChoice, Scoring, rank_of
+from factory.validation.held_out import HeldOut, HeldOutChoice, RankedBy, Scoring, rank_of
 from schemas.base import digest_of
 from schemas.refiner import RefinerDescription
 from schemas.score import Score
@@ -119,8 +119,11 @@ class Scores:
             log.info("update %d, held out: %s", scored.clock, shown)
         return came
 
-    def best(self) -> tuple[Scored, Refiner]:
+    def best(self, by: RankedBy) -> tuple[Scored, Refiner]:
         """The best refiner so far; the earliest of equals.
+
+        Args:
+            by: what decides between refiners that keep their labels.
 
         Raises:
             RuntimeError: none could be scored.
@@ -128,10 +131,11 @@ class Scores:
         if not self.done:
             raise RuntimeError("no refiner of this run could be scored; see the log")
         limits = self.scorer.limits
-        best = min(
-            self.done.values(),
-            key=lambda scored: (rank_of(scored.score.metrics(), limits), scored.clock),
-        )
+        metrics = {clock: scored.score.metrics() for clock, scored in self.done.items()}
+        if by == "closed_share" and not any(by in values for values in metrics.values()):
+            log.warning("no refiner of this run has a closed share: two-sample accuracy decides")
+        clock = min(metrics, key=lambda clock: (rank_of(metrics[clock], limits, by), clock))
+        best = self.done[clock]
         return best, load_refiner(self._location(best.clock))[0]
 
     def _location(self, clock: int) -> str:

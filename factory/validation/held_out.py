@@ -7,7 +7,7 @@ other, not to let one pass. `Domain.scoring` says how the refiners of a domain a
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -107,11 +107,21 @@ class Scoring(Protocol):
         """
 
 
-def rank_of(metrics: Mapping[str, float], limits: Mapping[str, float]) -> tuple[bool, float]:
-    """Smallest for the best refiner: of those within all limits, the one that is told from real
-    least often; if there are none, the one that is nearest to its limits.
+RankedBy = Literal["two_sample_accuracy", "closed_share"]
+"""the number of `Score.metrics` that decides between refiners within all limits"""
 
-    A number that is missing or NaN is beyond every limit.
+
+def rank_of(
+    metrics: Mapping[str, float],
+    limits: Mapping[str, float],
+    by: RankedBy = "two_sample_accuracy",
+) -> tuple[bool, float, float]:
+    """Smallest for the best refiner: of those within all limits, the one that is told from real
+    least often, or that closed the largest share of the distance to real; if there are none, the
+    one that is nearest to its limits.
+
+    A number that is missing or NaN is beyond every limit. A closed share that is missing or NaN is
+    behind every other one, and where none has one, accuracy decides.
 
     Args:
         metrics: of `Score.metrics`.
@@ -119,9 +129,14 @@ def rank_of(metrics: Mapping[str, float], limits: Mapping[str, float]) -> tuple[
     """
     accuracy = _or_infinite(metrics.get("two_sample_accuracy"))
     if math.isinf(accuracy):
-        return True, math.inf
+        return True, math.inf, math.inf
     excess = max((_or_infinite(metrics.get(name)) / limits[name] for name in limits), default=0.0)
-    return (False, accuracy) if excess <= 1 else (True, excess)
+    if excess > 1:
+        return True, excess, math.inf
+    if by == "two_sample_accuracy":
+        return False, accuracy, 0.0
+    share = metrics.get("closed_share")
+    return False, _or_infinite(None if share is None else -share), accuracy
 
 
 def _or_infinite(value: float | None) -> float:

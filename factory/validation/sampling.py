@@ -124,9 +124,9 @@ def _some_shards(
     return sorted(chosen)
 
 
-def identities_of(sampled: Sampled) -> list[str] | None:
-    """Who each sample shows; None where that is not known of all, or there are too few people."""
-    names = sampled.index["identity"].to_pylist()
+def identities_of(index: pa.Table) -> list[str] | None:
+    """Who each row shows; None where that is not known of all, or there are too few people."""
+    names = index["identity"].to_pylist()
     return None if None in names or len(set(names)) < MIN_CLUSTERS else names
 
 

@@ -63,8 +63,8 @@ def cells(*scores: Score) -> list[str]:
 
 
 def test_a_row_has_the_mean_and_scatter_over_seeds() -> None:
-    assert cells(score(0.4, 0.9), score(0.6, 1.0)) == [
-        "9", "0.50 ± 0.14", "2.00 ± 0.00", "0.200 ± 0.000", "95.0% ± 7.1%"
+    assert cells(score(0.4, 0.9, 0.5), score(0.6, 1.0, 0.7)) == [
+        "9", "0.50 ± 0.14", "2.00 ± 0.00", "60% ± 14%", "0.200 ± 0.000", "95.0% ± 7.1%"
     ]  # fmt: skip
     assert cells(score(0.4, 0.9))[1] == "0.40"
     assert cells(score(None, 0.9))[1] == "not measured"
@@ -76,7 +76,7 @@ def test_a_mean_over_some_of_the_seeds_says_so() -> None:
     unmeasured = score(None, 0.9)
     assert cells(unmeasured, score(0.5, 0.9))[1] == "0.50 (1 of 2 seeds)"
     both = cells(score(0.4, 0.9), unmeasured, score(0.6, 0.9))
-    assert both[1] == "0.50 ± 0.14 (2 of 3 seeds)" and both[3] == "0.200 ± 0.000"
+    assert both[1] == "0.50 ± 0.14 (2 of 3 seeds)" and both[4] == "0.200 ± 0.000"
     assert cells(unmeasured, unmeasured)[1] == "not measured"
 
 

@@ -37,6 +37,7 @@ from factory.store.local import LocalStore
 from schemas.dataset import ImageSpec
 from schemas.index import ShardFacts
 from schemas.outcome import Outcome
+from schemas.realism import ClosedShare, Distance
 from schemas.refiner import RefinerConfig, RefinerDescription
 from schemas.report import Spread, TwoSample
 from schemas.score import Score
@@ -453,12 +454,23 @@ def unit(yaw_rad: float, pitch_rad: float) -> tuple[float, float, float]:
     return -level * math.sin(yaw_rad), -math.sin(pitch_rad), -level * math.cos(yaw_rad)
 
 
-def score(drift_px: float | None, accuracy: float) -> Score:
-    """A refiner's score with this median drift and two-sample accuracy."""
+def score(drift_px: float | None, accuracy: float, share: float | None = None) -> Score:
+    """A refiner's score with this median drift, two-sample accuracy and closed share."""
     spread = None
     if drift_px is not None:
         spread = Spread(num=9, mean=1.0, sd=0.1, median=drift_px, p95=2.0)
     two_sample = TwoSample(
         accuracy=accuracy, low=0.1, high=1.0, num_train=20, num_test=20, seeds=(0,)
     )
-    return Score(num_samples=40, drift_px=spread, mean_abs_delta=0.2, two_sample=two_sample)
+    closed = None
+    if share is not None:
+        closed = ClosedShare(
+            share=Distance(value=share, low=share - 0.1, high=share + 0.1), why_not=None
+        )
+    return Score(
+        num_samples=40,
+        drift_px=spread,
+        mean_abs_delta=0.2,
+        two_sample=two_sample,
+        closed_share=closed,
+    )

@@ -45,11 +45,31 @@ def test_the_best_is_one_that_keeps_its_labels() -> None:
     assert ranks == sorted(ranks)
 
 
+def test_the_larger_closed_share_is_the_better_one_where_that_is_asked_for() -> None:
+    """And only there; labels come first, and without any share accuracy decides."""
+    ranked = [
+        score(0.5, 0.99, share=0.8),
+        score(0.1, 0.60, share=0.3),
+        score(0.1, 0.55, share=-0.2),
+        score(0.1, 0.50),
+        score(0.1, 0.70),
+        score(0.9, 0.50, share=0.9),
+    ]
+    ranks = [rank_of(one.metrics(), LIMITS, "closed_share") for one in ranked]
+    assert ranks == sorted(ranks) and len(set(ranks)) == len(ranks)
+    as_today = [rank_of(one.metrics(), LIMITS) for one in ranked]
+    assert min(as_today) == as_today[3]
+    good = score(0.1, 0.6, share=0.3).metrics()
+    for name in (*LIMITS, "two_sample_accuracy", "closed_share"):
+        broken = rank_of(good | {name: math.nan}, LIMITS, "closed_share")
+        assert broken > rank_of(good, LIMITS, "closed_share")
+
+
 @pytest.mark.parametrize("name", [*LIMITS, "two_sample_accuracy"])
 def test_a_number_that_is_missing_or_not_finite_is_beyond_every_limit(name) -> None:
     good = score(0.3, 0.9).metrics()
     for worse in (good | {name: float("nan")}, {k: v for k, v in good.items() if k != name}):
-        assert rank_of(worse, LIMITS) == (True, math.inf) > rank_of(good, LIMITS)
+        assert rank_of(worse, LIMITS) == (True, math.inf, math.inf) > rank_of(good, LIMITS)
 
 
 def test_a_score_that_is_not_finite_is_never_the_best(images, tmp_path) -> None:
@@ -70,6 +90,19 @@ def test_the_best_refiner_is_the_result(images, tmp_path, best) -> None:
     kept, described = load_refiner(run)
     assert all((a == b).all() for a, b in zip(weights_of(scored), weights_of(kept), strict=True))
     assert described.step == best - 5
+
+
+@pytest.mark.parametrize(("by", "best"), [("closed_share", 12), ("two_sample_accuracy", 16)])
+def test_what_is_best_can_be_the_closed_share(images, tmp_path, by, best) -> None:
+    scores = {
+        clock: score(0.3, 0.6 if clock == 16 else 0.9, share=0.7 if clock == 12 else 0.5)
+        for clock in CLOCKS
+    }
+    config = small_config(**CONFIG, keep_by=by)
+    run = trained(config, images, tmp_path, scorer=Prepared(scores))
+    assert load_refiner(run)[1].step == best - 5
+    is_recorded = "keep_by" in config.model_dump(mode="json")
+    assert is_recorded == (by == "closed_share"), "earlier runs did not record it"
 
 
 def test_a_killed_run_scores_what_was_not_scored(images, tmp_path) -> None:
@@ -103,3 +136,5 @@ def test_scores_need_someone_who_scores(images, tmp_path: Path) -> None:
         train_here(small_config(validate_every=4), images, tmp_path)
     with pytest.raises(ValueError, match="keep = best needs validate_every"):
         small_config(keep="best")
+    with pytest.raises(ValueError, match="keep_by = closed_share needs keep = best"):
+        small_config(validate_every=4, keep_by="closed_share")

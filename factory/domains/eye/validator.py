@@ -239,7 +239,9 @@ class EyeValidator:
         known = calibration_part(sampled, settings.num_calibration)
         pairs = camera_pairs(crop, settings.num_calibration, seed)
         before, after, real = grey(sampled.synthetic), grey(sampled.refined), grey(camera)
-        parts = look_parts(before, after, real, options.looks, identities=identities_of(sampled))
+        parts = look_parts(
+            before, after, real, options.looks, identities=identities_of(sampled.index)
+        )
         tests = comparisons(before, after, real, settings.test)
         calibration, null, *others = side_by_side(
             [

@@ -77,17 +77,9 @@ class Rounds:
 
     def half_width(self, values_R: Values) -> float:
         """Half the width of the 95 % interval of a value, from the values of the R rounds."""
-        return float(np.sqrt(self.squares(values_R[:, None])[0, 0]))
-
-    def squares(self, values_RM: Values) -> Values:
-        """(M, M) the squared half widths of the 95 % intervals of M values, and their products.
-
-        It is the covariance of the values of the R rounds, scaled: for any weights w, the squared
-        half width of the sum of w times the values is w @ squares @ w.
-        """
         ratio = self.num_kept / (self.num_units - self.num_kept)
-        t = float(stats.t.ppf(0.975, self.num_units - 1))
-        return np.asarray(t**2 * ratio * np.atleast_2d(np.cov(values_RM.T)))
+        sd = float(np.sqrt(ratio * np.var(values_R, ddof=1)))
+        return float(stats.t.ppf(0.975, self.num_units - 1)) * sd
 
     def distances(self, statistic: Statistic, bounds: Sequence[Bounds]) -> list[Distance]:
         """The M measures of all images, each with its 95 % interval.

@@ -9,7 +9,7 @@ Axes in names: N images, H height, W width.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ from factory.measures.looks.feature_distances import (
     neighbours,
     scaled_by,
 )
-from factory.measures.looks.features import train_features
+from factory.measures.looks.features import Extractor, Features, train_features
 from factory.measures.looks.jackknife import (
     POSITIVE,
     Groups,
@@ -42,7 +42,7 @@ from factory.measures.looks.jackknife import (
     groups_of,
 )
 from factory.measures.looks.patches import MIN_SIDE_PX, patches_of, sliced_wasserstein
-from factory.measures.looks.settings import LookSettings
+from factory.measures.looks.settings import FeatureTraining, LookSettings
 from factory.measures.two_sample import MIN_IMAGES, check_images
 from schemas.realism import ClosedShare, ClosestPair, Compared, Curves, LookDistances
 
@@ -146,6 +146,19 @@ def look_parts(
         ValueError: the sets are not grey images of one size, too few, too small, or of too few
             identities. This is raised here, before any call.
     """
+    sets = _checked(synthetic_NHW, refined_NHW, real_NHW, settings, identities)
+    parts = _feature_looks, _patch_looks, _curve_looks, _copy_looks
+    return tuple(partial(part, sets, settings) for part in parts)
+
+
+def _checked(
+    synthetic_NHW: Images,
+    refined_NHW: Images,
+    real_NHW: Images,
+    settings: LookSettings,
+    identities: Sequence[str] | None,
+) -> _ImageSets:
+    """The sets, the real one in two halves; raises what `look_parts` says."""
     if synthetic_NHW.shape != refined_NHW.shape:
         raise ValueError(
             f"synthetic and refined images must be pairs, got {synthetic_NHW.shape} "
@@ -171,9 +184,7 @@ def look_parts(
     order = np.random.default_rng(settings.seed).permutation(len(real_NHW))
     half = len(order) // 2
     halves = order[:half], order[half : 2 * half]
-    sets = _ImageSets(synthetic_NHW, refined_NHW, real_NHW, groups, halves)
-    parts = _feature_looks, _patch_looks, _curve_looks, _copy_looks
-    return tuple(partial(part, sets, settings) for part in parts)
+    return _ImageSets(synthetic_NHW, refined_NHW, real_NHW, groups, halves)
 
 
 def looks_of(parts: Sequence[Part]) -> LookDistances:
@@ -183,12 +194,49 @@ def looks_of(parts: Sequence[Part]) -> LookDistances:
     )
 
 
-def _feature_looks(sets: _ImageSets, settings: LookSettings) -> FeatureLooks:
-    """Measures in the features of a network that is trained on real images and renders."""
+def measure_closed_share(
+    synthetic_NHW: Images,
+    refined_NHW: Images,
+    real_NHW: Images,
+    settings: LookSettings,
+    *,
+    identities: Sequence[str] | None = None,
+) -> ClosedShare:
+    """The closed share alone, of what `look_parts` takes. There is none of too few images.
+
+    The network of features is that of the last call with the same renders and real images, so
+    several refiners of these cost one training.
+
+    Raises:
+        ValueError: as `look_parts`, but for too few images.
+    """
+    least = max(MIN_IMAGES, settings.features.num_images // 3 + 1)
+    if min(len(synthetic_NHW), len(real_NHW) // 2) < least:
+        return ClosedShare(
+            share=None,
+            why_not=f"{len(synthetic_NHW)} renders and {len(real_NHW)} real images are too few: "
+            f"{least} and {2 * least} are needed",
+        )
+    sets = _checked(synthetic_NHW, refined_NHW, real_NHW, settings, identities)
+    return closed_share_of(*_scaled_features(sets, settings))
+
+
+def _scaled_features(sets: _ImageSets, settings: LookSettings) -> tuple[Sets[Features], Jackknife]:
+    """Features of a network that is trained on real images and renders, standardised."""
     images, jackknife = sets.compared(settings)
     pool = np.concatenate([images.synthetic, images.other_half, images.reference])
-    features = images.map(train_features(settings.features, pool))
-    scaled = features.map(partial(scaled_by, features.reference))
+    extractor = _extractor(settings.features, pool.tobytes(), pool.shape)
+    features = images.map(extractor)
+    return features.map(partial(scaled_by, features.reference)), jackknife
+
+
+@lru_cache(maxsize=1)
+def _extractor(settings: FeatureTraining, pixels: bytes, shape: tuple[int, ...]) -> Extractor:
+    return train_features(settings, np.frombuffer(pixels, np.uint8).reshape(shape))
+
+
+def _feature_looks(sets: _ImageSets, settings: LookSettings) -> FeatureLooks:
+    scaled, jackknife = _scaled_features(sets, settings)
     coverage, density = jackknife.compare(scaled, neighbours, (0, 1), POSITIVE)
     return FeatureLooks(
         frechet=jackknife.compare(scaled, frechet, POSITIVE)[0],

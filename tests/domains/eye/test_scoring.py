@@ -1,5 +1,7 @@
 """Refiners of eyes scored on held-out images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from factory.dataset.loading import load_images, load_index
 from factory.domains.eye.domain import EYE_DOMAIN
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.measures.looks.settings import FeatureTraining, LookSettings
 from factory.measures.two_sample import TwoSampleTest
 from factory.validation.held_out import HeldOut, rank_of
 from support import fakes
@@ -41,3 +44,26 @@ def test_the_pupil_finder_is_for_eyes_as_wide_as_the_card_says(renders, tmp_path
     assert score.drift_px is not None and score.drift_px.num > len(held_out.synthetic) / 2
     assert score.drift_px.median == pytest.approx(3, abs=0.1)
     assert scoring.limits == {"drift_median_px": pytest.approx(1.6)}
+
+
+@pytest.mark.slow
+def test_a_score_has_the_closed_share_or_the_reason_why_not(synthetic) -> None:
+    """Real images are renders of less contrast with grain here, and so are the refined ones."""
+    held_out, scoring = held_out_of(synthetic), EYE_DOMAIN.scoring(synthetic, TEST)
+    few = scoring.score(held_out, held_out.synthetic)
+    assert few.closed_share is not None and "closed_share" not in few.metrics()
+    assert (
+        few.closed_share.why_not
+        == "24 renders and 24 real images are too few: 20 and 40 are needed"
+    )
+    noise = np.random.default_rng(0).integers(0, 30, (60, *held_out.real.shape[1:]))
+    grainy = np.clip(held_out.real[np.arange(60) % 24] // 2 + noise, 0, 255).astype(np.uint8)
+    enough = dataclasses.replace(held_out, real=grainy)
+    quick = LookSettings(num_rounds=10, features=FeatureTraining(num_features=8, num_steps=3))
+    scoring = dataclasses.replace(scoring, looks=quick)
+    right = np.clip(held_out.synthetic // 2 + noise[:24], 0, 255).astype(np.uint8)
+    same, right_share = (
+        scoring.score(enough, refined).metrics()["closed_share"]
+        for refined in (held_out.synthetic, right)
+    )
+    assert same == pytest.approx(0, abs=1e-9) and right_share > 0.5
