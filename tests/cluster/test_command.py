@@ -17,6 +17,7 @@ from cluster.job.command import (
     run_command,
 )
 from cluster.job.estimators import estimator_job
+from factory.evaluation.comparison.setup import EvaluationSetup
 from jobs.demo import Chain
 from jobs.ingest import IngestJob
 from schemas.base import Model
@@ -230,7 +231,10 @@ def test_help_of_each_estimator_explains_every_option_under_both_names(
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_table_of_a_named_configuration_fits_its_job(path) -> None:
     tables = tomllib.loads(path.read_text())
-    tables.pop("variants", None)  # of jobs/ablate.py: see test_ablate.py
+    if "arms" in tables:  # a setup for jobs/evaluate.py
+        EvaluationSetup.model_validate(tables)
+        return
+    tables.pop("variants", None)  # of jobs/ablate.py: see test_ablation.py
     if "chain" in tables:  # of jobs/demo.py
         chain = Chain.model_validate(tables.pop("chain"))
         given = {"input": "x", "output": "y"}

@@ -16,7 +16,7 @@ from factory.training.strips import columns_png
 from schemas.evaluation import ArmResult, EvaluationReport, Interval
 
 _COLOURS = {"constant": "#8a929b", "renders": "#0072b2", "real": "#007a5a"}
-_CONTROL, _REFINED = "#b5790b", "#d55e00"
+_CONTROL, _REFINED = "#7d5ba6", "#d55e00"
 _REFINED_KINDS = ("refined", "dataset")
 NUM_PICTURES = 8
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.evaluation.comparison.arms import ConstantArm, RealArm
+from factory.evaluation.comparison.arms import ConstantArm, DatasetArm, RealArm, RefinedArm
 from factory.evaluation.comparison.setup import Compared
 from factory.evaluation.comparison.trials import CONSTANT, Trial
 from factory.measures.paired import ByBlock, Comparison, compared, mean_interval, share_closed
@@ -102,7 +102,7 @@ def make_report(
         if isinstance(arm, ConstantArm | RealArm) or row.arm == setup.setup.baseline:
             continue
         gaps += _gaps(setup, row, outcome, outcomes)
-        if row.arm != setup.setup.control:
+        if isinstance(arm, RefinedArm | DatasetArm):
             verdicts.append(_verdict(setup, row, against))
     return EvaluationReport(
         domain=setup.domain,
