@@ -45,8 +45,8 @@ class DemoJob(JobConfig):
     """The whole chain on built-in renders: simulate, ingest, train, refine, validate, publish.
 
     Stand-ins for the camera images are drawn by the same program in another look, so nothing is
-    downloaded. The last three lines of the output say what was made, whether it passed its gate,
-    and which report to open.
+    downloaded. The last three lines of the output say what was made, whether it passed its gate and
+    what the refiner did, and which report to open.
     """
 
     domain: str = "eye"
@@ -138,15 +138,20 @@ def _conclude(refined: str, out: Path) -> None:
     dataset = Dataset.open(refined)
     report, _ = read_report(dataset, latest_report(dataset))
     shutil.copyfile(Path(refined, "reports", report.id, "report.html"), out / "report.html")
+    verdict = report.refiner_verdict
+    assert verdict is not None, "jobs/validate.py writes one"
     missed = [check for check in report.checks if not check.passed]
     num = len(report.checks)
     released = f", released as {RELEASE!r}" if not missed else ", not released"
     log.info("made: %d refined images with labels in %s%s", report.num_samples, refined, released)
     if missed:
         names = ", ".join(check.measure for check in missed)
-        log.info("failed: %d of the gate's %d limits were missed: %s", len(missed), num, names)
+        log.info(
+            "failed: %d of the gate's %d limits were missed (%s); the refiner %s",
+            len(missed), num, names, verdict.words,
+        )  # fmt: skip
     else:
-        log.info("passed: all %d limits of the gate: labels held, and the look changed", num)
+        log.info("passed: all %d limits of the gate; the refiner %s", num, verdict.words)
     log.info("open: %s", (out / "report.html").absolute())
 
 

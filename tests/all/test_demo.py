@@ -50,5 +50,5 @@ def test_the_chain_ends_in_a_release(domain: str, name: str, tmp_path: Path) -> 
     assert "<img" in (tmp_path / "out" / "report.html").read_text("utf-8")
     made, passed, look = done.stderr.rstrip().splitlines()[-3:]
     assert "made: 1" in made and made.endswith("released as 'demo'")
-    assert "passed: all 1 limits" in passed
+    assert "passed: all 1 limits of the gate; the refiner " in passed
     assert look.endswith("report.html") and "open: /" in look
