@@ -28,7 +28,7 @@ def check_scans(raw: bytes) -> None:
     header.
     """
     try:
-        frame, scan = _header(raw)
+        frame, scan = frame_and_scan(raw)
         progressive, parts = raw[frame + 1] in _PROGRESSIVE, raw[frame + 9]
         if progressive or raw[scan + 4] != parts:
             _check_several(raw, scan, progressive, raw[frame + 10 : frame + 10 + 3 * parts : 3])
@@ -36,8 +36,12 @@ def check_scans(raw: bytes) -> None:
         return  # it ends in its header
 
 
-def _header(raw: bytes) -> tuple[int, int]:
-    """Where the markers of the frame and of the first scan are."""
+def frame_and_scan(raw: bytes) -> tuple[int, int]:
+    """Where the markers of a JPEG's frame and of its first scan are.
+
+    Raises:
+        IndexError: it ends before its first scan.
+    """
     at, frame = 2, 0
     while True:  # every render passes here, so every call counts
         while raw[at + 1] == 0xFF:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from factory.images.budget import MAX_PICTURE_PX, check_size
 from factory.images.foreign_png import check_whole, png_header
 from factory.images.jpeg import GREY_OR_RGB, decode_jpeg, is_jpeg, jpeg_size
+from factory.images.jpeg_scans import frame_and_scan
 from factory.images.png import Pixels, UndecodableError, decode, is_png
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def is_turned(raw: bytes) -> bool:
     """
     is_tiff = raw.startswith(_TIFF)
     mark = _EXIF if is_jpeg(raw) else b"eXIf" if is_png(raw) else b"EXIF"
-    if mark not in raw and not is_tiff:
+    end = _start_of_scans(raw) if is_jpeg(raw) else len(raw)
+    if raw.find(mark, 0, end) < 0 and not is_tiff:
         return False
     if _orientation(raw) not in (0, 1):
         return True
@@ -69,6 +71,15 @@ def is_turned(raw: bytes) -> bool:
         decode(raw, cv2.IMREAD_GRAYSCALE | flags) for flags in (0, cv2.IMREAD_IGNORE_ORIENTATION)
     )
     return turned is not None and lying is not None and not np.array_equal(turned, lying)
+
+
+def _start_of_scans(raw: bytes) -> int:
+    """Where the scans of a JPEG begin, before which its EXIF data is; its length where it ends in
+    its header."""
+    try:
+        return frame_and_scan(raw)[1]
+    except IndexError:
+        return len(raw)
 
 
 def _orientation(raw: bytes) -> object:

@@ -152,10 +152,11 @@ class UnityEyesSource(StemSource):
             raise BadRender(
                 source_id, f"eye is {eye_width:.1f} px wide, at least {MIN_EYE_WIDTH_PX:.0f} needed"
             )
-        lid_y = points.y[LID]
-        kept_out = self.options.keep.opening_reason((max(lid_y) - min(lid_y)) / eye_width)
-        if kept_out is not None:
-            raise LeftOut(source_id, kept_out)
+        if self.options.keep.opening is not None:
+            lid_y = points.y[LID]
+            kept_out = self.options.keep.opening_reason((max(lid_y) - min(lid_y)) / eye_width)
+            if kept_out is not None:
+                raise LeftOut(source_id, kept_out)
         framing = render.framing = crop.framing(inner, outer)
         _check_inside(source_id, crop.outline(framing), height, width)
         points_px = framing.place([*points.x, pupil[0]], [*points.y, pupil[1]])
