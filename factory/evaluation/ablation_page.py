@@ -1,12 +1,11 @@
 """The page of an ablation: one HTML file that needs no other."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from factory.evaluation.ablation import Row
-from factory.images.png import Pixels
+from factory.images.png import Pixels, png_data_uri
 from factory.store.extras import require
 from factory.training.strips import columns_png, losses_png
 from factory.validation.held_out import Shown
@@ -65,10 +64,6 @@ def write_page(
         seed=seed,
         num_samples=num_samples,
         num_real=num_real,
-        pictures=_uri(grid),
-        plots=[(name, _uri(losses_png(lines))) for name, lines in pictures.metrics.items()],
+        pictures=png_data_uri(grid),
+        plots=[(name, png_data_uri(losses_png(lines))) for name, lines in pictures.metrics.items()],
     )
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -3,6 +3,7 @@
 OpenCV is imported where it is used, so that a dataset's card and index can be read without it.
 """
 
+import base64
 import struct
 import zlib
 from collections.abc import Iterator
@@ -77,6 +78,11 @@ def depth_as_grey(depth: Pixels, near: float, far: float) -> NDArray[np.uint8]:
     """Depth as a uint8 picture: `near` is white, `far` is dark grey, the background 0 is black."""
     nearness = (far - depth.astype(np.float64)) / max(1.0, far - near)
     return np.where(depth > 0, 55 + 200 * nearness.clip(0.0, 1.0), 0.0).astype(np.uint8)
+
+
+def png_data_uri(png: bytes) -> str:
+    """The bytes of a PNG as a data URI, so that a page needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def encode_png(image: Pixels) -> bytes:

@@ -7,8 +7,10 @@ from typing import Any, ClassVar, overload
 
 import pyarrow as pa
 
+from factory.sources.base import BadRender, Vanished
 from factory.sources.files import NOTHING_SEEN, Files, open_files
 from factory.sources.input_table import InputTable
+from factory.sources.members import DamagedFileError
 from factory.sources.scan import BATCH_ROWS, FileBatch, ScanItem, Seen
 from schemas.dataset import InputFacts
 
@@ -139,3 +141,22 @@ class StemSource:
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
         self._inputs.expect(suffixes)
+
+    def read_files(self, source_id: str, *names: str) -> tuple[bytes, ...]:
+        """The bytes of the files of an input.
+
+        Raises:
+            Vanished: one of them no longer exists.
+            BadRender: one of them is damaged or empty.
+        """
+        files = self._inputs.files  # opened here: a missing folder is not the fault of an input
+        try:
+            contents = tuple([files.read(name) for name in names])
+        except FileNotFoundError as error:
+            raise Vanished(source_id) from error
+        except DamagedFileError as error:
+            raise BadRender(source_id, str(error)) from error
+        for name, content in zip(names, contents, strict=True):
+            if not content:
+                raise BadRender(source_id, f"{name} is empty")
+        return contents

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.evaluation.comparison.results import Outcome, Row
-from factory.images.png import Pixels
+from factory.images.png import Pixels, png_data_uri
 from factory.store.extras import require
 from factory.training.strips import columns_png
 from schemas.evaluation import ArmResult, EvaluationReport, Interval
@@ -117,11 +117,7 @@ def _sheet(pictures: Pictures) -> str:
     if not pictures.by_arm:
         return ""
     columns = [(name, images[:, None]) for name, images in pictures.by_arm.items()]
-    return _png_uri(columns_png(columns, pictures.full_scale))
-
-
-def _png_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return png_data_uri(columns_png(columns, pictures.full_scale))
 
 
 def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[Figure]:

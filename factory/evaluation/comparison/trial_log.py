@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from factory.evaluation.comparison.trials import Trial, digest_of_test
+from factory.evaluation.comparison.trials import Trial
 from factory.store.atomic import write_atomically
 from schemas.evaluation import LoggedTrial, Looks, TrialRecord
 
@@ -39,7 +39,7 @@ def log_trials(path: Path, finished: Sequence[tuple[Trial, TrialRecord]]) -> Non
         LoggedTrial(
             date=now,
             commit=commit,
-            test_set=digest_of_test(trial.tests[test]),
+            test_set=trial.test_digests[test],
             test=test,
             error=error,
             **record.model_dump(
@@ -67,10 +67,10 @@ def looks_of(
     looked: dict[str, set[str]] = {}
     for line in before:
         looked.setdefault(line.test_set, set()).add(line.setting)
-    tests = {name: test for trial, _ in finished for name, test in trial.tests.items()}
+    digests = {name: d for trial, _ in finished for name, d in trial.test_digests.items()}
     looks = []
-    for name, test in tests.items():
-        earlier = looked.get(digest_of_test(test), set())
+    for name, digest in digests.items():
+        earlier = looked.get(digest, set())
         ours = {record.setting for _, record in finished if name in record.errors}
         looks.append(
             Looks(

@@ -61,7 +61,9 @@ class Trial:
     """position of the seed"""
     renders: Renders
     tests: Mapping[str, TestSet]
-    """those of the quantity, and what the arm is made of"""
+    """those of the quantity"""
+    test_digests: Mapping[str, str]
+    """of each, as `digest_of_test`"""
     arm_settings: Mapping[str, JsonValue]
     model_settings: Mapping[str, JsonValue]
     setting: str
@@ -167,9 +169,8 @@ def trials_of(compared: Compared, output: str) -> list[Trial]:
                         "quantity": quantity.name,
                     }
                     setting = digest_of(decides)
-                    digest = digest_of(
-                        [setting, seed, number, {name: test_digests[name] for name in tests}]
-                    )
+                    own_digests = {name: test_digests[name] for name in tests}
+                    digest = digest_of([setting, seed, number, own_digests])
                     trials.append(
                         Trial(
                             arm_name=arm_name,
@@ -182,6 +183,7 @@ def trials_of(compared: Compared, output: str) -> list[Trial]:
                             number=number,
                             renders=renders,
                             tests=tests,
+                            test_digests=own_digests,
                             arm_settings=arm_settings[arm_name],
                             model_settings=model_settings,
                             setting=setting,

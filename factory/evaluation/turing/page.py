@@ -1,6 +1,5 @@
 """The page of a visual Turing test's analysis: one HTML file that needs no other."""
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from factory.evaluation.turing.analysis import (
     paper_result,
     shown_p,
 )
+from factory.images.png import png_data_uri
 from factory.store.extras import require
 from schemas.turing import TuringReport
 
@@ -34,11 +34,7 @@ def analysis_page(report: TuringReport, pngs: Mapping[str, bytes], missing: str 
         names=NAMES,
         paper={part.other: paper_result(part.other) for part in report.parts},
         paper_table=PAPER_TABLE,
-        pictures={digest: _uri(png) for digest, png in pngs.items()},
+        pictures={digest: png_data_uri(png) for digest, png in pngs.items()},
         missing=missing,
         shown_p=shown_p,
     )
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

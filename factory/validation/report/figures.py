@@ -4,7 +4,6 @@ Colours are from the palette of Okabe and Ito, which people with colour blindnes
 what shares a plot also differs in form.
 """
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from factory.images.png import Pixels, encode_png
+from factory.images.png import Pixels, encode_png, png_data_uri
 from schemas.report import TwoSample
 
 SYNTHETIC, REFINED, REAL, FLOOR = "#0072b2", "#d55e00", "#007a5a", "#5b6470"
@@ -38,7 +37,7 @@ class Outline:
 
 def png_uri(image: Pixels) -> str:
     """A picture as a data URI, so that the page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
+    return png_data_uri(encode_png(image))
 
 
 def overlay(

@@ -20,7 +20,6 @@ from factory.images.picture import is_turned, read_picture
 from factory.images.png import Affine, Grey, UndecodableError, chain
 from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
-from factory.sources.members import DamagedFileError
 from schemas.dataset import DatasetKind
 
 MASK = ".mask"
@@ -166,16 +165,7 @@ class IrisMasksSource(StemSource):
             raise BadRender(source_id, f"no mask ({MASK}.png) beside the picture")
         if len(names) > 2:
             raise BadRender(source_id, f"more than one pair: {', '.join(names)}")
-        files = self._inputs.files  # opened here: a missing folder is not the fault of a picture
-        try:
-            image, mask = files.read(images[0]), files.read(masks[0])
-        except FileNotFoundError as error:
-            raise Vanished(source_id) from error
-        except DamagedFileError as error:
-            raise BadRender(source_id, str(error)) from error
-        for name, content in ((images[0], image), (masks[0], mask)):
-            if not content:
-                raise BadRender(source_id, f"{name} is empty")
+        image, mask = self.read_files(source_id, images[0], masks[0])
         return image, mask
 
 

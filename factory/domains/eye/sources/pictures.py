@@ -9,7 +9,6 @@ from factory.images.picture import read_picture
 from factory.images.png import UndecodableError
 from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
-from factory.sources.members import DamagedFileError
 from schemas.dataset import DatasetKind
 
 MIN_SIDE_PX = 16
@@ -95,13 +94,5 @@ class PicturesSource(StemSource):
             raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
         if not names:
             raise Vanished(source_id)
-        files = self._inputs.files  # opened here: a missing folder is not the fault of a picture
-        try:
-            raw = files.read(names[0])
-        except FileNotFoundError as error:
-            raise Vanished(source_id) from error
-        except DamagedFileError as error:
-            raise BadRender(source_id, str(error)) from error
-        if not raw:
-            raise BadRender(source_id, f"{names[0]} is empty")
+        (raw,) = self.read_files(source_id, names[0])
         return raw

@@ -37,7 +37,6 @@ from factory.images.picture import is_turned, picture_size, read_picture
 from factory.images.png import UndecodableError
 from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
-from factory.sources.members import DamagedFileError
 from schemas.dataset import DatasetKind
 
 OUTER_CORNER = 8
@@ -203,16 +202,7 @@ class UnityEyesSource(StemSource):
             raise BadRender(source_id, "no label beside the image")
         if len(names) > 2:
             raise BadRender(source_id, f"more than one pair: {', '.join(names)}")
-        files = self._inputs.files  # opened here: a missing folder is not the fault of a render
-        try:
-            image, label = files.read(images[0]), files.read(labels[0])
-        except FileNotFoundError as error:
-            raise Vanished(source_id) from error
-        except DamagedFileError as error:
-            raise BadRender(source_id, str(error)) from error
-        for name, content in ((images[0], image), (labels[0], label)):
-            if not content:
-                raise BadRender(source_id, f"{name} is empty")
+        image, label = self.read_files(source_id, images[0], labels[0])
         return image, label
 
 
