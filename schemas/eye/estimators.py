@@ -101,9 +101,10 @@ class GazeTraining(Model):
     seed: int = Field(default=0, ge=0)
     """seed of the first weights, of the batches and of the augmentation"""
     augment: bool = True
-    """vary light, contrast, blur, noise and place, so that the renders' look is not learnt"""
+    """vary light, contrast, blur and noise, so that the renders' look is not learnt"""
     max_shift_px: int = Field(default=2, ge=0)
-    """how far augmented images are moved at most, along each axis"""
+    """how far training images are moved at most, along each axis, since real eyes are never cut out
+    at exactly the same place; 0 for not at all"""
     network: GazeConfig = GazeConfig()
     """architecture"""
 

@@ -23,8 +23,11 @@ class GazeCnn(StoppedTraining):
     quantities: ClassVar[frozenset[str] | None] = frozenset({"gaze"})
 
     augment: bool = False
-    """vary light, contrast, blur, noise and place of training images; arms differ in their look, so
-    the comparison is made without"""
+    """vary light, contrast, blur and noise of training images; arms differ in their look, so the
+    comparison is made without"""
+    max_shift_px: int = Field(default=0, ge=0, exclude_if=lambda value: value == 0)
+    """how far training images are moved at most, along each axis: the eye corners by which real
+    eyes are cut out are found with errors, those of renders are exact"""
     network: GazeConfig = GazeConfig()
     """architecture"""
 
@@ -48,6 +51,7 @@ class GazeCnn(StoppedTraining):
             lr=self.lr,
             seed=seed,
             augment=self.augment,
+            max_shift_px=self.max_shift_px,
             network=self.network,
         )
         watch = _watch(self, estimate, train, held_out, quantity, seed)

@@ -50,8 +50,10 @@ def train_gaze(
     def loss_of(rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         gaze = torch.from_numpy(labelled.gaze_N3[rows].astype(np.float32))
         images = to_network(labelled.images[rows])
+        if training.max_shift_px:
+            images = shifted(images, training.max_shift_px, rng)
         if training.augment:
-            images = augmented(images, training.max_shift_px, rng)
+            images = relit(images, rng)
         return torch.as_tensor((network(images) - gaze).square().sum(dim=1).mean())
 
     return train_network(
@@ -65,18 +67,9 @@ def _lr_factor(training: GazeTraining, step: int) -> float:
     return (1 + math.cos(math.pi * step / training.steps)) / 2
 
 
-def augmented(images: Tensor, max_shift_px: int, rng: np.random.Generator) -> Tensor:
-    """Vary the look and the place of images. Nothing is turned, enlarged or mirrored, which would
-    change the gaze.
-
-    Args:
-        images: (N, 1, H, W) in [-1, 1].
-    """
-    return relit(shifted(images, max_shift_px, rng), rng)
-
-
 def shifted(images: Tensor, max_px: int, rng: np.random.Generator) -> Tensor:
-    """Shift each image by random whole pixels; what enters repeats the border.
+    """Shift each image by random whole pixels; what enters repeats the border. The gaze stays the
+    same; turning, enlarging or mirroring an image would change it.
 
     Args:
         images: (N, 1, H, W); the result has the same shape.
