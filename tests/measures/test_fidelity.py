@@ -5,8 +5,11 @@ tried with weights of chance.
 """
 
 import hashlib
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -22,8 +25,10 @@ from factory.measures.looks.inception import (
     import_torchvision,
 )
 from factory.validation.gate import measures, value_of
+from factory.validation.protocols import Trio
 from factory.validation.run import Validation
 from schemas.base import FormatError
+from schemas.dataset import ImageSpec
 from schemas.eye.report import EyeReport
 from schemas.realism import Fidelity
 from support import fakes
@@ -142,6 +147,24 @@ def test_another_file_is_refused(tmp_path) -> None:
         prepare(path)
 
 
+def test_images_of_16_bits_are_refused_before_any_work(monkeypatch) -> None:
+    monkeypatch.setattr(Inception, "read", lambda path: SmallNetwork())
+    hands = SimpleNamespace(
+        card=SimpleNamespace(image=ImageSpec(height=224, width=224, bits=16)), location="hands"
+    )
+    nothing = None  # is not looked at
+    with pytest.raises(ValueError, match="images of 8 bits, and those of hands have 16"):
+        Validation.prepare(
+            Trio(hands, hands, hands),
+            nothing,
+            {},
+            nothing,
+            gate=None,
+            against=None,
+            inception=Path("weights.pth"),
+        )
+
+
 def stored(path: Path, content: object) -> str:
     """Sha256 of the file that torch.save made."""
     torch.save(content, path)
@@ -195,6 +218,8 @@ def test_the_network_is_torch_fidelitys_own_with_the_weights_of_the_file(tmp_pat
     )
     assert found.shape == (2, 2048) and found.dtype == np.float32 and found.std() > 0
     assert np.array_equal(found, features_of(theirs, images))
+    sent = cloudpickle.loads(cloudpickle.dumps(partial(inception, images)))
+    assert np.array_equal(found, sent()), "as a worker has it"
 
 
 def chance_weights() -> dict[str, torch.Tensor]:
