@@ -25,6 +25,9 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
     """id of an earlier report of this dataset, or the path of any report.json, to compare with"""
     evaluation: Place | None = None
     """output of a jobs/evaluate.py with this refiner, whose verdict the report repeats"""
+    inception: Path | None = None
+    """file of Inception's weights, which docs/validation.md says where to download: the report then
+    has FID and KID to compare with papers (extra fidelity)"""
     notes: tuple[str, ...] = ()
     """sentences for the top of the page, e.g. that the real images are stand-ins"""
 
@@ -47,6 +50,7 @@ def main(job: ValidateJob) -> None:
         gate=job.gate,
         against=job.against,
         evaluation=job.evaluation,
+        inception=job.inception,
     )
     trio.refined.require_current_format()
     with start(job, job.input, workers=job.workers) as session:

@@ -7,7 +7,7 @@ the floor: what the measure says of sets that do not differ but for chance.
 
 from pydantic import Field
 
-from schemas.base import Float, Model
+from schemas.base import Float, Model, Sha256
 
 Curve = tuple[Float, ...]
 
@@ -38,6 +38,41 @@ class ClosedShare(Model):
     renders, below 0 where they are farther; None where it has no meaning"""
     why_not: str | None
     """why there is none, in words; None where there is one"""
+
+
+class InceptionDistance(Model):
+    """How far a set of images is from another one in features of Inception."""
+
+    fid: Float
+    """Fréchet distance of the features; above 0 also for equal distributions, the more so the fewer
+    images there are"""
+    kid: Float
+    """squared maximum mean discrepancy, cubic kernel, mean over subsets; unbiased, so that chance
+    makes it negative as often as positive"""
+    kid_sd: Float
+    """standard deviation over the subsets, which overlap; not an error of `kid`"""
+
+
+class Fidelity(Model):
+    """FID and KID to one half of the real images, by the network that papers use."""
+
+    synthetic: InceptionDistance
+    refined: InceptionDistance
+    floor: InceptionDistance
+    """of the other half of the real images"""
+    num_images: int = Field(gt=0)
+    """in each of the compared sets"""
+    height: int
+    width: int
+    """of the images, px, before the network resizes them"""
+    channels: int
+    """1 for grey images, which the network is shown three times over"""
+    kid_subsets: int
+    kid_subset_size: int
+    library: str
+    """that computed it, with its version"""
+    weights: Sha256
+    """of the file of weights"""
 
 
 class Curves(Model):

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from schemas.base import Float, Model, Sha256, Versioned
 from schemas.dataset import DatasetCard
 from schemas.evaluation import Verdict
-from schemas.realism import ClosedShare
+from schemas.realism import ClosedShare, Fidelity
 
 
 class Spread(Model):
@@ -235,6 +235,8 @@ class Report(Versioned):
     mean_abs_change: Spread
     """mean |refined - synthetic| of an image on [-1, 1]: 0 means the refiner did nothing"""
     realism: Realism
+    fidelity: Fidelity | None = None
+    """None where no weights were given, and in reports from before it could be measured"""
     samples: tuple[SampleCheck, ...] = ()
     """the gate's limits on single samples"""
     verdicts: Verdicts

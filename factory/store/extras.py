@@ -10,6 +10,7 @@ EXTRA_OF = {
     "openvino": "openvino",
     "sklearn": "evaluate",
     "tensorboard": "tensorboard",
+    "torch_fidelity": "fidelity",
 }
 """module -> the extra of this project that brings it; an engine's library is an extra of its name
 (`engines.choose`)"""

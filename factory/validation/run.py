@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards
@@ -12,13 +13,23 @@ from factory.validation.gate import Gate, explain, load_gate
 from factory.validation.protocols import SideBySide, Trio, Validator, Witnesses
 from factory.validation.refiner_verdict import evaluated_verdicts
 from factory.validation.report.assemble import make_report, summary_lines, write_report
-from factory.validation.sampling import check_enough, new_report_id, shards_of
+from factory.validation.sampling import (
+    check_enough,
+    new_report_id,
+    sample_images,
+    sample_pairs,
+    shards_of,
+)
 from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import measure_new_shards
 from factory.validation.verdicts import report_name
 from schemas.base import Model
 from schemas.evaluation import Verdict
+from schemas.realism import Fidelity
 from schemas.report import Report
+
+if TYPE_CHECKING:
+    from factory.measures.looks.inception import Inception
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +46,8 @@ class Validation:
     """a report to compare with"""
     evaluated: tuple[Verdict, ...] = ()
     """what an evaluation says of the refiner"""
+    inception: "Inception | None" = None
+    """the network for FID and KID"""
 
     @classmethod
     def prepare(
@@ -47,6 +60,7 @@ class Validation:
         gate: Path | None,
         against: str | None,
         evaluation: str | None = None,
+        inception: Path | None = None,
     ) -> "Validation":
         """Read the gate, the earlier report, the evaluation and the networks.
 
@@ -56,6 +70,7 @@ class Validation:
             gate: a gate file; None for a report without a verdict.
             against: an earlier report to compare with: its id, or the path of a report.json.
             evaluation: output of jobs/evaluate.py whose verdict on the refiner the report repeats.
+            inception: file of the weights for FID and KID; without it they are not measured.
 
         Raises:
             FileNotFoundError: a network, the gate, the earlier report or the evaluation is not
@@ -63,9 +78,10 @@ class Validation:
             FormatError: one of them is damaged, or the gate names a measure that is not known.
             ValueError: a network is for other images, or of no witness of the domain; or the
                 evaluation is of other refiners.
-            MissingExtraError: jinja2 is not installed.
+            MissingExtraError: jinja2 is not installed, or what `inception` needs.
         """
         require("jinja2", "report.html")
+        network = None if inception is None else _inception(inception, trio)
         return cls(
             trio,
             validator,
@@ -73,6 +89,7 @@ class Validation:
             None if gate is None else load_gate(gate, validator.report),
             _earlier(trio.refined, against, validator.report),
             () if evaluation is None else _evaluated(trio.refined, evaluation),
+            network,
         )
 
     def run(
@@ -105,7 +122,14 @@ class Validation:
             self.trio, shards, split, self.witnesses, settings, options, side_by_side
         )
         report, verdicts = make_report(
-            self.trio, new_report_id(), shards, self.validator, examined, self.gate, self.evaluated
+            self.trio,
+            new_report_id(),
+            shards,
+            self.validator,
+            examined,
+            self.gate,
+            self.evaluated,
+            self._fidelity(shards, split, settings, side_by_side),
         )
         page = write_report(self.trio, report, verdicts, examined, notes, self.earlier)
         for line in summary_lines(report, self.validator):
@@ -115,6 +139,44 @@ class Validation:
             for line in explain(report).splitlines():
                 log.info("%s", line)
         return report
+
+    def _fidelity(
+        self,
+        shards: Sequence[int],
+        split: str | None,
+        settings: ValidationSettings,
+        side_by_side: SideBySide,
+    ) -> Fidelity | None:
+        """FID and KID of as many images as the two-sample tests may have; None without weights."""
+        if self.inception is None:
+            return None
+        from factory.measures.looks.fidelity import measure_fidelity
+
+        log.info("computing FID and KID")
+        num, seed = settings.num_realism, settings.seed
+        sampled = sample_pairs(self.trio, shards, num, seed)
+        return measure_fidelity(
+            sampled.synthetic,
+            sampled.refined,
+            sample_images(self.trio.real, split, num, seed),
+            self.inception,
+            self.inception.sha256,
+            seed,
+            side_by_side,
+        )
+
+
+def _inception(path: Path, trio: Trio) -> "Inception":
+    from factory.measures.looks.inception import Inception
+
+    network = Inception.read(path)
+    image = trio.refined.card.image
+    if image.bits != 8:
+        raise ValueError(
+            f"--inception measures images of 8 bits, and those of {trio.refined.location} have "
+            f"{image.bits}: papers have no FID of such images to compare with"
+        )
+    return network
 
 
 def _evaluated(dataset: Dataset, location: str) -> tuple[Verdict, ...]:

@@ -8,17 +8,22 @@ import json
 import tomllib
 from functools import partial
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import pytest
 from scipy.io import loadmat
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
+from factory.measures.looks.inception import WEIGHTS_URL, Inception
 from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.training.config import TrainConfig
 from factory.training.run import train_on_datasets
 from factory.upkeep.garbage import stray_objects
+from schemas.eye.report import EyeReport
+from support.inception import SmallNetwork
 from support.job_runs import CONFIG, appeared, kill_when, run_job, tar_digests
+from support.pages import Page
 from support.places import DATA
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("shared_ray")]
@@ -51,6 +56,34 @@ def test_a_gate_that_is_missed_exits_with_3_and_stops_the_release(job_chain: Pat
     refused = run_job("publish", "--input", job_chain / "refined", "--release", "gated", expect=1)
     assert "did not pass" in refused
     assert not (job_chain / "refined" / "releases" / "gated").exists()
+
+
+def test_fid_and_kid_are_measured_where_weights_are_given(
+    job_chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refined = tmp_path / "refined"
+    copytree(job_chain / "refined", refined, ignore=ignore_patterns("reports"))
+    given = ("--config", CONFIG, "--input", refined, "--real", job_chain / "real")
+    missing = tmp_path / "weights.pth"
+    refused = run_job("validate", *given, "--inception", missing, expect=1, on_ray=False)
+    assert f"{missing}: no such file" in refused and WEIGHTS_URL in refused
+    assert not (refined / "reports").exists()
+    monkeypatch.setattr(Inception, "read", lambda path: SmallNetwork())
+    printed = run_job("validate", *given, "--inception", missing, on_ray=False)
+    (with_it,) = (refined / "reports").iterdir()
+    report = EyeReport.from_json((with_it / "report.json").read_bytes(), where="with")
+    found = report.fidelity
+    assert found is not None and found.num_images == 60 and found.weights == SmallNetwork.sha256
+    assert found.synthetic.fid > found.floor.fid and found.refined.fid > found.floor.fid
+    assert f"refined {found.refined.fid:.1f} and {found.refined.kid:.4f}" in printed
+    text = Page((with_it / "report.html").read_text()).text
+    for words in (f"{found.floor.fid:.1f}", "60 images of each", "35×55 px, grey repeated"):
+        assert words in text.split("FID and KID", 1)[1]
+    again = "--against", with_it / "report.json"
+    assert "FID" not in run_job("validate", *given, *again, on_ray=False)
+    (without,) = set((refined / "reports").iterdir()) - {with_it}
+    assert EyeReport.from_json((without / "report.json").read_bytes(), where="w").fidelity is None
+    assert "FID" not in (without / "report.html").read_text()
 
 
 def test_an_ingest_killed_and_run_again_equals_an_undisturbed_one(

@@ -63,16 +63,29 @@ def test_the_file_is_a_json_header_and_raw_numbers(run):
     assert len(content) == 8 + size + max(t["data_offsets"][1] for t in header.values())
 
 
+def loads_of(path: Path) -> list[bool]:
+    """Of every call of torch.load in a module, whether it lets in nothing but tensors."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [
+        any(k.arg == "weights_only" and getattr(k.value, "value", 0) is True for k in call.keywords)
+        for call in calls
+        if ast.unparse(call.func) == "torch.load"
+    ]
+
+
 @pytest.mark.slow
 def test_nothing_of_ours_unpickles():
-    """No module of the core imports pickle, calls torch.load or torch.save, or lets numpy do it."""
+    """No module of the core imports pickle, lets torch read anything but tensors from one, or lets
+    numpy do it. One writes a pickle, of the tensors that it has read so, and to memory."""
     for path in Path(factory.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
                 assert not names & {"pickle", "cloudpickle", "dill", "joblib"}, path
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}
+                called = node.value.id, node.attr
+                assert called != ("torch", "save") or path.name == "inception.py", path
+                assert called != ("torch", "load") or loads_of(path) == [True], path
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, path
 

@@ -20,7 +20,8 @@ from jobs.describe import DescribeJob, main
 from support import fakes
 from support.places import ROOT
 
-OPTIONAL = ("boto3", "botocore", "h5py", "jinja2", "matplotlib", "ncnn", "openvino", "tensorboard")
+OPTIONAL = ("boto3", "botocore", "h5py", "jinja2", "matplotlib", "ncnn", "openvino", "tensorboard",
+            "torch_fidelity", "torchvision")  # fmt: skip
 NEED_THEM = (
     "factory.refinement.engines.ncnn",
     "factory.refinement.engines.openvino",
@@ -35,7 +36,10 @@ def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
         name: {re.split(r"[\[<>=]", needed)[0] for needed in all_needed}
         for name, all_needed in project["optional-dependencies"].items()
     }
-    packages_of = {module: {"sklearn": "scikit-learn"}.get(module, module) for module in EXTRA_OF}
+    packages_of = {
+        module: {"sklearn": "scikit-learn", "torch_fidelity": "torch-fidelity"}.get(module, module)
+        for module in EXTRA_OF
+    }
     assert set(packages_of.values()) | {"ncnn"} == set.union(
         *(packages for name, packages in extras.items() if name not in ("all", "dev"))
     )
@@ -132,6 +136,13 @@ def of_a_report() -> None:
     Validation.prepare(*[nothing] * 4, gate=nothing, against=nothing)
 
 
+def of_fidelity() -> None:
+    from factory.validation.run import Validation
+
+    nothing: Any = None
+    Validation.prepare(*[nothing] * 4, gate=nothing, against=nothing, inception=Path("weights"))
+
+
 def of_an_ablation() -> None:
     from factory.evaluation.ablation_run import Ablation
 
@@ -149,6 +160,7 @@ def of_s3() -> None:
     [
         ("boto3", of_s3, "s3"),
         ("jinja2", of_a_report, "report"),
+        ("torch_fidelity", of_fidelity, "fidelity"),
         ("jinja2", of_an_ablation, "report"),
         ("matplotlib", of_an_ablation, "report"),
         ("matplotlib", of_a_contact_sheet, "report"),

@@ -18,7 +18,16 @@ from schemas.eye.report import (
     PupilDrift,
     Witnesses,
 )
-from schemas.realism import ClosedShare, ClosestPair, Compared, Curves, Distance, LookDistances
+from schemas.realism import (
+    ClosedShare,
+    ClosestPair,
+    Compared,
+    Curves,
+    Distance,
+    Fidelity,
+    InceptionDistance,
+    LookDistances,
+)
 from schemas.report import (
     Agreement,
     Estimate,
@@ -257,6 +266,25 @@ def example_looks() -> LookDistances:
         gradient_histogram=curves(64),
         num_images=720,
         num_identities=20,
+    )
+
+
+def example_fidelity() -> Fidelity:
+    def distance(fid: float, kid: float) -> InceptionDistance:
+        return InceptionDistance(fid=fid, kid=kid, kid_sd=0.0021)
+
+    return Fidelity(
+        synthetic=distance(98.25, 0.0812),
+        refined=distance(41.5, 0.0304),
+        floor=distance(22.75, -0.0001),
+        num_images=1500,
+        height=35,
+        width=55,
+        channels=1,
+        kid_subsets=100,
+        kid_subset_size=750,
+        library="torch-fidelity 0.4.0",
+        weights="6726825d" + "0" * 56,
     )
 
 

@@ -181,10 +181,15 @@ def _checked(
             f"{len(synthetic_NHW)} images"
         )
     groups = None if identities is None else groups_of(identities)
-    order = np.random.default_rng(settings.seed).permutation(len(real_NHW))
-    half = len(order) // 2
-    halves = order[:half], order[half : 2 * half]
+    halves = halves_of(len(real_NHW), settings.seed)
     return _ImageSets(synthetic_NHW, refined_NHW, real_NHW, groups, halves)
+
+
+def halves_of(num_real: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Positions of the reference among the real images, and of as many others for the floor."""
+    order = np.random.default_rng(seed).permutation(num_real)
+    half = num_real // 2
+    return order[:half], order[half : 2 * half]
 
 
 def looks_of(parts: Sequence[Part]) -> LookDistances:

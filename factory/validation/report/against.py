@@ -44,7 +44,7 @@ def compared(report: Report, earlier: Report) -> Against:
         for name in now
     ]
     for name, value in _plain(report).items():
-        lines.append(Line(name, _plain(earlier)[name], value, "–"))
+        lines.append(Line(name, _plain(earlier).get(name, "not measured"), value, "–"))
     return Against(f"report {earlier.id} of {earlier.dataset.name}, {earlier.created}", lines)
 
 
@@ -73,7 +73,13 @@ def _numbers(report: Report) -> dict[str, _Number]:
 
 
 def _plain(report: Report) -> dict[str, str]:
-    return {
+    fidelity = report.fidelity
+    fids = (
+        {}
+        if fidelity is None
+        else {f"FID of refined, {fidelity.num_images:,} images": f"{fidelity.refined.fid:.1f}"}
+    )
+    return fids | {
         "mean |Δ| on [−1, 1]": f"{report.mean_abs_change.mean:.3f}",
         "samples dropped": f"{100 * report.verdicts.dropped_share:.2f} %",
         "samples": f"{report.num_samples:,}",

@@ -15,6 +15,7 @@ from factory.validation.refiner_verdict import verdict_of
 from factory.validation.sample_checks import check_samples, verdicts_of
 from factory.validation.verdicts import report_name, verdicts_name
 from schemas.evaluation import Verdict
+from schemas.realism import Fidelity
 from schemas.report import Report, ValidatedShard, Verdicts
 from schemas.version import WRITER
 
@@ -27,12 +28,14 @@ def make_report(
     examined: Examined,
     gate: Gate | None,
     evaluated: tuple[Verdict, ...] = (),
+    fidelity: Fidelity | None = None,
 ) -> tuple[Report, bytes]:
     """The numbers, of the validator's kind, with the gate's verdict if there is one and the verdict
     on the refiner; and verdicts.parquet.
 
     Args:
         evaluated: what an evaluation says of the refiner.
+        fidelity: FID and KID, where they were measured.
     """
     facts = trio.refined.all_facts(shards)
     measures = examined.measures
@@ -57,6 +60,7 @@ def make_report(
         num_samples=len(measures),
         mean_abs_change=spread(measures["mean_abs_change"].to_numpy()),
         realism=examined.realism,
+        fidelity=fidelity,
         samples=check_samples(measures, limits),
         verdicts=Verdicts(
             sha256=sha256(content),
@@ -103,6 +107,17 @@ def summary_lines(report: Report, validator: Validator) -> list[str]:
         f"told from real: synthetic {realism.synthetic_vs_real.accuracy:.1%}, refined "
         f"{realism.refined_vs_real.accuracy:.1%}, real from real "
         f"{realism.real_vs_real.accuracy:.1%} (50 % is perfect)",
+        *([] if report.fidelity is None else [_fidelity_line(report.fidelity)]),
         f"samples kept {report.verdicts.num_kept}, dropped {report.verdicts.num_dropped}",
         *([] if verdict is None else [f"the refiner {verdict.words}"]),
     ]
+
+
+def _fidelity_line(fidelity: Fidelity) -> str:
+    sets = (
+        ("synthetic", fidelity.synthetic),
+        ("refined", fidelity.refined),
+        ("real from real", fidelity.floor),
+    )
+    distances = ", ".join(f"{name} {one.fid:.1f} and {one.kid:.4f}" for name, one in sets)
+    return f"FID and KID, {fidelity.num_images} images of each: {distances}"

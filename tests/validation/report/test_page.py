@@ -21,7 +21,13 @@ from schemas.eye.report import EyeReport
 from schemas.realism import ClosedShare
 from support.pages import HOSTILE, Page
 from support.places import ROOT
-from support.report_example import PITCHES, YAWS, example_pictures, example_report
+from support.report_example import (
+    PITCHES,
+    YAWS,
+    example_fidelity,
+    example_pictures,
+    example_report,
+)
 
 EYE_GATE = ROOT / "gates" / "eye.toml"
 
@@ -174,6 +180,23 @@ def test_a_share_that_is_not_known_is_not_a_number_on_the_page() -> None:
 def test_shares_of_two_reports_are_compared_by_what_is_left() -> None:
     html = render_page(example_report(), example_pictures(1), example_report())
     assert "distance to real that is left, %" in html and "17.10 (14.40 to 19.90)" in html
+
+
+@pytest.mark.slow
+def test_fid_stands_beside_its_floor_and_says_what_it_can_be_compared_with() -> None:
+    report = example_report().model_copy(update={"fidelity": example_fidelity()})
+    html = render_page(report, example_pictures(1), report)
+    section = Page(html).text.split("FID and KID", 1)[1]
+    for words in (
+        "FID98.241.522.8",
+        "100 subsets of 7500.0812 ± 0.00210.0304 ± 0.0021−0.0001 ± 0.0021",
+        "torch-fidelity 0.4.0",
+        "1,500 images of each set of 35×55 px, grey repeated to three channels",
+        "FID grows as sets shrink",
+    ):
+        assert words in section
+    assert "FID of refined, 1,500 images" in html
+    assert "FID" not in render_page(example_report(), example_pictures(1), report)
 
 
 def test_the_gaze_table_is_laid_out_as_the_eye_looks() -> None:
