@@ -144,6 +144,25 @@ class Verdict(Model):
     """in a sentence, with the figures"""
 
 
+class ScoredRefiner(Model):
+    """The error of one model that was trained on what one refiner made, beside that refiner's score
+    on held-out images."""
+
+    arm: str
+    size: int | None
+    model: str
+    test: str
+    unit: str
+    """of the error"""
+    seed: int
+    """of the model"""
+    error: Float
+    """mean error over units"""
+    metrics: dict[str, Float]
+    """the numbers of `score.json` beside the refiner: drift in px, mean |change| on [-1, 1], share
+    of the distance to real images that was closed, accuracy of telling refined from real"""
+
+
 class Looks(Model):
     """How often a test set has been scored, by the log of trials."""
 
@@ -167,5 +186,7 @@ class EvaluationReport(Versioned):
     gaps: tuple[GapClosed, ...]
     verdicts: tuple[Verdict, ...]
     looks: tuple[Looks, ...]
+    scored: tuple[ScoredRefiner, ...] = ()
+    """of the arms whose refiners have been scored, as jobs/ablate.py scores them"""
     notes: tuple[str, ...]
     """what a reader has to know of the figures, in sentences"""

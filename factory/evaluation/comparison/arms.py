@@ -150,7 +150,11 @@ class RefinedArm(RendersArm):
     def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
         from factory.refinement.engines.choose import make_engine
 
-        return _changed(make_engine(self.refiners[number % len(self.refiners)]))
+        return _changed(make_engine(self.refiner(number)))
+
+    def refiner(self, number: int) -> str:
+        """The place of the refiner that the models' seed of that position takes."""
+        return self.refiners[number % len(self.refiners)]
 
 
 class DatasetArm(RendersArm):

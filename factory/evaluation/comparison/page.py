@@ -1,24 +1,19 @@
 """The page of an evaluation: one HTML file that needs no other."""
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from factory.evaluation.comparison.plots import arms_plot, curves_plot, scores_plot
 from factory.evaluation.comparison.results import Outcome, Row
 from factory.images.png import Pixels, png_data_uri
 from factory.store.extras import require
 from factory.training.strips import columns_png
 from schemas.evaluation import ArmResult, EvaluationReport, Interval
 
-_COLOURS = {"constant": "#8a929b", "renders": "#0072b2", "real": "#007a5a"}
-_CONTROL, _REFINED = "#7d5ba6", "#d55e00"
-_REFINED_KINDS = ("refined", "dataset")
 NUM_PICTURES = 8
+MIN_SCORED = 3
+"""refiners with a score, from which on errors are drawn against scores"""
 
 
 class Figure(NamedTuple):
@@ -38,9 +33,15 @@ class Pictures(NamedTuple):
 
 
 def write_page(
-    report: EvaluationReport, outcomes: Mapping[Row, Outcome], pictures: Pictures
+    report: EvaluationReport,
+    outcomes: Mapping[Row, Outcome],
+    pictures: Pictures,
+    titles: Mapping[str, str],
 ) -> str:
     """The page, with everything inside.
+
+    Args:
+        titles: of the numbers that refiners are scored by.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
@@ -52,7 +53,7 @@ def write_page(
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
         report=report,
-        figures=_figures(report, outcomes),
+        figures=[*_figures(report, outcomes), *_score_figures(report, titles)],
         pictures=_sheet(pictures),
         rows=[_row(result) for result in report.arms],
         differences=[
@@ -131,7 +132,7 @@ def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[
         figures.append(
             Figure(
                 f"{test}: error of each arm",
-                _arms_plot(results, report.baseline),
+                arms_plot(results, report.baseline),
                 f"Mean errors on {test}, one line an arm and model",
                 f"Mean error, {unit}. Dots are seeds, bars are 95 % intervals over blocks and "
                 f"seeds, the dashed line is the mean of {report.baseline}. Further left is "
@@ -148,7 +149,7 @@ def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[
             figures.append(
                 Figure(
                     f"{test}: share within an error, {model}",
-                    _curves_plot(rows, kinds, unit),
+                    curves_plot(rows, kinds, unit),
                     f"Cumulative errors on {test}",
                     f"Share of what is scored (images, frames or joints) with at most so large an "
                     f"error ({unit}), all seeds together.",
@@ -157,67 +158,30 @@ def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[
     return figures
 
 
-def _colour(kind: str) -> str:
-    return _REFINED if kind in _REFINED_KINDS else _COLOURS.get(kind, _CONTROL)
-
-
-def _arms_plot(results: Sequence[ArmResult], baseline: str) -> str:
-    from matplotlib.figure import Figure as Canvas
-
-    figure = Canvas(figsize=(9, 0.8 + 0.38 * len(results)), layout="constrained")
-    axes = figure.add_subplot()
-    labels = []
-    for row, result in enumerate(results):
-        colour = _colour(result.kind)
-        assert result.mean is not None
-        axes.plot([result.mean.low, result.mean.high], [row, row], color=colour, lw=2.5, alpha=0.6)
-        axes.plot(result.mean.value, row, "D", color=colour, ms=6)
-        errors = [error for _, error in result.by_seed]
-        axes.plot(errors, [row + 0.22] * len(errors), "o", color=colour, ms=3.5, alpha=0.8)
-        size = "" if result.size is None else f" {result.size:,}"
-        model = "" if result.kind == "constant" else f", {result.model}"
-        labels.append(f"{result.arm}{size}{model}")
-        if result.arm == baseline:
-            axes.axvline(result.mean.value, color=colour, lw=0.8, ls="--", zorder=0)
-    axes.set_yticks(range(len(results)), labels)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"mean error, {results[0].unit}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", lw=0.4)
-    return _svg_uri(figure)
-
-
-def _curves_plot(
-    rows: Mapping[Row, Outcome], kinds: Mapping[tuple[str, int | None], str], unit: str
-) -> str:
-    from matplotlib.figure import Figure as Canvas
-
-    figure = Canvas(figsize=(9, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    styles = ("-", "--", ":", "-.")
-    seen: dict[str, int] = {}
-    largest = 0.0
-    for row, outcome in rows.items():
-        colour = _colour(kinds[row.arm, row.size])
-        style = styles[seen.setdefault(colour, 0) % len(styles)]
-        seen[colour] += 1
-        errors: NDArray[np.float64] = np.sort(outcome.errors_SM.ravel())
-        share = np.arange(1, len(errors) + 1) / len(errors)
-        step = max(1, len(errors) // 400)
-        size = "" if row.size is None else f" {row.size:,}"
-        axes.plot(errors[::step], share[::step], style, color=colour, label=f"{row.arm}{size}")
-        largest = max(largest, float(np.quantile(errors, 0.95)))
-    axes.set_xlim(0, largest)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel(f"error, {unit}")
-    axes.set_ylabel("share of what is scored")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(lw=0.4)
-    axes.legend(frameon=False)
-    return _svg_uri(figure)
-
-
-def _svg_uri(figure: "object") -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")  # type: ignore[attr-defined]
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _score_figures(report: EvaluationReport, titles: Mapping[str, str]) -> list[Figure]:
+    """For each test set and model, the error on real images against the scores of refiners, where
+    at least three were scored."""
+    figures = []
+    for test, model in dict.fromkeys((line.test, line.model) for line in report.scored):
+        lines = [line for line in report.scored if (line.test, line.model) == (test, model)]
+        if len(lines) < MIN_SCORED:
+            continue
+        levels = {
+            result.arm: result.mean.value
+            for result in report.arms
+            if result.arm in (report.baseline, report.control)
+            and (result.test, result.model) == (test, model)
+            and result.mean is not None
+        }
+        figures.append(
+            Figure(
+                f"{test}: error against the scores of refiners, {model}",
+                scores_plot(lines, titles, levels),
+                f"Mean errors on {test} against what refiners were scored by",
+                f"Mean error, {lines[0].unit}, of {model} trained on what each refiner made, "
+                "against the refiner's scores on held-out images. A dot is a seed; a line joins "
+                "the means of the arms. A score that says beforehand what pays rises or falls "
+                "with the error; one that does not is no reason to refuse a refiner.",
+            )
+        )
+    return figures

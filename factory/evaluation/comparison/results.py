@@ -20,6 +20,7 @@ from schemas.evaluation import (
     Interval,
     Looks,
     PairedDifference,
+    ScoredRefiner,
     TrialRecord,
     Verdict,
 )
@@ -80,6 +81,7 @@ def make_report(
     setup: Compared,
     outcomes: Mapping[Row, Outcome],
     looks: Sequence[Looks],
+    scored: Sequence[ScoredRefiner],
     notes: Sequence[str],
 ) -> EvaluationReport:
     """The report of all trials of an evaluation."""
@@ -115,6 +117,7 @@ def make_report(
         gaps=tuple(gaps),
         verdicts=tuple(verdicts),
         looks=tuple(looks),
+        scored=tuple(scored),
         notes=tuple(notes),
     )
 

@@ -52,7 +52,7 @@ def report_of(**means: Outcome) -> EvaluationReport:
         setup, "eye", Renders("r", None, "train", "test", 20), setup.arms, {}, {}, {}
     )
     rows = {Row(name, None, "cnn", "webcam"): found for name, found in means.items()}
-    return make_report(compared, rows, (), ())
+    return make_report(compared, rows, (), (), ())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """An evaluation as a user runs it, with models that train in no time."""
 
+import json
+
 import pytest
 
 from cluster.job.command import parse
@@ -10,11 +12,15 @@ from factory.evaluation.comparison.run import evaluate
 from factory.evaluation.comparison.setup import Compared, EvaluationSetup
 from factory.evaluation.comparison.trial_log import read_log
 from jobs.evaluate import EvaluateJob
+from schemas.base import FormatError
 from schemas.evaluation import EvaluationReport
+from schemas.report import Spread
+from schemas.score import Score, ScoreRecord
 from schemas.toml import tables_in
 from support import fakes
 from support.evaluations import EVALUATION
 from support.places import ROOT
+from support.report_example import two_sample
 
 SETUP = """
 renders = "{renders}"
@@ -111,6 +117,38 @@ def test_one_arm_can_be_run_at_a_time(config, tmp_path) -> None:
     assert {result.arm for result in report.arms} == {"renders"} and not report.verdicts
     with pytest.raises(ValueError, match="no arm refined"):
         run(config.model_copy(update={"only": ("refined",)}))
+
+
+@pytest.mark.slow
+def test_errors_stand_beside_the_scores_of_refiners_that_have_one(config, tmp_path) -> None:
+    tables = ""
+    for arm, num_seeds in (("held", 2), ("free", 1), ("unscored", 1)):
+        places = [fakes.save_tiny_refiner(tmp_path / f"{arm}-{s}", s) for s in range(num_seeds)]
+        tables += (
+            f'[arms.{arm}]\nkind = "refined"\nrefiners = {json.dumps(list(map(str, places)))}\n'
+        )
+    for number, place in enumerate(("held-0", "held-1", "free-0")):
+        score = Score(
+            num_samples=40,
+            drift_px=Spread(num=30, mean=number, sd=0, median=number, p95=number),
+            mean_abs_delta=0.1,
+            two_sample=two_sample(0.8),
+        )
+        record = ScoreRecord[Score](refiner=fakes.SHA, measured_with=fakes.SHA, score=score)
+        (tmp_path / place / "score.json").write_bytes(record.to_json())
+    report = run(changed(config, ("[arms.constant]", f"{tables}[arms.constant]"), ("[1]", "[]")))
+    # Both seeds of the models take the one refiner of an arm that has only one.
+    assert [
+        (line.arm, line.seed, line.metrics["drift_median_px"], line.metrics["mean_abs_delta"])
+        for line in report.scored
+    ] == [("held", 0, 0, 0.1), ("held", 1, 1, 0.1), ("free", 0, 2, 0.1), ("free", 1, 2, 0.1)]
+    by_arm = {result.arm: dict(result.by_seed) for result in report.arms}
+    assert all(line.error == by_arm[line.arm][line.seed] for line in report.scored)
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "drawn: error against the scores of refiners, columns" in page
+    (tmp_path / "free-0" / "score.json").write_text("{}")
+    with pytest.raises(FormatError, match=r"free-0/score\.json"):
+        run(config)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""Errors on real images beside the scores of the refiners that made the training images: they show
+which score tells beforehand whether a refiner pays."""
+
+from collections.abc import Mapping
+
+from factory.dataset.dataset import Dataset
+from factory.domains.base import MissingHookError
+from factory.domains.registry import domain_named
+from factory.evaluation.ablation import columns_of
+from factory.evaluation.comparison.arms import RefinedArm
+from factory.evaluation.comparison.results import Outcome, Row
+from factory.evaluation.comparison.setup import Compared
+from factory.measures.two_sample import TwoSampleTest
+from factory.store.open import open_store
+from factory.training.scores import SCORE_NAME
+from factory.validation.held_out import Scoring
+from schemas.evaluation import ScoredRefiner
+
+
+def scoring_of(compared: Compared) -> Scoring | None:
+    """How refiners of the domain are scored; None where it does not say."""
+    renders = Dataset.open(compared.renders.renders)
+    try:
+        return domain_named(compared.domain).scoring(renders, TwoSampleTest())
+    except MissingHookError:
+        return None
+
+
+def scored_refiners(
+    compared: Compared, outcomes: Mapping[Row, Outcome]
+) -> tuple[ScoredRefiner, ...]:
+    """The trainings whose refiner has a `score.json`; those that collapsed are left out.
+
+    Raises:
+        FormatError: a score cannot be read.
+    """
+    scoring = scoring_of(compared)
+    if scoring is None:
+        return ()
+    number_of = {seed: number for number, seed in enumerate(compared.setup.seeds)}
+    metrics: dict[str, dict[str, float] | None] = {}
+    found = []
+    for row, outcome in outcomes.items():
+        arm = compared.arms[row.arm]
+        if not isinstance(arm, RefinedArm) or outcome.by_block is None:
+            continue
+        for seed, errors in zip(outcome.by_block.seeds, outcome.errors_SM, strict=True):
+            place = arm.refiner(number_of[seed])
+            if place not in metrics:
+                metrics[place] = _metrics(place, scoring)
+            if (numbers := metrics[place]) is not None:
+                found.append(
+                    ScoredRefiner(
+                        arm=row.arm,
+                        size=row.size,
+                        model=row.model,
+                        test=row.test,
+                        unit=outcome.records[0].errors[row.test].unit,
+                        seed=seed,
+                        error=float(errors.mean()),
+                        metrics=numbers,
+                    )
+                )
+    return tuple(found)
+
+
+def _metrics(place: str, scoring: Scoring) -> dict[str, float] | None:
+    store = open_store(place)
+    try:
+        raw = store.read(SCORE_NAME)
+    except FileNotFoundError:
+        return None
+    metrics: dict[str, float] = scoring.record.from_json(
+        raw, where=f"{place}/{SCORE_NAME}"
+    ).score.metrics()
+    return metrics
+
+
+def titles_of(compared: Compared) -> dict[str, str]:
+    """What the numbers of a score are called, by their names, in the order of a table."""
+    scoring = scoring_of(compared)
+    columns = columns_of(scoring) if scoring is not None else ()
+    return {shown.name: shown.title for shown in columns if shown.name != "num_measured"}
