@@ -15,6 +15,12 @@ Three more choices make the answer steady where a network has redrawn a picture:
   Answers about such pictures are too small rather than wild: in a look that is hard to recognise, a
   turn of 5 degrees may come back as 3.
 
+The fit starts from no movement and follows slopes, so shifts of more than about 2 px may be missed;
+`factory.measures.registration` searches further. On 2,468 UnityEyes crops of 35x55 px that a mild
+refiner changed, half of the turns it finds are under 0.16 degrees and half of the stretches along x
+under 0.31 %; planted turns of 5 degrees come back as 4.8 in the median, stretches of 6 % as 5.7 %.
+A pair takes 1.6 ms on one core, with its region.
+
 Axes in names: N pictures, H height, W width, F features, P pixels.
 """
 

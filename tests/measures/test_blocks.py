@@ -31,9 +31,9 @@ def test_compression_leaves_a_trace(eyes, quality, least):
 
 
 def test_what_was_never_compressed_has_next_to_none(eyes):
-    assert (block_trace(eyes) < 0.08).all()
+    assert (block_trace(eyes) < 0.12).all()
     for name, changed in looks(eyes, np.random.default_rng(0)).items():
-        assert name == "jpeg" or (block_trace(changed) < 0.08).all(), name
+        assert name == "jpeg" or (block_trace(changed) < 0.12).all(), name
     soft = np.stack([cv2.GaussianBlur(image, (0, 0), 3.0) for image in eyes])
     assert (block_trace(soft) < 0.2).all()
 
