@@ -81,7 +81,7 @@ def registered_boxes(
         search = padded[y0 : y1 + 2 * REACH_PX, x0 : x1 + 2 * REACH_PX]
         scores = cv2.matchTemplate(search, edges_before, cv2.TM_CCOEFF_NORMED)
         row, column = np.unravel_index(int(scores.argmax()), scores.shape)
-        shift[i] = _peak(scores[row], int(column)), _peak(scores[:, column], int(row))
+        shift[i] = peak(scores[row], int(column)), peak(scores[:, column], int(row))
         match[i] = scores[row, column]
     return Registered(shift - REACH_PX, match)
 
@@ -92,7 +92,7 @@ def _edges(image: NDArray[np.uint8]) -> Values:
     return np.asarray(np.sqrt(np.sqrt(gx * gx + gy * gy)), np.float32)
 
 
-def _peak(scores: Values, index: int) -> float:
+def peak(scores: Values, index: int) -> float:
     """The position where the parabola through a maximum and its two neighbours is highest."""
     if not 0 < index < len(scores) - 1:
         return float(index)

@@ -84,7 +84,8 @@ def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: Witnesses)
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(rows, numbers))
     parts = (table.replace_schema_metadata() for table in tables)
-    measures = pa.concat_tables([witnesses.schema.empty_table(), *parts])
+    # Columns that a table was written without, by an earlier version, are null.
+    measures = pa.concat_tables([witnesses.schema.empty_table(), *parts], promote_options="default")
     superseded = superseded_keys(dataset, numbers)
     measures = without_keys(measures, superseded)
     return witnesses.with_derived(measures)

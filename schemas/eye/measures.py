@@ -22,12 +22,23 @@ EYE_MEASURES: tuple[pa.Field, ...] = (
     _float("registration_px", "displacement of the whole picture's edges"),
     _float("iris_registration_px", "displacement of the edges around the iris"),
     _float("iris_match", "correlation of the edges around the iris at that displacement, -1 to 1"),
+    _float("turn_deg", "by how much the whole picture is turned"),
+    _float("stretch_x_percent", "by how much the whole picture is wider or narrower"),
+    _float("stretch_y_percent", "by how much the whole picture is taller or flatter"),
+    _float("shear_deg", "by how much the right angle between the picture's axes opened or closed"),
+    _float("affine_shift_x_px", "displacement of the whole picture to either side, besides its "
+           "turn, stretch and shear"),
+    _float("affine_shift_y_px", "displacement of the whole picture up or down, likewise"),
+    _float("iris_in_lids_px", "displacement of what lies between the lids around the iris, against "
+           "the whole picture; about half of it where only the iris moved"),
     _float("mean_abs_change", "mean |refined - parent| on [-1, 1]; 0: the refiner did nothing"),
     _float("likeness", "correlation of the pixels of parent and refined, -1 to 1"),
     _float("mirror_gain", "correlation of the mirrored image with its parent, less likeness"),
     _float("contrast", "standard deviation of the refined image on [-1, 1]"),
     _float("sharpness_ratio", "fine detail (what a 3x3 mean leaves), refined over parent"),
     _float("checkerboard", "grey levels of patterns of period 2 px in the refined image"),
+    _float("block_trace", "share of the cosine coefficients of 8x8 blocks that vanish on one grid "
+           "alone, as JPEG leaves them; 0: none"),
     _float("alike_ratio", "distance to the most alike refined images of the shard over that of "
            "their parents; 0: one image stands for several scenes"),
 )  # fmt: skip

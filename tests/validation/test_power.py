@@ -213,5 +213,5 @@ def test_the_damage_that_must_be_caught_is_all_there():
     assert {"shift 3 px", "gaze 10 deg"} <= must
     assert kinds == {
         "shift", "mirrored", "lids_closed", "constant", "inverted", "copied_parent", "gaze",
-        "checkerboard",
+        "checkerboard", "vertical_shift", "turn", "stretch", "iris_shift", "jpeg",
     }  # fmt: skip

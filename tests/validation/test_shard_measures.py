@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from factory.dataset.columns import values_of
@@ -10,6 +11,7 @@ from factory.dataset.shard_tasks import collect, run_here
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
 from factory.domains.eye.pupil.calibration import shifted
 from factory.domains.eye.pupil.finder import PupilFinder
+from factory.store.parquet import parquet_bytes
 from factory.validation.shard_measures import (
     measure_task,
     measures_name,
@@ -67,6 +69,21 @@ def test_measurements_that_are_not_of_these_bytes_are_made_again(pair, harm):
     else:
         refined.store.delete(name)
     assert not_measured(refined, parent, [0, 1], WITNESSES) == [1]
+
+
+def test_a_table_without_the_newest_columns_is_read_as_not_measured(pair):
+    refined, parent = pair
+    whole = measure(refined, parent, [0, 1])
+    name = measures_name(WITNESSES.digest(), 1)
+    stored = pq.read_table(pa.BufferReader(refined.store.read(name)))
+    newest = ["turn_deg", "iris_in_lids_px", "block_trace"]
+    refined.store.put(name, parquet_bytes(stored.drop_columns(newest)))
+    read = read_measures(refined, [0, 1], WITNESSES)
+    assert read.schema.equals(whole.schema)
+    for column in read.column_names:
+        expected = whole[column].slice(0, 3) if column in newest else whole[column]
+        assert read[column].slice(0, len(expected)).equals(expected), column
+    assert all(read[column].null_count >= 3 for column in newest)
 
 
 @pytest.mark.slow

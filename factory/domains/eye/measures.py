@@ -2,7 +2,7 @@
 
 Witnesses answer by different means, so that what fools one does not fool all: an ellipse fitted
 to the iris border (`factory.domains.eye.pupil.finder`), a network that finds landmarks, a network
-that sees the gaze, and the registration of the two pictures' edges. All their answers are stored
+that sees the gaze, and registrations of the two pictures. All their answers are stored
 for every sample.
 """
 
@@ -39,6 +39,7 @@ from factory.domains.eye.networks.mediapipe import (
     found_iris_px,
     load_model,
 )
+from factory.domains.eye.pair_measures import geometry_of, looks_of
 from factory.domains.eye.pupil.drift import (
     Centers,
     DriftTable,
@@ -46,23 +47,12 @@ from factory.domains.eye.pupil.drift import (
     measure_drift,
 )
 from factory.domains.eye.pupil.finder import PupilFinder
-from factory.domains.eye.pupil.iris_registration import registered_iris
 from factory.images.png import Pixels, grey
-from factory.measures.looks.pairs import (
-    alike_ratio,
-    checkerboard,
-    contrast,
-    likeness,
-    mean_abs_change,
-    mirror_gain,
-    sharpness_ratio,
-)
-from factory.measures.registration import registered
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
 from schemas.eye.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA
 
-VERSION = 2
+VERSION = 3
 """of what is measured and how; measurements of other versions are made again"""
 Images = NDArray[np.uint8]
 Columns = dict[str, np.ndarray | list[str]]
@@ -188,8 +178,8 @@ class EyeMeasurer:
             **self._landmarks(rows, refined_NHW, seen.landmarks_NK2),
             **self._gaze(rows, refined_NHW, seen.gaze_N3),
             **self._mediapipe(rows, refined_NHW, seen.mediapipe_N2),
-            **_registration(rows, parent_NHW, refined_NHW),
-            **_looks(parent_NHW, refined_NHW),
+            **geometry_of(rows, parent_NHW, refined_NHW),
+            **looks_of(parent_NHW, refined_NHW),
         }
         return pa.table(
             {
@@ -356,29 +346,6 @@ def _conditions(rows: pa.Table, parent_NHW: Images) -> Columns:
         },
         "opening": np.ptp(lids[:, :, 1], axis=1) / width,
         "brightness": parent_NHW.mean(axis=(1, 2)),
-    }
-
-
-def _registration(rows: pa.Table, parent: Images, refined: Images) -> Columns:
-    iris = registered_iris(
-        parent, refined, points_of(rows, "pupil_px"), values_of(rows, "eye_width_px")
-    )
-    return {
-        "registration_px": registered(parent, refined).distance_px,
-        "iris_registration_px": iris.distance_px,
-        "iris_match": iris.match_N,
-    }
-
-
-def _looks(parent: Images, refined: Images) -> Columns:
-    return {
-        "mean_abs_change": mean_abs_change(parent, refined),
-        "likeness": likeness(parent, refined),
-        "mirror_gain": mirror_gain(parent, refined),
-        "contrast": contrast(refined),
-        "sharpness_ratio": sharpness_ratio(parent, refined),
-        "checkerboard": checkerboard(refined),
-        "alike_ratio": alike_ratio(parent, refined),
     }
 
 

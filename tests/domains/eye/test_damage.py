@@ -16,6 +16,11 @@ from factory.validation.power.damages import Damage
 
 MUST_CATCH = {
     "shift 3 px",
+    "vertical_shift 1 px",
+    "turn 5 deg",
+    "stretch 6 percent",
+    "iris_shift 3 px",
+    "jpeg 8 quality",
     "gaze 10 deg",
     "mirrored",
     "lids_closed",
@@ -131,6 +136,7 @@ def test_damage_is_done_to_copies_and_is_the_same_for_a_seed(damage, pairs):
     assert (first.refined_NHW == pairs.refined_NHW).all() == swapped
     assert (first.label_rows_N == np.arange(len(pairs))).all() != swapped
     drawn_at_random = {"shift", "iris_shift", "gaze", "lids_closed", "labels_swapped", "collapse"}
+    drawn_at_random |= {"vertical_shift", "turn", "stretch"}
     same = (first.refined_NHW == other.refined_NHW).all()
     same &= bool((first.label_rows_N == other.label_rows_N).all())
     assert same == (damage.kind not in drawn_at_random)
@@ -191,6 +197,47 @@ def test_a_shift_moves_everything(pairs):
             expected = np.roll(image, (y, x), (0, 1))
             assert (after[3:-3, 3:-3] == expected[3:-3, 3:-3]).all()
     assert straight >= 3
+
+
+def test_a_vertical_shift_moves_rows_up_or_down(pairs):
+    result = plant("vertical_shift", 1, pairs)
+    assert set(result.iris_moved_px_N2[:, 1]) == {-1, 1} and not result.iris_moved_px_N2[:, 0].any()
+    for image, after, (_, step) in zip(
+        pairs.refined_NHW, result.refined_NHW, result.iris_moved_px_N2, strict=True
+    ):
+        assert (after[2:-2] == np.roll(image, int(step), axis=0)[2:-2]).all()
+
+
+def middle_of(image):
+    """(x, y) of the mean of a bright spot's grey values."""
+    y, x = np.indices(image.shape)
+    return np.array([(image * x).sum(), (image * y).sum()]) / image.sum()
+
+
+@pytest.mark.parametrize(("kind", "size"), [("turn", 5), ("stretch", 6)])
+def test_what_is_turned_or_stretched_is_so_about_the_middle(kind, size):
+    spots = np.zeros((16, 35, 55))
+    spots[:, 17, 47] = 255.0
+    images = np.stack([cv2.GaussianBlur(spot, (0, 0), 1.5) * 14 for spot in spots]).astype(np.uint8)
+    seen = set()
+    for image in plant(kind, size, drawn(images)).refined_NHW:
+        x, y = middle_of(image.astype(float)) - (27, 17)
+        if kind == "turn":
+            assert np.hypot(x, y) == pytest.approx(20, abs=0.1)
+            assert abs(np.degrees(np.arctan2(y, x))) == pytest.approx(size, abs=0.1)
+            seen.add(np.sign(y))
+        else:
+            assert abs(y) < 0.05 and abs(x - 20) == pytest.approx(1.2, abs=0.1)
+            seen.add(np.sign(x - 20))
+    assert seen == {-1, 1}
+
+
+def test_jpeg_of_lower_quality_differs_more(pairs):
+    change = [
+        np.abs(plant("jpeg", quality, pairs).refined_NHW.astype(int) - pairs.refined_NHW).mean()
+        for quality in (95, 20, 8)
+    ]
+    assert 0 < change[0] < 3 < change[1] < change[2]
 
 
 @pytest.mark.parametrize("size_px", [1, 2, 3])

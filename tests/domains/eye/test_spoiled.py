@@ -34,6 +34,11 @@ LIMITS = tuple(
         ("contrast", "at_least", 0.1),
         ("sharpness_ratio", "at_least", 0.3),
         ("checkerboard", "at_most", 7.5),
+        ("turn_deg", "at_most", 2.5),
+        ("stretch_x_percent", "at_most", 4.0),
+        ("affine_shift_y_px", "at_most", 0.6),
+        ("iris_in_lids_px", "at_most", 1.0),
+        ("block_trace", "at_most", 0.12),
         ("alike_ratio", "at_least", 0.2),
     )
 )
@@ -74,7 +79,8 @@ def test_a_good_dataset_keeps_every_limit(good, parent) -> None:
 @pytest.mark.parametrize(
     "name",
     ["shift 3 px", "mirrored", "lids_closed", "constant", "inverted", "copied_parent",
-     "checkerboard 16 grey", "collapse 1 grey", "blur 2.5 px"],
+     "checkerboard 16 grey", "collapse 1 grey", "blur 2.5 px", "vertical_shift 1 px", "turn 5 deg",
+     "stretch 6 percent", "jpeg 8 quality"],
 )  # fmt: skip
 def test_one_bad_shard_stops_the_dataset_and_its_samples_are_dropped(
     good, parent, tmp_path, name

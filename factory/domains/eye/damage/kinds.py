@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from factory.domains.eye.damage.iris import gazes_turned, irises_shifted
 from factory.domains.eye.damage.lids import lids_closed
 from factory.domains.eye.damage.pairs import Images, Pairs, Values
+from factory.domains.eye.damage.whole import compressed, stretched, turned
 from factory.domains.eye.pupil.calibration import NUM_DIRECTIONS, shifted
 from factory.validation.power.damages import Damage, changed, in_sizes, swapped_rows, unsized
 
@@ -46,6 +47,20 @@ def _shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
     return _own_labels(shifted(pairs.refined_NHW, shift_N2), moved_px_N2=shift_N2)
 
 
+def _vertical_shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
+    shift_N2 = np.stack([np.zeros(len(pairs)), size_px * _signs(len(pairs), rng)], axis=1)
+    return _own_labels(shifted(pairs.refined_NHW, shift_N2), moved_px_N2=shift_N2)
+
+
+def _turn(pairs: Pairs, size_deg: float, rng: np.random.Generator) -> Damaged:
+    return _own_labels(turned(pairs.refined_NHW, np.radians(size_deg) * _signs(len(pairs), rng)))
+
+
+def _stretch(pairs: Pairs, size_percent: float, rng: np.random.Generator) -> Damaged:
+    factor_N = 1 + size_percent / 100 * _signs(len(pairs), rng)
+    return _own_labels(stretched(pairs.refined_NHW, factor_N))
+
+
 def _iris_shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
     shift_N2 = size_px * _directions(len(pairs), rng)
     return _own_labels(irises_shifted(pairs, shift_N2), moved_px_N2=shift_N2)
@@ -69,6 +84,11 @@ def _directions(count: int, rng: np.random.Generator) -> Values:
     """(count, 2) unit vectors, each one of `NUM_DIRECTIONS`."""
     angle_N = rng.integers(NUM_DIRECTIONS, size=count) * (2 * np.pi / NUM_DIRECTIONS)
     return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+
+
+def _signs(count: int, rng: np.random.Generator) -> Values:
+    """(count,) 1 or -1 at random."""
+    return np.asarray(2.0 * rng.integers(2, size=count) - 1, np.float64)
 
 
 # --- what belongs to another sample -------------------------------------------------------------
@@ -123,6 +143,10 @@ def _checkerboard(square_px: int) -> "_Change":
     return change
 
 
+def _jpeg(pairs: Pairs, quality: float, rng: np.random.Generator) -> Damaged:
+    return _own_labels(compressed(pairs.refined_NHW, int(quality)))
+
+
 def _grey(values: NDArray[np.generic]) -> Images:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
@@ -142,6 +166,9 @@ _Change = Callable[[Pairs, float, np.random.Generator], Damaged]
 _CHANGES: Mapping[str, _Change] = MappingProxyType(
     {
         "shift": _shift,
+        "vertical_shift": _vertical_shift,
+        "turn": _turn,
+        "stretch": _stretch,
         "iris_shift": _iris_shift,
         "gaze": _gaze,
         "mirrored": _mirrored,
@@ -154,6 +181,7 @@ _CHANGES: Mapping[str, _Change] = MappingProxyType(
         "inverted": _inverted,
         "checkerboard": _checkerboard(1),
         "checkerboard_wide": _checkerboard(2),
+        "jpeg": _jpeg,
     }
 )
 
@@ -166,9 +194,27 @@ DAMAGES: tuple[Damage, ...] = (
         "padding or resampling that is off moves all content",
     ),
     *in_sizes(
+        "vertical_shift",
+        "px",
+        {1: True},
+        "rows that are counted from the other end, or from 1, move all content by one",
+    ),
+    *in_sizes(
+        "turn",
+        "deg",
+        {2: False, 5: True},
+        "pictures are levelled by other eye corners than their labels",
+    ),
+    *in_sizes(
+        "stretch",
+        "percent",
+        {3: False, 6: True},
+        "pictures are resized to a width that is not theirs",
+    ),
+    *in_sizes(
         "iris_shift",
         "px",
-        {1: False, 2: False, 3: False},
+        {1: False, 2: False, 3: True},
         "the refiner redraws the iris beside its place; lids and skin stay",
     ),
     *in_sizes(
@@ -210,7 +256,13 @@ DAMAGES: tuple[Damage, ...] = (
         {4: False, 8: False, 16: False},
         "two of them in a row leave one of period 4 px",
     ),
+    *in_sizes(
+        "jpeg",
+        "quality",
+        {20: False, 8: True},
+        "pictures are passed on as JPEG files",
+    ),
 )
-"""all damage of eyes, smaller sizes first"""
+"""all damage of eyes, smaller sizes first, and higher qualities"""
 
 _SIZED = {damage.kind for damage in DAMAGES if damage.size is not None}

@@ -13,6 +13,13 @@ TAILS = (
     Tail("registration_px", True, "the picture moved against its parent, and every label with it"),
     Tail("iris_registration_px", True, "the iris moved against its place in the parent"),
     Tail("iris_match", False, "what lies around the iris is no longer what the parent has there"),
+    Tail("turn_deg", True, "the picture is turned against its parent"),
+    Tail("stretch_x_percent", True, "the picture is wider or narrower than its parent"),
+    Tail("stretch_y_percent", True, "the picture is taller or flatter than its parent"),
+    Tail("shear_deg", True, "the picture is sheared against its parent"),
+    Tail("affine_shift_x_px", True, "the picture moved sideways against its parent"),
+    Tail("affine_shift_y_px", True, "the picture moved up or down against its parent"),
+    Tail("iris_in_lids_px", True, "the iris moved between lids that stayed"),
     Tail("pupil_drift_px", True, "the fitted iris lies elsewhere than in the parent"),
     Tail("iris_drift_px", True, "the iris landmarks lie elsewhere than in the parent"),
     Tail("iris_error_px", True, "the iris is not where its label says"),
@@ -32,6 +39,7 @@ TAILS = (
     Tail("sharpness_ratio", False, "the image is blurred"),
     Tail("sharpness_ratio", True, "the image has detail that its parent lacks", light=True),
     Tail("checkerboard", True, "a pattern of period 2 px, an artefact of the network"),
+    Tail("block_trace", True, "a grid of 8 x 8 px, as JPEG compression leaves it"),
     Tail("alike_ratio", False, "one refined image stands for several scenes"),
 )
 """every measure with the side or sides on which damage lies"""

@@ -96,8 +96,13 @@ class LandmarksFound:
     @property
     def iris_N2(self) -> NDArray[np.floating]:  # noqa: N802
         """Centre of the iris: the mean of its landmarks."""
+        return np.asarray(self.iris_outline_NK2.mean(axis=1))
+
+    @property
+    def iris_outline_NK2(self) -> NDArray[np.floating]:  # noqa: N802
+        """Its landmarks, evenly spaced around it."""
         first = GROUPS["pupil"]
-        return np.asarray(self.points_NK2[:, first : first + GROUPS["iris"]].mean(axis=1))
+        return self.points_NK2[:, first : first + GROUPS["iris"]]
 
     @property
     def lids_NK2(self) -> NDArray[np.floating]:  # noqa: N802
