@@ -10,7 +10,7 @@ from schemas.base import FormatError
 from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
 from support.places import ROOT
-from support.report_example import example_report, example_sample_check
+from support.report_example import example_fidelity, example_report, example_sample_check
 
 EYE_GATE = ROOT / "gates" / "eye.toml"
 
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_gate_is_refused(tmp_path: Path, content: str, message
 def test_every_measure_can_be_read_from_a_report() -> None:
     report = example_report()
     witnesses = report.witnesses.model_copy(update={"mediapipe": report.witnesses.iris})
-    report = report.model_copy(update={"witnesses": witnesses})
+    report = report.model_copy(update={"witnesses": witnesses, "fidelity": example_fidelity()})
     names = measures(EyeReport)
     assert len(names) == len(set(names)) and set(EyeReport.derived) <= set(names)
     assert {"drift.drift_px.p95", "realism.real_vs_real.accuracy"} <= set(names)
