@@ -10,6 +10,7 @@ from factory.dataset.dataset import Dataset
 from factory.evaluation.ablation import Row, columns_of, load_variants, row_of
 from factory.evaluation.ablation_config import AblationConfig
 from factory.evaluation.ablation_page import Pictures, write_page
+from factory.evaluation.names import file_name_of
 from factory.evaluation.side_by_side import SideBySide
 from factory.refinement.engines.choose import make_engine
 from factory.store.extras import require
@@ -72,7 +73,7 @@ class Ablation:
                 variant.located().model_copy(
                     update={"seed": seed, "num_threads": variant.num_threads or 1}
                 ),
-                f"{root}/{_folder_of(name)}/seed-{seed}",
+                f"{root}/{file_name_of(name)}/seed-{seed}",
             )
             for seed in config.seeds
             for name, variant in variants.items()
@@ -142,8 +143,3 @@ class Ablation:
         store = open_store(self.config.output)
         store.put("ablation.html", page.encode())
         store.put("variants.toml", self.config.variants.read_bytes())
-
-
-def _folder_of(name: str) -> str:
-    """`no-history-global-d` for `no history, global D`."""
-    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())

@@ -1,11 +1,13 @@
 """The page of an evaluation: one HTML file that needs no other."""
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from factory.evaluation.comparison.plots import arms_plot, curves_plot, scores_plot
 from factory.evaluation.comparison.results import Outcome, Row
+from factory.evaluation.names import file_name_of
 from factory.images.png import Pixels, png_data_uri
 from factory.store.extras import require
 from factory.training.strips import columns_png
@@ -19,10 +21,17 @@ MIN_SCORED = 3
 class Figure(NamedTuple):
     """A plot with its words."""
 
+    name: str
+    """of its file, without the suffix"""
     title: str
-    uri: str
+    svg: bytes
     alt: str
     caption: str
+
+    @property
+    def uri(self) -> str:
+        """The picture as an address that needs no other file."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
 
 class Pictures(NamedTuple):
@@ -32,16 +41,8 @@ class Pictures(NamedTuple):
     full_scale: float
 
 
-def write_page(
-    report: EvaluationReport,
-    outcomes: Mapping[Row, Outcome],
-    pictures: Pictures,
-    titles: Mapping[str, str],
-) -> str:
+def write_page(report: EvaluationReport, figures: Sequence[Figure], pictures: Pictures) -> str:
     """The page, with everything inside.
-
-    Args:
-        titles: of the numbers that refiners are scored by.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
@@ -53,7 +54,7 @@ def write_page(
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(template).render(
         report=report,
-        figures=[*_figures(report, outcomes), *_score_figures(report, titles)],
+        figures=figures,
         pictures=_sheet(pictures),
         rows=[_row(result) for result in report.arms],
         differences=[
@@ -121,7 +122,22 @@ def _sheet(pictures: Pictures) -> str:
     return png_data_uri(columns_png(columns, pictures.full_scale))
 
 
-def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[Figure]:
+def figures_of(
+    report: EvaluationReport, outcomes: Mapping[Row, Outcome], titles: Mapping[str, str]
+) -> list[Figure]:
+    """All figures of the page.
+
+    Args:
+        titles: of the numbers that refiners are scored by.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "the page of an evaluation")
+    return [*_error_figures(report, outcomes), *_score_figures(report, titles)]
+
+
+def _error_figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[Figure]:
     """For each test set, the arms with their seeds; and the cumulative curves of one model."""
     figures = []
     for test in dict.fromkeys(result.test for result in report.arms):
@@ -131,6 +147,7 @@ def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[
         unit = results[0].unit
         figures.append(
             Figure(
+                file_name_of("error", test),
                 f"{test}: error of each arm",
                 arms_plot(results, report.baseline),
                 f"Mean errors on {test}, one line an arm and model",
@@ -148,6 +165,7 @@ def _figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) -> list[
             kinds = {(r.arm, r.size): r.kind for r in results}
             figures.append(
                 Figure(
+                    file_name_of("curves", test, model),
                     f"{test}: share within an error, {model}",
                     curves_plot(rows, kinds, unit),
                     f"Cumulative errors on {test}",
@@ -175,6 +193,7 @@ def _score_figures(report: EvaluationReport, titles: Mapping[str, str]) -> list[
         }
         figures.append(
             Figure(
+                file_name_of("scores", test, model),
                 f"{test}: error against the scores of refiners, {model}",
                 scores_plot(lines, titles, levels),
                 f"Mean errors on {test} against what refiners were scored by",

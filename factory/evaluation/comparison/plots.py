@@ -1,15 +1,18 @@
 """The plots of an evaluation's page."""
 
-import base64
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.evaluation.comparison.results import Outcome, Row
 from schemas.evaluation import ArmResult, ScoredRefiner
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLOURS = {"constant": "#8a929b", "renders": "#0072b2", "real": "#007a5a"}
 _CONTROL, _REFINED = "#7d5ba6", "#d55e00"
@@ -20,12 +23,12 @@ def _colour(kind: str) -> str:
     return _REFINED if kind in _REFINED_KINDS else _COLOURS.get(kind, _CONTROL)
 
 
-def arms_plot(results: Sequence[ArmResult], baseline: str) -> str:
+def arms_plot(results: Sequence[ArmResult], baseline: str) -> bytes:
     """Arms from top to bottom: mean error with its interval, and a dot for each seed. The result
-    of each of these functions is an SVG picture as a data URI."""
-    from matplotlib.figure import Figure as Canvas
+    of each of these functions is an SVG picture."""
+    from matplotlib.figure import Figure
 
-    figure = Canvas(figsize=(9, 0.8 + 0.38 * len(results)), layout="constrained")
+    figure = Figure(figsize=(9, 0.8 + 0.38 * len(results)), layout="constrained")
     axes = figure.add_subplot()
     labels = []
     for row, result in enumerate(results):
@@ -45,20 +48,20 @@ def arms_plot(results: Sequence[ArmResult], baseline: str) -> str:
     axes.set_xlabel(f"mean error, {results[0].unit}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", lw=0.4)
-    return _svg_uri(figure)
+    return _svg(figure)
 
 
 def curves_plot(
     rows: Mapping[Row, Outcome], kinds: Mapping[tuple[str, int | None], str], unit: str
-) -> str:
+) -> bytes:
     """Cumulative curves: the share of what is scored against the error.
 
     Args:
         kinds: of the arms, by name and size.
     """
-    from matplotlib.figure import Figure as Canvas
+    from matplotlib.figure import Figure
 
-    figure = Canvas(figsize=(9, 4.2), layout="constrained")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.add_subplot()
     styles = ("-", "--", ":", "-.")
     seen: dict[str, int] = {}
@@ -80,25 +83,25 @@ def curves_plot(
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(lw=0.4)
     axes.legend(frameon=False)
-    return _svg_uri(figure)
+    return _svg(figure)
 
 
 def scores_plot(
     lines: Sequence[ScoredRefiner], titles: Mapping[str, str], levels: Mapping[str, float]
-) -> str:
+) -> bytes:
     """The error against each number of a score, one panel each.
 
     Args:
         titles: of the numbers, by name; the others are not drawn.
         levels: mean errors of other arms, drawn as dashed lines.
     """
-    from matplotlib.figure import Figure as Canvas
+    from matplotlib.figure import Figure
 
     names = [name for name in titles if any(name in line.metrics for line in lines)]
     by_arm: dict[str, list[ScoredRefiner]] = defaultdict(list)
     for line in lines:
         by_arm[line.arm].append(line)
-    figure = Canvas(figsize=(9, 3.4 * -(-len(names) // 2)), layout="constrained")
+    figure = Figure(figsize=(9, 3.4 * -(-len(names) // 2)), layout="constrained")
     panels = figure.subplots(-(-len(names) // 2), 2, sharey=True, squeeze=False).ravel()
     for name, axes in zip(names, panels, strict=False):
         means = []
@@ -124,10 +127,14 @@ def scores_plot(
     for axes in panels[::2]:
         axes.set_ylabel(f"mean error, {lines[0].unit}")
     panels[0].legend(frameon=False, fontsize=8)
-    return _svg_uri(figure)
+    return _svg(figure)
 
 
-def _svg_uri(figure: "object") -> str:
+def _svg(figure: "Figure") -> bytes:
+    """The same bytes for the same figure, so that a picture that did not change is no change."""
+    import matplotlib
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")  # type: ignore[attr-defined]
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    with matplotlib.rc_context({"svg.hashsalt": "evaluation"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

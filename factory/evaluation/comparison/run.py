@@ -7,7 +7,7 @@ from factory.dataset.dataset import Dataset
 from factory.domains.registry import domain_named
 from factory.evaluation.comparison.arms import RendersArm
 from factory.evaluation.comparison.config import EvaluationConfig
-from factory.evaluation.comparison.page import NUM_PICTURES, Pictures, write_page
+from factory.evaluation.comparison.page import NUM_PICTURES, Pictures, figures_of, write_page
 from factory.evaluation.comparison.results import make_report, outcomes_of
 from factory.evaluation.comparison.scored import scored_refiners, titles_of
 from factory.evaluation.comparison.setup import Compared
@@ -25,7 +25,8 @@ shows"""
 
 
 def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationReport:
-    """Run the trials that are not finished yet, and write evaluation.json and evaluation.html.
+    """Run the trials that are not finished yet, and write evaluation.json, evaluation.html and its
+    figures, `figures/*.svg`.
 
     Raises:
         ValueError: the setup does not fit its datasets.
@@ -59,9 +60,10 @@ def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationRe
     report = make_report(compared, outcomes, looks_of(before, finished), scored, notes)
     store.put("evaluation.json", report.to_json())
     store.put("setup.toml", config.setup.read_bytes())
-    store.put(
-        "evaluation.html", write_page(report, outcomes, pictures, titles_of(compared)).encode()
-    )
+    figures = figures_of(report, outcomes, titles_of(compared))
+    for figure in figures:
+        store.put(f"figures/{figure.name}.svg", figure.svg)
+    store.put("evaluation.html", write_page(report, figures, pictures).encode())
     for verdict in report.verdicts:
         log.info(
             "%s, %s, %s: %s. %s",

@@ -146,6 +146,8 @@ def test_errors_stand_beside_the_scores_of_refiners_that_have_one(config, tmp_pa
     assert all(line.error == by_arm[line.arm][line.seed] for line in report.scored)
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert "drawn: error against the scores of refiners, columns" in page
+    names = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    assert names == {"error-drawn.svg", "curves-drawn-columns.svg", "scores-drawn-columns.svg"}
     (tmp_path / "free-0" / "score.json").write_text("{}")
     with pytest.raises(FormatError, match=r"free-0/score\.json"):
         run(config)
