@@ -6,11 +6,15 @@ import pytest
 
 from cluster.job.command import parse
 from factory.domains.eye.domain import EyeDomain
+from factory.domains.eye.evaluation import EVALUATION as EVALUATION_OF_EYES
 from factory.domains.hand.domain import HandDomain
+from factory.evaluation.ablation import load_variants
+from factory.evaluation.comparison.arms import RefinedArm
 from factory.evaluation.comparison.config import EvaluationConfig
 from factory.evaluation.comparison.run import evaluate
 from factory.evaluation.comparison.setup import Compared, EvaluationSetup
 from factory.evaluation.comparison.trial_log import read_log
+from factory.evaluation.names import file_name_of
 from jobs.evaluate import EvaluateJob
 from schemas.base import FormatError
 from schemas.evaluation import EvaluationReport
@@ -22,6 +26,7 @@ from support.evaluations import EVALUATION
 from support.places import ROOT
 from support.report_example import two_sample
 
+EVIDENCE = ROOT / "benchmarks" / "evidence"
 SETUP = """
 renders = "{renders}"
 real = "{real}"
@@ -175,6 +180,26 @@ def test_the_setup_of_the_repository_is_read() -> None:
     job = parse(EvaluateJob, ["--setup", "configs/evaluation.toml", "--output", "out/e"])
     assert job.setup.name == "evaluation.toml"
     assert 'kind = "screen_targets"' in (ROOT / "configs" / "evaluation.toml").read_text()
+
+
+@pytest.mark.parametrize("name", ["choice", "frozen", "variants-arms"])
+def test_the_setups_behind_the_evidence_name_what_eyes_bring(name) -> None:
+    setup = EvaluationSetup.model_validate(tables_in(EVIDENCE / f"{name}.toml"))
+    models, tests = EVALUATION_OF_EYES.regressors, EVALUATION_OF_EYES.test_sets
+    for tables, kinds in ((setup.models, models), (setup.tests, tests)):
+        for options in tables.values():
+            given = {key: value for key, value in options.items() if key != "kind"}
+            kinds[options["kind"]].model_validate(given)
+
+
+def test_the_arms_of_variants_are_the_runs_of_the_ablation() -> None:
+    variants = load_variants(EVIDENCE / "variants.toml")
+    setup = EvaluationSetup.model_validate(tables_in(EVIDENCE / "variants-arms.toml"))
+    refined = {name: arm for name, arm in setup.arms.items() if isinstance(arm, RefinedArm)}
+    assert list(refined) == list(variants)
+    for name, arm in refined.items():
+        runs = [f"out/variants/{file_name_of(name)}/seed-{seed}" for seed in setup.seeds]
+        assert list(arm.refiners) == runs
 
 
 def test_the_setup_of_hands_names_what_the_domain_brings() -> None:
