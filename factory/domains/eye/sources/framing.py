@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from factory.images.crop import Framing, resample
+from factory.sources.base import SourceOptions
 from schemas.base import Model
 
 PointXY = Sequence[float]
@@ -78,3 +79,17 @@ class EyeCrop(Model):
         import cv2
 
         return np.asarray(cv2.equalizeHist(crop)) if self.equalise else crop
+
+
+class CroppedOptions(SourceOptions):
+    """Options of a source whose samples are such crops; each source of eyes has a subclass."""
+
+    crop: EyeCrop = EyeCrop()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.crop.height, self.crop.width
+
+    @property
+    def channels(self) -> Literal[1, 3]:
+        return self.crop.channels

@@ -7,13 +7,13 @@ count as background.
 
 import math
 from fnmatch import fnmatchcase
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop
 from factory.domains.eye.sources.unityeyes import MIN_EYE_WIDTH_PX
 from factory.images.crop import Framing
 from factory.images.picture import is_turned, read_picture
@@ -45,20 +45,11 @@ Point = NDArray[np.float64]
 """(2,) x and y, px"""
 
 
-class IrisMasksOptions(SourceOptions):
+class IrisMasksOptions(CroppedOptions):
     """The options that decide the content of a sample of an eye with a mask."""
 
-    crop: EyeCrop = EyeCrop()
     only_names: str | None = None
     """pattern of the names of the pictures that are kept, without folder and suffix, e.g. `r*`"""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.crop.height, self.crop.width
-
-    @property
-    def channels(self) -> Literal[1, 3]:
-        return self.crop.channels
 
 
 class IrisMasksSource(StemSource):

@@ -19,7 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.framing import CroppedOptions
 from factory.domains.eye.sources.gaze_filter import angles_of
 from factory.domains.eye.sources.mpiigaze_days import Day, Side
 from factory.domains.eye.sources.pictures import cover
@@ -52,14 +52,8 @@ MAX_DAYS = 2
 _PERSON = re.compile(r"p\d+(?![^\W_])")
 
 
-class MpiiGazeOptions(SourceOptions):
+class MpiiGazeOptions(CroppedOptions):
     """The options that decide the content of a sample of a normalised eye image."""
-
-    crop: EyeCrop = EyeCrop()
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.crop.height, self.crop.width
 
 
 class MpiiGazeSource:

@@ -1,9 +1,9 @@
 """The source for unlabelled camera images: any folder or archive of pictures, one eye in each."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop
 from factory.images.crop import Framing
 from factory.images.picture import read_picture
 from factory.images.png import UndecodableError
@@ -15,18 +15,8 @@ MIN_SIDE_PX = 16
 """pictures with a shorter side are rejected"""
 
 
-class PicturesOptions(SourceOptions):
+class PicturesOptions(CroppedOptions):
     """The options that decide the content of a sample of a picture."""
-
-    crop: EyeCrop = EyeCrop()
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.crop.height, self.crop.width
-
-    @property
-    def channels(self) -> Literal[1, 3]:
-        return self.crop.channels
 
 
 def cover(height: int, width: int, crop: EyeCrop) -> Framing:

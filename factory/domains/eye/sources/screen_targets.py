@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import EyeCrop
+from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop
 from factory.domains.eye.sources.pictures import MIN_SIDE_PX, cover
 from factory.domains.eye.sources.targets_csv import (
     TARGETS,
@@ -56,20 +56,11 @@ Blocks = Literal["all", "even", "odd"]
 _LINE = "line "
 
 
-class ScreenTargetsOptions(SourceOptions):
+class ScreenTargetsOptions(CroppedOptions):
     """The options that decide the content of a sample of such a picture."""
 
-    crop: EyeCrop = EyeCrop()
     blocks: Blocks = "all"
     """the blocks that are kept, by their position in the natural order of their names, from 0"""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.crop.height, self.crop.width
-
-    @property
-    def channels(self) -> Literal[1, 3]:
-        return self.crop.channels
 
 
 class ScreenTargetsSource:

@@ -8,14 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import EyeCrop, Outline
+from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop, Outline
 from factory.domains.eye.sources.gaze_filter import GazeFilter, angles_of
 from factory.domains.eye.sources.unityeyes_label import (
     CARUNCLE,
@@ -45,21 +45,12 @@ MIN_EYE_WIDTH_PX = 16.0
 """smallest width of an eye in source pixels; smaller eyes have less detail than the crop"""
 
 
-class UnityEyesOptions(SourceOptions):
+class UnityEyesOptions(CroppedOptions):
     """The options that decide the content of a sample of a render."""
 
-    crop: EyeCrop = EyeCrop()
     keep: GazeFilter = GazeFilter()
     min_decode_scale: float = Field(default=1.0, ge=1.0)
     """the JPEG is decoded at a scale with at least this many pixels for each pixel of the crop"""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.crop.height, self.crop.width
-
-    @property
-    def channels(self) -> Literal[1, 3]:
-        return self.crop.channels
 
 
 class UnityEyesSource(StemSource):
