@@ -76,12 +76,13 @@ class Trial:
             )
 
     def picture(self, position: int) -> bytes:
-        """The PNG of the picture whose turn it is, or of the next one.
+        """The PNG of a picture that had its turn, has it, or is the next one. A page that fetches
+        the next picture early may be slower than its user's answer.
 
         Raises:
-            KeyError: it is the turn of another picture.
+            KeyError: it is not yet the picture's turn.
         """
-        if not 0 <= position - self._num_answered <= 1 or position >= len(self._in_order):
+        if not 0 <= position <= min(self._num_answered + 1, len(self._in_order) - 1):
             raise KeyError(position)
         return self._pngs[self._in_order[position].png_sha256]
 
