@@ -185,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
                 png = trial.example(int(match[1]), truth, int(match[3]))
                 return _Reply(png, "image/png")
         except KeyError as error:
-            raise _Refused(HTTPStatus.NOT_FOUND, "it is not yet the turn of that picture") from error
+            raise _Refused(HTTPStatus.NOT_FOUND, "it is not yet its turn") from error
         raise _Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def _posted(self) -> _Reply:
