@@ -45,7 +45,7 @@ def write_page(report: EvaluationReport, figures: Sequence[Figure], pictures: Pi
     """The page, with everything inside.
 
     Raises:
-        MissingExtraError: jinja2 or matplotlib is not installed.
+        MissingExtraError: jinja2 is not installed.
     """
     require("jinja2", "the page of an evaluation")
     import jinja2
@@ -129,11 +129,7 @@ def figures_of(
 
     Args:
         titles: of the numbers that refiners are scored by.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib", "the page of an evaluation")
     return [*_error_figures(report, outcomes), *_score_figures(report, titles)]
 
 

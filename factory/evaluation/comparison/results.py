@@ -50,6 +50,10 @@ class Outcome:
     """seeds"""
     records: tuple[TrialRecord, ...]
 
+    def unit(self, test: str) -> str:
+        """Of the errors on a test set."""
+        return self.records[0].errors[test].unit
+
 
 def outcomes_of(
     finished: Sequence[tuple[Trial, TrialRecord, Mapping[str, Errors]]],
@@ -122,12 +126,8 @@ def make_report(
     )
 
 
-def _unit(outcome: Outcome, test: str) -> str:
-    return outcome.records[0].errors[test].unit
-
-
 def _result(setup: Compared, row: Row, outcome: Outcome) -> ArmResult:
-    unit = _unit(outcome, row.test)
+    unit = outcome.unit(row.test)
     table = outcome.by_block
     seeds = () if table is None else table.seeds
     within = {}
@@ -190,7 +190,7 @@ def _difference(
         size=row.size,
         model=row.model,
         test=row.test,
-        unit=_unit(outcomes[row], row.test),
+        unit=outcomes[row].unit(row.test),
         num_seeds=comparison.num_seeds,
         difference=comparison.difference,
         relative=comparison.relative,

@@ -9,7 +9,7 @@ from factory.evaluation.comparison.arms import RendersArm
 from factory.evaluation.comparison.config import EvaluationConfig
 from factory.evaluation.comparison.page import NUM_PICTURES, Pictures, figures_of, write_page
 from factory.evaluation.comparison.results import make_report, outcomes_of
-from factory.evaluation.comparison.scored import scored_refiners, titles_of
+from factory.evaluation.comparison.scored import scored_refiners, scoring_of, titles_of
 from factory.evaluation.comparison.setup import Compared
 from factory.evaluation.comparison.trial_log import log_trials, looks_of, read_log
 from factory.evaluation.comparison.trials import read_errors, trials_of
@@ -56,11 +56,12 @@ def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationRe
         log_trials(compared.setup.log, finished)
     outcomes = outcomes_of([(t, record, read_errors(store, t)) for t, record in finished])
     notes, pictures = side_by_side([partial(_shown_in, compared)])[0]
-    scored = scored_refiners(compared, outcomes)
+    scoring = scoring_of(compared)
+    scored = scored_refiners(compared, outcomes, scoring)
     report = make_report(compared, outcomes, looks_of(before, finished), scored, notes)
     store.put("evaluation.json", report.to_json())
     store.put("setup.toml", config.setup.read_bytes())
-    figures = figures_of(report, outcomes, titles_of(compared))
+    figures = figures_of(report, outcomes, titles_of(scoring))
     for figure in figures:
         store.put(f"figures/{figure.name}.svg", figure.svg)
     store.put("evaluation.html", write_page(report, figures, pictures).encode())

@@ -27,14 +27,16 @@ def scoring_of(compared: Compared) -> Scoring | None:
 
 
 def scored_refiners(
-    compared: Compared, outcomes: Mapping[Row, Outcome]
+    compared: Compared, outcomes: Mapping[Row, Outcome], scoring: Scoring | None
 ) -> tuple[ScoredRefiner, ...]:
     """The trainings whose refiner has a `score.json`; those that collapsed are left out.
+
+    Args:
+        scoring: of `scoring_of`.
 
     Raises:
         FormatError: a score cannot be read.
     """
-    scoring = scoring_of(compared)
     if scoring is None:
         return ()
     number_of = {seed: number for number, seed in enumerate(compared.setup.seeds)}
@@ -55,7 +57,7 @@ def scored_refiners(
                         size=row.size,
                         model=row.model,
                         test=row.test,
-                        unit=outcome.records[0].errors[row.test].unit,
+                        unit=outcome.unit(row.test),
                         seed=seed,
                         error=float(errors.mean()),
                         metrics=numbers,
@@ -76,8 +78,7 @@ def _metrics(place: str, scoring: Scoring) -> dict[str, float] | None:
     return metrics
 
 
-def titles_of(compared: Compared) -> dict[str, str]:
+def titles_of(scoring: Scoring | None) -> dict[str, str]:
     """What the numbers of a score are called, by their names, in the order of a table."""
-    scoring = scoring_of(compared)
     columns = columns_of(scoring) if scoring is not None else ()
     return {shown.name: shown.title for shown in columns if shown.name != "num_measured"}
