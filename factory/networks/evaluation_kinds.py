@@ -6,7 +6,7 @@ quantity, M scored units of a test set (an image, or a frame that shows both eye
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -37,6 +37,11 @@ class Examples(NamedTuple):
     def take(self, rows: NDArray[np.integer]) -> "Examples":
         """Some of them, by their positions."""
         return Examples(self.images[rows], self.values_ND[rows], self.groups[rows])
+
+    @classmethod
+    def concatenated(cls, parts: "Sequence[Examples]") -> "Examples":
+        """Those of each part, one part after the other."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ All arms but those of real images show the same renders with the same labels, ea
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
@@ -129,6 +129,19 @@ class RefinedArm(RendersArm):
     refiners: Annotated[tuple[Place, ...], Field(min_length=1)]
     """training runs. With several, the i-th seed of the models takes the i-th refiner, and begins
     again with the first where there are fewer"""
+    refinements: Annotated[int, Field(ge=1, exclude_if=lambda number: number == 1)] = 1
+    """how many refiners a seed takes, the next ones of `refiners`. Each refines all renders, and
+    the models are trained on all refined images, so that they do not learn what one refiner does
+    to labels"""
+
+    @model_validator(mode="after")
+    def _enough_refiners(self) -> Self:
+        if self.refinements > len(self.refiners):
+            raise ValueError(
+                f"{self.refinements} refinements of each render take as many refiners, and "
+                f"{len(self.refiners)} are named"
+            )
+        return self
 
     def settings(self) -> dict[str, JsonValue]:
         from factory.networks.refiner_files import load_refiner
@@ -150,11 +163,15 @@ class RefinedArm(RendersArm):
     def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
         from factory.refinement.engines.choose import make_engine
 
-        return _changed(make_engine(self.refiner(number)))
+        engines = [make_engine(place) for place in self.refiners_of(number)]
+        return lambda rows: Examples.concatenated(
+            [rows.examples._replace(images=engine(rows.examples.images)) for engine in engines]
+        )
 
-    def refiner(self, number: int) -> str:
-        """The place of the refiner that the models' seed of that position takes."""
-        return self.refiners[number % len(self.refiners)]
+    def refiners_of(self, number: int) -> list[str]:
+        """The places of the refiners that the models' seed of that position takes."""
+        rows = range(number * self.refinements, (number + 1) * self.refinements)
+        return [self.refiners[row % len(self.refiners)] for row in rows]
 
 
 class DatasetArm(RendersArm):

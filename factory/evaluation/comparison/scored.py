@@ -46,8 +46,10 @@ def scored_refiners(
         arm = compared.arms[row.arm]
         if not isinstance(arm, RefinedArm) or outcome.by_block is None:
             continue
+        if arm.refinements > 1:
+            continue  # an error of several refiners belongs to none of their scores
         for seed, errors in zip(outcome.by_block.seeds, outcome.errors_SM, strict=True):
-            place = arm.refiner(number_of[seed])
+            place = arm.refiners_of(number_of[seed])[0]
             if place not in metrics:
                 metrics[place] = _metrics(place, scoring)
             if (numbers := metrics[place]) is not None:
