@@ -4,21 +4,21 @@ All arms but those of real images show the same renders with the same labels, ea
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import Field, JsonValue, model_validator
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
-from factory.domains.registry import domain_of
+from factory.domains.base import Domain
+from factory.domains.registry import domain_named, domain_of
+from factory.evaluation.comparison.renders import Renders, Rows, digest_of_dataset
 from factory.images.png import Pixels, grey
 from factory.networks.evaluation_kinds import Examples, LoadedTest, Quantity
-from schemas.base import Float, Model, digest_of
-from schemas.dataset import ImageSpec
+from factory.validation.power.damages import Damage
+from schemas.base import Float, Model
+from schemas.dataset import DatasetCard
 from schemas.place import Place
 
 Sizes = tuple[Annotated[int, Field(ge=1)], ...]
@@ -35,8 +35,8 @@ class Arm(Model):
         lies."""
         return dict(self.model_dump(mode="json", exclude={"sizes"}))
 
-    def check(self, image: ImageSpec) -> None:
-        """Raises ValueError where the arm cannot be made of such renders."""
+    def check(self, card: DatasetCard) -> None:
+        """Raises ValueError where the arm cannot be made of renders with this card."""
 
 
 class ConstantArm(Arm):
@@ -49,8 +49,10 @@ class RendersArm(Arm):
     """The renders as they are, and the base of all arms that change their look."""
 
     kind: Literal["renders"]
+    all_labels: ClassVar[bool] = False
+    """whether `look` needs every label of the renders, not those of the quantity alone"""
 
-    def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
+    def look(self, renders: Renders, images: Pixels, number: int) -> "Look":
         """What changes the look of renders.
 
         Args:
@@ -75,13 +77,14 @@ class DegradedArm(RendersArm):
     """whether the datasets' histograms are equalised; the tone is then left as it is, and degraded
     images are equalised again"""
 
-    def check(self, image: ImageSpec) -> None:
+    def check(self, card: DatasetCard) -> None:
+        image = card.image
         if image.bits != 8 and (self.blur_px is not None or self.equalise):
             raise ValueError(
                 f"blur_px and equalise are for images of 8 bits, the renders have {image.bits}"
             )
 
-    def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
+    def look(self, renders: Renders, images: Pixels, number: int) -> "Look":
         from factory.evaluation.degradation import Degradation, fit
 
         own = domain_of(Dataset.open(renders.renders)).evaluation().degradation
@@ -105,13 +108,14 @@ class AmplitudesArm(RendersArm):
     equalise: bool = False
     """whether the datasets' histograms are equalised; changed images are then equalised again"""
 
-    def check(self, image: ImageSpec) -> None:
+    def check(self, card: DatasetCard) -> None:
+        image = card.image
         if image.bits != 8:
             raise ValueError(
                 f"amplitudes are swapped in images of 8 bits, the renders have {image.bits}"
             )
 
-    def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
+    def look(self, renders: Renders, images: Pixels, number: int) -> "Look":
         from factory.evaluation.degradation import swap_amplitudes
 
         real = grey(renders.real_images())
@@ -149,9 +153,10 @@ class RefinedArm(RendersArm):
         digests: list[JsonValue] = [load_refiner(place)[1].sha256 for place in self.refiners]
         return {**super().settings(), "refiners": digests}
 
-    def check(self, image: ImageSpec) -> None:
+    def check(self, card: DatasetCard) -> None:
         from factory.networks.refiner_files import load_refiner
 
+        image = card.image
         for place in self.refiners:
             taken = load_refiner(place)[1].image
             if (taken.channels, taken.bits) != (image.channels, image.bits):
@@ -160,7 +165,7 @@ class RefinedArm(RendersArm):
                     f"the renders have {image.channels} channels and {image.bits} bits"
                 )
 
-    def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
+    def look(self, renders: Renders, images: Pixels, number: int) -> "Look":
         from factory.refinement.engines.choose import make_engine
 
         engines = [make_engine(place) for place in self.refiners_of(number)]
@@ -174,6 +179,59 @@ class RefinedArm(RendersArm):
         return [self.refiners[row % len(self.refiners)] for row in rows]
 
 
+class DamagedArm(RefinedArm):
+    """Refined images of which a share is damaged: what an error of labels or of looks costs, beside
+    the arm of the same refiners."""
+
+    kind: Literal["damaged"]  # type: ignore[assignment]
+    all_labels: ClassVar[bool] = True
+    damage: str
+    """kind of damage, one of those that jobs/power.py plants: docs/power.md has them"""
+    size: Float | None = None
+    """size of the damage, in the unit of its kind"""
+    share: Annotated[Float, Field(gt=0, le=1)] = 1.0
+    """share of the images that are damaged, drawn at random"""
+
+    def check(self, card: DatasetCard) -> None:
+        super().check(card)
+        self._planted(domain_named(card.domain))
+
+    def _planted(self, domain: Domain) -> Damage:
+        units = {damage.kind: damage.unit for damage in domain.damage().damages}
+        if self.damage not in units:
+            raise ValueError(
+                f"the domain {domain.name} has no damage {self.damage!r}; there are "
+                f"{', '.join(units)}"
+            )
+        return Damage(self.damage, self.size, units[self.damage], must_catch=False, why="")
+
+    def look(self, renders: Renders, images: Pixels, number: int) -> "Look":
+        domain = domain_of(Dataset.open(renders.renders))
+        damage, damaged = self._planted(domain), domain.damage().damaged
+        refine = super().look(renders, images, number)
+
+        def look(rows: Rows) -> Examples:
+            refined, parents = refine(rows), rows.examples.images
+            rng = np.random.default_rng([number, len(parents)])
+            chosen = np.sort(rng.permutation(len(parents))[: round(self.share * len(parents))])
+            if not len(chosen):
+                return refined
+            changed, label_rows = damaged(
+                damage, rows.index.take(chosen), parents[chosen], refined.images[chosen], rng
+            )
+            seen, values = refined.images.copy(), refined.values_ND.copy()
+            seen[chosen], values[chosen] = changed, values[chosen][label_rows]
+            return refined._replace(images=seen, values_ND=values)
+
+        return look
+
+    @model_validator(mode="after")
+    def _one_refinement(self) -> Self:
+        if self.refinements > 1:
+            raise ValueError("an arm of damaged images takes one refinement of each render")
+        return self
+
+
 class DatasetArm(RendersArm):
     """The refined images of a dataset that was made of the renders, by their keys: for images that
     a gate let pass, or that another program made."""
@@ -185,7 +243,7 @@ class DatasetArm(RendersArm):
     def settings(self) -> dict[str, JsonValue]:
         return {**super().settings(), "dataset": digest_of_dataset(self.dataset)}
 
-    def look(self, renders: "Renders", images: Pixels, number: int) -> "Look":
+    def look(self, renders: Renders, images: Pixels, number: int) -> "Look":
         return lambda rows: _of_dataset(self.dataset, rows)
 
 
@@ -202,7 +260,14 @@ class RealArm(Arm):
 
 
 AnyArm = Annotated[
-    ConstantArm | RendersArm | DegradedArm | AmplitudesArm | RefinedArm | DatasetArm | RealArm,
+    ConstantArm
+    | RendersArm
+    | DegradedArm
+    | AmplitudesArm
+    | RefinedArm
+    | DamagedArm
+    | DatasetArm
+    | RealArm,
     Field(discriminator="kind"),
 ]
 
@@ -212,66 +277,6 @@ class ArmImages(NamedTuple):
 
     train: Examples
     held_out: Examples
-
-
-@dataclass(frozen=True)
-class Renders:
-    """Where the renders and the unlabelled real images of an evaluation are. It travels to
-    workers."""
-
-    renders: str
-    real: str | None
-    split: str
-    held_out: str
-    num_held_out: int
-
-    def rows(self, split: str, quantity: Quantity, num: int | None, seed: int) -> "Rows":
-        """Renders of a split with their labels, in a random order.
-
-        Args:
-            num: how many; None for all.
-            seed: of their choice.
-
-        Raises:
-            ValueError: there are fewer, or a label is missing.
-        """
-        dataset = Dataset.open(self.renders)
-        shards = dataset.committed_in(split)
-        columns = list(dict.fromkeys(["key", "identity", *quantity.columns]))
-        index = load_index(dataset, columns, shards)
-        if num is not None and num > len(index):
-            raise ValueError(
-                f"{self.renders} has {len(index)} renders in its split {split}, not {num}"
-            )
-        order = np.random.default_rng(seed).permutation(len(index))[:num]
-        index = index.take(pa.array(order))
-        examples = Examples(
-            load_images(dataset, shards)[order], quantity.read(index), _groups(index)
-        )
-        return Rows(examples, np.asarray(index["key"].to_pylist()))
-
-    def real_images(self) -> Pixels:
-        """The unlabelled real images of the split that is trained on.
-
-        Raises:
-            ValueError: the evaluation names none.
-        """
-        if self.real is None:
-            raise ValueError("an arm is fitted to real images, and the setup names none (real)")
-        dataset = Dataset.open(self.real)
-        return load_images(dataset, dataset.committed_in(self.split))
-
-
-class Rows(NamedTuple):
-    """Labelled renders and their keys."""
-
-    examples: Examples
-    keys: NDArray[np.str_]
-
-    def first(self, num: int) -> "Rows":
-        """The first so many of them, or all where there are fewer."""
-        rows = np.arange(min(num, len(self.keys)))
-        return Rows(self.examples.take(rows), self.keys[rows])
 
 
 Look = Callable[[Rows], Examples]
@@ -304,8 +309,10 @@ def load_arm(
     """
     if isinstance(arm, RealArm):
         return _real(arm, tests[arm.test], size, seed)
-    train = renders.rows(renders.split, quantity, size, seed)
-    held_out = renders.rows(renders.held_out, quantity, None, seed=0).first(renders.num_held_out)
+    all_labels = arm.all_labels
+    train = renders.rows(renders.split, quantity, size, seed, all_labels=all_labels)
+    held_out = renders.rows(renders.held_out, quantity, None, seed=0, all_labels=all_labels)
+    held_out = held_out.first(renders.num_held_out)
     look = arm.look(renders, train.examples.images, number)
     return ArmImages(look(train), look(held_out))
 
@@ -317,10 +324,11 @@ def _of_dataset(location: str, rows: Rows) -> Examples:
     shards = dataset.committed()
     keys = load_index(dataset, ["key"], shards)["key"].to_pylist()
     row_of = {key: row for row, key in enumerate(keys)}
-    there = np.array([key in row_of for key in rows.keys])
+    wanted = rows.keys
+    there = np.array([key in row_of for key in wanted])
     if not there.any():
         raise ValueError(f"{location} has no image with the key of a render that was chosen")
-    images = load_images(dataset, shards)[[row_of[key] for key in rows.keys[there]]]
+    images = load_images(dataset, shards)[[row_of[key] for key in wanted[there]]]
     return rows.examples.take(np.flatnonzero(there))._replace(images=images)
 
 
@@ -339,19 +347,6 @@ def _real(arm: RealArm, test: LoadedTest, size: int | None, seed: int) -> ArmIma
     if size is not None and size > len(rows):
         raise ValueError(f"the test set {arm.test} has {len(rows)} real images to train on")
     return ArmImages(learnable.take(rows[:size]), learnable.take(np.flatnonzero(is_held_out)))
-
-
-def _groups(index: pa.Table) -> NDArray[np.str_]:
-    """Identities; an image without one is a group of its own."""
-    pairs = zip(index["identity"].to_pylist(), index["key"].to_pylist(), strict=True)
-    return np.asarray([identity if identity is not None else key for identity, key in pairs])
-
-
-def digest_of_dataset(location: str, *splits: str) -> str:
-    """Digest of the shards of some splits, or of all shards, by content."""
-    dataset = Dataset.open(location)
-    shards = [s for split in splits for s in dataset.committed_in(split)] or dataset.committed()
-    return digest_of([facts.tar_sha256 for facts in dataset.all_facts(shards)])
 
 
 def sizes_of(arm: Arm, common: Sequence[int] | None) -> Sequence[int | None]:

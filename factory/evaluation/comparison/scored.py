@@ -44,7 +44,7 @@ def scored_refiners(
     found = []
     for row, outcome in outcomes.items():
         arm = compared.arms[row.arm]
-        if not isinstance(arm, RefinedArm) or outcome.by_block is None:
+        if not isinstance(arm, RefinedArm) or arm.kind != "refined" or outcome.by_block is None:
             continue
         if arm.refinements > 1:
             continue  # an error of several refiners belongs to none of their scores

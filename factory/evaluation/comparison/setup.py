@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from factory.dataset.dataset import Dataset
 from factory.domains.registry import domain_of
-from factory.evaluation.comparison.arms import AnyArm, RealArm, Renders, Sizes
+from factory.evaluation.comparison.arms import AnyArm, RealArm, Sizes
+from factory.evaluation.comparison.renders import Renders
 from factory.networks.evaluation_kinds import Quantity, Regressor, TestSet
 from factory.store.open import absolute
 from schemas.base import Model, spell_out
@@ -106,7 +107,7 @@ class Compared:
         }
         for name, arm in setup.arms.items():
             try:
-                arm.check(renders.card.image)
+                arm.check(renders.card)
             except ValueError as error:
                 raise ValueError(f"{path} [arms.{name}]: {error}") from error
         scored = {test.quantity for test in tests.values()}

@@ -19,12 +19,11 @@ from factory.evaluation.comparison.arms import (
     Arm,
     ConstantArm,
     RealArm,
-    Renders,
     RendersArm,
-    digest_of_dataset,
     load_arm,
     sizes_of,
 )
+from factory.evaluation.comparison.renders import Renders, digest_of_dataset
 from factory.evaluation.comparison.setup import Compared
 from factory.networks.evaluation_kinds import (
     Errors,

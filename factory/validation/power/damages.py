@@ -133,6 +133,38 @@ class Damager(Protocol):
         """
 
 
+class DamagedImages(NamedTuple):
+    """N refined images after they were damaged."""
+
+    images: Pixels
+    """(N, H, W)"""
+    label_rows_N: NDArray[np.intp]  # noqa: N815
+    """the row of the labels that now belongs to each image: its own, unless labels were swapped"""
+
+
+class DamageImages(Protocol):
+    """Damages refined images, all of them."""
+
+    def __call__(
+        self,
+        damage: Damage,
+        labels: pa.Table,
+        parent: Pixels,
+        refined: Pixels,
+        rng: np.random.Generator,
+    ) -> DamagedImages:
+        """Equal generators damage equally.
+
+        Args:
+            damage: of a kind of the domain's, in any size.
+            labels: index rows of the refined images.
+            parent: (N, H, W) in the order of the rows; refined likewise.
+
+        Raises:
+            ValueError: the kind needs a size, or the labels lack what it needs.
+        """
+
+
 @dataclass(frozen=True)
 class Damages:
     """The damage that a domain offers. It is sent to the workers."""
@@ -144,3 +176,5 @@ class Damages:
     damager: Callable[[Any], Damager]
     """from the witnesses that the clean samples were measured with to what a worker damages and
     measures with; a function of a module, which should give the same one for all damages"""
+    damaged: DamageImages
+    """images alone, damaged and not measured"""

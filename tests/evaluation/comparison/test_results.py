@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from factory.evaluation.comparison.arms import Renders
+from factory.evaluation.comparison.renders import Renders
 from factory.evaluation.comparison.results import Outcome, Row, make_report
 from factory.evaluation.comparison.setup import Compared, EvaluationSetup
 from factory.measures.paired import ByBlock

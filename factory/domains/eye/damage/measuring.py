@@ -11,7 +11,7 @@ from factory.domains.eye.damage.pairs import Pairs
 from factory.domains.eye.damage.tails import TAILS
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses, Seen
 from factory.images.png import Pixels, grey
-from factory.validation.power.damages import Damage, DamagedRows, Damages
+from factory.validation.power.damages import Damage, DamagedImages, DamagedRows, Damages
 
 LEAST_SWAP_DEG = 10.0
 """between the gazes of two samples whose labels are swapped; those of nearer ones are hardly
@@ -60,5 +60,12 @@ def _damager(witnesses: EyeWitnesses) -> EyeDamager:
     return EyeDamager(witnesses.measurer())
 
 
-EYE_DAMAGES = Damages(DAMAGES, TAILS, _damager)
+def _damaged(
+    damage: Damage, labels: pa.Table, parent: Pixels, refined: Pixels, rng: np.random.Generator
+) -> DamagedImages:
+    result = damaged(damage, Pairs(grey(parent), grey(refined), labels), rng)
+    return DamagedImages(result.refined_NHW, result.label_rows_N)
+
+
+EYE_DAMAGES = Damages(DAMAGES, TAILS, _damager, _damaged)
 """what is damaged to measure the power of the validation of eyes"""

@@ -10,7 +10,7 @@ from factory.domains.hand.damage.kinds import DAMAGES, Pairs, damaged
 from factory.domains.hand.damage.tails import TAILS
 from factory.domains.hand.measures import HandMeasurer, HandWitnesses, depth_of
 from factory.images.png import Pixels
-from factory.validation.power.damages import Damage, DamagedRows, Damages
+from factory.validation.power.damages import Damage, DamagedImages, DamagedRows, Damages
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,12 @@ def _damager(witnesses: HandWitnesses) -> HandDamager:
     return HandDamager(witnesses.measurer())
 
 
-HAND_DAMAGES = Damages(DAMAGES, TAILS, _damager)
+def _damaged(
+    damage: Damage, labels: pa.Table, parent: Pixels, refined: Pixels, rng: np.random.Generator
+) -> DamagedImages:
+    result = damaged(damage, Pairs(depth_of(parent), depth_of(refined), labels), rng)
+    return DamagedImages(result.refined_NHW, result.label_rows_N)
+
+
+HAND_DAMAGES = Damages(DAMAGES, TAILS, _damager, _damaged)
 """what is damaged to measure the power of the validation of hands"""
