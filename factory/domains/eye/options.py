@@ -19,6 +19,7 @@ RENDERS_ONLY = (
     "keep_head_yaw_deg",
     "keep_opening",
     "target_gaze",
+    "corner_error_px",
 )
 """options of `EyeIngestOptions` that only UnityEyes renders have a use for"""
 SELECTIONS = {"blocks": "screen-targets", "only_names": "iris-masks"}
@@ -41,6 +42,10 @@ class EyeIngestOptions(Model):
     range: a camera may never show eyes that are as wide open as renders are"""
     target_gaze: Path | None = None
     """UnityEyes only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
+    corner_error_px: Annotated[float, Field(ge=0, le=4, allow_inf_nan=False)] = 0.0
+    """UnityEyes only: standard deviation, along each axis and in px of the crop, of a random error
+    of the two eye corners by which a crop is placed and scaled. Corners are found with such errors
+    in camera images; labels follow the crop, and stay exact"""
     blocks: Literal["all", "even", "odd"] = "all"
     """screen-targets only: the blocks that are kept, by their position among all, counted from 0 in
     the natural order of their names"""
@@ -107,7 +112,9 @@ def eye_source_options(
                 opening=given.keep_opening,
                 weights=_weights(given, location, recorded),
             )
-            return UnityEyesOptions(crop=given.crop, keep=keep)
+            return UnityEyesOptions(
+                crop=given.crop, keep=keep, corner_error_px=given.corner_error_px
+            )
     raise FormatError(f"eyes have no source {source!r}")
 
 

@@ -1,7 +1,7 @@
 """The networks that evaluations train on eyes: gaze, and the centre of the iris."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,10 @@ class GazeCnn(StoppedTraining):
 
     quantities: ClassVar[frozenset[str] | None] = frozenset({"gaze"})
 
+    lr_schedule: Literal["constant", "cosine"] = Field(
+        default="constant", exclude_if=lambda schedule: schedule == "constant"
+    )
+    """constant, as in the paper, or a half cosine from `lr` to 0 over all `steps`"""
     augment: bool = False
     """vary light, contrast, blur and noise of training images; arms differ in their look, so the
     comparison is made without"""
@@ -49,6 +53,7 @@ class GazeCnn(StoppedTraining):
             steps=self.steps,
             batch_size=self.batch_size,
             lr=self.lr,
+            lr_schedule=self.lr_schedule,
             seed=seed,
             augment=self.augment,
             max_shift_px=self.max_shift_px,

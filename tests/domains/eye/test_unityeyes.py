@@ -92,6 +92,29 @@ def test_crop_affine_carries_the_raw_landmarks_to_the_labels(renders) -> None:
         check_landmarks(label, loaded, height=240)
 
 
+def test_errors_of_the_corners_move_and_scale_crops_and_their_labels_alike(tmp_path) -> None:
+    error_px, num = 1.5, 60
+    middles, widths = [], []
+    for stem in map(str, range(num)):
+        write_pair(tmp_path, stem)
+        moved, again, exact = (
+            load(tmp_path, stem, corner_error_px=error) for error in (error_px, error_px, 0)
+        )
+        assert (moved.image == again.image).all()
+        assert (moved.labels["gaze"] == exact.labels["gaze"]).all()
+        # The labels belong to the pixels: the two crops show the same points of one picture.
+        to_moved, to_exact = (np.vstack([one.crop_affine, [0, 0, 1]]) for one in (moved, exact))
+        iris = np.column_stack([exact.labels["iris_px"], np.ones(32)])
+        expected = (to_moved @ np.linalg.inv(to_exact) @ iris.T)[:2].T
+        np.testing.assert_allclose(moved.labels["iris_px"], expected, atol=1e-9)
+        scale = to_moved[0, 0] / to_exact[0, 0]
+        assert moved.labels["eye_width_px"] == pytest.approx(scale * exact.labels["eye_width_px"])
+        middles.append(moved.labels["iris_px"].mean(0) - exact.labels["iris_px"].mean(0))
+        widths.append(moved.labels["eye_width_px"])
+    assert np.std(middles) == pytest.approx(error_px / math.sqrt(2), rel=0.3)
+    assert np.std(widths) == pytest.approx(error_px * math.sqrt(2), rel=0.3)
+
+
 def test_genuine_renders_agree_with_their_raw_json(shared_data) -> None:
     folder = shared_data / "unityeyes-small"
     for stem in map(str, range(1, 129, 8)):

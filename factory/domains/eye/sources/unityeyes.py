@@ -4,6 +4,7 @@ A render is a picture `N.jpg` with its label `N.json`. The built-in renderer wri
 with the true pupil centre in a further field.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop, Outline
+from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop, Outline, PointXY
 from factory.domains.eye.sources.gaze_filter import GazeFilter, angles_of
 from factory.domains.eye.sources.unityeyes_label import (
     CARUNCLE,
@@ -51,6 +52,11 @@ class UnityEyesOptions(CroppedOptions):
     keep: GazeFilter = GazeFilter()
     min_decode_scale: float = Field(default=1.0, ge=1.0)
     """the JPEG is decoded at a scale with at least this many pixels for each pixel of the crop"""
+    corner_error_px: float = Field(
+        default=0.0, ge=0, le=4, allow_inf_nan=False, exclude_if=lambda error_px: error_px == 0
+    )
+    """standard deviation, along each axis and in px of the crop, of a random error of the two eye
+    corners by which a crop is placed and scaled"""
 
 
 class UnityEyesSource(StemSource):
@@ -147,7 +153,7 @@ class UnityEyesSource(StemSource):
             kept_out = self.options.keep.opening_reason((max(lid_y) - min(lid_y)) / eye_width)
             if kept_out is not None:
                 raise LeftOut(source_id, kept_out)
-        framing = render.framing = crop.framing(inner, outer)
+        framing = render.framing = crop.framing(*self._found_corners(source_id, inner, outer))
         _check_inside(source_id, crop.outline(framing), height, width)
         points_px = framing.place([*points.x, pupil[0]], [*points.y, pupil[1]])
         render.labels |= {
@@ -157,8 +163,24 @@ class UnityEyesSource(StemSource):
             "iris_px": points_px[IRIS],
             "lid_px": points_px[LID],
             "caruncle_px": points_px[CARUNCLE],
-            "eye_width_px": crop.eye_width_px,
+            "eye_width_px": (
+                eye_width * framing.scale if self.options.corner_error_px else crop.eye_width_px
+            ),
         }
+
+    def _found_corners(
+        self, source_id: str, inner: PointXY, outer: PointXY
+    ) -> tuple[PointXY, PointXY]:
+        """The eye corners in px of the picture, with the errors that the options ask for. These
+        depend on the input's id alone."""
+        error_px = self.options.corner_error_px
+        if not error_px:
+            return inner, outer
+        error_px *= math.dist(inner, outer) / self.options.crop.eye_width_px
+        seed = int.from_bytes(hashlib.sha256(f"corners {source_id}".encode()).digest()[:8])
+        errors = error_px * np.random.default_rng(seed).standard_normal((2, 2))
+        inner, outer = (np.array([inner, outer]) + errors).tolist()
+        return inner, outer
 
     def _finish(self, render: "_Render") -> None:
         crop, framing, label = self.options.crop, render.framing, render.label
