@@ -45,6 +45,8 @@ CELL_PX = 5
 _BLOCK_CELLS = 2
 """cells along the side of a block, whose contrast is normalised"""
 _ORIENTATIONS = 9
+SHIFTED_COPIES = 4
+"""of each training image, where these are moved"""
 _AT_ONCE = 250
 """pictures whose gradients are in memory together"""
 
@@ -118,6 +120,10 @@ class Classical(Regressor):
     NAME: ClassVar[str]
     """begins messages"""
 
+    max_shift_px: int = Field(default=0, ge=0, exclude_if=lambda shift_px: shift_px == 0)
+    """how far training images are moved at most, along each axis. A model then learns from each
+    image `SHIFTED_COPIES` times, each time moved anew: real images are not cut out exactly"""
+
     def check(self, image: ImageSpec) -> None:
         if image.channels != 1:
             raise ValueError(
@@ -137,6 +143,8 @@ class Classical(Regressor):
 
     def fit(self, train: Examples, held_out: Examples, quantity: Quantity, *, seed: int) -> Fitted:
         require("sklearn", self.NAME)
+        if self.max_shift_px:
+            train = self._moved(train, seed)
         features_NF = self.features(train.images)
         held_out_NF = self.features(held_out.images)
 
@@ -155,6 +163,17 @@ class Classical(Regressor):
             f"mean_answer_{quantity.unit}": error_of(mean_answer),
         }
         return Fitted(lambda images: best(self.features(images)), facts)
+
+    def _moved(self, train: Examples, seed: int) -> Examples:
+        from factory.measures.small_networks import shifted
+
+        rng = np.random.default_rng([seed, 2])
+        return Examples.concatenated(
+            [
+                train._replace(images=shifted(train.images, self.max_shift_px, rng))
+                for _ in range(SHIFTED_COPIES)
+            ]
+        )
 
 
 def _estimates(model: "BaseEstimator", num_values: int) -> Estimate:

@@ -73,6 +73,31 @@ def test_the_option_with_the_smallest_held_out_error_is_taken() -> None:
     assert Nearest(neighbours=(200,)).fit(train, train, PLACE, seed=0).facts["neighbours"] == 40
 
 
+def turned_bars(num: int, seed: int, *, most_px: int) -> Examples:
+    """Dark bars of different directions through the middle, or up to `most_px` beside it."""
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(-1, 1, num)
+    dx, dy = rng.integers(-most_px, most_px + 1, (2, num, 1, 1))
+    y, x = np.mgrid[:20, :30]
+    across = (y - 9.5 - dy) * np.cos(angle)[:, None, None]
+    across = across - (x - 14.5 - dx) * np.sin(angle)[:, None, None]
+    images = np.rint(200 - 150 * np.exp(-((across / 2) ** 2))).astype(np.uint8)
+    return Examples(images, np.stack([10 * angle, 0 * angle], 1), np.full(num, "one", np.str_))
+
+
+def test_models_that_learn_from_moved_pictures_bear_what_is_not_cut_out_exactly() -> None:
+    train, test = turned_bars(60, 0, most_px=0), turned_bars(60, 1, most_px=3)
+    errors = [
+        PLACE.errors(
+            Ridge(max_shift_px=px).fit(train, train, PLACE, seed=0).estimate(test.images),
+            test.values_ND,
+        ).mean()
+        for px in (0, 3, 3)
+    ]
+    assert errors[1] == errors[2] < 0.7 * errors[0]
+    assert "max_shift_px" not in Ridge().model_dump()
+
+
 def test_a_reduced_picture_depends_on_neither_brightness_nor_contrast() -> None:
     images = blobs(3, 0).images // 2
     features = reduced(images)
