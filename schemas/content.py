@@ -37,11 +37,17 @@ class ContentOfLabel(Model):
     share_covered: Share
     """of the real images, whose estimate is between the 1 and 99 % quantiles of those of renders"""
     outcome: ContentOutcome
-    recommended: tuple[Float, Float] | None
-    """range of the label to keep renders in; None unless the outcome is `filter`"""
+    alike: tuple[Float, Float] | None
+    """range of the label, rounded outwards, of the renders that show what real images show: the one
+    to keep where the outcome is `filter`. None where there is none to read off"""
     share_kept: Share | None
     """of the renders, whose label is in that range"""
     in_words: str
+
+    @property
+    def recommended(self) -> tuple[float, float] | None:
+        """The range to keep renders in, where one is recommended."""
+        return self.alike if self.outcome == "filter" else None
 
 
 class ContentReport(Versioned):

@@ -47,7 +47,7 @@ def lid_opening(index: pa.Table) -> Values:
 
 def _degrees_of(column: str, index: pa.Table) -> Values:
     """(N,) a column of radians in degrees."""
-    return np.degrees(index[column].to_numpy().astype(np.float64))
+    return np.asarray(np.degrees(index[column].to_numpy().astype(np.float64)))
 
 
 def distance_px(estimates: Values, truth: Values) -> Values:

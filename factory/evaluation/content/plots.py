@@ -37,22 +37,35 @@ def content_plot(contents: Sequence[ContentOfLabel], values_NL: Values, found: E
         bins = np.linspace(low, high, _BINS + 1).tolist() if high > low else _BINS
         for values, name, colour in ((renders_N, "renders", _RENDERS), (real_M, "real", _REAL)):
             weights = np.full(len(values), 1 / len(values))
-            above.hist(values, bins, weights=weights, color=colour, alpha=0.5, label=name)
+            above.hist(
+                values,
+                bins,
+                weights=weights,
+                histtype="stepfilled",
+                color=colour,
+                alpha=0.5,
+                label=name,
+            )
         alike = true_N[within_range_of(renders_N, real_M)]
-        below.hist(true_N, bins, color=_RENDERS, alpha=0.5, label="all renders")
-        below.hist(alike, bins, color=_RENDERS, label="estimated as real images are")
+        below.hist(
+            true_N, bins, histtype="stepfilled", color=_RENDERS, alpha=0.5, label="all renders"
+        )
+        below.hist(
+            alike, bins, histtype="stepfilled", color=_RENDERS, label="estimated as real images are"
+        )
         if content.recommended is not None:
             below.axvspan(
                 *content.recommended, color=_KEPT, alpha=0.25, zorder=0,
                 label=f"keep {range_in_words(content.recommended)}",
             )  # fmt: skip
         correlation = "" if content.correlation is None else f", r = {content.correlation:.2f}"
-        above.set_title(f"{content.name}{correlation}", fontsize=10)
+        above.set_title(f"{content.name}{correlation}: {content.outcome}", fontsize=10)
         above.set_xlabel(f"estimated, {content.unit}")
-        below.set_xlabel(f"true label, {content.unit}: {content.outcome}")
+        below.set_xlabel(f"true label, {content.unit}")
         for axes in (above, below):
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(axis="x", lw=0.4)
+            axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
             axes.legend(frameon=False, fontsize=8)
             axes.tick_params(labelbottom=True)
     panels[0][0].set_ylabel("share of the images")

@@ -21,6 +21,8 @@ MIN_ALIKE = 20
 """renders that are like real images, below which no range is read off them"""
 NEARLY_ALL = 0.95
 """share of the renders from which on none need be left out"""
+COVERED = 0.9
+"""share of the real images below which the renders are said to lack what they show"""
 _ALIKE = (0.01, 0.99)
 """quantiles of the estimates of one set that count as its range"""
 _KEPT = (0.05, 0.95)
@@ -72,16 +74,14 @@ def _of_label(
     limits, share_kept = None, None
     if correlation is None or correlation < MIN_CORRELATION:
         outcome = "not readable"
-    elif alike.mean() > NEARLY_ALL:
-        outcome = "nothing to filter"
     elif alike.sum() < MIN_ALIKE:
         outcome = "none alike"
     else:
         low, high = np.quantile(true_N[alike], _KEPT)
         limits = rounded_outwards(float(low), float(high), label.step)
         share_kept = float(inside(true_N, limits).mean())
-        if share_kept > NEARLY_ALL:
-            outcome, limits, share_kept = "nothing to filter", None, None
+        if max(share_kept, alike.mean()) > NEARLY_ALL:
+            outcome = "nothing to filter"
     content = ContentOfLabel(
         name=label.name,
         unit=label.unit,
@@ -93,7 +93,7 @@ def _of_label(
         share_alike=float(alike.mean()),
         share_covered=float(within_range_of(real_M, renders_N).mean()),
         outcome=outcome,
-        recommended=limits,
+        alike=limits,
         share_kept=share_kept,
         in_words="",
     )
@@ -118,34 +118,37 @@ def range_in_words(limits: tuple[float, float]) -> str:
 
 
 def _in_words(content: ContentOfLabel) -> str:
-    estimated = (
-        f"real images are estimated at {content.real[0]:.3g} to {content.real[-1]:.3g} "
-        f"{content.unit} (5 to 95 %), renders at {content.renders[0]:.3g} to "
-        f"{content.renders[-1]:.3g}"
-    )
     if content.outcome == "not readable":
-        how = "" if content.correlation is None else f", by {content.correlation:.2f}"
+        by = "but all are the same"
+        if content.correlation is not None:
+            by = f"they do by {content.correlation:.2f}"
         return (
             f"{content.name} cannot be read off such images: on held-out renders, estimates and "
-            f"labels correlate less than {MIN_CORRELATION}{how}. Nothing is recommended."
+            f"labels should correlate by {MIN_CORRELATION} at least, {by}. That takes renders "
+            "whose labels vary. Nothing is recommended."
         )
-    if content.outcome == "none alike":
-        return (
-            f"{content.name}: {estimated}. So few renders ({content.share_alike:.1%}) are like the "
-            "real images that no range can be read off them; draw renders of other content."
-        )
-    if content.outcome == "nothing to filter":
-        said = f"{content.name}: {estimated}. Nearly all renders are like them: nothing to filter."
-    else:
-        assert content.recommended is not None and content.share_kept is not None
-        said = (
-            f"{content.name}: {estimated}. {content.share_alike:.0%} of the renders are like the "
-            f"real images; keep labels of {range_in_words(content.recommended)}, which "
-            f"{content.share_kept:.0%} of the renders have."
-        )
-    if content.share_covered < NEARLY_ALL - 0.05:
+    said = (
+        f"{content.name}: real images are estimated at {content.real[0]:.3g} to "
+        f"{content.real[-1]:.3g} {content.unit} (5 to 95 %), renders at {content.renders[0]:.3g} "
+        f"to {content.renders[-1]:.3g}. {content.share_alike:.0%} of the renders are like the real "
+        "images"
+    )
+    if content.alike is None or content.share_kept is None:
+        said += ": too few to read a range off them"
+    elif content.outcome == "filter":
         said += (
-            f" {1 - content.share_covered:.0%} of the real images show what hardly any render "
-            "does; draw renders that do."
+            f"; keep labels of {range_in_words(content.alike)}, which {content.share_kept:.0%} have"
         )
-    return said
+    elif content.share_alike > NEARLY_ALL:
+        said += ": nothing needs to be filtered"
+    else:
+        said += (
+            f", with labels of {range_in_words(content.alike)}, which {content.share_kept:.0%} "
+            "have: nothing needs to be filtered"
+        )
+    if content.share_covered < COVERED:
+        said += (
+            f". {1 - content.share_covered:.0%} of the real images show what hardly any render "
+            "does: draw renders that do"
+        )
+    return f"{said}."

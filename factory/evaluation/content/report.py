@@ -103,7 +103,7 @@ def _row(content: ContentOfLabel) -> tuple[str, ...]:
         _range(content.real),
         f"{content.share_alike:.0%}",
         content.outcome if content.recommended is None else range_in_words(content.recommended),
-        "-" if content.share_kept is None else f"{content.share_kept:.0%}",
+        "-" if content.recommended is None else f"{content.share_kept:.0%}",
     )
 
 
