@@ -1,5 +1,5 @@
 """What an evaluation asks of a domain: the quantities that models estimate, models that are trained
-on labelled images, and sets of real images on which they are scored.
+on labelled images, sets of real images on which they are scored, and what images show.
 
 A domain brings its own with the hook `Domain.evaluation`. Axes: N images, D numbers of the
 quantity, M scored units of a test set (an image, or a frame that shows both eyes).
@@ -140,6 +140,28 @@ class TestSet(Model, ABC):
         """
 
 
+@dataclass(frozen=True)
+class ContentLabel:
+    """Something that an image shows, whatever its look, by which renders can be chosen to show what
+    a camera does."""
+
+    name: str
+    """in reports: `opening`"""
+    unit: str
+    """`deg`; for a ratio, what it is a share of"""
+    columns: tuple[str, ...]
+    """label columns of an index that it is read from"""
+    read: Callable[[pa.Table], Values]
+    """(N,) of an index with those columns, in `unit`; raises ValueError where a sample has none"""
+    option: str
+    """the field of the ingest options that keeps a range of it, both ends included:
+    `keep_opening`"""
+    step: float
+    """what the ends of a recommended range are multiples of, in `unit`"""
+    pays: bool = False
+    """whether docs/evidence.md shows that models do better where renders are chosen by it"""
+
+
 Degrade = Callable[[Pixels, int], Pixels]
 """degrades images (N, H, W), with what a seed draws"""
 
@@ -157,3 +179,5 @@ class Evaluation(NamedTuple):
     of matched degradation; None for the blur, noise and tone of grey images of 8 bits"""
     published: tuple[str, ...] = ()
     """figures of papers that stand beside the results, in sentences"""
+    content: tuple[ContentLabel, ...] = ()
+    """what jobs/content.py compares between renders and real images, the most important first"""

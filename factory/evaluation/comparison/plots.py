@@ -48,7 +48,7 @@ def arms_plot(results: Sequence[ArmResult], baseline: str) -> bytes:
     axes.set_xlabel(f"mean error, {results[0].unit}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", lw=0.4)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def curves_plot(
@@ -83,7 +83,7 @@ def curves_plot(
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(lw=0.4)
     axes.legend(frameon=False)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def scores_plot(
@@ -127,11 +127,12 @@ def scores_plot(
     for axes in panels[::2]:
         axes.set_ylabel(f"mean error, {lines[0].unit}")
     panels[0].legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
-def _svg(figure: "Figure") -> bytes:
-    """The same bytes for the same figure, so that a picture that did not change is no change."""
+def svg_of(figure: "Figure") -> bytes:
+    """A figure as an SVG picture: the same bytes for the same figure, so that a picture that did
+    not change is no change."""
     import matplotlib
 
     buffer = io.BytesIO()

@@ -73,7 +73,7 @@ class Renders:
         order = np.random.default_rng(seed).permutation(len(index))[:num]
         index = index.take(pa.array(order))
         examples = Examples(
-            load_images(dataset, shards)[order], quantity.read(index), _groups(index)
+            load_images(dataset, shards)[order], quantity.read(index), groups_of(index)
         )
         return Rows(examples, index)
 
@@ -89,8 +89,8 @@ class Renders:
         return load_images(dataset, dataset.committed_in(self.split))
 
 
-def _groups(index: pa.Table) -> NDArray[np.str_]:
-    """Identities; an image without one is a group of its own."""
+def groups_of(index: pa.Table) -> NDArray[np.str_]:
+    """(N,) identities of the rows of an index; an image without one is a group of its own."""
     pairs = zip(index["identity"].to_pylist(), index["key"].to_pylist(), strict=True)
     return np.asarray([identity if identity is not None else key for identity, key in pairs])
 
