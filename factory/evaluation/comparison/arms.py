@@ -35,6 +35,10 @@ class Arm(Model):
         lies."""
         return dict(self.model_dump(mode="json", exclude={"sizes"}))
 
+    def settings_of(self, number: int) -> dict[str, JsonValue]:
+        """The part of `settings` that decides the images of one seed, by its position."""
+        return self.settings()
+
     def check(self, card: DatasetCard) -> None:
         """Raises ValueError where the arm cannot be made of renders with this card."""
 
@@ -152,6 +156,10 @@ class RefinedArm(RendersArm):
 
         digests: list[JsonValue] = [load_refiner(place)[1].sha256 for place in self.refiners]
         return {**super().settings(), "refiners": digests}
+
+    def settings_of(self, number: int) -> dict[str, JsonValue]:
+        own = self.model_copy(update={"refiners": tuple(self.refiners_of(number))})
+        return own.settings()
 
     def check(self, card: DatasetCard) -> None:
         from factory.networks.refiner_files import load_refiner

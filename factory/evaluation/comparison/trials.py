@@ -167,9 +167,9 @@ def trials_of(compared: Compared, output: str) -> list[Trial]:
                         "model": [type(model).__name__, model_settings],
                         "quantity": quantity.name,
                     }
-                    setting = digest_of(decides)
                     own_digests = {name: test_digests[name] for name in tests}
-                    digest = digest_of([setting, seed, number, own_digests])
+                    own_setting = digest_of({**decides, "arm": arm.settings_of(number)})
+                    digest = digest_of([own_setting, seed, number, own_digests])
                     trials.append(
                         Trial(
                             arm_name=arm_name,
@@ -185,7 +185,7 @@ def trials_of(compared: Compared, output: str) -> list[Trial]:
                             test_digests=own_digests,
                             arm_settings=arm_settings[arm_name],
                             model_settings=model_settings,
-                            setting=setting,
+                            setting=digest_of(decides),
                             digest=digest,
                             output=output,
                         )

@@ -1,5 +1,7 @@
 """Arms of several refiners, and of refined images that are damaged."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -34,6 +36,24 @@ def test_more_refinements_than_refiners_are_refused_and_one_is_no_other_setting(
     with pytest.raises(ValidationError, match=r"3 refinements of each render .* 2 are named"):
         RefinedArm(kind="refined", refiners=("1", "2"), refinements=3)
     assert "refinements" not in RefinedArm(kind="refined", refiners=("1",)).model_dump()
+
+
+def test_what_decides_a_seed_is_its_own_refiner_alone(monkeypatch) -> None:
+    """So an evaluation keeps its finished trials when refiners for further seeds are added."""
+    monkeypatch.setattr(
+        "factory.networks.refiner_files.load_refiner",
+        lambda place: (None, SimpleNamespace(sha256=f"digest of {place}")),
+    )
+    few, more = (
+        RefinedArm(kind="refined", refiners=names) for names in (("a", "b"), ("a", "b", "c"))
+    )
+    assert few.settings() != more.settings()
+    assert [few.settings_of(number)["refiners"] for number in range(3)] == [
+        ["digest of a"], ["digest of b"], ["digest of a"],
+    ]  # fmt: skip
+    assert [few.settings_of(number) == more.settings_of(number) for number in range(3)] == [
+        True, True, False,
+    ]  # fmt: skip
 
 
 def loaded(arm: RefinedArm, renders: Renders):
