@@ -5,7 +5,7 @@
 REFINED is a refined dataset of the setup's renders that jobs/validate.py has measured. For every
 measure, and each side of it on which damage lies, the worst share of the refined images is left
 out, a model of the setup is trained on the others, and its error on the setup's test sets is
-compared with the mean error after as many images were left out at random. A limit of single samples
+compared with the errors after as many images were left out at random. A limit of single samples
 that drops what costs nothing only costs images. A line of JSON for each measure goes to the output,
 and lines that are there already are not computed again.
 """
@@ -104,11 +104,18 @@ class Trials:
         return np.sort(rows[: num - round(share * num)])
 
 
-def rows_of(trials: Trials, share: float, seeds: list[int], done: set[str]) -> Iterator[Row]:
-    """A row for each measure whose name is not done yet."""
+def rows_of(
+    trials: Trials, share: float, seeds: list[int], num_random: int, done: set[str]
+) -> Iterator[Row]:
+    """A row for each measure whose name is not done yet.
+
+    Args:
+        num_random: parts left out at random: how much their errors differ says how much chance
+            there is in the error of one part.
+    """
     num = len(trials.train.images)
 
-    def row(name: str, kept: list[Rows]) -> Row:
+    def row(name: str, kept: list[Rows], seeds: list[int] = seeds) -> Row:
         found = [trials.errors(rows, seed) for rows, seed in zip(kept, seeds, strict=True)]
         log.info("%s: %s", name, found)
         return {
@@ -122,7 +129,8 @@ def rows_of(trials: Trials, share: float, seeds: list[int], done: set[str]) -> I
     if "nothing" not in done:
         yield row("nothing", [np.arange(num)] * len(seeds))
     if "at random" not in done:
-        yield row("at random", [trials.at_random(share, seed) for seed in seeds])
+        numbers = list(range(num_random))
+        yield row("at random", [trials.at_random(share, number) for number in numbers], numbers)
     for tail in domain_named(trials.compared.domain).damage().tails:
         name = f"{'high' if tail.high else 'low'} {tail.measure}"
         kept = trials.without_worst(tail.measure, high=tail.high, share=share)
@@ -139,6 +147,9 @@ def main() -> None:
     parser.add_argument("--witnesses", help="folder in measures/, where there are several")
     parser.add_argument("--share", type=float, default=0.25, help="left out (default: 0.25)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the model")
+    parser.add_argument(
+        "--num-random", type=int, default=8, help="parts left out at random (default: 8)"
+    )
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     refined = Dataset.open(args.refined)
@@ -148,7 +159,7 @@ def main() -> None:
     lines = args.output.read_text().splitlines() if args.output.exists() else []
     done = {json.loads(line)["dropped"] for line in lines}
     with args.output.open("a") as output:
-        for row in rows_of(trials, args.share, args.seeds, done):
+        for row in rows_of(trials, args.share, args.seeds, args.num_random, done):
             output.write(json.dumps(row) + "\n")
             output.flush()
 

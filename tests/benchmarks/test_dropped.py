@@ -50,7 +50,10 @@ def trials():
 
 
 def test_leaving_out_what_a_measure_finds_beats_leaving_out_at_random() -> None:
-    rows = {row["dropped"]: row for row in script["rows_of"](trials(), 0.25, [0, 1], {"nothing"})}
+    rows = {
+        row["dropped"]: row for row in script["rows_of"](trials(), 0.25, [0, 1], 4, {"nothing"})
+    }
+    assert rows["at random"]["seeds"] == [0, 1, 2, 3] and rows["high turn_deg"]["seeds"] == [0, 1]
     assert set(rows) == {"at random", "high turn_deg", "high registration_px"}
     errors = {name: np.mean(row["errors"]["real"]) for name, row in rows.items()}
     assert errors["high turn_deg"] == 0
