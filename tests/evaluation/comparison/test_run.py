@@ -182,7 +182,9 @@ def test_the_setup_of_the_repository_is_read() -> None:
     assert 'kind = "screen_targets"' in (ROOT / "configs" / "evaluation.toml").read_text()
 
 
-@pytest.mark.parametrize("name", ["choice", "frozen", "variants-arms", "damage-arms"])
+@pytest.mark.parametrize(
+    "name", ["choice", "frozen", "variants-arms", "damage-arms", "photographs"]
+)
 def test_the_setups_behind_the_evidence_name_what_eyes_bring(name) -> None:
     setup = EvaluationSetup.model_validate(tables_in(EVIDENCE / f"{name}.toml"))
     models, tests = EVALUATION_OF_EYES.regressors, EVALUATION_OF_EYES.test_sets
