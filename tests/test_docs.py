@@ -164,6 +164,8 @@ def at_the_reader(tmp_path, monkeypatch) -> None:
     """A checkout in which a reader has followed docs/new-domain.md."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "coin.toml").write_text("[train]\nsteps = 10\n")
+    (tmp_path / "gates").mkdir()
+    (tmp_path / "gates" / "coin.toml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(known_domains(), "coin", COIN_DOMAIN)
     monkeypatch.setitem(known_kinds(), "coin", COIN_DOMAIN.sample_kind)
