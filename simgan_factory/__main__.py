@@ -7,12 +7,11 @@ where another one takes the place of `jobs`, `cluster`, `factory` or `schemas`.
 import runpy
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 FOLDER = Path(__file__).resolve().parents[1]
 
 
-def main(program: str = "simgan-factory") -> NoReturn:
+def main(program: str = "simgan-factory") -> None:
     """Run the command that the arguments of the process name, and exit.
 
     Args:
