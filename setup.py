@@ -1,7 +1,9 @@
-"""Compiles the faster way to crops where there is a C compiler with libjpeg-turbo's headers.
+"""Compiles the faster way to crops where there is a C compiler with libjpeg-turbo's headers, and
+puts the configurations and gates into a wheel.
 
-Everything else is in pyproject.toml. Without it the package installs all the same, and makes the
-same crops in half as much time again: `factory.images.native.how()` says which way is in use.
+Everything else is in pyproject.toml. Without the compiled part the package installs all the same,
+and makes the same crops in half as much time again: `factory.images.native.how()` says which way is
+in use.
 """
 
 import hashlib
@@ -9,8 +11,10 @@ from pathlib import Path
 
 from cffi import FFI
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
-SOURCE = Path(__file__).parent / "factory" / "images" / "crop.c"
+ROOT = Path(__file__).parent
+SOURCE = ROOT / "factory" / "images" / "crop.c"
 PICTURE = "int picture_width, int picture_height"
 CROP = "double scale, double x, double y, int width, int height, uint8_t *crop"
 
@@ -36,4 +40,23 @@ builder.set_source(
 extension = builder.distutils_extension()
 extension.optional = True
 extension.depends = ["setup.py"]
-setup(ext_modules=[extension])
+
+
+class BuildWithConfigurations(build_py):
+    """Copies `configs/` and `gates/`, which lie beside the packages, into one of them.
+
+    `schemas.shipped` finds them in either place; an editable install reads the checkout's own.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for folder in ("configs", "gates"):
+            target = Path(self.build_lib, "simgan_factory", folder)
+            self.mkpath(str(target))
+            for path in sorted((ROOT / folder).glob("*.toml")):
+                self.copy_file(str(path), str(target / path.name))
+
+
+setup(ext_modules=[extension], cmdclass={"build_py": BuildWithConfigurations})

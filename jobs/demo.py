@@ -1,5 +1,7 @@
-"""The whole chain on built-in renders, in a few minutes on two CPU cores: `make demo`, for hands
-`make demo DOMAIN=hand`."""
+"""Run the whole chain on built-in renders, in a few minutes on two CPU cores.
+
+`make demo` calls it, for hands `make demo DOMAIN=hand`.
+"""
 
 import logging
 import shutil
@@ -17,6 +19,7 @@ from cluster.job.command import JobConfig, load_config, run_command
 from jobs import ingest, publish, refine, simulate, train, validate
 from schemas.base import Model
 from schemas.place import PlacePath
+from schemas.shipped import ConfigFile, config_file
 from schemas.toml import tables_in
 
 log = logging.getLogger(__name__)
@@ -53,9 +56,9 @@ class DemoJob(JobConfig):
     """what is rendered: eye, hand"""
     output: Annotated[PlacePath | None, tyro.conf.arg(metavar="PATH")] = None
     """folder of everything that is made; default out/demo for eyes, out/demo-hand for hands"""
-    settings: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
-    """file with a table of options for each step; default configs/demo.toml for eyes,
-    configs/demo-hand.toml for hands"""
+    settings: Annotated[ConfigFile | None, tyro.conf.arg(metavar="PATH")] = None
+    """file with a table of options for each step, or the name of one that comes with
+    simgan-factory; default demo for eyes, demo-hand for hands"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of the renders, of the stand-ins and of the training"""
 
@@ -72,7 +75,7 @@ def main(job: DemoJob) -> None:
     from cluster.on_ray.connect import ensure_ray
     from cluster.on_ray.session import start
 
-    settings = job.settings or Path("configs") / f"{job.name}.toml"
+    settings = job.settings or config_file(Path("configs", f"{job.name}.toml"))
     chain = Chain.model_validate(tables_in(settings).get("chain"))
     out = job.output or Path("out") / job.name
     renders, camera = f"{out}/renders", f"{out}/camera"

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
+from cluster.job.program import as_launched
 from factory.upkeep.options import Upkeep
 
 
@@ -45,7 +46,7 @@ def main(job: DescribeJob) -> None:
         shown = answer.model_dump(mode="json", exclude_none=True)
         print(json.dumps(shown, indent=2))  # ASCII: no name in it can control a terminal
     else:
-        print("\n".join(answer.lines(job)))
+        print(as_launched("\n".join(answer.lines(job))))
     answer.check(job)
 
 

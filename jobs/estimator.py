@@ -1,4 +1,7 @@
-"""Train a network that reads labels off images: `python jobs/estimator.py KIND --synthetic ...`."""
+"""Train a network that reads labels off images.
+
+`python jobs/estimator.py KIND --synthetic ...`
+"""
 
 import sys
 

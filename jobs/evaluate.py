@@ -1,4 +1,4 @@
-"""Train models on renders, on refined images and on controls, and test them on real images."""
+"""Measure whether refining pays: models trained on each kind of images, tested on real ones."""
 
 from cluster.job.command import JobConfig, run_command
 from factory.evaluation.comparison.config import EvaluationConfig

@@ -7,6 +7,7 @@ from cluster.job.measuring import MeasuringJob
 from factory.domains.registry import domain_of, options_by_domain, options_of
 from factory.validation.settings import ValidationSettings
 from schemas.place import Place
+from schemas.shipped import GateFile
 
 
 class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_options")):
@@ -19,12 +20,14 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
 
     real: Place
     """dataset of camera images to compare with"""
-    gate: Path | None = None
-    """TOML file of limits that decide pass or fail, e.g. gates/eye.toml"""
+    gate: GateFile | None = None
+    """TOML file of limits that decide pass or fail, or the name of one that comes with
+    simgan-factory: eye, hand"""
     against: str | None = None
     """id of an earlier report of this dataset, or the path of any report.json, to compare with"""
     evaluation: Place | None = None
-    """output of a jobs/evaluate.py with this refiner, whose verdict the report repeats"""
+    """output of an evaluation with this refiner (the job `evaluate`), whose verdict the report
+    repeats"""
     inception: Path | None = None
     """file of Inception's weights, which docs/validation.md says where to download: the report then
     has FID and KID to compare with papers (extra fidelity)"""

@@ -17,7 +17,7 @@ from support.places import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOP = "schemas|factory|cluster|jobs|configs|gates|docs|tests|benchmarks"
 """folders of the repository that a page may name"""
-PATH = re.compile(rf"(?<![\w./@-])(?:{TOP})/[\w./*{{}},-]*[\w*/}}]")
+PATH = re.compile(rf"(?<![\w./@-])(?:{TOP}|simgan_factory)/[\w./*{{}},-]*[\w*/}}]")
 DOTTED = re.compile(rf"(?<![\w./@-])(?:{TOP})(?:\.\w+)+")
 HOP = re.compile(r"`([\w./]+\.py): ([\w.]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -164,6 +164,9 @@ def at_the_reader(tmp_path, monkeypatch) -> None:
     """A checkout in which a reader has followed docs/new-domain.md."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "coin.toml").write_text("[train]\nsteps = 10\n")
+    (tmp_path / "gates").mkdir()
+    for name in (*OF_THE_READER, "FILE.toml", "SETUP.toml"):
+        (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(known_domains(), "coin", COIN_DOMAIN)
     monkeypatch.setitem(known_kinds(), "coin", COIN_DOMAIN.sample_kind)

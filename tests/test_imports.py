@@ -39,7 +39,7 @@ def test_no_core_module_brings_ray_along() -> None:
 
 def test_a_job_file_shadows_no_standard_module() -> None:
     """`python jobs/x.py` puts jobs/ first on the path."""
-    jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")} - {"__init__"}
+    jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")} - {"__init__", "__main__"}
     assert jobs and jobs & set(sys.stdlib_module_names) == set()
 
 
@@ -111,6 +111,20 @@ def test_help_and_wrong_options_are_answered_without_large_libraries() -> None:
         "run('jobs/estimator.py', 'joints', '--help')\n"
         "run('jobs/ingest.py', *'--source x --input y --output z'.split())\n"
         "run('jobs/simulate.py', *'--domain x --count 3 --output z'.split())\n"
+    )
+    passes_in_a_fresh_interpreter(script)
+
+
+def test_the_list_of_commands_is_there_without_the_libraries_of_any() -> None:
+    script = (
+        "import contextlib, io, sys\n"
+        "from simgan_factory.__main__ import main\n"
+        "for argument in ('--help', '--version', 'injest'):\n"
+        "    sys.argv = ['simgan-factory', argument]\n"
+        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "        main()\n"
+        f"loaded = ({LARGE!r} | {{'tyro', 'pydantic', 'numpy'}}) & sys.modules.keys()\n"
+        "assert not loaded, loaded\n"
     )
     passes_in_a_fresh_interpreter(script)
 

@@ -19,7 +19,7 @@ def texts_of_the_code() -> tuple[str, ...]:
     """Every text in the code, with `…` for what is put into it."""
     return tuple(
         text
-        for package in ("schemas", "factory", "cluster", "jobs")
+        for package in ("schemas", "factory", "cluster", "jobs", "simgan_factory")
         for path in sorted((ROOT / package).rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         for text in _texts(node)

@@ -1,0 +1,3 @@
+from cluster.job.packages import require_own_packages
+
+require_own_packages()

@@ -11,17 +11,24 @@ from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from cluster.job.program import (
+    BAD_ARGUMENTS,
+    DONE,
+    FAILED,
+    GATE_FAILED,
+    SIGNALLED,
+    as_launched,
+    program_of,
+    refuse,
+    say,
+)
 from cluster.job.signals import StopRequest, raise_on_signals
 from factory.store.open import require_lasting
 from schemas.base import FormatError, spell_out
 from schemas.place import places_in
-from schemas.text import printable
+from schemas.shipped import config_file
 from schemas.toml import tables_in
 
-DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
-"""exit codes of every job"""
-SIGNALLED = 128
-"""plus the number of the signal that stopped a job, as in shells"""
 _SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
 """a URL with a user name, a password or a query in it"""
 
@@ -61,7 +68,7 @@ class JobConfig(BaseModel):
     @classmethod
     def program(cls) -> str:
         """How the command is started, for its `--help`."""
-        return f"python jobs/{cls.command()}.py"
+        return program_of(cls.command())
 
     def part(self, kind: type[Part]) -> Part:
         """The options that a job has from a model which is a base of it, as that model."""
@@ -79,7 +86,8 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     """A job's configuration from the command line.
 
     `--config FILE.toml` gives defaults, from the table named after the job file (`[train]` for
-    jobs/train.py); flags override them. Exits with 2 on bad arguments, 0 after `--help`.
+    jobs/train.py); flags override them. `--config NAME` takes one that comes with the package.
+    Exits with 2 on bad arguments, 0 after `--help`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     program = kind.command()
@@ -98,15 +106,16 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             args=given,
             default=default,
             config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
-            description=(kind.__doc__ or "")
+            description=as_launched(kind.__doc__ or "")
             + "\n\n--config FILE.toml gives defaults for all options, from the file's "
-            + f"[{program}] table; options on the command line override them. The same command "
-            + "again resumes: what is done stays, what is missing is made.\n\n"
+            + f"[{program}] table, or from that of a configuration that comes with simgan-factory, "
+            + "by its name; options on the command line override them. The same command again "
+            + "resumes: what is done stays, what is missing is made.\n\n"
             + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n "
             + "stopped by signal n.",
         )
     except ValidationError as error:
-        _refuse(spell_out(error))
+        refuse(spell_out(error))
 
 
 def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
@@ -131,19 +140,19 @@ def run_command(
         raise_on_signals()
         main(job)
     except GateFailedError as error:
-        _say(f"gate failed: {error}")
+        say(f"gate failed: {error}")
         sys.exit(GATE_FAILED)
     except ValidationError as error:
-        _say(f"error: {spell_out(error)}")
+        say(f"error: {spell_out(error)}")
         sys.exit(BAD_ARGUMENTS)
     except StopRequest as request:
-        _say(f"stopped by {request.signal.name}; the same command resumes")
+        say(f"stopped by {request.signal.name}; the same command resumes")
         sys.exit(SIGNALLED + request.signal)
     except KeyboardInterrupt:
-        _say("interrupted; the same command resumes")
+        say("interrupted; the same command resumes")
         sys.exit(SIGNALLED + signal.SIGINT)
     except (OSError, ValueError, RuntimeError) as error:
-        _say(f"error: {error}\ndocs/troubleshooting.md explains the most common errors")
+        say(f"error: {error}\ndocs/troubleshooting.md explains the most common errors")
         sys.exit(FAILED)
     sys.exit(DONE)
 
@@ -160,7 +169,7 @@ def _refuse_secrets(given: Iterable[str]) -> None:
         if argument.startswith("--"):
             option, _, value = argument.partition("=")
         if _SECRET.match(value):
-            _refuse(
+            refuse(
                 f"{option}: keys, tokens and signatures do not belong into a location; set "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             )
@@ -172,7 +181,7 @@ def _refuse_fleeting(job: JobConfig) -> None:
         try:
             require_lasting(Path(place.removeprefix("s3:/")))
         except ValueError as error:
-            _refuse(f"--{name.replace('_', '-')}: {error}")
+            refuse(f"--{name.replace('_', '-')}: {error}")
 
 
 def _options_in(table: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
@@ -190,11 +199,18 @@ def _take_config(given: list[str]) -> tuple[Path | None, list[str]]:
     for index, argument in enumerate(given):
         if argument == "--config":
             if index + 1 == len(given):
-                _refuse("--config needs a file")
-            return Path(given[index + 1]), given[:index] + given[index + 2 :]
+                refuse("--config needs a file")
+            return _config_at(given[index + 1]), given[:index] + given[index + 2 :]
         if argument.startswith("--config="):
-            return Path(argument.removeprefix("--config=")), given[:index] + given[index + 1 :]
+            return _config_at(argument.partition("=")[2]), given[:index] + given[index + 1 :]
     return None, given
+
+
+def _config_at(place: str) -> Path:
+    try:
+        return config_file(Path(place))
+    except ValueError as error:
+        refuse(f"--config: {error}")
 
 
 def _refuse_replaced(kind: type[Job], given: Sequence[str]) -> None:
@@ -204,21 +220,21 @@ def _refuse_replaced(kind: type[Job], given: Sequence[str]) -> None:
             flag = argument.partition("=")[0]
             name = flag.removeprefix("--").removeprefix("no-").replace("-", "_").partition(".")[0]
             if name in kind.replaced_options:
-                _refuse(f"{flag} is gone; {kind.replaced_options[name]}")
+                refuse(f"{flag} is gone; {kind.replaced_options[name]}")
 
 
 def _table(path: Path, name: str) -> dict[str, Any]:
     try:
         tables = tables_in(path)
     except OSError as error:
-        _refuse(f"--config {path}: {error}")
+        refuse(f"--config {path}: {error}")
     except FormatError as error:
-        _refuse(f"--config {error}")
+        refuse(f"--config {error}")
     if name not in tables:
-        _refuse(f"--config {path} has no [{name}] table; it has {', '.join(tables) or 'none'}")
+        refuse(f"--config {path} has no [{name}] table; it has {', '.join(tables) or 'none'}")
     table = tables[name]
     if not isinstance(table, dict):
-        _refuse(f"--config {path}: [{name}] is no table, it is {table!r}")
+        refuse(f"--config {path}: [{name}] is no table, it is {table!r}")
     return table
 
 
@@ -226,9 +242,9 @@ def _with_defaults(kind: type[Job], values: dict[str, Any], where: str) -> Job:
     """A job whose missing required options are marked as such for the command line."""
     unknown = values.keys() - kind.model_fields.keys()
     for name in sorted(unknown & kind.replaced_options.keys()):
-        _refuse(f"{where}: {name} is gone; {kind.replaced_options[name]}")
+        refuse(f"{where}: {name} is gone; {kind.replaced_options[name]}")
     if unknown:
-        _refuse(
+        refuse(
             f"{where}: unknown option {', '.join(sorted(unknown))}; "
             f"there are {', '.join(kind.model_fields)}"
         )
@@ -247,14 +263,4 @@ def _checked(kind: type[Job], name: str, value: Any, where: str) -> Any:
     try:
         return TypeAdapter(kind.model_fields[name].rebuild_annotation()).validate_python(value)
     except ValidationError as error:
-        _refuse(f"{where}: {name}: {spell_out(error)}")
-
-
-def _refuse(message: str) -> NoReturn:
-    _say(f"error: {message}")
-    sys.exit(BAD_ARGUMENTS)
-
-
-def _say(message: str) -> None:
-    """Print a message, which may quote names from files, to the terminal."""
-    print(printable(message), file=sys.stderr)
+        refuse(f"{where}: {name}: {spell_out(error)}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from pydantic import create_model
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
+from cluster.job.program import program_of
 from factory.domains.registry import estimators
 from factory.networks.estimator_kinds import EstimatorKind, check_dataset, train_estimator
 from schemas.place import Place
@@ -43,7 +44,7 @@ class EstimatorJob(JobConfig):
 
     @classmethod
     def program(cls) -> str:
-        return f"python jobs/estimator.py {cls.command()}"
+        return f"{program_of('estimator')} {cls.command()}"
 
 
 def estimator_job(name: str) -> type[EstimatorJob]:
@@ -112,10 +113,10 @@ def run_estimator(arguments: Sequence[str]) -> NoReturn:
     """Run `jobs/estimator.py` with arguments, of which the first is the kind, and exit."""
     kinds = estimators()
     parser = argparse.ArgumentParser(
-        prog="python jobs/estimator.py",
+        prog=program_of("estimator"),
         usage="%(prog)s KIND [OPTIONS]",
         description="Train a network that reads labels off images. "
-        "`jobs/estimator.py KIND --help` shows the options of a kind.",
+        f"`{program_of('estimator')} KIND --help` shows the options of a kind.",
         epilog="Exit codes and --config FILE.toml are those of the other jobs; the options of a "
         "kind are in the file's table of its name.",
     )

@@ -15,10 +15,9 @@ class MeasuringJob(JobConfig, *options_of("measuring_options")):
     """a refined dataset"""
     witnesses: dict[str, Place] = Field(default={})
     """trained networks to measure with, each after its name; for eyes, landmarks PLACE (the output
-    of jobs/estimator.py landmarks), gaze PLACE (of jobs/estimator.py gaze) and mediapipe PLACE
-    (MediaPipe's iris model, see docs/validation.md); for hands, joints PLACE (of
-    jobs/estimator.py joints). Not the network that the refiner was trained to please
-    (--label-network)"""
+    of the job `estimator landmarks`), gaze PLACE (of `estimator gaze`) and mediapipe PLACE
+    (MediaPipe's iris model, see docs/validation.md); for hands, joints PLACE (of `estimator
+    joints`). Not the network that the refiner was trained to please (--label-network)"""
     parent: Place | None = None
     """where the synthetic parent is now, if it was moved"""
     split: str | None = None

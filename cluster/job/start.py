@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cluster.job.command import JobConfig
+from cluster.job.program import as_launched
 from cluster.job.runs import RunFolder, open_run
 from factory.store.lease import lease
 from factory.store.open import absolute, open_store
@@ -83,7 +84,7 @@ class _Lines(logging.Formatter):
             shown = (one_line(a) if isinstance(a, str) else a for a in record.args)
             record = copy.copy(record)
             record.args = tuple(shown)
-        return printable(super().format(record))
+        return printable(as_launched(super().format(record)))
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What an ablation trains, and what it compares the results on."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,14 +7,15 @@ from pydantic import Field
 from factory.measures.two_sample import TwoSampleTest
 from schemas.base import Model
 from schemas.place import Place
+from schemas.shipped import ConfigFile
 
 
 class AblationConfig(Model):
     """What is trained, and what it is compared on."""
 
-    variants: Path
-    """TOML file like configs/ablation.toml: [train] is common to all variants, and [variants.NAME]
-    is what one of them changes"""
+    variants: ConfigFile
+    """TOML file in which [train] is common to all variants, and [variants.NAME] is what one of them
+    changes; or the name of one that comes with simgan-factory: ablation, precision"""
     synthetic: Place
     """dataset of labelled renders, with the splits below"""
     real: Place

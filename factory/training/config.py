@@ -61,7 +61,7 @@ class TrainConfig(Model):
     """follow head_rad (n, 2) of that file as well"""
     label_network: Place | None = None
     """a trained network that sees labels in images: path, or s3://bucket/prefix. Eyes: a landmark
-    network of jobs/estimator.py landmarks"""
+    network of the job `estimator landmarks`"""
     label_weight: Float = Field(default=0.0, ge=0)
     """weight of the px by which that network sees labels move (label consistency, after Hoffman et
     al. 2018)"""

@@ -23,7 +23,7 @@ from jobs.ingest import IngestJob
 from schemas.base import Model
 from support.places import ROOT
 
-JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if path.stem != "__init__")
+JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if not path.stem.startswith("__"))
 ESTIMATORS = ("landmarks", "gaze", "joints")
 """kinds of jobs/estimator.py, each of which has an older name of its own too"""
 OWN_OPTIONS = [path for path in JOBS if path.stem not in (*ESTIMATORS, "estimator")]

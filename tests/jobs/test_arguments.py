@@ -21,7 +21,7 @@ from support.places import ROOT
 COMMANDS = [
     path.stem
     for path in (ROOT / "jobs").glob("*.py")
-    if path.stem not in ("__init__", "estimator", *estimators())
+    if path.stem not in ("__init__", "__main__", "estimator", *estimators())
 ]
 """the jobs with a class of their own"""
 

@@ -12,7 +12,7 @@ from jobs.train import TrainJob
 
 REQUIRED = {
     TrainJob: ["--synthetic", "a", "--real", "b", "--output", "c", "--steps", "1"],
-    AblateJob: ["--synthetic", "a", "--real", "b", "--output", "c", "--variants", "d"],
+    AblateJob: ["--synthetic", "a", "--real", "b", "--output", "c", "--variants", "ablation"],
 }
 
 

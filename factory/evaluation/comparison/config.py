@@ -1,16 +1,16 @@
 """What an evaluation is told on the command line."""
 
-from pathlib import Path
 from typing import Literal
 
 from schemas.base import Model
 from schemas.place import Place
+from schemas.shipped import ConfigFile
 
 
 class EvaluationConfig(Model):
     """What is compared, and where the results go."""
 
-    setup: Path
+    setup: ConfigFile
     """TOML file of arms, models and test sets, like configs/evaluation.toml"""
     output: Place
     """folder of the evaluation, or s3://bucket/prefix"""

@@ -1,0 +1,118 @@
+"""What `pip install .` brings works in a folder of its own, away from the checkout."""
+
+import os
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from factory.dataset.dataset import Dataset
+from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from schemas.version import WRITER
+from support.places import ROOT
+
+pytestmark = pytest.mark.slow
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+HERE = """
+import sys
+from cluster.on_ray.session import Session
+from factory.dataset.shard_tasks import collect, run_here
+from simgan_factory.__main__ import main
+Session.make_shards = lambda _, what, task, shards, num_samples: collect(run_here(task, shards))
+main()
+"""
+"""the program with the work of its workers done in its own process, without Ray"""
+
+
+def printed(command: list[str], cwd: Path, **environment: str) -> str:
+    """Everything a command prints that ends well."""
+    ran = subprocess.run(
+        command, cwd=cwd, env=os.environ | environment, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder that a wheel of the checkout's tracked files was installed into."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout, to leave out of the wheel what is not tracked")
+    folder = tmp_path_factory.mktemp("wheel")
+    listed = printed(["git", "ls-files", "-z"], ROOT)
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / "sources" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / "sources" / name)
+    printed([*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "wheels",
+             "./sources"], folder)  # fmt: skip
+    (wheel,) = (folder / "wheels").glob("*.whl")
+    printed([*PIP, "install", "--no-deps", "--target", "target", str(wheel)], folder)
+    return folder / "target"
+
+
+@pytest.fixture
+def run(installed, tmp_path):
+    """Run Python where only the installed packages and the dependencies can be imported.
+
+    `-S` leaves out the environment's .pth files, and with them an editable install.
+    """
+    path = os.pathsep.join([str(installed), *site.getsitepackages()])
+
+    def run(*arguments: str) -> str:
+        return printed([sys.executable, "-S", *arguments], tmp_path, PYTHONPATH=path)
+
+    return run
+
+
+def test_all_packages_come_from_the_wheel(installed, run) -> None:
+    names = ("factory", "schemas", "cluster", "jobs", "simgan_factory")
+    script = f"import {', '.join(names)}\nfor one in ({', '.join(names)}): print(one.__file__)"
+    files = run("-c", script).splitlines()
+    assert files == [str(installed / name / "__init__.py") for name in names]
+
+
+def test_the_wheel_has_every_job_configuration_and_gate_and_nothing_more(installed) -> None:
+    for kind in ("configs", "gates"):
+        sources = {path.name: path.read_bytes() for path in (ROOT / kind).glob("*.toml")}
+        shipped = installed / "simgan_factory" / kind
+        assert {path.name: path.read_bytes() for path in shipped.iterdir()} == sources
+    jobs = {path.name for path in (installed / "jobs").glob("*.py")}
+    assert jobs == {path.name for path in (ROOT / "jobs").glob("*.py")}
+    top = {path.name for path in installed.iterdir() if not path.name.startswith("_simgan_crop")}
+    top -= {"bin", "__pycache__"}
+    assert {name for name in top if not name.endswith(".dist-info")} == {
+        *("schemas", "factory", "cluster", "jobs", "simgan_factory"),
+    }
+
+
+def test_the_program_lists_its_commands_under_each_of_its_names(installed, run) -> None:
+    script = str(installed / "bin" / "simgan-factory")
+    for program, command in (("simgan-factory", [script]), ("python -m jobs", ["-m", "jobs"])):
+        assert run(*command, "--version") == f"{WRITER}\n"
+        shown = run(*command, "--help")
+        assert shown.startswith(f"usage: {program} COMMAND")
+        assert "  ingest     Turn raw renders or camera images into a dataset of shards" in shown
+
+
+def test_it_makes_a_dataset_by_a_configuration_that_came_along(run, tmp_path) -> None:
+    run("-c", HERE, "simulate", "--count", "12", "--output", "renders")
+    ingest = ("-c", HERE, "ingest", "--config", "eye-cpu", "--source", "unityeyes",
+              "--input", "renders", "--output", "eyes")  # fmt: skip
+    assert "12 inputs" in run(*ingest)
+    assert f"written by    {WRITER}" in run("-m", "jobs", "describe", "--input", "eyes")
+    card = Dataset.open(tmp_path / "eyes").card
+    options = UnityEyesOptions.model_validate(card.config["options"])
+    assert options.crop.equalise and card.shard_size == 1024
+
+
+def test_a_gate_that_is_not_there_is_answered_with_those_that_came_along(run, installed) -> None:
+    script = (
+        "from pathlib import Path; from schemas.shipped import gate_file\n"
+        "print(gate_file(Path('eye')))"
+    )
+    assert run("-c", script) == f"{installed / 'simgan_factory' / 'gates' / 'eye.toml'}\n"
