@@ -56,6 +56,19 @@ class MakeShards(Protocol):
         """
 
 
+class SideBySide(Protocol):
+    """Makes calls at the same time somewhere, and gives their results in order."""
+
+    def __call__(
+        self, calls: Sequence[Callable[[], Any]], what: str | None = None, *, use_gpu: bool = False
+    ) -> list[Any]:
+        """
+        Args:
+            what: what is done, in one word for a progress bar; there is none where it is absent.
+            use_gpu: give each call a GPU.
+        """
+
+
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 """shows how many of some shards were read: a context that gives what to call with each number"""
 

@@ -7,11 +7,11 @@ from functools import partial
 from typing import NamedTuple, Self
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import SideBySide
 from factory.evaluation.ablation import Row, columns_of, load_variants, row_of
 from factory.evaluation.ablation_config import AblationConfig
 from factory.evaluation.ablation_page import Pictures, write_page
 from factory.evaluation.names import file_name_of
-from factory.evaluation.side_by_side import SideBySide
 from factory.refinement.engines.choose import make_engine
 from factory.store.extras import require
 from factory.store.open import open_store

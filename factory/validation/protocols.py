@@ -6,12 +6,13 @@ A validation measures every sample against its parent and its labels
 gate, a reviewed file of limits (`factory.validation.gate`), turns its numbers into pass or fail.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import SideBySide
 from factory.images.png import Pixels
 from schemas.report import Realism, Report
 
@@ -85,10 +86,6 @@ class Examined(Protocol):
             notes: sentences for its top.
             earlier: a report of the same kind to compare with.
         """
-
-
-SideBySide = Callable[[Sequence[Callable[[], Any]]], list[Any]]
-"""makes calls at the same time and gives their results in order"""
 
 
 class Validator(Protocol):

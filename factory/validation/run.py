@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import MakeShards
+from factory.dataset.shard_tasks import MakeShards, SideBySide
 from factory.store.extras import require
 from factory.validation.gate import Gate, explain, load_gate
-from factory.validation.protocols import SideBySide, Trio, Validator, Witnesses
+from factory.validation.protocols import Trio, Validator, Witnesses
 from factory.validation.refiner_verdict import evaluated_verdicts
 from factory.validation.report.assemble import make_report, summary_lines, write_report
 from factory.validation.sampling import (

@@ -153,7 +153,7 @@ def rejects_of(dataset: Dataset | Store, shard: int) -> str:
     return newest(getattr(dataset, "store", dataset), "rejected", shard)
 
 
-def call_here(calls: Iterable[Callable[[], Any]]) -> list[Any]:
+def call_here(calls: Iterable[Callable[[], Any]], *_how: str | None, **_more: bool) -> list[Any]:
     """What `Session.side_by_side` does, one call after the other."""
     return [call() for call in calls]
 

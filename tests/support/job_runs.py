@@ -46,7 +46,7 @@ def work_here(patch: pytest.MonkeyPatch) -> None:
     from support import fakes
 
     patch.setattr(Session, "make_shards", lambda _, *given: fakes.make_here(*given))
-    patch.setattr(Session, "side_by_side", lambda _, calls, *_how, **_more: fakes.call_here(calls))
+    patch.setattr(Session, "side_by_side", lambda _, *given, **more: fakes.call_here(*given))
 
 
 def run_job(job: str, *options: object, expect: int = 0, on_ray: bool = True) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import SideBySide
 from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
 from factory.domains.eye.networks.mediapipe import PROGRAM
@@ -37,7 +38,7 @@ from factory.images.png import Pixels, grey
 from factory.measures.looks.measure import look_parts, looks_of
 from factory.measures.two_sample import comparisons, realism_of
 from factory.validation.pairs import NotComparableError
-from factory.validation.protocols import SideBySide, Trio, require_known
+from factory.validation.protocols import Trio, require_known
 from factory.validation.report.figures import Outline
 from factory.validation.report.parts import MAX_TILES
 from factory.validation.sampling import (
@@ -249,7 +250,8 @@ class EyeValidator:
                 partial(measure_null, grey(known.synthetic), known.index, pairs, witnesses, seed),
                 *tests,
                 *parts,
-            ]
+            ],
+            "compare",
         )
         return EyesExamined(
             trio,

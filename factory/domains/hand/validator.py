@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import SideBySide
 from factory.domains.hand.depth.boundary import boundary_of, statistics_of
 from factory.domains.hand.depth.edges import Depth
 from factory.domains.hand.depth.windows import (
@@ -42,7 +43,7 @@ from factory.domains.hand.witnesses import (
     witnesses_of,
 )
 from factory.measures.two_sample import comparisons, realism_of
-from factory.validation.protocols import SideBySide, Trio, require_known
+from factory.validation.protocols import Trio, require_known
 from factory.validation.report.parts import MAX_TILES
 from factory.validation.sampling import (
     Sampled,
@@ -191,7 +192,7 @@ class HandValidator:
             windows(before, places), windows(after, places), cut, settings.test, FULL_SCALE
         )
         sets = [partial(statistics_of, images) for images in (before, after, real)]
-        results = iter(side_by_side([*tests, *null.values(), *displaced, *sets]))
+        results = iter(side_by_side([*tests, *null.values(), *displaced, *sets], "compare"))
         two_samples = list(islice(results, len(tests)))
         by_look = dict(zip(null, islice(results, len(null)), strict=True))
         recoveries = list(islice(results, len(displaced)))

@@ -4,6 +4,7 @@ import logging
 from functools import partial
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.shard_tasks import SideBySide
 from factory.domains.registry import domain_named
 from factory.evaluation.comparison.arms import RendersArm
 from factory.evaluation.comparison.config import EvaluationConfig
@@ -13,7 +14,6 @@ from factory.evaluation.comparison.scored import scored_refiners, scoring_of, ti
 from factory.evaluation.comparison.setup import Compared
 from factory.evaluation.comparison.trial_log import log_trials, looks_of, read_log
 from factory.evaluation.comparison.trials import read_errors, trials_of
-from factory.evaluation.side_by_side import SideBySide
 from factory.store.extras import require
 from factory.store.open import absolute, open_store
 from schemas.evaluation import EvaluationReport

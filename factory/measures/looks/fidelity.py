@@ -6,14 +6,15 @@ here the sets are chosen: renders, refined renders and one half of the real imag
 with the other half, the reference, and all sets have one size, because FID depends on it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 
+from factory.dataset.shard_tasks import SideBySide
 from factory.images.png import Grey, Pixels
 from factory.measures.looks.inception import Features, import_torchvision
 from factory.measures.looks.measure import halves_of
@@ -32,7 +33,7 @@ def measure_fidelity(
     network: Callable[[Grey], Features],
     weights: str,
     seed: int,
-    side_by_side: Callable[[Sequence[Callable[[], Any]]], list[Any]],
+    side_by_side: SideBySide,
 ) -> Fidelity:
     """FID and KID of renders, refined renders and real images to one half of the real images.
 
@@ -57,7 +58,7 @@ def measure_fidelity(
             f"synthetic, {len(refined)} refined and {len(real)} real ones"
         )
     sets = synthetic[:num], refined[:num], real[other_half[:num]], real[reference[:num]]
-    *others, features = side_by_side([partial(network, images) for images in sets])
+    *others, features = side_by_side([partial(network, images) for images in sets], "inception")
     subset_size = min(MOST_IN_SUBSET, num // 2)
     distances: list[InceptionDistance] = side_by_side(
         [partial(inception_distance, other, features, subset_size) for other in others]

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.shard_tasks import MakeShards
+from factory.dataset.shard_tasks import MakeShards, SideBySide
 from factory.store.extras import require
 from factory.store.open import absolute, open_store
 from factory.validation.power.damaged import DamageMeasurer
 from factory.validation.power.damages import Damage, Damages
 from factory.validation.power.table import curves_png, gate_toml, markdown, power_of
-from factory.validation.protocols import SideBySide, Witnesses
+from factory.validation.protocols import Witnesses
 from factory.validation.sampling import shards_of
 from factory.validation.shard_measures import measure_new_shards, read_measures
 from schemas.power import PowerReport, PowerSettings
@@ -54,7 +54,7 @@ def measure_power(
         refined, parent, tuple(shards), witnesses, damages, absolute(output), settings.seed
     )
     tried = damages.damages if only is None else only
-    damaged = side_by_side([partial(measurer, damage) for damage in tried])
+    damaged = side_by_side([partial(measurer, damage) for damage in tried], "damage")
     log.info("fitting limits on one half of the identities, trying them on the other")
     report = power_of(
         read_measures(refined, shards, witnesses),

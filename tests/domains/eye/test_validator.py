@@ -38,7 +38,7 @@ def test_images_in_colour_are_measured_in_grey_and_shown_in_colour(monkeypatch) 
         SimpleNamespace(finder=None),
         settings,
         SimpleNamespace(looks=None),
-        lambda calls: [None] * len(calls),
+        lambda calls, _what: [None] * len(calls),
     )
     assert len(measured) == 6 and all(array.shape == (9, 35, 55) for array in measured)
     assert np.array_equal(examined.real_NHW, images)

@@ -103,7 +103,7 @@ def config(places: tuple[Dataset, Dataset, Path], folder: Path, *changes) -> Eva
 def test_every_arm_takes_depth_of_16_bits(places, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(degradation, "_FITTED_ON", 3)
     monkeypatch.setattr(degradation, "_ROUNDS", 2)
-    report = evaluate(config(places, tmp_path), lambda calls, *_, **__: fakes.call_here(calls))
+    report = evaluate(config(places, tmp_path), fakes.call_here)
     by_arm = {result.arm: result for result in report.arms}
     assert list(by_arm) == ["constant", "renders", "degraded", "refined", "camera-like"]
     assert all(result.unit == "px" for result in report.arms) and report.num_trials == 5

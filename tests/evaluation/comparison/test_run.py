@@ -73,7 +73,7 @@ def config(split_pair, tmp_path) -> EvaluationConfig:
 
 
 def run(config: EvaluationConfig) -> EvaluationReport:
-    return evaluate(config, lambda calls, *_how, **_more: fakes.call_here(calls))
+    return evaluate(config, fakes.call_here)
 
 
 def changed(config: EvaluationConfig, *changes: tuple[str, str]) -> EvaluationConfig:
