@@ -11,7 +11,6 @@ and lines that are there already are not computed again.
 """
 
 import argparse
-import io
 import json
 import logging
 from collections.abc import Iterator
@@ -19,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.loading import load_images, load_index
 from factory.domains.registry import domain_named
+from factory.evaluation.comparison.arms import DatasetArm
 from factory.evaluation.comparison.setup import Compared
 from factory.networks.evaluation_kinds import Examples, Regressor
+from factory.store.parquet import read_parquet
 
 log = logging.getLogger("dropped")
 Rows = NDArray[np.intp]
@@ -45,11 +44,7 @@ def measures_of(refined: Dataset, witnesses: str | None) -> pa.Table:
     if witnesses is None and len(folders) != 1:
         raise SystemExit(f"{refined.location} was measured with {folders}: name one (--witnesses)")
     wanted = f"measures/{witnesses or folders[0]}/"
-    tables = [
-        pq.read_table(io.BytesIO(refined.store.read(name)))
-        for name in names
-        if name.startswith(wanted)
-    ]
+    tables = [read_parquet(refined.store, name)[0] for name in names if name.startswith(wanted)]
     return pa.concat_tables(tables, promote_options="default")
 
 
@@ -61,19 +56,19 @@ class Trials:
         self.tests = {name: test.load() for name, test in compared.tests.items()}
         (quantity,) = {test.quantity for test in compared.tests.values()}
         self.quantity = compared.quantities[quantity]
-        keys = load_index(refined, ["key"])["key"].to_pylist()
-        row_of = {key: row for row, key in enumerate(keys)}
-        images = load_images(refined)
-        parts, measured = [], []
         renders = compared.renders
-        for split in (renders.split, renders.held_out):
-            rows = renders.rows(split, self.quantity, None, seed=0)
-            found = [row_of[key] for key in rows.keys.tolist()]
-            parts.append(rows.examples._replace(images=images[found]))
-            measured.append(rows.keys.tolist())
-        self.train, self.held_out = parts
+        train, held_out = (
+            renders.rows(split, self.quantity, None, seed=0)
+            for split in (renders.split, renders.held_out)
+        )
+        arm = DatasetArm(kind="dataset", dataset=refined.location)
+        look = arm.look(renders, train.examples.images, number=0)
+        self.train, self.held_out = look(train), look(held_out)
+        keys = train.keys.tolist()
+        if len(self.train.images) < len(keys):
+            raise SystemExit(f"{refined.location} lacks some of the renders of {renders.renders}")
         order = {key: row for row, key in enumerate(table["key"].to_pylist())}
-        self.table = table.take([order[key] for key in measured[0]])
+        self.table = table.take([order[key] for key in keys])
 
     def errors(self, rows: Rows, seed: int) -> dict[str, float]:
         """Mean error on each test set of a model that was trained on some of the images."""

@@ -35,9 +35,11 @@ class Arm(Model):
         lies."""
         return dict(self.model_dump(mode="json", exclude={"sizes"}))
 
-    def settings_of(self, number: int) -> dict[str, JsonValue]:
-        """The part of `settings` that decides the images of one seed, by its position."""
-        return self.settings()
+    def settings_of(
+        self, number: int, settings: Mapping[str, JsonValue]
+    ) -> Mapping[str, JsonValue]:
+        """The part of the arm's `settings` that decides the images of one seed, by its position."""
+        return settings
 
     def check(self, card: DatasetCard) -> None:
         """Raises ValueError where the arm cannot be made of renders with this card."""
@@ -157,9 +159,12 @@ class RefinedArm(RendersArm):
         digests: list[JsonValue] = [load_refiner(place)[1].sha256 for place in self.refiners]
         return {**super().settings(), "refiners": digests}
 
-    def settings_of(self, number: int) -> dict[str, JsonValue]:
-        own = self.model_copy(update={"refiners": tuple(self.refiners_of(number))})
-        return own.settings()
+    def settings_of(
+        self, number: int, settings: Mapping[str, JsonValue]
+    ) -> Mapping[str, JsonValue]:
+        digests = settings["refiners"]
+        assert isinstance(digests, list)
+        return {**settings, "refiners": [digests[row] for row in self._rows_of(number)]}
 
     def check(self, card: DatasetCard) -> None:
         from factory.networks.refiner_files import load_refiner
@@ -183,8 +188,12 @@ class RefinedArm(RendersArm):
 
     def refiners_of(self, number: int) -> list[str]:
         """The places of the refiners that the models' seed of that position takes."""
+        return [self.refiners[row] for row in self._rows_of(number)]
+
+    def _rows_of(self, number: int) -> list[int]:
+        """Positions among `refiners` of those that a seed takes."""
         rows = range(number * self.refinements, (number + 1) * self.refinements)
-        return [self.refiners[row % len(self.refiners)] for row in rows]
+        return [row % len(self.refiners) for row in rows]
 
 
 class DamagedArm(RefinedArm):
@@ -224,11 +233,11 @@ class DamagedArm(RefinedArm):
             chosen = np.sort(rng.permutation(len(parents))[: round(self.share * len(parents))])
             if not len(chosen):
                 return refined
-            changed, label_rows = damaged(
+            changed = damaged(
                 damage, rows.index.take(chosen), parents[chosen], refined.images[chosen], rng
             )
             seen, values = refined.images.copy(), refined.values_ND.copy()
-            seen[chosen], values[chosen] = changed, values[chosen][label_rows]
+            seen[chosen], values[chosen] = changed.refined_NHW, values[chosen][changed.label_rows_N]
             return refined._replace(images=seen, values_ND=values)
 
         return look

@@ -168,7 +168,8 @@ def trials_of(compared: Compared, output: str) -> list[Trial]:
                         "quantity": quantity.name,
                     }
                     own_digests = {name: test_digests[name] for name in tests}
-                    own_setting = digest_of({**decides, "arm": arm.settings_of(number)})
+                    own = arm.settings_of(number, arm_settings[arm_name])
+                    own_setting = digest_of({**decides, "arm": own})
                     digest = digest_of([own_setting, seed, number, own_digests])
                     trials.append(
                         Trial(

@@ -133,36 +133,23 @@ class Damager(Protocol):
         """
 
 
-class DamagedImages(NamedTuple):
+class DamagedImages(Protocol):
     """N refined images after they were damaged."""
 
-    images: Pixels
-    """(N, H, W)"""
-    label_rows_N: NDArray[np.intp]  # noqa: N815
-    """the row of the labels that now belongs to each image: its own, unless labels were swapped"""
+    @property
+    def refined_NHW(self) -> Pixels:  # noqa: N802
+        """(N, H, W) the images"""
+
+    @property
+    def label_rows_N(self) -> NDArray[np.intp]:  # noqa: N802
+        """(N,) the row of the labels that now belongs to each image: its own, unless labels were
+        swapped"""
 
 
-class DamageImages(Protocol):
-    """Damages refined images, all of them."""
-
-    def __call__(
-        self,
-        damage: Damage,
-        labels: pa.Table,
-        parent: Pixels,
-        refined: Pixels,
-        rng: np.random.Generator,
-    ) -> DamagedImages:
-        """Equal generators damage equally.
-
-        Args:
-            damage: of a kind of the domain's, in any size.
-            labels: index rows of the refined images.
-            parent: (N, H, W) in the order of the rows; refined likewise.
-
-        Raises:
-            ValueError: the kind needs a size, or the labels lack what it needs.
-        """
+DamageImages = Callable[[Damage, pa.Table, Pixels, Pixels, np.random.Generator], DamagedImages]
+"""damages refined images, all of them, and measures none; its arguments are those that a `Damager`
+is given without a name, and it raises ValueError where the kind needs a size, or the labels lack
+what it needs"""
 
 
 @dataclass(frozen=True)
@@ -177,4 +164,4 @@ class Damages:
     """from the witnesses that the clean samples were measured with to what a worker damages and
     measures with; a function of a module, which should give the same one for all damages"""
     damaged: DamageImages
-    """images alone, damaged and not measured"""
+    """by which the damager damages, for those who do not measure"""

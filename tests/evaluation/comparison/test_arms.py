@@ -48,10 +48,13 @@ def test_what_decides_a_seed_is_its_own_refiner_alone(monkeypatch) -> None:
         RefinedArm(kind="refined", refiners=names) for names in (("a", "b"), ("a", "b", "c"))
     )
     assert few.settings() != more.settings()
-    assert [few.settings_of(number)["refiners"] for number in range(3)] == [
+    of_few, of_more = (
+        [arm.settings_of(number, arm.settings()) for number in range(3)] for arm in (few, more)
+    )
+    assert [own["refiners"] for own in of_few] == [
         ["digest of a"], ["digest of b"], ["digest of a"],
     ]  # fmt: skip
-    assert [few.settings_of(number) == more.settings_of(number) for number in range(3)] == [
+    assert [one == other for one, other in zip(of_few, of_more, strict=True)] == [
         True, True, False,
     ]  # fmt: skip
 

@@ -6,12 +6,12 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from factory.domains.eye.damage.kinds import DAMAGES, damaged
+from factory.domains.eye.damage.kinds import DAMAGES, Damaged, damaged
 from factory.domains.eye.damage.pairs import Pairs
 from factory.domains.eye.damage.tails import TAILS
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses, Seen
 from factory.images.png import Pixels, grey
-from factory.validation.power.damages import Damage, DamagedImages, DamagedRows, Damages
+from factory.validation.power.damages import Damage, DamagedRows, Damages
 
 LEAST_SWAP_DEG = 10.0
 """between the gazes of two samples whose labels are swapped; those of nearer ones are hardly
@@ -37,8 +37,8 @@ class EyeDamager:
         parent_sha256: str,
     ) -> DamagedRows:
         """As `Damager.__call__`."""
-        parent_NHW, refined_NHW = grey(parent), grey(refined)
-        result = damaged(damage, Pairs(parent_NHW, refined_NHW, labels), rng)
+        parent_NHW = grey(parent)
+        result = _damaged(damage, labels, parent, refined, rng)
         rows = labels.take(pa.array(result.label_rows_N))
         is_harmed = np.ones(len(labels), bool)
         if damage.kind == "labels_swapped":
@@ -62,9 +62,8 @@ def _damager(witnesses: EyeWitnesses) -> EyeDamager:
 
 def _damaged(
     damage: Damage, labels: pa.Table, parent: Pixels, refined: Pixels, rng: np.random.Generator
-) -> DamagedImages:
-    result = damaged(damage, Pairs(grey(parent), grey(refined), labels), rng)
-    return DamagedImages(result.refined_NHW, result.label_rows_N)
+) -> Damaged:
+    return damaged(damage, Pairs(grey(parent), grey(refined), labels), rng)
 
 
 EYE_DAMAGES = Damages(DAMAGES, TAILS, _damager, _damaged)

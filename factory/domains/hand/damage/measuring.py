@@ -6,11 +6,11 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from factory.domains.hand.damage.kinds import DAMAGES, Pairs, damaged
+from factory.domains.hand.damage.kinds import DAMAGES, Damaged, Pairs, damaged
 from factory.domains.hand.damage.tails import TAILS
 from factory.domains.hand.measures import HandMeasurer, HandWitnesses, depth_of
 from factory.images.png import Pixels
-from factory.validation.power.damages import Damage, DamagedImages, DamagedRows, Damages
+from factory.validation.power.damages import Damage, DamagedRows, Damages
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,9 @@ class HandDamager:
         parent_sha256: str,
     ) -> DamagedRows:
         """As `Damager.__call__`."""
-        parent_NHW = depth_of(parent)
-        result = damaged(damage, Pairs(parent_NHW, depth_of(refined), labels), rng)
+        result = _damaged(damage, labels, parent, refined, rng)
         rows = labels.take(pa.array(result.label_rows_N))
-        measures = self.measurer(rows, parent_NHW, result.refined_NHW)
+        measures = self.measurer(rows, depth_of(parent), result.refined_NHW)
         return DamagedRows(measures, result.is_harmed_N)
 
 
@@ -45,9 +44,8 @@ def _damager(witnesses: HandWitnesses) -> HandDamager:
 
 def _damaged(
     damage: Damage, labels: pa.Table, parent: Pixels, refined: Pixels, rng: np.random.Generator
-) -> DamagedImages:
-    result = damaged(damage, Pairs(depth_of(parent), depth_of(refined), labels), rng)
-    return DamagedImages(result.refined_NHW, result.label_rows_N)
+) -> Damaged:
+    return damaged(damage, Pairs(depth_of(parent), depth_of(refined), labels), rng)
 
 
 HAND_DAMAGES = Damages(DAMAGES, TAILS, _damager, _damaged)
