@@ -6,6 +6,7 @@ from cluster.job.command import run_command
 from cluster.job.measuring import MeasuringJob
 from schemas.place import Place
 from schemas.power import PowerSettings
+from schemas.shipped import GateFile
 
 
 class PowerJob(MeasuringJob, PowerSettings):
@@ -20,20 +21,25 @@ class PowerJob(MeasuringJob, PowerSettings):
 
     output: Place
     """folder for the results, or s3://bucket/prefix"""
+    gate: GateFile | None = None
+    """try the limits on samples of this gate, on all identities, instead of fitting limits: a TOML
+    file, or the name of a gate that comes with simgan-factory"""
 
 
 def main(job: PowerJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
     from factory.domains.registry import domain_of, options_by_domain
+    from factory.validation.gate import load_gate
     from factory.validation.pairs import open_pair
     from factory.validation.power.run import measure_power
 
     refined, parent = open_pair(job.input, job.parent)
     domain = domain_of(refined)
-    damages = domain.damage()
+    damages, validator = domain.damage(), domain.validator()
+    gate = None if job.gate is None else load_gate(job.gate, validator.report)
     measuring = options_by_domain(job, "measuring_options")[domain.name]
-    witnesses = domain.validator().witnesses(refined, parent, job.networks(), measuring)
+    witnesses = validator.witnesses(refined, parent, job.networks(), measuring)
     with start(job, job.output, workers=job.workers) as session:
         measure_power(
             refined,
@@ -45,6 +51,7 @@ def main(job: PowerJob) -> None:
             job.output,
             make_shards=session.make_shards,
             side_by_side=partial(session.side_by_side, what="damage"),
+            gate=gate,
         )
 
 

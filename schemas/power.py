@@ -79,6 +79,8 @@ class PowerReport(Versioned):
     num_identities: int
     settings: PowerSettings
     shares: tuple[Float, ...] = SHARES
+    is_fitted: bool = True
+    """False where the limits of a gate were tried, on all samples"""
     limits: tuple[SampleLimit, ...]
     false_alarms: dict[int, Bound]
     """by size of set, on the half that the limits were not fitted on"""

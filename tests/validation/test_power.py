@@ -28,6 +28,7 @@ from factory.validation.power.table import (
 )
 from schemas.eye.measures import EYE_MEASURE_MEANINGS
 from schemas.eye.report import EyeReport
+from schemas.gate import SampleLimit
 from schemas.power import SHARES, PowerSettings
 from support.eye_rows import measures
 
@@ -184,6 +185,25 @@ def test_damage_that_harms_nothing_or_is_of_other_samples_is_refused():
     of_others = DamageMeasures(blur, clean.slice(1), np.ones(NUM - 1, bool))
     with pytest.raises(ValueError, match="not of the clean samples: 1199 rows, expected 1200"):
         power_of(clean, [of_others], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+
+
+@pytest.mark.slow
+def test_limits_of_a_gate_are_tried_as_they_are_on_all_samples():
+    clean = clean_measures()
+    shift = Damage("shift", 3.0, "px", True, "in tests")
+    damaged = [DamageMeasures(shift, with_drift(clean, np.full(NUM, 9.0)), np.ones(NUM, bool))]
+    caught = {}
+    for at_most in (8.0, 10.0):
+        limit = SampleLimit(
+            measure="iris_drift_px", at_most=at_most, max_share=0.001, shard_share=0.01,
+            why="the iris moved",
+        )  # fmt: skip
+        names = {"dataset": "0" * 64, "witnesses": "1" * 64}
+        report = power_of(clean, damaged, TAILS, SETTINGS, given=[limit], **names)
+        assert report.limits == (limit,) and not report.of_other_splits
+        assert "1 limits of a gate" in markdown(report)
+        caught[at_most] = max(report.caught, key=lambda line: line.set_size).smallest_share
+    assert caught[8.0] <= 0.01 and caught[10.0] is None
 
 
 def test_too_few_clean_samples_are_refused():

@@ -45,20 +45,27 @@ def power_of(
     *,
     dataset: str,
     witnesses: str,
+    given: Sequence[SampleLimit] = (),
 ) -> PowerReport:
     """Fit limits on one half of the identities; count false alarms and caught damage on the other.
+    Limits that are given are tried on all samples instead.
 
     Args:
         clean: measurements of the clean samples.
         dataset: digest of the dataset's card.
         witnesses: digest of what the samples were measured with.
+        given: limits of a gate.
 
     Raises:
         ValueError: measurements of a damage are not of the clean samples, in their order; a damage
             harms none of the samples that it is tried on; or there are too few samples or
             identities to fit limits on.
     """
-    refusals, halves = _fitted(clean, tails, settings, settings.seed)
+    if given:
+        tried = np.arange(len(clean))
+        refusals = _refusals(clean, given, settings)
+    else:
+        refusals, (_, tried) = _fitted(clean, tails, settings, settings.seed)
     limits = refusals.limits
     caught = []
     for damage, measures, is_harmed in damaged:
@@ -67,13 +74,13 @@ def power_of(
                 f"the measurements of {damage.name} are not of the clean samples: {len(measures)} "
                 f"rows, expected {len(clean)} with the same keys in the same order"
             )
-        if not is_harmed[halves.test].any():
+        if not is_harmed[tried].any():
             raise ValueError(
-                f"{damage.name} harms none of the {len(halves.test)} clean samples that it is "
+                f"{damage.name} harms none of the {len(tried)} clean samples that it is "
                 "tried on; take a larger dataset"
             )
-        flags = flags_of(measures.take(pa.array(halves.test)), limits)
-        flagged = DamagedFlags(flags, is_harmed[halves.test])
+        flags = flags_of(measures.take(pa.array(tried)), limits)
+        flagged = DamagedFlags(flags, is_harmed[tried])
         caught += [_caught(damage, refusals, flagged, size) for size in settings.set_sizes]
     return PowerReport(
         dataset=dataset,
@@ -81,11 +88,12 @@ def power_of(
         num_samples=len(clean),
         num_identities=len(set(clean["identity"].to_pylist())),
         settings=settings,
+        is_fitted=not given,
         limits=tuple(limits),
         false_alarms={
             size: refusals.of_clean(size, settings.num_clean) for size in settings.set_sizes
         },
-        of_other_splits=_of_other_splits(clean, tails, settings),
+        of_other_splits={} if given else _of_other_splits(clean, tails, settings),
         caught=tuple(caught),
     )
 
@@ -96,9 +104,12 @@ def _fitted(
     """Limits fitted on one half, and the other half to try them on."""
     halves = halves_of(clean, seed)
     limits = fitted_limits(clean.take(pa.array(halves.fit)), tails, settings)
-    test = clean.take(pa.array(halves.test))
-    people = test["identity"].to_pylist()
-    return Refusals(flags_of(test, limits), people, limits, settings), halves
+    return _refusals(clean.take(pa.array(halves.test)), limits, settings), halves
+
+
+def _refusals(clean: pa.Table, limits: Sequence[SampleLimit], settings: PowerSettings) -> Refusals:
+    people = clean["identity"].to_pylist()
+    return Refusals(flags_of(clean, limits), people, limits, settings)
 
 
 def _of_other_splits(
@@ -134,9 +145,10 @@ def markdown(report: PowerReport) -> str:
     """The tables for docs/."""
     settings, sizes = report.settings, report.settings.set_sizes
     head = " | ".join(f"of {size:,}" for size in sizes)
+    origin = "fitted on half of the identities, tried on the other half"
     lines = [
         f"{report.num_samples:,} clean samples of {report.num_identities} identities; "
-        f"{len(report.limits)} limits fitted on half of the identities, tried on the other half. "
+        f"{len(report.limits)} limits {origin if report.is_fitted else 'of a gate'}. "
         "Clean sets refused: "
         + "; ".join(
             f"{bound.num} of {bound.trials:,} sets of {size:,} (95 % upper bound "
