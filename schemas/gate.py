@@ -42,6 +42,11 @@ class SampleLimit(Model):
     """a column of the domain's measurements"""
     at_most: Float | None = None
     at_least: Float | None = None
+    at_most_spreads: Annotated[Float, Field(gt=0)] | None = None
+    """in place of `at_most`: how far above the median of the set that is judged. A spread is the
+    distance from that median to the upper quartile"""
+    at_least_spreads: Annotated[Float, Field(gt=0)] | None = None
+    """in place of `at_least`: how far below it, a spread being that to the lower quartile"""
     why: Annotated[str, Field(min_length=10)]
     drop: bool = True
     """False: missing it counts, but is no reason to leave out the sample"""
@@ -52,18 +57,42 @@ class SampleLimit(Model):
 
     @model_validator(mode="after")
     def _bounded(self) -> "SampleLimit":
-        _require_bound(self.measure, self.at_most, self.at_least)
+        for absolute, spreads in (
+            ("at_most", self.at_most_spreads),
+            ("at_least", self.at_least_spreads),
+        ):
+            if spreads is not None and getattr(self, absolute) is not None:
+                raise ValueError(
+                    f"{self.measure}: give either {absolute} or {absolute}_spreads, not both"
+                )
+        if self.at_most_spreads is None and self.at_least_spreads is None:
+            _require_bound(self.measure, self.at_most, self.at_least)
         return self
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether it has a bound that depends on the set."""
+        return self.at_most_spreads is not None or self.at_least_spreads is not None
 
     @property
     def name(self) -> str:
         """As reports and verdicts call it: what a sample that misses it does."""
-        bounds = []
-        if self.at_least is not None:
-            bounds.append(f"{self.measure} < {self.at_least:g}")
-        if self.at_most is not None:
-            bounds.append(f"{self.measure} > {self.at_most:g}")
-        return " or ".join(bounds)
+        bounds = (
+            ("<", self.at_least, self.at_least_spreads, "below"),
+            (">", self.at_most, self.at_most_spreads, "above"),
+        )
+        return " or ".join(
+            f"{self.measure} {sign} {_bound_text(absolute, spreads, side)}"
+            for sign, absolute, spreads, side in bounds
+            if absolute is not None or spreads is not None
+        )
+
+
+def _bound_text(absolute: float | None, spreads: float | None, side: str) -> str:
+    if spreads is None:
+        return f"{absolute:g}"
+    text = f"{spreads:g} spreads {side} the median"
+    return text if absolute is None else f"{absolute:.3g} ({text})"
 
 
 class GateFile(Versioned):

@@ -3,6 +3,10 @@
 A gate's `[[sample]]` tables say what a sample may measure. How many may miss a limit is judged by
 counting: the dataset fails when more do than chance would give if a share of `max_share` did, and
 so does a shard on its own, so one bad shard in a thousand good ones is not averaged away.
+
+A bound is a number, or it is relative: so many spreads beyond the median of the set. What a refiner
+does to all of its images differs by a factor of ten between refiners that hold labels and those
+that redraw; how far the rarest sample lies beyond the others does not (docs/validation.md).
 """
 
 from collections.abc import Sequence
@@ -14,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from factory.dataset.columns import values_of
 from schemas.gate import SampleLimit
 from schemas.report import SampleCheck, ShardCount
 from schemas.verdicts import VERDICT_SCHEMA
@@ -24,11 +29,44 @@ shard, so it must be small"""
 MAX_SHARDS_NAMED = 20
 
 
+def resolved(
+    limit: SampleLimit, values: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> SampleLimit:
+    """A limit with its bounds in the unit of the measure.
+
+    Args:
+        values: (N,) of the measure, of the whole set; what was not measured is NaN. Without any
+            value a relative bound stays as it is.
+        weights: (N,) how often each value is in the set; each once when None.
+    """
+    is_known = np.isfinite(values)
+    if not limit.is_relative or not is_known.any():
+        return limit
+    weights = np.ones(len(values)) if weights is None else weights
+    low, median, high = np.quantile(
+        values[is_known], (0.25, 0.5, 0.75), weights=weights[is_known], method="inverted_cdf"
+    ).tolist()
+    bounds = {}
+    if limit.at_most_spreads is not None:
+        bounds["at_most"] = median + limit.at_most_spreads * (high - median)
+    if limit.at_least_spreads is not None:
+        bounds["at_least"] = median - limit.at_least_spreads * (median - low)
+    return limit.model_copy(update=bounds)
+
+
+def resolved_all(measures: pa.Table, limits: Sequence[SampleLimit]) -> list[SampleLimit]:
+    """Limits with their bounds in the units of their measures, for the set of these samples."""
+    return [resolved(limit, values_of(measures, limit.measure)) for limit in limits]
+
+
 def missed(measures: pa.Table, limit: SampleLimit) -> NDArray[np.bool_]:
     """(N,) which samples miss a limit.
 
     What could not be measured (null) does not miss it. A measurement that is not finite does: it is
     a fault of the measurer and shows nothing good of the sample.
+
+    Args:
+        limit: with bounds in the measure's unit (`resolved`).
     """
     column = measures[limit.measure]
     values = np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
@@ -52,7 +90,7 @@ def most_allowed(num: int, share: float) -> int:
 
 def verdicts_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> pa.Table:
     """Rows of `VERDICT_SCHEMA`, sorted by key: keep or drop, and why."""
-    dropping = [limit for limit in limits if limit.drop]
+    dropping = resolved_all(measures, [limit for limit in limits if limit.drop])
     misses = [missed(measures, limit) for limit in dropping]
     drop = np.any(misses, axis=0) if misses else np.zeros(len(measures), bool)
     reasons: list[list[str]] = [[] for _ in range(len(measures))]
@@ -77,7 +115,7 @@ def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[Sa
     shards, which = np.unique(_shards(measures), return_inverse=True)
     sizes = np.bincount(which, minlength=len(shards))
     checks = []
-    for limit in limits:
+    for limit in resolved_all(measures, limits):
         missing = missed(measures, limit)
         counts = np.bincount(which[missing], minlength=len(shards))
         bad = [

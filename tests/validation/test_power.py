@@ -14,6 +14,7 @@ from factory.validation.power.limits import (
     DamagedFlags,
     Refusals,
     bound_of,
+    damaged_flags,
     fitted_limits,
     flags_of,
     halves_of,
@@ -204,6 +205,21 @@ def test_limits_of_a_gate_are_tried_as_they_are_on_all_samples():
         assert "1 limits of a gate" in markdown(report)
         caught[at_most] = max(report.caught, key=lambda line: line.set_size).smallest_share
     assert caught[8.0] <= 0.01 and caught[10.0] is None
+
+
+def test_limits_in_spreads_catch_what_is_rare_and_not_what_most_samples_are():
+    clean = clean_measures()
+    damaged = with_drift(clean, np.full(NUM, 9.0))
+    limit = SampleLimit(
+        measure="iris_drift_px", at_most_spreads=10, max_share=0.001, shard_share=0.01,
+        why="the iris moved further than others",
+    )  # fmt: skip
+    whole = np.ones(NUM, bool)
+    tries = Refusals(flags_of(clean, [limit]), clean["identity"].to_pylist(), [limit], SETTINGS)
+    flagged = damaged_flags(clean, damaged, whole, [limit])
+    caught = {share: tries.of_damaged(flagged, 1_000, share)[-1] for share in (0.02, 0.2, 0.5)}
+    assert caught == {0.02: 1.0, 0.2: 1.0, 0.5: 0.0}
+    assert tries.of_bad_shard(flagged, 1_000) == 1.0
 
 
 def test_too_few_clean_samples_are_refused():

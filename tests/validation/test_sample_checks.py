@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from factory.dataset.columns import values_of
 from factory.validation.gate import sample_text
 from factory.validation.sample_checks import (
     CHANCE,
     check_samples,
     missed,
     most_allowed,
+    resolved,
     verdicts_of,
 )
 from schemas.gate import SampleLimit
@@ -41,6 +43,54 @@ def test_a_measurement_beyond_all_numbers_misses_every_limit(bad):
     for bounds in ({"at_most": 2.0}, {"at_least": 0.5}):
         limit = SampleLimit(measure="iris_drift_px", why=WHY, **bounds)
         assert missed(rows, limit).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
+def test_a_limit_in_spreads_goes_with_the_set(scale):
+    spread_out = scale * np.arange(101)  # median 50, quartiles 25 and 75, times scale
+    rows = measures([*spread_out.tolist(), None, float("nan")], 103)
+    high = SampleLimit(measure="iris_drift_px", at_most_spreads=1.81, why=WHY)
+    low = SampleLimit(measure="iris_drift_px", at_least_spreads=1.81, why=WHY)
+    values = values_of(rows, "iris_drift_px")
+    assert resolved(high, values).at_most == pytest.approx(95.25 * scale)
+    assert resolved(low, values).at_least == pytest.approx(4.75 * scale)
+    checks = check_samples(rows, [high, low])
+    assert [check.num_missed for check in checks] == [6, 6]  # 5 of the numbers, and NaN
+    assert checks[0].limit == f"iris_drift_px > {95.25 * scale:.3g} (1.81 spreads above the median)"
+    dropped = [line["key"] for line in verdicts_of(rows, [high]).to_pylist() if not line["keep"]]
+    assert len(dropped) == 6
+
+
+def test_a_limit_in_spreads_of_a_set_that_does_not_vary_is_its_median():
+    rows = measures([2.0] * 20 + [2.5], 21)
+    limit = SampleLimit(measure="iris_drift_px", at_most_spreads=5, why=WHY, max_share=0.001)
+    (check,) = check_samples(rows, [limit])
+    assert check.at_most == 2 and check.num_missed == 1
+
+
+def test_a_bad_shard_is_judged_by_the_median_and_spread_of_the_whole_set():
+    values = np.random.default_rng(0).normal(size=400)
+    keys = [f"{k // 20:06d}-{k % 20:06d}" for k in range(400)]
+    limit = SampleLimit(measure="iris_drift_px", at_most_spreads=4, why=WHY, shard_share=0.01)
+    values[40:60] += 20
+    (check,) = check_samples(measures(values.tolist(), 400, key=keys), [limit])
+    assert [shard.shard for shard in check.bad_shards] == [2] and not check.passed
+
+
+def test_what_nobody_measured_misses_no_limit_in_spreads_but_fails_the_set():
+    rows = measures([None, None], 2)
+    limit = SampleLimit(measure="iris_drift_px", at_most_spreads=4, why=WHY, max_share=0.01)
+    (check,) = check_samples(rows, [limit])
+    assert check.num_missed == 0 and check.at_most is None and not check.passed
+
+
+def test_a_side_of_a_limit_has_one_bound():
+    with pytest.raises(ValueError, match="either at_most or at_most_spreads, not both"):
+        SampleLimit(measure="iris_drift_px", at_most=2, at_most_spreads=4, why=WHY)
+    with pytest.raises(ValueError, match="neither at_most nor at_least"):
+        SampleLimit(measure="iris_drift_px", why=WHY)
+    both = SampleLimit(measure="iris_drift_px", at_least=1, at_most_spreads=4, why=WHY)
+    assert both.name == "iris_drift_px < 1 or iris_drift_px > 4 spreads above the median"
 
 
 def test_every_sample_has_a_verdict_with_every_reason():

@@ -5,10 +5,11 @@ The halves are of different identities. A limit is a measure, a threshold that o
 samples pass, and the share of them that does. A set is refused where more of its samples pass the
 threshold than that share explains (`factory.validation.sample_checks`). Sets are drawn anew many
 times: identities first, with replacement, then samples of these, so that a set varies as sets of
-other people would.
+other people would. Bounds that are relative to a set are those of the whole half, mixed with the
+damaged samples, and not of every set that is drawn from it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from scipy.stats import beta
 from factory.dataset.columns import values_of
 from factory.measures.statistics import clusters_of
 from factory.validation.power.damages import Tail
-from factory.validation.sample_checks import missed, most_allowed
+from factory.validation.sample_checks import missed, most_allowed, resolved, resolved_all
 from schemas.gate import SampleLimit
 from schemas.power import SHARES, Bound, PowerSettings
 
@@ -143,8 +144,9 @@ def _shares(
 
 
 def flags_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> Flags:
-    """(N, L) which samples miss which limits."""
-    return np.stack([missed(measures, limit) for limit in limits], axis=1)
+    """(N, L) which samples miss which limits, each a part of the set of them all."""
+    missing = [missed(measures, limit) for limit in resolved_all(measures, limits)]
+    return np.stack(missing, axis=1)
 
 
 class DamagedFlags(NamedTuple):
@@ -153,6 +155,44 @@ class DamagedFlags(NamedTuple):
     flags: Flags
     is_harmed: NDArray[np.bool_]
     """(N,) which samples the damage changes by as much as it should"""
+    in_mixture: Callable[[float], tuple[Flags, Flags]] | None = None
+    """for limits with bounds that depend on the set: the flags of clean and of damaged samples in a
+    set of which such a share, 0 to 1, is damaged"""
+
+
+def damaged_flags(
+    clean: pa.Table,
+    damaged: pa.Table,
+    is_harmed: NDArray[np.bool_],
+    limits: Sequence[SampleLimit],
+) -> DamagedFlags:
+    """Which limits samples miss once they are damaged.
+
+    Args:
+        clean: measurements of N samples.
+        damaged: measurements of the same samples, in the same order, once they are damaged.
+    """
+
+    def in_mixture(share: float) -> tuple[Flags, Flags]:
+        weights = np.append(
+            np.full(len(clean), (1 - share) / len(clean)), share * is_harmed / is_harmed.sum()
+        )
+        fitting = [
+            resolved(
+                limit,
+                np.append(values_of(clean, limit.measure), values_of(damaged, limit.measure)),
+                weights,
+            )
+            for limit in limits
+        ]
+        of_clean, of_damaged = (
+            np.stack([missed(measures, limit) for limit in fitting], axis=1)
+            for measures in (clean, damaged)
+        )
+        return of_clean, of_damaged
+
+    depends = any(limit.is_relative for limit in limits)
+    return DamagedFlags(flags_of(damaged, limits), is_harmed, in_mixture if depends else None)
 
 
 def bound_of(num: int, trials: int) -> Bound:
@@ -196,10 +236,10 @@ class Refusals:
         """
         rng = self._rng(size)
         num_bad = max(1, round(share * size))
-        harmed = damaged.flags.astype(np.float32)
+        clean, harmed = self._flags(damaged, num_bad / size)
         refused = np.zeros(len(self.limits) + 1)
         for _ in range(self.settings.num_damaged):
-            counts = self._drawn(size - num_bad, rng) @ self.clean
+            counts = self._drawn(size - num_bad, rng) @ clean
             counts += self._drawn(num_bad, rng, damaged.is_harmed) @ harmed
             refusing = self._too_many(counts, size, "max_share")
             refused[:-1] += refusing
@@ -210,7 +250,7 @@ class Refusals:
         """Share of the sets that are refused when one of their shards is all damaged."""
         rng = self._rng(size)
         num = size // self.settings.shards
-        harmed = damaged.flags.astype(np.float32)
+        _, harmed = self._flags(damaged, 1 / self.settings.shards)
         refused = 0
         for _ in range(self.settings.num_damaged):
             counts = self._drawn(num, rng, damaged.is_harmed) @ harmed
@@ -234,6 +274,15 @@ class Refusals:
         smallest = np.where(first >= 0, shares[first], np.nan)
         smallest_of_any = None if np.isnan(smallest[-1]) else float(smallest[-1])
         return caught[:, -1], smallest_of_any, smallest[:-1]
+
+    def _flags(
+        self, damaged: DamagedFlags, share: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Flags of the clean and of the damaged samples in a set of which a share is damaged."""
+        if damaged.in_mixture is None:
+            return self.clean, damaged.flags.astype(np.float32)
+        of_clean, of_damaged = damaged.in_mixture(share)
+        return of_clean.astype(np.float32), of_damaged.astype(np.float32)
 
     def _drawn(
         self, size: int, rng: np.random.Generator, among: NDArray[np.bool_] | None = None

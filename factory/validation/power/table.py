@@ -17,6 +17,7 @@ from factory.validation.power.limits import (
     Refusals,
     bound_of,
     by_measure,
+    damaged_flags,
     fitted_limits,
     flags_of,
     halves_of,
@@ -79,8 +80,8 @@ def power_of(
                 f"{damage.name} harms none of the {len(tried)} clean samples that it is "
                 "tried on; take a larger dataset"
             )
-        flags = flags_of(measures.take(pa.array(tried)), limits)
-        flagged = DamagedFlags(flags, is_harmed[tried])
+        rows = pa.array(tried)
+        flagged = damaged_flags(clean.take(rows), measures.take(rows), is_harmed[tried], limits)
         caught += [_caught(damage, refusals, flagged, size) for size in settings.set_sizes]
     return PowerReport(
         dataset=dataset,
