@@ -39,10 +39,10 @@ def resolved(
             value a relative bound stays as it is.
         weights: (N,) how often each value is in the set; each once when None.
     """
-    is_known = np.isfinite(values)
+    weights = np.ones(len(values)) if weights is None else weights
+    is_known = np.isfinite(values) & (weights > 0)
     if not limit.is_relative or not is_known.any():
         return limit
-    weights = np.ones(len(values)) if weights is None else weights
     low, median, high = np.quantile(
         values[is_known], (0.25, 0.5, 0.75), weights=weights[is_known], method="inverted_cdf"
     ).tolist()

@@ -82,6 +82,7 @@ def test_what_nobody_measured_misses_no_limit_in_spreads_but_fails_the_set():
     limit = SampleLimit(measure="iris_drift_px", at_most_spreads=4, why=WHY, max_share=0.01)
     (check,) = check_samples(rows, [limit])
     assert check.num_missed == 0 and check.at_most is None and not check.passed
+    assert resolved(limit, np.array([1.0, np.nan]), np.array([0.0, 1.0])) == limit
 
 
 def test_a_side_of_a_limit_has_one_bound():
