@@ -63,7 +63,7 @@ def test_a_file_of_the_users_own_comes_first(elsewhere) -> None:
 
 @pytest.mark.parametrize("name", ["eyes", "other/eye.toml", "/gates/eye.toml", "eye.json"])
 def test_an_unknown_name_is_refused_with_those_there_are(capsys, name) -> None:
-    names = "demo, demo-hand, eye, hand"
+    names = "demo, demo-hand, eye, eye-landmarks, hand"
     with pytest.raises(SystemExit) as caught:
         parse(ValidateJob, [*VALIDATE, "--gate", name])
     assert caught.value.code == 2

@@ -223,7 +223,7 @@ def example_sample_check(num_missed: int = 9, bad: tuple[ShardCount, ...] = ()) 
     )
 
 
-def example_looks() -> LookDistances:
+def example_looks(closed_share: float = 0.929) -> LookDistances:
     def compared(synthetic: float, refined: float, floor: float) -> Compared:
         return Compared(
             **{
@@ -248,7 +248,10 @@ def example_looks() -> LookDistances:
     return LookDistances(
         frechet=compared(324, 73, 0.5),
         kernel=compared(762, 130, 0.01),
-        closed_share=ClosedShare(share=Distance(value=0.829, low=0.801, high=0.856), why_not=None),
+        closed_share=ClosedShare(
+            share=Distance(value=closed_share, low=closed_share - 0.028, high=closed_share + 0.027),
+            why_not=None,
+        ),
         sliced_wasserstein_fine=compared(0.35, 0.06, 0.02),
         sliced_wasserstein_coarse=compared(0.27, 0.26, 0.01),
         spectrum_db=compared(7.0, 1.2, 0.1),
@@ -289,7 +292,7 @@ def example_fidelity() -> Fidelity:
 
 
 def example_report(
-    scale_px: float = 0.45, refined_accuracy: float = 0.83, name: str = "eyes, refined"
+    scale_px: float = 0.45, closed_share: float = 0.929, name: str = "eyes, refined"
 ) -> EyeReport:
     return EyeReport(
         id="20261121-101500-3fa9",
@@ -319,11 +322,11 @@ def example_report(
             ),
         ),
         samples=(example_sample_check(),),
-        looks=example_looks(),
+        looks=example_looks(closed_share),
         verdicts=Verdicts(sha256="9" * 64, num_kept=1431, num_dropped=9, dropped_share=9 / 1440),
         realism=Realism(
             synthetic_vs_real=two_sample(0.997),
-            refined_vs_real=two_sample(refined_accuracy),
+            refined_vs_real=two_sample(0.83),
             real_vs_real=two_sample(0.508),
         ),
         gate=None,

@@ -38,7 +38,7 @@ def distance(value: float, reach: float) -> Distance:
         (report_of(change=0.019, share=distance(0.01, 0.02)), "did nothing", "less than 0.02"),
         (report_of(change=0.019, share=distance(0.3, 0.02)), "closed", "closed 30 %"),
         (report_of(change=0.0, share=NOT_MEASURED), "did nothing", "changed by 0.000"),
-        (report_of(), "closed", "closed 83 % of the distance to real images (95 % interval 80"),
+        (report_of(), "closed", "closed 93 % of the distance to real images (95 % interval 90"),
         (report_of(share=distance(0.01, 0.02)), "closed nothing", "1 % (95 % interval -1 to 3 %)"),
         (report_of(share=distance(-0.2, 0.05)), "went away", "20 % of the distance (95 %"),
         (report_of(share=NOT_MEASURED), "not known", "not known: the renders are at the floor"),
@@ -54,7 +54,7 @@ def test_planted_cases_get_their_verdict(report, outcome, words) -> None:
 def test_moved_labels_do_not_hide_what_became_of_the_look() -> None:
     verdict = verdict_of(report_of(scale_px=2.0))
     assert verdict.words.startswith("moved labels (pupil: median 2.3")
-    assert "; and 4 more); closed 83 % of the distance" in verdict.words and len(verdict.moved) == 6
+    assert "; and 4 more); closed 93 % of the distance" in verdict.words and len(verdict.moved) == 6
 
 
 def test_a_drift_that_is_small_or_within_chance_is_no_movement_whatever_the_floor() -> None:
@@ -76,7 +76,7 @@ def with_iris(report: EyeReport, witness) -> EyeReport:
 
 
 def test_a_missed_limit_on_labels_says_that_they_moved_and_no_other_limit_does() -> None:
-    gate = load_gate(ROOT / "gates" / "eye.toml", EyeReport)
+    gate = load_gate(ROOT / "gates" / "eye-landmarks.toml", EyeReport)
     good = judged(report_of(), gate)
     assert good.passed and verdict_of(good).moved == ()
     for measure, at_most, is_of_labels in (

@@ -29,7 +29,7 @@ from support.report_example import (
     example_report,
 )
 
-EYE_GATE = ROOT / "gates" / "eye.toml"
+EYE_GATE = ROOT / "gates" / "eye-landmarks.toml"
 
 
 @pytest.mark.slow
@@ -109,8 +109,8 @@ def test_the_page_says_what_the_report_says() -> None:
         f"null drift {null.median:.2f} px median, {null.p95:.2f} px at 95 %",
         "1.1 ± 0.8 px at 55 px",
         "0.141 mean |Δ|",
-        "83 % of the distance closed",
-        "95 % interval 80 to 86 %.",
+        "93 % of the distance closed",
+        "95 % interval 90 to 96 %.",
         "Told apart from real: 99.7 → 83.0 %",
         "real against real 50.8 %",
         "abstained on 9.7 %",
@@ -179,7 +179,7 @@ def test_a_share_that_is_not_known_is_not_a_number_on_the_page() -> None:
 @pytest.mark.slow
 def test_shares_of_two_reports_are_compared_by_what_is_left() -> None:
     html = render_page(example_report(), example_pictures(1), example_report())
-    assert "distance to real that is left, %" in html and "17.10 (14.40 to 19.90)" in html
+    assert "distance to real that is left, %" in html and "7.10 (4.40 to 9.90)" in html
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from support.pages import LOOK_HERE, SIZES, Visit
 from support.places import ROOT
 from support.report_example import example_pictures, example_report, example_sample_check
 
-EYE_GATE = ROOT / "gates" / "eye.toml"
+EYE_GATE = ROOT / "gates" / "eye-landmarks.toml"
 
 
 @pytest.fixture(scope="module")
