@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Self
 
 import tyro
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
+from factory.store.open import is_remote
 from schemas.export import Licence
-from schemas.place import Place, PlacePath
+from schemas.place import Place
 from schemas.release import ReleaseName
 
 Switch = tyro.conf.FlagCreatePairsOff
@@ -41,7 +42,7 @@ class PublishJob(JobConfig):
     kept: Place | None = None
     """with --drop-failed: where the filtered dataset goes, a folder or s3://bucket/prefix; default
     beside the input, <input>-kept"""
-    export: PlacePath | None = None
+    export: Place | None = None
     """write the release to this folder too, which must not exist yet; it appears once whole"""
     licence: Licence | None = None
     """with --export: the licence of the data, as the card of the export states it, e.g. CC-BY-4.0;
@@ -58,14 +59,9 @@ class PublishJob(JobConfig):
             raise ValueError("--kept and --workers go with --drop-failed")
         if self.export is None and self.licence is not None:
             raise ValueError("--licence goes with --export")
+        if self.export is not None and is_remote(self.export):
+            raise ValueError(f"--export writes to a local folder, {self.export} is none")
         return self
-
-    @field_validator("export", mode="before")
-    @classmethod
-    def _a_folder(cls, export: str | Path | None) -> str | Path | None:
-        if export is not None and "://" in str(export):
-            raise ValueError(f"--export writes to a local folder, {export} is none")
-        return export
 
 
 def main(job: PublishJob) -> None:
@@ -100,7 +96,7 @@ def main(job: PublishJob) -> None:
             export_release(
                 dataset,
                 job.release,
-                job.export,
+                Path(job.export),
                 licence=job.licence,
                 progress=partial(progress_of, "export", "shards"),
             )

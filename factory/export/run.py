@@ -65,6 +65,7 @@ def export_release(
         MissingExtraError: jinja2 or matplotlib is not installed.
         OSError: there is not enough space.
     """
+    folder = folder.absolute()
     source = ReleaseSource(dataset, release)
     earlier = export_in(folder)
     if earlier is not None:

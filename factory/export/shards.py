@@ -14,6 +14,8 @@ from factory.dataset.kinds import parse_label, repeated_columns
 from factory.dataset.tar import DamagedShardError, archive_end, member
 from factory.export.labels import RecordType
 from factory.export.source import ReleaseSource
+from factory.images.png import UndecodableError
+from schemas.base import FormatError
 from schemas.export import ExportedShard
 from schemas.release import ReleasedShard
 
@@ -123,6 +125,7 @@ def write_shards(
     Raises:
         DamagedShardError: a tar, or a part of the index, is not the one that was released.
         FormatError: a sample does not follow its schema.
+        UndecodableError: an image is none.
     """
     shards = source.manifest.shards
     (folder / INDEX_FOLDER).mkdir()
@@ -132,7 +135,11 @@ def write_shards(
     for shard, tar, rows in zip(shards, names, source.rows(), strict=True):
         for sink in watching:
             sink.begin(WrittenShard(numbers[tar], tar, shard.split))
-        digest, size, written = _write_tar(source, shard, folder / tar, watching)
+        try:
+            digest, size, written = _write_tar(source, shard, folder / tar, watching)
+        except (FormatError, UndecodableError):
+            source.require_whole(shard)  # damage shows in a sample before the end of its tar
+            raise
         index = f"{INDEX_FOLDER}/{Path(tar).stem}.parquet"
         _write_index(source, shard, rows, tar, written, folder / index)
         for sink in watching:

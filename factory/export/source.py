@@ -7,6 +7,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -63,24 +64,40 @@ class ReleaseSource:
             DamagedShardError: the tar is lost, or is not the one that was released; raised when the
                 iteration gets there, at its end at the latest.
         """
+        with self._reading(shard) as read:
+            try:
+                yield from _pairs(read, self._where(shard))
+            except tarfile.TarError as error:
+                raise self._damaged(shard, str(error)) from error
+
+    def require_whole(self, shard: ReleasedShard) -> None:
+        """Raise `DamagedShardError` unless a tar is the one that was released."""
+        with self._reading(shard):
+            pass
+
+    @contextmanager
+    def _reading(self, shard: ReleasedShard) -> Iterator[_Digesting]:
+        """A tar to read, which is read to its end, and compared, when the block ends well."""
         name, store = self.tar_name(shard), self.dataset.store
-        where = f"{store.location}/{name}, of the release {self.release}"
         size = store.size(name)
         if size is None:
-            raise DamagedShardError(f"{where}, is lost; {MEND}")
+            raise DamagedShardError(f"{self._where(shard)}, is lost; {MEND}")
         with io.BufferedReader(StoredFile(store, name, size), READ_AT_ONCE) as file:
             read = _Digesting(file)
-            try:
-                yield from _pairs(read, where)
-            except tarfile.TarError as error:
-                raise DamagedShardError(f"{where}, is damaged ({error}); {MEND}") from error
+            yield read
             while read.read(READ_AT_ONCE):
-                pass  # the end of the archive counts too
-        if read.digest.hexdigest() != shard.sha256 or size != shard.size:
-            raise DamagedShardError(
-                f"{where}, is damaged: sha256 {read.digest.hexdigest()[:12]}…, its manifest says "
-                f"{shard.sha256[:12]}…; {size} bytes, expected {shard.size}; {MEND}"
-            )
+                pass  # what readers of tars leave out counts too
+        digest = read.digest.hexdigest()
+        if digest != shard.sha256:
+            expected = f"its manifest says {shard.sha256[:12]}…"
+            sizes = f"{size} bytes, expected {shard.size}"
+            raise self._damaged(shard, f"sha256 {digest[:12]}…, {expected}; {sizes}")
+
+    def _where(self, shard: ReleasedShard) -> str:
+        return f"{self.dataset.location}/{self.tar_name(shard)}, of the release {self.release}"
+
+    def _damaged(self, shard: ReleasedShard, why: str) -> DamagedShardError:
+        return DamagedShardError(f"{self._where(shard)}, is damaged: {why}; {MEND}")
 
     def rows(self) -> Iterator[pa.Table]:
         """The index rows of one released shard after the other, with the columns of this version.
