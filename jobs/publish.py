@@ -79,6 +79,10 @@ def main(job: PublishJob) -> None:
     if job.abandon:
         abandon_release(job.input, job.release)
         return
+    if job.export is not None:
+        from factory.export.run import export_release, require_packages
+
+        require_packages()
     with start(job, job.input, workers=job.workers) as session:
         if job.export is None or not is_there:
             dataset = release_dataset(
@@ -91,8 +95,6 @@ def main(job: PublishJob) -> None:
                 progress=partial(progress_of, "publish", "shards"),
             )
         if job.export is not None:
-            from factory.export.run import export_release
-
             export_release(
                 dataset,
                 job.release,

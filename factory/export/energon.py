@@ -14,7 +14,7 @@ from typing import Self
 
 import orjson
 
-from factory.export.folder import write_file
+from factory.export.folder import sync_file, write_file
 from factory.export.shards import WrittenSample, WrittenShard, brace_pattern
 from schemas.export import ExportedShard
 
@@ -76,6 +76,8 @@ class EnergonIndex:
                 for index in _INDEXES:
                     self._database.execute(index)
                 self._database.execute("COMMIT")
+        if kind is None:
+            sync_file(self._folder / FOLDER / "index.sqlite")
 
     def begin(self, shard: WrittenShard) -> None:
         self._shard, self._offsets = shard, [0]

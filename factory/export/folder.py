@@ -92,6 +92,15 @@ def _move(incomplete: Path, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Wait until what was written to a file would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a new file, and wait until it would survive a power cut."""
     with path.open("xb") as file:

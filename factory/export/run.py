@@ -76,8 +76,7 @@ def export_release(
             )
         log.info("%s is that export already", folder)
         return earlier
-    for module in ("jinja2", "matplotlib"):
-        require(module, "an export")
+    require_packages()
     report = _report_of(source)
     guide = domain_of(dataset).label_guide()
     with appearing(folder) as place:
@@ -87,6 +86,12 @@ def export_release(
         "exported %d samples in %d tars: %s", manifest.num_samples, len(manifest.shards), folder
     )
     return manifest
+
+
+def require_packages() -> None:
+    """Raise `MissingExtraError` where a package is missing that the card of an export needs."""
+    for module in ("jinja2", "matplotlib"):
+        require(module, "an export")
 
 
 def _report_of(source: ReleaseSource) -> Report:
@@ -138,8 +143,7 @@ def _write(
         source, report, guide, fields, seen, shards, licence, has_keypoints=keypoints is not None
     )
     write_file(place / "README.md", readme.encode())
-    title, size = title_of(source), f"{len(seen.tiles)} of {seen.num_samples.total():,} samples"
-    write_file(place / SHEET, contact_sheet(seen.tiles, title, size))
+    write_file(place / SHEET, _sheet(source, seen))
     for split in sorted(seen.num_samples):
         tars = [(of.tar, of.num_samples, of.size) for of in shards if of.split == split]
         write_file(place / f"{split}.wids.json", wids_index(f"{card.name}-{split}", tars))
@@ -156,6 +160,15 @@ def _write(
     write_file(place / MARK, manifest.to_json())
     write_file(place / SUMS, _sums(place, shards).encode())
     return manifest
+
+
+def _sheet(source: ReleaseSource, seen: Seen) -> bytes:
+    """A PNG of some samples."""
+    below = "key"
+    if any(tile.gaze_rad is not None for tile in seen.tiles):
+        below += "; yaw and pitch of the gaze"
+    shown = f"{len(seen.tiles)} of {seen.num_samples.total():,} samples. Below each: {below}"
+    return contact_sheet(seen.tiles, title_of(source), shown)
 
 
 def _write_croissant(
