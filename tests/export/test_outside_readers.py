@@ -214,6 +214,44 @@ def test_energon_gives_every_sample_once(export, plain, energon_rows) -> None:
     assert sorted(seen) == sorted(plain)
 
 
+def test_a_cooker_of_its_user_gets_the_bytes_of_both_members(eye_export) -> None:
+    from megatron.energon import (
+        Cooker,
+        DefaultTaskEncoder,
+        ImageSample,
+        WorkerConfig,
+        basic_sample_keys,
+        get_loader,
+        get_val_dataset,
+        stateless,
+    )
+
+    @stateless
+    def cook(sample: dict[str, Any]) -> ImageSample:
+        assert json.loads(sample["json"])["key"] == sample["__key__"].rpartition("/")[2]
+        return ImageSample(**basic_sample_keys(sample), image=sample["png"])
+
+    class Encoder(DefaultTaskEncoder):
+        cookers = (Cooker(cook),)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = get_val_dataset(
+            eye_export,
+            split_part="train",
+            batch_size=1,
+            dataset_config="crude.yaml",
+            task_encoder=Encoder(),
+            worker_config=WorkerConfig(rank=0, world_size=1, num_workers=0),
+        )
+        rows = list(get_loader(dataset))
+    plain = plain_samples(sorted(eye_export.glob("train-*.tar")))
+    assert len(rows) == len(plain)
+    for row in rows:
+        sample = plain[row.__key__[0].rpartition("/")[2]]
+        check_image(Image.open(io.BytesIO(row.image[0])), sample)
+
+
 def test_its_files_are_those_that_energon_prepares(export, tmp_path) -> None:
     import yaml
 
