@@ -1,12 +1,15 @@
 """Publish a release of a validated dataset."""
 
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 import tyro
 from pydantic import model_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
+from factory.store.open import is_remote
+from schemas.export import Licence
 from schemas.place import Place
 from schemas.release import ReleaseName
 
@@ -18,6 +21,10 @@ class PublishJob(JobConfig):
 
     With --drop-failed, the release has exactly the samples that passed every limit on single
     samples: they are copied into a dataset of their own, the filtered dataset, which is released.
+
+    With --export, the release is also written to a folder of its own, which Hugging Face datasets,
+    webdataset, Megatron-Energon, mlcroissant and pycocotools read without the dataset. A release
+    that exists already is exported as it is.
     """
 
     input: Place
@@ -35,15 +42,25 @@ class PublishJob(JobConfig):
     kept: Place | None = None
     """with --drop-failed: where the filtered dataset goes, a folder or s3://bucket/prefix; default
     beside the input, <input>-kept"""
+    export: Place | None = None
+    """write the release to this folder too, which must not exist yet; it appears once whole"""
+    licence: Licence | None = None
+    """with --export: the licence of the data, as the card of the export states it, e.g. CC-BY-4.0;
+    default: not stated"""
     workers: OptionalCount = None
     """parallel workers of --drop-failed; default one per core"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.abandon and (self.drop_failed or self.report is not None):
+        others = (self.report, self.export)
+        if self.abandon and (self.drop_failed or any(given is not None for given in others)):
             raise ValueError("--abandon goes with --input and --release alone")
         if not self.drop_failed and (self.kept is not None or self.workers is not None):
             raise ValueError("--kept and --workers go with --drop-failed")
+        if self.export is None and self.licence is not None:
+            raise ValueError("--licence goes with --export")
+        if self.export is not None and is_remote(self.export):
+            raise ValueError(f"--export writes to a local folder, {self.export} is none")
         return self
 
 
@@ -52,23 +69,39 @@ def main(job: PublishJob) -> None:
     from cluster.job.progress import progress_of
     from cluster.on_ray.session import start
     from factory.dataset.dataset import Dataset
-    from factory.release.run import abandon_release, release_dataset
+    from factory.release.run import abandon_release, is_released, release_dataset
 
-    # A wrong or old --input is refused before the run makes its folder there.
-    Dataset.open(job.input).require_current_format()
+    dataset = Dataset.open(job.input)
+    is_there = not job.drop_failed and job.report is None and is_released(dataset, job.release)
+    if job.export is None or not is_there:
+        # A wrong or old --input is refused before the run makes its folder there.
+        dataset.require_current_format()
     if job.abandon:
         abandon_release(job.input, job.release)
         return
+    if job.export is not None:
+        from factory.export.run import export_release, require_packages
+
+        require_packages()
     with start(job, job.input, workers=job.workers) as session:
-        release_dataset(
-            job.input,
-            job.release,
-            report=job.report,
-            drop_failed=job.drop_failed,
-            filtered=job.kept,
-            make_shards=session.make_shards,
-            progress=partial(progress_of, "publish", "shards"),
-        )
+        if job.export is None or not is_there:
+            dataset = release_dataset(
+                job.input,
+                job.release,
+                report=job.report,
+                drop_failed=job.drop_failed,
+                filtered=job.kept,
+                make_shards=session.make_shards,
+                progress=partial(progress_of, "publish", "shards"),
+            )
+        if job.export is not None:
+            export_release(
+                dataset,
+                job.release,
+                Path(job.export),
+                licence=job.licence,
+                progress=partial(progress_of, "export", "shards"),
+            )
 
 
 if __name__ == "__main__":

@@ -44,14 +44,22 @@ class PackedSample:
 def pack(samples: Iterable[PackedSample]) -> bytes:
     """An uncompressed USTAR archive: `key.png`, `key.json` for each sample, in the given order."""
     parts: list[bytes] = []
-    length = 0
     for sample in samples:
-        for suffix, content in ((b".png", sample.png), (b".json", sample.json)):
-            padding = _ZEROS[: -len(content) % BLOCK_BYTES]
-            parts += (_header(sample.key.encode() + suffix, len(content)), content, padding)
-            length += BLOCK_BYTES + len(content) + len(padding)
-    parts.append(bytes(_archive_bytes(length) - length))
+        parts += member(sample.key + ".png", sample.png)
+        parts += member(sample.key + ".json", sample.json)
+    parts.append(archive_end(sum(map(len, parts))))
     return b"".join(parts)
+
+
+def member(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """The header, the content and the padding of one file of an archive."""
+    padding = _ZEROS[: -len(content) % BLOCK_BYTES]
+    return _header(name.encode(), len(content)), content, padding
+
+
+def archive_end(length: int) -> bytes:
+    """What ends an archive whose members take so many bytes."""
+    return bytes(_archive_bytes(length) - length)
 
 
 def unpack(tar_bytes: bytes, *, where: str) -> Iterator[PackedSample]:

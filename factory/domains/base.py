@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from schemas.base import Model
 from schemas.kinds import SampleKind
+from schemas.labels import LabelGuide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +130,13 @@ class Domain(ABC):
             ValueError: the renderer cannot draw what the options ask for.
         """
         self._lacks("a built-in renderer")
+
+    def label_guide(self) -> LabelGuide:
+        """What outside readers are told of its labels and pixels by jobs/publish.py --export.
+
+        Without it, an export names types alone, and has no keypoints.
+        """
+        return LabelGuide()
 
     # --- what is made of its samples --------------------------------------------------------------
 

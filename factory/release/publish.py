@@ -132,8 +132,9 @@ def publish(
         shards=shards,
     )
     for split in manifest.splits:
-        members = [shard for shard in shards if shard.split == split]
-        put_same(dataset, f"{folder}/{split}.wids.json", _wids(dataset, split, members))
+        tars = [(of.url, of.num_samples, of.size) for of in shards if of.split == split]
+        listing = wids_index(f"{dataset.card.name}-{split}", tars)
+        put_same(dataset, f"{folder}/{split}.wids.json", listing)
     put_same(dataset, f"{folder}/{MANIFEST}", manifest.to_json())
     return manifest
 
@@ -289,15 +290,20 @@ def _look_for_failed(dataset: Dataset, report: Report, content: ReleaseContent) 
             )
 
 
-def _wids(dataset: Dataset, split: str, shards: Iterable[ReleasedShard]) -> bytes:
-    """A shard list in the JSON form that indexed WebDataset readers take."""
+def wids_index(name: str, tars: Iterable[tuple[str, int, int]]) -> bytes:
+    """A shard list in the JSON form that indexed WebDataset readers take.
+
+    Args:
+        name: of the data set.
+        tars: (URL, samples, bytes) of each.
+    """
     listing = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,
-        "name": f"{dataset.card.name}-{split}",
+        "name": name,
         "shardlist": [
-            {"url": shard.url, "nsamples": shard.num_samples, "filesize": shard.size}
-            for shard in shards
+            {"url": url, "nsamples": num_samples, "filesize": size}
+            for url, num_samples, size in tars
         ],
     }
     return orjson.dumps(listing, option=orjson.OPT_INDENT_2)

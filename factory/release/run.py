@@ -10,6 +10,7 @@ from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
 from factory.release.filtered import FilteredContent, enter_filtered, filter_task, reasons_in
 from factory.release.pins import drop_unfinished, intent_name
 from factory.release.publish import latest_report, publish
+from factory.release.state import read_manifest
 from factory.store.open import name_of
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def release_dataset(
     filtered: str | None = None,
     make_shards: MakeShards,
     progress: Progress = no_progress,
-) -> None:
+) -> Dataset:
     """Publish a release of a validated dataset.
 
     Args:
@@ -34,6 +35,9 @@ def release_dataset(
         drop_failed: release exactly the samples that the report keeps, from a filtered dataset.
         filtered: location of the filtered dataset; None for `beside` the dataset.
         progress: of the shards whose tars are read before the release is written.
+
+    Returns:
+        The dataset in which the release is: the given one, or the filtered one.
 
     Raises:
         NotReleasableError: the report did not pass, or is not of what the dataset holds.
@@ -51,6 +55,16 @@ def release_dataset(
         len(manifest.shards),
         f"{dataset.location}/releases/{release}/manifest.json",
     )
+    return dataset
+
+
+def is_released(dataset: Dataset, release: str) -> bool:
+    """Whether a dataset has a finished release of this name."""
+    try:
+        read_manifest(dataset, release)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def abandon_release(location: str, release: str) -> None:

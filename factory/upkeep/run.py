@@ -13,6 +13,7 @@ from factory.dataset.children import open_children
 from factory.dataset.dataset import CARD, Dataset
 from factory.dataset.lineage import open_parent
 from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
+from factory.images.contact_sheet import contact_sheet
 from factory.release.state import (
     ReleaseState,
     held_by,
@@ -23,7 +24,7 @@ from factory.release.state import (
 from factory.store.atomic import write_atomically
 from factory.store.extras import require
 from factory.store.open import absolute, open_store
-from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
+from factory.upkeep.contact_sheet import pick_tiles
 from factory.upkeep.describe import Description, describe
 from factory.upkeep.description_text import release_text, text_of
 from factory.upkeep.expire import ExpiredRelease, expire_releases

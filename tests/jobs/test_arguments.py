@@ -110,7 +110,7 @@ def test_a_target_of_gazes_that_cannot_be_used_is_named(
 
 PLACES = {
     *("input", "output", "synthetic", "real", "refiner", "parent", "kept", "source_input"),
-    *("children", "witnesses", "label_network", "contact_sheet"),
+    *("children", "witnesses", "label_network", "contact_sheet", "export"),
 }
 """names of options that are places, in whichever job they occur"""
 

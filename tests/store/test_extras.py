@@ -122,6 +122,12 @@ def of_a_contact_sheet() -> None:
     look_after(asked, make_shards=fakes.make_shards_here)
 
 
+def of_an_export() -> None:
+    from factory.export.run import require_packages
+
+    require_packages()
+
+
 def of_power() -> None:
     from factory.validation.power.run import measure_power
 
@@ -167,6 +173,8 @@ def of_s3() -> None:
         ("matplotlib", of_estimated_angles, "report"),
         ("matplotlib", of_losses, "report"),
         ("matplotlib", of_power, "report"),
+        ("jinja2", of_an_export, "report"),
+        ("matplotlib", of_an_export, "report"),
     ],
 )
 def test_what_needs_an_extra_names_it_before_any_work(module, use, extra, without) -> None:

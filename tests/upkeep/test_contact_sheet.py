@@ -12,9 +12,10 @@ from factory.dataset.tar import DamagedShardError
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
+from factory.images.contact_sheet import TITLE_PX, contact_sheet
 from factory.images.png import decode_png
 from factory.ingestion.shards import ingested_card
-from factory.upkeep.contact_sheet import TITLE_PX, contact_sheet, pick_tiles
+from factory.upkeep.contact_sheet import pick_tiles
 from factory.upkeep.describe import describe
 from schemas.eye.kind import EYE
 from support import fakes, planted

@@ -9,6 +9,7 @@ from factory.domains.base import Domain, Style, given_names
 from schemas.base import Model
 from schemas.eye.kind import EYE
 from schemas.kinds import SampleKind
+from schemas.labels import LabelGuide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,11 @@ class EyeDomain(Domain):
         from factory.domains.eye.renderer.renderer import EyeRenderer
 
         return EyeRenderer(style=style, seed=seed, **given.given())
+
+    def label_guide(self) -> LabelGuide:
+        from factory.domains.eye.guide import eye_guide
+
+        return eye_guide()
 
     def validator(self) -> "Validator":
         from factory.domains.eye.validator import EyeValidator

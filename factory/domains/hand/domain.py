@@ -9,6 +9,7 @@ from factory.domains.base import Domain, Style
 from schemas.base import Model
 from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
+from schemas.labels import LabelGuide
 
 if TYPE_CHECKING:
     from factory.dataset.dataset import Dataset
@@ -58,6 +59,11 @@ class HandDomain(Domain):
 
         hand = given.hand
         return HandRenderer(style=style, seed=seed, cameras=hand.cameras, poses=hand.poses)
+
+    def label_guide(self) -> LabelGuide:
+        from factory.domains.hand.guide import hand_guide
+
+        return hand_guide()
 
     def validator(self) -> "Validator":
         from factory.domains.hand.validator import HandValidator

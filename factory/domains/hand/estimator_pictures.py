@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.images.contact_sheet import shown_bgr
 from factory.images.mosaic import FOUND_RGB, NUM_TILES, TRUE_RGB, mosaic_png
-from factory.upkeep.contact_sheet import shown_bgr
 
 
 def joints_png(images: NDArray[np.uint16], truth_px: np.ndarray, found_px: np.ndarray) -> bytes:

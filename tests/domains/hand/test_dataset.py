@@ -17,11 +17,12 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_images, load_index
 from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.registry import domain_named, make_source
+from factory.images.contact_sheet import contact_sheet
 from factory.images.png import decode_png
 from factory.ingestion.shards import ShardIngester
 from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import save_refiner
-from factory.upkeep.contact_sheet import contact_sheet, pick_tiles
+from factory.upkeep.contact_sheet import pick_tiles
 from factory.upkeep.describe import describe
 from factory.upkeep.description_text import text_of
 from factory.upkeep.verify import ShardVerifier
