@@ -49,26 +49,20 @@ class PublishJob(JobConfig):
 
 def main(job: PublishJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
-    from cluster.job.progress import progress_of
     from cluster.on_ray.session import start
-    from factory.dataset.dataset import Dataset
-    from factory.release.run import abandon_release, release_dataset
+    from factory.release.run import abandon_release, publish
 
-    # A wrong or old --input is refused before the run makes its folder there.
-    Dataset.open(job.input).require_current_format()
     if job.abandon:
         abandon_release(job.input, job.release)
         return
-    with start(job, job.input, workers=job.workers) as session:
-        release_dataset(
-            job.input,
-            job.release,
-            report=job.report,
-            drop_failed=job.drop_failed,
-            filtered=job.kept,
-            make_shards=session.make_shards,
-            progress=partial(progress_of, "publish", "shards"),
-        )
+    publish(
+        job.input,
+        job.release,
+        report=job.report,
+        drop_failed=job.drop_failed,
+        kept=job.kept,
+        on=partial(start, job, job.input, workers=job.workers),
+    )
 
 
 if __name__ == "__main__":
