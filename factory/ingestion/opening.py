@@ -105,5 +105,5 @@ def card_of(
         splits: name to share of the identities; shares sum to 1.
     """
     kind = domain_of_source(source.name).sample_kind
-    size = shard_size or kind.shard_size
+    size = kind.shard_size if shard_size is None else shard_size
     return ingested_card(kind, name_of(output), source, shard_size=size, splits=splits)
