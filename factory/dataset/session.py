@@ -75,21 +75,22 @@ class SessionHere:
         if not shards:
             return []
         steps = [stage.make() for stage in stages_of(task)]
-        errors: list[Exception] = []
+        first: Exception | None = None  # of all, each would keep the images of its shard
 
         def outcomes() -> Iterator[Outcome]:
+            nonlocal first
             for shard in shards:
                 try:
                     outcome = made_by(steps, shard)
                 except Exception as error:  # noqa: BLE001 - one poison shard must not end the others
-                    errors.append(error)
+                    first = first or error
                     outcome = failed_outcome(shard, error)
                 yield outcome
 
         try:
             return collect(outcomes())
         except ShardsFailedError as failed:
-            raise failed from errors[0]
+            raise failed from first
 
     def side_by_side(
         self, calls: Sequence[Callable[[], Any]], what: str | None = None, *, use_gpu: bool = False
