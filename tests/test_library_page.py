@@ -116,6 +116,7 @@ def test_workers_of_ray_make_the_same_shards(run) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.usefixtures("shared_ray")
 def test_workers_of_ray_train_together(run) -> None:
     assert run("train_on_ray, workers=2")["refiner"].train["steps"] == 12
