@@ -15,6 +15,7 @@ from factory.release.filtered import FilteredContent, enter_filtered, filter_tas
 from factory.release.pins import drop_unfinished, intent_name
 from factory.release.publish import latest_report
 from factory.release.publish import publish as publish_by_report
+from factory.release.state import read_manifest
 from factory.store.open import name_of
 from schemas.release import ReleaseManifest, ReleaseName
 
@@ -61,7 +62,7 @@ def publish(
     location = location_of(input)
     Dataset.open(location).require_current_format()
     with on() as session:
-        return release_dataset(
+        released = release_dataset(
             location,
             release,
             report=report,
@@ -70,6 +71,7 @@ def publish(
             make_shards=session.make_shards,
             progress=session.progress("publish", "shards"),
         )
+    return read_manifest(released, release)
 
 
 def release_dataset(
@@ -81,7 +83,7 @@ def release_dataset(
     filtered: str | None = None,
     make_shards: MakeShards,
     progress: Progress = no_progress,
-) -> ReleaseManifest:
+) -> Dataset:
     """Publish a release of a validated dataset.
 
     Args:
@@ -91,6 +93,9 @@ def release_dataset(
         drop_failed: release exactly the samples that the report keeps, from a filtered dataset.
         filtered: location of the filtered dataset; None for `beside` the dataset.
         progress: of the shards whose tars are read before the release is written.
+
+    Returns:
+        The dataset in which the release is: the given one, or the filtered one.
 
     Raises:
         NotReleasableError: the report did not pass, or is not of what the dataset holds.
@@ -108,7 +113,7 @@ def release_dataset(
         len(manifest.shards),
         f"{dataset.location}/releases/{release}/manifest.json",
     )
-    return manifest
+    return dataset
 
 
 def abandon_release(location: str, release: str) -> None:
