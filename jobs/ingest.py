@@ -1,6 +1,6 @@
 """Turn raw renders or camera images into a dataset of shards, once."""
 
-import logging
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -8,8 +8,6 @@ from pydantic import Field, field_validator
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.domains.registry import options_by_domain, options_of, sources
 from schemas.place import Place
-
-log = logging.getLogger(__name__)
 
 
 class IngestJob(JobConfig, *options_of("ingest_options")):
@@ -75,37 +73,27 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
 
 def main(job: IngestJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
-    from cluster.job.start import alone
     from cluster.on_ray.session import start
-    from factory.dataset.dataset import require_same_card
     from factory.ingestion.planning import parse_splits
-    from factory.ingestion.run import card_of, ingest_new_inputs, open_source, unused_options
+    from factory.ingestion.run import ingest
 
-    given = options_by_domain(job, "ingest_options")
-    source = open_source(job.source, job.input, job.output, given=given, texts=job.options)
-    splits = parse_splits(job.splits)
-    card = card_of(source, job.output, shard_size=job.shard_size, splits=splits)
-    require_same_card(job.output, card)
-    with (
-        start(job, job.output, workers=job.workers) as session,
-        alone("ingest", job.output, overlap=job.overlap) as may_go_on,
-    ):
-        for line in unused_options(job.source, given, job.options):
-            log.warning(line)
-        if may_go_on:
-            ingest_new_inputs(
-                source,
-                job.output,
-                card,
-                max_reject_share=job.max_reject_share,
-                min_shard=job.min_shard,
-                moved=job.moved,
-                give_up_vanished=job.give_up_vanished,
-                max_ignored_share=job.max_ignored_share,
-                allow_misplaced_labels=job.allow_misplaced_labels,
-                make_shards=session.make_shards,
-                write_summary=lambda summary: session.run.write("inputs.json", summary.to_json()),
-            )
+    ingest(
+        job.input,
+        source=job.source,
+        output=job.output,
+        options=options_by_domain(job, "ingest_options"),
+        texts=job.options,
+        splits=parse_splits(job.splits),
+        shard_size=job.shard_size,
+        max_reject_share=job.max_reject_share,
+        max_ignored_share=job.max_ignored_share,
+        min_shard=job.min_shard,
+        moved=job.moved,
+        give_up_vanished=job.give_up_vanished,
+        allow_misplaced_labels=job.allow_misplaced_labels,
+        overlap=job.overlap,
+        on=partial(start, job, job.output, workers=job.workers),
+    )
 
 
 if __name__ == "__main__":

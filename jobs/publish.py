@@ -1,5 +1,6 @@
 """Publish a release of a validated dataset."""
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -66,14 +67,14 @@ class PublishJob(JobConfig):
 
 def main(job: PublishJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
-    from cluster.job.progress import progress_of
     from cluster.on_ray.session import start
     from factory.dataset.dataset import Dataset
-    from factory.release.run import abandon_release, is_released, release_dataset
+    from factory.release.run import abandon_release, beside, is_released, publish
 
     dataset = Dataset.open(job.input)
     is_there = not job.drop_failed and job.report is None and is_released(dataset, job.release)
-    if job.export is None or not is_there:
+    is_made = job.export is None or not is_there
+    if is_made:
         # A wrong or old --input is refused before the run makes its folder there.
         dataset.require_current_format()
     if job.abandon:
@@ -84,23 +85,24 @@ def main(job: PublishJob) -> None:
 
         require_packages()
     with start(job, job.input, workers=job.workers) as session:
-        if job.export is None or not is_there:
-            dataset = release_dataset(
-                job.input,
+        if is_made:
+            publish(
+                dataset,
                 job.release,
                 report=job.report,
                 drop_failed=job.drop_failed,
-                filtered=job.kept,
-                make_shards=session.make_shards,
-                progress=partial(progress_of, "publish", "shards"),
+                kept=job.kept,
+                on=partial(nullcontext, session),
             )
         if job.export is not None:
+            if job.drop_failed:
+                dataset = Dataset.open(job.kept or beside(dataset))
             export_release(
                 dataset,
                 job.release,
                 Path(job.export),
                 licence=job.licence,
-                progress=partial(progress_of, "export", "shards"),
+                progress=session.progress("export", "shards"),
             )
 
 

@@ -1,13 +1,14 @@
 """Refine a synthetic dataset into a realistic one with the same labels."""
 
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated
 
 import tyro
 from pydantic import Field
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from schemas.place import Place
-from schemas.refiner import PrecisionChoice
+from schemas.refiner import Device, EngineChoice, PrecisionChoice
 
 
 class RefineJob(JobConfig):
@@ -23,7 +24,7 @@ class RefineJob(JobConfig):
     """a finished training run, or one refiner.safetensors; a path, or s3://bucket/prefix"""
     output: Place
     """the refined dataset to make or to add to: a folder, or s3://bucket/prefix"""
-    engine: Literal["auto", "torch", "ncnn", "openvino", "cuda"] = "auto"
+    engine: EngineChoice = "auto"
     """what runs the network; auto: the fastest engine that agrees with PyTorch on this refiner"""
     precision: PrecisionChoice = "auto"
     """of the network's arithmetic, the same for all of the output. auto: that of what the output
@@ -31,7 +32,7 @@ class RefineJob(JobConfig):
     8 bits, else in float32, which differs by roundings between machines"""
     batch_size: OptionalCount = None
     """images refined at once in a worker, which changes only rounding; default set by the engine"""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     """cpu: one single-threaded worker per core; cuda: one worker per GPU"""
     workers: OptionalCount = None
     """parallel workers; default one per core, or one per GPU"""
@@ -45,37 +46,21 @@ class RefineJob(JobConfig):
 
 def main(job: RefineJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
-    from cluster.job.start import alone
     from cluster.on_ray.session import start
-    from factory.dataset.dataset import Dataset, require_same_card
-    from factory.refinement.card import precision_for, refined_card
-    from factory.refinement.run import refine_dataset
-    from factory.store.open import absolute, name_of
+    from factory.refinement.run import refine
 
-    parent = Dataset.open(job.input)
-    refiner = absolute(job.refiner)
-    precision = precision_for(
-        refiner, job.output, job.precision, engine=job.engine, device=job.device
+    refine(
+        job.input,
+        refiner=job.refiner,
+        output=job.output,
+        engine=job.engine,
+        precision=job.precision,
+        batch_size=job.batch_size,
+        device=job.device,
+        noise_seed=job.noise_seed,
+        overlap=job.overlap,
+        on=partial(start, job, job.output, workers=job.workers),
     )
-    card = refined_card(
-        parent, refiner, name_of(job.output), noise_seed=job.noise_seed, precision=precision
-    )
-    require_same_card(job.output, card)
-    with (
-        start(job, job.output, workers=job.workers, use_gpu=job.device == "cuda") as session,
-        alone("refine", job.output, overlap=job.overlap) as may_go_on,
-    ):
-        if may_go_on:
-            refine_dataset(
-                parent,
-                job.output,
-                card,
-                refiner,
-                engine=job.engine,
-                batch_size=job.batch_size,
-                device=job.device,
-                make_shards=session.make_shards,
-            )
 
 
 if __name__ == "__main__":

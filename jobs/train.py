@@ -1,14 +1,15 @@
 """Train a refiner that makes renders look like camera images (SimGAN)."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from functools import partial
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.training.config import TrainConfig
 from schemas.place import Place
-from schemas.refiner import PrecisionChoice
+from schemas.refiner import Device, PrecisionChoice
 
 
 class TrainJob(JobConfig, TrainConfig):
@@ -30,7 +31,7 @@ class TrainJob(JobConfig, TrainConfig):
     """split of both datasets to train on; other splits stay unseen"""
     workers: Annotated[int, Field(ge=1)] = 1
     """processes that share each batch and its images; the result means the same for any number"""
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     """cpu: workers train on cores alone; cuda: each worker has a GPU"""
     cpus: OptionalCount = None
     """cores for each worker; default all there are"""
@@ -51,21 +52,25 @@ def main(job: TrainJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
     from cluster.on_ray.training import train_on_ray
+    from factory.training.run import train
 
     with start(job, job.output):
-        train_on_ray(
-            job.part(TrainConfig),
+        train(
             job.synthetic,
             job.real,
-            job.output,
+            output=job.output,
+            config=job.part(TrainConfig),
             split=job.split,
             device=job.device,
-            workers=job.workers,
-            cpus=job.cpus,
-            history_actors=job.history_actors,
-            max_failures=job.max_failures,
             held_out=job.held_out,
             num_held_out=job.num_held_out,
+            trainer=partial(
+                train_on_ray,
+                workers=job.workers,
+                cpus=job.cpus,
+                history_actors=job.history_actors,
+                max_failures=job.max_failures,
+            ),
         )
 
 

@@ -1,10 +1,11 @@
 """Measure whether a refined dataset kept its labels and became more realistic."""
 
+from functools import partial
 from pathlib import Path
 
 from cluster.job.command import GateFailedError, run_command
 from cluster.job.measuring import MeasuringJob
-from factory.domains.registry import domain_of, options_by_domain, options_of
+from factory.domains.registry import options_by_domain, options_of
 from factory.validation.settings import ValidationSettings
 from schemas.place import Place
 from schemas.shipped import GateFile
@@ -38,35 +39,26 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
 def main(job: ValidateJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
-    from factory.validation.pairs import open_trio
-    from factory.validation.run import Validation
+    from factory.domains.validation import validate
 
-    trio = open_trio(job.input, job.real, job.parent)
-    domain = domain_of(trio.refined)
-    measuring = options_by_domain(job, "measuring_options")[domain.name]
-    options = options_by_domain(job, "validation_options")[domain.name]
-    validation = Validation.prepare(
-        trio,
-        domain.validator(),
-        job.networks(),
-        measuring,
+    report = validate(
+        job.input,
+        real=job.real,
         gate=job.gate,
+        witnesses=job.witnesses,
+        parent=job.parent,
+        split=job.split,
+        settings=job.part(ValidationSettings),
+        measuring=options_by_domain(job, "measuring_options"),
+        options=options_by_domain(job, "validation_options"),
         against=job.against,
         evaluation=job.evaluation,
         inception=job.inception,
+        notes=job.notes,
+        on=partial(start, job, job.input, workers=job.workers),
     )
-    trio.refined.require_current_format()
-    with start(job, job.input, workers=job.workers) as session:
-        report = validation.run(
-            job.split,
-            job.part(ValidationSettings),
-            options,
-            job.notes,
-            make_shards=session.make_shards,
-            side_by_side=session.side_by_side,
-        )
-        if report.passed is False:
-            raise GateFailedError(f"{job.input} misses limits of {job.gate}")
+    if report.passed is False:
+        raise GateFailedError(f"{job.input} misses limits of {job.gate}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,10 @@ Precision = Literal["float32", "bfloat16"]
 """of a network's arithmetic; weights and images are stored as ever"""
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 """what may be asked for; `auto` becomes one of the others before anything is computed"""
+EngineChoice = Literal["auto", "torch", "ncnn", "openvino", "cuda"]
+"""of what runs the network; auto: the fastest one that agrees with PyTorch on the refiner"""
+Device = Literal["cpu", "cuda"]
+"""what the arithmetic is done on"""
 
 
 class RefinerConfig(Model):

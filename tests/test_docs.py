@@ -15,7 +15,7 @@ from support.commands import commands_in, parsed
 from support.places import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TOP = "schemas|factory|cluster|jobs|configs|gates|docs|tests|benchmarks"
+TOP = "schemas|factory|cluster|jobs|configs|gates|docs|tests|benchmarks|examples"
 """folders of the repository that a page may name"""
 PATH = re.compile(rf"(?<![\w./@-])(?:{TOP}|simgan_factory)/[\w./*{{}},-]*[\w*/}}]")
 DOTTED = re.compile(rf"(?<![\w./@-])(?:{TOP})(?:\.\w+)+")

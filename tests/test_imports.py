@@ -1,13 +1,13 @@
 """What is loaded at run time; `make check` sees which way imports point."""
 
 import pkgutil
-import subprocess
 import sys
 
 import pytest
 
 import factory
 import schemas
+from support.interpreters import passes_in_a_fresh_interpreter
 from support.places import ROOT
 
 CORE = [
@@ -15,13 +15,6 @@ CORE = [
     for package in (schemas, factory)
     for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 ]
-
-
-def passes_in_a_fresh_interpreter(script: str) -> None:
-    """Run a script in which nothing is imported yet; its assertions are this test's."""
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.long

@@ -1,6 +1,4 @@
-"""The life of one run of a job: its folder, its log and its saved configuration, and the lease by
-which two runs avoid doing the same work. Leases only avoid wasted work; data is safe without them.
-"""
+"""The life of one run of a job: its folder, its log and its saved configuration."""
 
 import copy
 import logging
@@ -16,8 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from cluster.job.command import JobConfig
 from cluster.job.program import as_launched
 from cluster.job.runs import RunFolder, open_run
-from factory.store.lease import lease
-from factory.store.open import absolute, open_store
+from factory.store.open import absolute
 from schemas.dataset import RunRecord
 from schemas.place import places_in
 from schemas.text import one_line, printable
@@ -58,19 +55,6 @@ def _log_places(job: JobConfig) -> None:
     """Say where the job reads and writes, as every machine understands it."""
     if places := [f"{name} {absolute(place)}" for name, place in places_in(job)]:
         log.info("places: %s", ", ".join(places))
-
-
-@contextmanager
-def alone(what: str, output: str | Path, *, overlap: bool) -> Iterator[bool]:
-    """Whether this run may go on: no other run of the job is working on the output, or the user
-    lets them overlap."""
-    if overlap:
-        yield True
-        return
-    with lease(open_store(output), what) as is_ours:
-        if not is_ours:
-            log.info("nothing was done; --overlap runs beside the other run, and data is safe")
-        yield is_ours
 
 
 class _Lines(logging.Formatter):

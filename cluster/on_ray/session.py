@@ -1,4 +1,4 @@
-"""A run of a job with Ray behind it: shards made in parallel, calls made side by side.
+"""A run with Ray behind it: shards made in parallel, calls made side by side.
 
 Ray is imported when the first of them is needed: with its data library that takes longer than most
 runs which find nothing to do.
@@ -8,16 +8,19 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cluster.job.command import JobConfig
 from cluster.job.every import every
-from cluster.job.progress import Progress
+from cluster.job.progress import Progress, progress_of
 from cluster.job.runs import RunFolder
 from cluster.job.start import logged_run
 from cluster.job.summary import summarise
+from factory.dataset.session import BeginSession
 from factory.dataset.shard_tasks import MakeTask, Stage, collect
+from factory.dataset.shard_tasks import Progress as ShowProgress
 from schemas.outcome import Outcome
 
 log = logging.getLogger(__name__)
@@ -26,12 +29,12 @@ SILENCE_S = 120.0
 
 
 class Session:
-    """A running job's folder and its parallel workers."""
+    """A `factory.dataset.session.Session` on Ray: a run's folder and its parallel workers."""
 
-    def __init__(self, run: RunFolder, workers: int | None = None, use_gpu: bool = False):
+    def __init__(self, run: RunFolder | None, workers: int | None = None, use_gpu: bool = False):
         """
         Args:
-            run: `runs/<id>/` of the output.
+            run: `runs/<id>/` of the output; None where no files are kept of a run.
             workers: number of parallel workers; None for one per core (or GPU).
             use_gpu: whether each worker has a GPU.
         """
@@ -79,9 +82,18 @@ class Session:
             progress.close()
             wall_s = time.perf_counter() - started
             summary = summarise(what, outcomes, wall_s, min(num_workers, len(shards)))
-            self.run.write(f"{what}.json", summary.to_json())
+            self.keep(f"{what}.json", summary.to_json())
             for line in summary.lines():
                 log.info("%s", line)
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Put a file into the folder of the run, if there is one."""
+        if self.run is not None:
+            self.run.write(name, content)
+
+    def progress(self, what: str, unit: str) -> ShowProgress:
+        """A bar, or lines in the log, for work that is done in this process."""
+        return partial(progress_of, what, unit)
 
     def side_by_side(
         self, calls: Sequence[Callable[[], Any]], what: str | None = None, *, use_gpu: bool = False
@@ -136,6 +148,23 @@ def start(
     """
     with logged_run(job, output, runs=runs) as run:
         yield Session(run, workers, use_gpu)
+
+
+def on_ray(workers: int | None = None) -> BeginSession:
+    """For a call from a program of one's own: its shards are made in parallel Ray workers. It logs
+    as the program does, and keeps no `runs/<id>/`.
+
+        refine("data/eyes", refiner="out/refiner", output="data/refined", on=on_ray(workers=8))
+
+    Args:
+        workers: number of parallel workers; None for one per core (or GPU) of the cluster.
+    """
+
+    @contextmanager
+    def begin(*, use_gpu: bool = False) -> Iterator[Session]:
+        yield Session(None, workers, use_gpu)
+
+    return begin
 
 
 def _call(call: Callable[[], Any]) -> Any:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import ray.train
@@ -20,20 +20,18 @@ from cluster.job.every import every
 from cluster.job.progress import Progress
 from cluster.on_ray.connect import ensure_ray
 from cluster.on_ray.history import SharedHistory
-from factory.dataset.dataset import Dataset
-from factory.measures.two_sample import TwoSampleTest
-from factory.networks.refiner_files import WEIGHTS_NAME
+from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import open_store
+from factory.training.checked import CheckedTraining
 from factory.training.config import TrainConfig
-from factory.training.inputs import check_numbers
 from factory.training.metrics_log import METRICS_NAME
-from factory.training.record import scaled_for
 from factory.training.run import history_shape, train_on_datasets
 from factory.training.scores import HeldOutScoring, Scorer
 from factory.training.simgan import NonFiniteLoss
 from factory.training.workers import WorkerGroup, average_over_process_group
+from schemas.refiner import Device
 from schemas.score import Score
 
 log = logging.getLogger(__name__)
@@ -51,7 +49,7 @@ def train_on_ray(
     output: str | Path,
     *,
     split: str,
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Device = "cpu",
     workers: int = 1,
     cpus: int | None = None,
     history_actors: int = 1,
@@ -59,8 +57,8 @@ def train_on_ray(
     held_out: str = "test",
     num_held_out: int = 600,
 ) -> None:
-    """Train in Ray Train workers. When a worker, a history actor or a node is lost, all workers
-    start again from the newest checkpoint.
+    """A `factory.training.run.Trainer` in Ray Train workers. When a worker, a history actor or a
+    node is lost, all workers start again from the newest checkpoint.
 
     One worker runs the plain loop, with the history in its own process. Several workers share the
     batch, each with its own part of the images, and the history is in one or more actors.
@@ -89,14 +87,17 @@ def train_on_ray(
             f"{history_actors} history actors for {workers} workers: each worker asks one "
             f"actor, so the others would stay empty; give at most --history-actors {workers}"
         )
-    renders, camera = Dataset.open(synthetic), Dataset.open(real)
-    _require_alike(renders, camera)
-    config = scaled_for(config, renders.card, camera.card)
-    check_numbers(config, renders, camera, split, workers)
-    scorer = None
-    if config.validate_every:
-        test = TwoSampleTest(seeds=(0,))
-        scorer = RemoteScorer(HeldOutScoring.of(renders, camera, held_out, num_held_out, test))
+    checked = CheckedTraining.of(
+        config,
+        synthetic,
+        real,
+        split=split,
+        held_out=held_out,
+        num_held_out=num_held_out,
+        num_workers=workers,
+    )
+    config = checked.config
+    scorer = None if checked.scoring is None else RemoteScorer(checked.scoring)
     ensure_ray(dashboard=True)
     use_gpu = device == "cuda"
     cpus = _cpus_of_a_worker(workers, use_gpu, cpus)
@@ -105,8 +106,8 @@ def train_on_ray(
     loop = {
         # All locations are absolute: a worker runs in a folder of its own.
         "config": config.located().model_dump(mode="json"),
-        "synthetic": renders.location,
-        "real": camera.location,
+        "synthetic": checked.synthetic.location,
+        "real": checked.real.location,
         "output": store.location,
         "split": split,
         "device": device,
@@ -114,7 +115,7 @@ def train_on_ray(
         "scorer": scorer,
     }
     if workers > 1 and config.buffer_size:
-        shape = history_shape(config, renders.card.image)
+        shape = history_shape(config, checked.synthetic.card.image)
         loop["history"] = SharedHistory.start(
             config.buffer_size, shape, config.seed, actors=history_actors
         )
@@ -147,15 +148,6 @@ def train_on_ray(
     if failure is not None:
         raise RuntimeError(f"the training failed: {failure}")
     log.info("the refiner is %s/%s", store.location, WEIGHTS_NAME)
-
-
-def _require_alike(synthetic: Dataset, real: Dataset) -> None:
-    ours, theirs = synthetic.card, real.card
-    if ours.image != theirs.image or ours.domain != theirs.domain:
-        raise ValueError(
-            f"{synthetic.location} holds {ours.domain} images of {ours.image}, {real.location} "
-            f"{theirs.domain} images of {theirs.image}; ingest both alike"
-        )
 
 
 def _fit_in_this_cluster(trainer: TorchTrainer) -> str | None:

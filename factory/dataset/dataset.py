@@ -278,3 +278,12 @@ class Dataset(ShardRecords):
         spec = self.card.image
         shape = (0, spec.height, spec.width) + ((3,) if spec.channels == 3 else ())
         return np.zeros(shape, np.uint8) if spec.bits == 8 else np.zeros(shape, np.uint16)
+
+
+DatasetPlace = Dataset | str | Path
+"""a dataset, or where it is: a folder or s3://bucket/prefix"""
+
+
+def location_of(dataset: DatasetPlace) -> str:
+    """Where a dataset is."""
+    return dataset.location if isinstance(dataset, Dataset) else str(dataset)

@@ -96,13 +96,20 @@ class ShardsFailedError(RuntimeError):
 
 
 def run_here(task: MakeTask | Sequence[Stage], shards: Sequence[int]) -> Iterator[Outcome]:
-    """Make one shard after the other in this process, for debuggers and tests."""
+    """Make one shard after the other in this process, for debuggers and tests: what a shard raises
+    ends it."""
     steps = [stage.make() for stage in stages_of(task)]
     for shard in shards:
-        content: Any = shard
-        for step in steps:
-            content = step(content)
-        yield content
+        yield made_by(steps, shard)
+
+
+def made_by(steps: Sequence[Callable[[Any], Any]], shard: int) -> Outcome:
+    """Make a shard by all the steps of a task, as `Stage.make` gives them."""
+    content: Any = shard
+    for step in steps:
+        content = step(content)
+    outcome: Outcome = content
+    return outcome
 
 
 def stages_of(task: MakeTask | Sequence[Stage]) -> Sequence[Stage]:

@@ -54,11 +54,15 @@ def sources() -> dict[str, type[Source]]:
 
 
 def domain_of_source(source: str) -> Domain:
-    """The domain that a source is of, by the source's name. Raises `FormatError`."""
+    """The domain that a source is of, by the source's name.
+
+    Raises:
+        FormatError: no domain has such a source; the message lists those that there are.
+    """
     for domain in known_domains().values():
         if any(kind.name == source for kind in domain.sources()):
             return domain
-    raise FormatError(f"source {source!r} is unknown here")
+    raise FormatError(f"source {source!r} is unknown here, known: {', '.join(sources())}")
 
 
 def estimators() -> "dict[str, EstimatorKind[Any, Any, Any]]":
@@ -128,14 +132,40 @@ def options_of(hook: OptionsHook) -> tuple[type[Model], ...]:
     return tuple(models)
 
 
-def options_by_domain(job: BaseModel, hook: OptionsHook) -> dict[str, Model]:
+class OptionsByDomain(dict[str, Model]):
+    """Options for a job, whatever its domain: a model of the type that a hook names, by domain."""
+
+
+GivenOptions = Model | Mapping[str, object] | OptionsByDomain | None
+"""options that a domain adds to a job: a model of the type that its hook names, or the fields of
+one by name; None for the defaults"""
+
+
+def options_by_domain(job: BaseModel, hook: OptionsHook) -> OptionsByDomain:
     """What a job's options say to each domain: a model of the type that its hook names.
 
     Args:
         job: options of a class that has `options_of(hook)` among its bases.
     """
-    given = {}
+    given = OptionsByDomain()
     for name, domain in known_domains().items():
         model = getattr(domain, hook)()
         given[name] = model(**{option: getattr(job, option) for option in model.model_fields})
     return given
+
+
+def options_for(domain: Domain, hook: OptionsHook, given: GivenOptions) -> Model:
+    """The options that a domain adds to a job, of the type that its hook names.
+
+    Raises:
+        ValueError: they are of another type, or do not fit the domain's own.
+    """
+    kind: type[Model] = getattr(domain, hook)()
+    if isinstance(given, OptionsByDomain):
+        return given[domain.name]
+    if isinstance(given, Model) and not isinstance(given, kind):
+        raise ValueError(
+            f"{type(given).__name__} are not the {hook} of the domain {domain.name}, which are "
+            f"{kind.__name__}"
+        )
+    return kind.model_validate({} if given is None else given)

@@ -5,31 +5,29 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from pathlib import Path
+from types import MappingProxyType
 
-from factory.dataset.dataset import Dataset
+from factory.dataset.dataset import Dataset, require_same_card
 from factory.dataset.known_facts import known_facts
 from factory.dataset.lost_tars import lost_tars
 from factory.dataset.plans import read_plans
+from factory.dataset.session import BeginSession, here
 from factory.dataset.shard_tasks import MakeShards, reasons_of
-from factory.domains.registry import (
-    domain_of_source,
-    known_domains,
-    make_source,
-    sources,
-)
+from factory.domains.registry import GivenOptions, domain_of_source
 from factory.images import native
 from factory.ingestion.label_check import check_labels
 from factory.ingestion.ledger import containers_in, read_seen
+from factory.ingestion.opening import card_of, open_source, unused_options
 from factory.ingestion.planning import Planned, plan_new_shards
 from factory.ingestion.rejects import check_reject_share
 from factory.ingestion.settled import asked_of, look_before, settle
-from factory.ingestion.shards import ingest_task, ingested_card
-from factory.sources.base import Source, SourceOptions
-from factory.sources.files import open_files
+from factory.ingestion.shards import ingest_task
+from factory.sources.base import Source
 from factory.sources.input_table import InputTable
-from factory.store.open import absolute, name_of, open_store, real_place
-from schemas.base import Model
+from factory.store.lease import alone
+from factory.store.open import open_store, real_place
 from schemas.dataset import DatasetCard
 from schemas.index import ShardFacts
 from schemas.inputs import InputsSummary, counted, num_not_hidden
@@ -39,91 +37,92 @@ from schemas.text import one_line
 log = logging.getLogger(__name__)
 NAMED = 20
 """things that are not done which a message names"""
+WHOLE: Mapping[str, float] = MappingProxyType({"train": 1.0})
+"""one split of all inputs"""
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 class TooManyIgnoredError(ValueError):
     """More files are no inputs than the job allows."""
 
 
-def open_source(
-    name: str,
-    location: str,
-    output: str,
+def ingest(
+    input: str | Path,
     *,
-    given: Mapping[str, Model],
-    texts: Mapping[str, str],
-) -> Source:
-    """The source that a user asks for. Writes nothing, so that a wrong `--input` leaves no trace.
+    source: str,
+    output: str | Path,
+    options: GivenOptions = None,
+    splits: Mapping[str, float] = WHOLE,
+    shard_size: int | None = None,
+    max_reject_share: float = 0.05,
+    max_ignored_share: float = 1.0,
+    min_shard: int = 1,
+    moved: bool = False,
+    give_up_vanished: bool = False,
+    allow_misplaced_labels: bool = False,
+    overlap: bool = False,
+    texts: Mapping[str, str] = NO_TEXTS,
+    on: BeginSession = here,
+) -> Dataset:
+    """Turn raw renders or camera images into a dataset of shards, once.
+
+    The same call again makes what is missing, and new shards of new inputs. Malformed inputs are
+    set aside in the dataset's rejected/ folder with their reason.
+
+        eyes = ingest("data/renders", source="unityeyes", output="data/eyes")
 
     Args:
-        name: of the source.
-        location: of its inputs: a folder, an archive, or s3://bucket/prefix.
-        output: location of the dataset that the inputs are added to.
-        given: by domain, the options that the domains add to jobs/ingest.py.
-        texts: `--options`: fields of the source's own options by name, for a domain that adds none.
+        input: a folder or s3://bucket/prefix, with or without archives in it, or one archive.
+        source: what the input is: `unityeyes`, `mpiigaze`, `images`, `screen-targets`,
+            `iris-masks`, `nyu`, or a source of an installed domain.
+        output: the dataset to make or to add to: a folder, or s3://bucket/prefix.
+        options: how inputs are cropped and chosen: a model such as `EyeIngestOptions`, or its
+            fields by name, as a table `[ingest]` of a configuration has them, for example
+            `{"crop": {"equalise": True}, "keep_gaze_yaw_deg": (-25, 25)}`.
+        splits: name to share of the identities; shares sum to 1.
+        shard_size: inputs planned into one shard; None for what suits the domain.
+        max_reject_share: of the inputs, 0 to 1, that may be malformed.
+        max_ignored_share: of the files, 0 to 1, that may be no inputs; hidden ones do not count.
+        min_shard: fewer new inputs than this (in a split) are held back.
+        moved: inputs were moved since earlier runs planned them; they are matched to these plans by
+            name.
+        give_up_vanished: commit planned shards none of whose inputs exists any more, as empty ones.
+        allow_misplaced_labels: make samples also where labels do not belong to their pictures.
+        overlap: run although another run is working on this output. Otherwise nothing is done then,
+            as the log says.
+        texts: options of a source that has none in its domain's, each as text.
+        on: begins the session in which shards are made.
+
+    Returns:
+        The dataset.
 
     Raises:
-        ValueError: the output is inside the input, or the options cannot be used.
-        OSError: there is nothing at the location.
+        ValueError: the output is inside the input, or the options or splits cannot be used; or what
+            `ingest_new_inputs` raises, with its other errors.
+        OSError: there is nothing at the input.
     """
-    _check_apart(location, output)
-    location = absolute(location)
-    open_files(location)
-    return make_source(location, _options(name, location, output, given, texts))
-
-
-def _check_apart(location: str, output: str) -> None:
-    if f"{real_place(output)}/".startswith(f"{real_place(location)}/"):
-        raise ValueError(
-            f"--output {output} lies in --input {location}: the next run would ingest its "
-            "shards; choose an output beside the input"
-        )
-
-
-def _options(
-    name: str, location: str, output: str, given: Mapping[str, Model], texts: Mapping[str, str]
-) -> SourceOptions:
-    domain = domain_of_source(name)
-    if not domain.ingest_options().model_fields:
-        return sources()[name].options_kind.model_validate_strings(texts)
-    try:
-        recorded = Dataset.open(output).card.config
-    except FileNotFoundError:  # the first run makes the dataset
-        recorded = None
-    return domain.source_options(name, given[domain.name], location=location, recorded=recorded)
-
-
-def unused_options(
-    source: str, given: Mapping[str, Model], texts: Mapping[str, str]
-) -> Iterator[str]:
-    """A line about each given option that the source does not use.
-
-    Args:
-        source: its name.
-        given: as for `open_source`.
-        texts: as for `open_source`.
-    """
-    for name, domain in known_domains().items():
-        for option in domain.unused_options(source, given[name]):
-            flag = option.replace("_", "-")
-            yield f"--{flag} is ignored: the source {source} does not use this {name} option"
-    if texts and domain_of_source(source).ingest_options().model_fields:
-        yield f"--options is ignored: the source {source} has options of its own"
-
-
-def card_of(
-    source: Source, output: str, *, shard_size: int | None = None, splits: Mapping[str, float]
-) -> DatasetCard:
-    """The card of the dataset that a source is ingested into.
-
-    Args:
-        output: location of the dataset.
-        shard_size: inputs planned into one shard; None for what suits the domain.
-        splits: name to share of the identities; shares sum to 1.
-    """
-    kind = domain_of_source(source.name).sample_kind
-    size = shard_size or kind.shard_size
-    return ingested_card(kind, name_of(output), source, shard_size=size, splits=splits)
+    location, output = str(input), str(output)
+    opened = open_source(source, location, output, given=options, texts=texts)
+    card = card_of(opened, output, shard_size=shard_size, splits=splits)
+    require_same_card(output, card)
+    with on() as session, alone("ingest", output, overlap=overlap) as may_go_on:
+        for line in unused_options(source, options, texts):
+            log.warning(line)
+        if may_go_on:
+            ingest_new_inputs(
+                opened,
+                output,
+                card,
+                max_reject_share=max_reject_share,
+                min_shard=min_shard,
+                moved=moved,
+                give_up_vanished=give_up_vanished,
+                max_ignored_share=max_ignored_share,
+                allow_misplaced_labels=allow_misplaced_labels,
+                make_shards=session.make_shards,
+                write_summary=lambda summary: session.keep("inputs.json", summary.to_json()),
+            )
+    return Dataset(open_store(output), card)
 
 
 def ingest_new_inputs(

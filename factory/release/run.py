@@ -4,16 +4,74 @@ How shards are made is an argument: on a cluster, or one after the other in a de
 """
 
 import logging
+from pathlib import Path
 
-from factory.dataset.dataset import Dataset
+from pydantic import TypeAdapter
+
+from factory.dataset.dataset import Dataset, DatasetPlace, location_of
+from factory.dataset.session import BeginSession, here
 from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
 from factory.release.filtered import FilteredContent, enter_filtered, filter_task, reasons_in
 from factory.release.pins import drop_unfinished, intent_name
-from factory.release.publish import latest_report, publish
+from factory.release.publish import latest_report
+from factory.release.publish import publish as publish_by_report
 from factory.release.state import read_manifest
 from factory.store.open import name_of
+from schemas.release import ReleaseManifest, ReleaseName
 
 log = logging.getLogger(__name__)
+
+
+def publish(
+    input: DatasetPlace,
+    release: str,
+    *,
+    report: str | None = None,
+    drop_failed: bool = False,
+    kept: str | Path | None = None,
+    on: BeginSession = here,
+) -> ReleaseManifest:
+    """Publish a release: exactly the shards of a passing report. A release never changes.
+
+        manifest = publish("data/refined", "2026-11-21")
+
+    Args:
+        input: the validated dataset, or where it is.
+        release: name of the release, e.g. a date; letters, digits, dots, dashes.
+        report: id of the report to release by; None for the latest.
+        drop_failed: leave out every sample that missed a limit on single samples. The release is
+            then in a dataset of its own, the filtered dataset.
+        kept: where the filtered dataset goes; None for beside the input, `<input>-kept`.
+        on: begins the session in which shards of a filtered dataset are made.
+
+    Returns:
+        The manifest of the release, which is in `releases/<release>/` of the dataset.
+
+    Raises:
+        FileNotFoundError: there is no such dataset.
+        NotReleasableError: the report did not pass, or is not of what the dataset holds; or a
+            release of that name holds something else.
+        DamagedShardError: a shard is not the one that was validated.
+        OldFormatError: the dataset is of an earlier format.
+        ValueError: the dataset has no report, cannot be filtered, or the name is none; or `kept`
+            was given, and nothing is left out.
+    """
+    if kept is not None and not drop_failed:
+        raise ValueError(f"kept = {kept} goes with drop_failed: else there is no filtered dataset")
+    TypeAdapter(ReleaseName).validate_python(release)
+    location = location_of(input)
+    Dataset.open(location).require_current_format()
+    with on() as session:
+        released = release_dataset(
+            location,
+            release,
+            report=report,
+            drop_failed=drop_failed,
+            filtered=None if kept is None else str(kept),
+            make_shards=session.make_shards,
+            progress=session.progress("publish", "shards"),
+        )
+    return read_manifest(released, release)
 
 
 def release_dataset(
@@ -48,7 +106,7 @@ def release_dataset(
     if drop_failed:
         child_location = filtered if filtered is not None else beside(dataset)
         dataset = filter_by_report(dataset, report_id, child_location, make_shards)
-    manifest = publish(dataset, release, report_id, progress)
+    manifest = publish_by_report(dataset, release, report_id, progress)
     log.info(
         "released %d samples in %d shards: %s",
         manifest.num_samples,

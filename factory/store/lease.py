@@ -17,6 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from factory.store.base import Store
+from factory.store.open import open_store
 from schemas.base import FormatError
 from schemas.lease import Lease
 
@@ -57,6 +58,25 @@ def lease(store: Store, name: str, *, ttl_s: float = TTL_S) -> Iterator[bool]:
         done.set()
         renewer.join()
         _give_back(store, path, own)
+
+
+@contextmanager
+def alone(what: str, output: str | Path, *, overlap: bool) -> Iterator[bool]:
+    """Whether this run may go on: no other run of this kind is working on the output, or the user
+    lets them overlap. Otherwise the log says that nothing was done.
+
+    Args:
+        what: the kind of run, which is the name of its lease.
+        output: location of what is made.
+        overlap: go on in any case.
+    """
+    if overlap:
+        yield True
+        return
+    with lease(open_store(output), what) as is_ours:
+        if not is_ours:
+            log.warning("nothing was done; --overlap runs beside the other run, and data is safe")
+        yield is_ours
 
 
 def live_holder(stores: Iterable[Store], now_s: float) -> str | None:

@@ -3,13 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from factory.store.open import absolute
-from schemas.base import Float, Model
+from schemas.base import Float, Model, spell_out
 from schemas.discriminator import DiscriminatorConfig
 from schemas.place import Place
 from schemas.refiner import PrecisionChoice, RefinerConfig
+from schemas.shipped import config_file
+from schemas.toml import tables_in
 
 PsiName = Literal["identity", "derivatives", "channel_mean", "features"]
 """a fixed transform for the self-regularisation; `factory.training.patch_nce` is one that is
@@ -119,6 +121,30 @@ class TrainConfig(Model):
     to have closed the largest share of the distance to them; with keep = best"""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads; torch's own choice when absent. Another number may change the last bits"""
+
+    @classmethod
+    def from_file(cls, file: str | Path, **changes: JsonValue) -> Self:
+        """The configuration in the table `[train]` of a TOML file.
+
+            TrainConfig.from_file("eye-small", steps=400, seed=1)
+
+        Args:
+            file: its path, or the name of a configuration that comes with simgan-factory.
+            changes: fields in place of those of the file, which may lack them. `precision` is
+                `auto` where neither says it, as jobs/train.py has it.
+
+        Raises:
+            ValueError: there is no such file, it has no table `[train]`, or a field does not fit.
+            FormatError: it is not TOML.
+        """
+        path = config_file(Path(file))
+        table = tables_in(path).get("train")
+        if table is None:
+            raise ValueError(f"{path} has no table [train]")
+        try:
+            return cls.model_validate({"precision": "auto", **table, **changes})
+        except ValidationError as error:
+            raise ValueError(f"{path} [train]: {spell_out(error)}") from error
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

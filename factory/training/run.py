@@ -1,22 +1,24 @@
 """A training run in a folder or object store: it starts, resumes after a kill, and does nothing
 once it is finished."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Protocol, get_args
 
 import torch
 from pydantic import JsonValue
 
-from factory.dataset.dataset import Dataset
+from factory.dataset.dataset import Dataset, DatasetPlace, location_of
 from factory.images.scale import full_scale_for
 from factory.networks.precision import require_hardware, resolved
 from factory.networks.refiner_files import load_refiner
-from factory.networks.stored_refiner import DESCRIPTION_NAME
+from factory.networks.stored_refiner import DESCRIPTION_NAME, WEIGHTS_NAME, read_refiner
+from factory.networks.threads import threads_kept
 from factory.store.base import Store
 from factory.store.open import open_store
+from factory.training.checked import CheckedTraining
 from factory.training.config import TrainConfig
 from factory.training.history import History, HistoryBuffer
 from factory.training.inputs import TrainingInputs
@@ -32,12 +34,12 @@ from factory.training.record import (
     recorded,
     scaled_for,
 )
-from factory.training.scores import Scorer
+from factory.training.scores import Scorer, ScorerHere
 from factory.training.simgan import NonFiniteLoss, SimGAN
 from factory.training.workers import WorkerGroup
 from schemas.base import digest_of
 from schemas.dataset import ImageSpec
-from schemas.refiner import Precision, RefinerDescription
+from schemas.refiner import Device, Precision, RefinerDescription
 from schemas.training import TrainRecord
 
 __all__ = [
@@ -49,10 +51,118 @@ __all__ = [
     "TrainingInputs",
     "WorkerGroup",
     "train",
+    "train_here",
     "train_on_datasets",
+    "train_on_images",
 ]
 
 log = logging.getLogger(__name__)
+
+
+class Trainer(Protocol):
+    """Trains a refiner somewhere: in this process, or in workers of a cluster."""
+
+    def __call__(
+        self,
+        config: TrainConfig,
+        synthetic: str,
+        real: str,
+        output: str | Path,
+        *,
+        split: str,
+        device: Device,
+        held_out: str,
+        num_held_out: int,
+    ) -> None:
+        """`train`, whose arguments these are, on datasets at two locations."""
+
+
+def train_here(
+    config: TrainConfig,
+    synthetic: str,
+    real: str,
+    output: str | Path,
+    *,
+    split: str,
+    device: Device,
+    held_out: str,
+    num_held_out: int,
+) -> None:
+    """The `Trainer` in this process. Refiners are scored between updates, by the same process."""
+    checked = CheckedTraining.of(
+        config, synthetic, real, split=split, held_out=held_out, num_held_out=num_held_out
+    )
+    train_on_datasets(
+        checked.config.located(),
+        checked.synthetic.location,
+        checked.real.location,
+        output,
+        split=split,
+        device=device,
+        scorer=None if checked.scoring is None else ScorerHere(checked.scoring),
+    )
+    log.info("the refiner is %s/%s", open_store(output).location, WEIGHTS_NAME)
+
+
+def train(
+    synthetic: DatasetPlace,
+    real: DatasetPlace,
+    *,
+    output: str | Path,
+    config: TrainConfig | str | Path,
+    split: str = "train",
+    device: Device = "cpu",
+    held_out: str = "test",
+    num_held_out: int = 600,
+    trainer: Trainer = train_here,
+) -> RefinerDescription:
+    """Train a refiner that makes renders look like camera images (SimGAN).
+
+    The same call again resumes a stopped run from its newest checkpoint, and does nothing once it
+    is finished.
+
+        refiner = train("data/eyes", "data/camera", output="out/refiner", config="eye-small")
+
+    Args:
+        synthetic: the dataset of labelled renders, or where it is.
+        real: the dataset of camera images, or where it is.
+        output: folder of the run, or s3://bucket/prefix; `train_on_images` says what it receives.
+        config: what decides the training; or a TOML file with a table `[train]` of it, or the name
+            of a configuration that comes with simgan-factory. `TrainConfig.from_file` makes one
+            that differs from a file.
+        split: of both datasets, to train on.
+        device: `cpu` or `cuda`.
+        held_out: split of both datasets that refiners are scored on, for a configuration with
+            `validate_every`.
+        num_held_out: renders, and real images, of it.
+        trainer: where the training is done. `cluster.on_ray.training.train_on_ray` has several
+            workers: `trainer=partial(train_on_ray, workers=4)`.
+
+    Returns:
+        What refiner.json says of the refiner in `output`.
+
+    Raises:
+        MissingHookError: the domain lacks what the configuration asks for.
+        FileNotFoundError: there is no such dataset, or no network where the configuration says.
+        ValueError: datasets that do not fit each other or the configuration; or there is no such
+            configuration.
+        RunMismatchError: `output` holds another run; the message spells out the difference.
+        NonFiniteLoss: a loss is not finite; the weights are as before the offending update.
+        RuntimeError: in other processes, the training failed; the message is its own.
+    """
+    if device not in get_args(Device):
+        raise ValueError(f"device {device!r}: expected one of {', '.join(get_args(Device))}")
+    trainer(
+        config if isinstance(config, TrainConfig) else TrainConfig.from_file(config),
+        location_of(synthetic),
+        location_of(real),
+        output,
+        split=split,
+        device=device,
+        held_out=held_out,
+        num_held_out=num_held_out,
+    )
+    return read_refiner(output).description
 
 
 def train_on_datasets(
@@ -67,7 +177,7 @@ def train_on_datasets(
     history: History | None = None,
     scorer: Scorer | None = None,
 ) -> None:
-    """`train` in this process, on this worker's part of a split of two datasets.
+    """`train_on_images` in this process, on this worker's part of a split of two datasets.
 
     Args:
         synthetic: location of the labelled renders.
@@ -75,16 +185,16 @@ def train_on_datasets(
 
     Raises:
         MissingHookError: the domain lacks what the configuration asks for.
-        others: as `train`.
+        others: as `train_on_images`.
     """
     renders, camera = Dataset.open(synthetic), Dataset.open(real)
     config = scaled_for(config, renders.card, camera.card)
     workers = workers if workers is not None else WorkerGroup()
     inputs = TrainingInputs.of_datasets(config, renders, camera, split, workers)
-    train(config, inputs, output, history, workers=workers, device=device, scorer=scorer)
+    train_on_images(config, inputs, output, history, workers=workers, device=device, scorer=scorer)
 
 
-def train(
+def train_on_images(
     config: TrainConfig,
     inputs: TrainingInputs,
     output: str | Path,
@@ -108,9 +218,9 @@ def train(
         history: where refined images of the past are kept; None for a `HistoryBuffer` in this
             process.
         on_progress: called after every pass of the schedule; what it raises stops the run.
-        workers: the workers of a joint run; None for one alone. All call `train` with the same
-            arguments but their own rank and images. All of them see `output`, and worker 0 alone
-            writes to it.
+        workers: the workers of a joint run; None for one alone. All call this function with the
+            same arguments but their own rank and images. All of them see `output`, and worker 0
+            alone writes to it.
         device: None for CUDA where there is a GPU, else the CPU.
         scorer: of refiners, every `config.validate_every` updates.
 
@@ -148,7 +258,7 @@ def train(
         history = empty_history(config, image)
     if torch.device(device).type == "cpu":
         keep_freed_memory()
-    with _threads(config.num_threads):
+    with threads_kept(config.num_threads):
         gan = SimGAN(config, inputs, history, workers=workers, device=device)
         describe = partial(_describe, record, image, inputs.lineage or {})
         loop = TrainingLoop(gan, store, describe, scorer if config.validate_every else None)
@@ -209,14 +319,3 @@ def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
 def history_shape(config: TrainConfig, image: ImageSpec) -> tuple[int, int, int]:
     """(C, H, W) of what the history holds, of images like this."""
     return (image.channels, *config.trained_size(image.height, image.width))
-
-
-@contextlib.contextmanager
-def _threads(num_threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

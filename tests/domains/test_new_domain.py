@@ -2,7 +2,6 @@
 tests/support/coins.py adds a source, a schema, a validator and a configuration, and changes
 nothing."""
 
-from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 
@@ -22,7 +21,7 @@ from factory.measures.two_sample import TwoSampleTest
 from factory.networks.refiner_files import load_refiner
 from factory.release.publish import publish
 from factory.training.run import train_on_datasets
-from factory.training.scores import HeldOutScoring
+from factory.training.scores import HeldOutScoring, ScorerHere
 from factory.upkeep.describe import describe
 from factory.validation.gate import load_gate
 from factory.validation.held_out import rank_of
@@ -113,18 +112,6 @@ def test_coins_go_through_the_whole_chain(chain, tmp_path):
     assert all(np.shape(centre) == (2,) for centre in labels)
 
 
-class ScoreHere:
-    """Scores in this process, at once."""
-
-    def __init__(self, scoring: HeldOutScoring) -> None:
-        self.scoring, self.limits = scoring, scoring.scoring.limits
-
-    def __call__(self, location: str) -> Future[Score]:
-        future: Future[Score] = Future()
-        future.set_result(self.scoring(location))
-        return future
-
-
 @pytest.fixture
 def split_coins(known, tmp_path) -> tuple[Dataset, Dataset]:
     """Renders and photos with a part that no training sees."""
@@ -140,7 +127,7 @@ def split_coins(known, tmp_path) -> tuple[Dataset, Dataset]:
 @pytest.mark.slow
 def test_refiners_of_coins_are_scored_while_they_train(split_coins, tmp_path):
     test = TwoSampleTest(seeds=(0,), num_steps=2)
-    scorer = ScoreHere(HeldOutScoring.of(*split_coins, "test", 40, test))
+    scorer = ScorerHere(HeldOutScoring.of(*split_coins, "test", 40, test))
     config = small_config(refiner_init="identity", validate_every=4, keep="best")
     places = [dataset.location for dataset in split_coins]
     run = tmp_path / "run"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
-from factory.ingestion.run import TooManyIgnoredError, card_of, ingest_new_inputs
+from factory.ingestion.opening import card_of
+from factory.ingestion.run import TooManyIgnoredError, ingest_new_inputs
 from schemas.inputs import InputsSummary, counted
 from support import fakes
 

@@ -15,7 +15,8 @@ from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import GazeFilter
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.ingestion.label_check import LOOKED_AT, MisplacedLabelsError, check_labels
-from factory.ingestion.run import card_of, ingest_new_inputs
+from factory.ingestion.opening import card_of
+from factory.ingestion.run import ingest_new_inputs
 from factory.sources.base import Loaded
 from support import fakes
 

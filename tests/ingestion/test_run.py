@@ -13,7 +13,8 @@ from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.registry import known_domains, options_by_domain, options_of
-from factory.ingestion.run import card_of, ingest_new_inputs, open_source, unused_options
+from factory.ingestion.opening import card_of, open_source, unused_options
+from factory.ingestion.run import ingest_new_inputs
 from factory.sources.base import Source, SourceOptions
 from jobs.ingest import IngestJob
 from schemas.base import FormatError, Model

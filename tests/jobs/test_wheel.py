@@ -81,6 +81,8 @@ def test_the_wheel_has_every_job_configuration_and_gate_and_nothing_more(install
         sources = {path.name: path.read_bytes() for path in (ROOT / kind).glob("*.toml")}
         shipped = installed / "simgan_factory" / kind
         assert {path.name: path.read_bytes() for path in shipped.iterdir()} == sources
+    typed = {path.parent.name for path in installed.rglob("py.typed")}
+    assert typed == {"schemas", "factory", "cluster"}
     jobs = {path.name for path in (installed / "jobs").glob("*.py")}
     assert jobs == {path.name for path in (ROOT / "jobs").glob("*.py")}
     top = {path.name for path in installed.iterdir() if not path.name.startswith("_simgan_crop")}
@@ -108,6 +110,17 @@ def test_it_makes_a_dataset_by_a_configuration_that_came_along(run, tmp_path) ->
     card = Dataset.open(tmp_path / "eyes").card
     options = UnityEyesOptions.model_validate(card.config["options"])
     assert options.crop.equalise and card.shard_size == 1024
+
+
+def test_the_library_can_be_imported_and_ingests(run, tmp_path) -> None:
+    run("-c", HERE, "simulate", "--count", "3", "--output", "renders")
+    script = (
+        "from factory import Dataset, ingest, publish, refine, train, validate\n"
+        "eyes = ingest('renders', source='unityeyes', output='eyes')\n"
+        "print(sum(facts.num_samples for facts in eyes.all_facts(eyes.committed())))\n"
+    )
+    assert run("-c", script) == "3\n"
+    assert Dataset.open(tmp_path / "eyes").committed() == [0]
 
 
 def test_a_gate_that_is_not_there_is_answered_with_those_that_came_along(run, installed) -> None:

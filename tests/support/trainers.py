@@ -9,7 +9,7 @@ from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
 from factory.training.inputs import TrainingInputs
 from factory.training.loop import Progress
-from factory.training.run import train
+from factory.training.run import train_on_images
 from factory.training.simgan import SimGAN
 from schemas.discriminator import DiscriminatorConfig, LayerConfig
 from schemas.refiner import RefinerConfig
@@ -61,9 +61,9 @@ def make_gan(config: TrainConfig, images, history=None, *, workers=None, **other
 def train_here(
     config: TrainConfig, images, run, *, domain="eye", lineage=None, consistency=None, **how
 ) -> None:
-    """`train` on the CPU, on (synthetic, real) images."""
+    """`train_on_images` on the CPU, on (synthetic, real) images."""
     inputs = inputs_of(images, domain, lineage=lineage, consistency=consistency)
-    train(config, inputs, run, device="cpu", **how)
+    train_on_images(config, inputs, run, device="cpu", **how)
 
 
 def trained(config: TrainConfig, images, run: Path, **how) -> Path:

@@ -8,7 +8,7 @@ import pytest
 
 from factory.networks.refiner_files import load_refiner
 from factory.training.inputs import check_numbers
-from factory.training.run import train
+from factory.training.run import train_on_images
 from support.trainers import inputs_of, small_config
 
 
@@ -16,7 +16,9 @@ from support.trainers import inputs_of, small_config
 def test_a_training_on_few_real_images_leaves_its_refiner_and_pictures(
     images, tmp_path, num_real
 ) -> None:
-    train(small_config(), inputs_of((images[0], images[1][:num_real])), tmp_path, device="cpu")
+    train_on_images(
+        small_config(), inputs_of((images[0], images[1][:num_real])), tmp_path, device="cpu"
+    )
     load_refiner(tmp_path)
     overview = cv2.imread(str(tmp_path / "overview.png"), cv2.IMREAD_GRAYSCALE)
     scale = 120 // 14
@@ -28,12 +30,14 @@ def test_a_training_on_few_real_images_leaves_its_refiner_and_pictures(
 def test_a_picture_that_cannot_be_drawn_costs_no_refiner(images, tmp_path, caplog) -> None:
     (tmp_path / "strips").mkdir()
     (tmp_path / "strips" / "step-000001.png").write_bytes(b"no picture")
-    train(small_config(), inputs_of(images), tmp_path, device="cpu")
+    train_on_images(small_config(), inputs_of(images), tmp_path, device="cpu")
     load_refiner(tmp_path)
     assert not (tmp_path / "overview.png").exists() and (tmp_path / "losses.png").exists()
     assert "overview.png is left out, the refiner is saved all the same" in caplog.text
     (tmp_path / "strips" / "step-000001.png").unlink()
-    train(small_config(), inputs_of(images), tmp_path, device="cpu")  # the same again draws it
+    train_on_images(
+        small_config(), inputs_of(images), tmp_path, device="cpu"
+    )  # the same again draws it
     assert (tmp_path / "overview.png").exists()
 
 
@@ -43,10 +47,10 @@ def test_images_that_are_all_of_one_value_are_refused(images, tmp_path, which) -
     constant[which] = np.full_like(images[which], 128)
     name = ("synthetic", "real")[which]
     with pytest.raises(ValueError, match=rf"{len(constant[which])} {name} images is of one value"):
-        train(small_config(), inputs_of(constant), tmp_path, device="cpu")
+        train_on_images(small_config(), inputs_of(constant), tmp_path, device="cpu")
     constant[which] = constant[which].copy()
     constant[which][-1, 0, 0] = 0  # one picture with something in it is enough
-    train(small_config(), inputs_of(constant), tmp_path, device="cpu")
+    train_on_images(small_config(), inputs_of(constant), tmp_path, device="cpu")
 
 
 def test_few_images_are_warned_about_and_too_few_for_the_workers_refused(
