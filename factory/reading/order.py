@@ -172,14 +172,16 @@ class Turn:
     ends: Ends = "pad"
     start: int = 0
     """samples of the epoch that all ranks together have read before"""
+    done: int = 0
+    """samples that this worker has had of its turn since then"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.num_ranks:
             raise ValueError(f"rank {self.rank} of {self.num_ranks} ranks does not exist")
         if not 0 <= self.worker < self.num_workers:
             raise ValueError(f"worker {self.worker} of {self.num_workers} workers does not exist")
-        if self.batch_size < 1 or self.start < 0:
-            raise ValueError(f"batch_size is at least 1 and start at least 0, found {self}")
+        if min(self.batch_size - 1, self.start, self.done) < 0:
+            raise ValueError(f"batch_size is at least 1, start and done at least 0; found {self}")
         if self.ends not in get_args(Ends):
             raise ValueError(f"ends is one of {', '.join(get_args(Ends))}; found {self.ends!r}")
 
@@ -200,9 +202,13 @@ class Turn:
         """
         length = self.num_samples(total)
         step = self.batch_size * self.num_workers
-        for first in range(self.batch_size * self.worker, length, step):
-            end = min(first + self.batch_size, length)
-            yield end, (self.start + np.arange(first, end) * self.num_ranks + self.rank) % total
+        num_done, within = divmod(self.done, self.batch_size)
+        for begin in range(self.batch_size * self.worker + num_done * step, length, step):
+            end = min(begin + self.batch_size, length)
+            numbers = np.arange(begin + within, end)
+            within = 0
+            if len(numbers):
+                yield end, (self.start + numbers * self.num_ranks + self.rank) % total
 
     def of_worker(self, worker: int, num_workers: int) -> "Turn":
         """The turn of one of the rank's workers."""

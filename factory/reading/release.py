@@ -109,7 +109,9 @@ class Release(Source):
         self._skipped: Counter[tuple[int, str]] = Counter()
 
     def __repr__(self) -> str:
-        return f"Release({self.location!r}, {len(self)} samples)"
+        chosen = {"split": self.split, "where": self.where}
+        given = [f"{name}={value!r}" for name, value in chosen.items() if value is not None]
+        return f"<Release {', '.join([self.location, *given])}: {len(self)} samples>"
 
     def __len__(self) -> int:
         """The number of samples that are read, after `split` and `where`."""
@@ -186,10 +188,14 @@ class Release(Source):
             self.tars.require(shard)
             return self._read(shard, row, members)
         except DamagedShardError as error:
-            if self.damaged == "raise":
-                raise
-            self._skipped[self.tars.shards[shard].shard, str(error)] += 1
+            self.skip_or_raise(shard, error, 1)
             return None
+
+    def skip_or_raise(self, shard: int, error: DamagedShardError, num_samples: int) -> None:
+        """Count samples that are left out because of an error, or raise it: what `damaged` says."""
+        if self.damaged == "raise":
+            raise error
+        self._skipped[self.tars.shards[shard].shard, str(error)] += num_samples
 
     def _read(self, shard: int, row: int, members: Sequence[int]) -> Sample:
         png_block, png_length, json_block, json_length = members

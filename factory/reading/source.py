@@ -41,6 +41,8 @@ class Batch(NamedTuple):
     """samples of its turn that the rank has had once it has this batch; those count that were left
     out"""
     samples: list[Sample]
+    num_skipped: int
+    """samples that were left out of it"""
 
 
 class Source(ABC):
@@ -124,7 +126,7 @@ class Source(ABC):
                         sample = self._stand_in(plan, position, turn.num_ranks)
                     if sample is not None:
                         samples.append(sample)
-                yield Batch(end, samples)
+                yield Batch(end, samples, len(batch) - len(samples))
 
     def _prepare(self, places: Places, following: Numbers) -> None:
         for number, release in enumerate(self.releases):
