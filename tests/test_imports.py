@@ -92,7 +92,7 @@ def test_kinds_and_the_faces_of_domains_are_quick_to_import() -> None:
 
 
 def test_the_reader_needs_neither_torch_nor_ray_nor_opencv() -> None:
-    """Whoever reads a release need not have what makes one; grey eyes are decoded without OpenCV."""
+    """Whoever reads a release need not load what makes one."""
     script = (
         "import sys\n"
         "import factory.reading.blend, factory.reading.release, factory.reading.streaming\n"

@@ -3,6 +3,7 @@
 It imports PyTorch, as `torch_data` does and nothing else of the reader.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -11,9 +12,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from factory.reading.order import Ends, Turn
 from factory.reading.release import Release, Skipped
 from factory.reading.resume import Epochs
-from factory.reading.sample import Sample
-from factory.reading.source import Source
-from factory.reading.torch_data import Transform, batch_of, turn_of_process, unchanged
+from factory.reading.source import Source, unchanged
+from factory.reading.torch_data import Transform, batch_of, turn_of_process
 
 Collate = Callable[[list[Any]], Any]
 
@@ -31,17 +31,27 @@ class _Loaded(NamedTuple):
 class _Batches(IterableDataset[_Loaded]):
     """The batches of one epoch that a worker makes."""
 
-    def __init__(self, epochs: Epochs, epoch: int, turn: Turn, make: Callable[[list[Sample]], Any]):
-        self._epochs, self._epoch, self._turn, self._make = epochs, epoch, turn, make
+    def __init__(
+        self, epochs: Epochs, epoch: int, turn: Turn, transform: Transform, collate: Collate
+    ):
+        self._epochs, self._epoch, self._turn = epochs, epoch, turn
+        self._transform, self._collate = transform, collate
 
     def __iter__(self) -> Iterator[_Loaded]:
         worker, turn, epochs = get_worker_info(), self._turn, self._epochs
         if worker is not None:
             turn = turn.of_worker(worker.id, worker.num_workers)
+            gc.freeze()  # labels make garbage; what the worker began with is none of it
         source = epochs.source
         before = [release.skipped for release in source.releases]
-        for batch in source.batches(self._epoch, turn, seed=epochs.seed, shuffle=epochs.shuffle):
-            content = self._make(batch.samples) if batch.samples else None
+        for batch in source.batches(
+            self._epoch,
+            turn,
+            seed=epochs.seed,
+            shuffle=epochs.shuffle,
+            transform=self._transform,
+        ):
+            content = self._collate(batch.samples) if batch.samples else None
             now = [release.skipped for release in source.releases]
             yield _Loaded(batch.end, content, [] if now == before else _since(before, now))
             before = now
@@ -118,7 +128,7 @@ class ReleaseLoader:
         epochs = self._epochs
         epoch, turn = epochs.begin()
         length = turn.num_samples(len(epochs.source))
-        batches = _Batches(epochs, epoch, turn, self._make)
+        batches = _Batches(epochs, epoch, turn, self._transform, self._collate)
         loader = DataLoader(
             batches, batch_size=None, collate_fn=cast("Any", _unbatched), **self._loading
         )
@@ -130,9 +140,6 @@ class ReleaseLoader:
             if loaded.content is not None:
                 yield loaded.content
         epochs.end()
-
-    def _make(self, samples: list[Sample]) -> Any:
-        return self._collate([self._transform(sample) for sample in samples])
 
     def _note(self, loaded: _Loaded) -> None:
         for number, found in loaded.skipped:

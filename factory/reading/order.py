@@ -147,11 +147,11 @@ def permutation(key: tuple[int, ...], size: int) -> Numbers:
 def _windows(num_samples: Numbers, num_bytes: Numbers, mix: Mix) -> Numbers:
     """(S,) the window of each shard, from 0, so that all are of about the same size."""
     share = np.maximum(num_samples / mix.num_samples, num_bytes / mix.num_bytes)
-    before = np.cumsum(share) - share
+    middle = np.cumsum(share) - share / 2
     total = float(share.sum())
     if not total:
         return np.zeros(len(share), np.int64)
-    windows = np.floor(before / total * np.ceil(total)).astype(np.int64)
+    windows = np.floor(middle / total * np.ceil(total)).astype(np.int64)
     return np.unique(windows, return_inverse=True)[1].astype(np.int64)
 
 

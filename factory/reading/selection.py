@@ -103,12 +103,13 @@ class Selection:
         if parsed["error"]:
             raise self._error(parsed["error_message"])
         (statement,) = parsed["statements"]
-        parts = list(_parts(statement["node"]["select_list"]))
+        chosen = statement["node"]["select_list"]
+        if len(chosen) != 1 or statement["node"]["from_table"]["type"] != "EMPTY":
+            raise self._error("it is more than an expression")
+        parts = list(_parts(chosen))
         for part in parts:
             if part["class"] not in _ALLOWED:
                 raise self._error(f"it may not have a {part['class'].lower()} in it")
-        if len(statement["node"]["select_list"]) != 1:
-            raise self._error("it has more than one expression")
         self._check_functions({p["function_name"] for p in parts if p["class"] == "FUNCTION"})
         named = [part["column_names"][0] for part in parts if part["class"] == "COLUMN_REF"]
         by_name = {name.lower(): name for name in self._schema.names}

@@ -1,9 +1,9 @@
 """What a release and a blend of releases have in common: epochs of samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,9 +40,15 @@ class Batch(NamedTuple):
     end: int
     """samples of its turn that the rank has had once it has this batch; those count that were left
     out"""
-    samples: list[Sample]
+    samples: list[Any]
+    """transformed"""
     num_skipped: int
     """samples that were left out of it"""
+
+
+def unchanged(sample: Sample) -> Sample:
+    """The transform of those who need none."""
+    return sample
 
 
 class Source(ABC):
@@ -104,13 +110,23 @@ class Source(ABC):
         return chain.from_iterable(batch.samples for batch in batches)
 
     def batches(
-        self, epoch: int, turn: Turn, *, seed: int, shuffle: bool = True
+        self,
+        epoch: int,
+        turn: Turn,
+        *,
+        seed: int,
+        shuffle: bool = True,
+        transform: Callable[[Sample], Any] = unchanged,
     ) -> Iterator[Batch]:
         """The same in batches.
 
         Where damaged shards are skipped, the samples of a batch are fewer. Ranks that have to keep
         step (several, and `ends` is not `uneven`) get others in their place, which are then read
         more than once.
+
+        Args:
+            transform: is applied to each sample at once. If it drops most of the record, the
+                garbage collector has less to go through.
         """
         plan = self.plan(epoch, seed=seed, shuffle=shuffle)
         keep_step = turn.num_ranks > 1 and turn.ends != "uneven"
@@ -125,7 +141,7 @@ class Source(ABC):
                     if sample is None and keep_step:
                         sample = self._stand_in(plan, position, turn.num_ranks)
                     if sample is not None:
-                        samples.append(sample)
+                        samples.append(transform(sample))
                 yield Batch(end, samples, len(batch) - len(samples))
 
     def _prepare(self, places: Places, following: Numbers) -> None:

@@ -51,6 +51,7 @@ class ReleaseTars:
         self._names = [_name_in_dataset(self._folder, shard) for shard in shards]
         self._open: OrderedDict[int, _Tar] = OrderedDict()
         self._known = _shared_bytes(bytes(len(shards)))
+        self._what: dict[int, str] = {}
         self._left_remote: set[int] = set()
         self._ahead: threading.Thread | None = None
 
@@ -86,13 +87,14 @@ class ReleaseTars:
         if self._known[shard] == _SOUND or shard in self._left_remote:
             return
         if self._known[shard] == _DAMAGED:
-            raise DamagedShardError(f"{self.where(shard)} was found to be damaged")
+            what = self._what.get(shard, "was found to be damaged by another process")
+            raise DamagedShardError(f"{self.where(shard)} {what}")
         try:
             self._require(shard)
         except (FileNotFoundError, WrongContentError) as error:
             self._known[shard] = _DAMAGED
-            what = "is missing" if isinstance(error, FileNotFoundError) else str(error)
-            raise DamagedShardError(f"{self.where(shard)} {what}") from error
+            self._what[shard] = "is missing" if isinstance(error, FileNotFoundError) else str(error)
+            raise DamagedShardError(f"{self.where(shard)} {self._what[shard]}") from error
 
     def _require(self, shard: int) -> None:
         released = self.shards[shard]

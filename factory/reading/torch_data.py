@@ -12,7 +12,7 @@ from factory.reading.order import Ends, Turn
 from factory.reading.release import Release
 from factory.reading.resume import Epochs
 from factory.reading.sample import Sample
-from factory.reading.source import Source
+from factory.reading.source import Source, unchanged
 
 Transform = Callable[[Sample], Any]
 
@@ -44,25 +44,21 @@ def batch_of(samples: list[Sample]) -> Batch:
 
 
 def _side_by_side(values: list[Any]) -> Any:
+    """A tensor of values that are all numbers, or lists of numbers of one shape; else the list."""
     known = [value for value in values if value is not None]
-    if not known or isinstance(known[0], str | dict):
+    if not known or isinstance(known[0], dict):
         return values
-    if all(isinstance(value, bool) for value in values):
-        return torch.tensor(values)
     try:
-        shapes = {np.shape(value) for value in known}
-        if len(shapes) != 1:
-            return values
-        nothing = np.full(shapes.pop(), np.nan, np.float32)
-        rows = [nothing if value is None else np.asarray(value, np.float32) for value in values]
-    except (TypeError, ValueError):  # lists of something else than numbers
+        array = np.array(known)
+    except ValueError:  # their shapes differ
         return values
-    return torch.from_numpy(np.stack(rows))
-
-
-def unchanged(sample: Sample) -> Sample:
-    """The sample itself: the transform of those who need none."""
-    return sample
+    if array.dtype == bool and len(known) == len(values):
+        return torch.from_numpy(array)
+    if array.dtype.kind not in "fiu":
+        return values
+    numbers = np.full((len(values), *array.shape[1:]), np.nan, np.float32)
+    numbers[[value is not None for value in values]] = array
+    return torch.from_numpy(numbers)
 
 
 class ReleaseDataset(Dataset[Any]):
@@ -146,7 +142,9 @@ class ReleaseIterable(IterableDataset[Any]):
             self._read_by_workers.fill_(True)
             turn = turn.of_worker(worker.id, worker.num_workers)
         source, made = epochs.source, turn.done
-        for batch in source.batches(epoch, turn, seed=epochs.seed, shuffle=epochs.shuffle):
+        for batch in source.batches(
+            epoch, turn, seed=epochs.seed, shuffle=epochs.shuffle, transform=self.transform
+        ):
             had = batch.end - len(batch.samples)
             made += batch.num_skipped
             for sample in batch.samples:
@@ -155,7 +153,7 @@ class ReleaseIterable(IterableDataset[Any]):
                     epochs.had(epoch, turn, had)
                 else:
                     epochs.made(epoch, turn, made)
-                yield self.transform(sample)
+                yield sample
         epochs.end()
 
     def set_epoch(self, epoch: int) -> None:
