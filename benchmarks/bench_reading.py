@@ -176,8 +176,12 @@ def make_wide(folder: Path, num_rows: int) -> None:
                     value = pa.array([one[name][0].as_py()] * count, schema.field(at).type)
                     table = table.set_column(at, schema.field(at), value)
                 content, held = parquet_bytes(table, repeated), count
+                first = place / "releases" / NAME / f"index-{count}.parquet"
+                LocalStore(place).put(str(first.relative_to(place)), content, durable=False)
             url = f"index/{number:06d}.parquet"
-            LocalStore(place).put(f"releases/{NAME}/{url}", content, durable=False)
+            target = place / "releases" / NAME / url
+            target.parent.mkdir(exist_ok=True)
+            target.hardlink_to(first)  # all parts hold the same
             found.append(IndexPart(url=url, sha256=sha256(content), num_samples=count))
         return found
 
