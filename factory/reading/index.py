@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -126,9 +125,13 @@ class ReleaseIndex:
         return packed.astype(np.uint32)
 
     def _read_digests(self, shard: int) -> NDArray[np.uint64]:
-        digits = pc.utf8_slice_codeunits(self._rows(shard, [_DIGEST])[_DIGEST], 0, 16)
-        text = "".join(digits.to_pylist())
-        return np.frombuffer(bytes.fromhex(text), ">u8").astype(np.uint64)
+        digests = self._rows(shard, [_DIGEST])[_DIGEST]
+        width = pa.binary(_DIGEST_DIGITS)  # without offsets: the digits lie in one piece
+        whole = digests.cast(pa.binary()).cast(width).combine_chunks()
+        start = whole.offset * _DIGEST_DIGITS
+        digits = np.frombuffer(whole.buffers()[1], np.uint8)[start:][: len(whole) * _DIGEST_DIGITS]
+        first = digits.reshape(-1, _DIGEST_DIGITS)[:, :16].tobytes()
+        return np.frombuffer(bytes.fromhex(first.decode()), ">u8").astype(np.uint64)
 
     def _rows(self, shard: int, columns: list[str]) -> pa.Table:
         """The rows of a shard in the index, whatever is selected."""
