@@ -18,8 +18,10 @@ from factory.store.stored_file import StoredFile
 from schemas.base import FormatError
 from schemas.release import ReleaseManifest
 
-KEPT_BYTES = 1 << 26
-"""of offsets and digests that are in memory at once; offsets of a sample take 16 bytes"""
+KEPT_BYTES = 1 << 25
+"""of offsets and digests that are in memory at once, unless a window has more"""
+BYTES_OF_SAMPLE = 24
+"""that its offsets and its digest take"""
 _OFFSETS = ["png_offset", "png_length", "json_offset", "json_length"]
 _DIGEST = "png_sha256"
 _DIGEST_DIGITS = 64
@@ -28,12 +30,16 @@ _DIGEST_DIGITS = 64
 class ReleaseIndex:
     """The rows of the shards that are read, by number of the shard from 0."""
 
-    def __init__(self, store: Store, manifest: ReleaseManifest, shards: Sequence[int]):
+    def __init__(
+        self, store: Store, manifest: ReleaseManifest, shards: Sequence[int], *, num_kept: int
+    ):
         """
         Args:
             store: of the dataset.
             shards: positions in the manifest of the shards that are read.
+            num_kept: samples that are read in turns, whose rows have to be in memory together.
         """
+        self._kept_bytes = max(KEPT_BYTES, 2 * num_kept * BYTES_OF_SAMPLE)
         self._store, self._folder = store, f"releases/{manifest.release}"
         self._parts = manifest.index_parts
         counts = np.array([shard.num_samples for shard in manifest.shards], np.int64)
@@ -108,8 +114,9 @@ class ReleaseIndex:
                 bits = np.unpackbits(self._chosen[shard], count=len(values))
                 values = values[bits.view(np.bool_)]
             self._kept[key] = values
-            while len(self._kept) > 1 and sum(a.nbytes for a in self._kept.values()) > KEPT_BYTES:
-                self._kept.popitem(last=False)
+            held = sum(array.nbytes for array in self._kept.values())
+            while len(self._kept) > 1 and held > self._kept_bytes:
+                held -= self._kept.popitem(last=False)[1].nbytes
         self._kept.move_to_end(key)
         return self._kept[key]
 

@@ -101,7 +101,7 @@ class Release(Source):
             check_sha256=check_sha256,
         )
         self._check = check_sha256
-        self._index = ReleaseIndex(store, self.manifest, read)
+        self._index = ReleaseIndex(store, self.manifest, read, num_kept=mix.num_samples)
         if where is not None:
             self._index.select(where)
         self._num_samples = self._index.num_samples
