@@ -1,4 +1,4 @@
-"""The library: `from factory import Dataset, ingest, train, refine, validate, publish`.
+"""The library: `from factory import Dataset, Release, ingest, train, refine, validate, publish`.
 
 Each name is imported when it is asked for, so a program that only reads datasets loads none of what
 trains and refines. docs/library.md shows what the functions do; jobs call the same ones.
@@ -11,12 +11,14 @@ if TYPE_CHECKING:  # for type checkers and editors; names of `MODULES` alone
     from factory.dataset.dataset import Dataset as Dataset
     from factory.domains.validation import validate as validate
     from factory.ingestion.run import ingest as ingest
+    from factory.reading.release import Release as Release
     from factory.refinement.run import refine as refine
     from factory.release.run import publish as publish
     from factory.training.run import train as train
 
 MODULES = {
     "Dataset": "factory.dataset.dataset",
+    "Release": "factory.reading.release",
     "ingest": "factory.ingestion.run",
     "train": "factory.training.run",
     "refine": "factory.refinement.run",

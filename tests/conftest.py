@@ -30,6 +30,7 @@ from support.filtered import judged_once, kept, refined  # noqa: F401  (fixtures
 from support.job_runs import job_chain  # noqa: F401  (fixtures)
 from support.pages import browser  # noqa: F401  (fixtures)
 from support.places import SHARED
+from support.reading import released, spoilt  # noqa: F401  (fixtures)
 from support.repeatable import repeatable  # noqa: F401  (fixtures)
 from support.s3_servers import (  # noqa: F401  (fixtures)
     any_location,

@@ -84,6 +84,18 @@ def test_kinds_and_the_faces_of_domains_are_quick_to_import() -> None:
     passes_in_a_fresh_interpreter(script)
 
 
+def test_the_reader_needs_neither_torch_nor_ray_nor_opencv() -> None:
+    """Whoever reads a release need not load what makes one."""
+    script = (
+        "import sys\n"
+        "import factory.reading.blend, factory.reading.release, factory.reading.streaming\n"
+        "large = {'torch', 'ray', 'cv2', 'scipy', 'matplotlib', 'pandas', 'duckdb', 'boto3'}\n"
+        "loaded = large & sys.modules.keys()\n"
+        "assert not loaded, loaded\n"
+    )
+    passes_in_a_fresh_interpreter(script)
+
+
 LARGE = {"torch", "ray", "cv2", "scipy", "matplotlib", "pandas", "duckdb", "ncnn", "boto3"}
 """libraries that take a tenth of a second to seconds to import"""
 

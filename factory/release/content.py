@@ -22,6 +22,8 @@ from schemas.release import IndexPart, ReleasedShard
 
 MAX_PART_BYTES = 1 << 27
 """bytes in memory of the rows in one part of a release's index, unless a single shard has more"""
+GROUP_ROWS = 1 << 14
+"""rows of a part that a reader takes at once, who looks for the samples of one shard"""
 
 
 class ReleaseShard(NamedTuple):
@@ -132,7 +134,7 @@ class ReleaseContent:
         repeated = repeated_columns(self.dataset.sample_kind)
         parts = []
         for number, rows in enumerate(_in_parts(self._written_rows(put))):
-            content = parquet_bytes(rows, repeated)
+            content = parquet_bytes(rows, repeated, GROUP_ROWS)
             part = IndexPart(
                 url=f"index/{number:06d}.parquet", sha256=sha256(content), num_samples=len(rows)
             )

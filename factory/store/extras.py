@@ -11,6 +11,7 @@ EXTRA_OF = {
     "sklearn": "evaluate",
     "tensorboard": "tensorboard",
     "torch_fidelity": "fidelity",
+    "webdataset": "webdataset",
 }
 """module -> the extra of this project that brings it; an engine's library is an extra of its name
 (`engines.choose`)"""

@@ -68,15 +68,20 @@ def parsing_parquet(where: str) -> Iterator[None]:
         raise DamagedParquetError(f"{where}: {error}") from error  # pyarrow itself has no errno
 
 
-def parquet_bytes(table: pa.Table, repeated: Sequence[str] | None = None) -> bytes:
+def parquet_bytes(
+    table: pa.Table, repeated: Sequence[str] | None = None, group_rows: int | None = None
+) -> bytes:
     """A Parquet file in memory.
 
     Args:
         repeated: columns whose values repeat, which are stored as a dictionary. All others are
             stored plainly, which is faster and smaller where no value comes twice. None lets
             Parquet try a dictionary for every column.
+        group_rows: rows that are stored together, and read together; None for a million.
     """
     buffer = io.BytesIO()
     dictionary = True if repeated is None else list(repeated)
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=dictionary)
+    pq.write_table(
+        table, buffer, compression="zstd", use_dictionary=dictionary, row_group_size=group_rows
+    )
     return buffer.getvalue()

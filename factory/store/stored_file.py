@@ -2,12 +2,19 @@
 
 import hashlib
 import io
-from typing import Any
+from typing import Any, Protocol
 
 from factory.store.base import Store
 
 READ_AT_ONCE = 1 << 23
 """bytes of a large object that are in memory at once"""
+
+
+class Ranged(Protocol):
+    """What a `StoredFile` asks of a store."""
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """As `Store.read_range`."""
 
 
 class StoredFile(io.RawIOBase):
@@ -17,7 +24,7 @@ class StoredFile(io.RawIOBase):
         size: bytes of the object, from its listing.
     """
 
-    def __init__(self, store: Store, name: str, size: int):
+    def __init__(self, store: Ranged, name: str, size: int):
         self._store, self._object, self._size = store, name, size
         self._position = 0
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.store.open import open_store
 from support import fakes, releases
 from support.places import ROOT
 from support.s3_servers import use
@@ -52,15 +53,14 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(place, monkeypatch) -> Callable[..., dict[str, Any]]:
-    """Runs blocks of the page one after the other, after its first one, in the folder."""
+    """Runs blocks of the page one after the other in the folder."""
     monkeypatch.chdir(place)
     known: dict[str, Any] = {}
-    exec(snippet("manifest = json.loads"), known)  # noqa: S102 - it is our own page
 
     def run_more(*words: str, **given: Any) -> dict[str, Any]:
         known.update(given)
         for text in words:
-            exec(snippet(text), known)  # noqa: S102
+            exec(snippet(text), known)  # noqa: S102 - it is our own page
         return known
 
     return run_more
@@ -68,15 +68,122 @@ def run(place, monkeypatch) -> Callable[..., dict[str, Any]]:
 
 def test_no_snippet_is_without_a_test() -> None:
     tests = Path(__file__).read_text()
-    called = re.findall(r'(?:snippet|run)\(\s*"([^"]+)"(?:, "([^"]+)")?', tests)
-    covered = {snippet(words) for pair in called for words in pair if words}
+    called = re.findall(r'(?:snippet|run|run_ours|run_outside)\(((?:\s*"[^"]+",?)+)', tests)
+    covered = {snippet(words) for call in called for words in re.findall(r'"([^"]+)"', call)}
     assert covered == set(SNIPPETS)
 
 
-def test_identities_are_null_in_the_first_samples_alone(run) -> None:
-    labels = labels_in(run()["urls"])
+@pytest.fixture
+def run_outside(run) -> Callable[..., dict[str, Any]]:
+    """The same, after the block with which other tools begin."""
+    run("manifest = json.loads")
+    return run
+
+
+@pytest.fixture
+def run_ours(run) -> Callable[..., dict[str, Any]]:
+    """The same, after the block with which our reader begins."""
+    run("release[7]")
+    return run
+
+
+# --- our reader -----------------------------------------------------------------------------------
+
+
+def test_samples(run_ours, place) -> None:
+    known = run_ours()
+    expected = labels_in(urls_at(place))
+    assert known["everything"] == expected[7] and known["gaze"] == expected[7]["gaze"]
+    assert known["image"].shape == (35, 55) and known["image"].dtype == np.uint8
+    keys = run_ours("keys = [sample.key")["keys"]
+    assert sorted(keys) == [label["key"] for label in expected] != keys
+
+
+def test_the_share_of_a_process(run_ours) -> None:
+    known = run_ours("keys = [sample.key", "def of_process")
+    of_all = [known["of_process"](rank, worker) for rank in range(3) for worker in range(2)]
+    assert sorted(key for keys in of_all for key in keys) == sorted(known["keys"])
+
+
+@pytest.mark.slow
+def test_training_and_going_on(run_ours) -> None:
+    known = run_ours("for epoch in range(loader.epoch", "state = loader.state_dict()")
+    assert known["epoch"] == 1 and known["images"].shape == (4, 35, 55)
+    assert known["gazes"].shape == (4, 3) and known["again"].epoch == 2
+    iterator = iter(known["loader"])
+    first = next(iterator)
+    rest = [batch.keys for batch in iterator]
+    again = run_ours("state = loader.state_dict()")["again"]
+    assert again.epoch == 3 and len(first.keys) == 8 and [len(keys) for keys in rest] == [4]
+    again.load_state_dict(known["state"] | {"epoch": 2, "position": 8})
+    assert [batch.keys for batch in again] == rest
+
+
+@pytest.mark.slow
+def test_data_sets_of_pytorch(run_ours) -> None:
+    known = run_ours("keys = [sample.key", "ReleaseDataset, ReleaseIterable")
+    for loader in ("by_number", "in_turn"):
+        found = [key for batch in known[loader] for key in batch.keys]
+        assert sorted(found) == sorted(known["keys"])
+
+
+def test_some_samples_and_a_blend(run_ours) -> None:
+    known = run_ours("right = Release(", "Blend([release, right]")
+    assert 0 < len(known["right"]) < NUM
+    assert all(sample.labels["gaze_yaw_rad"] > np.radians(5) for sample in known["right"])
+    assert sum(len(batch.keys) for batch in known["blended"]) == NUM + len(known["right"])
+
+
+def test_damage_is_counted(run_ours, place) -> None:
+    path = Path(urls_at(place)[1])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:600] + b"?" + whole[601:])
+    try:
+        known = run_ours("careful = Release(")
+    finally:
+        path.write_bytes(whole)
+    assert known["read"] == NUM - 4 and known["skipped"].num_samples == 4
+
+
+@pytest.mark.slow
+def test_a_pipeline(run_ours) -> None:
+    known = run_ours("pipeline(release, buffer")
+    assert sorted(label["key"] for _, label in known["loaded"]) == [s.key for s in known["release"]]
+
+
+@pytest.fixture
+def bucket(moto_server, monkeypatch, place) -> None:
+    """The dataset at s3://eyes/refined."""
+    use(moto_server, monkeypatch)
+    moto_server.make_bucket("eyes")
+    store = open_store("s3://eyes/refined")
+    for path in (place / "REFINED").rglob("*"):
+        if path.is_file():
+            store.put(path.relative_to(place / "REFINED").as_posix(), path.read_bytes())
+
+
+@pytest.mark.s3
+def test_from_s3_with_our_reader(bucket, run_ours, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    known = run_ours("remote = Release(")
+    assert [sample.key for sample in known["remote"]] == [s.key for s in known["release"]]
+    assert len(list((tmp_path / "cache").glob("*.tar"))) == 3
+
+
+# --- other tools ----------------------------------------------------------------------------------
+
+
+def test_identities_are_null_in_the_first_samples_alone(place) -> None:
+    labels = labels_in(urls_at(place))
     assert {label["identity"] is None for label in labels[: NUM // 3]} == {True}
     assert labels[-1]["identity"] is not None
+
+
+def urls_at(place: Path) -> list[str]:
+    """The tars of the release, from its manifest alone."""
+    folder = place / "REFINED" / "releases" / RELEASE
+    shards = json.loads((folder / "manifest.json").read_text())["shards"]
+    return [str((folder / shard["url"]).resolve()) for shard in shards]
 
 
 def labels_in(urls: list[str]) -> list[dict[str, Any]]:
@@ -88,10 +195,10 @@ def labels_in(urls: list[str]) -> list[dict[str, Any]]:
     return labels
 
 
-def test_webdataset(run) -> None:
-    opened = run("import shlex")["urls_for_webdataset"]
-    known = run("nodesplitter=wds", urls=opened)
-    assert known["label"] == labels_in(run("manifest = json.loads")["urls"])[-1]
+def test_webdataset(run_outside, place) -> None:
+    opened = run_outside("urls_for_webdataset =")["urls_for_webdataset"]
+    known = run_outside("image, label = (", urls=opened)
+    assert known["label"] == labels_in(urls_at(place))[-1]
     assert known["image"].shape == (35, 55) and known["image"].dtype == np.uint8
     assert sum(1 for _ in known["samples"]) == NUM
     assert sum(1 for _ in known["samples"].repeat().with_epoch(30)) == 30
@@ -110,7 +217,7 @@ print(json.dumps([sample["__key__"] for sample in loader]))
 
 @pytest.mark.parametrize(("nodes", "workers"), [(1, 4), (2, 2), (2, 1)])
 def test_webdataset_gives_every_sample_once_to_more_workers_than_shards(
-    run, monkeypatch, nodes, workers
+    run_outside, monkeypatch, nodes, workers
 ) -> None:
     keys = []
     for name, value in (("WORLD_SIZE", nodes), ("NUM_WORKERS", workers)):
@@ -118,17 +225,17 @@ def test_webdataset_gives_every_sample_once_to_more_workers_than_shards(
     for node, worker in itertools.product(range(nodes), range(workers)):
         monkeypatch.setenv("RANK", str(node))
         monkeypatch.setenv("WORKER", str(worker))
-        opened = run("import shlex")["urls_for_webdataset"]
-        shards = run("nodesplitter=wds", urls=opened)["samples"]
+        opened = run_outside("urls_for_webdataset =")["urls_for_webdataset"]
+        shards = run_outside("image, label = (", urls=opened)["samples"]
         keys += [sample["__key__"] for sample in shards]
-        run("manifest = json.loads")
+        run_outside("manifest = json.loads")
     assert len(keys) == len(set(keys)) == NUM
 
 
 @pytest.mark.long
-def test_webdataset_in_a_loader_with_more_workers_than_shards(run) -> None:
-    urls = run("import shlex")["urls_for_webdataset"]
-    code = f"urls = {urls!r}\n" + snippet("nodesplitter=wds")
+def test_webdataset_in_a_loader_with_more_workers_than_shards(run_outside) -> None:
+    urls = run_outside("urls_for_webdataset =")["urls_for_webdataset"]
+    code = f"urls = {urls!r}\n" + snippet("image, label = (")
     done = subprocess.run(
         [sys.executable, "-c", LOADED, "4"], input=code, capture_output=True, text=True, check=True
     )
@@ -136,7 +243,7 @@ def test_webdataset_in_a_loader_with_more_workers_than_shards(run) -> None:
     assert len(keys) == len(set(keys)) == NUM
 
 
-def test_webdataset_with_16_bits(run, tmp_path) -> None:
+def test_webdataset_with_16_bits(run_outside, tmp_path) -> None:
     stored = np.array([[0, 1, 65535]], np.uint16)
     png = io.BytesIO()
     Image.fromarray(stored).save(png, "PNG")
@@ -145,14 +252,14 @@ def test_webdataset_with_16_bits(run, tmp_path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    known = run("nodesplitter=wds", urls=[f"{tmp_path}/hands.tar"])
-    depth = run("hands = wds.WebDataset")["depth_mm"]
+    known = run_outside("image, label = (", urls=[f"{tmp_path}/hands.tar"])
+    depth = run_outside("hands = wds.WebDataset")["depth_mm"]
     assert known["stored"].dtype == np.uint16 and depth.tolist() == [[0, 600, 66134]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streaming", [True, False])
-def test_hugging_face_datasets(run, tmp_path, monkeypatch, streaming) -> None:
+def test_hugging_face_datasets(run_outside, place, tmp_path, monkeypatch, streaming) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
@@ -162,8 +269,8 @@ def test_hugging_face_datasets(run, tmp_path, monkeypatch, streaming) -> None:
         return load(*given, **options | {"streaming": streaming}, cache_dir=str(tmp_path))
 
     monkeypatch.setattr(datasets, "load_dataset", load_here)
-    rows = list(run("import glob")["samples"])
-    labels = labels_in(run()["urls"])
+    rows = list(run_outside("import glob")["samples"])
+    labels = labels_in(urls_at(place))
     assert [row["__key__"] for row in rows] == [label["key"] for label in labels]
     assert [row["json"]["identity"] for row in rows] == [label["identity"] for label in labels]
     for row, label in zip(rows, labels, strict=True):
@@ -174,29 +281,46 @@ def test_hugging_face_datasets(run, tmp_path, monkeypatch, streaming) -> None:
 
 @pytest.mark.ray
 @pytest.mark.long
-def test_ray_data(shared_ray, run) -> None:
-    rows = run("ray.data.read_webdataset")["samples"].take_all()
-    assert sorted(json.loads(row["json"])["key"] for row in rows) == [
-        label["key"] for label in labels_in(run()["urls"])
-    ]
+def test_ray_data(shared_ray, run_outside, place) -> None:
+    rows = run_outside("ray.data.read_webdataset(urls")["samples"].take_all()
+    assert sorted(json.loads(row["json"])["key"] for row in rows) == keys_at(place)
 
 
-def test_labels_alone(run) -> None:
-    table = run("pyarrow.dataset.dataset(release")["table"]
+def test_labels_alone(run_outside) -> None:
+    table = run_outside("pyarrow.dataset.dataset(release")["table"]
     assert table.column_names == ["key", "gaze", "pupil_px"] and table.num_rows == NUM
 
 
-@pytest.mark.s3
-def test_from_s3(moto_server, monkeypatch, place) -> None:
-    use(moto_server, monkeypatch)
-    moto_server.make_bucket("eyes")
-    import boto3
+def keys_at(place: Path) -> list[str]:
+    return [label["key"] for label in labels_in(urls_at(place))]
 
-    manifest = (place / "REFINED" / "releases" / RELEASE / "manifest.json").read_bytes()
-    key = f"refined/releases/{RELEASE}/manifest.json"
-    boto3.client("s3").put_object(Bucket="eyes", Key=key, Body=manifest)
-    known: dict[str, Any] = {}
-    exec(snippet("from urllib.parse import urljoin"), known)  # noqa: S102
-    names = sorted(path.name for path in (place / "REFINED" / "shards").glob("*.tar"))
-    assert sorted(known["uris"]) == [f"s3://eyes/refined/shards/{name}" for name in names]
-    assert known["urls"][0].startswith("pipe:aws s3 cp s3://eyes/refined/shards/")
+
+@pytest.mark.s3
+def test_from_s3_with_webdataset_and_for_labels_alone(bucket, run, place) -> None:
+    known = run("from urllib.parse import urljoin", "from_s3 = (", "S3FileSystem(")
+    found = list(known["from_s3"])
+    assert sorted(sample["__key__"] for sample in found) == keys_at(place)
+    assert {sample["png"].shape for sample in found} == {(35, 55)}
+    assert known["labels"]["key"].to_pylist() == keys_at(place)
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+def test_from_s3_with_hugging_face_datasets(bucket, run, place, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    known = run("from urllib.parse import urljoin", "split_dataset_by_node(streamed")
+    other = known["split_dataset_by_node"](
+        known["streamed"].shuffle(seed=1, buffer_size=1000), 1, 2
+    )
+    found = [row["__key__"] for of_node in (known["of_node"], other) for row in of_node]
+    assert sorted(found) == keys_at(place)
+
+
+@pytest.mark.s3
+@pytest.mark.ray
+@pytest.mark.long
+def test_from_s3_with_ray_data(bucket, shared_ray, run, place) -> None:
+    known = run("from urllib.parse import urljoin", "S3FileSystem(", "random_shuffle(seed=1)")
+    rows = known["rows"].take_all()
+    assert sorted(json.loads(row["json"])["key"] for row in rows) == keys_at(place)
