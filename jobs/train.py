@@ -44,7 +44,7 @@ class TrainJob(JobConfig, TrainConfig):
     max_failures: Annotated[int, Field(ge=0)] = 3
     """failures (worker, history actor, node) to tolerate before giving up"""
 
-    replaced_options: ClassVar[Mapping[str, str]] = {"use_gpu": "use --device cuda"}
+    refused_options: ClassVar[Mapping[str, str]] = {"use_gpu": "is gone; use --device cuda"}
 
 
 def main(job: TrainJob) -> None:

@@ -126,8 +126,7 @@ class Dataset(ShardRecords):
         if self.card.format_version < FORMAT_VERSION:
             raise OldFormatError(
                 f"{self.location} is of format {self.card.format_version}, which is read but not "
-                f"changed; upgrade it in place: python jobs/describe.py --input {self.location} "
-                "--upgrade"
+                f"changed; upgrade it in place: python jobs/upgrade.py --input {self.location}"
             )
 
     def require_card(self, card: DatasetCard) -> None:
@@ -237,16 +236,14 @@ class Dataset(ShardRecords):
             return DamagedShardError(
                 f"{where} was replaced and removed while it was used; run the same command again"
             )
-        return DamagedShardError(
-            f"{where} is committed and missing; mend it with jobs/describe.py --repair"
-        )
+        return DamagedShardError(f"{where} is committed and missing; mend it with jobs/repair.py")
 
     def _require_digest(self, facts: ShardFacts, digest: str, size: int) -> None:
         if digest != facts.tar_sha256:
             raise DamagedShardError(
                 f"{self.location}/{tar_name(facts)} is damaged: sha256 {digest[:12]}…, its index "
                 f"says {facts.tar_sha256[:12]}…; {size} bytes, expected {facts.tar_size}; "
-                "mend it with jobs/describe.py --repair"
+                "mend it with jobs/repair.py"
             )
 
     def samples(self, shard: int, facts: ShardFacts | None = None) -> Iterator[PackedSample]:

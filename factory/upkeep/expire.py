@@ -14,8 +14,10 @@ class ExpiredRelease(Model):
 
     name: str
     freed_bytes: int
-    """of the tars that neither a shard nor another release has, which --gc can remove then, and of
+    """of the tars that neither a shard nor another release has, which can be removed then, and of
     the release's own tars"""
+    is_given_up: bool
+    """False: this is what would be done"""
 
 
 def expire_releases(
@@ -44,8 +46,8 @@ def expire_releases(
     expired = []
     for name in wanted:
         freed = sum(s.size for s in manifests[name].shards if tar_of_dataset(s) not in kept)
-        expired.append(ExpiredRelease(name=name, freed_bytes=freed))
+        expired.append(ExpiredRelease(name=name, freed_bytes=freed, is_given_up=delete))
         if delete:
             dataset.require_current_format()
-            expire(dataset, name, "it was given up with --expire")
+            expire(dataset, name, "it was given up")
     return tuple(expired)
