@@ -12,10 +12,12 @@ from factory.dataset.known_facts import known_facts
 from factory.dataset.lost_tars import lost_tars
 from factory.dataset.plans import read_plans
 from factory.dataset.shard_tasks import MakeShards, reasons_of
+from factory.domains.base import given_names
 from factory.domains.registry import (
     domain_of_source,
     known_domains,
     make_source,
+    options_by_source,
     sources,
 )
 from factory.images import native
@@ -103,8 +105,11 @@ def unused_options(
         given: as for `open_source`.
         texts: as for `open_source`.
     """
-    for name, domain in known_domains().items():
-        for option in domain.unused_options(source, given[name]):
+    used = options_by_source()[source]
+    for name in known_domains():
+        for option in given_names(given[name]):
+            if option in used:
+                continue
             flag = option.replace("_", "-")
             yield f"--{flag} is ignored: the source {source} does not use this {name} option"
     if texts and domain_of_source(source).ingest_options().model_fields:

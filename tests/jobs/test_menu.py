@@ -17,6 +17,7 @@ from cluster.job.start import logged_run
 from factory.domains.registry import estimators
 from jobs import GROUPS
 from schemas.version import WRITER
+from support.commands import always_explained
 from support.places import ROOT
 
 NAMES = [name for names in GROUPS.values() for name in names]
@@ -38,6 +39,11 @@ def menu(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
 def test_every_job_file_is_listed_once() -> None:
     assert sorted(NAMES) == sorted(FILES)
+
+
+def test_a_job_file_run_as_a_script_takes_the_place_of_no_standard_module() -> None:
+    """Its folder is the first on the path then; only what is built in is found before that."""
+    assert FILES.keys() & sys.stdlib_module_names <= set(sys.builtin_module_names)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,8 +93,8 @@ def test_help_of_a_command_explains_its_options_and_names_the_program(menu, name
     names = f"estimator {name}" if name in estimators() else name
     assert code == 0 and shown.startswith(f"usage: simgan-factory {names} ")
     assert "jobs/" not in shown and "--config" in shown
-    options = () if name == "estimator" else job_class(name).model_fields
-    assert [o for o in options if f"--{o.replace('_', '-')}" not in shown] == []
+    options = set() if name == "estimator" else always_explained(job_class(name))
+    assert [option for option in options if option not in shown] == []
 
 
 def test_wrong_options_of_a_command_are_refused_as_the_job_refuses_them(menu) -> None:
@@ -104,12 +110,12 @@ def test_advice_names_commands_as_the_user_starts_them(menu, tmp_path) -> None:
 
 
 def test_a_text_names_a_job_as_it_was_started() -> None:
-    text = "run `python jobs/describe.py --gc`, or jobs/estimator.py gaze; not /x/jobs/ingest.py"
+    text = "run `python jobs/gc.py --delete`, or jobs/estimator.py gaze; not /x/jobs/ingest.py"
     assert as_launched(text) == text and program_of("ingest") == "python jobs/ingest.py"
     with launched_by("python -m jobs"):
         assert program_of("ingest") == "python -m jobs ingest"
         assert as_launched(text) == (
-            "run `python -m jobs describe --gc`, or python -m jobs estimator gaze; "
+            "run `python -m jobs gc --delete`, or python -m jobs estimator gaze; "
             "not /x/jobs/ingest.py"
         )
     assert as_launched(text) == text
@@ -117,9 +123,9 @@ def test_a_text_names_a_job_as_it_was_started() -> None:
 
 def test_lines_of_the_log_name_it_too(tmp_path, capsys) -> None:
     with launched_by("simgan-factory"), logged_run(JobConfig(), tmp_path) as run:
-        logging.getLogger(__name__).warning("mend it with jobs/describe.py --repair")
-    assert "mend it with simgan-factory describe --repair" in run.log.read_text()
-    assert "mend it with simgan-factory describe --repair" in capsys.readouterr().err
+        logging.getLogger(__name__).warning("mend it with jobs/repair.py")
+    assert "mend it with simgan-factory repair" in run.log.read_text()
+    assert "mend it with simgan-factory repair" in capsys.readouterr().err
 
 
 @pytest.mark.slow
