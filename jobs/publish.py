@@ -7,6 +7,7 @@ import tyro
 from pydantic import model_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
+from schemas.options import value_of
 from schemas.place import Place
 from schemas.release import ReleaseName
 
@@ -52,10 +53,15 @@ def main(job: PublishJob) -> None:
     from cluster.job.progress import progress_of
     from cluster.on_ray.session import start
     from factory.dataset.dataset import Dataset
+    from factory.release.publish import read_report
     from factory.release.run import abandon_release, release_dataset
 
-    # A wrong or old --input is refused before the run makes its folder there.
-    Dataset.open(job.input).require_current_format()
+    # What cannot be used is refused before the run makes its folder there.
+    dataset = Dataset.open(job.input)
+    dataset.require_current_format()
+    if job.report is not None:
+        with value_of(f"--report {job.report}"):
+            read_report(dataset, job.report)
     if job.abandon:
         abandon_release(job.input, job.release)
         return

@@ -67,8 +67,9 @@ def main(job: SimulateJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
 
+    renderer = renderer_of(job)  # an option that it cannot use is refused before the run begins
     with start(job, job.output, runs=".runs", workers=job.workers) as session:
-        simulate(renderer_of(job), job.output, job.count, make_shards=session.make_shards)
+        simulate(renderer, job.output, job.count, make_shards=session.make_shards)
 
 
 if __name__ == "__main__":

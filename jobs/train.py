@@ -1,9 +1,9 @@
 """Train a refiner that makes renders look like camera images (SimGAN)."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.training.config import TrainConfig
@@ -44,6 +44,16 @@ class TrainJob(JobConfig, TrainConfig):
     max_failures: Annotated[int, Field(ge=0)] = 3
     """failures (worker, history actor, node) to tolerate before giving up"""
 
+    @model_validator(mode="after")
+    def _every_history_actor_is_asked(self) -> Self:
+        if self.history_actors > self.workers:
+            raise ValueError(
+                f"{self.history_actors} history actors for {self.workers} workers: each worker "
+                "asks one actor, so the others would stay empty; give at most --history-actors "
+                f"{self.workers}"
+            )
+        return self
+
     refused_options: ClassVar[Mapping[str, str]] = {"use_gpu": "is gone; use --device cuda"}
 
 
@@ -51,10 +61,14 @@ def main(job: TrainJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
     from cluster.on_ray.training import train_on_ray
+    from factory.dataset.dataset import Dataset
+    from factory.training.inputs import check_files
 
+    config = job.part(TrainConfig)
+    check_files(config, Dataset.open(job.synthetic))
     with start(job, job.output):
         train_on_ray(
-            job.part(TrainConfig),
+            config,
             job.synthetic,
             job.real,
             job.output,

@@ -14,8 +14,8 @@ from cluster.job.command import JobConfig, spelled
 from cluster.job.program import refuse
 
 Choices = Mapping[str, frozenset[str]]
-"""name of each thing that a job can be asked for to names of the fields that are for it, and perhaps
-for others, but not for all"""
+"""name of each thing that a job can be asked for to names of the fields that are for it, perhaps
+also for others, but not for all"""
 
 
 class ChoosingJob(JobConfig):

@@ -25,6 +25,7 @@ from cluster.job.program import (
 from cluster.job.signals import StopRequest, raise_on_signals
 from factory.store.open import require_lasting
 from schemas.base import FormatError, spell_out
+from schemas.options import OptionError
 from schemas.place import places_in
 from schemas.shipped import config_file
 from schemas.toml import tables_in
@@ -162,6 +163,8 @@ def run_command(
     except GateFailedError as error:
         say(f"gate failed: {error}")
         sys.exit(GATE_FAILED)
+    except OptionError as error:
+        refuse(str(error))
     except ValidationError as error:
         say(f"error: {spell_out(error)}")
         sys.exit(BAD_ARGUMENTS)

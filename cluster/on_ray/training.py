@@ -80,15 +80,9 @@ def train_on_ray(
 
     Raises:
         MissingHookError: refiners are to be scored, and their domain does not say how.
-        ValueError: datasets that do not fit each other, more workers than images, or more history
-            actors than workers.
+        ValueError: datasets that do not fit each other, or more workers than images.
         RuntimeError: the training itself failed; the message is its own.
     """
-    if history_actors > workers:
-        raise ValueError(
-            f"{history_actors} history actors for {workers} workers: each worker asks one "
-            f"actor, so the others would stay empty; give at most --history-actors {workers}"
-        )
     renders, camera = Dataset.open(synthetic), Dataset.open(real)
     _require_alike(renders, camera)
     config = scaled_for(config, renders.card, camera.card)

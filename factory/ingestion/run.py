@@ -35,6 +35,7 @@ from schemas.base import Model
 from schemas.dataset import DatasetCard
 from schemas.index import ShardFacts
 from schemas.inputs import InputsSummary, counted, num_not_hidden
+from schemas.options import OptionError
 from schemas.outcome import Outcome
 from schemas.text import one_line
 
@@ -65,7 +66,7 @@ def open_source(
         texts: `--options`: fields of the source's own options by name, for a domain that adds none.
 
     Raises:
-        ValueError: the output is inside the input, or the options cannot be used.
+        OptionError: the output is inside the input, or an option cannot be used.
         OSError: there is nothing at the location.
     """
     _check_apart(location, output)
@@ -76,7 +77,7 @@ def open_source(
 
 def _check_apart(location: str, output: str) -> None:
     if f"{real_place(output)}/".startswith(f"{real_place(location)}/"):
-        raise ValueError(
+        raise OptionError(
             f"--output {output} lies in --input {location}: the next run would ingest its "
             "shards; choose an output beside the input"
         )

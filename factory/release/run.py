@@ -11,6 +11,7 @@ from factory.release.filtered import FilteredContent, enter_filtered, filter_tas
 from factory.release.pins import drop_unfinished, intent_name
 from factory.release.publish import latest_report, publish
 from factory.store.open import name_of
+from schemas.options import OptionError
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +99,10 @@ def beside(parent: Dataset) -> str:
     """Default location of a dataset's filtered child.
 
     Raises:
-        ValueError: the dataset is a whole bucket, beside which there is nothing.
+        OptionError: the dataset is a whole bucket, beside which there is nothing.
     """
     if parent.location.startswith("s3://") and parent.location.count("/") == 2:
-        raise ValueError(
+        raise OptionError(
             f"{parent.location} is a whole bucket: say where the filtered dataset goes with --kept"
         )
     return f"{parent.location}-kept"

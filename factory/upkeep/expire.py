@@ -7,6 +7,7 @@ from factory.dataset.names import tar_name
 from factory.release.pins import expire
 from factory.release.state import read_manifest, release_names, tar_of_dataset
 from schemas.base import Model
+from schemas.options import OptionError, value_of
 
 
 class ExpiredRelease(Model):
@@ -26,19 +27,20 @@ def expire_releases(
     """Give up some releases, or only say what that would free.
 
     Raises:
-        FileNotFoundError: there is no such release.
-        ValueError: one of them is the latest release.
+        OptionError: there is no such release, or one of them is the latest.
         OldFormatError: the dataset is of an earlier format.
     """
     wanted = list(dict.fromkeys(names))
     manifests = {name: read_manifest(dataset, name) for name in release_names(dataset)}
     for name in wanted:
         if name not in manifests:
-            read_manifest(dataset, name)  # says why
+            with value_of(f"--releases {name}"):
+                read_manifest(dataset, name)  # says why
     latest = max(manifests, key=lambda name: (manifests[name].report_id, name), default=None)
     if latest in wanted:
-        raise ValueError(
-            f"{dataset.location}: {latest} is the latest release, which does not expire"
+        raise OptionError(
+            f"--releases {latest}: it is the latest release of {dataset.location}, which does not "
+            "expire"
         )
     kept = {tar_name(facts) for facts in dataset.all_facts(dataset.committed())}
     for name in manifests.keys() - set(wanted):

@@ -55,6 +55,7 @@ from factory.upkeep.verify import (
     verify_task,
 )
 from schemas.base import Model
+from schemas.options import OptionError
 from schemas.problem import Problem
 from schemas.release import ReleaseManifest
 from schemas.text import one_line
@@ -185,7 +186,8 @@ def repair_place(asked: RepairOptions, *, make_shards: MakeShards) -> Answer:
         FileNotFoundError: there is no such dataset.
         UnreachableChildError: something was to be repaired, and a child cannot be opened.
         OldFormatError: something was to be repaired, and the dataset is of an earlier format.
-        ValueError: a release was given, or means that cannot be what the dataset was made from.
+        OptionError: means were given that cannot be what the dataset was made from.
+        ValueError: a release was given.
     """
     dataset = open_dataset(asked.input)
     parent = _parent(asked, dataset)
@@ -300,27 +302,27 @@ def means_of(asked: RepairOptions, dataset: Dataset, parent: Dataset | None) -> 
     """What damaged shards are made from again; None where that was not given.
 
     Raises:
-        ValueError: what was given cannot be what this dataset was made from.
+        OptionError: what was given cannot be what this dataset was made from.
     """
     if dataset.card.parent is None:
         if asked.refiner is not None:
-            raise ValueError(f"{asked.input} was not refined: give --source-input, not --refiner")
+            raise OptionError(f"{asked.input} was not refined: give --source-input, not --refiner")
         if asked.source_input is None:
             return None
         return FromSource(dataset, absolute(asked.source_input))
     if dataset.card.kept is not None:
         if asked.source_input is not None or asked.refiner is not None:
-            raise ValueError(
+            raise OptionError(
                 f"{asked.input} holds samples of its parent as they are: its shards are made again "
                 "from the parent, without --refiner and --source-input"
             )
         return FilteredFromParent(dataset, parent) if parent is not None else None
     if asked.source_input is not None:
-        raise ValueError(f"{asked.input} was refined: give --refiner, not --source-input")
+        raise OptionError(f"{asked.input} was refined: give --refiner, not --source-input")
     if asked.refiner is None:
         return None
     if parent is None:
-        raise ValueError(f"{asked.input}: its parent was moved; say where it is with --parent")
+        raise OptionError(f"{asked.input}: its parent was moved; say where it is with --parent")
     return FromParent(dataset, parent, absolute(asked.refiner), device=asked.device)
 
 

@@ -65,7 +65,7 @@ def test_fid_and_kid_are_measured_where_weights_are_given(
     copytree(job_chain / "refined", refined, ignore=ignore_patterns("reports"))
     given = ("--config", CONFIG, "--input", refined, "--real", job_chain / "real")
     missing = tmp_path / "weights.pth"
-    refused = run_job("validate", *given, "--inception", missing, expect=1, on_ray=False)
+    refused = run_job("validate", *given, "--inception", missing, expect=2, on_ray=False)
     assert f"{missing}: no such file" in refused and WEIGHTS_URL in refused
     assert not (refined / "reports").exists()
     monkeypatch.setattr(Inception, "read", lambda path: SmallNetwork())

@@ -12,6 +12,7 @@ from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights, Range
 from factory.sources.base import SourceOptions
 from schemas.base import FormatError, Model
+from schemas.options import OptionError, value_of
 
 OPTIONS_BY_SOURCE = {
     "unityeyes": (
@@ -85,7 +86,7 @@ def eye_source_options(
 
     Raises:
         FormatError: eyes have no such source.
-        ValueError: colours are asked of a grey source, an option is for another source, the target
+        OptionError: colours are asked of a grey source, an option is for another source, the target
             of `target_gaze` is unusable, or no render has a readable gaze.
     """
     from factory.domains.eye.sources.iris_masks import IrisMasksOptions
@@ -97,15 +98,15 @@ def eye_source_options(
     for name in given_names(given):
         if SELECTIONS.get(name, source) != source:
             flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} is for the source {SELECTIONS[name]}, not for {source}")
+            raise OptionError(f"--{flag} is for the source {SELECTIONS[name]}, not for {source}")
     match source:
         case "images":
             return PicturesOptions(crop=given.crop)
         case "mpiigaze":
             if given.crop.colour:
-                raise ValueError("--crop.colour: MPIIGaze's normalised images are grey")
+                raise OptionError("--crop.colour: MPIIGaze's normalised images are grey")
             if given.crop.depth_bits is not None:
-                raise ValueError("--crop.depth-bits: MPIIGaze's normalised images have 8 bits")
+                raise OptionError("--crop.depth-bits: MPIIGaze's normalised images have 8 bits")
             return MpiiGazeOptions(crop=given.crop)
         case "screen-targets":
             return ScreenTargetsOptions(crop=given.crop, blocks=given.blocks)
@@ -138,13 +139,13 @@ def _weights(
 
     if given.target_gaze is None:
         return None
-    digest = sha256(given.target_gaze.read_bytes())
+    with value_of(f"--target-gaze {given.target_gaze}"):
+        digest = sha256(given.target_gaze.read_bytes())
     if recorded is not None and recorded.get("source") == UnityEyesSource.name:
         frozen = UnityEyesOptions.model_validate(recorded["options"]).keep.weights
         if frozen is not None and frozen.target_sha256 == digest:
             return frozen
     source = UnityEyesSource(location, UnityEyesOptions(crop=given.crop))
-    try:
-        return weights_for(source, source.listing(), given.target_gaze, digest)
-    except ValueError as error:
-        raise ValueError(f"--target-gaze {given.target_gaze} cannot be used: {error}") from error
+    listing = source.listing()
+    with value_of(f"--target-gaze {given.target_gaze}"):
+        return weights_for(source, listing, given.target_gaze, digest)

@@ -9,6 +9,7 @@ from factory.domains.base import Domain, Style
 from schemas.base import Model
 from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
+from schemas.options import value_of
 
 if TYPE_CHECKING:
     from factory.dataset.dataset import Dataset
@@ -57,7 +58,8 @@ class HandDomain(Domain):
         from factory.domains.hand.renderer.renderer import HandRenderer
 
         hand = given.hand
-        return HandRenderer(style=style, seed=seed, cameras=hand.cameras, poses=hand.poses)
+        with value_of(f"--hand.poses {hand.poses}"):  # the only one that is a file
+            return HandRenderer(style=style, seed=seed, cameras=hand.cameras, poses=hand.poses)
 
     def validator(self) -> "Validator":
         from factory.domains.hand.validator import HandValidator
