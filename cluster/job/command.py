@@ -18,6 +18,7 @@ from cluster.job.program import (
     GATE_FAILED,
     SIGNALLED,
     as_launched,
+    pages_elsewhere,
     program_of,
     refuse,
     say,
@@ -128,7 +129,8 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             + "by its name; options on the command line override them. The same command again "
             + "resumes: what is done stays, what is missing is made.\n\n"
             + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n "
-            + "stopped by signal n.",
+            + "stopped by signal n."
+            + ("" if (pages := pages_elsewhere()) is None else f"\n\nPages docs/… are in {pages}."),
         )
     except ValidationError as error:
         refuse(spell_out(error))

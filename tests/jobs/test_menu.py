@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cluster.job import program
 from cluster.job.command import JobConfig
 from cluster.job.completion import completion_script, job_class
 from cluster.job.menu import SHELLS, run_menu, summary_of
-from cluster.job.program import as_launched, launched_by, program_of
+from cluster.job.program import as_launched, launched_by, pages_elsewhere, program_of
 from cluster.job.start import logged_run
 from factory.domains.registry import estimators
 from jobs import GROUPS
@@ -119,6 +120,26 @@ def test_a_text_names_a_job_as_it_was_started() -> None:
             "not /x/jobs/ingest.py"
         )
     assert as_launched(text) == text
+
+
+def test_a_text_names_a_page_by_the_place_where_it_is(tmp_path, monkeypatch) -> None:
+    text = "docs/stores.md names servers; not /x/docs/stores.md"
+    monkeypatch.chdir(ROOT)
+    assert as_launched(text) == text and pages_elsewhere() is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()  # somebody else's
+    (tmp_path / "docs" / "stores.md").touch()
+    elsewhere = f"{ROOT}/docs/stores.md names servers; not /x/docs/stores.md"
+    assert as_launched(text) == elsewhere and pages_elsewhere() == ROOT / "docs"
+    with launched_by("simgan-factory"):
+        assert as_launched(text) == elsewhere
+
+
+def test_a_page_keeps_its_name_where_there_are_none(tmp_path, monkeypatch) -> None:
+    """As in a copy of the packages alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(program, "folder_of", lambda kind: tmp_path / "simgan_factory" / kind)
+    assert pages_elsewhere() is None and as_launched("see docs/stores.md") == "see docs/stores.md"
 
 
 def test_lines_of_the_log_name_it_too(tmp_path, capsys) -> None:
