@@ -30,6 +30,8 @@ def main(job: PowerJob) -> None:
     from factory.validation.power.run import measure_power
 
     refined, parent = open_pair(job.input, job.parent)
+    if job.split is not None:
+        refined.require_splits(job.split)
     domain = domain_of(refined)
     damages = domain.damage()
     measuring = options_by_domain(job, "measuring_options")[domain.name]

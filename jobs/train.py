@@ -65,7 +65,10 @@ def main(job: TrainJob) -> None:
     from factory.training.inputs import check_files
 
     config = job.part(TrainConfig)
-    check_files(config, Dataset.open(job.synthetic))
+    renders, camera = Dataset.open(job.synthetic), Dataset.open(job.real)
+    for dataset in (renders, camera):
+        dataset.require_splits(job.split)
+    check_files(config, renders)
     with start(job, job.output):
         train_on_ray(
             config,

@@ -56,6 +56,9 @@ def main(job: ValidateJob) -> None:
         inception=job.inception,
     )
     trio.refined.require_current_format()
+    if job.split is not None:
+        for dataset in (trio.refined, trio.real):
+            dataset.require_splits(job.split)
     with start(job, job.input, workers=job.workers) as session:
         report = validation.run(
             job.split,

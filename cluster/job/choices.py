@@ -38,8 +38,8 @@ class ChoosingJob(JobConfig):
 
     @classmethod
     def summary(cls, choice: str) -> str:
-        """What a choice is, in a line."""
-        raise NotImplementedError
+        """What a choice is, in a line, for the list of all."""
+        return ""
 
     @classmethod
     def note(cls, choice: str) -> str:
@@ -58,8 +58,9 @@ class ChoosingJob(JobConfig):
         if name in choices:
             foreign -= choices[name]
             refused = {option: _reason(cls.chosen_by, option, choices, name) for option in foreign}
-        for option in sorted(foreign & table.keys() & refused.keys() if named_by_table else ()):
-            refuse(f"{where}: {option} {refused[option]}")
+        if named_by_table:
+            for option in sorted(refused.keys() & table.keys()):
+                refuse(f"{where}: {option} {refused[option]}")
         hidden: dict[str, Any] = {
             option: (
                 Annotated[cls.model_fields[option].rebuild_annotation(), tyro.conf.Suppress],
@@ -97,9 +98,8 @@ def _about(kind: type[ChoosingJob], choices: Choices, name: str) -> Iterator[str
     if name in choices:
         others = ", ".join(other for other in choices if other != name)
         yield f"These are the options for the {kind.chosen_by} {name}; {how} shows those for"
-        yield f"another one: {others}."
-        yield kind.note(name)
+        yield f"another one: {others}. {kind.note(name)}".rstrip()
         return
     yield f"Each {kind.chosen_by} has options of its own, which {how} shows:"
     width = max(map(len, choices))
-    yield from (f"  {other:{width}}  {kind.summary(other)}" for other in choices)
+    yield from (f"  {other:{width}}  {kind.summary(other)}".rstrip() for other in choices)

@@ -36,6 +36,7 @@ from schemas.index import (
     ShardFacts,
 )
 from schemas.kinds import SampleKind
+from schemas.options import OptionError
 
 CARD = "dataset.json"
 _PLAN = re.compile(r"plan/(\d{6,})\.json")
@@ -144,10 +145,10 @@ class Dataset(ShardRecords):
         return kind_named(self.card.domain)
 
     def require_splits(self, *splits: str) -> None:
-        """Raise `ValueError` unless this dataset has all of these splits."""
+        """Raise `OptionError` unless this dataset has all of these splits."""
         missing = [split for split in splits if split not in self.card.splits]
         if missing:
-            raise ValueError(
+            raise OptionError(
                 f"{self.location} has no split {', '.join(missing)}, only "
                 f"{', '.join(self.card.splits)}; name one of these, or ingest again with "
                 f"--splits train=0.8 {missing[-1]}=0.2"
@@ -157,7 +158,7 @@ class Dataset(ShardRecords):
         """Numbers of the shards of one split, in order.
 
         Raises:
-            ValueError: this dataset has no such split.
+            OptionError: this dataset has no such split.
         """
         self.require_splits(split)
         if len(self.card.splits) == 1:

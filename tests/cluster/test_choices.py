@@ -87,6 +87,8 @@ def test_a_domain_that_is_not_named_is_the_default(capsys) -> None:
     assert code == 0 and "--height" in printed and "--hand.cameras" not in printed
     code, printed, _ = answer(capsys, SimulateJob, "--domain", "hand", "--help")
     assert "--hand.cameras" in printed and "--height" not in printed
+    code, printed, _ = answer(capsys, SimulateJob, "--domain", "foot", "--help")
+    assert code == 0 and "\n  eye\n  hand\n" in printed and "--height" not in printed
     code, _, printed = answer(capsys, SimulateJob, *given, "--hand.cameras", "2")
     assert code == 2 and "--hand.cameras is for the domain hand, not for eye" in printed
     assert parse(SimulateJob, [*given, "--domain", "hand", "--hand.cameras", "2"]).hand.cameras == 2

@@ -69,6 +69,18 @@ BAD = {
         "--label-network {here}/no --label-weight 1",
         "--label-network .*no cannot be used: ",
     ),
+    "train on a split that there is not": (
+        "train --synthetic {synthetic} --real {real} --output {here}/out --steps 1 --split night",
+        "has no split night",
+    ),
+    "validate a split that there is not": (
+        "validate --input {refined} --real {real} --split night",
+        "has no split night",
+    ),
+    "measure the power on a split that there is not": (
+        "power --input {refined} --output {here}/out --split night",
+        "has no split night",
+    ),
     "refine with noise that the refiner has not": (
         "refine --input {synthetic} --refiner {refiner} --output {here}/out --noise-seed 3",
         "leave out --noise-seed",

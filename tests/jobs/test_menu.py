@@ -42,11 +42,6 @@ def test_every_job_file_is_listed_once() -> None:
     assert sorted(NAMES) == sorted(FILES)
 
 
-def test_a_job_file_run_as_a_script_takes_the_place_of_no_standard_module() -> None:
-    """Its folder is the first on the path then; only what is built in is found before that."""
-    assert FILES.keys() & sys.stdlib_module_names <= set(sys.builtin_module_names)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_job_file_begins_with_a_line_that_says_what_it_does(name) -> None:
     first = (ast.get_docstring(ast.parse(FILES[name].read_text())) or "").partition("\n")[0]

@@ -139,7 +139,7 @@ def test_a_release_is_given_up_and_its_tars_are_removed(run, dataset) -> None:
     collect = ("gc", "--input", dataset.location, "--older-than-hours", 0)
     expire = ("expire", "--input", dataset.location, "--releases")
     assert "a release names its tar" in run(*collect, "--delete")
-    with pytest.raises(ValueError, match="second is the latest release"):
+    with pytest.raises(ValueError, match="second: it is the latest release"):
         run(*expire, "second")
     printed = run(*expire, "first")
     assert f"{held_back / 1e3:.0f} kB" in printed and "add --delete" in printed
