@@ -1,5 +1,5 @@
 """Compiles the faster way to crops where there is a C compiler with libjpeg-turbo's headers, and
-puts the configurations and gates into a wheel.
+puts the configurations, gates and pages into a wheel.
 
 Everything else is in pyproject.toml. Without the compiled part the package installs all the same,
 and makes the same crops in half as much time again: `factory.images.native.how()` says which way is
@@ -42,8 +42,8 @@ extension.optional = True
 extension.depends = ["setup.py"]
 
 
-class BuildWithConfigurations(build_py):
-    """Copies `configs/` and `gates/`, which lie beside the packages, into one of them.
+class BuildWithFolders(build_py):
+    """Copies `configs/`, `gates/` and `docs/`, which lie beside the packages, into one of them.
 
     `schemas.shipped` finds them in either place; an editable install reads the checkout's own.
     """
@@ -52,11 +52,11 @@ class BuildWithConfigurations(build_py):
         super().run()
         if self.editable_mode:
             return
-        for folder in ("configs", "gates"):
+        for folder in ("configs", "gates", "docs"):
             target = Path(self.build_lib, "simgan_factory", folder)
             self.mkpath(str(target))
-            for path in sorted((ROOT / folder).glob("*.toml")):
+            for path in sorted((ROOT / folder).iterdir()):
                 self.copy_file(str(path), str(target / path.name))
 
 
-setup(ext_modules=[extension], cmdclass={"build_py": BuildWithConfigurations})
+setup(ext_modules=[extension], cmdclass={"build_py": BuildWithFolders})

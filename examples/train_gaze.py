@@ -136,7 +136,7 @@ class Training:
         """One step; the mean error in degrees before it."""
         self.optimiser.zero_grad()
         error = angle_deg(self.model(batch.images), batch.gaze).mean()
-        error.backward()
+        error.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return error.detach()
 

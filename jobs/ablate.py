@@ -16,9 +16,9 @@ class AblateJob(JobConfig, AblationConfig):
     stopped ablation.
     """
 
-    replaced_options: ClassVar[Mapping[str, str]] = {
-        "use_gpu": "use --device cuda",
-        "finder": "the pupil finder takes the eye width of the dataset's card",
+    refused_options: ClassVar[Mapping[str, str]] = {
+        "use_gpu": "is gone; use --device cuda",
+        "finder": "is gone; the pupil finder takes the eye width of the dataset's card",
     }
 
 

@@ -18,6 +18,7 @@ from cluster.job import estimators
 from cluster.job.command import JobConfig, load_config, run_command
 from jobs import ingest, publish, refine, simulate, train, validate
 from schemas.base import Model
+from schemas.options import value_of
 from schemas.place import PlacePath
 from schemas.shipped import ConfigFile, config_file
 from schemas.toml import tables_in
@@ -75,8 +76,10 @@ def main(job: DemoJob) -> None:
     from cluster.on_ray.connect import ensure_ray
     from cluster.on_ray.session import start
 
-    settings = job.settings or config_file(Path("configs", f"{job.name}.toml"))
-    chain = Chain.model_validate(tables_in(settings).get("chain"))
+    with value_of(f"--domain {job.domain} without --settings"):
+        settings = job.settings or config_file(Path("configs", f"{job.name}.toml"))
+    with value_of(f"--settings {settings}"):
+        chain = Chain.model_validate(tables_in(settings).get("chain"))
     out = job.output or Path("out") / job.name
     renders, camera = f"{out}/renders", f"{out}/camera"
     synthetic, real, refined = f"{out}/synthetic", f"{out}/real", f"{out}/refined"

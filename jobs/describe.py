@@ -1,53 +1,42 @@
-"""Describe a dataset or a release, verify it, clean it up, repair it."""
+"""Describe a dataset or a release, in words and in pictures."""
 
-import json
-import tempfile
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-import tyro
+from cluster.job.command import run_command
+from cluster.job.upkeep import UpkeepJob, look_after
+from factory.upkeep.options import DescribeOptions
 
-from cluster.job.command import JobConfig, OptionalCount, run_command
-from cluster.job.program import as_launched
-from factory.upkeep.options import Upkeep
+VERIFY, GC, REPAIR = (f"is gone; use python jobs/{name}.py" for name in ("verify", "gc", "repair"))
 
 
-class DescribeJob(JobConfig, Upkeep):
-    """Describe a dataset or a release, verify it, clean it up, repair it.
+class DescribeJob(UpkeepJob, DescribeOptions):
+    """Say what the indexes say is in a dataset or a release. Nothing is written to it."""
 
-    Without further options, it says what the indexes say is in the dataset; nothing is written.
-    """
-
-    negatable: ClassVar[bool] = False
-
-    as_json: Annotated[bool, tyro.conf.arg(aliases=["--json"])] = False
-    """print one JSON object instead of text"""
-    workers: OptionalCount = None
-    """parallel workers of --verify and --repair; default one per core"""
+    refused_options: ClassVar[Mapping[str, str]] = {
+        "verify": VERIFY,
+        "gc": GC,
+        "repair": REPAIR,
+        "expire": "is gone; use python jobs/expire.py --releases NAME",
+        "upgrade": "is gone; use python jobs/upgrade.py",
+        "delete": f"{GC} or python jobs/expire.py",
+        "older_than_hours": GC,
+        "shards": f"{VERIFY} or python jobs/repair.py",
+        "workers": f"{VERIFY} or python jobs/repair.py",
+        "children": f"{GC} or python jobs/repair.py",
+        "ignore_unreachable": f"{GC} or python jobs/repair.py",
+        **dict.fromkeys(("apply", "source_input", "refiner", "device", "withdraw_stale"), REPAIR),
+    }
 
 
 def main(job: DescribeJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.job.progress import progress_of
-    from cluster.on_ray.session import start
-    from factory.upkeep.run import changed_dataset, look_after
+    from factory.upkeep.run import describe_place
 
-    with (
-        tempfile.TemporaryDirectory(prefix="simgan-describe-") as temporary,
-        # A run leaves its folder only in a dataset that it changes.
-        start(job, changed_dataset(job) or temporary, workers=job.workers) as session,
-    ):
-        answer = look_after(
-            job,
-            make_shards=session.make_shards,
-            progress=partial(progress_of, "describe", "shards"),
-        )
-    if job.as_json:
-        shown = answer.model_dump(mode="json", exclude_none=True)
-        print(json.dumps(shown, indent=2))  # ASCII: no name in it can control a terminal
-    else:
-        print(as_launched("\n".join(answer.lines(job))))
-    answer.check(job)
+    progress = partial(progress_of, "describe", "shards")
+    look_after(job, lambda _: describe_place(job, progress=progress))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@ class EvaluateJob(JobConfig, EvaluationConfig):
 def main(job: EvaluateJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
-    from factory.evaluation.comparison.run import evaluate
+    from factory.evaluation.comparison.run import compared_by, evaluate
 
+    config = job.part(EvaluationConfig)
+    compared = compared_by(config)
     with start(job, job.output) as session:
-        evaluate(job.part(EvaluationConfig), session.side_by_side)
+        evaluate(config, compared, session.side_by_side)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
 """Turn raw renders or camera images into a dataset of shards, once."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
-from cluster.job.command import JobConfig, OptionalCount, run_command
-from factory.domains.registry import options_by_domain, options_of, sources
+from cluster.job.choices import Choices, ChoosingJob
+from cluster.job.command import OptionalCount, run_command
+from factory.domains.registry import options_by_domain, options_by_source, options_of, sources
 from schemas.place import Place
 
 
-class IngestJob(JobConfig, *options_of("ingest_options")):
+class IngestJob(ChoosingJob, *options_of("ingest_options")):
     """Turn raw renders or camera images into a dataset of shards, once.
 
     New inputs become new shards when the command is run again. Malformed inputs are set aside in
     the dataset's rejected/ folder with their reason.
     """
 
+    chosen_by: ClassVar[str] = "source"
+    dependent: ClassVar[frozenset[str]] = frozenset({"options"})
+
     source: str
-    """what the input is: UnityEyes renders (N.jpg + N.json), MPIIGaze's normalised .mat files, any
-    folder of unlabelled eye pictures, eyes that looked at known dots on a screen (pictures and
-    targets.csv), eyes with masks of the iris (NAME.jpg + NAME.mask.png), or NYU's hands
-    (synthdepth_* or depth_*, with joints):
-    unityeyes, mpiigaze, images, screen-targets, iris-masks, nyu"""
+    """what the input is: one of the sources above"""
     input: Place
     """a folder or s3://bucket/prefix, with or without archives (zip, tar, tar.gz, …) in it, or one
     archive"""
@@ -38,7 +38,7 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     splits: tuple[str, ...] = ("train=1",)
     """splits and the share of identities in each, e.g. train=0.9 test=0.1"""
     options: dict[str, str] = Field(default={})
-    """options of a source that has none of its own in this list: each name, then its value"""
+    """options of the source: each name, then its value"""
     min_shard: Annotated[int, Field(gt=0)] = 1
     """hold new inputs back until there are this many (in each split), so that ten renders a night
     need not make ten-sample shards; whole shards are always made"""
@@ -54,6 +54,23 @@ class IngestJob(JobConfig, *options_of("ingest_options")):
     overlap: bool = False
     """run although another run is working on this output; both may do the same work, but data is
     safe"""
+
+    @classmethod
+    def choices(cls) -> Choices:
+        own = options_by_source()
+        return {source: options or cls.dependent for source, options in own.items()}
+
+    @classmethod
+    def summary(cls, choice: str) -> str:
+        return (sources()[choice].__doc__ or "").partition("\n")[0].removesuffix(".")
+
+    @classmethod
+    def note(cls, choice: str) -> str:
+        if options_by_source()[choice]:
+            return ""
+        return (
+            f"--options takes the names {', '.join(sources()[choice].options_kind.model_fields)}."
+        )
 
     @field_validator("source")
     @classmethod

@@ -35,6 +35,8 @@ def main(job: PowerJob) -> None:
     from factory.validation.power.run import measure_power
 
     refined, parent = open_pair(job.input, job.parent)
+    if job.split is not None:
+        refined.require_splits(job.split)
     domain = domain_of(refined)
     damages, validator = domain.damage(), domain.validator()
     gate = None if job.gate is None else load_gate(job.gate, validator.report)

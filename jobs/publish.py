@@ -11,6 +11,7 @@ from pydantic import model_validator
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.store.open import is_remote
 from schemas.export import Licence
+from schemas.options import value_of
 from schemas.place import Place
 from schemas.release import ReleaseName
 
@@ -69,14 +70,18 @@ def main(job: PublishJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
     from factory.dataset.dataset import Dataset
+    from factory.release.publish import read_report
     from factory.release.run import abandon_release, beside, is_released, publish
 
+    # What cannot be used is refused before the run makes its folder there.
     dataset = Dataset.open(job.input)
     is_there = not job.drop_failed and job.report is None and is_released(dataset, job.release)
     is_made = job.export is None or not is_there
     if is_made:
-        # A wrong or old --input is refused before the run makes its folder there.
         dataset.require_current_format()
+    if job.report is not None:
+        with value_of(f"--report {job.report}"):
+            read_report(dataset, job.report)
     if job.abandon:
         abandon_release(job.input, job.release)
         return

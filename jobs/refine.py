@@ -1,10 +1,10 @@
 """Refine a synthetic dataset into a realistic one with the same labels."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Self
 
 import tyro
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from schemas.place import Place
@@ -42,6 +42,14 @@ class RefineJob(JobConfig):
     overlap: bool = False
     """run although another run is working on this output; both may do the same work, but data is
     safe"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.engine in ("ncnn", "openvino") and self.device == "cuda":
+            raise ValueError(f"--engine {self.engine} refines on CPUs, without --device cuda")
+        if self.engine == "cuda" and (self.device == "cpu" or self.precision == "float32"):
+            raise ValueError("--engine cuda needs --device cuda, and refines in bfloat16 alone")
+        return self
 
 
 def main(job: RefineJob) -> None:

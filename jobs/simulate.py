@@ -1,17 +1,18 @@
 """Render eyes or hands with the built-in renderers, in UnityEyes' or NYU's folder format."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cluster.job.command import JobConfig, OptionalCount, run_command
-from factory.domains.registry import domain_named, options_by_domain, options_of
+from cluster.job.choices import Choices, ChoosingJob
+from cluster.job.command import OptionalCount, run_command
+from factory.domains.registry import domain_named, known_domains, options_by_domain, options_of
 from factory.ingestion.simulate import check_options, simulate
 from factory.sources.renderer import Renderer
 from schemas.place import Place
 
 
-class SimulateJob(JobConfig, *options_of("simulate_options")):
+class SimulateJob(ChoosingJob, *options_of("simulate_options")):
     """Render eyes or hands with the built-in renderers.
 
     Eyes go into the UnityEyes folder format, hands into that of the NYU hand set. --style camera
@@ -19,6 +20,8 @@ class SimulateJob(JobConfig, *options_of("simulate_options")):
     images. They are unlabelled eye crops of other people in other light, or depth frames of other
     hands as a structured-light camera might see them, each beside its clean render.
     """
+
+    chosen_by: ClassVar[str] = "domain"
 
     output: Place
     """where the files go: a folder, or s3://bucket/prefix. Eyes: N.jpg (and N.json), N from 1.
@@ -34,6 +37,13 @@ class SimulateJob(JobConfig, *options_of("simulate_options")):
     """picture k depends only on the seed and on k"""
     workers: OptionalCount = None
     """parallel workers; default one per core"""
+
+    @classmethod
+    def choices(cls) -> Choices:
+        return {
+            name: frozenset(domain.simulate_options().model_fields)
+            for name, domain in known_domains().items()
+        }
 
     @field_validator("domain")
     @classmethod
@@ -57,8 +67,9 @@ def main(job: SimulateJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
 
+    renderer = renderer_of(job)  # an option that it cannot use is refused before the run begins
     with start(job, job.output, runs=".runs", workers=job.workers) as session:
-        simulate(renderer_of(job), job.output, job.count, make_shards=session.make_shards)
+        simulate(renderer, job.output, job.count, make_shards=session.make_shards)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
 from factory.training.config import TrainConfig
@@ -45,21 +45,38 @@ class TrainJob(JobConfig, TrainConfig):
     max_failures: Annotated[int, Field(ge=0)] = 3
     """failures (worker, history actor, node) to tolerate before giving up"""
 
-    replaced_options: ClassVar[Mapping[str, str]] = {"use_gpu": "use --device cuda"}
+    @model_validator(mode="after")
+    def _every_history_actor_is_asked(self) -> Self:
+        if self.history_actors > self.workers:
+            raise ValueError(
+                f"{self.history_actors} history actors for {self.workers} workers: each worker "
+                "asks one actor, so the others would stay empty; give at most --history-actors "
+                f"{self.workers}"
+            )
+        return self
+
+    refused_options: ClassVar[Mapping[str, str]] = {"use_gpu": "is gone; use --device cuda"}
 
 
 def main(job: TrainJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
     from cluster.on_ray.training import train_on_ray
+    from factory.dataset.dataset import Dataset
+    from factory.training.inputs import check_files
     from factory.training.run import train
 
+    config = job.part(TrainConfig)
+    renders, camera = Dataset.open(job.synthetic), Dataset.open(job.real)
+    for dataset in (renders, camera):
+        dataset.require_splits(job.split)
+    check_files(config, renders)
     with start(job, job.output):
         train(
             job.synthetic,
             job.real,
             output=job.output,
-            config=job.part(TrainConfig),
+            config=config,
             split=job.split,
             device=job.device,
             held_out=job.held_out,

@@ -1,25 +1,20 @@
-"""Configurations of jobs and gates that come with the package, which options take by their names.
-
-In a checkout they lie in its folders `configs/` and `gates/`; a wheel has both in the package
-`simgan_factory`.
-"""
+"""Configurations of jobs and gates that come along, which options take by their names."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-_PACKAGES = Path(__file__).resolve().parents[1]
-"""the folder that this package and `simgan_factory` lie in"""
+from schemas.folders import folder_of
+
 Kind = Literal["configs", "gates"]
 _NOUNS = {"configs": "configurations", "gates": "gates"}
 
 
 def shipped(kind: Kind) -> dict[str, Path]:
     """The files that there are of a kind, by their names without `.toml`."""
-    installed = _PACKAGES / "simgan_factory" / kind
-    folder = installed if installed.is_dir() else _PACKAGES / kind
-    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
+    found = folder_of(kind).glob("*.toml")
+    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
 
 
 def config_file(path: Path) -> Path:

@@ -1,12 +1,12 @@
 """A job on the command line: typed options, defaults from a TOML file, exit codes."""
 
+import inspect
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from inspect import get_annotations
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -18,6 +18,7 @@ from cluster.job.program import (
     GATE_FAILED,
     SIGNALLED,
     as_launched,
+    pages_elsewhere,
     program_of,
     refuse,
     say,
@@ -25,6 +26,7 @@ from cluster.job.program import (
 from cluster.job.signals import StopRequest, raise_on_signals
 from factory.store.open import require_lasting
 from schemas.base import FormatError, spell_out
+from schemas.options import OptionError
 from schemas.place import places_in
 from schemas.shipped import config_file
 from schemas.toml import tables_in
@@ -46,14 +48,17 @@ class JobConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    replaced_options: ClassVar[Mapping[str, str]] = {}
-    """options of earlier versions, by the field's name, and what to do instead"""
+    refused_options: ClassVar[Mapping[str, str]] = {}
+    """options that cannot be given, by the field's name, and the end of a sentence that says why,
+    e.g. `is gone; use --device cuda` for one of an earlier version"""
+    about_choices: ClassVar[str] = ""
+    """what `--help` says of options that depend on others"""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         # `--help` lists options in the order of the fields: first what has to be given, then the
         # job's other options, then those of its other bases.
-        own = get_annotations(cls).keys()
+        own = inspect.get_annotations(cls).keys()
         fields = sorted(
             cls.__pydantic_fields__.items(),
             key=lambda field: (not field[1].is_required(), field[0] not in own),
@@ -69,6 +74,17 @@ class JobConfig(BaseModel):
     def program(cls) -> str:
         """How the command is started, for its `--help`."""
         return program_of(cls.command())
+
+    @classmethod
+    def narrowed(cls, given: Sequence[str], table: Mapping[str, Any], where: str) -> type[Self]:
+        """The job with the options that go with these arguments.
+
+        Args:
+            given: the command line.
+            table: the job's table of a config file.
+            where: the file and the table, in words.
+        """
+        return cls
 
     def part(self, kind: type[Part]) -> Part:
         """The options that a job has from a model which is a base of it, as that model."""
@@ -93,12 +109,12 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     program = kind.command()
     _refuse_secrets(given)
     config, given = _take_config(given)
-    _refuse_replaced(kind, given)
-    default = None
-    if config is not None:
-        table = _table(config, program)
-        _refuse_secrets(_options_in(table))
-        default = _with_defaults(kind, table, f"{config} [{program}]")
+    table = _table(config, program) if config is not None else {}
+    where = f"{config} [{program}]"
+    _refuse_secrets(_options_in(table))
+    kind = kind.narrowed(given, table, where)
+    _refuse_options(kind, given)
+    default = _with_defaults(kind, table, where) if config is not None else None
     try:
         return tyro.cli(
             kind,
@@ -106,16 +122,23 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             args=given,
             default=default,
             config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
-            description=as_launched(kind.__doc__ or "")
+            description=as_launched(inspect.getdoc(kind) or "")
+            + (f"\n\n{kind.about_choices}" if kind.about_choices else "")
             + "\n\n--config FILE.toml gives defaults for all options, from the file's "
             + f"[{program}] table, or from that of a configuration that comes with simgan-factory, "
             + "by its name; options on the command line override them. The same command again "
             + "resumes: what is done stays, what is missing is made.\n\n"
             + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n "
-            + "stopped by signal n.",
+            + "stopped by signal n."
+            + ("" if (pages := pages_elsewhere()) is None else f"\n\nPages docs/… are in {pages}."),
         )
     except ValidationError as error:
         refuse(spell_out(error))
+
+
+def spelled(field: str) -> str:
+    """An option as on the command line: `--shard-size`."""
+    return f"--{field.replace('_', '-')}"
 
 
 def load_config(kind: type[Job], config: Path, given: dict[str, Any]) -> Job:
@@ -142,6 +165,8 @@ def run_command(
     except GateFailedError as error:
         say(f"gate failed: {error}")
         sys.exit(GATE_FAILED)
+    except OptionError as error:
+        refuse(str(error))
     except ValidationError as error:
         say(f"error: {spell_out(error)}")
         sys.exit(BAD_ARGUMENTS)
@@ -181,7 +206,7 @@ def _refuse_fleeting(job: JobConfig) -> None:
         try:
             require_lasting(Path(place.removeprefix("s3:/")))
         except ValueError as error:
-            refuse(f"--{name.replace('_', '-')}: {error}")
+            refuse(f"{spelled(name)}: {error}")
 
 
 def _options_in(table: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
@@ -213,14 +238,14 @@ def _config_at(place: str) -> Path:
         refuse(f"--config: {error}")
 
 
-def _refuse_replaced(kind: type[Job], given: Sequence[str]) -> None:
-    """Name what has replaced an option of an earlier version."""
+def _refuse_options(kind: type[Job], given: Sequence[str]) -> None:
+    """Say why an option cannot be given."""
     for argument in given:
         if argument.startswith("--"):
             flag = argument.partition("=")[0]
             name = flag.removeprefix("--").removeprefix("no-").replace("-", "_").partition(".")[0]
-            if name in kind.replaced_options:
-                refuse(f"{flag} is gone; {kind.replaced_options[name]}")
+            if name in kind.refused_options:
+                refuse(f"{flag} {kind.refused_options[name]}")
 
 
 def _table(path: Path, name: str) -> dict[str, Any]:
@@ -241,8 +266,8 @@ def _table(path: Path, name: str) -> dict[str, Any]:
 def _with_defaults(kind: type[Job], values: dict[str, Any], where: str) -> Job:
     """A job whose missing required options are marked as such for the command line."""
     unknown = values.keys() - kind.model_fields.keys()
-    for name in sorted(unknown & kind.replaced_options.keys()):
-        refuse(f"{where}: {name} is gone; {kind.replaced_options[name]}")
+    for name in sorted(unknown & kind.refused_options.keys()):
+        refuse(f"{where}: {name} {kind.refused_options[name]}")
     if unknown:
         refuse(
             f"{where}: unknown option {', '.join(sorted(unknown))}; "

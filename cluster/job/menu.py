@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cluster.job.program import DONE, as_launched, launched_by, refuse
+from cluster.job.program import DONE, as_launched, launched_by, pages_elsewhere, refuse
 
 SHELLS = ("bash", "zsh", "fish")
 """whose completion can be printed"""
@@ -81,6 +81,7 @@ def _help_lines(program: str, groups: Groups, folder: Path) -> list[str]:
         f"`{program} --version` prints the version.",
         f"`{program} --print-completion {'|'.join(SHELLS)}` prints a script with which a shell",
         "completes commands and options.",
+        *([] if (pages := pages_elsewhere()) is None else [f"Pages docs/… are in {pages}."]),
     ]
 
 

@@ -4,8 +4,10 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
+from schemas.folders import folder_of
 from schemas.text import printable
 
 DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
@@ -13,6 +15,7 @@ DONE, FAILED, BAD_ARGUMENTS, GATE_FAILED = 0, 1, 2, 3
 SIGNALLED = 128
 """plus the number of the signal that stopped a job, as in shells"""
 _JOB_FILE = re.compile(r"(?:\bpython )?(?<![\w./-])jobs/(\w+)\.py\b")
+_PAGE = re.compile(r"(?<![\w./-])docs/([\w-]+\.md)\b")
 _launcher: str | None = None
 
 
@@ -37,11 +40,22 @@ def program_of(job: str) -> str:
 
 
 def as_launched(text: str) -> str:
-    """A text in which job files are named, `jobs/ingest.py` or `python jobs/ingest.py`, with what
-    this user types in their place."""
+    """A text in which job files are named, `jobs/ingest.py` or `python jobs/ingest.py`, and pages,
+    `docs/stores.md`, with what this user types, and where this user finds them, in their place."""
+    if (pages := pages_elsewhere()) is not None:
+        text = _PAGE.sub(lambda found: str(pages / found[1]), text)
     if _launcher is None:
         return text
     return _JOB_FILE.sub(lambda found: program_of(found[1]), text)
+
+
+def pages_elsewhere() -> Path | None:
+    """The folder of the pages; None where it is `docs/` of the folder that the user is in."""
+    pages = folder_of("docs")
+    try:
+        return None if Path("docs").samefile(pages) else pages
+    except OSError:  # one of them is not there
+        return pages if pages.is_dir() else None
 
 
 def say(message: str) -> None:

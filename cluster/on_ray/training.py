@@ -78,8 +78,7 @@ def train_on_ray(
 
     Raises:
         MissingHookError: refiners are to be scored, and their domain does not say how.
-        ValueError: datasets that do not fit each other, more workers than images, or more history
-            actors than workers.
+        ValueError: datasets that do not fit each other, or more workers than images.
         RuntimeError: the training itself failed; the message is its own.
     """
     if history_actors > workers:

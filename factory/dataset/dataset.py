@@ -36,6 +36,7 @@ from schemas.index import (
     ShardFacts,
 )
 from schemas.kinds import SampleKind
+from schemas.options import OptionError
 
 CARD = "dataset.json"
 _PLAN = re.compile(r"plan/(\d{6,})\.json")
@@ -126,8 +127,7 @@ class Dataset(ShardRecords):
         if self.card.format_version < FORMAT_VERSION:
             raise OldFormatError(
                 f"{self.location} is of format {self.card.format_version}, which is read but not "
-                f"changed; upgrade it in place: python jobs/describe.py --input {self.location} "
-                "--upgrade"
+                f"changed; upgrade it in place: python jobs/upgrade.py --input {self.location}"
             )
 
     def require_card(self, card: DatasetCard) -> None:
@@ -145,10 +145,10 @@ class Dataset(ShardRecords):
         return kind_named(self.card.domain)
 
     def require_splits(self, *splits: str) -> None:
-        """Raise `ValueError` unless this dataset has all of these splits."""
+        """Raise `OptionError` unless this dataset has all of these splits."""
         missing = [split for split in splits if split not in self.card.splits]
         if missing:
-            raise ValueError(
+            raise OptionError(
                 f"{self.location} has no split {', '.join(missing)}, only "
                 f"{', '.join(self.card.splits)}; name one of these, or ingest again with "
                 f"--splits train=0.8 {missing[-1]}=0.2"
@@ -158,7 +158,7 @@ class Dataset(ShardRecords):
         """Numbers of the shards of one split, in order.
 
         Raises:
-            ValueError: this dataset has no such split.
+            OptionError: this dataset has no such split.
         """
         self.require_splits(split)
         if len(self.card.splits) == 1:
@@ -237,16 +237,14 @@ class Dataset(ShardRecords):
             return DamagedShardError(
                 f"{where} was replaced and removed while it was used; run the same command again"
             )
-        return DamagedShardError(
-            f"{where} is committed and missing; mend it with jobs/describe.py --repair"
-        )
+        return DamagedShardError(f"{where} is committed and missing; mend it with jobs/repair.py")
 
     def _require_digest(self, facts: ShardFacts, digest: str, size: int) -> None:
         if digest != facts.tar_sha256:
             raise DamagedShardError(
                 f"{self.location}/{tar_name(facts)} is damaged: sha256 {digest[:12]}…, its index "
                 f"says {facts.tar_sha256[:12]}…; {size} bytes, expected {facts.tar_size}; "
-                "mend it with jobs/describe.py --repair"
+                "mend it with jobs/repair.py"
             )
 
     def samples(self, shard: int, facts: ShardFacts | None = None) -> Iterator[PackedSample]:

@@ -19,6 +19,6 @@ def lost_tars(dataset: Dataset) -> list[str]:
         if dataset.store.size(name) is None:
             lines.append(
                 f"{dataset.location}/{name} is committed and missing; mend it with python "
-                f"jobs/describe.py --input {dataset.location} --repair --apply"
+                f"jobs/repair.py --input {dataset.location} --apply"
             )
     return lines

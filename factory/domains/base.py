@@ -94,15 +94,11 @@ class Domain(ABC):
         """
         self._lacks("options of its sources")
 
-    def unused_options(self, source: str, given: Model) -> Sequence[str]:
-        """Names of the given options that a source, of this or of another domain, does not use.
-
-        Args:
-            source: its name.
-            given: what the user gave, of the type that `ingest_options` names.
-        """
-        own = any(kind.name == source for kind in self.sources())
-        return () if own else given_names(given)
+    def options_by_source(self) -> Mapping[str, Sequence[str]]:
+        """The options in `ingest_options` that each of the sources uses, by the source's name; all
+        of them unless a domain says otherwise. Those of other sources are refused."""
+        names = tuple(self.ingest_options().model_fields)
+        return dict.fromkeys((kind.name for kind in self.sources()), names)
 
     def misplaced_labels(self, samples: "Sequence[Loaded]") -> str | None:
         """What shows that the labels of some inputs do not belong to their pictures, as after the

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import GROUP, domain_points, known_kinds
 from factory.domains.base import Domain, OptionsHook
 from factory.sources.base import Source, SourceOptions
 from schemas.base import FormatError, Model, spell_out
 
 if TYPE_CHECKING:
+    from factory.dataset.dataset import Dataset
     from factory.networks.estimator_kinds import EstimatorKind
 
 
@@ -43,7 +43,7 @@ def domain_named(name: str) -> Domain:
     return known[name]
 
 
-def domain_of(dataset: Dataset) -> Domain:
+def domain_of(dataset: "Dataset") -> Domain:
     """The domain of a dataset. Raises `FormatError` where this version does not know it."""
     return domain_named(dataset.card.domain)
 
@@ -63,6 +63,16 @@ def domain_of_source(source: str) -> Domain:
         if any(kind.name == source for kind in domain.sources()):
             return domain
     raise FormatError(f"source {source!r} is unknown here, known: {', '.join(sources())}")
+
+
+def options_by_source() -> dict[str, frozenset[str]]:
+    """Every source of every domain, by name, and which of the options that domains add to
+    jobs/ingest.py it uses."""
+    return {
+        source: frozenset(options)
+        for domain in known_domains().values()
+        for source, options in domain.options_by_source().items()
+    }
 
 
 def estimators() -> "dict[str, EstimatorKind[Any, Any, Any]]":

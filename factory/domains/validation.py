@@ -94,6 +94,9 @@ def validate(
         inception=None if inception is None else Path(inception),
     )
     trio.refined.require_current_format()
+    if split is not None:
+        for dataset in (trio.refined, trio.real):
+            dataset.require_splits(split)
     with on() as session, threads_kept():  # what measures in this process takes one thread
         return validation.run(
             split,

@@ -16,11 +16,13 @@ from factory.refinement.engines.choose import make_engine
 from factory.store.extras import require
 from factory.store.open import open_store
 from factory.training.config import TrainConfig
+from factory.training.inputs import check_files
 from factory.training.metrics_log import METRICS_NAME
 from factory.training.record import scaled_for
 from factory.training.run import train_on_datasets
 from factory.training.scores import HeldOutScoring, score_refiner
 from factory.validation.held_out import HeldOut
+from schemas.options import value_of
 from schemas.score import Score
 
 log = logging.getLogger(__name__)
@@ -52,15 +54,19 @@ class Ablation:
 
         Raises:
             MissingHookError: the domain does not say how its refiners are scored.
-            ValueError: variants, datasets or splits that do not fit.
+            OptionError: a variant does not fit, or names a file that cannot be used.
+            ValueError: datasets or splits that do not fit.
             MissingExtraError: what draws the page is not installed.
         """
         for module in ("jinja2", "matplotlib"):
             require(module, "ablation.html")
-        variants = load_variants(config.variants)
+        with value_of(f"--variants {config.variants}"):
+            variants = load_variants(config.variants)
         synthetic, real = Dataset.open(config.synthetic), Dataset.open(config.real)
         for dataset in (synthetic, real):
             dataset.require_splits(config.split, config.held_out)
+        for variant in variants.values():
+            check_files(variant, synthetic)
         scoring = HeldOutScoring.of(
             synthetic, real, config.held_out, config.num_held_out, config.test
         )

@@ -4,12 +4,14 @@ dataset. Nothing is written, so that a mistake leaves no trace."""
 from collections.abc import Iterator, Mapping
 
 from factory.dataset.dataset import Dataset
+from factory.domains.base import given_names
 from factory.domains.registry import (
     GivenOptions,
     OptionsByDomain,
     domain_of_source,
     known_domains,
     make_source,
+    options_by_source,
     options_for,
     sources,
 )
@@ -18,6 +20,7 @@ from factory.sources.base import Source, SourceOptions
 from factory.sources.files import open_files
 from factory.store.open import absolute, name_of, real_place
 from schemas.dataset import DatasetCard
+from schemas.options import OptionError
 
 
 def open_source(
@@ -39,7 +42,7 @@ def open_source(
         texts: `--options`: the source's own by name, for a domain that adds none, each as text.
 
     Raises:
-        ValueError: the output is inside the input, or the options cannot be used.
+        OptionError: the output is inside the input, or an option cannot be used.
         OSError: there is nothing at the location.
     """
     _check_apart(location, output)
@@ -50,7 +53,7 @@ def open_source(
 
 def _check_apart(location: str, output: str) -> None:
     if f"{real_place(output)}/".startswith(f"{real_place(location)}/"):
-        raise ValueError(
+        raise OptionError(
             f"--output {output} lies in --input {location}: the next run would ingest its "
             "shards; choose an output beside the input"
         )
@@ -81,13 +84,15 @@ def unused_options(source: str, given: GivenOptions, texts: Mapping[str, str]) -
         given: as for `open_source`.
         texts: as for `open_source`.
     """
-    own = domain_of_source(source)
+    own, used = domain_of_source(source), options_by_source()[source]
     has_own = not own.ingest_options().model_fields
     domains = known_domains()
     if not isinstance(given, OptionsByDomain):
         domains = {} if has_own else {own.name: own}
     for name, domain in domains.items():
-        for option in domain.unused_options(source, options_for(domain, "ingest_options", given)):
+        for option in given_names(options_for(domain, "ingest_options", given)):
+            if option in used:
+                continue
             flag = option.replace("_", "-")
             yield f"--{flag} is ignored: the source {source} does not use this {name} option"
     if texts and not has_own:

@@ -68,7 +68,7 @@ def vanished_inputs(dataset: Dataset, facts: Facts) -> dict[str, str]:
 def _rejects_of(
     dataset: Dataset, shards: Sequence[int]
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """The recorded rejects of shards; none where they cannot be read, which --verify reports."""
+    """The recorded rejects of shards; none where they cannot be read, which a check reports."""
 
     def rows_of(shard: int) -> list[dict[str, Any]]:
         try:

@@ -11,6 +11,7 @@ from factory.dataset.kinds import kind_named
 from factory.networks.stored_refiner import read_refiner
 from schemas.base import FormatError, digest_of
 from schemas.dataset import DatasetCard, ParentRef, RefinerRef
+from schemas.options import OptionError
 from schemas.refiner import Precision, PrecisionChoice
 
 log = logging.getLogger(__name__)
@@ -32,15 +33,22 @@ def refined_card(
         precision: in which the refiner computes.
 
     Raises:
-        ValueError: the refiner was trained on other images than the parent's, the parent is not a
-            labelled synthetic dataset, or a seed is given and the refiner takes no noise.
+        OptionError: a seed is given and the refiner takes no noise, or the precision keeps less
+            than its images hold.
+        ValueError: the refiner was trained on other images than the parent's, or the parent is not
+            a labelled synthetic dataset.
     """
     described = read_refiner(refiner).description
     card = parent.card
     has_noise = described.architecture.noise_channels > 0
     if noise_seed is not None and not has_noise:
-        raise ValueError(
+        raise OptionError(
             f"{refiner} has no noise, so a noise seed changes nothing; leave out --noise-seed"
+        )
+    if precision == "bfloat16" and described.image.bits > 8:
+        raise OptionError(
+            f"--precision bfloat16 keeps 8 bits of a pixel, and {refiner} refines images of "
+            f"{described.image.bits}"
         )
     if card.kind != "synthetic" or not card.labelled:
         raise ValueError(f"{parent.location} is a {card.kind} dataset; refine reads synthetic ones")

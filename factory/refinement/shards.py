@@ -36,7 +36,7 @@ def missing_shards(parent: Dataset, child: Dataset) -> list[int]:
         raise StaleShardsError(
             f"{child.location}: shards {stale[:10]} were refined from versions of their parent "
             f"shards that {parent.location} no longer holds; refine into a new output, or withdraw "
-            "them with jobs/describe.py --repair --withdraw-stale --apply"
+            "them with jobs/repair.py --withdraw-stale --apply"
         )
     return [shard for shard in theirs if shard not in made]
 

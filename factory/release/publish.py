@@ -275,7 +275,7 @@ def _look_for_failed(dataset: Dataset, report: Report, content: ReleaseContent) 
                 raise DamagedShardError(
                     f"{dataset.location}: shard {shard} holds {len(failed)} samples that "
                     f"{verdicts_name(report.id)} does not keep, the first is {failed[0]}; mend it "
-                    "with jobs/describe.py --repair"
+                    "with jobs/repair.py"
                 )
     elif has_verdicts(dataset, report.id):
         # They are on exactly the samples of the release, or else they are refused.

@@ -17,6 +17,7 @@ from factory.release.publish import latest_report
 from factory.release.publish import publish as publish_by_report
 from factory.release.state import read_manifest
 from factory.store.open import name_of
+from schemas.options import OptionError
 from schemas.release import ReleaseManifest, ReleaseName
 
 log = logging.getLogger(__name__)
@@ -170,10 +171,10 @@ def beside(parent: Dataset) -> str:
     """Default location of a dataset's filtered child.
 
     Raises:
-        ValueError: the dataset is a whole bucket, beside which there is nothing.
+        OptionError: the dataset is a whole bucket, beside which there is nothing.
     """
     if parent.location.startswith("s3://") and parent.location.count("/") == 2:
-        raise ValueError(
+        raise OptionError(
             f"{parent.location} is a whole bucket: say where the filtered dataset goes with --kept"
         )
     return f"{parent.location}-kept"

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from factory.sources.names import MisnamedError, check_utf8
 
@@ -83,6 +82,9 @@ class FileBatch:
         Raises:
             UnicodeEncodeError: a name is not UTF-8.
         """
+        # Imported here, as it takes long and the --help of jobs/ingest.py does without.
+        import pyarrow.compute as pc
+
         parts = pc.split_pattern(pa.array(self.names, pa.string()), ".", max_splits=1, reverse=True)
         stems = pc.list_element(parts, 0)
         suffixes = pc.binary_join_element_wise("", pc.list_element(parts, 1), ".")

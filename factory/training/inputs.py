@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from factory.networks.label_consistency import LabelConsistency
 from factory.training.config import TrainConfig
 from factory.training.workers import WorkerGroup
+from schemas.options import value_of
 
 # What reads datasets is imported by what reads them: whoever has images of their own trains without
 # PyArrow and SciPy.
@@ -88,6 +89,24 @@ def _in_planes(images: "Pixels") -> "Pixels":
     from factory.refinement.engines.base import to_planes
 
     return to_planes(images) if images.ndim == 4 else images
+
+
+def check_files(config: TrainConfig, synthetic: "Dataset") -> None:
+    """Read what the configuration names besides datasets, so that it is not refused when workers
+    have started.
+
+    Raises:
+        OptionError: the target of the labels or the network for them cannot be used.
+    """
+    from factory.domains.registry import domain_of
+
+    domain = domain_of(synthetic)
+    if config.target_labels is not None:
+        with value_of(f"--target-labels {config.target_labels}"):
+            domain.label_target(config.target_labels, head=config.match_head)
+    if config.label_network is not None and config.label_weight > 0:
+        with value_of(f"--label-network {config.label_network}"):
+            domain.label_consistency(config.label_network, synthetic.card.image)
 
 
 def check_numbers(

@@ -243,7 +243,7 @@ def _trouble(described: Description) -> Iterator[str]:
     for name, why in list(described.unreadable.items())[:MAX_LISTED]:
         yield _line("UNREADABLE", f"{name}: {why}")
     if described.suspect or described.unreadable:
-        yield f"{_INDENT}--verify reads everything and says what mends it"
+        yield f"{_INDENT}jobs/verify.py reads everything and says what mends it"
 
 
 def _counted(counts: Mapping[str, int], limit: int) -> str:

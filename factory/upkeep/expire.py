@@ -7,6 +7,7 @@ from factory.dataset.names import tar_name
 from factory.release.pins import expire
 from factory.release.state import read_manifest, release_names, tar_of_dataset
 from schemas.base import Model
+from schemas.options import OptionError, value_of
 
 
 class ExpiredRelease(Model):
@@ -14,8 +15,10 @@ class ExpiredRelease(Model):
 
     name: str
     freed_bytes: int
-    """of the tars that neither a shard nor another release has, which --gc can remove then, and of
+    """of the tars that neither a shard nor another release has, which can be removed then, and of
     the release's own tars"""
+    is_given_up: bool
+    """False: this is what would be done"""
 
 
 def expire_releases(
@@ -24,19 +27,20 @@ def expire_releases(
     """Give up some releases, or only say what that would free.
 
     Raises:
-        FileNotFoundError: there is no such release.
-        ValueError: one of them is the latest release.
+        OptionError: there is no such release, or one of them is the latest.
         OldFormatError: the dataset is of an earlier format.
     """
     wanted = list(dict.fromkeys(names))
     manifests = {name: read_manifest(dataset, name) for name in release_names(dataset)}
     for name in wanted:
         if name not in manifests:
-            read_manifest(dataset, name)  # says why
+            with value_of(f"--releases {name}"):
+                read_manifest(dataset, name)  # says why
     latest = max(manifests, key=lambda name: (manifests[name].report_id, name), default=None)
     if latest in wanted:
-        raise ValueError(
-            f"{dataset.location}: {latest} is the latest release, which does not expire"
+        raise OptionError(
+            f"--releases {latest}: it is the latest release of {dataset.location}, which does not "
+            "expire"
         )
     kept = {tar_name(facts) for facts in dataset.all_facts(dataset.committed())}
     for name in manifests.keys() - set(wanted):
@@ -44,8 +48,8 @@ def expire_releases(
     expired = []
     for name in wanted:
         freed = sum(s.size for s in manifests[name].shards if tar_of_dataset(s) not in kept)
-        expired.append(ExpiredRelease(name=name, freed_bytes=freed))
+        expired.append(ExpiredRelease(name=name, freed_bytes=freed, is_given_up=delete))
         if delete:
             dataset.require_current_format()
-            expire(dataset, name, "it was given up with --expire")
+            expire(dataset, name, "it was given up")
     return tuple(expired)

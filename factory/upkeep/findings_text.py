@@ -44,15 +44,15 @@ def stray_lines(strays: Sequence[Stray]) -> Iterator[str]:
         yield "  nothing was changed; add --delete to do it"
 
 
-def expired_lines(releases: Sequence[ExpiredRelease], *, done: bool) -> Iterator[str]:
+def expired_lines(releases: Sequence[ExpiredRelease]) -> Iterator[str]:
     """The releases that were given up, or would be."""
     for release in releases:
         size = size_text(release.freed_bytes)
         yield (
-            f"release {release.name}: {'given up' if done else 'would be given up'}; "
-            f"{size} that only it holds can be removed with --gc --delete"
+            f"release {release.name}: {'' if release.is_given_up else 'would be '}given up; {size} "
+            "that only it holds can be removed then with jobs/gc.py --delete"
         )
-    if not done:
+    if not all(release.is_given_up for release in releases):
         yield "  nothing was changed; add --delete to do it"
 
 
@@ -82,8 +82,8 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
             continue
         yield (
             f"STALE: {child.location}: shards {numbers(child.shards)} were refined from what is no "
-            f"longer there; python jobs/describe.py --input {child.location} --repair "
-            "--withdraw-stale --apply --refiner RUN"
+            f"longer there; python jobs/repair.py --input {child.location} --withdraw-stale "
+            "--apply --refiner RUN"
         )
     for release in report.broken_releases:
         yield f"BROKEN: release {release.name}: {'; '.join(release.broken)}"

@@ -1,5 +1,6 @@
-"""One run of describe: what is in a dataset or a release, what is wrong with it, and what is done
-about that.
+"""What is in a dataset or a release, what is wrong with it, and what is done about that.
+
+Each job that looks after a dataset has its function here.
 
 How shards are made is an argument: on a cluster, or one after the other in a debugger.
 """
@@ -36,7 +37,15 @@ from factory.upkeep.findings_text import (
 )
 from factory.upkeep.garbage import Stray, clean, stray_objects
 from factory.upkeep.means import FilteredFromParent, FromParent, FromSource, Means
-from factory.upkeep.options import Upkeep
+from factory.upkeep.options import (
+    DescribeOptions,
+    ExpireOptions,
+    GarbageOptions,
+    RepairOptions,
+    VerifyOptions,
+    WithChildren,
+    WithParent,
+)
 from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stale_children
 from factory.upkeep.upgrade import upgrade
 from factory.upkeep.verify import (
@@ -47,7 +56,9 @@ from factory.upkeep.verify import (
     verify_task,
 )
 from schemas.base import Model
+from schemas.options import OptionError
 from schemas.problem import Problem
+from schemas.release import ReleaseManifest
 from schemas.text import one_line
 
 log = logging.getLogger(__name__)
@@ -68,124 +79,190 @@ class Answer(Model):
     upgraded: str | None = None
     """what was upgraded, in words"""
 
-    def lines(self, asked: Upkeep) -> Iterator[str]:
-        """The answer as lines for a terminal."""
-        if self.dataset is not None and not asked.repair:
+    def lines(self, location: str) -> Iterator[str]:
+        """The answer as lines for a terminal.
+
+        Args:
+            location: of the dataset or release that was asked about.
+        """
+        if self.dataset is not None:
             yield text_of(self.dataset)
         if self.release is not None:
-            yield release_text(self.release, asked.input)
+            yield release_text(self.release, location)
         if self.problems is not None:
-            yield ""
             yield from map(one_line, problem_lines(self.problems, self.verified or ""))
         if self.repair is not None:
             yield from map(one_line, repair_lines(self.repair))
         if self.strays is not None:
             yield from map(one_line, stray_lines(self.strays))
         if self.expired is not None:
-            yield from map(one_line, expired_lines(self.expired, done=asked.delete))
+            yield from map(one_line, expired_lines(self.expired))
         if self.upgraded is not None:
             yield self.upgraded
 
-    def check(self, asked: Upkeep) -> None:
+    def check(self, location: str) -> None:
         """Raises `NotWholeError` where something is wrong, or could not be repaired."""
         if self.repair is not None and self.repair.failed is not None:
-            raise NotWholeError(f"{asked.input}: {self.repair.failed}")
+            raise NotWholeError(f"{location}: {self.repair.failed}")
         if self.problems:
             raise NotWholeError(
-                f"{asked.input}: {len(self.problems)} problems, each is listed above with its fix"
+                f"{location}: {len(self.problems)} problems, each is listed above with its fix"
             )
 
 
-def changed_dataset(asked: Upkeep) -> str | None:
-    """Location of the dataset that this run changes; None where it only reads.
-
-    Raises:
-        FileNotFoundError: there is no such dataset.
-        OldFormatError: the dataset is of an earlier format, and is not to be upgraded.
-        ValueError: a release was given, which never changes.
-    """
-    if not (asked.delete or asked.apply or asked.upgrade):
-        return None
-    _check_is_dataset(asked, _release_of(asked))
-    dataset = Dataset.open(asked.input)
-    if not asked.upgrade:
-        dataset.require_current_format()
-    return dataset.location
-
-
-def look_after(
-    asked: Upkeep, *, make_shards: MakeShards, progress: Progress = no_progress
-) -> Answer:
-    """Describe, verify, clean up, repair and draw, whatever was asked for.
+def describe_place(asked: DescribeOptions, *, progress: Progress = no_progress) -> Answer:
+    """What is in a dataset or a release, perhaps with a page of its images.
 
     Args:
-        progress: of the reading of all indexes for a description.
+        progress: of the reading of all indexes of a dataset.
 
     Raises:
         FileNotFoundError: there is no such dataset or release.
-        ValueError: the options do not fit this dataset.
+        ValueError: a contact sheet of a release was asked for.
         MissingExtraError: a contact sheet was asked for, and matplotlib is not installed.
     """
     if asked.contact_sheet is not None:  # which is drawn last, perhaps after hours of reading
         require("matplotlib", "--contact-sheet")
-    release = _release_of(asked)
+    release = _release_of(asked.input)
     if release is not None:
-        return _of_release(asked, *release, make_shards)
+        if asked.contact_sheet is not None:
+            raise _no_dataset(asked.input, release)
+        dataset, manifest = _open_release(release)
+        return Answer(release=release_state(dataset, manifest, held_by(dataset)))
     dataset = Dataset.open(asked.input)
-    if asked.upgrade:
-        return Answer(upgraded=upgrade(dataset))
-    if asked.expire:
-        return Answer(expired=expire_releases(dataset, asked.expire, delete=asked.delete))
-    parent = _parent(asked, dataset)
-    answer = Answer()
-    if not asked.gc:
-        with progress(len(dataset.committed())) as on_shard:
-            described = describe(dataset, parent=asked.parent, on_shard=on_shard)
-        answer = Answer(dataset=described)
-    if asked.verify or asked.repair:
-        shards = list(asked.shards) or shards_to_verify(dataset)
-        described_all = answer.dataset if not asked.shards else None
-        num_samples = described_all.num_samples if described_all is not None else None
-        problems = _verify(make_shards, dataset, parent, shards, num_samples=num_samples)
-        verified = _read(dataset, parent, shards)
-        answer = answer.model_copy(update={"problems": problems, "verified": verified})
-    if asked.repair:
-        answer = _repair(asked, make_shards, dataset, parent, answer)
-    if asked.gc:
-        answer = answer.model_copy(update={"strays": _gc(asked, dataset)})
+    parent = _parent(asked, dataset) if asked.contact_sheet is not None else None
+    with progress(len(dataset.committed())) as on_shard:
+        described = describe(dataset, parent=asked.parent, on_shard=on_shard)
     if asked.contact_sheet is not None:
         _draw(asked, asked.contact_sheet, dataset, parent)
-    return answer
+    return Answer(dataset=described)
 
 
-def _release_of(asked: Upkeep) -> tuple[str, str] | None:
+def verify_place(asked: VerifyOptions, *, make_shards: MakeShards) -> Answer:
+    """The problems of a dataset or a release, of which everything is read.
+
+    Raises:
+        FileNotFoundError: there is no such dataset or release.
+        ValueError: `parent` is not the dataset's.
+    """
+    release = _release_of(asked.input)
+    if release is None:
+        dataset = Dataset.open(asked.input)
+        parent = _parent(asked, dataset)
+        shards = list(asked.shards) or shards_to_verify(dataset)
+        problems = _verify(make_shards, dataset, parent, shards)
+        return Answer(problems=problems, verified=_read(dataset, parent, shards))
+    dataset, manifest = _open_release(release)
+    parent = _parent(asked, dataset)
+    shards = [shard.shard for shard in manifest.shards]
+    name = manifest.release
+    problems = _verify(make_shards, dataset, parent, shards, [name], manifest.num_samples)
+    damaged = {problem.name for problem in problems if problem.kind == "tar"}
+    state = release_state(dataset, manifest, held_by(dataset, damaged=damaged))
+    return Answer(release=state, problems=problems, verified=_read(dataset, parent, shards))
+
+
+def collect_garbage(asked: GarbageOptions) -> Answer:
+    """What is not part of a dataset, removed where that is asked for.
+
+    Raises:
+        FileNotFoundError: there is no such dataset.
+        UnreachableChildError: something was to be removed, and a child cannot be opened.
+        OldFormatError: something was to be removed, and the dataset is of an earlier format.
+        ValueError: a release was given.
+    """
+    dataset = open_dataset(asked.input)
+    strays = stray_objects(
+        dataset,
+        partial(_children, asked, dataset, changes=asked.delete),
+        older_than_s=asked.older_than_hours * 3600,
+    )
+    return Answer(strays=tuple(clean(dataset, strays) if asked.delete else strays))
+
+
+def repair_place(asked: RepairOptions, *, make_shards: MakeShards) -> Answer:
+    """Verify a dataset, and say how its damaged shards would be repaired, or repair them.
+
+    Raises:
+        FileNotFoundError: there is no such dataset.
+        UnreachableChildError: something was to be repaired, and a child cannot be opened.
+        OldFormatError: something was to be repaired, and the dataset is of an earlier format.
+        OptionError: means were given that cannot be what the dataset was made from.
+        ValueError: a release was given.
+    """
+    dataset = open_dataset(asked.input)
+    parent = _parent(asked, dataset)
+    means = means_of(asked, dataset, parent)
+    children = _children(asked, dataset, changes=asked.apply)
+    shards = list(asked.shards) or shards_to_verify(dataset)
+    problems = _verify(make_shards, dataset, parent, shards)
+    verified = _read(dataset, parent, shards)
+    repairs = repairs_for(
+        dataset, problems, means=means, parent=parent, withdraw_stale=asked.withdraw_stale
+    )
+    if not asked.apply:
+        stale = stale_children(dataset, children)
+        report = RepairReport(repairs=tuple(repairs), applied=False, stale=stale)
+        return Answer(problems=problems, verified=verified, repair=report)
+    report = apply_repairs(
+        dataset, repairs, means=means, parent=parent, children=children, make_shards=make_shards
+    )
+    repaired = [repair.shard for repair in repairs if repair.obstacle is None]
+    again = _verify(make_shards, dataset, parent, repaired)
+    left = [p for p in problems if p.shard is not None and p.shard not in repaired]
+    of_reports_and_releases = verify_reports_and_releases(dataset, (*left, *again))
+    of_shards = (*left, *(p for p in again if p.shard is not None))
+    return Answer(problems=(*of_shards, *of_reports_and_releases), verified=verified, repair=report)
+
+
+def give_up_releases(asked: ExpireOptions) -> Answer:
+    """Give up releases, or only say what that would free. Raises as `expire_releases`."""
+    dataset = open_dataset(asked.input)
+    return Answer(expired=expire_releases(dataset, asked.releases, delete=asked.delete))
+
+
+def upgrade_place(location: str) -> Answer:
+    """Make a dataset one of the present format. Raises as `upgrade`."""
+    return Answer(upgraded=upgrade(open_dataset(location)))
+
+
+def open_dataset(location: str, *, to_change: bool = False) -> Dataset:
+    """The dataset at a location.
+
+    Args:
+        to_change: whether it has to be of the present format.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OldFormatError: it is of an earlier format.
+        ValueError: a release is there, which never changes.
+    """
+    release = _release_of(location)
+    if release is not None:
+        raise _no_dataset(location, release)
+    dataset = Dataset.open(location)
+    if to_change:
+        dataset.require_current_format()
+    return dataset
+
+
+def _release_of(given: str) -> tuple[str, str] | None:
     """(location of its dataset, name) of the release that was given; None for a dataset."""
-    release = release_at(asked.input)
-    location = asked.input.removesuffix("/manifest.json")
+    release = release_at(given)
+    location = given.removesuffix("/manifest.json")
     if release is None or open_store(location).size(CARD) is not None:
         return None  # a dataset, perhaps in a folder that happens to be called releases
     return release
 
 
-def _check_is_dataset(asked: Upkeep, release: tuple[str, str] | None) -> None:
-    if release is not None:
-        raise ValueError(f"{asked.input} is a release: give its dataset, {release[0]}")
+def _no_dataset(given: str, release: tuple[str, str]) -> ValueError:
+    return ValueError(f"{given} is a release: give its dataset, {release[0]}")
 
 
-def _of_release(asked: Upkeep, location: str, name: str, make_shards: MakeShards) -> Answer:
-    if asked.gc or asked.repair or asked.contact_sheet is not None:
-        _check_is_dataset(asked, (location, name))
+def _open_release(release: tuple[str, str]) -> tuple[Dataset, ReleaseManifest]:
+    location, name = release
     dataset = Dataset.open(location)
-    manifest = read_manifest(dataset, name)
-    shards = [shard.shard for shard in manifest.shards]
-    problems, verified = None, None
-    if asked.verify:
-        parent = _parent(asked, dataset)
-        problems = _verify(make_shards, dataset, parent, shards, [name], manifest.num_samples)
-        verified = _read(dataset, parent, shards)
-    damaged = {problem.name for problem in problems or () if problem.kind == "tar"}
-    state = release_state(dataset, manifest, held_by(dataset, damaged=damaged))
-    return Answer(release=state, problems=problems, verified=verified)
+    return dataset, read_manifest(dataset, name)
 
 
 def _read(dataset: Dataset, parent: Dataset | None, shards: Sequence[int]) -> str:
@@ -196,7 +273,7 @@ def _read(dataset: Dataset, parent: Dataset | None, shards: Sequence[int]) -> st
     )
 
 
-def _parent(asked: Upkeep, dataset: Dataset) -> Dataset | None:
+def _parent(asked: WithParent, dataset: Dataset) -> Dataset | None:
     try:
         return open_parent(dataset, asked.parent)
     except (OSError, ValueError) as error:
@@ -222,79 +299,40 @@ def _verify(
     return (*problems, *verify_reports_and_releases(dataset, problems, releases))
 
 
-def _repair(
-    asked: Upkeep,
-    make_shards: MakeShards,
-    dataset: Dataset,
-    parent: Dataset | None,
-    answer: Answer,
-) -> Answer:
-    means = means_of(asked, dataset, parent)
-    children = _children(asked, dataset, changes=asked.apply)
-    problems = answer.problems or ()
-    repairs = repairs_for(
-        dataset, problems, means=means, parent=parent, withdraw_stale=asked.withdraw_stale
-    )
-    if not asked.apply:
-        stale = stale_children(dataset, children)
-        report = RepairReport(repairs=tuple(repairs), applied=False, stale=stale)
-        return answer.model_copy(update={"repair": report})
-    report = apply_repairs(
-        dataset, repairs, means=means, parent=parent, children=children, make_shards=make_shards
-    )
-    repaired = [repair.shard for repair in repairs if repair.obstacle is None]
-    again = _verify(make_shards, dataset, parent, repaired)
-    left = [p for p in problems if p.shard is not None and p.shard not in repaired]
-    of_reports_and_releases = verify_reports_and_releases(dataset, (*left, *again))
-    of_shards = (*left, *(p for p in again if p.shard is not None))
-    return answer.model_copy(
-        update={"repair": report, "problems": (*of_shards, *of_reports_and_releases)}
-    )
-
-
-def means_of(asked: Upkeep, dataset: Dataset, parent: Dataset | None) -> Means | None:
+def means_of(asked: RepairOptions, dataset: Dataset, parent: Dataset | None) -> Means | None:
     """What damaged shards are made from again; None where that was not given.
 
     Raises:
-        ValueError: what was given cannot be what this dataset was made from.
+        OptionError: what was given cannot be what this dataset was made from.
     """
     if dataset.card.parent is None:
         if asked.refiner is not None:
-            raise ValueError(f"{asked.input} was not refined: give --source-input, not --refiner")
+            raise OptionError(f"{asked.input} was not refined: give --source-input, not --refiner")
         if asked.source_input is None:
             return None
         return FromSource(dataset, absolute(asked.source_input))
     if dataset.card.kept is not None:
         if asked.source_input is not None or asked.refiner is not None:
-            raise ValueError(
+            raise OptionError(
                 f"{asked.input} holds samples of its parent as they are: its shards are made again "
                 "from the parent, without --refiner and --source-input"
             )
         return FilteredFromParent(dataset, parent) if parent is not None else None
     if asked.source_input is not None:
-        raise ValueError(f"{asked.input} was refined: give --refiner, not --source-input")
+        raise OptionError(f"{asked.input} was refined: give --refiner, not --source-input")
     if asked.refiner is None:
         return None
     if parent is None:
-        raise ValueError(f"{asked.input}: its parent was moved; say where it is with --parent")
+        raise OptionError(f"{asked.input}: its parent was moved; say where it is with --parent")
     return FromParent(dataset, parent, absolute(asked.refiner), device=asked.device)
 
 
-def _children(asked: Upkeep, dataset: Dataset, *, changes: bool) -> list[Dataset]:
+def _children(asked: WithChildren, dataset: Dataset, *, changes: bool) -> list[Dataset]:
     may_be_out_of_reach = asked.ignore_unreachable or not changes
     return open_children(dataset, asked.children, may_be_out_of_reach=may_be_out_of_reach)
 
 
-def _gc(asked: Upkeep, dataset: Dataset) -> tuple[Stray, ...]:
-    strays = stray_objects(
-        dataset,
-        partial(_children, asked, dataset, changes=asked.delete),
-        older_than_s=asked.older_than_hours * 3600,
-    )
-    return tuple(clean(dataset, strays)) if asked.delete else tuple(strays)
-
-
-def _draw(asked: Upkeep, path: Path, dataset: Dataset, parent: Dataset | None) -> None:
+def _draw(asked: DescribeOptions, path: Path, dataset: Dataset, parent: Dataset | None) -> None:
     card = dataset.card
     if card.kept is not None:  # its images are those of its parent
         parent = None

@@ -34,8 +34,8 @@ from schemas.index import ShardFacts
 from schemas.outcome import Outcome
 from schemas.problem import Problem, ProblemKind
 
-REPAIR = "Mend it: --repair --apply"
-REFINE_ANEW = "Refine it anew: --repair --withdraw-stale --apply with --refiner"
+REPAIR = "Mend it: jobs/repair.py --apply"
+REFINE_ANEW = "Refine it anew: jobs/repair.py --withdraw-stale --apply --refiner RUN"
 FILTER_ANEW = "Validate the parent again, and filter by that into another dataset"
 PUT_BACK = "Remove it if it is there; publish with --drop-failed and --report puts it back"
 
@@ -150,7 +150,7 @@ class ShardVerifier:
         except FileNotFoundError:
             now = None
         except FormatError as error:
-            fix = f"Mend the parent first: --input {self.parent.location} --verify"
+            fix = f"Mend the parent first: jobs/verify.py --input {self.parent.location}"
             what = f"its parent shard cannot be read ({error})"
             yield _problem("parent", _version(facts), index_name(*_version(facts)), what, fix)
             return

@@ -14,6 +14,7 @@ import pyarrow as pa
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import SideBySide
 from factory.images.png import Pixels
+from schemas.options import OptionError
 from schemas.report import Realism, Report
 
 
@@ -138,10 +139,11 @@ class Validator(Protocol):
 
 
 def require_known(networks: Mapping[str, str], known: Mapping[str, str]) -> None:
-    """Raises `ValueError` for a witness that a domain does not have."""
+    """Raises `OptionError` for a witness that a domain does not have."""
     for name in networks:
         if name not in known:
             names = ", ".join(f"{name} ({how})" for name, how in known.items())
-            raise ValueError(
-                f"no witness {name!r} here that is given by its place; there are: {names or 'none'}"
+            raise OptionError(
+                f"--witnesses: no witness {name!r} here that is given by its place; there are: "
+                f"{names or 'none'}"
             )

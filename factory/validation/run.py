@@ -25,6 +25,7 @@ from factory.validation.shard_measures import measure_new_shards
 from factory.validation.verdicts import report_name
 from schemas.base import Model
 from schemas.evaluation import Verdict
+from schemas.options import value_of
 from schemas.realism import Fidelity
 from schemas.report import Report
 
@@ -73,21 +74,26 @@ class Validation:
             inception: file of the weights for FID and KID; without it they are not measured.
 
         Raises:
-            FileNotFoundError: a network, the gate, the earlier report or the evaluation is not
-                there.
-            FormatError: one of them is damaged, or the gate names a measure that is not known.
-            ValueError: a network is for other images, or of no witness of the domain; or the
-                evaluation is of other refiners.
+            OptionError: the gate, the earlier report or the weights cannot be used, or a network is
+                of no witness of the domain.
+            FileNotFoundError: a network or the evaluation is not there.
+            FormatError: one of them is damaged.
+            ValueError: a network is for other images, or the evaluation is of other refiners.
             MissingExtraError: jinja2 is not installed, or what `inception` needs.
         """
         require("jinja2", "report.html")
-        network = None if inception is None else _inception(inception, trio)
+        with value_of(f"--inception {inception}"):
+            network = None if inception is None else _inception(inception, trio)
+        with value_of(f"--gate {gate}"):
+            limits = None if gate is None else load_gate(gate, validator.report)
+        with value_of(f"--against {against}"):
+            earlier = _earlier(trio.refined, against, validator.report)
         return cls(
             trio,
             validator,
             validator.witnesses(trio.refined, trio.parent, networks, measuring),
-            None if gate is None else load_gate(gate, validator.report),
-            _earlier(trio.refined, against, validator.report),
+            limits,
+            earlier,
             () if evaluation is None else _evaluated(trio.refined, evaluation),
             network,
         )
@@ -173,7 +179,7 @@ def _inception(path: Path, trio: Trio) -> "Inception":
     image = trio.refined.card.image
     if image.bits != 8:
         raise ValueError(
-            f"--inception measures images of 8 bits, and those of {trio.refined.location} have "
+            f"it is for images of 8 bits, and those of {trio.refined.location} have "
             f"{image.bits}: papers have no FID of such images to compare with"
         )
     return network

@@ -8,7 +8,7 @@ S3 gateway (which comes back); renders are added while ingests run, and in some 
 overlap, leftovers of any age are removed under the runs' hands, committed tars are damaged and
 repaired, and what is there is released. After it, both datasets are compared with undisturbed ones:
 the same samples with the same labels and pixels, none lost, none twice, every tar verified, every
-release whole, and nothing stray that `describe --gc` does not list.
+release whole, and nothing stray that `gc` does not list.
 
 Not collected by pytest: `make chaos` runs it. The first trial that fails ends the run with its
 seed, and keeps its folder.
@@ -220,7 +220,7 @@ class Trial:
     def _repaired(self, location: str, *means: object) -> None:
         """Repair what was damaged on purpose, if anything was."""
         if self.was_damaged:
-            self._disturbed(("describe", "--input", location, "--repair", "--apply", *means), [])
+            self._disturbed(("repair", "--input", location, "--apply", *means), [])
         self.was_damaged = False
 
     def _output(self, command: tuple) -> Dataset | None:
@@ -327,7 +327,7 @@ class Trial:
                             if command[0] == "ingest"
                             else ("--refiner", self.world.refiner)
                         )
-                        repair = ("describe", "--input", dataset.location, "--repair", "--apply")
+                        repair = ("repair", "--input", dataset.location, "--apply")
                         processes.append(self._submit((*repair, *means)))
                     case "publish":
                         self._publish(dataset)
@@ -380,11 +380,11 @@ def check(undisturbed: Dataset, ours: Dataset, parent: Dataset | None) -> None:
     listed = {stray.name for stray in stray_objects(ours)}
     unlisted = {name for name in strangers(ours)} - listed
     if unlisted:
-        raise WrongDatasetError(f"{ours.location}: --gc does not list {sorted(unlisted)}")
+        raise WrongDatasetError(f"{ours.location}: gc does not list {sorted(unlisted)}")
     remove_all(ours)
     left = strangers(ours) - set(pinned_tars(ours))
     if left:
-        raise WrongDatasetError(f"{ours.location}: --gc --delete leaves {sorted(left)}")
+        raise WrongDatasetError(f"{ours.location}: gc --delete leaves {sorted(left)}")
     broken = broken_releases(ours)
     if broken:
         raise WrongDatasetError(f"{ours.location}: {broken}")

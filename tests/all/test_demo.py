@@ -1,6 +1,5 @@
 """`make demo` for each domain, with fewer renders and steps, from start to release."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,27 +7,10 @@ from pathlib import Path
 import pytest
 
 from support.clusters import without_ray_address
-from support.places import DATA, ROOT
+from support.demos import smaller
+from support.places import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.ray]
-FEWER = {
-    "count": 160,
-    "shard_size": 32,
-    "steps": 40,
-    "num_calibration": 30,
-    "num_realism": 60,
-    "num_images": 60,
-    "buffer_size": 128,
-    "refiner_pretrain_steps": 0,
-    "discriminator_pretrain_steps": 10,
-}
-
-
-def smaller(settings: str) -> str:
-    """Settings of a demo with fewer of everything, and a gate that refuses nothing."""
-    for name, number in FEWER.items():
-        settings = re.sub(rf"(?m)^{name} = [\d_]+$", f"{name} = {number}", settings)
-    return re.sub(r'(?m)^gate = ".*"$', f'gate = "{DATA / "open-gate.toml"}"', settings)
 
 
 @pytest.mark.parametrize(("domain", "name"), [("eye", "demo"), ("hand", "demo-hand")])

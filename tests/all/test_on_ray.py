@@ -47,12 +47,12 @@ def test_damage_is_found_mended_and_its_children_named(
     expected = planted.content(dataset)
     planted.DAMAGE["a bit flipped in an image"][0](dataset.store, 1)
     dataset.store.put(index_name(3), b"")
-    common = ("describe", "--input", dataset.location, "--workers", 1)
-    printed = run_job(*common, "--verify", expect=1)
+    common = ("--input", dataset.location, "--workers", 1)
+    printed = run_job("verify", *common, expect=1)
     assert "2 problems" in printed
     assert f"{fakes.tar_of(dataset, 1)}: is damaged" in printed
     assert "index/000003.parquet" in printed
-    mend = (*common, "--repair", "--source-input", renders, "--children", child.location)
+    mend = ("repair", *common, "--source-input", renders, "--children", child.location)
     assert "add --apply" in run_job(*mend, expect=1)
     printed = run_job(*mend, "--apply", "--json")
     answer = json.JSONDecoder().raw_decode(printed, printed.index("{\n"))[0]
@@ -60,9 +60,9 @@ def test_damage_is_found_mended_and_its_children_named(
     assert answer["repair"]["stale"] == [], "the same bytes, so that nothing is stale"
     assert planted.content(dataset) == expected
     shutil.rmtree(tmp_path / "child" / "shards")
-    common = ("describe", "--input", child.location, "--workers", 1)
-    assert "5 problems" in run_job(*common, "--verify", expect=1)
-    mend = (*common, "--repair", "--apply", "--refiner", refiner)
+    common = ("--input", child.location, "--workers", 1)
+    assert "5 problems" in run_job("verify", *common, expect=1)
+    mend = ("repair", *common, "--apply", "--refiner", refiner)
     assert "5 shards made again: 0–4" in run_job(*mend)
 
 

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cluster.on_ray import history, training
+from cluster.on_ray import history
 from cluster.on_ray.history import HistoryKeeper, SharedHistory
-from support.trainers import small_config
 
 SHAPE = (1, 2, 3)
 
@@ -42,18 +41,3 @@ def test_every_worker_finds_its_own_images_again(tmp_path, num_actors) -> None:
         last = again.last(worker)
         assert last is not None and (last == worker).all()
     assert again.statistics()[:4] == shared.statistics()[:4]
-
-
-def test_more_history_actors_than_workers_are_refused(tmp_path) -> None:
-    """The actors that no worker asks would stay empty, and the history be smaller than it says."""
-    with pytest.raises(ValueError, match="at most --history-actors 2"):
-        training.train_on_ray(
-            small_config(),
-            "synthetic",
-            "real",
-            tmp_path,
-            split="train",
-            workers=2,
-            history_actors=3,
-        )
-    assert not any(tmp_path.iterdir())

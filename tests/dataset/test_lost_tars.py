@@ -21,7 +21,7 @@ def test_a_lost_tar_is_named_with_what_mends_it(dataset, eight_inputs) -> None:
     name = fakes.tar_of(dataset, 1)
     dataset.store.delete(name)
     (line,) = lost_tars(dataset)
-    assert name in line and f"--input {dataset.location} --repair --apply" in line
+    assert name in line and f"jobs/repair.py --input {dataset.location} --apply" in line
     fakes.build_again(dataset.replacing({1: Replaced(1, name)}), eight_inputs, 1)
     assert lost_tars(dataset) == []
 

@@ -99,16 +99,24 @@ def test_the_first_run_freezes_the_weights_of_a_target(place: Path, tmp_path: Pa
     assert opened(asked).options != first.options, "without the card they follow the renders"
 
 
-def test_options_that_a_source_does_not_use_are_named(place: Path) -> None:
-    hand = job(place, "--crop.equalise", "--options", "kind", "real", source="nyu")
-    assert unused(hand) == [
+def test_options_of_a_config_file_that_a_source_does_not_use_are_named(
+    place: Path, tmp_path: Path
+) -> None:
+    """A table may serve several sources, one of which is named on the command line."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        "[ingest]\ncrop = {equalise = true}\nnyu = {kind = 'real'}\n"
+        "options = {kind = 'real'}\nkeep_gaze_yaw_deg = [0, 1]\n"
+    )
+    assert unused(job(place, "--config", config, source="nyu")) == [
         "--crop is ignored: the source nyu does not use this eye option",
+        "--keep-gaze-yaw-deg is ignored: the source nyu does not use this eye option",
         "--options is ignored: the source nyu has options of its own",
     ]
-    eye = job(place, "--nyu.kind", "real", "--keep-gaze-yaw-deg", 0, 1, source="images")
-    assert unused(eye) == [
+    assert unused(job(place, "--config", config, source="images")) == [
         "--keep-gaze-yaw-deg is ignored: the source images does not use this eye option",
         "--nyu is ignored: the source images does not use this hand option",
+        "--options is ignored: the source images has options of its own",
     ]
     for source in ("unityeyes", "nyu", "images"):
         assert unused(job(place, source=source)) == []
@@ -120,7 +128,7 @@ def test_tables_of_a_config_file_are_those_of_the_options(place: Path, tmp_path:
         "[ingest]\nkeep_gaze_pitch_deg = [-30.0, 30.0]\nnyu = {cube_mm = 250}\n"
         "[ingest.crop]\nequalise = true\n"
     )
-    asked = job(place, "--config", config, "--nyu.kind", "real")
+    asked = job(place, "--config", config, "--nyu.kind", "real", source="nyu")
     assert asked.crop == EyeCrop(equalise=True) and asked.keep_gaze_pitch_deg == (-30, 30)
     assert asked.nyu == NyuOptions(cube_mm=250, kind="real")
 
@@ -186,8 +194,15 @@ def test_an_installed_domain_adds_its_options_to_the_job(monkeypatch, tmp_path, 
     asked = parse(MintJob, [*fixed, "--mint-kind", "real"])
     assert opened(asked).options == CoinOptions(kind="real")
     with pytest.raises(SystemExit):
-        parse(MintJob, ["--help"])
+        parse(MintJob, ["--source", "coins", "--help"])
     assert "what the pictures are" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        parse(MintJob, ["--help"])
+    shown = capsys.readouterr().out
+    assert "what the pictures are" not in shown and "  coins " in shown
+    with pytest.raises(SystemExit):
+        parse(MintJob, [*fixed, "--source", "images", "--mint-kind", "real"])
+    assert "--mint-kind is for the source coins, not for images" in capsys.readouterr().err
 
 
 def test_two_domains_with_an_option_of_one_name_are_refused(monkeypatch) -> None:

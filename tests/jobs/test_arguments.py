@@ -73,7 +73,7 @@ def test_a_count_without_bound_is_found() -> None:
         ("ingest", ["--source", "images", "--input", "x", "--output", "y"]),
         ("simulate", ["--count", "1", "--output", "y"]),
         ("refine", ["--input", "x", "--refiner", "r", "--output", "y"]),
-        ("describe", ["--input", "x"]),
+        ("verify", ["--input", "x"]),
     ],
 )
 def test_no_workers_at_all_are_refused(capsys, name, needed, count) -> None:

@@ -65,7 +65,7 @@ def test_fid_and_kid_are_measured_where_weights_are_given(
     copytree(job_chain / "refined", refined, ignore=ignore_patterns("reports"))
     given = ("--config", CONFIG, "--input", refined, "--real", job_chain / "real")
     missing = tmp_path / "weights.pth"
-    refused = run_job("validate", *given, "--inception", missing, expect=1, on_ray=False)
+    refused = run_job("validate", *given, "--inception", missing, expect=2, on_ray=False)
     assert f"{missing}: no such file" in refused and WEIGHTS_URL in refused
     assert not (refined / "reports").exists()
     monkeypatch.setattr(Inception, "read", lambda path: SmallNetwork())
@@ -138,7 +138,7 @@ def test_hands_are_drawn_and_their_joints_written_for_all_frames(tmp_path: Path)
     assert [uvd.shape for uvd in joints] == [(3, 3, 36, 3), (3, 2, 36, 3)]
     printed = run_job("simulate", "--domain", "hand", "--height", 96, "--count", 1,
                       "--output", tmp_path / "other", expect=2)  # fmt: skip
-    assert "leave out --height" in printed
+    assert "--height is for the domain eye, not for hand" in printed
 
 
 def test_one_worker_on_ray_trains_the_same_refiner_as_no_ray_at_all(

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from cluster.job import program
 from cluster.job.command import JobConfig
 from cluster.job.completion import completion_script, job_class
 from cluster.job.menu import SHELLS, run_menu, summary_of
-from cluster.job.program import as_launched, launched_by, program_of
+from cluster.job.program import as_launched, launched_by, pages_elsewhere, program_of
 from cluster.job.start import logged_run
 from factory.domains.registry import estimators
 from jobs import GROUPS
 from schemas.version import WRITER
+from support.commands import always_explained
 from support.places import ROOT
 
 NAMES = [name for names in GROUPS.values() for name in names]
@@ -87,8 +89,8 @@ def test_help_of_a_command_explains_its_options_and_names_the_program(menu, name
     names = f"estimator {name}" if name in estimators() else name
     assert code == 0 and shown.startswith(f"usage: simgan-factory {names} ")
     assert "jobs/" not in shown and "--config" in shown
-    options = () if name == "estimator" else job_class(name).model_fields
-    assert [o for o in options if f"--{o.replace('_', '-')}" not in shown] == []
+    options = set() if name == "estimator" else always_explained(job_class(name))
+    assert [option for option in options if option not in shown] == []
 
 
 def test_wrong_options_of_a_command_are_refused_as_the_job_refuses_them(menu) -> None:
@@ -104,22 +106,42 @@ def test_advice_names_commands_as_the_user_starts_them(menu, tmp_path) -> None:
 
 
 def test_a_text_names_a_job_as_it_was_started() -> None:
-    text = "run `python jobs/describe.py --gc`, or jobs/estimator.py gaze; not /x/jobs/ingest.py"
+    text = "run `python jobs/gc.py --delete`, or jobs/estimator.py gaze; not /x/jobs/ingest.py"
     assert as_launched(text) == text and program_of("ingest") == "python jobs/ingest.py"
     with launched_by("python -m jobs"):
         assert program_of("ingest") == "python -m jobs ingest"
         assert as_launched(text) == (
-            "run `python -m jobs describe --gc`, or python -m jobs estimator gaze; "
+            "run `python -m jobs gc --delete`, or python -m jobs estimator gaze; "
             "not /x/jobs/ingest.py"
         )
     assert as_launched(text) == text
 
 
+def test_a_text_names_a_page_by_the_place_where_it_is(tmp_path, monkeypatch) -> None:
+    text = "docs/stores.md names servers; not /x/docs/stores.md"
+    monkeypatch.chdir(ROOT)
+    assert as_launched(text) == text and pages_elsewhere() is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()  # somebody else's
+    (tmp_path / "docs" / "stores.md").touch()
+    elsewhere = f"{ROOT}/docs/stores.md names servers; not /x/docs/stores.md"
+    assert as_launched(text) == elsewhere and pages_elsewhere() == ROOT / "docs"
+    with launched_by("simgan-factory"):
+        assert as_launched(text) == elsewhere
+
+
+def test_a_page_keeps_its_name_where_there_are_none(tmp_path, monkeypatch) -> None:
+    """As in a copy of the packages alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(program, "folder_of", lambda kind: tmp_path / "simgan_factory" / kind)
+    assert pages_elsewhere() is None and as_launched("see docs/stores.md") == "see docs/stores.md"
+
+
 def test_lines_of_the_log_name_it_too(tmp_path, capsys) -> None:
     with launched_by("simgan-factory"), logged_run(JobConfig(), tmp_path) as run:
-        logging.getLogger(__name__).warning("mend it with jobs/describe.py --repair")
-    assert "mend it with simgan-factory describe --repair" in run.log.read_text()
-    assert "mend it with simgan-factory describe --repair" in capsys.readouterr().err
+        logging.getLogger(__name__).warning("mend it with jobs/repair.py")
+    assert "mend it with simgan-factory repair" in run.log.read_text()
+    assert "mend it with simgan-factory repair" in capsys.readouterr().err
 
 
 @pytest.mark.slow

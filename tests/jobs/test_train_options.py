@@ -48,3 +48,11 @@ def test_advice_names_options_that_the_job_has(monkeypatch) -> None:
         training._cpus_of_a_worker(2, True, None)
     named = re.findall(r"--([a-z-]+)", str(stopped.value))
     assert named and {name.replace("-", "_") for name in named} <= TrainJob.model_fields.keys()
+
+
+def test_more_history_actors_than_workers_are_refused(capsys) -> None:
+    """The actors that no worker asks would stay empty, and the history be smaller than it says."""
+    with pytest.raises(SystemExit) as stopped:
+        parse(TrainJob, [*REQUIRED[TrainJob], "--workers", "2", "--history-actors", "3"])
+    assert stopped.value.code == 2
+    assert "at most --history-actors 2" in capsys.readouterr().err

@@ -1,10 +1,10 @@
 """What `pip install .` brings works in a folder of its own, away from the checkout."""
 
-import os
 import shutil
 import site
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,8 @@ import pytest
 from factory.dataset.dataset import Dataset
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from schemas.version import WRITER
+from support.clusters import without_ray_address
+from support.demos import smaller
 from support.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -27,19 +29,23 @@ main()
 """the program with the work of its workers done in its own process, without Ray"""
 
 
-def printed(command: list[str], cwd: Path, **environment: str) -> str:
-    """Everything a command prints that ends well."""
+def printed(command: list[str], cwd: Path, expect: int = 0) -> str:
+    """Everything a command prints that ends as expected."""
     ran = subprocess.run(
-        command, cwd=cwd, env=os.environ | environment, stdout=subprocess.PIPE,
+        command, cwd=cwd, env=without_ray_address(), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stdout
+    assert ran.returncode == expect, ran.stdout
     return ran.stdout
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """A folder that a wheel of the checkout's tracked files was installed into."""
+def environment(tmp_path_factory) -> Path:
+    """An environment of its own that a wheel of the checkout's tracked files was installed into.
+
+    The dependencies are those of this environment, without its .pth files, and so without an
+    editable install.
+    """
     if not (ROOT / ".git").exists():
         pytest.skip("needs a git checkout, to leave out of the wheel what is not tracked")
     folder = tmp_path_factory.mktemp("wheel")
@@ -51,20 +57,27 @@ def installed(tmp_path_factory) -> Path:
     printed([*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "wheels",
              "./sources"], folder)  # fmt: skip
     (wheel,) = (folder / "wheels").glob("*.whl")
-    printed([*PIP, "install", "--no-deps", "--target", "target", str(wheel)], folder)
-    return folder / "target"
+    venv.create(folder / "env", symlinks=True)
+    (found,) = (folder / "env").glob("lib/python*/site-packages")
+    (found / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+    printed([*PIP, "--python", "env", "install", "--no-deps", str(wheel)], folder)
+    return folder / "env"
 
 
 @pytest.fixture
-def run(installed, tmp_path):
-    """Run Python where only the installed packages and the dependencies can be imported.
+def installed(environment) -> Path:
+    """The folder that the packages of the wheel are in."""
+    (found,) = environment.glob("lib/python*/site-packages")
+    return found
 
-    `-S` leaves out the environment's .pth files, and with them an editable install.
-    """
-    path = os.pathsep.join([str(installed), *site.getsitepackages()])
 
-    def run(*arguments: str) -> str:
-        return printed([sys.executable, "-S", *arguments], tmp_path, PYTHONPATH=path)
+@pytest.fixture
+def run(environment, tmp_path, monkeypatch):
+    """Run the environment's Python, or a program of it, in a folder that is no checkout."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    def run(*arguments: str, program: str = "python", expect: int = 0) -> str:
+        return printed([str(environment / "bin" / program), *arguments], tmp_path, expect)
 
     return run
 
@@ -76,9 +89,9 @@ def test_all_packages_come_from_the_wheel(installed, run) -> None:
     assert files == [str(installed / name / "__init__.py") for name in names]
 
 
-def test_the_wheel_has_every_job_configuration_and_gate_and_nothing_more(installed) -> None:
-    for kind in ("configs", "gates"):
-        sources = {path.name: path.read_bytes() for path in (ROOT / kind).glob("*.toml")}
+def test_the_wheel_has_every_job_configuration_gate_and_page_and_nothing_more(installed) -> None:
+    for kind in ("configs", "gates", "docs"):
+        sources = {path.name: path.read_bytes() for path in (ROOT / kind).iterdir()}
         shipped = installed / "simgan_factory" / kind
         assert {path.name: path.read_bytes() for path in shipped.iterdir()} == sources
     typed = {path.parent.name for path in installed.rglob("py.typed")}
@@ -86,19 +99,40 @@ def test_the_wheel_has_every_job_configuration_and_gate_and_nothing_more(install
     jobs = {path.name for path in (installed / "jobs").glob("*.py")}
     assert jobs == {path.name for path in (ROOT / "jobs").glob("*.py")}
     top = {path.name for path in installed.iterdir() if not path.name.startswith("_simgan_crop")}
-    top -= {"bin", "__pycache__"}
+    top -= {"dependencies.pth", "__pycache__"}
     assert {name for name in top if not name.endswith(".dist-info")} == {
         *("schemas", "factory", "cluster", "jobs", "simgan_factory"),
     }
 
 
 def test_the_program_lists_its_commands_under_each_of_its_names(installed, run) -> None:
-    script = str(installed / "bin" / "simgan-factory")
-    for program, command in (("simgan-factory", [script]), ("python -m jobs", ["-m", "jobs"])):
-        assert run(*command, "--version") == f"{WRITER}\n"
-        shown = run(*command, "--help")
-        assert shown.startswith(f"usage: {program} COMMAND")
+    for start in (["simgan-factory"], ["python", "-m", "jobs"]):
+        program, *first = start
+        assert run(*first, "--version", program=program) == f"{WRITER}\n"
+        shown = run(*first, "--help", program=program)
+        assert shown.startswith(f"usage: {' '.join(start)} COMMAND")
         assert "  ingest     Turn raw renders or camera images into a dataset of shards" in shown
+        assert f"Pages docs/… are in {installed / 'simgan_factory' / 'docs'}." in shown
+
+
+def test_a_message_names_a_page_by_the_place_where_it_is(installed, run, tmp_path) -> None:
+    said = run("describe", "--input", "nothing", program="simgan-factory", expect=1)
+    (page,) = [Path(word) for word in said.split() if word.endswith("troubleshooting.md")]
+    assert page == installed / "simgan_factory" / "docs" / "troubleshooting.md" and page.is_file()
+    assert "Make one with simgan-factory ingest" in said
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_the_demo_of_a_wheel_ends_in_a_report(installed, run, tmp_path) -> None:
+    settings = (installed / "simgan_factory" / "configs" / "demo.toml").read_text("utf-8")
+    (tmp_path / "settings.toml").write_text(smaller(settings), "utf-8")
+    said = run("demo", "--settings", "settings.toml", program="simgan-factory")
+    report = tmp_path / "out" / "demo" / "report.html"
+    assert said.rstrip().endswith(f"open: {report}")
+    assert "<img" in report.read_text("utf-8")
+    refined = ("--input", "out/demo/refined", "--workers", "1")
+    assert "nothing is wrong with" in run("verify", *refined, program="simgan-factory")
 
 
 def test_it_makes_a_dataset_by_a_configuration_that_came_along(run, tmp_path) -> None:

@@ -17,7 +17,6 @@ from cluster.job.command import run_command
 from factory.store.extras import EXTRA_OF, MissingExtraError
 from factory.store.open import open_store
 from jobs.describe import DescribeJob, main
-from support import fakes
 from support.places import ROOT
 
 OPTIONAL = ("boto3", "botocore", "h5py", "jinja2", "matplotlib", "ncnn", "openvino", "tensorboard",
@@ -65,8 +64,8 @@ for package in (schemas, factory, cluster, jobs):
 
 from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
-from factory.upkeep.options import Upkeep
-from factory.upkeep.run import look_after
+from factory.upkeep.options import DescribeOptions, VerifyOptions
+from factory.upkeep.run import describe_place, verify_place
 from support import fakes
 
 place = Path(sys.argv[1])
@@ -74,8 +73,12 @@ write_renders(place / "renders", EyeRenderer(height=120, width=160, seed=5).rend
 eyes = fakes.ingest_here(place / "renders", place / "eyes", UnityEyesOptions())
 refiner = fakes.save_tiny_refiner(place / "refiner", seed=1)
 refined = fakes.refine_here(eyes, refiner, place / "refined")
-answer = look_after(Upkeep(input=refined.location, verify=True), make_shards=fakes.make_shards_here)
-assert answer.dataset.num_samples == 4 and answer.problems == ()
+answer = describe_place(DescribeOptions(input=refined.location))
+assert answer.dataset.num_samples == 4
+answer = verify_place(
+    VerifyOptions(input=refined.location), make_shards=fakes.make_shards_here
+)
+assert answer.problems == ()
 """
 """imports everything, then makes a dataset, refines it, describes it and verifies it"""
 
@@ -115,11 +118,10 @@ def of_estimated_angles() -> None:
 
 
 def of_a_contact_sheet() -> None:
-    from factory.upkeep.options import Upkeep
-    from factory.upkeep.run import look_after
+    from factory.upkeep.options import DescribeOptions
+    from factory.upkeep.run import describe_place
 
-    asked = Upkeep(input="no such dataset", contact_sheet=Path("sheet.png"))
-    look_after(asked, make_shards=fakes.make_shards_here)
+    describe_place(DescribeOptions(input="no such dataset", contact_sheet=Path("sheet.png")))
 
 
 def of_an_export() -> None:

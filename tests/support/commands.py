@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.job.choices import ChoosingJob
 from cluster.job.command import JobConfig, parse
 
 
@@ -25,3 +26,9 @@ def parsed(command: list[str]) -> JobConfig:
         return parse(estimator_job(command[1]), command[2:])
     kind = getattr(importlib.import_module(f"jobs.{name}"), f"{name.capitalize()}Job")
     return parse(kind, command[1:])
+
+
+def always_explained(kind: type[JobConfig]) -> set[str]:
+    """The options that `--help` explains whatever else is given, as on the command line."""
+    names = set(kind.model_fields) - (kind.for_some() if issubclass(kind, ChoosingJob) else set())
+    return {f"--{name.replace('_', '-')}" for name in names}

@@ -15,7 +15,7 @@ from factory.upkeep.garbage import stray_objects
 from factory.upkeep.means import FilteredFromParent
 from factory.upkeep.repair import apply_repairs, repairs_for, stale_children
 from factory.upkeep.run import means_of
-from jobs.describe import DescribeJob
+from jobs.repair import RepairJob
 from schemas.base import FormatError
 from support import fakes, planted
 from support.filtered import REPORT_ID, kept_here, parts_of
@@ -124,9 +124,9 @@ def test_damaged_verdicts_in_the_child_are_found_and_release_nothing(refined, ke
 
 
 def test_the_describing_job_mends_it_without_a_refiner(refined, kept) -> None:
-    job = parse(DescribeJob, ["--input", kept.location, "--repair"])
+    job = parse(RepairJob, ["--input", kept.location])
     assert isinstance(means_of(job, kept, refined), FilteredFromParent)
     assert means_of(job, kept, None) is None
-    job = parse(DescribeJob, ["--input", kept.location, "--repair", "--refiner", "x"])
+    job = parse(RepairJob, ["--input", kept.location, "--refiner", "x"])
     with pytest.raises(ValueError, match="without --refiner"):
         means_of(job, kept, refined)

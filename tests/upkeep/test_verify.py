@@ -35,7 +35,7 @@ def test_damage_is_found_by_name(dataset, damage) -> None:
     plant(dataset.store, 1)
     (problem,) = verified(dataset)
     assert (problem.shard, problem.kind) == (1, kind)
-    assert "000001" in problem.name and "--repair" in problem.fix
+    assert "000001" in problem.name and "jobs/repair.py" in problem.fix
 
 
 @pytest.mark.parametrize("damage", planted.PLAN_DAMAGE)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import JsonValue
 
-from factory.domains.base import Domain, Style, given_names
+from factory.domains.base import Domain, Style
 from schemas.base import Model
 from schemas.eye.kind import EYE
 from schemas.kinds import SampleKind
@@ -65,12 +65,10 @@ class EyeDomain(Domain):
 
         return eye_source_options(source, given, location=location, recorded=recorded)
 
-    def unused_options(self, source: str, given: Model) -> Sequence[str]:
-        from factory.domains.eye.options import RENDERS_ONLY
+    def options_by_source(self) -> Mapping[str, Sequence[str]]:
+        from factory.domains.eye.options import OPTIONS_BY_SOURCE
 
-        if source in ("images", "mpiigaze", "screen-targets", "iris-masks"):
-            return tuple(name for name in given_names(given) if name in RENDERS_ONLY)
-        return super().unused_options(source, given)
+        return OPTIONS_BY_SOURCE
 
     def misplaced_labels(self, samples: "Sequence[Loaded]") -> str | None:
         from factory.domains.eye.label_fit import misplaced_labels

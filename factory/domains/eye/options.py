@@ -12,19 +12,27 @@ from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import GazeFilter, GazeWeights, Range
 from factory.sources.base import SourceOptions
 from schemas.base import FormatError, Model
+from schemas.options import OptionError, value_of
 
-RENDERS_ONLY = (
-    "keep_gaze_yaw_deg",
-    "keep_gaze_pitch_deg",
-    "keep_head_yaw_deg",
-    "keep_opening",
-    "target_gaze",
-    "corner_error_px",
-)
-"""options of `EyeIngestOptions` that only UnityEyes renders have a use for"""
+OPTIONS_BY_SOURCE = {
+    "unityeyes": (
+        "crop",
+        "keep_gaze_yaw_deg",
+        "keep_gaze_pitch_deg",
+        "keep_head_yaw_deg",
+        "keep_opening",
+        "target_gaze",
+        "corner_error_px",
+    ),
+    "mpiigaze": ("crop",),
+    "images": ("crop",),
+    "screen-targets": ("crop", "blocks"),
+    "iris-masks": ("crop", "only_names"),
+}
+"""name of a source to the options of `EyeIngestOptions` that it uses"""
 SELECTIONS = {"blocks": "screen-targets", "only_names": "iris-masks"}
 """options that choose among the pictures of one source, which is named. With another source they
-are refused, as a part that was to be left out would be in the dataset"""
+are refused wherever they were given, as a part that was to be left out would be in the dataset"""
 
 
 class EyeIngestOptions(Model):
@@ -32,25 +40,25 @@ class EyeIngestOptions(Model):
 
     crop: EyeCrop = EyeCrop()
     keep_gaze_yaw_deg: Range | None = None
-    """UnityEyes only: keep gazes with yaw in this range, degrees, positive towards image left"""
+    """keep gazes with yaw in this range, degrees, positive towards image left"""
     keep_gaze_pitch_deg: Range | None = None
-    """UnityEyes only: keep gazes with pitch in this range, degrees, positive up"""
+    """keep gazes with pitch in this range, degrees, positive up"""
     keep_head_yaw_deg: Range | None = None
-    """UnityEyes only: keep heads with yaw in this range, degrees"""
+    """keep heads with yaw in this range, degrees"""
     keep_opening: Range | None = None
-    """UnityEyes only: keep eyes whose lid opening, its height over the width of the eye, is in this
+    """keep eyes whose lid opening, its height over the width of the eye, is in this
     range: a camera may never show eyes that are as wide open as renders are"""
     target_gaze: Path | None = None
-    """UnityEyes only: resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
+    """resample to the gazes in this .npz, whose gaze_rad (n, 2) is (yaw, pitch)"""
     corner_error_px: Annotated[float, Field(ge=0, le=4, allow_inf_nan=False)] = 0.0
-    """UnityEyes only: standard deviation, along each axis and in px of the crop, of a random error
+    """standard deviation, along each axis and in px of the crop, of a random error
     of the two eye corners by which a crop is placed and scaled. Corners are found with such errors
     in camera images; labels follow the crop, and stay exact"""
     blocks: Literal["all", "even", "odd"] = "all"
-    """screen-targets only: the blocks that are kept, by their position among all, counted from 0 in
+    """the blocks that are kept, by their position among all, counted from 0 in
     the natural order of their names"""
     only_names: str | None = None
-    """iris-masks only: keep pictures whose name, without folder and suffix, is like this, e.g.
+    """keep pictures whose name, without folder and suffix, is like this, e.g.
     'r*'"""
 
 
@@ -58,9 +66,9 @@ class EyeSimulateOptions(Model):
     """The size of rendered eyes."""
 
     height: Annotated[int | None, Field(ge=36, le=2400)] = None
-    """eyes of style render only: picture height in pixels; default 240"""
+    """style render only: picture height in pixels; default 240"""
     width: Annotated[int | None, Field(ge=48, le=3200)] = None
-    """eyes of style render only: picture width in pixels; default 320"""
+    """style render only: picture width in pixels; default 320"""
 
     def given(self) -> dict[str, int]:
         """The options that were given, by name."""
@@ -78,7 +86,7 @@ def eye_source_options(
 
     Raises:
         FormatError: eyes have no such source.
-        ValueError: colours are asked of a grey source, an option is for another source, the target
+        OptionError: colours are asked of a grey source, an option is for another source, the target
             of `target_gaze` is unusable, or no render has a readable gaze.
     """
     from factory.domains.eye.sources.iris_masks import IrisMasksOptions
@@ -90,15 +98,15 @@ def eye_source_options(
     for name in given_names(given):
         if SELECTIONS.get(name, source) != source:
             flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} is for the source {SELECTIONS[name]}, not for {source}")
+            raise OptionError(f"--{flag} is for the source {SELECTIONS[name]}, not for {source}")
     match source:
         case "images":
             return PicturesOptions(crop=given.crop)
         case "mpiigaze":
             if given.crop.colour:
-                raise ValueError("--crop.colour: MPIIGaze's normalised images are grey")
+                raise OptionError("--crop.colour: MPIIGaze's normalised images are grey")
             if given.crop.depth_bits is not None:
-                raise ValueError("--crop.depth-bits: MPIIGaze's normalised images have 8 bits")
+                raise OptionError("--crop.depth-bits: MPIIGaze's normalised images have 8 bits")
             return MpiiGazeOptions(crop=given.crop)
         case "screen-targets":
             return ScreenTargetsOptions(crop=given.crop, blocks=given.blocks)
@@ -131,13 +139,13 @@ def _weights(
 
     if given.target_gaze is None:
         return None
-    digest = sha256(given.target_gaze.read_bytes())
+    with value_of(f"--target-gaze {given.target_gaze}"):
+        digest = sha256(given.target_gaze.read_bytes())
     if recorded is not None and recorded.get("source") == UnityEyesSource.name:
         frozen = UnityEyesOptions.model_validate(recorded["options"]).keep.weights
         if frozen is not None and frozen.target_sha256 == digest:
             return frozen
     source = UnityEyesSource(location, UnityEyesOptions(crop=given.crop))
-    try:
-        return weights_for(source, source.listing(), given.target_gaze, digest)
-    except ValueError as error:
-        raise ValueError(f"--target-gaze {given.target_gaze} cannot be used: {error}") from error
+    listing = source.listing()
+    with value_of(f"--target-gaze {given.target_gaze}"):
+        return weights_for(source, listing, given.target_gaze, digest)

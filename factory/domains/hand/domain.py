@@ -10,6 +10,7 @@ from schemas.base import Model
 from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
 from schemas.labels import LabelGuide
+from schemas.options import value_of
 
 if TYPE_CHECKING:
     from factory.dataset.dataset import Dataset
@@ -58,7 +59,8 @@ class HandDomain(Domain):
         from factory.domains.hand.renderer.renderer import HandRenderer
 
         hand = given.hand
-        return HandRenderer(style=style, seed=seed, cameras=hand.cameras, poses=hand.poses)
+        with value_of(f"--hand.poses {hand.poses}"):  # the only one that is a file
+            return HandRenderer(style=style, seed=seed, cameras=hand.cameras, poses=hand.poses)
 
     def label_guide(self) -> LabelGuide:
         from factory.domains.hand.guide import hand_guide

@@ -17,6 +17,7 @@ from factory.evaluation.comparison.trials import read_errors, trials_of
 from factory.store.extras import require
 from factory.store.open import absolute, open_store
 from schemas.evaluation import EvaluationReport
+from schemas.options import OptionError, value_of
 
 log = logging.getLogger(__name__)
 _NUM_LOOKED_AT = 200
@@ -24,21 +25,35 @@ _NUM_LOOKED_AT = 200
 shows"""
 
 
-def evaluate(config: EvaluationConfig, side_by_side: SideBySide) -> EvaluationReport:
-    """Run the trials that are not finished yet, and write evaluation.json, evaluation.html and its
-    figures, `figures/*.svg`.
+def compared_by(config: EvaluationConfig) -> Compared:
+    """What an evaluation compares, checked before any training.
 
     Raises:
-        ValueError: the setup does not fit its datasets.
+        OptionError: the setup cannot be used, or has not the arms that are asked for.
         MissingExtraError: what a model or the page needs is not installed.
-        RuntimeError: a training fails.
     """
     for module in ("jinja2", "matplotlib"):
         require(module, "evaluation.html")
-    compared = Compared.load(config.setup)
+    with value_of(f"--setup {config.setup}"):
+        compared = Compared.load(config.setup)
     unknown = set(config.only) - set(compared.arms)
     if unknown:
-        raise ValueError(f"--only: the setup has no arm {', '.join(sorted(unknown))}")
+        raise OptionError(f"--only: the setup has no arm {', '.join(sorted(unknown))}")
+    return compared
+
+
+def evaluate(
+    config: EvaluationConfig, compared: Compared, side_by_side: SideBySide
+) -> EvaluationReport:
+    """Run the trials that are not finished yet, and write evaluation.json, evaluation.html and its
+    figures, `figures/*.svg`.
+
+    Args:
+        compared: what `compared_by` gives.
+
+    Raises:
+        RuntimeError: a training fails.
+    """
     output = absolute(config.output)
     trials = trials_of(compared, output)
     missing = [t for t in trials if t.record() is None]

@@ -133,7 +133,6 @@ def test_options_of_the_command_line_reach_the_source() -> None:
     given = EyeIngestOptions(blocks="odd", keep_head_yaw_deg=(0, 1))
     options = EYE_DOMAIN.source_options("screen-targets", given, location="x", recorded=None)
     assert options == ScreenTargetsOptions(blocks="odd")
-    assert EYE_DOMAIN.unused_options("screen-targets", given) == ("keep_head_yaw_deg",)
 
 
 BAD_ROWS = {

@@ -13,7 +13,7 @@ from factory.domains.hand.quantities import JOINTS
 from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.hand.test_sets import LabelledJoints
 from factory.evaluation.comparison.config import EvaluationConfig
-from factory.evaluation.comparison.run import evaluate
+from factory.evaluation.comparison.run import compared_by, evaluate
 from factory.evaluation.comparison.setup import Compared
 from factory.networks.refiner import Refiner
 from factory.networks.refiner_files import save_refiner
@@ -103,7 +103,8 @@ def config(places: tuple[Dataset, Dataset, Path], folder: Path, *changes) -> Eva
 def test_every_arm_takes_depth_of_16_bits(places, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(degradation, "_FITTED_ON", 3)
     monkeypatch.setattr(degradation, "_ROUNDS", 2)
-    report = evaluate(config(places, tmp_path), fakes.call_here)
+    asked = config(places, tmp_path)
+    report = evaluate(asked, compared_by(asked), fakes.call_here)
     by_arm = {result.arm: result for result in report.arms}
     assert list(by_arm) == ["constant", "renders", "degraded", "refined", "camera-like"]
     assert all(result.unit == "px" for result in report.arms) and report.num_trials == 5

@@ -11,7 +11,7 @@ from factory.domains.hand.domain import HandDomain
 from factory.evaluation.ablation import load_variants
 from factory.evaluation.comparison.arms import RefinedArm
 from factory.evaluation.comparison.config import EvaluationConfig
-from factory.evaluation.comparison.run import evaluate
+from factory.evaluation.comparison.run import compared_by, evaluate
 from factory.evaluation.comparison.setup import Compared, EvaluationSetup
 from factory.evaluation.comparison.trial_log import read_log
 from factory.evaluation.names import file_name_of
@@ -73,7 +73,7 @@ def config(split_pair, tmp_path) -> EvaluationConfig:
 
 
 def run(config: EvaluationConfig) -> EvaluationReport:
-    return evaluate(config, fakes.call_here)
+    return evaluate(config, compared_by(config), fakes.call_here)
 
 
 def changed(config: EvaluationConfig, *changes: tuple[str, str]) -> EvaluationConfig:

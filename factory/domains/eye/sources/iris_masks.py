@@ -53,8 +53,11 @@ class IrisMasksOptions(CroppedOptions):
 
 
 class IrisMasksSource(StemSource):
-    """Reads one picture with its mask at a time. The truth is kept in `extra`, as training uses no
-    labels of real images."""
+    """Eyes with masks of the iris, NAME.jpg + NAME.mask.png.
+
+    Reads one picture with its mask at a time. The truth is kept in `extra`, as training uses no
+    labels of real images.
+    """
 
     options: IrisMasksOptions
     options_kind: ClassVar[type[SourceOptions]] = IrisMasksOptions

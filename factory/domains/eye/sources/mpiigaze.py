@@ -57,7 +57,10 @@ class MpiiGazeOptions(CroppedOptions):
 
 
 class MpiiGazeSource:
-    """Reads one eye at a time, with ids such as `p00/day01.mat:right:000012`."""
+    """MPIIGaze's normalised .mat files.
+
+    Reads one eye at a time, with ids such as `p00/day01.mat:right:000012`.
+    """
 
     options_kind: ClassVar[type[SourceOptions]] = MpiiGazeOptions
     name: ClassVar[str] = "mpiigaze"

@@ -34,7 +34,10 @@ def cover(height: int, width: int, crop: EyeCrop) -> Framing:
 
 
 class PicturesSource(StemSource):
-    """Reads one picture at a time; on the command line this source is called `images`."""
+    """Any folder of unlabelled pictures of eyes.
+
+    Reads one picture at a time; on the command line this source is called `images`.
+    """
 
     options: PicturesOptions
     options_kind: ClassVar[type[SourceOptions]] = PicturesOptions

@@ -64,10 +64,11 @@ class ScreenTargetsOptions(CroppedOptions):
 
 
 class ScreenTargetsSource:
-    """Reads one picture at a time, with ids such as `monday/targets.csv:eyes/0017-left.png`.
+    """Eyes that looked at known dots on a screen, pictures + targets.csv.
 
-    A row of which no picture was listed has the id `targets.csv:line 7`, and a picture that no row
-    names has its name; both are rejected.
+    Reads one picture at a time, with ids such as `monday/targets.csv:eyes/0017-left.png`. A row of
+    which no picture was listed has the id `targets.csv:line 7`, and a picture that no row names has
+    its name; both are rejected.
     """
 
     options_kind: ClassVar[type[SourceOptions]] = ScreenTargetsOptions

@@ -60,7 +60,10 @@ class UnityEyesOptions(CroppedOptions):
 
 
 class UnityEyesSource(StemSource):
-    """Reads one or several renders at a time; the folder is opened when it is first needed."""
+    """UnityEyes renders, N.jpg + N.json.
+
+    Reads one or several at a time; the folder is opened when it is first needed.
+    """
 
     options: UnityEyesOptions
     options_kind: ClassVar[type[SourceOptions]] = UnityEyesOptions

@@ -21,6 +21,7 @@ from factory.networks.estimators import load_estimator, require_finite
 from schemas.dataset import ImageSpec
 from schemas.hand.estimators import JointConfig, JointDescription
 from schemas.hand.sample import EVALUATED_JOINTS
+from schemas.options import OptionError
 
 NUM_JOINTS = len(EVALUATED_JOINTS)
 HALVINGS = 3
@@ -75,10 +76,10 @@ def _up(maps_in: int, maps_out: int) -> tuple[nn.Module, nn.Module]:
 
 
 def check_size(height: int, width: int, cell: int) -> None:
-    """Raises ValueError where cells do not fill a picture, down to the coarsest."""
+    """Raises OptionError where cells do not fill a picture, down to the coarsest."""
     coarsest = cell * 2**HALVINGS
     if height % coarsest or width % coarsest:
-        raise ValueError(
+        raise OptionError(
             f"pictures of {height} x {width} px are no multiple of {coarsest} px, as cells of "
             f"{cell} px that are halved {HALVINGS} times need; choose another --reduce"
         )

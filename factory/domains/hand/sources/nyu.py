@@ -85,9 +85,10 @@ class NyuOptions(SourceOptions):
 
 
 class NyuSource:
-    """Reads one frame at a time, with ids such as `train/depth_1_0000001`.
+    """NYU's hands, synthdepth_* or depth_* with joints.
 
-    The joints of a folder are read once for all its frames.
+    Reads one frame at a time, with ids such as `train/depth_1_0000001`. The joints of a
+    folder are read once for all its frames.
     """
 
     options_kind: ClassVar[type[SourceOptions]] = NyuOptions
