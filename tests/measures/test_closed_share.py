@@ -103,4 +103,4 @@ def test_a_report_from_before_there_was_a_share_can_still_be_read() -> None:
     del content["looks"]["closed_share"]
     read = EyeReport.model_validate(content)
     assert read.looks.closed_share is None and value_of(read, "derived.closed_share") is None
-    assert value_of(example_report(), "derived.closed_share") == pytest.approx(0.829)
+    assert value_of(example_report(), "derived.closed_share") == pytest.approx(0.929)

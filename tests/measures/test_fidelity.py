@@ -30,6 +30,7 @@ from factory.validation.run import Validation
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
 from schemas.eye.report import EyeReport
+from schemas.options import OptionError
 from schemas.realism import Fidelity
 from support import fakes
 from support.inception import NAME, SmallNetwork
@@ -133,7 +134,7 @@ def prepare(path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named_with_its_address(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError) as said:
+    with pytest.raises(OptionError) as said:
         prepare(tmp_path / WEIGHTS_NAME)
     for part in (str(tmp_path / WEIGHTS_NAME), WEIGHTS_URL, SHA256_START, "does not download"):
         assert part in str(said.value)
@@ -143,7 +144,7 @@ def test_a_file_that_is_not_there_is_named_with_its_address(tmp_path) -> None:
 def test_another_file_is_refused(tmp_path) -> None:
     path = tmp_path / WEIGHTS_NAME
     path.write_bytes(b"something else")
-    with pytest.raises(FormatError, match=r"its sha256 is [0-9a-f]{64} and should begin with 6726"):
+    with pytest.raises(OptionError, match=r"its sha256 is [0-9a-f]{64} and should begin with 6726"):
         prepare(path)
 
 
