@@ -23,8 +23,8 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
+from factory import Release
 from factory.reading.loader import ReleaseLoader
-from factory.reading.release import Release
 from factory.reading.sample import Sample
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
