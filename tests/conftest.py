@@ -177,10 +177,13 @@ def eight_inputs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def two_shards(eight_inputs, tmp_path_factory) -> Dataset:
+def two_shards(eight_inputs, tmp_path_factory) -> Iterator[Dataset]:
     """Shards 0 and 1 of those inputs, three samples and a reject each. Read only."""
     output = tmp_path_factory.mktemp("two-shards") / "eyes"
-    return fakes.ingest_here(eight_inputs, output, planted.OPTIONS, shard_size=4)
+    made = fakes.ingest_here(eight_inputs, output, planted.OPTIONS, shard_size=4)
+    content = planted.content(made)
+    yield made
+    assert planted.content(made) == content, "a test wrote to the shards that all tests share"
 
 
 @pytest.fixture

@@ -109,18 +109,18 @@ def test_a_refine_with_a_mistake_leaves_no_trace(two_shards, refiner, out, given
 
 
 @pytest.mark.slow
-def test_a_refine_leaves_the_threads_of_its_process_as_they_were(two_shards, refiner, out) -> None:
+def test_a_refine_leaves_the_threads_of_its_process_as_they_were(dataset, refiner, out) -> None:
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        child = refine(two_shards.location, refiner=refiner, output=out, precision="float32")
+        child = refine(dataset.location, refiner=refiner, output=out, precision="float32")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert child.committed() == two_shards.committed()
-    expected = fakes.refine_here(two_shards, refiner, out.parent / "expected")
+    assert child.committed() == dataset.committed()
+    expected = fakes.refine_here(dataset, refiner, out.parent / "expected")
     assert fakes.committed_shards(child) == fakes.committed_shards(expected)
 
 
