@@ -3,7 +3,7 @@
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +28,7 @@ from factory.training.checked import CheckedTraining
 from factory.training.config import TrainConfig
 from factory.training.metrics_log import METRICS_NAME
 from factory.training.run import history_shape, train_on_datasets
-from factory.training.scores import HeldOutScoring, Scorer
+from factory.training.scores import HeldOutScorer, HeldOutScoring
 from factory.training.simgan import NonFiniteLoss
 from factory.training.workers import WorkerGroup, average_over_process_group
 from schemas.refiner import Device
@@ -236,16 +236,8 @@ def _train_here(loop: dict[str, Any]) -> None:
             raise
 
 
-class RemoteScorer(Scorer):
+class RemoteScorer(HeldOutScorer):
     """Scores refiners in tasks of the cluster, beside the training."""
-
-    def __init__(self, scoring: HeldOutScoring) -> None:
-        self.scoring = scoring
-
-    @property
-    def limits(self) -> Mapping[str, float]:
-        """As `Scorer.limits`."""
-        return self.scoring.scoring.limits
 
     def __call__(self, location: str) -> "Future[Score]":
         # A task that asks for a core would wait for ever: the workers may hold all cores, and wait

@@ -65,8 +65,8 @@ class HeldOutScoring:
         return score_refiner(location, self.choice.load(), self.scoring)
 
 
-class ScorerHere(Scorer):
-    """Scores each refiner at once, in this process, while the training waits."""
+class HeldOutScorer(Scorer):
+    """Scores refiners on held-out images; where, its subclasses say."""
 
     def __init__(self, scoring: HeldOutScoring) -> None:
         self.scoring = scoring
@@ -75,6 +75,10 @@ class ScorerHere(Scorer):
     def limits(self) -> Mapping[str, float]:
         """As `Scorer.limits`."""
         return self.scoring.scoring.limits
+
+
+class ScorerHere(HeldOutScorer):
+    """Scores each refiner at once, in this process, while the training waits."""
 
     def __call__(self, location: str) -> "Future[Score]":
         future: Future[Score] = Future()

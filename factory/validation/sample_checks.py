@@ -39,12 +39,16 @@ def resolved(
             value a relative bound stays as it is.
         weights: (N,) how often each value is in the set; each once when None.
     """
-    weights = np.ones(len(values)) if weights is None else weights
-    is_known = np.isfinite(values) & (weights > 0)
-    if not limit.is_relative or not is_known.any():
+    if not limit.is_relative:
+        return limit
+    is_known = np.isfinite(values)
+    if weights is not None:
+        is_known &= weights > 0
+        weights = weights[is_known]
+    if not is_known.any():
         return limit
     low, median, high = np.quantile(
-        values[is_known], (0.25, 0.5, 0.75), weights=weights[is_known], method="inverted_cdf"
+        values[is_known], (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf"
     ).tolist()
     bounds = {}
     if limit.at_most_spreads is not None:

@@ -145,8 +145,12 @@ def _shares(
 
 def flags_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> Flags:
     """(N, L) which samples miss which limits, each a part of the set of them all."""
-    missing = [missed(measures, limit) for limit in resolved_all(measures, limits)]
-    return np.stack(missing, axis=1)
+    return _flags_of(measures, resolved_all(measures, limits))
+
+
+def _flags_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> Flags:
+    """The same of limits with bounds in the units of their measures."""
+    return np.stack([missed(measures, limit) for limit in limits], axis=1)
 
 
 class DamagedFlags(NamedTuple):
@@ -172,27 +176,22 @@ def damaged_flags(
         clean: measurements of N samples.
         damaged: measurements of the same samples, in the same order, once they are damaged.
     """
+    flags = flags_of(damaged, limits)
+    if not any(limit.is_relative for limit in limits):
+        return DamagedFlags(flags, is_harmed)
+    values = [
+        np.append(values_of(clean, limit.measure), values_of(damaged, limit.measure))
+        for limit in limits
+    ]
 
     def in_mixture(share: float) -> tuple[Flags, Flags]:
         weights = np.append(
             np.full(len(clean), (1 - share) / len(clean)), share * is_harmed / is_harmed.sum()
         )
-        fitting = [
-            resolved(
-                limit,
-                np.append(values_of(clean, limit.measure), values_of(damaged, limit.measure)),
-                weights,
-            )
-            for limit in limits
-        ]
-        of_clean, of_damaged = (
-            np.stack([missed(measures, limit) for limit in fitting], axis=1)
-            for measures in (clean, damaged)
-        )
-        return of_clean, of_damaged
+        fitting = [resolved(limit, of, weights) for limit, of in zip(limits, values, strict=True)]
+        return _flags_of(clean, fitting), _flags_of(damaged, fitting)
 
-    depends = any(limit.is_relative for limit in limits)
-    return DamagedFlags(flags_of(damaged, limits), is_harmed, in_mixture if depends else None)
+    return DamagedFlags(flags, is_harmed, in_mixture)
 
 
 def bound_of(num: int, trials: int) -> Bound:
