@@ -26,11 +26,11 @@ from factory.upkeep.contact_sheet import pick_tiles
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"eye": "demo", "hand": "demo-hand"}
 NAMES = {"eye": "eyes", "hand": "hands"}
-ROWS = ("render", "refined", "camera stand-in")
+ROWS = ("render", "refined", "stand-in")
 PICTURE_PX = 1280
 """width of the room for images; each is magnified by a whole number, so that its pixels are seen"""
 NUM_COLUMNS = {"eye": 8, "hand": 5}
-LABEL_PX, GAP_PX, FONT_PX = 210, 6, 24
+LABEL_PX, GAP_PX, FONT_PX = 120, 6, 24
 """width of the column of words, and the white between images"""
 
 

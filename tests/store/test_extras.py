@@ -21,6 +21,8 @@ from support.places import ROOT
 
 OPTIONAL = ("boto3", "botocore", "h5py", "jinja2", "matplotlib", "ncnn", "openvino", "tensorboard",
             "torch_fidelity", "torchvision")  # fmt: skip
+OF_NO_FEATURE = {"all", "dev", "docs"}
+"""extras that gather others, or are for those who work on the project"""
 NEED_THEM = (
     "factory.refinement.engines.ncnn",
     "factory.refinement.engines.openvino",
@@ -40,13 +42,13 @@ def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
         for module in EXTRA_OF
     }
     assert set(packages_of.values()) | {"ncnn"} == set.union(
-        *(packages for name, packages in extras.items() if name not in ("all", "dev"))
+        *(packages for name, packages in extras.items() if name not in OF_NO_FEATURE)
     )
     assert all(packages_of[module] in extras[extra] for module, extra in EXTRA_OF.items())
     assert "ncnn" in extras["ncnn"]
     (everything,) = project["optional-dependencies"]["all"]
     named = re.fullmatch(r"simgan-factory\[(.*)\]", everything)
-    assert named is not None and set(named[1].split(",")) == set(extras) - {"all", "dev"}
+    assert named is not None and set(named[1].split(",")) == set(extras) - OF_NO_FEATURE
     assert "simgan-factory[all]" in project["optional-dependencies"]["dev"]
 
 
