@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import tar_name
+from factory.release.latest import is_pointed_at
 from factory.release.pins import expire
 from factory.release.state import read_manifest, release_names, tar_of_dataset
 from schemas.base import Model
@@ -27,7 +28,9 @@ def expire_releases(
     """Give up some releases, or only say what that would free.
 
     Raises:
-        OptionError: there is no such release, or one of them is the latest.
+        OptionError: there is no such release, or one of them is the latest: the newest, or the one
+            that readers of `latest` get.
+        FormatError: a manifest, or which release is the latest, cannot be read.
         OldFormatError: the dataset is of an earlier format.
     """
     wanted = list(dict.fromkeys(names))
@@ -42,6 +45,8 @@ def expire_releases(
             f"--releases {latest}: it is the latest release of {dataset.location}, which does not "
             "expire"
         )
+    for name in wanted:
+        _require_not_pointed_at(dataset, name)
     kept = {tar_name(facts) for facts in dataset.all_facts(dataset.committed())}
     for name in manifests.keys() - set(wanted):
         kept |= {tar for shard in manifests[name].shards if (tar := tar_of_dataset(shard))}
@@ -51,5 +56,14 @@ def expire_releases(
         expired.append(ExpiredRelease(name=name, freed_bytes=freed, is_given_up=delete))
         if delete:
             dataset.require_current_format()
+            _require_not_pointed_at(dataset, name)  # it may have become the latest meanwhile
             expire(dataset, name, "it was given up")
     return tuple(expired)
+
+
+def _require_not_pointed_at(dataset: Dataset, name: str) -> None:
+    if is_pointed_at(dataset, name):
+        raise OptionError(
+            f"--releases {name}: readers of {dataset.location}/releases/latest get it, so it does "
+            "not expire"
+        )
