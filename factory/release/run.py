@@ -196,13 +196,18 @@ def filter_by_report(
 
 
 def beside(parent: Dataset) -> str:
-    """Default location of a dataset's filtered child.
+    """Default location of a dataset's filtered child. Raises as `beside_location`."""
+    return beside_location(parent.location)
+
+
+def beside_location(location: str) -> str:
+    """The same, of a dataset that need not be there yet.
 
     Raises:
         OptionError: the dataset is a whole bucket, beside which there is nothing.
     """
-    if parent.location.startswith("s3://") and parent.location.count("/") == 2:
+    if location.startswith("s3://") and location.count("/") == 2:
         raise OptionError(
-            f"{parent.location} is a whole bucket: say where the filtered dataset goes with --kept"
+            f"{location} is a whole bucket: say where the filtered dataset goes with --kept"
         )
-    return f"{parent.location}-kept"
+    return f"{location}-kept"

@@ -67,7 +67,7 @@ EVENTS = ("worker", "actor", "node", "driver", "server", "grow", "overlap", "rem
 EVENTS_OF_REFINED = (*(kind for kind in EVENTS if kind != "grow"), "publish")
 LABELS = ("source_id", "identity", "pupil_px", "gaze", "iris_px", "lid_px", "crop_affine", "extra")
 _LAYOUT = re.compile(
-    r"dataset\.json|plan/seen\.parquet|(runs|lease|children|reports|releases|cache)/.+"
+    r"dataset\.json|plan/seen\.parquet|(runs|lease|children|reports|releases|withheld|cache)/.+"
 )
 LONG_AGO_S = 1e9
 """so far ahead of now that every file is old and every lease is over"""
