@@ -6,12 +6,15 @@ from pathlib import Path
 from cluster.job.command import GateFailedError, run_command
 from cluster.job.measuring import MeasuringJob
 from factory.domains.registry import options_by_domain, options_of
+from factory.tracking.options import MlflowOptions
 from factory.validation.settings import ValidationSettings
 from schemas.place import Place
 from schemas.shipped import GateFile
 
 
-class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_options")):
+class ValidateJob(
+    MeasuringJob, ValidationSettings, MlflowOptions, *options_of("validation_options")
+):
     """Measure whether a refined dataset kept its labels and became more realistic.
 
     Writes reports/<id>/ into the refined dataset: report.html (pictures first), report.json, and
@@ -55,6 +58,8 @@ def main(job: ValidateJob) -> None:
         evaluation=job.evaluation,
         inception=job.inception,
         notes=job.notes,
+        mlflow=job.mlflow,
+        mlflow_experiment=job.mlflow_experiment,
         on=partial(start, job, job.input, workers=job.workers),
     )
     if report.passed is False:
