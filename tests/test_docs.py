@@ -208,6 +208,7 @@ def commands_of(page: Path) -> list[list[str]]:
         command
         for part in (*blocks, *spans)
         for command in commands_in(re.sub(r"[\[\]]", "", part))
+        if "--help" not in command  # which any job takes, and which ends the program
     ]
 
 
