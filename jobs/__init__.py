@@ -5,7 +5,7 @@ GROUPS = {
     "Train": ("train", "ablate", "estimator"),
     "Refine": ("refine",),
     "Check": ("validate", "power", "evaluate", "turing"),
-    "Release": ("publish",),
+    "Release": ("publish", "night"),
     "Look after": ("describe", "verify", "gc", "repair", "expire", "upgrade"),
     "Try everything": ("demo",),
     "Older names of `estimator KIND`": ("gaze", "joints", "landmarks"),
