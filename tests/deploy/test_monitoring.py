@@ -4,6 +4,7 @@ and a real Prometheus scrapes a running job with them."""
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.job.command import parse
 from cluster.on_ray.connect import metrics_port
 from cluster.on_ray.pipeline import SAMPLES_METRIC, SECONDS_METRIC, SHARDS_METRIC
 from factory.dataset.names import tar_name
 from factory.upkeep.watched.metrics import METRICS, OF_ALL, OF_DATASET
+from jobs.metrics import MetricsJob
 from support import fakes, planted, releases
 from support.clusters import free_port, without_ray_address
 from support.places import ROOT
@@ -123,6 +126,27 @@ def test_every_alert_has_a_test_of_its_own() -> None:
     courses = [check for test in yaml.safe_load(text)["tests"] for check in test["alert_rule_test"]]
     fires = {check["alertname"] for check in courses if check["exp_alerts"]}
     assert fires == {rule["alert"] for rule in rules()}
+
+
+def test_the_service_starts_the_job_on_datasets_of_the_night() -> None:
+    text = (FOLDER / "simgan-metrics.service").read_text()
+    started = re.search(r"^ExecStart=/opt/simgan-factory/.venv/bin/python (\S+) (.*)$", text, re.M)
+    assert started is not None and started[1] == "jobs/metrics.py"
+    settings = (ROOT / "cluster" / "deploy" / "nightly.env.example").read_text()
+    names = re.findall(r"\$\{(\w+)\}", started[2])
+    assert names and all(f"\n{name}=" in settings for name in names)
+    given = re.sub(r"\$\{(\w+)\}", r"/data/\1", started[2]).split()
+    asked = parse(MetricsJob, given)
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    targets = [s["targets"] for c in config["scrape_configs"] for s in c.get("static_configs", [])]
+    assert [f"127.0.0.1:{asked.port}"] in targets
+    if (analyze := shutil.which("systemd-analyze")) is not None:
+        done = subprocess.run(
+            [analyze, "verify", FOLDER / "simgan-metrics.service"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        wrong = [line for line in done.stderr.splitlines() if "simgan-metrics" in line]
+        assert [line for line in wrong if "not executable" not in line] == []
 
 
 @pytest.mark.slow
