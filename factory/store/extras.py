@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 EXTRA_OF = {
     "boto3": "s3",
+    "flask": "browse",
     "h5py": "hdf5",
     "jinja2": "report",
     "matplotlib": "report",
@@ -11,6 +12,7 @@ EXTRA_OF = {
     "sklearn": "evaluate",
     "tensorboard": "tensorboard",
     "torch_fidelity": "fidelity",
+    "waitress": "browse",
     "webdataset": "webdataset",
 }
 """module -> the extra of this project that brings it; an engine's library is an extra of its name
