@@ -124,16 +124,14 @@ class OpenedDataset:
             FormatError: an index or a manifest cannot be read.
         """
         with self._lock:
-            table: SampleTable
-            if release is None:
-                own = self.own_table()
-                table, version = own, own.version
-            else:
-                released = ReleaseTable(self.dataset, self.manifest(release))
-                table, version = released, released.version
+            table: SampleTable = (
+                self.own_table()
+                if release is None
+                else ReleaseTable(self.dataset, self.manifest(release))
+            )
             measurements = self._for_a_while("measurements", self._measurements)
             report = self._judging_report(table)
-            key = release, version, measurements and measurements.how, report
+            key = release, table.version, measurements and measurements.how, report
             if key not in self._tables:
                 joined = JoinedTable(table, self.guide.notes, measurements, self.measures, report)
                 origin = self._for_a_while("origin", self._origin)

@@ -4,7 +4,7 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -38,13 +38,14 @@ class ShardRows(NamedTuple):
 class SampleTable(ABC):
     """Rows with the columns of an index, of which none is read before it is asked for."""
 
-    def __init__(self, dataset: Dataset, shards: Sequence[ShardRows]):
+    def __init__(self, dataset: Dataset, shards: Sequence[ShardRows], version: Hashable):
         """
         Args:
             dataset: in whose store the files are.
             shards: in order of their rows.
+            version: differs from that of every table with other rows.
         """
-        self.dataset, self.shards = dataset, tuple(shards)
+        self.dataset, self.shards, self.version = dataset, tuple(shards), version
         self._starts = [shard.start for shard in self.shards]
         self._by_number = {shard.shard: shard for shard in self.shards}
 
@@ -110,12 +111,11 @@ class DatasetTable(SampleTable):
         """
         self._records = {number: records[number] for number in facts if number in records}
         self.facts = {number: facts[number] for number in self._records}
-        self.version = tuple(self._records.items())
         start, shards = 0, []
         for number, of in self.facts.items():
             shards.append(ShardRows(number, start, of.num_samples, of.split, tar_name(of)))
             start += of.num_samples
-        super().__init__(dataset, shards)
+        super().__init__(dataset, shards, tuple(self._records.items()))
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DatasetTable":
@@ -147,14 +147,13 @@ class ReleaseTable(SampleTable):
 
     def __init__(self, dataset: Dataset, manifest: ReleaseManifest):
         self.manifest = manifest
-        self.version = manifest.release, manifest.report
         start, shards = 0, []
         for shard in manifest.shards:
             own = f"releases/{manifest.release}/{shard.url}"
             tar = tar_of_dataset(shard) or own
             shards.append(ShardRows(shard.shard, start, shard.num_samples, shard.split, tar))
             start += shard.num_samples
-        super().__init__(dataset, shards)
+        super().__init__(dataset, shards, (manifest.release, manifest.report))
         self._index = ReleaseIndex(dataset.store, manifest, range(len(manifest.shards)), num_kept=0)
         self._lock = threading.Lock()
 

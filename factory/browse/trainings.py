@@ -235,7 +235,7 @@ def _panel(title: str, names: Sequence[str], lines: Sequence[Mapping[str, Any]])
     values = [value for points in series.values() for _, value in points]
     low, high = min(0.0, *values), max(values)
     high = high if high > low else low + 1.0
-    last = max(1, *(points[-1][0] for points in series.values()))
+    last: int = max(1, *(points[-1][0] for points in series.values()))
 
     def x(clock: float) -> float:
         return LEFT + (WIDTH - LEFT - 8) * clock / last
