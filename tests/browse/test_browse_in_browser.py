@@ -43,7 +43,7 @@ def address(places):
         yield address
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["phone", pytest.param("desk", marks=pytest.mark.long)])
 def test_every_view_fits_its_window(browser, address, size) -> None:
     with visiting(browser, address, size) as page:
         for name, view in VIEWS.items():
@@ -95,6 +95,7 @@ def test_keys_lead_through_samples_and_back(browser, address) -> None:
         assert 0 < page.locator(".tile").count() < 24 and "of 24 samples" in found
 
 
+@pytest.mark.long
 def test_a_run_grows_on_the_page_without_a_reload(browser, tmp_path) -> None:
     put_training(tmp_path / "run")
     with browsed(tmp_path / "run") as address, visiting(browser, address) as page:
