@@ -33,6 +33,12 @@ POSSIBLE = {"ingest": {"source": "SIMGAN_SOURCE", "min_shard": "SIMGAN_MIN_SHARD
 """the same, of options that may be left out"""
 WITHOUT_FILE = {"ingest": {"source": "unityeyes", "min_shard": "4096"}}
 """what holds for these where there is no file of settings"""
+OF_NIGHT = {
+    "webhook": "SIMGAN_WEBHOOK",
+    "keep_releases": "SIMGAN_KEEP_RELEASES",
+    "keep_days": "SIMGAN_KEEP_DAYS",
+}
+"""fields of the table [night], each with the variable that may give it"""
 OF_NIGHT_TABLE = (
     "name",
     "keep_releases",
@@ -148,9 +154,10 @@ def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, Night
     with value_of(f"--settings {job.settings}"):
         tables = {} if job.settings is None else tables_in(job.settings)
         of_night = dict(tables.get("night", {}))
-    if webhook := environment.get("SIMGAN_WEBHOOK"):
-        of_night["webhook"] = webhook
-    with value_of(f"[night] of {job.settings}" if job.settings else "SIMGAN_WEBHOOK"):
+    for name, variable in OF_NIGHT.items():
+        if environment.get(variable):
+            of_night[name] = environment[variable]
+    with value_of(f"[night], or {', '.join(OF_NIGHT.values())}"):
         settings = NightSettings.model_validate(of_night)
     for name in NOT_OF_A_NIGHT:
         if name in tables.get("publish", {}):

@@ -32,8 +32,7 @@ class PublishJob(JobConfig):
     input: Place
     """the validated dataset"""
     release: NewReleaseName
-    """name of the release, e.g. a date; letters, digits, dots, dashes; not latest, by which readers
-    get the release that was published last"""
+    """name of the release, e.g. a date: letters, digits, dots, dashes; latest is not allowed"""
     report: str | None = None
     """id of the report to release by; default the latest"""
     drop_failed: Switch[bool] = False

@@ -81,6 +81,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.mark.ray
 @pytest.mark.long
+@pytest.mark.timeout(1800)  # the training takes a minute, and ten on a machine that is overloaded
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_the_page_is_followed_and_prints_what_it_says(number, folder) -> None:
     match BLOCKS[number]:
