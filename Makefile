@@ -10,7 +10,7 @@ PYTEST := $(PY) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
-.PHONY: help setup lock demo pictures docs test test-fast test-rest test-all rgw chaos check format schemas bench clean
+.PHONY: help setup lock demo pictures docs test test-fast test-rest test-all rgw prometheus chaos check format schemas bench clean
 .DEFAULT_GOAL := help
 
 help:            ## what each target does
@@ -59,6 +59,10 @@ test-all: $(READY)  ## every test that needs no GPU: `make test` and `make test-
 
 rgw:             ## unpack Ceph's S3 server, which the tests use (Debian 12, no root, once)
 	tests/support/rgw.sh get "$(RGW)"
+
+PROMETHEUS := $(or $(SIMGAN_PROMETHEUS),$(HOME)/.cache/simgan-factory/prometheus)
+prometheus:      ## unpack Prometheus and promtool, which the tests use (Debian, no root, once)
+	tests/support/prometheus.sh "$(PROMETHEUS)"
 
 TRIALS ?= 50
 chaos: $(READY)  ## ingest and refine while things are killed at random: TRIALS=50 (an hour)
