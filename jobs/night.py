@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import tyro
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from cluster.job.command import JobConfig, parse, run_command, spelled
 from jobs import ingest, publish, refine, repair, validate
@@ -157,6 +157,8 @@ def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, Night
     for name, variable in OF_NIGHT.items():
         if environment.get(variable):
             of_night[name] = environment[variable]
+    if isinstance(webhook := of_night.get("webhook"), str):
+        of_night["webhook"] = SecretStr(webhook)  # so that no message quotes it
     with value_of(f"[night], or {', '.join(OF_NIGHT.values())}"):
         settings = NightSettings.model_validate(of_night)
     for name in NOT_OF_A_NIGHT:
