@@ -6,7 +6,7 @@ GROUPS = {
     "Refine": ("refine",),
     "Check": ("validate", "power", "evaluate", "turing"),
     "Release": ("publish", "night"),
-    "Look after": ("describe", "verify", "gc", "repair", "expire", "upgrade"),
+    "Look after": ("browse", "describe", "verify", "gc", "repair", "expire", "upgrade", "metrics"),
     "Try everything": ("demo",),
     "Older names of `estimator KIND`": ("gaze", "joints", "landmarks"),
 }

@@ -9,6 +9,7 @@ from pydantic import Field
 from cluster.job.command import GateFailedError, run_command
 from cluster.job.measuring import MeasuringJob
 from factory.domains.registry import options_by_domain, options_of
+from factory.tracking.options import MlflowOptions
 from factory.validation.settings import ValidationSettings
 from schemas.place import Place
 from schemas.shipped import GateFile
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from schemas.report import Report
 
 
-class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_options")):
+class ValidateJob(
+    MeasuringJob, ValidationSettings, MlflowOptions, *options_of("validation_options")
+):
     """Measure whether a refined dataset kept its labels and became more realistic.
 
     Writes reports/<id>/ into the refined dataset: report.html (pictures first), report.json, and
@@ -70,6 +73,8 @@ def validated(job: ValidateJob) -> "Report":
         evaluation=job.evaluation,
         inception=job.inception,
         notes=job.notes,
+        mlflow=job.mlflow,
+        mlflow_experiment=job.mlflow_experiment,
         on=partial(start, job, job.input, workers=job.workers),
     )
 

@@ -123,8 +123,9 @@ def test_the_file_of_settings_that_we_ship_says_what_the_variables_say() -> None
     assert night.keep_releases == 7 and night.webhook is None
 
 
-def test_the_script_is_clean() -> None:
-    script = DEPLOY / "nightly.sh"
+@pytest.mark.parametrize("name", ["image.sh", "nightly.sh"])
+def test_a_script_is_clean(name) -> None:
+    script = DEPLOY / name
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", script], check=True)
     shellcheck = shutil.which(
@@ -216,7 +217,8 @@ def test_the_image_holds_what_runs_in_it() -> None:
     steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
     assert steps[:2] == [["ARG", "BASE=python:3.11-slim-bookworm"], ["ARG", 'BASE_DIGEST=""']]
     base = "${BASE}${BASE_DIGEST:+@$BASE_DIGEST}"
-    assert [step[1] for step in steps if step[0] == "FROM"] == [f"{base} AS build", base]
+    froms = [step[1] for step in steps if step[0] == "FROM"]
+    assert froms == ["scratch AS pip", f"{base} AS build", base]
     assert {step[0] for step in steps} == {
         "ARG",
         "FROM",
@@ -229,26 +231,52 @@ def test_the_image_holds_what_runs_in_it() -> None:
     }
     (user,) = [step[1] for step in steps if step[0] == "USER"]
     assert user == "1000:1000"
+    for step in steps:
+        if step[0] == "RUN" and "--requirement" in step[1]:  # pip fetches something
+            assert step[1].startswith("--mount=type=bind,from=pip,target=/pip ")
+    assert steps.count(["ARG", "PIP_CONFIG_FILE=/pip/pip.conf"]) == 2
     runs = [part for step in steps if step[0] == "RUN" for part in step[1].split("&&")]
     build, torch, others, cuda, ours = [run.strip() for run in runs if "pip install" in run]
     for locked in (build, torch, others):
         assert {"--no-deps", "--require-hashes"} <= set(locked.split())
-    assert '--index-url "${TORCH_INDEX}"' in torch
     assert all("index-url" not in run for run in (build, others, cuda, ours))
     assert cuda.endswith("--constraint constraints.txt torch")
     assert "--no-deps /wheels" in ours
     assert any("pip wheel" in run and "--no-build-isolation" in run for run in runs)
-    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
-    held = {line[1:] for line in ignore if line.startswith("!")}
-    assert ignore[1] == "*"
+    assert '--index-url "${TORCH_INDEX}"' in torch
+    held = held_in_the_image()
     assert all((ROOT / name).exists() for name in held)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = {
         name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]
     }
-    needed = packages | {"jobs", "configs", "gates", "pyproject.toml", "constraints.txt"}
+    needed = packages | {"jobs", "configs", "docs", "gates", "pyproject.toml", "constraints.txt"}
     needed |= {"setup.py", "MANIFEST.in", "requirements.lock"}
     assert needed | {project["project"]["readme"], *project["project"]["license-files"]} == held
+
+
+def held_in_the_image() -> set[str]:
+    """The files and folders of the repository that the build of the image sees."""
+    ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert ignore[1] == "*"
+    return {line[1:] for line in ignore if line.startswith("!")}
+
+
+@pytest.mark.slow
+def test_what_the_image_holds_is_enough_for_the_wheel(tmp_path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    for name in held_in_the_image():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.pyc"))
+        else:
+            shutil.copy(ROOT / name, source)
+    command = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", tmp_path / "made"]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    program = tmp_path / "made" / "simgan_factory"
+    for place in ("docs/deploy.md", "gates/eye.toml", "configs/demo.toml"):
+        assert (program / place).read_bytes() == (ROOT / place).read_bytes()
 
 
 def test_the_cluster_launcher_takes_its_configuration() -> None:
