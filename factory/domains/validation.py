@@ -3,7 +3,7 @@
 How shards are measured is an argument: on a cluster, or one after the other in a debugger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from factory.dataset.dataset import DatasetPlace, location_of
@@ -29,6 +29,7 @@ def validate(
     witnesses: Mapping[str, str | Path] | None = None,
     parent: DatasetPlace | None = None,
     split: str | None = None,
+    leave_out: Collection[int] = (),
     settings: ValidationSettings = SETTINGS,
     measuring: GivenOptions = None,
     options: GivenOptions = None,
@@ -56,6 +57,8 @@ def validate(
         witnesses: where each trained network to measure with is stored, by its name.
         parent: where the synthetic parent is now, if it was moved.
         split: only this split of the datasets; None for all.
+        leave_out: shards of the refined dataset that are not validated, and of which a release by
+            this report holds nothing.
         settings: how samples are judged, whatever their domain.
         measuring: how samples are measured: a model of the domain, such as `EyeMeasuringOptions`,
             or its fields by name.
@@ -111,6 +114,7 @@ def validate(
             settings,
             examining,
             notes,
+            leave_out=leave_out,
             make_shards=session.make_shards,
             side_by_side=session.side_by_side,
         )

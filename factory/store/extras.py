@@ -5,6 +5,7 @@ from importlib.util import find_spec
 EXTRA_OF = {
     "alembic": "mlflow",
     "boto3": "s3",
+    "flask": "browse",
     "h5py": "hdf5",
     "jinja2": "report",
     "matplotlib": "report",
@@ -14,6 +15,7 @@ EXTRA_OF = {
     "sqlalchemy": "mlflow",
     "tensorboard": "tensorboard",
     "torch_fidelity": "fidelity",
+    "waitress": "browse",
     "webdataset": "webdataset",
 }
 """module -> the extra of this project that brings it; an engine's library is an extra of its name

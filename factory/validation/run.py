@@ -1,7 +1,7 @@
 """One validation, from the three datasets to the written report and the gate's verdict."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,6 +113,7 @@ class Validation:
         options: Model,
         notes: Sequence[str],
         *,
+        leave_out: Collection[int] = (),
         make_shards: MakeShards,
         side_by_side: SideBySide,
     ) -> Report:
@@ -122,11 +123,12 @@ class Validation:
             split: of the refined and the real dataset; both whole when None.
             options: of the domain's `validation_options`.
             notes: sentences for the top of the page.
+            leave_out: shards of which the report does not speak.
 
         Raises:
             ValueError: a dataset has no such split, or too few images.
         """
-        shards = shards_of(self.trio.refined, split)
+        shards = shards_of(self.trio.refined, split, leave_out)
         check_enough(self.trio, shards, split)
         measure_new_shards(
             self.trio.refined, self.trio.parent, shards, self.witnesses, "validate", make_shards

@@ -21,9 +21,15 @@ from support.places import ROOT
 
 OPTIONAL = ("alembic", "boto3", "botocore", "h5py", "jinja2", "matplotlib", "mlflow", "ncnn",
             "openvino", "sqlalchemy", "tensorboard", "torch_fidelity", "torchvision")  # fmt: skip
+OF_NO_FEATURE = {"all", "dev", "docs"}
+"""extras that gather others, or are for those who work on the project"""
 NEED_THEM = (
     "factory.refinement.engines.ncnn",
     "factory.refinement.engines.openvino",
+    *(
+        f"factory.browse.{n}"
+        for n in ("app", "dataset_pages", "sample_pages", "server", "training_pages")
+    ),
     *(f"factory.store.s3{name}" for name in ("", "_answers", "_client", "_errors", "_requests")),
 )
 """modules that exist for one optional package each, and that are imported when it is used"""
@@ -40,13 +46,13 @@ def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
     }  # fmt: skip
     packages_of = {module: named_otherwise.get(module, module) for module in EXTRA_OF}
     assert set(packages_of.values()) | {"ncnn"} == set.union(
-        *(packages for name, packages in extras.items() if name not in ("all", "dev"))
+        *(packages for name, packages in extras.items() if name not in OF_NO_FEATURE)
     )
     assert all(packages_of[module] in extras[extra] for module, extra in EXTRA_OF.items())
     assert "ncnn" in extras["ncnn"]
     (everything,) = project["optional-dependencies"]["all"]
     named = re.fullmatch(r"simgan-factory\[(.*)\]", everything)
-    assert named is not None and set(named[1].split(",")) == set(extras) - {"all", "dev"}
+    assert named is not None and set(named[1].split(",")) == set(extras) - OF_NO_FEATURE
     assert "simgan-factory[all]" in project["optional-dependencies"]["dev"]
 
 

@@ -79,17 +79,22 @@ def test_a_missed_limit_on_labels_says_that_they_moved_and_no_other_limit_does()
     gate = load_gate(ROOT / "gates" / "eye-landmarks.toml", EyeReport)
     good = judged(report_of(), gate)
     assert good.passed and verdict_of(good).moved == ()
-    for measure, at_most, is_of_labels in (
-        ("drift.drift_px.p95", 0.1, True),
-        ("derived.mean_shift_px", 0.01, True),
-        ("calibration.null_drift_px.median", 0.01, False),
-        ("derived.worst_planted_error_px", 0.001, False),
-        ("realism.refined_vs_real.accuracy", 0.5, False),
+    for measure, at_most, said in (
+        (
+            "drift.drift_px.p95",
+            0.1,
+            "percentile of the drift of the fitted iris is 1.09 px, at most",
+        ),
+        ("derived.mean_shift_px", 0.01, "length of the mean displacement is 0.0943 px, at most"),
+        ("calibration.null_drift_px.median", 0.01, None),
+        ("derived.worst_planted_error_px", 0.001, None),
+        ("realism.refined_vs_real.accuracy", 0.5, None),
     ):
         limit = gate.limits[0].model_copy(update={"measure": measure, "at_most": at_most})
         missed = judged(report_of(), gate.model_copy(update={"limits": (limit,)}))
         assert not missed.passed
-        assert [measure in words for words in verdict_of(missed).moved] == [True] * is_of_labels
+        moved = verdict_of(missed).moved
+        assert len(moved) == (said is not None) and all(said in words for words in moved)
     absent = GateCheck(
         measure="witnesses.gaze.drift.median", at_most=3, why="x", value=None, passed=False
     )
