@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from factory import MODULES
+from jobs import GROUPS
 from support.built_site import faults_of
 from support.pages import LOOK_HERE, SIZES, browser
 from support.places import ROOT
 
 __all__ = ["browser"]
+OF_ESTIMATORS = {"estimator", "gaze", "joints", "landmarks"}
+"""jobs whose one class is elsewhere"""
 GOOD = """<html><head><link rel="canonical" href="https://example.org/"><link rel="stylesheet"
 href="a.css"></head><body><a href="two.html#there">two</a> <a href="https://example.org">out</a>
 <img src="one.png"></body></html>"""
@@ -79,6 +82,14 @@ def built(tmp_path_factory) -> Path:
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return place / "out" / "site"
+
+
+def test_the_reference_asks_for_every_job() -> None:
+    page = (ROOT / "docs" / "api" / "options.md").read_text()
+    jobs = [name for names in GROUPS.values() for name in names]
+    classes = [f"jobs.{name}.{name.capitalize()}Job" for name in jobs if name not in OF_ESTIMATORS]
+    assert [name for name in classes if f"::: {name}\n" not in page] == []
+    assert "::: cluster.job.estimators.EstimatorJob\n" in page
 
 
 @pytest.mark.long
