@@ -93,8 +93,8 @@ def watch(location: str) -> WatchedDataset:
 def _latest_release(dataset: Dataset, releases: Sequence[str]) -> tuple[float | None, float | None]:
     """When the latest release was published, and when it was last known to be the newest.
 
-    The pointer `releases/latest.json` and the note beside it say both, also where a filtered
-    dataset has the release.
+    The pointer `releases/latest.json` says the first, also where a filtered dataset has the
+    release; a night that found nothing newer noted the second beside it.
     Datasets from before there was one have the times of their manifests.
     """
     latest = latest_or_none(dataset.store)
@@ -102,8 +102,8 @@ def _latest_release(dataset: Dataset, releases: Sequence[str]) -> tuple[float | 
         times = [_changed(dataset, f"releases/{name}", MANIFEST) for name in releases]
         return max(times, default=None), max(times, default=None)
     published = datetime.fromisoformat(latest.published).timestamp()
-    looked = seen_nothing_newer(dataset.store)
-    return published, published if looked is None else max(published, looked.timestamp())
+    seen = seen_nothing_newer(dataset.store)
+    return published, published if seen is None else max(published, seen.timestamp())
 
 
 def _changed(dataset: Dataset, folder: str, name: str) -> float:
