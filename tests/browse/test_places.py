@@ -27,6 +27,11 @@ def test_datasets_and_runs_are_found_in_folders_of_folders(places, tmp_path) -> 
         Places([str(tmp_path / "deep")]).check()
 
 
+def test_without_a_place_it_is_said_what_to_name() -> None:
+    with pytest.raises(OptionError, match="name the folder of a dataset"):
+        Places([]).check()
+
+
 def test_a_release_leads_to_its_dataset_and_the_same_place_is_there_once(places) -> None:
     refined = places.folder / "refined"
     found = found_at(refined / "releases" / "r1", refined, f"{refined}/")
