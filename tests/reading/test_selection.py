@@ -133,7 +133,7 @@ def test_an_expression_is_given_up_when_its_time_is_up() -> None:
 def test_functions_can_be_limited(released) -> None:
     schema, few = released.index(0).schema, {"abs", "+"}
     assert Selection("abs(gaze_yaw_rad) > 1", schema, functions=few).columns == ["gaze_yaw_rad"]
-    with pytest.raises(SelectionError, match="the function sqrt cannot be used here.*: abs"):
+    with pytest.raises(SelectionError, match=r"the function sqrt cannot be used here.*: abs"):
         Selection("sqrt(gaze_yaw_rad) > 1", schema, functions=few)
 
 
