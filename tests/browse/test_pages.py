@@ -23,6 +23,8 @@ from support.pages import HOSTILE, Page
 from support.planted import copied, objects
 from support.releases import REPORT_ID
 
+pytestmark = pytest.mark.slow
+
 OWN = f"/datasets/{REFINED}"
 VIEWS = (
     "/",

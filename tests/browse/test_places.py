@@ -7,6 +7,8 @@ from schemas.options import OptionError
 from support.browsing import client_of, put_training
 from support.planted import copied
 
+pytestmark = pytest.mark.slow
+
 
 def found_at(*places) -> dict[str, tuple[str, str]]:
     return {f.name: (f.kind, f.shown) for f in Places([str(p) for p in places]).all().values()}
