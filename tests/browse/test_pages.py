@@ -68,7 +68,7 @@ def test_every_view_is_whole_and_its_links_lead_somewhere(client, view) -> None:
     links = {attrs.get("href") for tag, attrs in page.tags if tag in ("a", "link")}
     links |= {attrs.get("src") for tag, attrs in page.tags if tag in ("img", "script", "iframe")}
     assert all(link.startswith(("/", "#")) for link in links if link)
-    for link in sorted(link for link in links if link and link.startswith("/"))[:12]:
+    for link in sorted(link for link in links if link and link.startswith("/"))[::3][:6]:
         assert client.get(link).status_code == 200, link
 
 
