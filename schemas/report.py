@@ -211,6 +211,9 @@ class Report(Versioned):
     """numbers that follow from several of a report, with their meaning"""
     sample_measures: ClassVar[Mapping[str, str]] = {}
     """what limits on single samples may name, with its meaning: columns of measurements"""
+    number_words: ClassVar[Mapping[str, str]] = {}
+    """what the other numbers are called in words: their dotted names without the statistic, with *
+    for any part, and the words, in which `{witness}` stands for the name of the witness"""
     least_change: ClassVar[float] = 0.01
     """median of `mean_abs_change` below which a refiner did nothing, unless it came nearer to real
     all the same"""
@@ -242,6 +245,9 @@ class Report(Versioned):
     verdicts: Verdicts
     gate: Sha256 | None = None
     """digest of the gate file; None when there was none"""
+    gate_name: str | None = None
+    """name of the gate file, without its folder; None without a gate, and in reports from before it
+    was kept"""
     checks: tuple[GateCheck, ...] = ()
     passed: bool | None = None
     """None without a gate"""
@@ -267,6 +273,21 @@ def _refined_over_floor(report: Report) -> float | None:
     realism = report.realism
     return realism.refined_vs_real.accuracy - realism.real_vs_real.accuracy
 
+
+WITNESS_WORDS: Mapping[str, str] = {
+    "witnesses.*.drift": "the drift by the witness {witness}",
+    "witnesses.*.floor": "the floor of the witness {witness}, its drift where nothing moved",
+    "witnesses.*.label_error": "the distance from the labels by the witness {witness}",
+    "witnesses.*.error": "the error of the witness {witness} on renders",
+    "mean_abs_change": "the change of an image, mean |Δ| on [−1, 1]",
+    "realism.synthetic_vs_real": "renders told from real images",
+    "realism.refined_vs_real": "refined images told from real ones",
+    "realism.real_vs_real": "real images told from other real ones",
+    "fidelity.refined.fid": "FID of the refined images",
+    "fidelity.refined.kid": "KID of the refined images",
+    "verdicts.dropped_share": "share of the samples that miss a limit on single samples",
+}
+"""What the numbers of reports of any domain are called."""
 
 REALISM_DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
     "derived.realism_gain": (

@@ -44,6 +44,8 @@ class Gate(Model):
     samples: tuple[SampleLimit, ...] = ()
     sha256: Sha256
     """of the bytes of the file"""
+    name: str
+    """of the file, without its folder"""
 
 
 def load_gate(path: Path, kind: type[Report]) -> Gate:
@@ -80,7 +82,12 @@ def load_gate(path: Path, kind: type[Report]) -> Gate:
             _require_known(sample.measure, tuple(kind.sample_measures))
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from error
-    return Gate(limits=read.limit, samples=read.sample, sha256=hashlib.sha256(raw).hexdigest())
+    return Gate(
+        limits=read.limit,
+        samples=read.sample,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        name=path.name,
+    )
 
 
 def _require_known(measure: str, known: Sequence[str]) -> None:
@@ -117,7 +124,14 @@ def judged(report: Judged, gate: Gate) -> Judged:
     """The report with the gate's verdict in it; its `samples` are already the gate's."""
     checks = check(report, gate)
     passed = all(line.passed for line in checks) and all(line.passed for line in report.samples)
-    return report.model_copy(update={"gate": gate.sha256, "checks": checks, "passed": passed})
+    return report.model_copy(
+        update={
+            "gate": gate.sha256,
+            "gate_name": gate.name,
+            "checks": checks,
+            "passed": passed,
+        }
+    )
 
 
 def misses_of(report: Report) -> list[str]:

@@ -4,6 +4,7 @@ distance to real images. docs/validation.md states the rule."""
 from fnmatch import fnmatchcase
 
 from factory.store.open import open_store
+from factory.validation.measure_words import limit_words, measure_of
 from schemas.base import digest_of
 from schemas.dataset import DatasetCard
 from schemas.evaluation import EvaluationReport, TrialRecord, Verdict
@@ -33,15 +34,30 @@ def verdict_of(report: Report, evaluated: tuple[Verdict, ...] = ()) -> RefinerVe
     return RefinerVerdict(outcome=outcome, words=words, moved=moved, evaluated=evaluated)
 
 
+def verdict_in_short(verdict: RefinerVerdict | None) -> str:
+    """The verdict for the first lines of a page: how many measurements say that labels moved, where
+    some do, in place of what each of them says; empty without a verdict."""
+    if verdict is None or verdict.outcome != "moved labels":
+        return "" if verdict is None else verdict.words
+    num = len(verdict.moved)
+    words = f"moved labels, as {num} measurement{' says' if num == 1 else 's say'}"
+    for one in verdict.evaluated:
+        words += f"; {one.outcome} for {one.model} on {one.test}"
+    return words
+
+
 def _missed_limits(report: Report) -> list[str]:
     """Upper limits of the gate that a measure of labels exceeds."""
     return [
-        f"{check.measure} is {check.value:.2f}, at most {check.at_most:g}"
+        f"{measure.words} is {measure.shown(check.value)}, {limit_words(check, measure)}".replace(
+            "\N{NO-BREAK SPACE}", " "
+        )
         for check in report.checks
         if check.value is not None
         and check.at_most is not None
         and check.value > check.at_most
         and any(fnmatchcase(check.measure, name) for name in report.label_measures)
+        and (measure := measure_of(report, check.measure))
     ]
 
 

@@ -171,3 +171,24 @@ def mean_shift_of(shift: Sequence[Values]) -> tuple[float, float] | None:
     """The mean of two columns (N,) of displacements, NaN left out; None where all are NaN."""
     known = np.isfinite(shift[0])
     return (float(shift[0][known].mean()), float(shift[1][known].mean())) if known.any() else None
+
+
+def worst_rows(measures: pa.Table, drifts: Mapping[str, Means], most: int) -> list[tuple[int, str]]:
+    """The samples with the largest drift by each witness, the worst of every witness first.
+
+    Args:
+        drifts: the witnesses by name.
+        most: how many samples in all.
+
+    Returns:
+        The row in `measures`, and the drift in words, e.g. `2.30 px by the witness iris`.
+    """
+    ranked = []
+    for order, (name, means) in enumerate(drifts.items()):
+        drift = np.nan_to_num(values_of(measures, means.drift), nan=-1.0)
+        for rank, row in enumerate(np.argsort(-drift, kind="stable")[: most // len(drifts)]):
+            if drift[row] > 0:
+                unit = "°" if means.unit == "deg" else f" {means.unit}"
+                words = f"{drift[row]:.2f}{unit} by the witness {name.replace('_', ' ')}"
+                ranked.append((rank, order, int(row), words))
+    return [(row, words) for _, _, row, words in sorted(ranked)]

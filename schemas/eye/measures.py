@@ -46,8 +46,9 @@ EYE_MEASURES: tuple[pa.Field, ...] = (
 
 
 DERIVED_EYE_MEASURES: tuple[pa.Field, ...] = (
-    _float("agreed_drift_px", "geometric mean of registration_px, iris_registration_px and, with "
-           "a landmark network, iris_drift_px: what witnesses that err apart agree on"),
+    _float("agreed_drift_px", "displacement that witnesses which err apart agree on: geometric "
+           "mean of registration_px, iris_registration_px and, with a landmark network, "
+           "iris_drift_px"),
 )  # fmt: skip
 """what follows from others: not stored, but added where measurements are read"""
 

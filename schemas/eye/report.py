@@ -9,7 +9,14 @@ from pydantic import ConfigDict
 from schemas.base import Float, Model
 from schemas.eye.measures import EYE_MEASURE_MEANINGS
 from schemas.realism import ClosedShare, LookDistances
-from schemas.report import REALISM_DERIVED, Agreement, Report, Spread, Witness
+from schemas.report import (
+    REALISM_DERIVED,
+    WITNESS_WORDS,
+    Agreement,
+    Report,
+    Spread,
+    Witness,
+)
 
 MIN_BIN_SAMPLES = 20
 """measured samples below which the median of a gaze bin is chance"""
@@ -168,6 +175,15 @@ class EyeReport(Report):
     model_config = ConfigDict(extra="forbid")
     derived: ClassVar[Mapping[str, tuple[Callable[[Any], float | None], str]]] = DERIVED
     sample_measures: ClassVar[Mapping[str, str]] = EYE_MEASURE_MEANINGS
+    number_words: ClassVar[Mapping[str, str]] = {
+        **WITNESS_WORDS,
+        "drift.drift_px": "the drift of the fitted iris",
+        "drift.drift_percent_eye_width": "the drift of the fitted iris, of the eye's width",
+        "drift.num_measured": "number of samples whose drift was measured",
+        "calibration.null_drift_px": "the drift of the fitted iris where nothing moved (the floor)",
+        "calibration.error_px": "the error of the fitted iris on renders",
+        "looks.closed_share.share": "the share of the distance to real images that was closed",
+    }
     least_change: ClassVar[float] = 0.02
     label_measures: ClassVar[tuple[str, ...]] = (
         "drift.drift_*",

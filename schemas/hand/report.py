@@ -11,6 +11,7 @@ from schemas.hand.measures import HAND_MEASURE_MEANINGS
 from schemas.realism import Compared, Curves
 from schemas.report import (
     REALISM_DERIVED,
+    WITNESS_WORDS,
     Agreement,
     Estimate,
     Report,
@@ -184,11 +185,12 @@ DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
     ),
     "derived.boundary_refined": (
         _boundary("refined"),
-        "mean distance of the boundary statistics, refined from real",
+        "mean distance of the boundary statistics, refined from real, in standard deviations",
     ),
     "derived.boundary_gain": (
         _boundary_gain,
-        "mean distance of the boundary statistics, synthetic from real, less refined from real",
+        "mean distance of the boundary statistics, synthetic from real, less refined from real, in "
+        "standard deviations",
     ),
     **REALISM_DERIVED,
 }
@@ -201,6 +203,15 @@ class HandReport(Report):
     model_config = ConfigDict(extra="forbid")
     derived: ClassVar[Mapping[str, tuple[Callable[[Any], float | None], str]]] = DERIVED
     sample_measures: ClassVar[Mapping[str, str]] = HAND_MEASURE_MEANINGS
+    number_words: ClassVar[Mapping[str, str]] = {
+        **WITNESS_WORDS,
+        "change.growth_px": "the growth of outlines and edges",
+        "change.depth_shift_mm": "the change of the skin's depth at the visible joints",
+        "change.label_fit": "the share of a hand's labelled joints with skin before them",
+        "change.lost_share": "the share of a hand's pixels that were lost",
+        "change.grown_share": "the share of pixels that a hand won from the background",
+        "change.lost_joint_share": "the share of the visible joints that lost their depth",
+    }
     least_change: ClassVar[float] = 0.001
     """most pixels are background, which no refiner changes"""
     label_measures: ClassVar[tuple[str, ...]] = (

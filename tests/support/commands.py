@@ -33,6 +33,7 @@ def parsed(command: list[str]) -> JobConfig:
 def always_explained(kind: type[JobConfig]) -> set[str]:
     """The options that `--help` explains whatever else is given, as on the command line."""
     names = set(kind.model_fields) - (kind.for_some() if issubclass(kind, ChoosingJob) else set())
-    fields = kind.model_fields
-    named = {name for name in names if tyro.conf.Positional not in fields[name].metadata}
-    return {f"--{name.replace('_', '-')}" for name in named}
+    positional = {
+        name for name in names if tyro.conf.Positional in kind.model_fields[name].metadata
+    }
+    return {f"--{name.replace('_', '-')}" for name in names - positional}

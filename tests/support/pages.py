@@ -30,6 +30,8 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.words: list[str] = []
+        self.prose: list[str] = []
+        """what is no code"""
         self.feed(html)
         self.close()
 
@@ -47,10 +49,16 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "style" not in self.open:
             self.words.append(data)
+            if not {"code", "pre"} & set(self.open):
+                self.prose.append(data)
 
     @property
     def text(self) -> str:
         return re.sub(r"\s+", " ", "".join(self.words).replace("\N{NO-BREAK SPACE}", " "))
+
+    def codes(self) -> list[str]:
+        """Names with an underscore or a colon in them that stand among the words for people."""
+        return re.findall(r"\b\w+_\w+\b|\b[a-z]+:[a-z_]+\b", " ".join(self.prose))
 
     def images(self) -> list[str]:
         return [

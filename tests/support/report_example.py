@@ -47,6 +47,10 @@ YAWS = ((-25.0, -15.0), (-15.0, -5.0), (-5.0, 5.0), (5.0, 15.0), (15.0, 25.0))
 PITCHES = ((-20.0, -7.0), (-7.0, 7.0), (7.0, 20.0))
 
 
+ABSTAINED = {"parent:arc": 92, "refined:ambiguous": 41, "pair:other_circle": 7}
+"""the pupil finder's codes, and a number of samples for each"""
+
+
 def spread_of(values: NDArray[np.floating]) -> Spread:
     return Spread(
         num=len(values),
@@ -134,7 +138,7 @@ def example_drift_found(scale_px: float = 0.45) -> PupilDrift:
     return PupilDrift(
         num_samples=1440,
         num_measured=len(drift),
-        abstained={"lid covers the circle": 92, "no edge found": 41, "leaves the window": 7},
+        abstained=ABSTAINED,
         drift_px=spread_of(drift),
         drift_percent_eye_width=spread_of(drift * 2.5),
         mean_shift_px=(0.08, -0.05),
@@ -194,7 +198,7 @@ def example_witness(scale: float = 0.45, unit: str = "px", network: str | None =
 
 def example_witnesses(scale_px: float) -> Witnesses:
     return Witnesses(
-        pupil=example_witness(scale_px),
+        pupil=example_witness(scale_px).model_copy(update={"unmeasured": ABSTAINED}),
         iris=example_witness(scale_px, network="e" * 64),
         lids=example_witness(scale_px, network="e" * 64),
         gaze=example_witness(3 * scale_px, "deg", "f" * 64),
@@ -346,12 +350,12 @@ def example_pictures(num: int = 40) -> ReportPictures:
             refined=refined[k],
             synthetic_outline=Outline((27.0, 17.0), (7.5, 6.8), 0.2),
             refined_outline=Outline((29.5, 18.0), (7.2, 6.9), -0.1),
-            drift=f"{2.7 - 0.1 * k:.2f} px by pupil",
+            drift=f"{2.7 - 0.1 * k:.2f} px by the witness pupil",
             synthetic_points=np.full((25, 2), 12.5),
             refined_points=np.full((25, 2), 13.5),
             gaze_deg=(12.0, -4.0),
         )
-        for k in range(min(6, num))
+        for k in range(min(8, num))
     ]
     return ReportPictures(
         keys=[f"000000-{k:06d}" for k in range(num)],

@@ -3,7 +3,7 @@
 import pytest
 
 from factory.validation.gate import judged, load_gate
-from factory.validation.refiner_verdict import evaluated_verdicts, verdict_of
+from factory.validation.refiner_verdict import evaluated_verdicts, verdict_in_short, verdict_of
 from schemas.base import digest_of
 from schemas.evaluation import EvaluationReport, Summary, TrialRecord, Verdict
 from schemas.eye.report import EyeReport
@@ -79,21 +79,35 @@ def test_a_missed_limit_on_labels_says_that_they_moved_and_no_other_limit_does()
     gate = load_gate(ROOT / "gates" / "eye-landmarks.toml", EyeReport)
     good = judged(report_of(), gate)
     assert good.passed and verdict_of(good).moved == ()
-    for measure, at_most, is_of_labels in (
-        ("drift.drift_px.p95", 0.1, True),
-        ("derived.mean_shift_px", 0.01, True),
-        ("calibration.null_drift_px.median", 0.01, False),
-        ("derived.worst_planted_error_px", 0.001, False),
-        ("realism.refined_vs_real.accuracy", 0.5, False),
+    for measure, at_most, said in (
+        (
+            "drift.drift_px.p95",
+            0.1,
+            "percentile of the drift of the fitted iris is 1.09 px, at most",
+        ),
+        ("derived.mean_shift_px", 0.01, "length of the mean displacement is 0.0943 px, at most"),
+        ("calibration.null_drift_px.median", 0.01, None),
+        ("derived.worst_planted_error_px", 0.001, None),
+        ("realism.refined_vs_real.accuracy", 0.5, None),
     ):
         limit = gate.limits[0].model_copy(update={"measure": measure, "at_most": at_most})
         missed = judged(report_of(), gate.model_copy(update={"limits": (limit,)}))
         assert not missed.passed
-        assert [measure in words for words in verdict_of(missed).moved] == [True] * is_of_labels
+        moved = verdict_of(missed).moved
+        assert len(moved) == (said is not None) and all(said in words for words in moved)
     absent = GateCheck(
         measure="witnesses.gaze.drift.median", at_most=3, why="x", value=None, passed=False
     )
     assert verdict_of(report_of().model_copy(update={"checks": (absent,)})).moved == ()
+
+
+def test_the_first_lines_of_a_page_count_what_says_that_labels_moved() -> None:
+    moved = verdict_of(report_of(scale_px=2.0), (PAYS,))
+    assert verdict_in_short(moved) == "moved labels, as 6 measurements say; pays for cnn on webcam"
+    one = moved.model_copy(update={"moved": moved.moved[:1], "evaluated": ()})
+    assert verdict_in_short(one) == "moved labels, as 1 measurement says"
+    closed = verdict_of(report_of())
+    assert verdict_in_short(closed) == closed.words and verdict_in_short(None) == ""
 
 
 # --- beside an evaluation -------------------------------------------------------------------------

@@ -38,6 +38,7 @@ GATE = Gate(
         ),
     ),
     sha256=fakes.SHA,
+    name="exact.toml",
 )
 OLD = "000000-000001"
 """the first version of input 2"""

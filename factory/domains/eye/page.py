@@ -14,6 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from factory.domains.eye.gaze_arrows import Shifts, arrows
+from factory.domains.eye.pupil.drift import ABSTENTION_WORDS
 from factory.images.png import Pixels
 from factory.validation.report import figures, look_figures
 from factory.validation.report.figures import REFINED, Mark, Outline
@@ -25,7 +26,7 @@ from factory.validation.report.parts import (
     tiles_of,
     within_budget,
 )
-from schemas.eye.report import EyeReport, GazeBin
+from schemas.eye.report import MIN_BIN_SAMPLES, EyeReport, GazeBin
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0
 """Shrivastava et al. 2017, section 3.1: centres marked by hand on 100 pairs."""
@@ -64,7 +65,7 @@ class ReportPictures:
     refined_NHW: Pixels  # noqa: N815
     real_NHW: Pixels  # noqa: N815
     worst: Sequence[WorstDrift]
-    """witness by witness, largest drift first"""
+    """largest drift first; the first of every witness before the second ones"""
     drift_px: Values
     """of all measured samples"""
     null_drift_px: Values
@@ -100,9 +101,12 @@ def render_page(
         plots=_plots(report, pictures),
         earlier=earlier,
         worst=within_budget(map(_view, pictures.worst[:MAX_WORST])),
-        look_rows=look_figures.ROWS | {"memorised_share": "copies of real images"},
+        look_rows=look_figures.ROWS | {"memorised_share": ("copies of real images", "share")},
         gaze=GazeTable.of(report.drift.bins),
+        min_bin_samples=MIN_BIN_SAMPLES,
         judged=None,
+        reason_words=ABSTENTION_WORDS,
+        centre=report.witnesses.iris or report.witnesses.pupil,
         eye_width_px=pictures.eye_width_px,
         paper={
             "mean_px": PAPER_MEAN_PX,
@@ -121,6 +125,7 @@ class GazeCell:
 
     bin: GazeBin
     style: str
+    """empty where too few samples were measured to say anything"""
 
 
 @dataclass(frozen=True)
@@ -135,12 +140,16 @@ class GazeTable:
     def of(bins: Sequence[GazeBin]) -> "GazeTable":
         yaws = sorted({line.yaw_deg for line in bins}, reverse=True)
         pitches = sorted({line.pitch_deg for line in bins}, reverse=True)
-        top = max((line.drift_px.median for line in bins if line.drift_px), default=0.0)
-        cells = {
-            (line.yaw_deg, line.pitch_deg): GazeCell(
-                line, figures.heat(line.drift_px.median, max(top, 1.0)) if line.drift_px else ""
-            )
+        known = {
+            (line.yaw_deg, line.pitch_deg): line.drift_px.median
             for line in bins
+            if line.drift_px is not None and line.drift_px.num >= MIN_BIN_SAMPLES
+        }
+        top = max([1.0, *known.values()])
+        cells = {
+            place: GazeCell(line, figures.heat(known[place], top) if place in known else "")
+            for line in bins
+            if (place := (line.yaw_deg, line.pitch_deg))
         }
         rows = [(pitch, [cells.get((yaw, pitch)) for yaw in yaws]) for pitch in pitches]
         return GazeTable(yaws, rows)
@@ -151,8 +160,10 @@ def _view(pair: WorstDrift) -> View:
     before = [(pair.synthetic_outline, "#56b4e9")]
     after = [(was, "#56b4e9"), (pair.refined_outline, "#e69f00")]
     arrow = pair.synthetic_outline.center_px, pair.refined_outline.center_px
+    turned = "" if pair.gaze_deg is None else " · yaw {:.0f}°, pitch {:.0f}°".format(*pair.gaze_deg)
     return View(
-        pair,
+        pair.drift,
+        pair.key + turned.replace("-", "\N{MINUS SIGN}"),
         figures.overlay(pair.synthetic, before, points=pair.synthetic_points),
         figures.overlay(pair.refined, after, points=pair.refined_points, arrow=arrow),
     )
@@ -172,7 +183,7 @@ def _plots(report: EyeReport, pictures: ReportPictures) -> dict[str, Markup | No
         "arrows": None if pictures.shifts is None else arrows(pictures.shifts),
         "drift": figures.histogram(
             pictures.drift_px,
-            axis="pupil-centre drift, crop px",
+            axis="drift of the fitted iris, px of the crop",
             colour=REFINED,
             floor=pictures.null_drift_px,
             marks=marks,

@@ -50,7 +50,12 @@ from factory.validation.sampling import (
 )
 from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
-from factory.validation.witnesses import NullMeasures, agreement_of, drift_lines
+from factory.validation.witnesses import (
+    NullMeasures,
+    agreement_of,
+    drift_lines,
+    worst_rows,
+)
 from schemas.eye.report import EyeReport
 from schemas.realism import LookDistances
 from schemas.report import Realism
@@ -134,17 +139,12 @@ class EyesExamined:
         return render_page(report, pictures, earlier)
 
     def _worst_pairs(self) -> list[WorstDrift]:
-        """The pairs with the largest drift by each witness."""
+        """The pairs with the largest drift by each witness, the worst of every witness first."""
         measurer = EyeMeasurer(self.witnesses)
-        worst = []
-        for name, witness in DRIFTS.items():
-            drift = np.nan_to_num(values_of(self.measures, witness.drift), nan=-1.0)
-            for row in np.argsort(-drift, kind="stable")[: MAX_WORST // len(DRIFTS)].tolist():
-                if drift[row] < 0:
-                    break
-                distance = f"{drift[row]:.2f} {witness.unit} by {name.replace('_', ' ')}"
-                worst.append(self._pair(row, distance, measurer))
-        return worst
+        return [
+            self._pair(row, distance, measurer)
+            for row, distance in worst_rows(self.measures, DRIFTS, MAX_WORST)
+        ]
 
     def _pair(self, row: int, drift: str, measurer: EyeMeasurer) -> WorstDrift:
         """Centres as measured; ellipses fitted and landmarks found again."""

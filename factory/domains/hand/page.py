@@ -63,7 +63,7 @@ class HandPictures:
     cube_mm: int
     """what the shades of grey span"""
     worst: Sequence[WorstHand]
-    """witness by witness, largest drift first"""
+    """largest drift first; the first of every witness before the second ones"""
     drift_px: Values
     """of the silhouettes of all measured samples"""
     null_drift_px: Values
@@ -118,7 +118,8 @@ def _shown(depth: Depth, cube_mm: int) -> NDArray[np.uint8]:
 def _view(pair: WorstHand, cube_mm: int) -> View:
     before, after = outline_of(pair.synthetic), outline_of(pair.refined)
     return View(
-        pair,
+        pair.drift,
+        pair.key,
         figures.overlay(
             _shown(pair.synthetic, cube_mm),
             contours=[(before, BEFORE)],
@@ -148,7 +149,7 @@ def _plots(report: HandReport, pictures: HandPictures) -> dict[str, Markup | Non
     return {
         "drift": figures.histogram(
             pictures.drift_px,
-            axis="displacement of the outline, crop px",
+            axis="displacement of the outline, px of the crop",
             colour=REFINED,
             floor=pictures.null_drift_px,
             marks=_marks(witnesses.silhouette),
@@ -206,22 +207,24 @@ def _boundary_rows(report: HandReport) -> list[_BoundaryRow]:
 
 
 class _ChangeRow(NamedTuple):
-    """What refining did to hands, in the unit that the label names."""
+    """What refining did to hands."""
 
     label: str
     estimate: Estimate | None
-    digits: int
+    unit: str
+    factor: float = 1.0
+    """from the number in the report to the number that is shown"""
 
 
 def _change_rows(report: HandReport) -> list[_ChangeRow]:
     change = report.change
     return [
-        _ChangeRow("depth of the skin at joints, away from the camera, mm",
-                   change.depth_shift_mm, 2),
-        _ChangeRow("growth of outlines and edges, px", change.growth_px, 2),
-        _ChangeRow("pixels of the hand lost, share", change.lost_share, 4),
-        _ChangeRow("pixels won from the background, share", change.grown_share, 4),
-        _ChangeRow("visible joints without depth, share", change.lost_joint_share, 4),
-        _ChangeRow("labelled joints with skin before them, share", change.label_fit, 3),
-        _ChangeRow("the same in the renders", change.parent_label_fit, 3),
+        _ChangeRow("depth of the skin at joints, away from the camera", change.depth_shift_mm,
+                   "mm"),
+        _ChangeRow("growth of outlines and edges", change.growth_px, "px"),
+        _ChangeRow("pixels of the hand lost", change.lost_share, "%", 100),
+        _ChangeRow("pixels won from the background", change.grown_share, "%", 100),
+        _ChangeRow("visible joints without depth", change.lost_joint_share, "%", 100),
+        _ChangeRow("labelled joints with skin before them", change.label_fit, "%", 100),
+        _ChangeRow("the same in the renders", change.parent_label_fit, "%", 100),
     ]  # fmt: skip

@@ -53,7 +53,12 @@ from factory.validation.sampling import (
 )
 from factory.validation.settings import ValidationSettings
 from factory.validation.shard_measures import read_measures
-from factory.validation.witnesses import NullMeasures, agreement_of, drift_lines
+from factory.validation.witnesses import (
+    NullMeasures,
+    agreement_of,
+    drift_lines,
+    worst_rows,
+)
 from schemas.base import Model
 from schemas.hand.report import Boundary, HandReport, Planted
 from schemas.report import Realism
@@ -113,18 +118,12 @@ class HandsExamined:
         return _known(self.null[FLOOR_LOOKS[0]], column)
 
     def _worst_pairs(self) -> list[WorstHand]:
-        """The pairs with the largest drift by each witness."""
+        """The pairs with the largest drift by each witness, the worst of every witness first."""
         measurer = HandMeasurer(self.witnesses)
-        worst = []
-        for name, witness in DRIFTS.items():
-            drift = np.nan_to_num(values_of(self.measures, witness.drift), nan=-1.0)
-            for row in np.argsort(-drift, kind="stable")[: MAX_WORST // len(DRIFTS)].tolist():
-                if drift[row] <= 0:
-                    break
-                worst.append(
-                    self._pair(row, f"{drift[row]:.2f} {witness.unit} by {name}", measurer)
-                )
-        return worst
+        return [
+            self._pair(row, drift, measurer)
+            for row, drift in worst_rows(self.measures, DRIFTS, MAX_WORST)
+        ]
 
     def _pair(self, row: int, drift: str, measurer: HandMeasurer) -> WorstHand:
         """With the labelled joints, and those that the network finds again."""

@@ -1,7 +1,9 @@
 """A report beside an earlier one: what became better or worse by more than chance."""
 
+from collections import Counter
 from typing import Literal, NamedTuple
 
+from factory.validation.measure_words import UNITS
 from schemas.report import Report
 
 Change = Literal["better", "worse", "same", "–"]
@@ -21,6 +23,12 @@ class Against(NamedTuple):
 
     title: str
     lines: list[Line]
+
+    @property
+    def sum(self) -> str:
+        """How many numbers are better, worse, and neither."""
+        counts = Counter(line.change for line in self.lines)
+        return f"{counts['better']} better, {counts['worse']} worse, {counts['same']} unclear"
 
 
 class _Number(NamedTuple):
@@ -52,7 +60,8 @@ def _numbers(report: Report) -> dict[str, _Number]:
     numbers = {}
     for name, witness in report.by_witness():
         if witness is not None and witness.drift is not None:
-            drift, unit = witness.drift, witness.unit
+            drift, unit = witness.drift, UNITS[witness.unit]
+            name = name.replace("_", " ")
             numbers[f"drift by {name}, median, {unit}"] = _Number(
                 drift.median, drift.median_low, drift.median_high
             )

@@ -21,13 +21,13 @@ def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -
 
     Args:
         bins: of one condition.
-        unit: of the values.
+        unit: of the values, as it stands behind a number.
         floor: the null drift, whose median is drawn as a dashed line; None draws none.
     """
     known = [line.estimate for line in bins if line.estimate is not None]
     if not known:
         return Markup('<p class="none">Nothing was measured.</p>')
-    plot = Plot(left=40, top=14, bottom=170, height=226)
+    plot = Plot(left=66, top=14, bottom=170, height=242)
     top = max(*(line.p95_high for line in known), floor.median if floor else 0.0, 1e-6)
     step = nice_step(top, 4)
     top = step * np.ceil(top / step)
@@ -35,7 +35,7 @@ def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -
     for k in range(round(top / step) + 1):
         y = plot.y(k * step / top)
         parts.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
-        parts.append(text(plot.left - 6, y + 4, f"{k * step:g}", "end"))
+        parts.append(text(plot.left - 6, y + 4, f"{k * step:g}{unit}", "end"))
     if floor is not None:
         y = plot.y(floor.median / top)
         parts.append(
@@ -43,8 +43,9 @@ def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -
         )
     for k, line in enumerate(bins):
         x = plot.x((k + 0.5) / len(bins))
-        parts.append(text(x, plot.bottom + 17, _range(line), "middle", size=11))
-        parts.append(text(x, plot.bottom + 31, f"{line.num_samples:,}", "middle", size=11))
+        words = (*_range(line), f"({line.num_samples:,})")
+        for row, part in enumerate(words):
+            parts.append(text(x, plot.bottom + 16 + 14 * row, part, "middle", size=11))
         if line.estimate is None:
             parts.append(text(x, plot.bottom - 6, "–", "middle"))
             continue
@@ -62,7 +63,7 @@ def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -
             f'<path d="M{x + 1:.1f} {y + 4:.1f}L{x + 6:.1f} {y - 5:.1f}L{x + 11:.1f} {y + 4:.1f}Z" '
             f'fill="{FLOOR}"/>'
         )
-    name = bins[0].by
+    name = bins[0].by.replace(", deg", ", °") + " (number of samples)"
     parts.append(text((plot.left + plot.right) / 2, plot.height - 4, name, "middle"))
     return svg(plot, parts, f"drift in {unit} by {name}")
 
@@ -74,8 +75,9 @@ def _bar(plot: Plot, x: float, low: float, high: float, colour: str) -> str:
     )
 
 
-def _range(line: ValueBin) -> str:
+def _range(line: ValueBin) -> tuple[str, str]:
+    """In two lines, since neighbours stand close together."""
     low, high = (None if v is None else f"{v:g}".replace("-", "−") for v in (line.low, line.high))
-    if low is None or high is None:
-        return f"under {high}" if low is None and high is not None else f"over {low}"
-    return f"{low} to {high}"
+    if low is None and high is not None:
+        return "under", high
+    return ("over", f"{low}") if high is None else (f"{low} to", high)

@@ -258,6 +258,12 @@ def _shares(values: Values, end: float) -> NDArray[np.float64]:
     return np.asarray(counts / max(1, finite.size))
 
 
+def number_text(value: float) -> str:
+    """Three significant digits, from a thousand on a whole number; with a real minus sign."""
+    text = f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def nice_step(span: float, num: int) -> float:
     """A step for the ticks of an axis: 1, 2 or 5 times a power of ten, about `span` / `num`."""
     rough = max(span, 1e-6) / num

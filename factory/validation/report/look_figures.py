@@ -17,24 +17,26 @@ from factory.validation.report.figures import (
     SYNTHETIC,
     Plot,
     nice_step,
+    number_text,
     svg,
     text,
 )
 from schemas.realism import Compared, Curves, Distance, LookDistances
 
 ROWS = {
-    "frechet": "Fréchet, features",
-    "kernel": "kernel, features",
-    "sliced_wasserstein_fine": "patches, fine",
-    "sliced_wasserstein_coarse": "patches, coarse",
-    "spectrum_db": "spectrum, dB",
-    "grey": "grey levels",
-    "gradient": "gradient",
-    "coverage": "coverage",
-    "density": "density",
-    "diversity": "diversity",
+    "frechet": ("Fréchet, features", ""),
+    "kernel": ("kernel, features, squared", ""),
+    "sliced_wasserstein_fine": ("patches, fine", "sd of real"),
+    "sliced_wasserstein_coarse": ("patches, coarse", "sd of real"),
+    "spectrum_db": ("spectrum", "dB"),
+    "grey": ("grey values", "grey levels"),
+    "gradient": ("gradient", "grey levels per px"),
+    "coverage": ("coverage", ""),
+    "density": ("density", ""),
+    "diversity": ("diversity", ""),
 }
-"""the measures of looks by their names in `LookDistances`, with their labels"""
+"""the measures of looks by their names in `LookDistances`, with their labels and units; an empty
+unit says that there is none"""
 LEAST, MOST = -0.5, 1.5
 """ends of the axis, where 0 is the floor and 1 the renders; values beyond are drawn at its ends"""
 ROW_PX = 38
@@ -61,7 +63,10 @@ FORMS = (("floor", FLOOR, _diamond), ("synthetic", SYNTHETIC, _square), ("refine
 
 def rows_of(looks: LookDistances) -> list[tuple[str, Compared]]:
     """(label, values) of each measure of looks, for `distances`."""
-    return [(label, getattr(looks, name)) for name, label in ROWS.items()]
+    return [
+        (f"{label}, {unit}" if unit else label, getattr(looks, name))
+        for name, (label, unit) in ROWS.items()
+    ]
 
 
 def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
@@ -92,11 +97,15 @@ def _at(plot: Plot, value: float) -> float:
 
 
 def _row(plot: Plot, y: float, label: str, compared: Compared) -> list[str]:
-    numbers = " → ".join(f"{one.value:.3g}" for one in (compared.synthetic, compared.refined))
+    numbers = " → ".join(number_text(one.value) for one in (compared.synthetic, compared.refined))
     parts = [
         text(plot.left - 10, y - 2, label, "end"),
         text(
-            plot.left - 10, y + 13, f"{numbers}, floor {compared.floor.value:.3g}", "end", size=12
+            plot.left - 10,
+            y + 13,
+            f"{numbers}, floor {number_text(compared.floor.value)}",
+            "end",
+            size=12,
         ),
     ]
     gap = compared.synthetic.value - compared.floor.value

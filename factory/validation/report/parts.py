@@ -3,7 +3,9 @@ a budget, and the plots of what every report has."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,7 +14,9 @@ from numpy.typing import NDArray
 
 from factory.images.png import Pixels
 from factory.store.extras import require
-from factory.validation.gate import limit_text, sample_text, value_of
+from factory.validation.gate import value_of
+from factory.validation.measure_words import UNITS
+from factory.validation.refiner_verdict import verdict_in_short
 from factory.validation.report import figures
 from factory.validation.report.against import compared
 from factory.validation.report.condition_figures import by_condition
@@ -23,12 +27,13 @@ from factory.validation.report.figures import (
     SYNTHETIC,
     Mark,
 )
+from factory.validation.report.limits import limit_lines, misses_in_words
 from schemas.report import Report, Spread, ValueBin, Witness
 
 if TYPE_CHECKING:
     import jinja2
 
-MAX_TILES, STRIP_LENGTH = 38, 8
+MAX_TILES, STRIP_LENGTH, NUM_WORST_FIRST = 38, 8, 6
 GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
 """of data URIs; of larger images fewer are shown"""
 
@@ -68,7 +73,10 @@ def tiles_of(
 class View:
     """A pair with what was measured drawn on it."""
 
-    pair: Any
+    drift: str
+    """how far apart, by which witness, e.g. `2.3 px by pupil`"""
+    caption: str
+    """which sample it is"""
     before: Markup
     after: Markup
 
@@ -125,8 +133,10 @@ def condition_plots(
         by: dict[str, list[ValueBin]] = {}
         for line in witness.bins:
             by.setdefault(line.by, []).append(line)
-        plots = [by_condition(bins, unit=witness.unit, floor=witness.floor) for bins in by.values()]
-        all_plots.append((f"{name.replace('_', ' ')}, {witness.unit}", plots))
+        unit = UNITS[witness.unit]
+        behind = unit if unit == "\N{DEGREE SIGN}" else f"\N{NO-BREAK SPACE}{unit}"
+        plots = [by_condition(bins, unit=behind, floor=witness.floor) for bins in by.values()]
+        all_plots.append((f"{name.replace('_', ' ')}, {unit}", plots))
     return all_plots
 
 
@@ -136,16 +146,23 @@ def rendered(
     *,
     notes: Sequence[str],
     tiles: Sequence[Tile],
+    worst: Sequence[View],
     plots: Mapping[str, Markup | None],
     earlier: Report | None,
+    reason_words: Mapping[str, str] | None = None,
     **more: Any,
 ) -> str:
     """The whole page as one string of HTML.
 
     Args:
         template: extends `base.html`, which lies beside this module.
-        more: what it knows beyond what all do.
+        worst: pairs that lie farthest apart, the first of every witness before the second ones.
+        reason_words: a sentence for every reason why a sample was not measured that the report has
+            as a code; other reasons are words already.
+        more: what the template knows beyond what all do.
     """
+    limits = limit_lines(report)
+    words = reason_words or {}
     return (
         _environment(template.parent)
         .get_template(template.name)
@@ -154,14 +171,17 @@ def rendered(
             notes=notes,
             tiles=tiles,
             strip_length=STRIP_LENGTH,
+            worst=worst,
+            num_worst_first=NUM_WORST_FIRST,
             plots=plots,
             witnesses=[(name, one) for name, one in report.by_witness() if one is not None],
             condition_plots=condition_plots(report.by_witness()),
-            sample_text=sample_text,
+            limits=limits,
+            missed_names=misses_in_words(limits),
+            refiner_in_short=verdict_in_short(report.refiner_verdict),
             against=None if earlier is None else compared(report, earlier),
             derived={name: value_of(report, name) for name in report.derived},
-            meanings={name: meaning for name, (_, meaning) in report.derived.items()},
-            limit_text=limit_text,
+            reason_in_words=lambda reason: words.get(reason, reason),
             colours={"synthetic": SYNTHETIC, "refined": REFINED, "real": REAL, "floor": FLOOR},
             **more,
         )
@@ -180,8 +200,11 @@ def _environment(folder: Path) -> "jinja2.Environment":
         lstrip_blocks=True,
     )
     environment.filters["num"] = _number
-    environment.filters["measured"] = _measured
+    environment.filters["in_unit"] = _in_unit
+    environment.filters["measured"] = figures.number_text
+    environment.filters["when"] = _when
     environment.filters["pct"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    environment.filters["mean"] = fmean
     environment.filters["pretty"] = lambda content: orjson.dumps(
         content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
     ).decode()
@@ -197,6 +220,15 @@ def _number(value: float | Spread | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
-def _measured(value: float) -> str:
-    """Counts whole, anything else in four digits."""
-    return (f"{value:,.0f}" if value == round(value) else f"{value:.4g}").replace("-", "−")
+def _in_unit(value: float | Spread | None, unit: str, digits: int = 2) -> str:
+    """A number with its unit, as `Witness.unit` or a page names it."""
+    number = _number(value, digits)
+    unit = UNITS.get(unit, unit)
+    if value is None:
+        return number
+    return number + unit if unit == "\N{DEGREE SIGN}" else f"{number}\N{NO-BREAK SPACE}{unit}"
+
+
+def _when(moment: str) -> str:
+    """`2026-11-30 15:44 UTC` of an ISO 8601 moment."""
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -16,6 +16,8 @@ def test_the_page_opens_whole_and_fits_its_window(browser, request, tmp_path, si
     loaded = visit.page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
     assert len(loaded) >= 3 * 8 and all(loaded)
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    wider = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth+1)"
+    assert visit.page.evaluate(f"{wider}.map(e => e.innerText.slice(0, 40))") == []
     assert visit.said == []
     assert [url for url in visit.asked if not url.startswith("data:")] == [path.as_uri()]
     box = visit.page.locator(".badge").first.bounding_box()

@@ -17,6 +17,7 @@ from support.hand_pairs import refined_by
 from support.hand_reports import sensed, validated
 from support.pages import HOSTILE, Page
 from support.places import ROOT
+from support.tables import without_unit
 
 GATES = ROOT / "gates"
 HAND_GATE = GATES / "hand.toml"
@@ -94,7 +95,12 @@ def test_a_copied_parent_and_a_moved_hand_fail_the_gate(parent, real, tmp_path) 
 def test_the_page_is_whole_in_itself_and_every_picture_decodes(sound) -> None:
     report, html = sound
     page = Page(html)
-    assert not page.open and "http" not in html and "url(" not in html
+    assert not page.open and "url(" not in html
+    assert "http:" not in html and "https:" not in html
+    assert page.codes() == [] and without_unit(html) == []
+    assert page.text.index("PASS" if report.passed else "NO GATE") < page.text.index("Pictures")
+    folded = html.index('<details class="fold"')
+    assert "<table" not in html[:folded] and html[:folded].count('class="card"') == 3
     assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "form")]
     addresses = page.images()
     assert len(addresses) > 3 * 8 and len(html) < 3_500_000
@@ -103,7 +109,10 @@ def test_the_page_is_whole_in_itself_and_every_picture_decodes(sound) -> None:
         image = decode_png(base64.b64decode(address.split(",", 1)[1]))
         assert image.shape == (224, 224) and image.dtype == np.uint8
     for words in (
-        f"{report.witnesses.silhouette.drift.median:.2f} px median drift",
+        f"{report.witnesses.silhouette.drift.median:.2f} px the outline moved, in the median",
+        f"{report.witnesses.silhouette.floor.median:.2f} px is what the same measurement shows",
+        "told from real ones, renders",
+        "no gate was given, so no sample was judged",
         "Boundaries and surfaces",
         "the real pictures are drawn",
         "windows of 40x40 px",

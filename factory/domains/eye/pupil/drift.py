@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.dataset.columns import values_of
-from factory.domains.eye.pupil.finder import Abstained, PupilFinder
+from factory.domains.eye.pupil.finder import REASON_WORDS, Abstained, PupilFinder
 from factory.measures.statistics import spread_or_none
 from schemas.eye.report import GazeBin, PupilDrift
 
@@ -24,6 +24,15 @@ MAX_RADIUS_RATIO = 1.15
 circles is not the iris"""
 OTHER_CIRCLE = "pair:other_circle"
 """the reason why a pair has no drift where `MAX_RADIUS_RATIO` is exceeded"""
+ABSTENTION_WORDS = {
+    **{f"parent:{code}": f"In the render, {words}." for code, words in REASON_WORDS.items()},
+    **{
+        f"refined:{code}": f"In the refined image, {words}." for code, words in REASON_WORDS.items()
+    },
+    OTHER_CIRCLE: f"The circles found in the two images differ in size by more than "
+    f"{100 * (MAX_RADIUS_RATIO - 1):.0f} %, so that one of them is not the iris.",
+}
+"""a sentence for every reason why a pair has no drift"""
 BIN_DEG = 10
 """width of the bins of gaze directions; one bin is centred on straight ahead"""
 

@@ -8,6 +8,7 @@ ellipse (`ellipse`), and the best fit is the answer. Where there is reason to do
 abstains.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Self
@@ -33,6 +34,16 @@ Reason = Literal["flat", "no_iris", "border", "faint", "arc", "ambiguous", "unst
 `border`: the best fit lies outside the window; `faint`: its edge is too weak to tell from chance;
 `arc`: too little of the left or right arc is visible; `ambiguous`: a fit elsewhere is nearly as
 good; `unstable`: fits at two scales disagree"""
+REASON_WORDS: Mapping[Reason, str] = {
+    "flat": "there is hardly any contrast",
+    "no_iris": "no ellipse could be fitted to an iris",
+    "border": "the best ellipse lies outside the part that was searched",
+    "faint": "the edge along the best ellipse is too weak to be told from chance",
+    "arc": "too little of the left or of the right edge of the iris can be seen",
+    "ambiguous": "ellipses at two places fit nearly equally well",
+    "unstable": "the ellipses that fit fine and coarse edges lie apart",
+}
+"""the same for readers of a report; each goes on after "In the render," or the like"""
 
 MIN_RANGE = 8
 """smallest difference of the 5th and the 95th percentile of grey values; below, an image is flat"""

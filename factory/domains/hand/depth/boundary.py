@@ -26,7 +26,7 @@ Statistics = Mapping[str, Values]
 """(N,) values of each statistic by its name; NaN for a picture on which it cannot be measured"""
 NAMES: Mapping[str, str] = {
     "raggedness_px": "raggedness, px",
-    "outline_ratio": "outline over smoothed one",
+    "outline_ratio": "outline over smoothed, ratio",
     "hole_rate_edge": "holes at the edge, share",
     "hole_rate_inside": "holes inside, share",
     "flying_share": "flying pixels, share",

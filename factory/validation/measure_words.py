@@ -1,0 +1,127 @@
+"""What the numbers that a gate limits are called in words, and their units, for readers who have
+never seen a gate file."""
+
+import re
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from schemas.report import GateCheck, Report, SampleCheck
+
+STATISTICS = {
+    "median": "median of {}",
+    "p95": "95th percentile of {}",
+    "p99": "99th percentile of {}",
+    "mean": "mean of {}",
+    "sd": "standard deviation of {}",
+    "num": "number of samples behind {}",
+    "value": "{}",
+    "accuracy": "{}",
+    "low": "lower end of the interval of {}",
+    "high": "upper end of the interval of {}",
+    "median_low": "lower end of the interval of the median of {}",
+    "median_high": "upper end of the interval of the median of {}",
+    "p95_low": "lower end of the interval of the 95th percentile of {}",
+    "p95_high": "upper end of the interval of the 95th percentile of {}",
+    "mean_low": "lower end of the interval of the mean of {}",
+    "mean_high": "upper end of the interval of the mean of {}",
+}
+"""the last part of a number's name, with what it says of the rest"""
+UNITS = {"px": "px", "deg": "°", "mm": "mm", "percent": "%", "db": "dB"}
+"""the endings of names of measures, with how a page writes the unit"""
+SHARES = re.compile(r"share|rate$|accuracy|realism_gain|refined_over_floor|label_fit|coverage")
+"""names of numbers from 0 to 1, and of differences of such, that are shown in per cent"""
+
+
+class Measure(NamedTuple):
+    """A measure in words."""
+
+    words: str
+    """without its unit, e.g. `median of the drift by the iris witness`"""
+    unit: str
+    """as it stands behind a number: `px`, `°`, `%`; empty where it has none"""
+    factor: float = 1.0
+    """from the number in the report to the number that is shown: 100 for shares"""
+
+    def shown(self, value: float) -> str:
+        """A value with its unit: counts whole, percentages in one digit, all else in three
+        significant digits, with a real minus sign."""
+        value *= self.factor
+        if self.unit == "%":
+            number = f"{value:.1f}".removesuffix(".0")
+        elif value == round(value):
+            number = f"{value:,.0f}"
+        else:
+            number = f"{value:.3g}"
+        number = number.replace("-", "\N{MINUS SIGN}")
+        if self.unit in ("", "°"):
+            return number + self.unit
+        return f"{number}\N{NO-BREAK SPACE}{self.unit}"
+
+
+def measure_of(report: Report, name: str) -> Measure:
+    """The measure that a limit on a number of a report bounds.
+
+    Args:
+        name: dotted, as in a gate file.
+    """
+    if name in report.derived:
+        return _with_unit(report.derived[name][1], name)
+    path, _, statistic = name.rpartition(".")
+    if statistic not in STATISTICS:
+        path, statistic = name, "value"
+    rest = next(
+        (words for known, words in report.number_words.items() if fnmatchcase(path, known)), None
+    )
+    parts = path.split(".")
+    if rest is None:
+        rest = " of ".join(reversed(parts)).replace("_", " ")
+    witness = parts[1] if parts[0] == "witnesses" and len(parts) > 1 else None
+    if witness is not None:
+        rest = rest.format(witness=witness.replace("_", " "))
+        units = {key: one.unit for key, one in report.by_witness() if one is not None}
+        if statistic != "num" and witness in units:
+            return Measure(STATISTICS[statistic].format(rest), UNITS[units[witness]])
+    return _with_unit(STATISTICS[statistic].format(rest), path if statistic != "num" else "")
+
+
+def sample_measure_of(report: Report, name: str) -> Measure:
+    """The measure of single samples that a limit bounds.
+
+    Args:
+        name: a column of the domain's measurements.
+    """
+    return _with_unit(report.sample_measures.get(name, name.replace("_", " ")), name)
+
+
+def limit_words(check: GateCheck, measure: Measure) -> str:
+    """`at most 0.8 px`, `at least 85 %`, or both."""
+    parts = []
+    if check.at_least is not None:
+        parts.append(f"at least {measure.shown(check.at_least)}")
+    if check.at_most is not None:
+        parts.append(f"at most {measure.shown(check.at_most)}")
+    return ", ".join(parts)
+
+
+def sample_limit_words(check: SampleCheck, measure: Measure) -> str:
+    """What a sample that misses the limit does, e.g. `more than 8 px (8 spreads above the
+    median)`."""
+    parts = []
+    if check.at_least is not None:
+        parts.append(f"less than {measure.shown(check.at_least)}")
+    if check.at_most is not None:
+        parts.append(f"more than {measure.shown(check.at_most)}")
+    relative = re.findall(r"[\d.]+ spreads (?:above|below) the median", check.limit)
+    if not parts:
+        return ", ".join(relative)
+    return " or ".join(parts) + (f" ({', '.join(relative)})" if relative else "")
+
+
+def _with_unit(meaning: str, name: str) -> Measure:
+    """The words before a colon or semicolon; what follows them explains."""
+    words = re.split(r"[;:]", meaning)[0].replace("|refined - parent|", "|Δ|")
+    words = re.sub(r", (-1|0) to 1$", "", words).replace("[-1, 1]", "[−1, 1]")
+    last = name.rpartition(".")[2]
+    if SHARES.search(last):
+        return Measure(words, "%", 100.0)
+    return Measure(words, UNITS.get(last.rpartition("_")[2], ""))
