@@ -10,7 +10,7 @@ PYTEST := $(PY) -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 RGW    := $(or $(SIMGAN_RGW),$(HOME)/.cache/simgan-factory/rgw)
 
-.PHONY: help setup lock demo test test-fast test-rest test-all rgw chaos check format schemas bench clean
+.PHONY: help setup lock demo pictures docs test test-fast test-rest test-all rgw prometheus chaos check format schemas bench clean
 .DEFAULT_GOAL := help
 
 help:            ## what each target does
@@ -32,6 +32,19 @@ DOMAIN ?= eye
 demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html; DOMAIN=hand for hands
 	$(PY) -m jobs.demo --domain $(DOMAIN)
 
+pictures: $(READY)  ## draw docs/pictures/ anew: runs demos that have no output, and follows the tutorial
+	PYTHONPATH=. $(PY) benchmarks/demo_pictures.py
+	PYTHONPATH=. $(PY) benchmarks/tutorial_pictures.py
+
+DOCS := $(VENV)/.docs
+$(DOCS): $(READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	@touch $@
+
+docs: $(DOCS)    ## the pages and the API reference as a site in out/site, with its links checked
+	$(VENV)/bin/zensical build --clean --strict
+	$(PY) tests/support/built_site.py out/site
+
 test: $(READY)   ## every property, without the longer trials; says at its end what it skipped
 	$(PYTEST) -m "not gpu and not long"
 
@@ -46,6 +59,10 @@ test-all: $(READY)  ## every test that needs no GPU: `make test` and `make test-
 
 rgw:             ## unpack Ceph's S3 server, which the tests use (Debian 12, no root, once)
 	tests/support/rgw.sh get "$(RGW)"
+
+PROMETHEUS := $(or $(SIMGAN_PROMETHEUS),$(HOME)/.cache/simgan-factory/prometheus)
+prometheus:      ## unpack Prometheus and promtool, which the tests use (Debian, no root, once)
+	tests/support/prometheus.sh "$(PROMETHEUS)"
 
 TRIALS ?= 50
 chaos: $(READY)  ## ingest and refine while things are killed at random: TRIALS=50 (an hour)
@@ -67,5 +84,5 @@ schemas: $(READY) ## regenerate schemas/json/ from the models
 bench: $(READY)  ## run every benchmark (minutes)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
 
-clean:           ## remove the demo's output and caches, keep .venv
-	rm -rf out .pytest_cache .mypy_cache .ruff_cache
+clean:           ## remove the demo's output, the site and caches, keep .venv
+	rm -rf out .cache .pytest_cache .mypy_cache .ruff_cache

@@ -54,9 +54,11 @@ class BuildWithFolders(build_py):
             return
         for folder in ("configs", "gates", "docs"):
             target = Path(self.build_lib, "simgan_factory", folder)
-            self.mkpath(str(target))
-            for path in sorted((ROOT / folder).iterdir()):
-                self.copy_file(str(path), str(target / path.name))
+            for path in sorted((ROOT / folder).rglob("*")):
+                place = target / path.relative_to(ROOT / folder)
+                if path.is_file():
+                    self.mkpath(str(place.parent))
+                    self.copy_file(str(path), str(place))
 
 
 setup(ext_modules=[extension], cmdclass={"build_py": BuildWithFolders})

@@ -5,8 +5,8 @@ GROUPS = {
     "Train": ("train", "ablate", "estimator"),
     "Refine": ("refine",),
     "Check": ("validate", "power", "evaluate", "turing"),
-    "Release": ("publish",),
-    "Look after": ("describe", "verify", "gc", "repair", "expire", "upgrade"),
+    "Release": ("publish", "night"),
+    "Look after": ("browse", "describe", "verify", "gc", "repair", "expire", "upgrade", "metrics"),
     "Try everything": ("demo",),
     "Older names of `estimator KIND`": ("gaze", "joints", "landmarks"),
 }

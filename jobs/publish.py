@@ -13,7 +13,7 @@ from factory.store.open import is_remote
 from schemas.export import Licence
 from schemas.options import value_of
 from schemas.place import Place
-from schemas.release import ReleaseName
+from schemas.release import NewReleaseName
 
 Switch = tyro.conf.FlagCreatePairsOff
 
@@ -31,8 +31,8 @@ class PublishJob(JobConfig):
 
     input: Place
     """the validated dataset"""
-    release: ReleaseName
-    """name of the release, e.g. a date; letters, digits, dots, dashes"""
+    release: NewReleaseName
+    """name of the release, e.g. a date: letters, digits, dots, dashes; latest is not allowed"""
     report: str | None = None
     """id of the report to release by; default the latest"""
     drop_failed: Switch[bool] = False
@@ -44,6 +44,8 @@ class PublishJob(JobConfig):
     kept: Place | None = None
     """with --drop-failed: where the filtered dataset goes, a folder or s3://bucket/prefix; default
     beside the input, <input>-kept"""
+    latest: bool = True
+    """let readers of releases/latest get this release, also if it is there already"""
     export: Place | None = None
     """write the release to this folder too, which must not exist yet; it appears once whole"""
     licence: Licence | None = None
@@ -97,6 +99,7 @@ def main(job: PublishJob) -> None:
                 report=job.report,
                 drop_failed=job.drop_failed,
                 kept=job.kept,
+                latest=job.latest,
                 on=partial(nullcontext, session),
             )
         if job.export is not None:

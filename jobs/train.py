@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from cluster.job.command import JobConfig, OptionalCount, run_command
+from factory.tracking.options import MlflowOptions
 from factory.training.config import TrainConfig
 from schemas.place import Place
 from schemas.refiner import Device, PrecisionChoice
 
 
-class TrainJob(JobConfig, TrainConfig):
+class TrainJob(JobConfig, TrainConfig, MlflowOptions):
     """Train a refiner that makes renders look like camera images (SimGAN).
 
     Writes losses (metrics.jsonl, losses.png), sample strips (strips/) and, at the end, the refiner
@@ -71,6 +72,7 @@ def main(job: TrainJob) -> None:
     for dataset in (renders, camera):
         dataset.require_splits(job.split)
     check_files(config, renders)
+    job.part(MlflowOptions).require()
     with start(job, job.output):
         train(
             job.synthetic,
@@ -81,6 +83,8 @@ def main(job: TrainJob) -> None:
             device=job.device,
             held_out=job.held_out,
             num_held_out=job.num_held_out,
+            mlflow=job.mlflow,
+            mlflow_experiment=job.mlflow_experiment,
             trainer=partial(
                 train_on_ray,
                 workers=job.workers,

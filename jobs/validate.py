@@ -2,16 +2,25 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from cluster.job.command import GateFailedError, run_command
 from cluster.job.measuring import MeasuringJob
 from factory.domains.registry import options_by_domain, options_of
+from factory.tracking.options import MlflowOptions
 from factory.validation.settings import ValidationSettings
 from schemas.place import Place
 from schemas.shipped import GateFile
 
+if TYPE_CHECKING:
+    from schemas.report import Report
 
-class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_options")):
+
+class ValidateJob(
+    MeasuringJob, ValidationSettings, MlflowOptions, *options_of("validation_options")
+):
     """Measure whether a refined dataset kept its labels and became more realistic.
 
     Writes reports/<id>/ into the refined dataset: report.html (pictures first), report.json, and
@@ -24,6 +33,8 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
     gate: GateFile | None = None
     """TOML file of limits that decide pass or fail, or the name of one that comes with
     simgan-factory: eye, hand"""
+    leave_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """shards that are not validated, and of which a release by this report holds nothing"""
     against: str | None = None
     """id of an earlier report of this dataset, or the path of any report.json, to compare with"""
     evaluation: Place | None = None
@@ -37,17 +48,24 @@ class ValidateJob(MeasuringJob, ValidationSettings, *options_of("validation_opti
 
 
 def main(job: ValidateJob) -> None:
+    if validated(job).passed is False:
+        raise GateFailedError(f"{job.input} misses limits of {job.gate}")
+
+
+def validated(job: ValidateJob) -> "Report":
+    """Do what the job is for, but leave it to the caller to refuse what missed the gate."""
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import start
     from factory.domains.validation import validate
 
-    report = validate(
+    return validate(
         job.input,
         real=job.real,
         gate=job.gate,
         witnesses=job.witnesses,
         parent=job.parent,
         split=job.split,
+        leave_out=job.leave_out,
         settings=job.part(ValidationSettings),
         measuring=options_by_domain(job, "measuring_options"),
         options=options_by_domain(job, "validation_options"),
@@ -55,10 +73,10 @@ def main(job: ValidateJob) -> None:
         evaluation=job.evaluation,
         inception=job.inception,
         notes=job.notes,
+        mlflow=job.mlflow,
+        mlflow_experiment=job.mlflow_experiment,
         on=partial(start, job, job.input, workers=job.workers),
     )
-    if report.passed is False:
-        raise GateFailedError(f"{job.input} misses limits of {job.gate}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from schemas.eye.sample import Eye, UnlabelledEye
 from schemas.hand.report import HandReport
 from schemas.hand.sample import Hand, UnlabelledHand
 from schemas.index import ShardFacts
-from schemas.release import ReleaseManifest
+from schemas.release import LatestRelease, ReleaseManifest
 
 FOLDER = Path(__file__).parent / "json"
 MODELS: dict[str, type[BaseModel]] = {
@@ -30,6 +30,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "report-eye": EyeReport,
     "report-hand": HandReport,
     "release-manifest": ReleaseManifest,
+    "latest-release": LatestRelease,
 }
 
 

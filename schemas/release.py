@@ -2,12 +2,29 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints, model_validator
+from pydantic import AfterValidator, StringConstraints, model_validator
 
 from schemas.base import FORMAT_VERSION, Model, Sha256, Split, Versioned
 from schemas.dataset import DatasetCard
 
+LATEST = "latest"
+"""in place of a release's name: the one that `releases/latest.json` names"""
+LATEST_FILE, NOTHING_NEWER_FILE = f"{LATEST}.json", "nothing-newer.json"
+"""in the folder of all releases"""
 ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+def _is_free(name: str) -> str:
+    if name in (LATEST, LATEST_FILE, NOTHING_NEWER_FILE):
+        raise ValueError(
+            f"no release is named {name}: releases/{LATEST_FILE} says which release is the latest; "
+            "choose another name"
+        )
+    return name
+
+
+NewReleaseName = Annotated[ReleaseName, AfterValidator(_is_free)]
+"""of a release that is to be made. Earlier versions may have made one that is named `latest`"""
 
 
 class ReleasedShard(Model):
@@ -84,3 +101,25 @@ class DroppedRelease(Versioned):
 
 MAX_DROPPED_BYTES = 512
 """no manifest is so small"""
+
+
+class LatestRelease(Versioned):
+    """`releases/latest.json`: the release that was published last, which readers of
+    `releases/latest` get. It is replaced after the manifest of that release was written."""
+
+    release: ReleaseName
+    manifest: Sha256
+    """of the manifest.json of the release, which has the digests of all that the release holds"""
+    dataset: str | None = None
+    """where the filtered dataset is that has the release: `../NAME` beside this dataset, else its
+    location; None where this dataset itself has it"""
+    published: str
+    """when it became the latest: UTC, ISO 8601"""
+
+
+class NothingNewer(Versioned):
+    """`releases/nothing-newer.json`: when a night last found nothing new to release. It is a file
+    of its own, so that nobody who publishes meanwhile has the pointer written back under them."""
+
+    at: str
+    """UTC, ISO 8601"""

@@ -23,6 +23,15 @@ class TrainRecord(Versioned, Generic[Config]):
     """of the weights of the network that holds labels in place, where one takes part"""
 
 
+class MlflowRecord(Versioned):
+    """`mlflow.json` of a training that MLflow was told of: the run to go on with. Runs from before
+    MLflow could be told have none."""
+
+    place: str
+    """the server, or the absolute path of the folder, that has the run"""
+    run_id: str
+
+
 class Counters(Model):
     """Where a training stands, beside the tensors of its networks and optimisers."""
 

@@ -24,6 +24,7 @@ from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.pictures import PicturesOptions
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from support import fakes, planted
+from support.browsing import hostile, places  # noqa: F401  (fixtures)
 from support.clusters import shared_cluster, shared_ray  # noqa: F401  (fixtures)
 from support.explored_scenes import committed_scene, scene, scenes  # noqa: F401  (fixtures)
 from support.filtered import judged_once, kept, refined  # noqa: F401  (fixtures)

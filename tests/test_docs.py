@@ -2,8 +2,10 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,14 @@ from support.coins import COIN_DOMAIN
 from support.commands import commands_in, parsed
 from support.places import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+    ),
+    *sorted(DOCS.rglob("*.md")),
+]
 TOP = "schemas|factory|cluster|jobs|configs|gates|docs|tests|benchmarks|examples"
 """folders of the repository that a page may name"""
 PATH = re.compile(rf"(?<![\w./@-])(?:{TOP}|simgan_factory)/[\w./*{{}},-]*[\w*/}}]")
@@ -32,7 +41,7 @@ def text_of(page: Path) -> str:
 
 
 def page_id(path: Path) -> str:
-    return path.stem
+    return path.relative_to(ROOT).with_suffix("").as_posix()
 
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=page_id)
@@ -105,7 +114,7 @@ def test_every_hop_of_a_page_names_a_definition_in_its_file(page) -> None:
 
 
 def test_the_architecture_follows_a_render_hop_by_hop() -> None:
-    hops = {path for path, _ in HOP.findall((ROOT / "docs" / "architecture.md").read_text())}
+    hops = {path for path, _ in HOP.findall((DOCS / "architecture.md").read_text())}
     assert {"jobs/ingest.py", "jobs/refine.py", "jobs/validate.py"} <= hops
     assert "factory/dataset/commit.py" in hops
 
@@ -138,24 +147,68 @@ def test_every_link_of_a_page_leads_somewhere(page) -> None:
         target = page.parent / path if path else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
             wrong.append(link)
+        if page.is_relative_to(DOCS) and not target.resolve().is_relative_to(DOCS):
+            wrong.append(f"{link}: `make docs` makes a site of docs/ alone; name the file as code")
     assert wrong == []
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    linked = {link.partition("#")[0] for link in LINK.findall((ROOT / "README.md").read_text())}
-    docs = {page.relative_to(ROOT).as_posix() for page in PAGES[1:]}
-    assert docs - linked == set()
+    reached: set[Path] = set()
+    next_ones = [ROOT / "README.md"]
+    while next_ones:
+        page = next_ones.pop()
+        reached.add(page)
+        links = (link.partition("#")[0] for link in LINK.findall(page.read_text()))
+        pages = {(page.parent / link).resolve() for link in links if link.endswith(".md")}
+        next_ones += [page for page in pages & set(PAGES) if page not in reached]
+    assert set(PAGES) - reached == set()
+
+
+def pages_in(nav: object) -> Iterator[str]:
+    """Every page that a `nav` of zensical.toml names, at any depth."""
+    match nav:
+        case str():
+            yield nav
+        case list():
+            for entry in nav:
+                yield from pages_in(entry)
+        case dict():
+            yield from pages_in(list(nav.values()))
+
+
+def test_the_site_leads_to_every_page() -> None:
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    named = list(pages_in(nav))
+    assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 700
+
+
+@every_page
+def test_every_list_begins_after_a_blank_line(page) -> None:
+    """GitHub sees a list without it as well; the site shows one paragraph."""
+    lines = FENCE.sub("", page.read_text()).splitlines()
+    items = re.compile(r"(- |\d+\. |  |#)")
+    assert [
+        line
+        for before, line in pairwise(lines)
+        if re.match(r"(- |\d+\. )", line) and before.strip() and not items.match(before)
+    ] == []
 
 
 def commands_of(page: Path) -> list[list[str]]:
-    """Every `python jobs/…` of a page, in blocks and in running text; `[--option]` as given."""
-    text = page.read_text()
+    """Every `python jobs/…` and `simgan-factory …` of a page, in blocks and in running text;
+    `[--option]` as given."""
+    text = re.sub(r"simgan-factory (?=\w)(\w+) ", r"python jobs/\1.py ", page.read_text())
     blocks = FENCE.findall(text)
     spans = re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
     return [
         command
         for part in (*blocks, *spans)
         for command in commands_in(re.sub(r"[\[\]]", "", part))
+        if "--help" not in command  # which any job takes, and which ends the program
     ]
 
 

@@ -126,8 +126,9 @@ def test_the_example_in_a_docstring_is_a_call_that_the_function_takes(name) -> N
     assert name in taken_calls(textwrap.dedent("\n".join(indented)))
 
 
-def test_the_snippet_of_the_readme_is_of_calls_that_the_functions_take() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_snippet_of_the_steps_is_of_calls_that_the_functions_take() -> None:
+    page = (ROOT / "docs" / "steps.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert sorted(taken_calls(code)) == sorted(FUNCTIONS)
     with pytest.raises(TypeError):
         taken_calls('refine("SYNTH", refiners="RUN", output="REFINED")')

@@ -35,6 +35,7 @@ def ensure_ray(*, dashboard: bool = False) -> None:
         with holding_signals_back():
             ray.init(log_to_driver=True, logging_level=logging.ERROR)
         return
+    port = metrics_port()
     above = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     require_short_folder(Path(above) / "ray")
     try:
@@ -44,6 +45,7 @@ def ensure_ray(*, dashboard: bool = False) -> None:
                 include_dashboard=dashboard,
                 log_to_driver=True,
                 logging_level=logging.ERROR,
+                _metrics_export_port=port,
             )
     except Exception as error:  # Ray raises that very class where its processes do not come up
         raise RuntimeError(
@@ -51,6 +53,23 @@ def ensure_ray(*, dashboard: bool = False) -> None:
             "short of memory or of open files (ulimit -n); run the same command again then. Ray's "
             f"logs are in {above}/ray/session_latest/logs"
         ) from error
+
+
+def metrics_port() -> int | None:
+    """The port at which a Ray of this job offers its metrics to Prometheus; None for any.
+
+    Without it, Ray takes a free port and says nowhere which one: it writes its file for Prometheus'
+    discovery only where it has a dashboard.
+
+    Raises:
+        RuntimeError: SIMGAN_METRICS_PORT is no port.
+    """
+    given = os.environ.get("SIMGAN_METRICS_PORT")
+    if not given:
+        return None
+    if not given.isdecimal() or not 0 < int(given) < 1 << 16:
+        raise RuntimeError(f"SIMGAN_METRICS_PORT={given} is no port: give 1 to 65535, or unset it")
+    return int(given)
 
 
 def ray_address() -> str | None:

@@ -47,6 +47,13 @@ SHARDS_AHEAD = 4
 """shards per worker from which on each worker has its next shard queued; with fewer shards, queued
 ones would leave other workers idle at the end"""
 WORKER_NAME = "simgan-stage"
+SECONDS_METRIC, SHARDS_METRIC, SAMPLES_METRIC = (
+    "simgan_stage_seconds",
+    "simgan_shards",
+    "simgan_samples",
+)
+"""a histogram and two counters; Prometheus sees them as `ray_simgan_stage_seconds_bucket` etc.,
+`ray_simgan_shards_total` and `ray_simgan_samples_total`"""
 PAUSE_S = 5.0
 """seconds before shards that failed for a passing reason are tried again, times the attempt"""
 
@@ -81,16 +88,16 @@ class StageWorker:
         self.stage = stage
         self._step: Callable[[Any], Any] | None = None
         self._seconds = Histogram(
-            "simgan_stage_seconds",
+            SECONDS_METRIC,
             description="Work on one shard in one stage.",
             boundaries=[0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000],
             tag_keys=("stage",),
         )
         self._shards = Counter(
-            "simgan_shards", description="Shards that left a stage.", tag_keys=("stage", "result")
+            SHARDS_METRIC, description="Shards that left a stage.", tag_keys=("stage", "result")
         )
         self._samples = Counter(
-            "simgan_samples", description="What became of inputs.", tag_keys=("result",)
+            SAMPLES_METRIC, description="What became of inputs.", tag_keys=("result",)
         )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

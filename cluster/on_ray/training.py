@@ -24,6 +24,7 @@ from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.local import LocalStore
 from factory.store.open import open_store
+from factory.tracking.options import NO_MLFLOW, MlflowOptions
 from factory.training.checked import CheckedTraining
 from factory.training.config import TrainConfig
 from factory.training.metrics_log import METRICS_NAME
@@ -56,6 +57,7 @@ def train_on_ray(
     max_failures: int = 3,
     held_out: str = "test",
     num_held_out: int = 600,
+    tracking: MlflowOptions = NO_MLFLOW,
 ) -> None:
     """A `factory.training.run.Trainer` in Ray Train workers. When a worker, a history actor or a
     node is lost, all workers start again from the newest checkpoint.
@@ -75,6 +77,8 @@ def train_on_ray(
         held_out: split of both datasets to score refiners on, for a configuration with
             `validate_every`.
         num_held_out: renders, and real images, of it.
+        tracking: whether worker 0 tells MLflow of the run, and where: a server that the nodes
+            reach, or a folder that they share.
 
     Raises:
         MissingHookError: refiners are to be scored, and their domain does not say how.
@@ -112,6 +116,7 @@ def train_on_ray(
         "device": device,
         "history": None,
         "scorer": scorer,
+        "tracking": tracking.located().model_dump(mode="json"),
     }
     if workers > 1 and config.buffer_size:
         shape = history_shape(config, checked.synthetic.card.image)
@@ -228,6 +233,7 @@ def _train_here(loop: dict[str, Any]) -> None:
             history=loop["history"],
             device=loop["device"],
             scorer=loop["scorer"],
+            tracking=MlflowOptions.model_validate(loop["tracking"]),
         )
     except (ValueError, FileNotFoundError, NonFiniteLoss) as error:
         log.exception("training stopped")

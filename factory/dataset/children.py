@@ -24,8 +24,7 @@ def register_child(parent: Dataset, child: Dataset) -> None:
 
     A parent that cannot be written to stays as it is, and a warning says so.
     """
-    number = hashlib.sha256(child.location.encode()).hexdigest()[:16]
-    name = f"children/{number}.json"
+    name = _child_name(child)
     if parent.store.size(name) is not None:
         return
     ref = ChildRef(location=child.location, card=child.card.digest())
@@ -39,6 +38,15 @@ def register_child(parent: Dataset, child: Dataset) -> None:
             child.location,
             error,
         )
+
+
+def forget_child(parent: Dataset, child: Dataset) -> None:
+    """Remove the note of a child that holds no shard any more, so that nothing looks for it."""
+    parent.store.delete(_child_name(child))
+
+
+def _child_name(child: Dataset) -> str:
+    return f"children/{hashlib.sha256(child.location.encode()).hexdigest()[:16]}.json"
 
 
 def registered_children(dataset: Dataset) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from schemas.base import Model
 from schemas.kinds import SampleKind
 from schemas.labels import LabelGuide
+from schemas.measures import MeasureGuide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,6 +151,14 @@ class Domain(ABC):
         """The options that this domain adds to jobs/validate.py alone, as a model with a default
         for each. `Validator.examine` is given them."""
         return NoOptions
+
+    def measure_guide(self) -> MeasureGuide:
+        """What people who look at single samples are told of the measures of refined ones, and
+        which measures follow from others.
+
+        Without it, measures are shown by their names alone.
+        """
+        return MeasureGuide()
 
     def damage(self) -> "Damages":
         """The kinds of damage by which jobs/power.py tries the validation of refined samples."""

@@ -3,7 +3,7 @@
 How shards are measured is an argument: on a cluster, or one after the other in a debugger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from factory.dataset.dataset import DatasetPlace, location_of
@@ -11,6 +11,7 @@ from factory.dataset.session import BeginSession, here
 from factory.domains.registry import GivenOptions, domain_of, options_for
 from factory.networks.threads import threads_kept
 from factory.store.open import absolute
+from factory.tracking.options import NO_MLFLOW, MlflowOptions
 from factory.validation.pairs import open_trio
 from factory.validation.run import Validation
 from factory.validation.settings import ValidationSettings
@@ -28,6 +29,7 @@ def validate(
     witnesses: Mapping[str, str | Path] | None = None,
     parent: DatasetPlace | None = None,
     split: str | None = None,
+    leave_out: Collection[int] = (),
     settings: ValidationSettings = SETTINGS,
     measuring: GivenOptions = None,
     options: GivenOptions = None,
@@ -35,6 +37,8 @@ def validate(
     evaluation: str | Path | None = None,
     inception: str | Path | None = None,
     notes: Sequence[str] = (),
+    mlflow: str | None = None,
+    mlflow_experiment: str = NO_MLFLOW.mlflow_experiment,
     on: BeginSession = here,
 ) -> Report:
     """Measure whether a refined dataset kept its labels and became more realistic.
@@ -53,6 +57,8 @@ def validate(
         witnesses: where each trained network to measure with is stored, by its name.
         parent: where the synthetic parent is now, if it was moved.
         split: only this split of the datasets; None for all.
+        leave_out: shards of the refined dataset that are not validated, and of which a release by
+            this report holds nothing.
         settings: how samples are judged, whatever their domain.
         measuring: how samples are measured: a model of the domain, such as `EyeMeasuringOptions`,
             or its fields by name.
@@ -63,6 +69,9 @@ def validate(
         evaluation: output of jobs/evaluate.py with this refiner, whose verdict the report repeats.
         inception: file of Inception's weights for FID and KID.
         notes: sentences for the top of the page.
+        mlflow: an MLflow server or a local folder that is told of the report too; one that cannot
+            be reached is a warning.
+        mlflow_experiment: name of the experiment in MLflow.
         on: begins the session in which shards are measured.
 
     Returns:
@@ -75,9 +84,10 @@ def validate(
         OldFormatError: the refined dataset is of an earlier format.
         ValueError: options, networks, the gate or the evaluation do not fit; or a dataset has no
             such split, or too few images.
-        MissingExtraError: jinja2 is not installed, or what `inception` needs.
+        MissingExtraError: jinja2 is not installed, or what `inception` or `mlflow` needs.
         ShardsFailedError: some shards could not be measured; all others were.
     """
+    tracking = MlflowOptions(mlflow=mlflow, mlflow_experiment=mlflow_experiment)
     trio = open_trio(
         location_of(input), location_of(real), None if parent is None else location_of(parent)
     )
@@ -92,6 +102,7 @@ def validate(
         against=against,
         evaluation=None if evaluation is None else str(evaluation),
         inception=None if inception is None else Path(inception),
+        tracking=tracking.located(),
     )
     trio.refined.require_current_format()
     if split is not None:
@@ -103,6 +114,7 @@ def validate(
             settings,
             examining,
             notes,
+            leave_out=leave_out,
             make_shards=session.make_shards,
             side_by_side=session.side_by_side,
         )

@@ -54,7 +54,7 @@ class ReleaseIndex:
                 f"{counts.sum()} samples"
             )
         self._group_ends: dict[int, Numbers] = {}
-        self._last_read: tuple[_Span, list[str], pa.Table] | None = None
+        self._last_read: tuple[Span, list[str], pa.Table] | None = None
         self._chosen: list[NDArray[np.uint8]] | None = None
         self._kept: OrderedDict[tuple[str, int], NDArray[Any]] = OrderedDict()
 
@@ -82,12 +82,12 @@ class ReleaseIndex:
         columns = selection.columns or ["shard"]
         pieces: dict[int, list[NDArray[np.bool_]]] = {}
         bounds = np.stack([self._starts, self._starts + self._all_samples], 1)
-        for span in self._spans(0, int(self._part_ends[-1])):
+        for span in self.spans(0, int(self._part_ends[-1])):
             overlap = np.clip(bounds, span.start, span.stop)
             touched = np.flatnonzero(overlap[:, 0] < overlap[:, 1])
             if not len(touched):
                 continue
-            is_chosen = selection.of(self._read(span, columns))
+            is_chosen = selection.of(self.read(span, columns))
             for shard in touched.tolist():
                 first, last = (overlap[shard] - span.start).tolist()
                 pieces.setdefault(shard, []).append(is_chosen[first:last])
@@ -145,12 +145,12 @@ class ReleaseIndex:
         start = int(self._starts[shard])
         stop = start + int(self._all_samples[shard])
         pieces = []
-        for span in self._spans(start, stop):
+        for span in self.spans(start, stop):
             first, last = max(start, span.start), min(stop, span.stop)
-            pieces.append(self._read(span, columns).slice(first - span.start, last - first))
+            pieces.append(self.read(span, columns).slice(first - span.start, last - first))
         return pa.concat_tables(pieces)
 
-    def _spans(self, start: int, stop: int) -> Iterator["_Span"]:
+    def spans(self, start: int, stop: int) -> Iterator["Span"]:
         """The groups of rows that hold some rows of the release, in order."""
         first = int(np.searchsorted(self._part_ends, start, "right"))
         last = int(np.searchsorted(self._part_ends, stop, "left"))
@@ -159,7 +159,7 @@ class ReleaseIndex:
             for group, end in enumerate(ends.tolist()):
                 begin = int(ends[group - 1]) if group else self._start_of(part)
                 if max(begin, start) < min(end, stop):
-                    yield _Span(part, group, begin, end)
+                    yield Span(part, group, begin, end)
 
     def _start_of(self, part: int) -> int:
         return int(self._part_ends[part - 1]) if part else 0
@@ -178,7 +178,14 @@ class ReleaseIndex:
             self._group_ends[part] = ends
         return self._group_ends[part]
 
-    def _read(self, span: "_Span", columns: list[str]) -> pa.Table:
+    def read(self, span: "Span", columns: list[str]) -> pa.Table:
+        """Some columns of the rows of a group; the other columns are not read.
+
+        The last answer is kept, so threads must take turns.
+
+        Raises:
+            FormatError: the part of the index cannot be read.
+        """
         if self._last_read is None or self._last_read[:2] != (span, columns):
             with parsing_parquet(f"{self._location}/{self._parts[span.part].url}"):
                 rows = self._open(span.part).read_row_group(span.group, columns, use_threads=False)
@@ -200,7 +207,7 @@ class ReleaseIndex:
             return pq.ParquetFile(pa.PythonFile(StoredFile(self._store, name, size), "r"))
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """A group of rows of a part of the index."""
 
     part: int

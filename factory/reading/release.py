@@ -16,6 +16,7 @@ from factory.reading.order import DEFAULT_MIX, Mix, Numbers, ReleaseOrder
 from factory.reading.sample import Sample, decoded
 from factory.reading.source import Damaged, Source
 from factory.reading.tars import ReleaseTars
+from factory.release.latest import followed
 from factory.release.state import MANIFEST, release_at
 from factory.store.base import Store
 from factory.store.open import is_remote, open_store
@@ -37,7 +38,8 @@ class Skipped(NamedTuple):
 
 
 class Release(Source):
-    """A release at `DATASET/releases/NAME`, in a folder or at `s3://`.
+    """A release at `DATASET/releases/NAME`, in a folder or at `s3://`. The name `latest` is that of
+    the release which was published last; `name` and `location` say which one that was.
 
     It is a sequence: `release[i]` reads one sample, by one read of its bytes. `epoch` reads all of
     them in a seeded order that ranks and workers share. It can be sent to other processes.
@@ -60,7 +62,8 @@ class Release(Source):
     ):
         """
         Args:
-            place: `DATASET/releases/NAME`, a folder or `s3://bucket/…/releases/NAME`.
+            place: `DATASET/releases/NAME`, a folder or `s3://bucket/…/releases/NAME`. The reader
+                stays with the release that `latest` was when it began.
             split: None for all splits.
             where: an SQL expression on the columns of the index, as `gaze[1] > 0.2 AND identity IS
                 NOT NULL` (lists begin at 1); None for all samples.
@@ -74,7 +77,7 @@ class Release(Source):
             mix: how much is shuffled together.
 
         Raises:
-            FileNotFoundError: there is no such release, or it was dropped.
+            FileNotFoundError: there is no such release, or it was dropped; or none is the latest.
             ValueError: the place is not one of a release, or there is no such split.
             SelectionError: the expression is wrong.
             FormatError: the manifest or the index cannot be read.
@@ -223,6 +226,7 @@ def _placed(place: str | Path) -> tuple[Store, str]:
 
     Raises:
         ValueError: it is not the place of a release.
+        FileNotFoundError: it is that of the latest release, and the dataset names none.
     """
     location = open_store(place).location
     found = release_at(location)
@@ -230,7 +234,7 @@ def _placed(place: str | Path) -> tuple[Store, str]:
         names = open_store(place).folders("releases")
         there = f"; there are {', '.join(names)}" if names else ""
         raise ValueError(f"{place} is not the place of a release, DATASET/releases/NAME{there}")
-    return open_store(found[0]), found[1]
+    return followed(open_store(found[0]), found[1])
 
 
 def _manifest_at(store: Store, name: str) -> ReleaseManifest:

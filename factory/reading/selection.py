@@ -5,9 +5,12 @@ run: one expression of columns, constants, operators and functions whose result 
 arguments; no query, no file, nothing random.
 """
 
-from collections.abc import Iterator
+import re
+import threading
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -35,26 +38,75 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+_BEFORE = "SELECT ("
+_MOST_PARTS_TRIED = 200
+"""parts of an expression that are tried one by one, to say which of them is wrong"""
+
+
 class SelectionError(ValueError):
-    """An expression selects nothing that is known: it does not parse, or fits no column."""
+    """An expression cannot be used: it does not parse, or does not fit the columns."""
 
-
-class Selection:
-    """An expression that has been looked at."""
-
-    def __init__(self, expression: str, schema: pa.Schema):
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "where",
+        expression: str = "",
+        why: str = "",
+        place: "Place | None" = None,
+    ):
         """
         Args:
-            expression: for example `gaze[1] > 0.2 AND identity IS NOT NULL`; lists begin at 1.
+            message: the whole message, with the expression and the columns that there are.
+            name: what the expression is.
+            expression: the expression alone.
+            why: the reason alone, a phrase without a full stop.
+            place: of what is wrong in the expression; None where that is not known.
+        """
+        super().__init__(message)
+        self.name, self.expression = name, expression
+        self.why, self.place = why or message, place
+
+
+class TooSlowError(SelectionError):
+    """An expression was not computed in the time that it was given."""
+
+
+class Place(NamedTuple):
+    """A part of the text of an expression."""
+
+    start: int
+    """characters before it"""
+    length: int
+    """characters"""
+
+
+class Expression:
+    """An expression on the columns of a table that has been looked at."""
+
+    def __init__(
+        self,
+        expression: str,
+        schema: pa.Schema,
+        *,
+        functions: Set[str] | None = None,
+        name: str = "where",
+    ):
+        """
+        Args:
+            expression: for example `degrees(gaze_yaw_rad)`; lists begin at 1.
             schema: of the index.
+            functions: the only functions and operators that it may use, by DuckDB's names, all of
+                one row and with always the same result; None for all that are so.
+            name: what the expression is, for messages.
 
         Raises:
-            SelectionError: it is not one expression on these columns that is true or false.
+            SelectionError: it is not one expression on these columns.
         """
-        self.expression = expression
-        self._schema = schema
+        self.expression, self.name = expression, name
+        self._schema, self._functions = schema, functions
         self.columns = self._checked()
-        self.of(schema.empty_table())
+        self.type = self.values(schema.empty_table()).type
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_connection"}
@@ -68,74 +120,199 @@ class Selection:
         connection.execute("SET lock_configuration = true")
         return connection
 
-    def of(self, rows: pa.Table) -> NDArray[np.bool_]:
+    def values(self, rows: pa.Table, *, seconds: float | None = None) -> pa.ChunkedArray:
+        """The value of the expression in each row.
+
+        Args:
+            rows: (n) with at least `columns`.
+            seconds: after which the computation is given up; None for as long as it takes.
+
+        Returns:
+            (n,) of one type, null where the expression is null.
+
+        Raises:
+            SelectionError: it cannot be computed for a row.
+            TooSlowError: the time was up before all rows were computed.
+        """
+        import duckdb
+
+        table = rows.select(self.columns) if self.columns else rows
+        try:
+            with self._limited(seconds):
+                return self._computed(self.expression, table)
+        except duckdb.InterruptException as error:
+            why = f"it takes longer than {seconds:g} s for {len(rows):,} rows"
+            raise TooSlowError(f"{self.name} = {self._quoted()}: {why}", why=why) from error
+        except duckdb.Error as error:
+            place = None if self._is_fine_without_rows() else self._wrong_part()
+            raise self._error(_first_line(error), place) from error
+
+    def _computed(self, text: str, table: pa.Table) -> pa.ChunkedArray:
+        import duckdb
+
+        view = self._connection.from_arrow(table)
+        return view.select(duckdb.SQLExpression(f"({text}\n)")).to_arrow_table().column(0)
+
+    @contextmanager
+    def _limited(self, seconds: float | None) -> Iterator[None]:
+        """Interrupt what the connection does when the time is up."""
+        if seconds is None:
+            yield
+            return
+        timer = threading.Timer(max(0.0, seconds), self._connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _is_fine_without_rows(self) -> bool:
+        """Whether its types fit, so that a value in some row is what is wrong."""
+        return self._computes(self.expression)
+
+    def _wrong_part(self) -> Place | None:
+        """The smallest part of the expression that cannot be computed whatever the rows."""
+        for place in sorted(self._places, key=lambda place: place.length)[:_MOST_PARTS_TRIED]:
+            if not self._computes(self.expression[place.start :][: place.length]):
+                return place
+        return None
+
+    def _computes(self, text: str) -> bool:
+        import duckdb
+
+        try:
+            self._computed(text, self._schema.empty_table())
+        except duckdb.Error:
+            return False
+        return True
+
+    def _checked(self) -> list[str]:
+        """The columns that it names, in the order of the index."""
+        if not self.expression.strip():
+            raise self._error("it is empty")
+        if len(self.expression) > LONGEST_EXPRESSION:
+            raise self._error(f"it is longer than {LONGEST_EXPRESSION} characters")
+        query = "SELECT json_serialize_sql(?)"
+        text = f"{_BEFORE}{self.expression}\n)"
+        [(answer,)] = self._connection.execute(query, [text]).fetchall()
+        parsed = orjson.loads(answer)
+        if parsed["error"]:
+            raise self._syntax_error(parsed["error_message"], parsed.get("position"))
+        (statement,) = parsed["statements"]
+        chosen = statement["node"]["select_list"]
+        if len(chosen) != 1 or statement["node"]["from_table"]["type"] != "EMPTY":
+            raise self._error("it is more than an expression")
+        parts = list(_parts(chosen))
+        self._places = {self._place(part) for part in parts}
+        for part in parts:
+            if part["class"] not in _ALLOWED:
+                what = part["class"].lower()
+                raise self._error(f"it may not have a {what} in it", self._place(part))
+        self._check_functions(parts)
+        by_name = {name.lower(): name for name in self._schema.names}
+        used = set()
+        for part in parts:
+            if part["class"] == "COLUMN_REF":
+                name = part["column_names"][0]
+                if name.lower() not in by_name:
+                    raise self._error(f"there is no column {name}", self._place(part))
+                used.add(by_name[name.lower()])
+        return [name for name in self._schema.names if name in used]
+
+    def _check_functions(self, parts: list[dict[str, Any]]) -> None:
+        query = (
+            "SELECT count(*), bool_and(function_type = 'scalar' AND stability = 'CONSISTENT') "
+            "FROM duckdb_functions() WHERE function_name = ?"
+        )
+        uses = {part["function_name"]: part for part in parts if part["class"] == "FUNCTION"}
+        for name, part in sorted(uses.items()):
+            if self._functions is not None and name.lower() not in self._functions:
+                known = ", ".join(sorted(filter(str.isidentifier, self._functions)))
+                raise self._error(
+                    f"the function {name} cannot be used here; these can: {known}",
+                    self._place(part),
+                )
+            if self._functions is not None:
+                continue  # whoever allows it knows what it is
+            [(count, is_plain)] = self._connection.execute(query, [name]).fetchall()
+            if not count:
+                raise self._error(f"there is no function {name}", self._place(part))
+            if not is_plain:
+                raise self._error(
+                    f"{name} is no function of one row with always the same result",
+                    self._place(part),
+                )
+
+    def _place(self, part: dict[str, Any]) -> Place:
+        """Where a parsed part stands in the expression; DuckDB counts bytes."""
+        raw = self.expression.encode()
+        start = max(0, int(part.get("query_location", 0)) - len(_BEFORE))
+        end = start + int(part.get("query_location_length", 1))
+        before = raw[:start].decode(errors="ignore")
+        return Place(len(before), len(raw[start:end].decode(errors="ignore")))
+
+    def _syntax_error(self, why: str, position: str | None) -> SelectionError:
+        if position is None:
+            return self._error(why)
+        place = self._place({"query_location": position})
+        if place.start >= len(self.expression.rstrip()):
+            why = "syntax error: it ends before it is complete"
+            place = Place(len(self.expression.rstrip()), 0)
+        return self._error(why, place)
+
+    def _quoted(self) -> str:
+        return repr(self.expression[:200])
+
+    def _error(self, why: str, place: Place | None = None) -> SelectionError:
+        return SelectionError(
+            f"{self.name} = {self._quoted()}: {why}. The columns of the index are "
+            f"{', '.join(f'{field.name} ({field.type})' for field in self._schema)}",
+            name=self.name,
+            expression=self.expression,
+            why=why,
+            place=place,
+        )
+
+
+class Selection(Expression):
+    """An expression that is true or false for a row, and so selects rows."""
+
+    def __init__(self, expression: str, schema: pa.Schema, *, functions: Set[str] | None = None):
+        """
+        Args:
+            expression: for example `gaze[1] > 0.2 AND identity IS NOT NULL`; lists begin at 1.
+            schema: of the index.
+            functions: as of `Expression`.
+
+        Raises:
+            SelectionError: it is not one expression on these columns that is true or false.
+        """
+        super().__init__(expression, schema, functions=functions)
+        if not pa.types.is_boolean(self.type):
+            raise self._error(f"it is of type {self.type}, not true or false")
+
+    def of(self, rows: pa.Table, *, seconds: float | None = None) -> NDArray[np.bool_]:
         """Which rows are selected; one for which the expression is null is not.
 
         Args:
             rows: (n) with at least `columns`.
+            seconds: as of `values`.
 
         Returns:
             (n,) bool.
 
         Raises:
             SelectionError: it cannot be computed for a row.
+            TooSlowError: the time was up before all rows were computed.
         """
-        import duckdb
-
-        connection = self._connection
-        view = connection.from_arrow(rows.select(self.columns) if self.columns else rows)
-        try:
-            chosen = view.select(duckdb.SQLExpression(f"({self.expression}\n)")).to_arrow_table()
-        except duckdb.Error as error:
-            raise self._error(str(error).splitlines()[0]) from error
-        values = chosen.column(0).combine_chunks()
-        if not pa.types.is_boolean(values.type):
-            raise self._error(f"it is of type {values.type}, not true or false")
+        values = self.values(rows, seconds=seconds).combine_chunks()
         return np.asarray(values.fill_null(False).to_numpy(zero_copy_only=False), bool)
 
-    def _checked(self) -> list[str]:
-        """The columns that it names, in the order of the index."""
-        if len(self.expression) > LONGEST_EXPRESSION:
-            raise self._error(f"it is longer than {LONGEST_EXPRESSION} characters")
-        query = "SELECT json_serialize_sql(?)"
-        [(answer,)] = self._connection.execute(query, [f"SELECT ({self.expression}\n)"]).fetchall()
-        parsed = orjson.loads(answer)
-        if parsed["error"]:
-            raise self._error(parsed["error_message"])
-        (statement,) = parsed["statements"]
-        chosen = statement["node"]["select_list"]
-        if len(chosen) != 1 or statement["node"]["from_table"]["type"] != "EMPTY":
-            raise self._error("it is more than an expression")
-        parts = list(_parts(chosen))
-        for part in parts:
-            if part["class"] not in _ALLOWED:
-                raise self._error(f"it may not have a {part['class'].lower()} in it")
-        self._check_functions({p["function_name"] for p in parts if p["class"] == "FUNCTION"})
-        named = [part["column_names"][0] for part in parts if part["class"] == "COLUMN_REF"]
-        by_name = {name.lower(): name for name in self._schema.names}
-        for name in named:
-            if name.lower() not in by_name:
-                raise self._error(f"there is no column {name}")
-        used = {by_name[name.lower()] for name in named}
-        return [name for name in self._schema.names if name in used]
 
-    def _check_functions(self, names: set[str]) -> None:
-        query = (
-            "SELECT count(*), bool_and(function_type = 'scalar' AND stability = 'CONSISTENT') "
-            "FROM duckdb_functions() WHERE function_name = ?"
-        )
-        for name in sorted(names):
-            [(count, is_plain)] = self._connection.execute(query, [name]).fetchall()
-            if not count:
-                raise self._error(f"there is no function {name}")
-            if not is_plain:
-                raise self._error(f"{name} is no function of one row with always the same result")
-
-    def _error(self, why: str) -> SelectionError:
-        return SelectionError(
-            f"where = {self.expression[:200]!r}: {why}. The columns of the index are "
-            f"{', '.join(f'{field.name} ({field.type})' for field in self._schema)}"
-        )
+def _first_line(error: Exception) -> str:
+    """What an error of DuckDB says, without the name of its kind and its advice."""
+    return re.sub(r"^[\w ]+ Error: ", "", str(error).splitlines()[0]).split(". You might need")[0]
 
 
 def _parts(node: Any) -> Iterator[dict[str, Any]]:

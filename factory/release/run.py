@@ -12,13 +12,14 @@ from factory.dataset.dataset import Dataset, DatasetPlace, location_of
 from factory.dataset.session import BeginSession, here
 from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
 from factory.release.filtered import FilteredContent, enter_filtered, filter_task, reasons_in
+from factory.release.latest import LATEST_NAME, swap_latest
 from factory.release.pins import drop_unfinished, intent_name
 from factory.release.publish import latest_report
 from factory.release.publish import publish as publish_by_report
 from factory.release.state import read_manifest
 from factory.store.open import name_of
 from schemas.options import OptionError
-from schemas.release import ReleaseManifest, ReleaseName
+from schemas.release import NewReleaseName, ReleaseManifest
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +31,14 @@ def publish(
     report: str | None = None,
     drop_failed: bool = False,
     kept: str | Path | None = None,
+    latest: bool = True,
     on: BeginSession = here,
 ) -> ReleaseManifest:
     """Publish a release: exactly the shards of a passing report. A release never changes.
 
         manifest = publish("data/refined", "2026-11-21")
+
+    `Release("data/refined/releases/latest")` reads the one that was published last.
 
     Args:
         input: the validated dataset, or where it is.
@@ -43,6 +47,8 @@ def publish(
         drop_failed: leave out every sample that missed a limit on single samples. The release is
             then in a dataset of its own, the filtered dataset.
         kept: where the filtered dataset goes; None for beside the input, `<input>-kept`.
+        latest: let releases/latest.json of the dataset name this release, also where it was
+            published before.
         on: begins the session in which shards of a filtered dataset are made.
 
     Returns:
@@ -59,7 +65,7 @@ def publish(
     """
     if kept is not None and not drop_failed:
         raise ValueError(f"kept = {kept} goes with drop_failed: else there is no filtered dataset")
-    TypeAdapter(ReleaseName).validate_python(release)
+    TypeAdapter(NewReleaseName).validate_python(release)
     location = location_of(input)
     Dataset.open(location).require_current_format()
     with on() as session:
@@ -69,6 +75,7 @@ def publish(
             report=report,
             drop_failed=drop_failed,
             filtered=None if kept is None else str(kept),
+            latest=latest,
             make_shards=session.make_shards,
             progress=session.progress("publish", "shards"),
         )
@@ -82,6 +89,7 @@ def release_dataset(
     report: str | None = None,
     drop_failed: bool = False,
     filtered: str | None = None,
+    latest: bool = True,
     make_shards: MakeShards,
     progress: Progress = no_progress,
 ) -> Dataset:
@@ -93,6 +101,8 @@ def release_dataset(
         report: id of the report to release by; None for the latest.
         drop_failed: release exactly the samples that the report keeps, from a filtered dataset.
         filtered: location of the filtered dataset; None for `beside` the dataset.
+        latest: let the pointers to the latest release name this one: that of the dataset which has
+            it, and of the one that was given.
         progress: of the shards whose tars are read before the release is written.
 
     Returns:
@@ -102,7 +112,7 @@ def release_dataset(
         NotReleasableError: the report did not pass, or is not of what the dataset holds.
         ValueError: the dataset has no report, or cannot be filtered.
     """
-    dataset = Dataset.open(location)
+    given = dataset = Dataset.open(location)
     report_id = report if report is not None else latest_report(dataset)
     if drop_failed:
         child_location = filtered if filtered is not None else beside(dataset)
@@ -114,7 +124,25 @@ def release_dataset(
         len(manifest.shards),
         f"{dataset.location}/releases/{release}/manifest.json",
     )
+    if latest:
+        make_latest(given, release, dataset)
     return dataset
+
+
+def make_latest(dataset: Dataset, release: str, within: Dataset) -> None:
+    """Let the pointers to the latest release name a finished one, which is the end of a publish.
+
+    Args:
+        dataset: that was validated.
+        within: the dataset that has the release: the same, or a filtered child of it.
+
+    Raises:
+        FileNotFoundError: the release is not finished, or was dropped.
+    """
+    if within.location != dataset.location:
+        swap_latest(within, release, within)
+    swap_latest(dataset, release, within)
+    log.info("%s/%s names it", dataset.location, LATEST_NAME)
 
 
 def is_released(dataset: Dataset, release: str) -> bool:
@@ -168,13 +196,18 @@ def filter_by_report(
 
 
 def beside(parent: Dataset) -> str:
-    """Default location of a dataset's filtered child.
+    """Default location of a dataset's filtered child. Raises as `beside_location`."""
+    return beside_location(parent.location)
+
+
+def beside_location(location: str) -> str:
+    """The same, of a dataset that need not be there yet.
 
     Raises:
         OptionError: the dataset is a whole bucket, beside which there is nothing.
     """
-    if parent.location.startswith("s3://") and parent.location.count("/") == 2:
+    if location.startswith("s3://") and location.count("/") == 2:
         raise OptionError(
-            f"{parent.location} is a whole bucket: say where the filtered dataset goes with --kept"
+            f"{location} is a whole bucket: say where the filtered dataset goes with --kept"
         )
-    return f"{parent.location}-kept"
+    return f"{location}-kept"

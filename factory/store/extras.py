@@ -3,14 +3,19 @@
 from importlib.util import find_spec
 
 EXTRA_OF = {
+    "alembic": "mlflow",
     "boto3": "s3",
+    "flask": "browse",
     "h5py": "hdf5",
     "jinja2": "report",
     "matplotlib": "report",
+    "mlflow": "mlflow",
     "openvino": "openvino",
     "sklearn": "evaluate",
+    "sqlalchemy": "mlflow",
     "tensorboard": "tensorboard",
     "torch_fidelity": "fidelity",
+    "waitress": "browse",
     "webdataset": "webdataset",
 }
 """module -> the extra of this project that brings it; an engine's library is an extra of its name

@@ -3,8 +3,9 @@
 import io
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from factory.training.pictures import STRIPS
 from factory.training.scores import Scorer, Scores
 from factory.training.simgan import NonFiniteLoss, SimGAN
 from factory.training.tensorboard import TensorBoardLog
+from factory.training.trackers import OpenTracker, Tracker
 from schemas.base import FormatError
 from schemas.refiner import RefinerDescription
 
@@ -52,12 +54,14 @@ class TrainingLoop:
         store: Store,
         describe: Callable[[int], RefinerDescription],
         scorer: Scorer | None,
+        open_trackers: Sequence[OpenTracker] = (),
     ) -> None:
         """
         Args:
             store: of the run, which all workers see.
             describe: gives the description of a refiner after so many steps.
             scorer: of refiners, for a configuration with `validate_every`.
+            open_trackers: what worker 0 tells of the run, beside TensorBoard.
         """
         is_writer = gan.workers.rank == 0
         self.describe = describe
@@ -68,7 +72,11 @@ class TrainingLoop:
         self.samples = strips.pick_samples(gan.draws.stored["synthetic"], gan.config.seed)
         self.checkpoints = Checkpoints(store.location)
         self.metrics = MetricsLog(store)
-        self.tensorboard: TensorBoardLog | None = None
+        self.open_trackers: tuple[OpenTracker, ...] = (
+            partial(_tensorboard_of, store),
+            *open_trackers,
+        )
+        self.trackers: list[Tracker] = []
         self.alarm: Alarm | None = None
         self.seconds = 0.0
 
@@ -89,7 +97,8 @@ class TrainingLoop:
             log.info("resuming after %s step %d", *gan.config.phase_at(gan.clock))
         if self.is_writer:
             self.metrics.resume_after(gan.clock)
-            self.tensorboard = _tensorboard_of(self.store, gan.clock)
+            opened = (make(gan.clock, self.metrics.lines) for make in self.open_trackers)
+            self.trackers = [tracker for tracker in opened if tracker is not None]
             self.alarm = alarm_of(self.metrics.lines)
         if self.scores is not None:
             self.scores.resume_after(gan.clock)
@@ -189,28 +198,33 @@ class TrainingLoop:
         """Log the scores that have come."""
         assert self.scores is not None
         for scored in self.scores.collect(wait=wait):
-            if self.tensorboard is not None:
-                self.tensorboard.add_score(scored.clock, scored.score.metrics())
+            for tracker in self.trackers:
+                tracker.add_score(scored.clock, scored.score.metrics())
+
+    def tell_result(self) -> None:
+        """Tell the trackers that the refiner and its pictures are there."""
+        for tracker in self.trackers:
+            tracker.add_result()
 
     def close(self) -> None:
         """Finish what is being written, however the run ended."""
         self.checkpoints.close()
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        for tracker in self.trackers:
+            tracker.close()
 
     def _log(self, line: Mapping[str, object]) -> None:
         """Write one line of metrics, and log an alarm where one begins or ends."""
         self.metrics.add(line)
         before, self.alarm = self.alarm, alarm_of(self.metrics.lines)
-        if self.tensorboard is not None:
-            self.tensorboard.add(line)
+        for tracker in self.trackers:
+            tracker.add(line)
         name, moment = self.alarm and self.alarm.name, f"{line['phase']} step {line['step']}"
         if name == (before and before.name):
             return
         if self.alarm is not None:
             log.warning("%s: ALARM, %s: %s", moment, *self.alarm)
-            if self.tensorboard is not None:
-                self.tensorboard.add_text(self.gan.clock, "alarm", ": ".join(self.alarm))
+            for tracker in self.trackers:
+                tracker.add_text(self.gan.clock, "alarm", ": ".join(self.alarm))
         elif before is not None:
             log.info("%s: the alarm is over: %s", moment, before.name)
 
@@ -220,9 +234,10 @@ class TrainingLoop:
         codec = PixelCodec(full_scale, config.empty_below, config.empty_beyond)
         refined = strips.refine_samples(self.gan.chosen, self.samples, codec)
         png = strips.strip_png(self.samples, refined, full_scale)
-        self.store.put(f"{STRIPS}/step-{step:06d}.png", png)
-        if self.tensorboard is not None:
-            self.tensorboard.add_strip(self.gan.clock, png)
+        name = f"{STRIPS}/step-{step:06d}.png"
+        self.store.put(name, png)
+        for tracker in self.trackers:
+            tracker.add_strip(self.gan.clock, name, png)
 
     def _save_checkpoint(self) -> None:
         """Save the state of all workers; the others wait while worker 0 copies it."""
@@ -230,8 +245,8 @@ class TrainingLoop:
         gan.wait_for_history()
         if self.is_writer:
             self.metrics.flush()
-            if self.tensorboard is not None:
-                self.tensorboard.flush()
+            for tracker in self.trackers:
+                tracker.flush()
             counters = gan.counters(self.seconds)
             self.checkpoints.save(gan.clock, gan.tensors(), counters, gan.history)
         gan.workers.wait_for_all(gan.device)
@@ -249,8 +264,10 @@ class TrainingLoop:
         )
 
 
-def _tensorboard_of(store: Store, clock: int) -> TensorBoardLog | None:
-    """The log for TensorBoard; None, with a warning, where that is not installed."""
+def _tensorboard_of(
+    store: Store, clock: int, _: Sequence[Mapping[str, object]]
+) -> TensorBoardLog | None:
+    """An `OpenTracker`: the log for TensorBoard; None, with a warning, where it is missing."""
     try:
         return TensorBoardLog(store, clock)
     except MissingExtraError as error:

@@ -14,6 +14,7 @@ from factory.training.metrics_log import METRICS_NAME
 log = logging.getLogger(__name__)
 
 STRIPS = "strips"
+OVERVIEW, LOSSES = "overview.png", "losses.png"
 
 
 def draw_pictures(
@@ -38,8 +39,8 @@ def draw_pictures(
             full_scale,
         )
 
-    _put_drawn(store, "overview.png", overview)
-    _put_drawn(store, "losses.png", lambda: strips.losses_png(store.read(METRICS_NAME)))
+    _put_drawn(store, OVERVIEW, overview)
+    _put_drawn(store, LOSSES, lambda: strips.losses_png(store.read(METRICS_NAME)))
 
 
 def _put_drawn(store: Store, name: str, draw: Callable[[], bytes]) -> None:

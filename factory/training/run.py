@@ -18,12 +18,15 @@ from factory.networks.stored_refiner import DESCRIPTION_NAME, WEIGHTS_NAME, read
 from factory.networks.threads import threads_kept
 from factory.store.base import Store
 from factory.store.open import open_store
+from factory.tracking.options import NO_MLFLOW, MlflowOptions
 from factory.training.checked import CheckedTraining
 from factory.training.config import TrainConfig
 from factory.training.history import History, HistoryBuffer
 from factory.training.inputs import TrainingInputs
 from factory.training.loop import Progress, TrainingLoop
 from factory.training.memory import keep_freed_memory
+from factory.training.metrics_log import MetricsLog
+from factory.training.mlflow_log import MlflowLog
 from factory.training.pictures import draw_pictures
 from factory.training.record import (
     RunMismatchError,
@@ -36,6 +39,7 @@ from factory.training.record import (
 )
 from factory.training.scores import Scorer, ScorerHere
 from factory.training.simgan import NonFiniteLoss, SimGAN
+from factory.training.trackers import OpenTracker
 from factory.training.workers import WorkerGroup
 from schemas.base import digest_of
 from schemas.dataset import ImageSpec
@@ -73,8 +77,13 @@ class Trainer(Protocol):
         device: Device,
         held_out: str,
         num_held_out: int,
+        tracking: MlflowOptions,
     ) -> None:
-        """`train`, whose arguments these are, on datasets at two locations."""
+        """`train`, whose arguments these are, on datasets at two locations.
+
+        Args:
+            tracking: whether MLflow is told, and where; the same in every process.
+        """
 
 
 def train_here(
@@ -87,6 +96,7 @@ def train_here(
     device: Device,
     held_out: str,
     num_held_out: int,
+    tracking: MlflowOptions,
 ) -> None:
     """The `Trainer` in this process. Refiners are scored between updates, by the same process."""
     checked = CheckedTraining.of(
@@ -100,6 +110,7 @@ def train_here(
         split=split,
         device=device,
         scorer=None if checked.scoring is None else ScorerHere(checked.scoring),
+        tracking=tracking,
     )
     log.info("the refiner is %s/%s", open_store(output).location, WEIGHTS_NAME)
 
@@ -114,6 +125,8 @@ def train(
     device: Device = "cpu",
     held_out: str = "test",
     num_held_out: int = 600,
+    mlflow: str | None = None,
+    mlflow_experiment: str = NO_MLFLOW.mlflow_experiment,
     trainer: Trainer = train_here,
 ) -> RefinerDescription:
     """Train a refiner that makes renders look like camera images (SimGAN).
@@ -135,6 +148,9 @@ def train(
         held_out: split of both datasets that refiners are scored on, for a configuration with
             `validate_every`.
         num_held_out: renders, and real images, of it.
+        mlflow: an MLflow server or a local folder that is told of the run too; one that cannot be
+            reached never stops the training.
+        mlflow_experiment: name of the experiment in MLflow.
         trainer: where the training is done. `cluster.on_ray.training.train_on_ray` has several
             workers: `trainer=partial(train_on_ray, workers=4)`.
 
@@ -144,14 +160,17 @@ def train(
     Raises:
         MissingHookError: the domain lacks what the configuration asks for.
         FileNotFoundError: there is no such dataset, or no network where the configuration says.
-        ValueError: datasets that do not fit each other or the configuration; or there is no such
-            configuration.
+        ValueError: datasets that do not fit each other or the configuration; there is no such
+            configuration; or `mlflow` is neither a server nor a folder.
+        MissingExtraError: MLflow is to be told, and is not installed.
         RunMismatchError: `output` holds another run; the message spells out the difference.
         NonFiniteLoss: a loss is not finite; the weights are as before the offending update.
         RuntimeError: in other processes, the training failed; the message is its own.
     """
     if device not in get_args(Device):
         raise ValueError(f"device {device!r}: expected one of {', '.join(get_args(Device))}")
+    tracking = MlflowOptions(mlflow=mlflow, mlflow_experiment=mlflow_experiment)
+    tracking.require()
     trainer(
         config if isinstance(config, TrainConfig) else TrainConfig.from_file(config),
         location_of(synthetic),
@@ -161,6 +180,7 @@ def train(
         device=device,
         held_out=held_out,
         num_held_out=num_held_out,
+        tracking=tracking.located(),
     )
     return read_refiner(output).description
 
@@ -176,6 +196,7 @@ def train_on_datasets(
     workers: WorkerGroup | None = None,
     history: History | None = None,
     scorer: Scorer | None = None,
+    tracking: MlflowOptions = NO_MLFLOW,
 ) -> None:
     """`train_on_images` in this process, on this worker's part of a split of two datasets.
 
@@ -191,7 +212,16 @@ def train_on_datasets(
     config = scaled_for(config, renders.card, camera.card)
     workers = workers if workers is not None else WorkerGroup()
     inputs = TrainingInputs.of_datasets(config, renders, camera, split, workers)
-    train_on_images(config, inputs, output, history, workers=workers, device=device, scorer=scorer)
+    train_on_images(
+        config,
+        inputs,
+        output,
+        history,
+        workers=workers,
+        device=device,
+        scorer=scorer,
+        tracking=tracking,
+    )
 
 
 def train_on_images(
@@ -204,13 +234,14 @@ def train_on_images(
     workers: WorkerGroup | None = None,
     device: torch.device | str | None = None,
     scorer: Scorer | None = None,
+    tracking: MlflowOptions = NO_MLFLOW,
 ) -> None:
     """Train a refiner, or resume a training that was stopped.
 
-    `output` receives train.json, metrics.jsonl, strips/, checkpoints/, at the end
-    refiner.safetensors and refiner.json, and after these overview.png and losses.png. On the CPU
-    with one worker and the same `num_threads`, a run that was killed and resumed makes the same
-    refiner, bit for bit, as one that was not.
+    `output` receives train.json, metrics.jsonl, strips/, checkpoints/, mlflow.json where MLflow is
+    told, at the end refiner.safetensors and refiner.json, and after these overview.png and
+    losses.png. On the CPU with one worker and the same `num_threads`, a run that was killed and
+    resumed makes the same refiner, bit for bit, as one that was not.
 
     Args:
         inputs: of several workers, this one's part.
@@ -223,6 +254,7 @@ def train_on_images(
             alone writes to it.
         device: None for CUDA where there is a GPU, else the CPU.
         scorer: of refiners, every `config.validate_every` updates.
+        tracking: whether worker 0 tells MLflow of the run.
 
     Raises:
         ValueError: images that do not fit each other or the configuration, or a configuration that
@@ -247,12 +279,17 @@ def train_on_images(
     if is_writer:
         enter(store, record)
     require_hardware(record.config.precision, device, what=f"the training run {store.location}")
+    trackers: list[OpenTracker] = []
+    if tracking.mlflow is not None:
+        trackers.append(partial(MlflowLog, tracking, store, record))
     draw = partial(draw_pictures, store, inputs.images(), seed=config.seed, full_scale=full_scale)
     if store.size(DESCRIPTION_NAME) is not None:
         load_refiner(output)
         log.info("%s: already trained", output)
         if is_writer:
             draw()
+            for open_tracker in trackers:
+                _tell_finished(open_tracker, store, config.total_clock)
         return
     if history is None and config.buffer_size:
         history = empty_history(config, image)
@@ -261,15 +298,26 @@ def train_on_images(
     with threads_kept(config.num_threads):
         gan = SimGAN(config, inputs, history, workers=workers, device=device)
         describe = partial(_describe, record, image, inputs.lineage or {})
-        loop = TrainingLoop(gan, store, describe, scorer if config.validate_every else None)
+        scorer = scorer if config.validate_every else None
+        loop = TrainingLoop(gan, store, describe, scorer, trackers)
         try:
             loop.resume()
             loop.run(on_progress)
             if is_writer:
                 loop.finish()
                 draw()
+                loop.tell_result()
         finally:
             loop.close()
+
+
+def _tell_finished(open_tracker: OpenTracker, store: Store, clock: int) -> None:
+    """Tell a tracker of a run that was finished before, for it may have been out of reach then."""
+    metrics = MetricsLog(store)
+    tracker = open_tracker(clock, metrics.stored())
+    if tracker is not None:
+        tracker.add_result()
+        tracker.close()
 
 
 def _with_precision(

@@ -12,22 +12,15 @@ from factory.images.png import decode
 from factory.store.base import Store
 from factory.store.extras import require
 from factory.store.local import LocalStore
+from factory.training.metrics_log import grouped
+from factory.training.trackers import Tracker
 
 FOLDER = "tensorboard"
 FLUSH_S = 30.0
 """seconds between puts to an object store, which cannot append"""
-_GROUPS = {
-    "loss": ("realism_loss", "regularisation_loss", "refiner_loss", "discriminator_loss",
-             "gradient_penalty", "sequence_loss"),
-    "discriminator": ("accuracy_real", "accuracy_refined"),
-    "refiner": ("mean_abs_delta", "label_shift_px", "diversity"),
-    "gradient_norm": ("refiner_gradient_norm", "discriminator_gradient_norm"),
-    "speed": ("images_per_s", "data_wait_share", "history_wait_share"),
-    "history": ("history_size", "history_age_p10", "history_age_p50", "history_age_p90"),
-}  # fmt: skip
 
 
-class TensorBoardLog:
+class TensorBoardLog(Tracker):
     """Scalars and strips of one run. In an object store they are copies of local files."""
 
     def __init__(self, store: Store, clock: int) -> None:
@@ -56,10 +49,8 @@ class TensorBoardLog:
     def add(self, line: Mapping[str, object]) -> None:
         """A line of metrics."""
         clock = int(str(line["clock"]))
-        for group, names in _GROUPS.items():
-            for name in names:
-                if name in line:
-                    self._writer.add_scalar(f"{group}/{name}", float(str(line[name])), clock)
+        for name, value in grouped(line).items():
+            self._writer.add_scalar(name, value, clock)
         if time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
 
@@ -68,8 +59,8 @@ class TensorBoardLog:
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, clock)
 
-    def add_strip(self, clock: int, png: bytes) -> None:
-        """A sample strip."""
+    def add_strip(self, clock: int, name: str, png: bytes) -> None:
+        """A sample strip; its file's name is not needed."""
         strip = decode(png, cv2.IMREAD_GRAYSCALE)
         assert strip is not None
         self._writer.add_image("strip", np.asarray(strip)[None], clock)
@@ -77,6 +68,9 @@ class TensorBoardLog:
     def add_text(self, clock: int, name: str, text: str) -> None:
         """Something to be read, such as an alarm."""
         self._writer.add_text(name, text, clock)
+
+    def add_result(self) -> None:
+        """The finished refiner: TensorBoard has no place for it."""
 
     def flush(self) -> None:
         """Let readers see everything so far."""

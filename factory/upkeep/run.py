@@ -15,6 +15,7 @@ from factory.dataset.dataset import CARD, Dataset
 from factory.dataset.lineage import open_parent
 from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
 from factory.images.contact_sheet import contact_sheet
+from factory.release.latest import followed
 from factory.release.state import (
     ReleaseState,
     held_by,
@@ -260,8 +261,8 @@ def _no_dataset(given: str, release: tuple[str, str]) -> ValueError:
 
 
 def _open_release(release: tuple[str, str]) -> tuple[Dataset, ReleaseManifest]:
-    location, name = release
-    dataset = Dataset.open(location)
+    store, name = followed(open_store(release[0]), release[1])
+    dataset = Dataset.open(store.location)
     return dataset, read_manifest(dataset, name)
 
 

@@ -19,6 +19,7 @@ from factory.dataset.shard_tasks import MakeTask
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.ingestion.shards import expected_of
 from factory.release.filtered import FilteredContent
+from factory.release.latest import LATEST_NAME, wrong_with_latest
 from factory.release.publish import read_report
 from factory.release.state import (
     held_by,
@@ -37,6 +38,9 @@ from schemas.problem import Problem, ProblemKind
 REPAIR = "Mend it: jobs/repair.py --apply"
 REFINE_ANEW = "Refine it anew: jobs/repair.py --withdraw-stale --apply --refiner RUN"
 FILTER_ANEW = "Validate the parent again, and filter by that into another dataset"
+POINT_ANEW = (
+    "Publish the last release that holds once more, by its name and --report: that replaces it"
+)
 PUT_BACK = "Remove it if it is there; publish with --drop-failed and --report puts it back"
 
 
@@ -310,7 +314,7 @@ def problems_of(outcomes: Iterable[Outcome]) -> list[Problem]:
 def verify_reports_and_releases(
     dataset: Dataset, problems: Iterable[Problem], names: Iterable[str] | None = None
 ) -> Iterator[Problem]:
-    """Check every report and release, after the shards.
+    """Check every report and release, and which is the latest, after the shards.
 
     Args:
         problems: of the shards.
@@ -330,6 +334,8 @@ def verify_reports_and_releases(
             yield _broken(name, f"cannot be read ({error})")
             continue
         yield from (_broken(name, wrong) for wrong in state.broken)
+    if names is None and (wrong := wrong_with_latest(dataset)) is not None:
+        yield Problem(kind="release", name=LATEST_NAME, shard=None, what=wrong, fix=POINT_ANEW)
 
 
 def _verify_report(dataset: Dataset, report_id: str) -> Iterator[Problem]:

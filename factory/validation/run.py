@@ -1,7 +1,7 @@
 """One validation, from the three datasets to the written report and the gate's verdict."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import MakeShards, SideBySide
 from factory.store.extras import require
+from factory.tracking.options import NO_MLFLOW, MlflowOptions
 from factory.validation.gate import Gate, explain, load_gate
+from factory.validation.mlflow_report import tell_mlflow
 from factory.validation.protocols import Trio, Validator, Witnesses
 from factory.validation.refiner_verdict import evaluated_verdicts
 from factory.validation.report.assemble import make_report, summary_lines, write_report
@@ -49,6 +51,8 @@ class Validation:
     """what an evaluation says of the refiner"""
     inception: "Inception | None" = None
     """the network for FID and KID"""
+    tracking: MlflowOptions = NO_MLFLOW
+    """whether MLflow is told of the report"""
 
     @classmethod
     def prepare(
@@ -62,6 +66,7 @@ class Validation:
         against: str | None,
         evaluation: str | None = None,
         inception: Path | None = None,
+        tracking: MlflowOptions = NO_MLFLOW,
     ) -> "Validation":
         """Read the gate, the earlier report, the evaluation and the networks.
 
@@ -72,6 +77,7 @@ class Validation:
             against: an earlier report to compare with: its id, or the path of a report.json.
             evaluation: output of jobs/evaluate.py whose verdict on the refiner the report repeats.
             inception: file of the weights for FID and KID; without it they are not measured.
+            tracking: whether MLflow is told of the report.
 
         Raises:
             OptionError: the gate, the earlier report or the weights cannot be used, or a network is
@@ -79,9 +85,10 @@ class Validation:
             FileNotFoundError: a network or the evaluation is not there.
             FormatError: one of them is damaged.
             ValueError: a network is for other images, or the evaluation is of other refiners.
-            MissingExtraError: jinja2 is not installed, or what `inception` needs.
+            MissingExtraError: jinja2 is not installed, or what `inception` or `tracking` needs.
         """
         require("jinja2", "report.html")
+        tracking.require()
         with value_of(f"--inception {inception}"):
             network = None if inception is None else _inception(inception, trio)
         with value_of(f"--gate {gate}"):
@@ -96,6 +103,7 @@ class Validation:
             earlier,
             () if evaluation is None else _evaluated(trio.refined, evaluation),
             network,
+            tracking,
         )
 
     def run(
@@ -105,6 +113,7 @@ class Validation:
         options: Model,
         notes: Sequence[str],
         *,
+        leave_out: Collection[int] = (),
         make_shards: MakeShards,
         side_by_side: SideBySide,
     ) -> Report:
@@ -114,11 +123,12 @@ class Validation:
             split: of the refined and the real dataset; both whole when None.
             options: of the domain's `validation_options`.
             notes: sentences for the top of the page.
+            leave_out: shards of which the report does not speak.
 
         Raises:
             ValueError: a dataset has no such split, or too few images.
         """
-        shards = shards_of(self.trio.refined, split)
+        shards = shards_of(self.trio.refined, split, leave_out)
         check_enough(self.trio, shards, split)
         measure_new_shards(
             self.trio.refined, self.trio.parent, shards, self.witnesses, "validate", make_shards
@@ -144,6 +154,8 @@ class Validation:
         if self.gate is not None:
             for line in explain(report).splitlines():
                 log.info("%s", line)
+        if self.tracking.mlflow is not None:
+            tell_mlflow(self.tracking, self.trio.refined, report, page)
         return report
 
     def _fidelity(

@@ -4,7 +4,7 @@ Every sample of a dataset is measured shard by shard (`factory.validation.shard_
 takes longer is measured on such a choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from factory.measures.statistics import MIN_CLUSTERS
 from factory.measures.two_sample import MIN_IMAGES
 from factory.validation.pairs import parent_images
 from factory.validation.protocols import Trio
+from schemas.options import OptionError
 
 
 def new_report_id() -> str:
@@ -35,13 +36,22 @@ class Sampled(NamedTuple):
     refined: Pixels
 
 
-def shards_of(dataset: Dataset, split: str | None) -> list[int]:
+def shards_of(dataset: Dataset, split: str | None, leave_out: Collection[int] = ()) -> list[int]:
     """Committed shards of a split, or of all where it is None.
 
+    Args:
+        leave_out: shards that do not count.
+
     Raises:
+        OptionError: a shard that is left out is not there.
         ValueError: the dataset has no such split, or no images in it.
     """
     shards = dataset.committed() if split is None else dataset.committed_in(split)
+    if leave_out:
+        unknown = sorted(set(leave_out) - set(dataset.committed()))
+        if unknown:
+            raise OptionError(f"--leave-out {unknown[0]}: {dataset.location} has no such shard")
+        shards = [shard for shard in shards if shard not in set(leave_out)]
     if not any(dataset.facts(shard).num_samples for shard in shards):
         raise ValueError(f"{dataset.location} holds no images yet")
     return shards

@@ -46,7 +46,9 @@ from factory.domains.eye.renderer.renderer import EyeRenderer, write_renders
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.refinement.card import refined_card
 from factory.refinement.stages import refine_stages
+from factory.release.latest import wrong_with_latest
 from factory.release.pins import pinned_tars
+from factory.release.run import make_latest
 from factory.release.state import broken_releases
 from factory.store.open import open_store
 from factory.upkeep.garbage import clean, stray_objects
@@ -65,7 +67,7 @@ EVENTS = ("worker", "actor", "node", "driver", "server", "grow", "overlap", "rem
 EVENTS_OF_REFINED = (*(kind for kind in EVENTS if kind != "grow"), "publish")
 LABELS = ("source_id", "identity", "pupil_px", "gaze", "iris_px", "lid_px", "crop_affine", "extra")
 _LAYOUT = re.compile(
-    r"dataset\.json|plan/seen\.parquet|(runs|lease|children|reports|releases|cache)/.+"
+    r"dataset\.json|plan/seen\.parquet|(runs|lease|children|reports|releases|withheld|cache)/.+"
 )
 LONG_AGO_S = 1e9
 """so far ahead of now that every file is old and every lease is over"""
@@ -243,6 +245,7 @@ class Trial:
         number = f"20261121-{self.num_released:06d}-aaaa"
         with suppress(DamagedShardError):  # by us, and not yet repaired
             releases.release(dataset, f"r{self.num_released}", id=number)
+            make_latest(dataset, f"r{self.num_released}", dataset)
         self.num_released += 1
 
     def _disturbed(self, command: tuple, kinds: list[str]) -> None:
@@ -377,6 +380,9 @@ def check(undisturbed: Dataset, ours: Dataset, parent: Dataset | None) -> None:
     broken = broken_releases(ours)
     if broken:
         raise WrongDatasetError(f"{ours.location}: {broken}")
+    wrong = wrong_with_latest(ours)
+    if wrong is not None:
+        raise WrongDatasetError(f"{ours.location}: releases/latest.json {wrong}")
     listed = {stray.name for stray in stray_objects(ours)}
     unlisted = {name for name in strangers(ours)} - listed
     if unlisted:

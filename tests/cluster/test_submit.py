@@ -1,4 +1,4 @@
-"""A job submitted to a running cluster, as the README says."""
+"""A job submitted to a running cluster, as docs/steps.md says."""
 
 import os
 import secrets

@@ -1,9 +1,9 @@
 """Manifests: an API server would take them, and the jobs take the commands in them."""
 
 import copy
+import functools
 import re
 import shutil
-import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,27 +12,49 @@ import pytest
 import yaml
 
 from support.commands import commands_in, parsed
-from support.manifests import crd_schema, pods_of, problems, read, strict
+from support.manifests import crd_schema, pods_of, problems, read, rendered, strict
 from support.places import ROOT
 
 DEPLOY = ROOT / "cluster" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 CRDS = ROOT.parent / "shared" / "crds"
-CUSTOM = {
-    path.relative_to(KUBERNETES).as_posix(): read(path.read_text())[0]
-    for path in sorted(KUBERNETES.glob("*/ray*.yaml"))
+KINDS = {
+    "cluster": "RayCluster",
+    "ingest": "RayJob",
+    "nightly": "RayJob",
+    "raycronjob": "RayCronJob",
+    "refine": "RayJob",
 }
-"""file -> the one custom resource in it"""
-RAYJOBS = {name: made for name, made in CUSTOM.items() if made["kind"] == "RayJob"}
+"""folder -> the kind of the one custom resource that is applied from it"""
+CUSTOM = ["base", *KINDS]
+"""`base` is applied from no folder of its own; it is what the others are made from"""
+BASE = read((KUBERNETES / "base" / "rayjob.yaml").read_text())[0]
+
+
+@functools.cache
+def applied(folder: str) -> list[dict[str, Any]]:
+    """What kustomize makes of a folder; to be read, not changed."""
+    return rendered(KUBERNETES / folder)
+
+
+def custom(folder: str) -> dict[str, Any]:
+    """The custom resource of a folder."""
+    if folder == "base":
+        return BASE
+    (found,) = [made for made in applied(folder) if made["apiVersion"] == "ray.io/v1"]
+    return found
 
 
 def all_documents() -> Iterator[dict[str, Any]]:
+    """As they are in the files, before kustomize changes them."""
     for path in sorted(KUBERNETES.rglob("*.yaml")):
         yield from read(path.read_text())
 
 
-def find(kind: str) -> dict[str, Any]:
-    (found,) = [document for document in all_documents() if document["kind"] == kind]
+def find(kind: str, name: str | None = None) -> dict[str, Any]:
+    """The one document of a kind, or of a kind and a name."""
+    of_kind = [document for document in all_documents() if document["kind"] == kind]
+    (found,) = [made for made in of_kind if name in (None, made["metadata"]["name"])]
     return found
 
 
@@ -42,6 +64,7 @@ def run_spec(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def cluster_spec(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The RayCluster's own fields, of a RayCluster or of what makes one."""
     return run_spec(manifest).get("rayClusterSpec", manifest["spec"])
 
 
@@ -67,18 +90,15 @@ def schema_of() -> Callable[[str], dict[str, Any]]:
 @pytest.mark.parametrize("name", CUSTOM)
 @pytest.mark.slow
 def test_a_custom_resource_fits_the_schema_of_its_crd(name, schema_of) -> None:
-    assert problems(CUSTOM[name], schema_of(CUSTOM[name]["kind"])) == []
+    made = copy.deepcopy(custom(name))
+    made["metadata"].pop("namespace", None)
+    assert problems(made, schema_of(made["kind"])) == []
 
 
-def test_each_kind_of_custom_resource_is_there() -> None:
-    kinds = {name: manifest["kind"] for name, manifest in CUSTOM.items()}
-    assert kinds == {
-        "cluster/raycluster.yaml": "RayCluster",
-        "ingest/rayjob.yaml": "RayJob",
-        "nightly/rayjob.yaml": "RayJob",
-        "raycronjob/raycronjob.yaml": "RayCronJob",
-        "refine/rayjob.yaml": "RayJob",
-    }
+@pytest.mark.parametrize("name", KINDS)
+def test_a_folder_makes_one_custom_resource_of_the_base(name) -> None:
+    assert custom(name)["kind"] == KINDS[name]
+    assert sum(made["kind"].startswith("Ray") for made in applied(name)) == 1
 
 
 POD = "spec/rayClusterSpec/headGroupSpec/template/spec"
@@ -103,7 +123,7 @@ POD = "spec/rayClusterSpec/headGroupSpec/template/spec"
     ],
 )
 def test_a_slip_in_a_manifest_is_found(schema_of, place: str, value: Any, said: str) -> None:
-    manifest = copy.deepcopy(RAYJOBS["ingest/rayjob.yaml"])
+    manifest = copy.deepcopy(BASE)
     *way, last = place.split("/")
     inside: Any = manifest
     for step in way:
@@ -114,7 +134,7 @@ def test_a_slip_in_a_manifest_is_found(schema_of, place: str, value: Any, said: 
 
 
 def test_a_missing_field_is_found(schema_of) -> None:
-    manifest = copy.deepcopy(RAYJOBS["ingest/rayjob.yaml"])
+    manifest = copy.deepcopy(BASE)
     del manifest["spec"]["rayClusterSpec"]["headGroupSpec"]
     (problem,) = problems(manifest, schema_of("RayJob"))
     assert "'headGroupSpec' is a required property" in problem
@@ -141,21 +161,21 @@ def test_kubernetes_own_kinds_fit_their_schemas() -> None:
         if not document["apiVersion"].startswith(("ray.io/", "kustomize.config.k8s.io/")):
             validate.validate(document, "1.31", strict=True)
             checked.append(document["kind"])
-    kinds = ["ConfigMap", "CronJob", "Role", "RoleBinding", "ServiceAccount"]
+    kinds = ["ConfigMap", "CronJob", "CronJob", "Role", "RoleBinding", "ServiceAccount"]
     assert sorted(checked) == kinds
-    slip = find("CronJob")
+    slip = find("CronJob", "simgan-nightly")
     slip["spec"]["concurencyPolicy"] = "Forbid"
     with pytest.raises(validate.ValidationError, match="concurencyPolicy"):
         validate.validate(slip, "1.31", strict=True)
 
 
 def test_the_cron_job_starts_one_run_a_night_and_keeps_the_history() -> None:
-    spec = find("CronJob")["spec"]
+    spec = find("CronJob", "simgan-nightly")["spec"]
     assert spec["concurrencyPolicy"] == "Forbid"
-    assert spec["schedule"] == CUSTOM["raycronjob/raycronjob.yaml"]["spec"]["schedule"]
+    assert spec["schedule"] == custom("raycronjob")["spec"]["schedule"]
     assert 0 < spec["startingDeadlineSeconds"] < 24 * 3600
     assert spec["successfulJobsHistoryLimit"] > 0 < spec["failedJobsHistoryLimit"]
-    run = RAYJOBS["nightly/rayjob.yaml"]["spec"]
+    run = BASE["spec"]
     attempt_s = run["preRunningDeadlineSeconds"] + run["activeDeadlineSeconds"]
     all_attempts_s = (run["backoffLimit"] + 1) * attempt_s
     assert all_attempts_s < spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 24 * 3600
@@ -163,12 +183,12 @@ def test_the_cron_job_starts_one_run_a_night_and_keeps_the_history() -> None:
 
 @pytest.mark.slow
 def test_the_cron_job_runs_a_script_of_ours_with_just_the_rights_it_needs() -> None:
-    (pod,) = pods_of(find("CronJob"))
+    (pod,) = pods_of(find("CronJob", "simgan-nightly"))
     (container,) = pod["containers"]
     python, script, template = container["command"]
     assert (python, (ROOT / script).is_file()) == ("python", True)
-    assert RAYJOBS["nightly/rayjob.yaml"]["metadata"]["name"] == template
-    assert RAYJOBS["nightly/rayjob.yaml"]["spec"]["suspend"] is True
+    assert custom("nightly")["metadata"]["name"] == template
+    assert custom("nightly")["spec"]["suspend"] is True
     role, binding, account = find("Role"), find("RoleBinding"), find("ServiceAccount")
     assert role["rules"] == [
         {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create", "get"]}
@@ -178,9 +198,28 @@ def test_the_cron_job_runs_a_script_of_ours_with_just_the_rights_it_needs() -> N
     assert pod["serviceAccountName"] == account["metadata"]["name"]
 
 
-@pytest.mark.parametrize("name", [*RAYJOBS, "raycronjob/raycronjob.yaml"])
+@pytest.mark.slow
+def test_a_missing_night_is_looked_for_after_each_night() -> None:
+    look = find("CronJob", "simgan-overdue")["spec"]
+    night = find("CronJob", "simgan-nightly")["spec"]
+    (pod,) = pods_of(look)
+    (container,) = pod["containers"]
+    (command,) = commands_in(" ".join(container["command"]))
+    assert 24 < parsed(command).overdue_hours < 48
+    assert look["timeZone"] == night["timeZone"]
+    begins, looks = (cron["schedule"].split() for cron in (night, look))
+    assert begins[2:] == looks[2:] == ["*", "*", "*"]
+    assert int(looks[1]) > int(begins[1])
+    assert (
+        look["jobTemplate"]["spec"]["backoffLimit"] == 0
+    )  # each look that fails tells the webhook
+    settings = [{"configMapRef": {"name": find("ConfigMap")["metadata"]["name"]}}]
+    assert container["envFrom"] == [*settings, {"secretRef": {"name": "simgan-s3"}}]
+
+
+@pytest.mark.parametrize("name", [name for name in CUSTOM if name != "cluster"])
 def test_a_run_is_bounded_and_cleans_up(name) -> None:
-    spec = run_spec(CUSTOM[name])
+    spec = run_spec(custom(name))
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] <= 3600
     assert 1 <= spec["backoffLimit"] <= 5
@@ -191,7 +230,7 @@ def test_a_run_is_bounded_and_cleans_up(name) -> None:
 
 @pytest.mark.parametrize("name", CUSTOM)
 def test_a_cluster_wants_a_token_and_the_ray_that_we_install(name) -> None:
-    spec = cluster_spec(CUSTOM[name])
+    spec = cluster_spec(custom(name))
     assert spec["authOptions"] == {"mode": "token"}
     pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
@@ -200,21 +239,21 @@ def test_a_cluster_wants_a_token_and_the_ray_that_we_install(name) -> None:
 
 @pytest.mark.parametrize("name", CUSTOM)
 def test_the_head_is_kept_off_spot_nodes_and_workers_are_welcome_there(name) -> None:
-    head = cluster_spec(CUSTOM[name])["headGroupSpec"]
+    head = cluster_spec(custom(name))["headGroupSpec"]
     assert head["rayStartParams"]["num-cpus"] == "0"
     pod = head["template"]["spec"]
     assert "tolerations" not in pod
     wanted = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     (term,) = wanted["nodeSelectorTerms"]
     shunned = {rule["key"] for rule in term["matchExpressions"] if rule["operator"] == "NotIn"}
-    for group in groups_of(CUSTOM[name]).values():
+    for group in groups_of(custom(name)).values():
         spot = {taint["key"] for taint in group["template"]["spec"]["tolerations"]}
         assert spot - {"nvidia.com/gpu"} <= shunned
 
 
 @pytest.mark.parametrize("name", CUSTOM)
 def test_groups_scale_and_a_worker_is_one_thread_a_core(name) -> None:
-    spec, groups = cluster_spec(CUSTOM[name]), groups_of(CUSTOM[name])
+    spec, groups = cluster_spec(custom(name)), groups_of(custom(name))
     assert spec["enableInTreeAutoscaling"] is True
     assert set(groups) <= {"cpu", "gpu"}
     for group in groups.values():
@@ -227,26 +266,25 @@ def test_groups_scale_and_a_worker_is_one_thread_a_core(name) -> None:
         assert ("nvidia.com/gpu" in resources["limits"]) == (group["groupName"] == "gpu")
 
 
-def test_pods_are_the_same_in_every_file() -> None:
-    """Each manifest stands alone, so that what they share is there several times."""
-    for part in ("head", "cpu", "gpu", "submitter"):
-        pods = []
-        for manifest in CUSTOM.values():
-            match part:
-                case "head":
-                    pods.append(cluster_spec(manifest)["headGroupSpec"])
-                case "submitter" if manifest["kind"] != "RayCluster":
-                    pods.append(run_spec(manifest)["submitterPodTemplate"])
-                case "cpu" | "gpu" if part in groups_of(manifest):
-                    pods.append(groups_of(manifest)[part]["template"])
-        assert len(pods) > 1
-        assert all(pod == pods[0] for pod in pods), part
+def test_what_runs_share_is_written_down_once() -> None:
+    files = [path for path in KUBERNETES.rglob("*.yaml") if "containers:" in path.read_text()]
+    assert {path.parent.name for path in files} == {"base", "nightly"}  # the latter is the CronJob
+    assert custom("raycronjob")["spec"].keys() == {"schedule", "timeZone", "jobTemplate"}
+    assert custom("nightly")["spec"] == BASE["spec"] | {"suspend": True}
+    assert custom("raycronjob")["spec"]["jobTemplate"] == BASE["spec"]
+    ingest, refine = run_spec(custom("ingest")), copy.deepcopy(run_spec(custom("refine")))
+    assert ingest == BASE["spec"] | {"entrypoint": ingest["entrypoint"]}
+    cpu, gpu = refine["rayClusterSpec"]["workerGroupSpecs"]
+    gpu |= {"replicas": 0, "minReplicas": 0}
+    assert custom("cluster")["spec"] == refine["rayClusterSpec"]
+    refine["rayClusterSpec"]["workerGroupSpecs"] = [cpu]
+    assert refine == BASE["spec"] | {"entrypoint": refine["entrypoint"]}
 
 
 @pytest.mark.slow
 def test_no_pod_is_root_and_keys_come_from_a_secret() -> None:
     settings = find("ConfigMap")["metadata"]["name"]
-    pods = [pod for document in all_documents() for pod in pods_of(document)]
+    pods = [pod for name in KINDS for document in applied(name) for pod in pods_of(document)]
     assert len(pods) > 10
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -275,27 +313,30 @@ def test_every_image_is_named_by_the_settings() -> None:
     (settings,) = read((KUBERNETES / "settings" / "kustomization.yaml").read_text())
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     known = {f"{image['name']}:{version}" for image in settings["images"]}
-    used = {c["image"] for d in all_documents() for pod in pods_of(d) for c in pod["containers"]}
+    made = [document for name in KINDS for document in applied(name)]
+    used = {c["image"] for d in made for pod in pods_of(d) for c in pod["containers"]}
     assert used == known == {f"simgan-factory-{kind}:{version}" for kind in ("cpu", "gpu")}
     assert all(image["newTag"] == version for image in settings["images"])
-    for path in KUBERNETES.glob("*/kustomization.yaml"):
+
+
+def test_a_folder_lists_its_files_and_takes_the_settings() -> None:
+    folders = {path.parent.name: path for path in KUBERNETES.glob("*/kustomization.yaml")}
+    assert folders.keys() == {*CUSTOM, "gpu", "settings"}
+    for name, path in folders.items():
         (listed,) = read(path.read_text())
         files = {other.name for other in path.parent.glob("*.yaml")} - {path.name}
-        assert set(listed["resources"]) == files
-        assert listed.get("components", ["../settings"]) == ["../settings"]
+        bases = {"../base"} if name in KINDS else set()
+        assert set(listed.get("resources", [])) == files | bases
+        assert ("../settings" in listed.get("components", [])) == (name in KINDS)
 
 
-@pytest.mark.parametrize("name", ["cluster", "ingest", "refine", "nightly", "raycronjob"])
+@pytest.mark.parametrize("name", KINDS)
 def test_kustomize_puts_the_settings_in_place(name, tmp_path, schema_of) -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("needs kubectl, which is not there")
     shutil.copytree(KUBERNETES, tmp_path / "k")
     settings = tmp_path / "k" / "settings" / "kustomization.yaml"
     text = settings.read_text().replace("newName: ", "newName: registry.example.com/ml/")
     settings.write_text(text.replace("namespace: simgan\n", "namespace: eyes\n"))
-    command = [kubectl, "kustomize", str(tmp_path / "k" / name)]
-    made = read(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    made = rendered(tmp_path / "k" / name)
     assert {document["metadata"].pop("namespace") for document in made} == {"eyes"}
     for document in made:
         for pod in pods_of(document):
@@ -308,11 +349,11 @@ def test_kustomize_puts_the_settings_in_place(name, tmp_path, schema_of) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ingest/rayjob.yaml", "refine/rayjob.yaml"])
+@pytest.mark.parametrize("name", ["ingest", "refine"])
 def test_an_entrypoint_is_a_command_that_the_job_takes(name) -> None:
-    (command,) = commands_in(RAYJOBS[name]["spec"]["entrypoint"])
+    (command,) = commands_in(custom(name)["spec"]["entrypoint"])
     job = parsed(command).model_dump()
-    groups = groups_of(RAYJOBS[name])
+    groups = groups_of(custom(name))
     resource = {"cuda": "nvidia.com/gpu"}.get(job.get("device", "cpu"), "cpu")
     group = groups["gpu" if resource == "nvidia.com/gpu" else "cpu"]
     (container,) = group["template"]["spec"]["containers"]

@@ -13,7 +13,9 @@ from support.manifests import read
 from support.places import ROOT
 
 DEPLOY = ROOT / "cluster" / "deploy"
-TEMPLATE = read((DEPLOY / "kubernetes" / "nightly" / "rayjob.yaml").read_text())[0]
+BASE = read((DEPLOY / "kubernetes" / "base" / "rayjob.yaml").read_text())[0]
+TEMPLATE = BASE | {"spec": BASE["spec"] | {"suspend": True}}
+"""as in a cluster, where kustomize has suspended it"""
 JOB = "simgan-nightly-29300130"
 main = runpy.run_path(str(DEPLOY / "run_rayjob.py"))["main"]
 

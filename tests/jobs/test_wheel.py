@@ -89,11 +89,15 @@ def test_all_packages_come_from_the_wheel(installed, run) -> None:
     assert files == [str(installed / name / "__init__.py") for name in names]
 
 
+def files_in(folder: Path) -> dict[Path, bytes]:
+    """The content of every file, at any depth."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
 def test_the_wheel_has_every_job_configuration_gate_and_page_and_nothing_more(installed) -> None:
     for kind in ("configs", "gates", "docs"):
-        sources = {path.name: path.read_bytes() for path in (ROOT / kind).iterdir()}
-        shipped = installed / "simgan_factory" / kind
-        assert {path.name: path.read_bytes() for path in shipped.iterdir()} == sources
+        assert files_in(installed / "simgan_factory" / kind) == files_in(ROOT / kind)
     typed = {path.parent.name for path in installed.rglob("py.typed")}
     assert typed == {"schemas", "factory", "cluster"}
     jobs = {path.name for path in (installed / "jobs").glob("*.py")}

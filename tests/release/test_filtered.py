@@ -84,7 +84,7 @@ def test_a_release_of_the_kept_samples_holds_them_byte_for_byte_and_no_other(
     assert [shard["shard"] for shard in manifest["shards"]] == [0, 1, 3, 4]
     assert manifest["report_id"] == REPORT_ID and manifest["gate"] == releases.GATE
     assert child.committed() == [0, 1, 2, 3, 4] and child.facts(2).num_samples == 0
-    assert not (tmp_path / "refined" / "releases").exists()
+    assert [path.name for path in (tmp_path / "refined" / "releases").iterdir()] == ["latest.json"]
 
 
 def test_webdataset_sees_no_failed_sample(refined, run, tmp_path) -> None:

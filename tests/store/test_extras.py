@@ -19,11 +19,17 @@ from factory.store.open import open_store
 from jobs.describe import DescribeJob, main
 from support.places import ROOT
 
-OPTIONAL = ("boto3", "botocore", "h5py", "jinja2", "matplotlib", "ncnn", "openvino", "tensorboard",
-            "torch_fidelity", "torchvision")  # fmt: skip
+OPTIONAL = ("alembic", "boto3", "botocore", "h5py", "jinja2", "matplotlib", "mlflow", "ncnn",
+            "openvino", "sqlalchemy", "tensorboard", "torch_fidelity", "torchvision")  # fmt: skip
+OF_NO_FEATURE = {"all", "dev", "docs"}
+"""extras that gather others, or are for those who work on the project"""
 NEED_THEM = (
     "factory.refinement.engines.ncnn",
     "factory.refinement.engines.openvino",
+    *(
+        f"factory.browse.{n}"
+        for n in ("app", "dataset_pages", "sample_pages", "server", "training_pages")
+    ),
     *(f"factory.store.s3{name}" for name in ("", "_answers", "_client", "_errors", "_requests")),
 )
 """modules that exist for one optional package each, and that are imported when it is used"""
@@ -35,18 +41,18 @@ def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
         name: {re.split(r"[\[<>=]", needed)[0] for needed in all_needed}
         for name, all_needed in project["optional-dependencies"].items()
     }
-    packages_of = {
-        module: {"sklearn": "scikit-learn", "torch_fidelity": "torch-fidelity"}.get(module, module)
-        for module in EXTRA_OF
-    }
+    named_otherwise = {
+        "mlflow": "mlflow-skinny", "sklearn": "scikit-learn", "torch_fidelity": "torch-fidelity",
+    }  # fmt: skip
+    packages_of = {module: named_otherwise.get(module, module) for module in EXTRA_OF}
     assert set(packages_of.values()) | {"ncnn"} == set.union(
-        *(packages for name, packages in extras.items() if name not in ("all", "dev"))
+        *(packages for name, packages in extras.items() if name not in OF_NO_FEATURE)
     )
     assert all(packages_of[module] in extras[extra] for module, extra in EXTRA_OF.items())
     assert "ncnn" in extras["ncnn"]
     (everything,) = project["optional-dependencies"]["all"]
     named = re.fullmatch(r"simgan-factory\[(.*)\]", everything)
-    assert named is not None and set(named[1].split(",")) == set(extras) - {"all", "dev"}
+    assert named is not None and set(named[1].split(",")) == set(extras) - OF_NO_FEATURE
     assert "simgan-factory[all]" in project["optional-dependencies"]["dev"]
 
 
@@ -158,6 +164,18 @@ def of_an_ablation() -> None:
     Ablation.of(nothing)
 
 
+def of_a_server_of_mlflow() -> None:
+    from factory.tracking.options import MlflowOptions
+
+    MlflowOptions(mlflow="http://127.0.0.1:5000").require()
+
+
+def of_a_folder_of_mlflow() -> None:
+    from factory.tracking.options import MlflowOptions
+
+    MlflowOptions(mlflow="mlflow").require()
+
+
 def of_s3() -> None:
     open_store("s3://bucket/prefix")
 
@@ -167,6 +185,10 @@ def of_s3() -> None:
     ("module", "use", "extra"),
     [
         ("boto3", of_s3, "s3"),
+        ("mlflow", of_a_server_of_mlflow, "mlflow"),
+        ("mlflow", of_a_folder_of_mlflow, "mlflow"),
+        ("sqlalchemy", of_a_folder_of_mlflow, "mlflow"),
+        ("alembic", of_a_folder_of_mlflow, "mlflow"),
         ("jinja2", of_a_report, "report"),
         ("torch_fidelity", of_fidelity, "fidelity"),
         ("jinja2", of_an_ablation, "report"),

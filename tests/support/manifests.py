@@ -1,11 +1,14 @@
 """Kubernetes manifests, read and checked as strictly as an API server would."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 import yaml
 
 OBJECT_META = {
@@ -40,6 +43,22 @@ def read(text: str) -> list[dict[str, Any]]:
     documents = [document for document in yaml.load_all(text, _OnceOnly) if document is not None]
     plain: list[dict[str, Any]] = json.loads(json.dumps(documents))
     return plain
+
+
+def rendered(kustomization: Path) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would send to the API server.
+
+    Args:
+        kustomization: a folder with a `kustomization.yaml`.
+
+    Raises:
+        subprocess.CalledProcessError: kustomize cannot build it. Its message is shown.
+    """
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl, which is not there")
+    command = [kubectl, "kustomize", str(kustomization)]
+    return read(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def crd_schema(definition: Path, version: str) -> dict[str, Any]:

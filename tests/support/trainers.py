@@ -1,10 +1,12 @@
 """Small trainings, and what tests of them share."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from factory.networks.refiner_files import load_refiner
 from factory.training.config import TrainConfig
 from factory.training.history import HistoryBuffer
 from factory.training.inputs import TrainingInputs
@@ -13,6 +15,7 @@ from factory.training.run import train_on_images
 from factory.training.simgan import SimGAN
 from schemas.discriminator import DiscriminatorConfig, LayerConfig
 from schemas.refiner import RefinerConfig
+from schemas.score import Score
 
 SHAPE = (1, 12, 14)
 SMALL_LAYERS = (
@@ -90,3 +93,23 @@ def kill_at(clock: int):
             raise Killed
 
     return on_progress
+
+
+LIMITS = {"drift_median_px": 0.8}
+
+
+class Prepared:
+    """Gives prepared scores, by update, in a thread."""
+
+    limits = LIMITS
+
+    def __init__(self, scores: dict[int, Score]) -> None:
+        self.scores = scores
+        self.asked: list[int] = []
+        self._thread = ThreadPoolExecutor(1)
+
+    def __call__(self, location: str) -> Future[Score]:
+        clock = int(location.rpartition("/")[2])
+        load_refiner(location)  # whole, and usable
+        self.asked.append(clock)
+        return self._thread.submit(self.scores.__getitem__, clock)

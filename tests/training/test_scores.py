@@ -1,7 +1,6 @@
 """Refiners scored while their run goes on; the best one kept."""
 
 import math
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,31 +8,19 @@ import pytest
 from factory.networks.refiner_files import load_refiner
 from factory.training.scores import FOLDER
 from factory.validation.held_out import rank_of
-from schemas.score import Score
 from support.fakes import score
-from support.trainers import Killed, kill_at, small_config, train_here, trained, weights_of
+from support.trainers import (
+    LIMITS,
+    Killed,
+    Prepared,
+    kill_at,
+    small_config,
+    train_here,
+    trained,
+    weights_of,
+)
 
 pytestmark = pytest.mark.slow  # all of them train
-LIMITS = {"drift_median_px": 0.8}
-
-
-class Prepared:
-    """Gives prepared scores, by update, in a thread."""
-
-    limits = LIMITS
-
-    def __init__(self, scores: dict[int, Score]) -> None:
-        self.scores = scores
-        self.asked: list[int] = []
-        self._thread = ThreadPoolExecutor(1)
-
-    def __call__(self, location: str) -> Future[Score]:
-        clock = int(location.rpartition("/")[2])
-        load_refiner(location)  # whole, and usable
-        self.asked.append(clock)
-        return self._thread.submit(self.scores.__getitem__, clock)
-
-
 CONFIG = {"validate_every": 4, "keep": "best"}
 CLOCKS = [8, 12, 16, 17]
 """multiples of 4 in the adversarial phase, and the last"""

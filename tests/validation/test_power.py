@@ -7,7 +7,7 @@ import pytest
 from factory.dataset.columns import values_of
 from factory.domains.eye.damage.kinds import DAMAGES
 from factory.domains.eye.damage.tails import TAILS
-from factory.domains.eye.measures import with_derived
+from factory.domains.eye.derived_measures import with_derived
 from factory.validation.gate import load_gate
 from factory.validation.power.damages import Damage
 from factory.validation.power.limits import (

@@ -10,6 +10,7 @@ from schemas.base import Model
 from schemas.eye.kind import EYE
 from schemas.kinds import SampleKind
 from schemas.labels import LabelGuide
+from schemas.measures import MeasureGuide
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +105,11 @@ class EyeDomain(Domain):
         from factory.domains.eye.validation_options import EyeValidationOptions
 
         return EyeValidationOptions
+
+    def measure_guide(self) -> MeasureGuide:
+        from factory.domains.eye.derived_measures import eye_measure_guide
+
+        return eye_measure_guide()
 
     def damage(self) -> "Damages":
         from factory.domains.eye.damage.measuring import EYE_DAMAGES

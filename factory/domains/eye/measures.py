@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from factory.dataset.columns import points_of, values_of
+from factory.domains.eye.derived_measures import with_derived
 from factory.domains.eye.networks.gaze import (
     GazeNetwork,
     angle_deg,
@@ -50,7 +51,7 @@ from factory.domains.eye.pupil.finder import PupilFinder
 from factory.images.png import Pixels, grey
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
-from schemas.eye.measures import DERIVED_EYE_MEASURES, EYE_MEASURES_SCHEMA
+from schemas.eye.measures import EYE_MEASURES_SCHEMA
 
 VERSION = 3
 """of what is measured and how; measurements of other versions are made again"""
@@ -347,18 +348,3 @@ def _conditions(rows: pa.Table, parent_NHW: Images) -> Columns:
         "opening": np.ptp(lids[:, :, 1], axis=1) / width,
         "brightness": parent_NHW.mean(axis=(1, 2)),
     }
-
-
-def with_derived(measures: pa.Table) -> pa.Table:
-    """Stored measurements with those that follow from them (`DERIVED_EYE_MEASURES`).
-
-    The gross errors of one witness are not those of another, so their geometric mean has a lighter
-    tail than any of them, and finds smaller movements.
-    """
-    names = ["registration_px", "iris_registration_px"]
-    if measures["iris_drift_px"].null_count < len(measures):
-        names.append("iris_drift_px")
-    product = np.prod([values_of(measures, name) for name in names], axis=0)
-    (field,) = DERIVED_EYE_MEASURES
-    agreed = np.maximum(product, 0) ** (1 / len(names))
-    return measures.append_column(field.name, pa.array(agreed, field.type, from_pandas=True))

@@ -10,6 +10,7 @@ from schemas.base import Model
 from schemas.hand.kind import HAND
 from schemas.kinds import SampleKind
 from schemas.labels import LabelGuide
+from schemas.measures import MeasureGuide
 from schemas.options import value_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class HandDomain(Domain):
         from factory.domains.hand.validator import HandValidator
 
         return HandValidator()
+
+    def measure_guide(self) -> MeasureGuide:
+        from schemas.hand.measures import HAND_MEASURE_MEANINGS
+
+        return MeasureGuide(HAND_MEASURE_MEANINGS)
 
     def damage(self) -> "Damages":
         from factory.domains.hand.damage.measuring import HAND_DAMAGES

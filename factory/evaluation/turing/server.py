@@ -1,9 +1,8 @@
 """The page of a visual Turing test, served to a browser of this machine and to nothing else.
 
-Only requests that name this server as their host are answered, so that no other site can reach it
-through a name of its own, and only those that no other site's page made. Nothing that the page is
-given before the test is over says what a picture is: pictures are named by their position, and
-their PNGs hold pixels alone.
+`factory.serving.own_machine` says which requests are answered. Nothing that the page is given
+before the test is over says what a picture is: pictures are named by their position, and their PNGs
+hold pixels alone.
 """
 
 import logging
@@ -20,11 +19,11 @@ from typing import Annotated, NamedTuple, TypeVar, cast
 from pydantic import Field
 
 from factory.evaluation.turing.trial import OutOfTurnError, Trial
+from factory.serving.own_machine import HEADERS, HOST, is_foreign, origins_at
 from schemas.base import Float, FormatError, Model
 from schemas.turing import Truth
 
 log = logging.getLogger(__name__)
-HOST = "127.0.0.1"
 MAX_BODY_BYTES = 1024
 _OF_THE_PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -35,13 +34,6 @@ _OF_THE_RESULT = (
     "form-action 'none'; frame-ancestors 'none'"
 )
 """the analysis is one file, whose style and pictures are in it"""
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 _FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -105,7 +97,7 @@ class TuringServer(ThreadingHTTPServer):
                 f"port {port} of {HOST} cannot be used ({error.strerror}); give another --port, or "
                 "leave it out"
             ) from error
-        self.origins = {f"http://{name}:{self.server_port}" for name in (HOST, "localhost")}
+        self.origins = origins_at(self.server_port)
 
     @property
     def url(self) -> str:
@@ -158,14 +150,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _check_sender(self) -> None:
         """Refuse what did not come from the page of this server, or from its address line."""
-        if f"http://{self.headers.get('Host')}" not in self.server.origins:
-            raise _Refused(HTTPStatus.FORBIDDEN, f"this test is at {self.server.url}")
-        origin = self.headers.get("Origin")
-        needs_origin = self.command != "GET"
-        if (origin is not None or needs_origin) and origin not in self.server.origins:
-            raise _Refused(HTTPStatus.FORBIDDEN, "this request is of another site")
-        if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            raise _Refused(HTTPStatus.FORBIDDEN, "this request is of another site")
+        why = is_foreign(
+            self.server.origins,
+            host=self.headers.get("Host"),
+            origin=self.headers.get("Origin"),
+            site=self.headers.get("Sec-Fetch-Site"),
+            needs_origin=self.command != "GET",
+        )
+        if why is not None:
+            raise _Refused(HTTPStatus.FORBIDDEN, f"{why}; this test is at {self.server.url}")
 
     def _got(self) -> _Reply:
         trial = self.server.trial
@@ -224,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
 
     def end_headers(self) -> None:
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
 

@@ -1,0 +1,362 @@
+"""The chain of one night: ingest, refine, validate, publish, expire.
+
+Each step goes on with what is there, so one rotten archive, or one shard that could not be made,
+does not keep the rest from a release. What failed is told at the end. A night that was killed is
+gone on with by the next one, because all that it needs is in the datasets: what is committed, which
+release was begun and by which report.
+"""
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from cluster.job.command import GateFailedError
+from cluster.job.night.settings import NightSettings
+from factory.dataset.dataset import Dataset
+from factory.dataset.known_facts import known_facts
+from factory.dataset.lost_tars import lost_tars
+from factory.dataset.shard_tasks import ShardsFailedError
+from factory.release.latest import latest_or_none, note_nothing_newer
+from factory.release.pins import drop_unfinished
+from factory.release.run import make_latest
+from factory.release.series import DatedNames, Series
+from factory.store.open import open_store
+from factory.upkeep.expire import expire_outdated
+from factory.validation.verdicts import report_name
+from factory.validation.withheld import (
+    blamed_shards,
+    misses_in_words,
+    withheld_shards,
+    withhold,
+)
+from schemas.base import FormatError
+from schemas.night import NightOutcome, NightRecord
+from schemas.options import OptionError
+from schemas.report import Report
+from schemas.text import one_line
+
+log = logging.getLogger(__name__)
+TOLD = (OSError, ValueError, RuntimeError)
+"""errors of a step that the night goes on after; others are bugs, and end it"""
+
+
+class NightFailedError(RuntimeError):
+    """Something failed in a night, whether or not it ended in a release."""
+
+
+class Steps(Protocol):
+    """The jobs of a night, with their options."""
+
+    def ingest(self) -> None:
+        """Ingest the renders that are new."""
+
+    def refine(self) -> None:
+        """Refine the shards that are missing."""
+
+    def validate(self, leave_out: Sequence[int]) -> Report:
+        """Validate with a gate, without some shards."""
+
+    def publish(self, release: str, report_id: str, kept: str | None) -> None:
+        """Publish a release by a report; in a filtered dataset at `kept`, if that is given."""
+
+    def mend(self, location: str) -> None:
+        """Verify a dataset, and make its damaged shards again."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the datasets of a night are."""
+
+    synthetic: str
+    refined: str
+    kept: str | None
+    """where filtered datasets go, without the name of the release; None where releases are whole"""
+    split: str | None = None
+    """of the refined dataset, which alone is validated"""
+    leave_out: tuple[int, ...] = ()
+    """shards that the settings leave out"""
+
+
+@dataclass
+class Night:
+    """One night. `run` is called once."""
+
+    steps: Steps
+    places: Places
+    settings: NightSettings
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    outcome: NightOutcome = "failed"
+    current: str = "ingest"
+    """the step that the night is at"""
+    release: str | None = None
+    released_in: str | None = None
+    report: str | None = None
+    misses: list[str] = field(default_factory=list)
+    withheld: list[int] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    expired: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._started, self._clock_s = self.now(), time.monotonic()
+
+    def run(self) -> None:
+        """Do all that the night has to do.
+
+        Raises:
+            GateFailedError: the gate was missed, so that there is no release.
+            NightFailedError: something else failed. The rest was done all the same.
+            OptionError: an option has a value that cannot be used.
+        """
+        with self._step("ingest"):
+            self.steps.ingest()
+        with self._step("refine"):
+            self.steps.refine()
+        try:
+            dataset = Dataset.open(self.places.refined)
+        except FileNotFoundError:
+            log.info("nothing was refined, so there is nothing to release")
+            self.outcome = "failed" if self.failures else "nothing new"
+        else:
+            with self._step("release"):
+                self._release(Series(dataset, DatedNames(self.settings.name), self.places.kept))
+        if self._is_anything_damaged():
+            self._mend()
+        if self.outcome == "gate missed":
+            raise GateFailedError(self._told([*self.misses, *self.failures]))
+        if self.failures:
+            raise NightFailedError(self._told(self.failures))
+
+    def _release(self, series: Series) -> None:
+        """Release what is new, if the gate is kept, and give up what is too old."""
+        self._finish_begun(series)
+        self._point_at_newest(series)
+        dataset = series.dataset
+        left_out = self._left_out(dataset)
+        shards = self._shards_without(dataset, left_out)
+        if not shards or not _is_new(shards, left_out, series.released_shards()):
+            log.info("nothing new to release: %d shards, %d left out", len(shards), len(left_out))
+            note_nothing_newer(dataset)
+            if self.release is None:
+                self.outcome = "failed" if self.failures and not shards else "nothing new"
+        else:
+            self.current = "validate"
+            report = self.steps.validate(left_out)
+            page = report_name(report.id).replace(".json", ".html")
+            self.report = f"{dataset.location}/{page}"
+            if not report.passed:
+                self._miss(series, report)
+                return
+            self._publish(series, series.free_name(self.now().date()), report.id)
+        self.current = "expire"
+        self.expired += expire_outdated(
+            series,
+            self.now().date(),
+            keep_releases=self.settings.keep_releases,
+            keep_days=self.settings.keep_days,
+        )
+
+    def _publish(self, series: Series, name: str, report_id: str) -> None:
+        self.current = "publish"
+        place = series.place_of(name)
+        self.steps.publish(name, report_id, place)
+        self.release, self.released_in = name, place or series.dataset.location
+        self.outcome = "released"
+
+    def _finish_begun(self, series: Series) -> None:
+        """Finish the release that a night began, or give it up where its shards have changed."""
+        begun = series.begun()
+        if begun is None:
+            return
+        log.info("finishing the release %s, which an earlier night began", begun.name)
+        try:
+            self._publish(series, begun.name, begun.report_id)
+        except (ValueError, ShardsFailedError) as error:
+            log.warning("the release %s cannot be finished: %s", begun.name, error)
+            drop_unfinished(begun.within, begun.name, "a night could not finish it")
+
+    def _point_at_newest(self, series: Series) -> None:
+        """Let `latest` name the newest release of a night, where that was killed before it did.
+
+        A pointer that was set back on purpose is younger than the report of the newest release.
+        """
+        dated = [of for of in series.finished() if series.names.day_of(of.name) is not None]
+        if not dated:
+            return
+        newest = dated[-1]
+        try:
+            latest = latest_or_none(series.dataset.store)
+        except FormatError as error:
+            log.warning("%s; it is written anew", error)
+            latest = None
+        if latest is not None:
+            published = f"{datetime.fromisoformat(latest.published):%Y%m%dT%H%M%SZ}"
+            if newest.name == latest.release or newest.report_id <= published:
+                return
+        make_latest(series.dataset, newest.name, newest.within)
+
+    def _left_out(self, dataset: Dataset) -> list[int]:
+        withheld = withheld_shards(dataset)
+        self.withheld = list(withheld)
+        for record in withheld.values():
+            log.warning(
+                "shard %06d is withheld since %s: %s; --take-back %d has it validated again",
+                record.shard, record.since[:10], record.why, record.shard,
+            )  # fmt: skip
+        return sorted(
+            withheld.keys() | set(self.places.leave_out).intersection(dataset.committed())
+        )
+
+    def _shards_without(self, dataset: Dataset, left_out: Collection[int]) -> dict[int, str]:
+        """sha256 of the tars of the shards that would be validated, by number."""
+        split, others = self.places.split, set(left_out)
+        return {
+            shard: facts.tar_sha256
+            for shard, facts in known_facts(dataset, save=True).items()
+            if shard not in others and split in (None, facts.split)
+        }
+
+    # --- a gate that is missed ------------------------------------------------------------------
+
+    def _miss(self, series: Series, report: Report) -> None:
+        """Say which limits were missed, and withhold the shards to blame from later releases."""
+        self.outcome = "gate missed"
+        self.misses = misses_in_words(report)
+        blamed = blamed_shards(report) or self._new_shards(series, report)
+        if not blamed:
+            self.misses.append("no shard is named, so all of the report has to be looked at")
+            return
+        names = ", ".join(f"{shard:06d}" for shard in blamed)
+        allowed = max(1, int(self.settings.max_withheld_share * len(report.shards)))
+        if not self.settings.withhold:
+            self.misses.append(
+                f"bad shards: {names}; they stay in all later validations (withhold is off)"
+            )
+        elif len(blamed) > allowed:
+            self.misses.append(
+                f"bad shards: {names}; that is {len(blamed)} of {len(report.shards)}, more than "
+                f"the {allowed} that one night may withhold (max_withheld_share), so the refiner "
+                "or the gate may be at fault, and nothing is withheld"
+            )
+        else:
+            self.withheld += withhold(series.dataset, blamed, report)
+            self.misses.append(
+                f"bad shards: {names}; they are withheld: the next night makes them again, and "
+                "releases the others without those that come out the same"
+            )
+
+    def _new_shards(self, series: Series, report: Report) -> Mapping[int, str]:
+        """The shards that the newest release did not have, if it passed the same gate."""
+        released, finished = series.released_shards(), series.finished()
+        if released is None or finished[-1].gate != report.gate:
+            return {}
+        new = [of.shard for of in report.shards if released.get(of.shard) != of.tar_sha256]
+        if len(new) == len(report.shards):
+            return {}
+        why = f"new since the release {finished[-1].name}, which passed the same gate without it"
+        return {shard: why for shard in new}
+
+    # --- failures -------------------------------------------------------------------------------
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Note what fails in a step, and go on."""
+        log.info("night: %s", name)
+        started, self.current = time.monotonic(), name
+        try:
+            yield
+        except OptionError:
+            raise
+        except TOLD as error:
+            self.failures.append(f"{self.current}: {error}")
+            seconds = time.monotonic() - started
+            log.error("night: %s failed after %.0f s: %s", self.current, seconds, error)
+        else:
+            log.info("night: %s took %.0f s", name, time.monotonic() - started)
+
+    def _is_anything_damaged(self) -> bool:
+        """Whether to look for damage: a step after ingest failed, or a tar is plainly lost."""
+        if not self.failures:
+            return False
+        if any(not failure.startswith("ingest: ") for failure in self.failures):
+            return True
+        try:
+            return any(lost_tars(dataset) for dataset in self._datasets())
+        except FormatError:  # of a record
+            return True
+
+    def _datasets(self) -> Iterator[Dataset]:
+        """The synthetic and the refined dataset, where they are there."""
+        for location in (self.places.synthetic, self.places.refined):
+            try:
+                yield Dataset.open(location)
+            except (OSError, FormatError) as error:
+                log.warning("%s cannot be looked at: %s", location, error)
+
+    def _mend(self) -> None:
+        """Make damaged shards again, so that the next night finds them whole."""
+        locations = [dataset.location for dataset in self._datasets()]
+        if not self.settings.mend:
+            commands = (f"jobs/repair.py --input {location} --apply" for location in locations)
+            self.failures.append(f"look for damage with {' and '.join(commands)} (mend is off)")
+            return
+        for location in locations:
+            with self._step(f"repair of {location}"):
+                self.steps.mend(location)
+
+    def _told(self, lines: Sequence[str]) -> str:
+        """What went wrong, for the last message of the job."""
+        made = f"the release {self.release} was made" if self.release else "no release was made"
+        report = f"; the report is {self.report}" if self.misses else ""
+        return f"{self.places.refined}: {made}{report}:\n  " + "\n  ".join(lines)
+
+    def record(self, exit_code: int) -> NightRecord:
+        """How the night went.
+
+        Args:
+            exit_code: of the job.
+        """
+        latest = None
+        try:
+            pointer = latest_or_none(open_store(self.places.refined))
+            latest = pointer.release if pointer is not None else None
+        except (OSError, ValueError) as error:
+            log.warning("the latest release of %s is not known: %s", self.places.refined, error)
+        return NightRecord(
+            outcome=self.outcome,
+            exit_code=exit_code,
+            location=self.places.refined,
+            host=socket.gethostname(),
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - self._clock_s, 1),
+            release=self.release,
+            released_in=self.released_in,
+            latest=latest,
+            report=self.report,
+            misses=tuple(map(_flat, self.misses)),
+            withheld=tuple(sorted(self.withheld)),
+            failures=tuple(map(_flat, self.failures)),
+            expired=tuple(self.expired),
+        )
+
+
+def _is_new(
+    shards: Mapping[int, str], left_out: Collection[int], released: Mapping[int, str] | None
+) -> bool:
+    """Whether a release of some shards would be another one than the newest.
+
+    A shard that is only missing, because it could not be made again yet, is no reason for one.
+    """
+    if released is None:
+        return True
+    is_withheld_since = any(shard in released for shard in left_out)
+    return is_withheld_since or any(released.get(n) != digest for n, digest in shards.items())
+
+
+def _flat(text: str) -> str:
+    """A message on one line, without characters that control a terminal."""
+    return one_line(" ".join(text.split()))

@@ -1,0 +1,1 @@
+"""A page to look around in datasets, releases, reports and training runs; it changes nothing."""

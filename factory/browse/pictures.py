@@ -1,0 +1,124 @@
+"""The stored members of single samples, and their pictures as a browser shows them."""
+
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+
+from factory.browse.table import SampleTable
+from factory.dataset.tar import DamagedShardError, sha256
+from factory.images.png import decode_png, depth_as_grey, encode_png
+from factory.reading.index import Span
+
+MOST_GROUPS = 8
+"""groups of rows whose offsets are held; at most some megabytes each"""
+_OFFSETS = ["key", "png_offset", "png_length", "png_sha256", "json_offset", "json_length"]
+
+
+class Place(NamedTuple):
+    """Where the members of a sample lie."""
+
+    key: str
+    row: int
+    """of the table"""
+    shard: int
+    tar: str
+    """relative to the dataset"""
+    png_offset: int
+    png_length: int
+    png_sha256: str
+    json_offset: int
+    json_length: int
+
+
+class Pictures:
+    """The samples of a table, one by one. Threads may share it."""
+
+    def __init__(self, table: SampleTable, far: float | None = None):
+        """
+        Args:
+            far: the value of a pixel of 16 bits that is shown darkest; None for the largest one of
+                each picture.
+        """
+        self.table, self.far = table, far
+        self._groups: OrderedDict[Span, pa.Table] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def place(self, key: str) -> Place | None:
+        """Where a sample lies; None where the table has no such sample."""
+        shard = self.table.shard_of(key)
+        if shard is None:
+            return None
+        for span in self.table.spans(shard.start, shard.start + shard.num_samples):
+            offsets = self._offsets(span)
+            inside = offsets["key"].index(pa.scalar(key, pa.string())).as_py()
+            if inside >= 0:
+                (found,) = offsets.slice(inside, 1).to_pylist()
+                return Place(row=span.start + inside, shard=shard.shard, tar=shard.tar, **found)
+        return None
+
+    def png(self, place: Place) -> bytes:
+        """The stored picture of a sample.
+
+        Raises:
+            DamagedShardError: it is not the one that was committed.
+            OSError: it cannot be read.
+        """
+        store = self.table.dataset.store
+        raw = store.read_range(place.tar, place.png_offset, place.png_length)
+        if sha256(raw) != place.png_sha256:
+            raise DamagedShardError(
+                f"{store.location}/{place.tar}: the picture of {place.key} is not the one that was "
+                "committed"
+            )
+        return raw
+
+    def shown(self, place: Place) -> bytes:
+        """The picture as a PNG that browsers show. Raises as `png` does."""
+        return shown_png(self.png(place), self.table.dataset.card.image.bits, self.far)
+
+    def record(self, place: Place) -> dict[str, Any]:
+        """The json member of a sample.
+
+        Raises:
+            DamagedShardError: it is no JSON object.
+            OSError: it cannot be read.
+        """
+        store = self.table.dataset.store
+        raw = store.read_range(place.tar, place.json_offset, place.json_length)
+        try:
+            record = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise DamagedShardError(
+                f"{store.location}/{place.tar}: {place.key}: {error}"
+            ) from error
+        if not isinstance(record, dict):
+            raise DamagedShardError(f"{store.location}/{place.tar}: {place.key}: no JSON object")
+        return record
+
+    def _offsets(self, span: Span) -> pa.Table:
+        with self._lock:
+            if span in self._groups:
+                self._groups.move_to_end(span)
+                return self._groups[span]
+        read = self.table.read(span, _OFFSETS)
+        with self._lock:
+            self._groups[span] = read
+            while len(self._groups) > MOST_GROUPS:
+                self._groups.popitem(last=False)
+        return read
+
+
+def shown_png(raw: bytes, bits: int, far: float | None) -> bytes:
+    """A stored picture as browsers show it: depth with what is nearer brighter.
+
+    Args:
+        bits: of its pixels.
+        far: as of `Pictures`.
+    """
+    if bits == 8:
+        return raw
+    depth = decode_png(raw)
+    return encode_png(depth_as_grey(depth, near=1.0, far=far or float(depth.max(initial=1))))

@@ -1,0 +1,264 @@
+"""A training run as it stands: what was asked for, how far it is, its losses, strips and scores."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic import Field
+
+from factory.browse.places import TRAIN_RECORD, Found
+from factory.networks.stored_refiner import WEIGHTS_NAME
+from factory.store.base import Store
+from factory.store.open import open_store
+from factory.training.metrics_log import METRICS_NAME
+from factory.validation.report.figures import nice_step
+from schemas.base import Model
+
+STILL_S = 300.0
+"""seconds without a new line after which a training that is not finished is taken to have
+stopped"""
+MOST_POINTS = 300
+"""points of a curve that are drawn"""
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "losses": ("realism_loss", "discriminator_loss", "regularisation_loss"),
+    "share of patches told right": ("accuracy_real", "accuracy_refined"),
+    "mean |refined − synthetic|": ("mean_abs_delta",),
+}
+"""the curves of each plot, by its title, as in the run's own losses.png"""
+WIDTH, HEIGHT, LEFT, BOTTOM = 560, 180, 46, 22
+_STRIP = re.compile(r"strips/(step-(\d+)\.png)")
+_SCORE = re.compile(r"step-(\d+)")
+_PICTURES = frozenset({"overview.png", "losses.png"})
+
+
+class Strip(NamedTuple):
+    """A picture of what the refiner made at one step: synthetic above refined."""
+
+    step: int
+    name: str
+    version: int
+    """changes when the file does"""
+
+
+class Curve(NamedTuple):
+    """One line of a plot, as the points of an SVG polyline."""
+
+    name: str
+    points: str
+    last: float
+
+
+class Tick(NamedTuple):
+    """A mark of an axis."""
+
+    at: float
+    label: str
+
+
+class Panel(NamedTuple):
+    """One plot."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+class ScoreLine(NamedTuple):
+    """What a refiner of the run does to held-out images."""
+
+    step: int
+    numbers: dict[str, float]
+
+
+class Training(Model):
+    """A training run as it stands."""
+
+    state: str
+    """`finished`, `running`, `stopped` or `not begun`"""
+    words: str
+    """the same in a sentence"""
+    domain: str = ""
+    config: dict[str, Any] = Field(default_factory=dict)
+    clock: int = 0
+    """updates so far, pre-training included"""
+    num_steps: int | None = None
+    """updates that the schedule has in all, as far as the configuration says"""
+    newest: dict[str, float | str] = Field(default_factory=dict)
+    """the last line of metrics"""
+    panels: tuple[Panel, ...] = ()
+    strips: tuple[Strip, ...] = ()
+    """the newest first"""
+    scores: tuple[ScoreLine, ...] = ()
+    pictures: tuple[str, ...] = ()
+    """those that a finished run leaves"""
+    unreadable: str = ""
+
+
+def read_training(found: Found) -> Training:
+    """A training run, of which nothing is kept in memory.
+
+    What cannot be read is left out, and `unreadable` says so.
+    """
+    store = open_store(found.location)
+    lines, age_s = _metrics(store)
+    config, domain, unreadable = _record(store)
+    is_finished = store.size(WEIGHTS_NAME) is not None
+    clock = int(lines[-1]["clock"]) if lines else 0
+    state, words = _state(is_finished, lines, age_s)
+    return Training(
+        state=state,
+        words=words,
+        domain=domain,
+        config=config,
+        clock=clock,
+        num_steps=_num_steps(config),
+        newest=lines[-1] if lines else {},
+        panels=tuple(_panel(title, names, lines) for title, names in PANELS.items()),
+        strips=tuple(sorted(_strips(store), reverse=True)),
+        scores=tuple(sorted(_scores(store))),
+        pictures=tuple(sorted(n for n in _PICTURES if store.size(n) is not None)),
+        unreadable=unreadable,
+    )
+
+
+def training_picture(found: Found, name: str) -> bytes:
+    """A strip of a run, or one of the pictures that it leaves.
+
+    Raises:
+        FileNotFoundError: the run has no such picture.
+    """
+    if name not in _PICTURES and _STRIP.fullmatch(f"strips/{name}") is None:
+        raise FileNotFoundError(f"{found.shown} has no picture {name}")
+    path = name if name in _PICTURES else f"strips/{name}"
+    return open_store(found.location).read(path)
+
+
+def newest_strip(found: Found) -> Strip | None:
+    """The last strip of a run; None where there is none yet."""
+    return max(_strips(open_store(found.location)), default=None)
+
+
+def _record(store: Store) -> tuple[dict[str, Any], str, str]:
+    """(configuration, domain, why they cannot be read)."""
+    try:
+        content = orjson.loads(store.read(TRAIN_RECORD))
+    except FileNotFoundError:
+        return {}, "", ""
+    except orjson.JSONDecodeError as error:
+        return {}, "", f"{TRAIN_RECORD} is not JSON: {error}."
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        return {}, "", f"{TRAIN_RECORD} is not the record of a training."
+    return content["config"], str(content.get("domain", "")), ""
+
+
+def _metrics(store: Store) -> tuple[list[dict[str, Any]], float | None]:
+    """The lines that are whole, and the seconds since the last one was written."""
+    entry = next((e for e in store.entries("") if e.name == METRICS_NAME), None)
+    if entry is None:
+        return [], None
+    lines = []
+    for raw in store.read(METRICS_NAME).splitlines():
+        try:
+            line = orjson.loads(raw)
+        except orjson.JSONDecodeError:  # the last one, while it is being written
+            break
+        if isinstance(line, dict) and isinstance(line.get("clock"), int):
+            lines.append(line)
+    return lines, max(0.0, time.time() - entry.mtime_ns / 1e9)
+
+
+def _state(
+    is_finished: bool, lines: Sequence[Mapping[str, Any]], age_s: float | None
+) -> tuple[str, str]:
+    if is_finished:
+        return "finished", "The run is finished: its refiner is saved."
+    if not lines or age_s is None:
+        return "not begun", "The run has not written any metrics yet."
+    if age_s < STILL_S:
+        return "running", f"The run is at work: its last line is {age_s:.0f} s old."
+    ago = f"{age_s / 60:.0f} minutes" if age_s < 7200 else f"{age_s / 3600:.0f} hours"
+    return "stopped", f"The run stopped before it was finished: its last line is {ago} old."
+
+
+def _num_steps(config: Mapping[str, Any]) -> int | None:
+    names = ("steps", "refiner_pretrain_steps", "discriminator_pretrain_steps")
+    counts = [config.get(name) for name in names]
+    return sum(counts) if all(isinstance(count, int) for count in counts) else None  # type: ignore[arg-type]
+
+
+def _strips(store: Store) -> Iterator[Strip]:
+    for entry in store.entries("strips"):
+        match = _STRIP.fullmatch(entry.name)
+        if match is not None:
+            yield Strip(int(match[2]), match[1], entry.mtime_ns // 1_000_000)
+
+
+def _scores(store: Store) -> Iterator[ScoreLine]:
+    for folder in store.folders("scored"):
+        match = _SCORE.fullmatch(folder)
+        if match is None:
+            continue
+        try:
+            content = orjson.loads(store.read(f"scored/{folder}/score.json"))
+        except (FileNotFoundError, orjson.JSONDecodeError):  # it is being scored
+            continue
+        yield ScoreLine(int(match[1]), dict(_numbers_in(content.get("score"))))
+
+
+def _numbers_in(score: Any) -> Iterator[tuple[str, float]]:
+    """The main numbers of a score, by names with their units."""
+    if not isinstance(score, dict):
+        return
+    drift, test = score.get("drift_px"), score.get("two_sample")
+    share = (score.get("closed_share") or {}).get("share")
+    if isinstance(drift, dict):
+        yield "drift_median_px", drift["median"]
+        yield "drift_p95_px", drift["p95"]
+    if isinstance(test, dict):
+        yield "two_sample_accuracy", test["accuracy"]
+    if isinstance(share, dict):
+        yield "closed_share", share["value"]
+    if isinstance(score.get("mean_abs_delta"), float):
+        yield "mean_abs_delta", score["mean_abs_delta"]
+
+
+def _panel(title: str, names: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Panel:
+    series = {
+        name: [(line["clock"], float(line[name])) for line in lines if _is_number(line.get(name))]
+        for name in names
+    }
+    series = {name: _thinned(points) for name, points in series.items() if points}
+    if not series:
+        return Panel(title, (), (), ())
+    values = [value for points in series.values() for _, value in points]
+    low, high = min(0.0, *values), max(values)
+    high = high if high > low else low + 1.0
+    last: int = max(1, *(points[-1][0] for points in series.values()))
+
+    def x(clock: float) -> float:
+        return LEFT + (WIDTH - LEFT - 8) * clock / last
+
+    def y(value: float) -> float:
+        return 8 + (HEIGHT - BOTTOM - 8) * (high - value) / (high - low)
+
+    curves = tuple(
+        Curve(name, " ".join(f"{x(c):.1f},{y(v):.1f}" for c, v in points), points[-1][1])
+        for name, points in series.items()
+    )
+    step = max(1, round(nice_step(last, 4)))
+    x_ticks = tuple(Tick(x(clock), f"{clock:,}") for clock in range(0, last + 1, step))
+    y_ticks = tuple(Tick(y(v), f"{v:.3g}") for v in (low, low + (high - low) / 2, high))
+    return Panel(title, curves, x_ticks, y_ticks)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most `MOST_POINTS`, evenly spread, with the last one."""
+    step = max(1, -(-len(points) // MOST_POINTS))
+    return points[::-1][::step][::-1]

@@ -1,0 +1,142 @@
+"""Shards that are withheld: a gate was missed because of them, and releases are made without them.
+
+A withheld shard stays in its dataset. A record beside it, `withheld/<digest>.json`, says which
+bytes are withheld and why. So a shard that is made again with other bytes, because the fault lay in
+the making, is validated like any new one; and one that comes out the same is not tried every night.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+
+from factory.dataset.commit import withdraw
+from factory.dataset.dataset import Dataset
+from factory.validation.gate import misses_of, sample_text
+from schemas.base import FormatError
+from schemas.report import Report
+from schemas.withheld import WithheldShard
+
+log = logging.getLogger(__name__)
+FOLDER = "withheld"
+
+
+def withheld_name(tar_sha256: str) -> str:
+    """Name of the record of a shard with these bytes."""
+    return f"{FOLDER}/{tar_sha256[:16]}.json"
+
+
+def withheld_shards(dataset: Dataset) -> dict[int, WithheldShard]:
+    """The committed shards that are withheld, by number.
+
+    Raises:
+        FormatError: a record cannot be read.
+    """
+    found = {}
+    for record in _records(dataset):
+        try:
+            facts = dataset.facts(record.shard)
+        except (FileNotFoundError, FormatError):  # to be made again; or damaged, as repair says
+            continue
+        if facts.tar_sha256 == record.tar_sha256:
+            found[record.shard] = record
+    return dict(sorted(found.items()))
+
+
+def blamed_shards(report: Report) -> dict[int, str]:
+    """The shards that a missed gate names as bad, each with the limits that it misses, in words.
+
+    A report names the worst shards of each limit (`factory.validation.sample_checks`).
+    """
+    why: dict[int, list[str]] = {}
+    for check in report.samples:
+        for bad in check.bad_shards:
+            text = f"{check.limit}: {bad.num_missed} of {bad.num_samples} samples ({check.why})"
+            why.setdefault(bad.shard, []).append(text)
+    return {shard: "; ".join(texts) for shard, texts in sorted(why.items())}
+
+
+def misses_in_words(report: Report) -> list[str]:
+    """Each limit that a report misses, with its value and with the shards that are bad."""
+    of_report = [
+        f"{line.measure} is {'not measured' if line.value is None else f'{line.value:.4g}'}"
+        for line in report.checks
+        if not line.passed
+    ]
+    of_samples = [
+        f"{line.limit}: {sample_text(line)}" for line in report.samples if not line.passed
+    ]
+    assert len(of_report) + len(of_samples) == len(misses_of(report))
+    return [*of_report, *of_samples]
+
+
+def withhold(dataset: Dataset, shards: Mapping[int, str], report: Report) -> list[int]:
+    """Leave shards out of releases from now on, and have the next refine make them again.
+
+    Each is withdrawn once. One that is made again with the same bytes stays withheld.
+
+    Args:
+        shards: number to the reason, in words.
+        report: that missed its gate because of them.
+
+    Returns:
+        The shards that are withheld now; one that changed since the report is not.
+
+    Raises:
+        OldFormatError: the dataset is of an earlier format.
+    """
+    dataset.require_current_format()
+    validated = {of.shard: of.tar_sha256 for of in report.shards}
+    done = []
+    for shard, why in shards.items():
+        try:
+            facts = dataset.facts(shard)
+        except FileNotFoundError:  # withdrawn meanwhile
+            continue
+        if facts.tar_sha256 != validated.get(shard):
+            continue
+        record = WithheldShard(
+            shard=shard,
+            tar_sha256=facts.tar_sha256,
+            report=report.id,
+            why=why,
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        # The record comes first: without it, the same bytes would be tried again for ever.
+        dataset.store.put(withheld_name(facts.tar_sha256), record.to_json())
+        withdraw(dataset, shard, facts.generation, f"withheld by report {report.id}: {why}")
+        log.warning("shard %06d is withheld from releases, and made again: %s", shard, why)
+        done.append(shard)
+    return done
+
+
+def take_back(dataset: Dataset, shards: Collection[int]) -> list[int]:
+    """Validate withheld shards again from now on.
+
+    Args:
+        shards: their numbers; empty for all.
+
+    Returns:
+        The shards that are no longer withheld.
+
+    Raises:
+        ValueError: one of them is not withheld.
+    """
+    records = list(_records(dataset))
+    held = {record.shard for record in records}
+    unknown = sorted(set(shards) - held)
+    if unknown:
+        there = ", ".join(map(str, sorted(held))) or "none"
+        raise ValueError(
+            f"{dataset.location}: shard {unknown[0]} is not withheld; withheld are {there}"
+        )
+    for record in records:
+        if not shards or record.shard in shards:
+            dataset.store.delete(withheld_name(record.tar_sha256))
+            log.info("shard %06d is no longer withheld", record.shard)
+    return sorted(held & set(shards) if shards else held)
+
+
+def _records(dataset: Dataset) -> Iterable[WithheldShard]:
+    for entry in dataset.store.entries(FOLDER):
+        where = f"{dataset.location}/{entry.name}"
+        yield WithheldShard.from_json(dataset.store.read(entry.name), where=where)
