@@ -1,6 +1,6 @@
 """Look around in datasets, releases, reports and training runs, in a browser."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 from pydantic import Field
@@ -16,7 +16,14 @@ class BrowseJob(JobConfig):
     Ctrl-C. Nothing is written. docs/browse.md says what there is to see, and how to query.
     """
 
-    places: Annotated[tuple[Place, ...], Field(min_length=1), tyro.conf.Positional]
+    negatable: ClassVar[bool] = False
+
+    places: Annotated[
+        tuple[Place, ...],
+        Field(min_length=1),
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="PLACE [PLACE ...]"),
+    ]
     """datasets, releases (DATASET/releases/NAME) and training runs, or folders of these: paths, or
     s3://bucket/prefix"""
     port: Annotated[int, Field(ge=0, le=65535)] = 0

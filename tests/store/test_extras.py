@@ -26,6 +26,10 @@ OF_NO_FEATURE = {"all", "dev", "docs"}
 NEED_THEM = (
     "factory.refinement.engines.ncnn",
     "factory.refinement.engines.openvino",
+    *(
+        f"factory.browse.{n}"
+        for n in ("app", "dataset_pages", "sample_pages", "server", "training_pages")
+    ),
     *(f"factory.store.s3{name}" for name in ("", "_answers", "_client", "_errors", "_requests")),
 )
 """modules that exist for one optional package each, and that are imported when it is used"""

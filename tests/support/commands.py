@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import tyro
+
 from cluster.job.choices import ChoosingJob
 from cluster.job.command import JobConfig, parse
 
@@ -31,4 +33,7 @@ def parsed(command: list[str]) -> JobConfig:
 def always_explained(kind: type[JobConfig]) -> set[str]:
     """The options that `--help` explains whatever else is given, as on the command line."""
     names = set(kind.model_fields) - (kind.for_some() if issubclass(kind, ChoosingJob) else set())
-    return {f"--{name.replace('_', '-')}" for name in names}
+    positional = {
+        name for name in names if tyro.conf.Positional in kind.model_fields[name].metadata
+    }
+    return {f"--{name.replace('_', '-')}" for name in names - positional}
