@@ -32,8 +32,9 @@ DOMAIN ?= eye
 demo: $(READY)   ## the whole chain on built-in renders: out/demo/report.html; DOMAIN=hand for hands
 	$(PY) -m jobs.demo --domain $(DOMAIN)
 
-pictures: $(READY)  ## draw docs/pictures/ anew from the demos' output; runs the demos if there is none
+pictures: $(READY)  ## draw docs/pictures/ anew: runs demos that have no output, and follows the tutorial
 	PYTHONPATH=. $(PY) benchmarks/demo_pictures.py
+	PYTHONPATH=. $(PY) benchmarks/tutorial_pictures.py
 
 DOCS := $(VENV)/.docs
 $(DOCS): $(READY)

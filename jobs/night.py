@@ -1,5 +1,6 @@
 """Go from new renders to a release: ingest, refine, validate, publish, expire."""
 
+import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 import tyro
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from cluster.job.command import JobConfig, parse, run_command, spelled
 from jobs import ingest, publish, refine, repair, validate
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cluster.job.night.settings import NightSettings
     from schemas.report import Report
 
+log = logging.getLogger(__name__)
 Job = TypeVar("Job", bound=JobConfig)
 NEEDED = {
     "ingest": {"input": "SIMGAN_RENDERS", "output": "SIMGAN_SYNTHETIC"},
@@ -124,8 +126,8 @@ def main(job: NightJob) -> None:
     from cluster.job.night.telling import require_recent, run_night
     from cluster.job.start import logged_run
     from factory.dataset.dataset import Dataset
-    from factory.store.lease import alone
-    from factory.store.open import absolute
+    from factory.store.lease import lease
+    from factory.store.open import absolute, open_store
     from factory.validation.withheld import take_back
 
     refined = absolute(jobs.of_refine.output)
@@ -136,9 +138,11 @@ def main(job: NightJob) -> None:
             take_back(Dataset.open(refined), job.take_back)
     else:
         night = _night(jobs, settings)
-        with logged_run(job, refined) as run, alone("night", refined, overlap=False) as may_go_on:
-            if may_go_on:
+        with logged_run(job, refined) as run, lease(open_store(refined), "night") as is_ours:
+            if is_ours:
                 run_night(night, run.write)
+            else:
+                log.warning("another night is at work on %s; this one does nothing", refined)
 
 
 def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, NightSettings]":
@@ -157,6 +161,8 @@ def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, Night
     for name, variable in OF_NIGHT.items():
         if environment.get(variable):
             of_night[name] = environment[variable]
+    if isinstance(webhook := of_night.get("webhook"), str):
+        of_night["webhook"] = SecretStr(webhook)  # so that no message quotes it
     with value_of(f"[night], or {', '.join(OF_NIGHT.values())}"):
         settings = NightSettings.model_validate(of_night)
     for name in NOT_OF_A_NIGHT:

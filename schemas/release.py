@@ -9,13 +9,15 @@ from schemas.dataset import DatasetCard
 
 LATEST = "latest"
 """in place of a release's name: the one that `releases/latest.json` names"""
+LATEST_FILE, NOTHING_NEWER_FILE = f"{LATEST}.json", "nothing-newer.json"
+"""in the folder of all releases"""
 ReleaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 def _is_free(name: str) -> str:
-    if name in (LATEST, f"{LATEST}.json"):
+    if name in (LATEST, LATEST_FILE, NOTHING_NEWER_FILE):
         raise ValueError(
-            f"no release is named {name}: releases/{LATEST}.json says which release is the latest; "
+            f"no release is named {name}: releases/{LATEST_FILE} says which release is the latest; "
             "choose another name"
         )
     return name
@@ -113,5 +115,11 @@ class LatestRelease(Versioned):
     location; None where this dataset itself has it"""
     published: str
     """when it became the latest: UTC, ISO 8601"""
-    confirmed: str | None = None
-    """when a night last found nothing newer to release: UTC, ISO 8601"""
+
+
+class NothingNewer(Versioned):
+    """`releases/nothing-newer.json`: when a night last found nothing new to release. It is a file
+    of its own, so that nobody who publishes meanwhile has the pointer written back under them."""
+
+    at: str
+    """UTC, ISO 8601"""

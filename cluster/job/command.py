@@ -196,7 +196,12 @@ def _refuse_secrets(given: Iterable[str]) -> None:
         if _SECRET.match(value):
             refuse(
                 f"{option}: keys, tokens and signatures do not belong into a location; set "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+                + (
+                    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                    "MLFLOW_TRACKING_TOKEN"
+                    if option == "--mlflow"
+                    else "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+                )
             )
 
 

@@ -44,7 +44,12 @@ def add_to(app: Flask, library: Library) -> None:
     def home() -> str:
         found = library.places.all().values()
         cards = [_card(library, one) for one in found]
-        return render_template("home.html", cards=cards, places=library.places.places)
+        latest = {
+            card.found.name: card.opened.latest(library.places) for card in cards if card.opened
+        }
+        return render_template(
+            "home.html", cards=cards, places=library.places.places, latest=latest
+        )
 
     @app.get("/datasets/<name>/", defaults={"release": None})
     @app.get("/datasets/<name>/releases/<release>/")
@@ -61,6 +66,7 @@ def add_to(app: Flask, library: Library) -> None:
             facts=_sums(opened),
             ancestors=opened.ancestors(library.places),
             children=opened.children(library.places),
+            latest=opened.latest(library.places),
         )
 
     @app.get("/datasets/<name>/rejects")

@@ -1,6 +1,7 @@
 """A dataset of the catalogue while the page is served: its tables, reports and releases, each read
 once and again when it has changed."""
 
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -32,6 +33,7 @@ FRESH_S = 2.0
 """seconds for which listings of a dataset hold"""
 MOST_TABLES = 8
 """tables of a dataset and its releases that are remembered"""
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LATEST = "releases/latest.json"
 """points to the release that readers should take, where somebody wrote it"""
 _T = TypeVar("_T")
@@ -73,9 +75,17 @@ class ReleaseLine(Model):
     num_shards: int = 0
     splits: dict[str, int] = Field(default_factory=dict)
     report_id: str = ""
-    is_latest: bool = False
-    """whether `releases/latest.json` points to it"""
     unreadable: str = ""
+
+
+class Latest(Model):
+    """The release that readers should take, as a dataset's pointer says."""
+
+    release: str
+    location: str | None
+    """of the filtered dataset that has the release; None where the dataset itself has it"""
+    name: str | None
+    """of that dataset in the catalogue, for a link; None where it is not in it"""
 
 
 class Joined:
@@ -145,7 +155,14 @@ class OpenedDataset:
             return self._tables[key]
 
     def manifest(self, release: str) -> Any:
-        """The manifest of a release, which never changes while it exists."""
+        """The manifest of a release, which never changes while it exists.
+
+        Raises:
+            FileNotFoundError: there is no such release.
+            FormatError: the manifest cannot be read.
+        """
+        if re.fullmatch(_NAME, release) is None:
+            raise FileNotFoundError(f"{self.found.shown} has no release {release!r}")
         return self._for_a_while(f"release {release}", lambda: read_manifest(self.dataset, release))
 
     def _measurements(self) -> Measurements | None:
@@ -223,17 +240,25 @@ class OpenedDataset:
         """All releases, in order of name."""
         return self._for_a_while("releases", self._release_lines)
 
-    def latest(self) -> str | None:
-        """The release that `releases/latest.json` points to; None where there is no such file."""
+    def latest(self, places: Places) -> Latest | None:
+        """What `releases/latest.json` says; None where there is no such file, or it says nothing
+        that is known here."""
         try:
             content = orjson.loads(self.dataset.store.read(LATEST))
         except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
             return None
-        named = content.get("release") if isinstance(content, dict) else None
-        return named if isinstance(named, str) else None
+        if not isinstance(content, dict) or not isinstance(content.get("release"), str):
+            return None
+        where = content.get("dataset")
+        if not isinstance(where, str):
+            return Latest(release=content["release"], location=None, name=None)
+        beside = self.dataset.location.rpartition("/")[0]
+        location = f"{beside}/{where.removeprefix('../')}" if where.startswith("../") else where
+        name = _name_of(places, location)
+        return Latest(release=content["release"], location=location, name=name)
 
     def _release_lines(self) -> list[ReleaseLine]:
-        lines, latest = [], self.latest()
+        lines = []
         for name in release_names(self.dataset):
             try:
                 manifest = read_manifest(self.dataset, name)
@@ -247,7 +272,6 @@ class OpenedDataset:
                     num_shards=len(manifest.shards),
                     splits=dict(manifest.splits),
                     report_id=manifest.report_id,
-                    is_latest=name == latest,
                 )
             )
         return lines

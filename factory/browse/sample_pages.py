@@ -185,7 +185,8 @@ def _measured(table: JoinedTable) -> list[Column]:
 def _example(table: JoinedTable, worst: Sequence[Worst]) -> str:
     """A query that fits these columns, to begin with."""
     degrees = [c.name for c in table.columns.values() if c.group == "label" and c.unit == "°"]
-    parts = [f"{name} > 20" for name in degrees[-1:]]
+    degrees = sorted(degrees, key=lambda name: "yaw" not in name)
+    parts = [f"{name} > 20" for name in degrees[:1]]
     parts += [f"{one.measure} {'>' if one.descending else '<'} 0.1" for one in worst[:1]]
     return " and ".join(parts) or "shard = 0 and split = 'train'"
 
@@ -213,7 +214,8 @@ def _limits(opened: OpenedDataset, table: JoinedTable) -> dict[str, list[SampleC
 
 
 def _flags(table: JoinedTable) -> list[str]:
-    return [name for name in ("keep",) if name in table.columns]
+    """What is shown of every sample, where it is known."""
+    return [name for name in ("keep", "reasons") if name in table.columns]
 
 
 def _shown_columns(
@@ -227,10 +229,9 @@ def _shown_columns(
     if asked.view == "table":
         names += ["split", "identity", *degrees, *(one.measure for one in worst)]
         names = list(dict.fromkeys(names))[: max(MOST_SHOWN, len(set(asked.show)))]
-    elif not names:
-        names = usual[:3]
-    known = [table.columns[name] for name in dict.fromkeys(names) if name in table.columns]
-    return [column for column in known if column.name not in ("key", "keep")]
+    said = ("key", *_flags(table))
+    names = [name for name in dict.fromkeys(names) if name in table.columns and name not in said]
+    return [table.columns[name] for name in names or usual[:3]]
 
 
 def _instead(asked: Asked, problem: QueryError | None) -> list[tuple[str, dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """Serving the page to a browser of this machine, until the program is stopped."""
 
 import logging
+import threading
 import webbrowser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from factory.store.extras import require
 if TYPE_CHECKING:
     from waitress.server import BaseWSGIServer
 
+WAKES_S = 0.5
+"""seconds after which the main thread looks whether the server is still at work"""
 THREADS = 6
 """requests that are answered at once: browsers ask for six pictures at a time"""
 
@@ -68,8 +71,12 @@ def serve(
     say(url_of(server))
     if open_page:
         webbrowser.open(url_of(server))
+    # In a thread of its own, because `run` takes what a signal raises for a wish to end well.
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
     try:
-        server.run()
+        while thread.is_alive():
+            thread.join(WAKES_S)
     finally:
         server.close()
 

@@ -13,6 +13,7 @@ from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.training.metrics_log import METRICS_NAME
+from factory.validation.report.figures import nice_step
 from schemas.base import Model
 
 STILL_S = 300.0
@@ -247,7 +248,8 @@ def _panel(title: str, names: Sequence[str], lines: Sequence[Mapping[str, Any]])
         Curve(name, " ".join(f"{x(c):.1f},{y(v):.1f}" for c, v in points), points[-1][1])
         for name, points in series.items()
     )
-    x_ticks = tuple(Tick(x(last * k / 4), f"{last * k / 4:,.0f}") for k in range(5))
+    step = max(1, round(nice_step(last, 4)))
+    x_ticks = tuple(Tick(x(clock), f"{clock:,}") for clock in range(0, last + 1, step))
     y_ticks = tuple(Tick(y(v), f"{v:.3g}") for v in (low, low + (high - low) / 2, high))
     return Panel(title, curves, x_ticks, y_ticks)
 

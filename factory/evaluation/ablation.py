@@ -58,8 +58,8 @@ def columns_of(scoring: Scoring) -> tuple[Shown, ...]:
     """The numbers that a table of variants shows."""
     return (
         *scoring.shown,
-        Shown("mean_abs_delta", "mean |Δ|", "{:.3f}"),
-        Shown("two_sample_accuracy", "told from real", "{:.1%}"),
+        Shown("mean_abs_delta", "mean |Δ| on [−1, 1]", "{:.3f}"),
+        Shown("two_sample_accuracy", "told from real", "{:.1%}", "lower"),
     )
 
 

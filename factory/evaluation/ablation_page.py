@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from factory.evaluation.ablation import Row
+from factory.evaluation.pages import page_of
 from factory.images.png import Pixels, png_data_uri
-from factory.store.extras import require
 from factory.training.strips import columns_png, losses_png
 from factory.validation.held_out import Shown
 
@@ -46,17 +46,14 @@ def write_page(
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
-    require("jinja2", "the page of an ablation")
-    import jinja2
-
     labelled = [("synthetic", pictures.synthetic), *pictures.refined.items()]
     labelled.append(("real", pictures.real[: len(pictures.synthetic)]))
     grid = columns_png(
         [(label, images[:, None]) for label, images in labelled], pictures.full_scale
     )
-    template = Path(__file__).with_name("ablation.html").read_text()
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(
+    return page_of(
+        Path(__file__).with_name("ablation.html"),
+        "the page of an ablation",
         rows=rows,
         columns=columns,
         meaning=meaning,

@@ -16,9 +16,16 @@ from factory.release.state import MANIFEST, is_dropped
 from factory.store.base import Store
 from factory.store.open import open_store
 from schemas.base import FormatError
-from schemas.release import LATEST, LatestRelease
+from schemas.release import (
+    LATEST,
+    LATEST_FILE,
+    NOTHING_NEWER_FILE,
+    LatestRelease,
+    NothingNewer,
+)
 
-LATEST_NAME = f"releases/{LATEST}.json"
+LATEST_NAME = f"releases/{LATEST_FILE}"
+_NOTHING_NEWER = f"releases/{NOTHING_NEWER_FILE}"
 NONE_YET = "the next publish names one, also that of a release which is there already"
 _BESIDE = "../"
 
@@ -59,7 +66,7 @@ def followed(store: Store, name: str) -> tuple[Store, str]:
         FormatError: the pointer cannot be read.
     """
     is_earlier = name == LATEST and store.size(f"releases/{LATEST}/{MANIFEST}") is not None
-    if is_earlier or name not in (LATEST, f"{LATEST}.json"):
+    if is_earlier or name not in (LATEST, LATEST_FILE):
         return store, name
     latest = read_latest(store)
     return open_store(_place_of(latest, store.location)), latest.release
@@ -97,16 +104,23 @@ def swap_latest(dataset: Dataset, release: str, within: Dataset) -> LatestReleas
     return latest
 
 
-def confirm_latest(dataset: Dataset) -> None:
-    """Note that nothing newer is there to release, if the dataset has a latest release.
+def note_nothing_newer(dataset: Dataset) -> None:
+    """Note that there is nothing new to release now, so that the latest release is not overdue."""
+    dataset.store.put(_NOTHING_NEWER, NothingNewer(at=_now()).to_json())
+
+
+def seen_nothing_newer(store: Store) -> datetime | None:
+    """When that was noted last; None where it never was.
 
     Raises:
-        FormatError: the pointer cannot be read.
+        FormatError: the note cannot be read.
     """
-    latest = latest_or_none(dataset.store)
-    if latest is not None:
-        confirmed = latest.model_copy(update={"confirmed": _now()})
-        dataset.store.put(LATEST_NAME, confirmed.to_json())
+    try:
+        raw = store.read(_NOTHING_NEWER)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    note = NothingNewer.from_json(raw, where=f"{store.location}/{_NOTHING_NEWER}")
+    return datetime.fromisoformat(note.at)
 
 
 def wrong_with_latest(dataset: Dataset) -> str | None:

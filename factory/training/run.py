@@ -238,10 +238,10 @@ def train_on_images(
 ) -> None:
     """Train a refiner, or resume a training that was stopped.
 
-    `output` receives train.json, metrics.jsonl, strips/, checkpoints/, at the end
-    refiner.safetensors and refiner.json, and after these overview.png and losses.png. On the CPU
-    with one worker and the same `num_threads`, a run that was killed and resumed makes the same
-    refiner, bit for bit, as one that was not.
+    `output` receives train.json, metrics.jsonl, strips/, checkpoints/, mlflow.json where MLflow is
+    told, at the end refiner.safetensors and refiner.json, and after these overview.png and
+    losses.png. On the CPU with one worker and the same `num_threads`, a run that was killed and
+    resumed makes the same refiner, bit for bit, as one that was not.
 
     Args:
         inputs: of several workers, this one's part.

@@ -56,7 +56,7 @@ _LAYOUT = re.compile(
     | cache/(facts\.jsonl\.gz|settled\.json)
     | reports/[^/]+/(report\.json|report\.html|verdicts\.parquet|samples/\d{6,}\.parquet)
     | measures/[0-9a-f]{16}/\d{6,}\.parquet
-    | releases/latest\.json
+    | releases/(latest|nothing-newer)\.json
     | releases/[^/]+/(manifest\.json|intent\.json|index\.parquet|index/\d{6,}\.parquet
         |[a-z][a-z0-9_]*\.wids\.json|shards/\d{6,}\.tar)
     | (children|withheld)/[0-9a-f]{16}\.json

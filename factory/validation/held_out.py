@@ -71,6 +71,8 @@ class Shown(NamedTuple):
     title: str
     form: str
     """a format"""
+    better: Literal["", "lower", "higher"] = ""
+    """which way is better, where one is"""
 
 
 class Scoring(Protocol):

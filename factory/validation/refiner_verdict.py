@@ -34,6 +34,18 @@ def verdict_of(report: Report, evaluated: tuple[Verdict, ...] = ()) -> RefinerVe
     return RefinerVerdict(outcome=outcome, words=words, moved=moved, evaluated=evaluated)
 
 
+def verdict_in_short(verdict: RefinerVerdict | None) -> str:
+    """The verdict for the first lines of a page: how many measurements say that labels moved, where
+    some do, in place of what each of them says; empty without a verdict."""
+    if verdict is None or verdict.outcome != "moved labels":
+        return "" if verdict is None else verdict.words
+    num = len(verdict.moved)
+    words = f"moved labels, as {num} measurement{' says' if num == 1 else 's say'}"
+    for one in verdict.evaluated:
+        words += f"; {one.outcome} for {one.model} on {one.test}"
+    return words
+
+
 def _missed_limits(report: Report) -> list[str]:
     """Upper limits of the gate that a measure of labels exceeds."""
     return [

@@ -1,5 +1,6 @@
 """The pages, asked for without a browser: what they show, and what they refuse."""
 
+import json
 import re
 
 import pytest
@@ -17,9 +18,9 @@ from support.browsing import (
     put_strip,
     put_training,
 )
-from support.filtered import PAGE
+from support.filtered import PAGE, kept_here
 from support.pages import HOSTILE, Page
-from support.planted import objects
+from support.planted import copied, objects
 from support.releases import REPORT_ID
 
 OWN = f"/datasets/{REFINED}"
@@ -240,6 +241,22 @@ def test_the_overview_shows_lineage_releases_and_the_pointer(client) -> None:
     assert "24 samples" in page.text
     home = Page(client.get("/").text).text
     assert "parent of one that was given" in home, "the refined dataset's parent lies elsewhere"
+
+
+def test_the_pointer_may_name_a_release_of_a_filtered_dataset(places, tmp_path) -> None:
+    refined = copied(places.refined, tmp_path / "all" / "refined")
+    kept_here(refined, tmp_path / "all" / "refined-kept")
+    pointer = {"release": "night-1", "dataset": "../refined-kept"}
+    refined.store.put("releases/latest.json", json.dumps(pointer).encode())
+    client = client_of(tmp_path / "all")
+    page = Page(client.get("/datasets/all-refined/").text)
+    assert re.search(r"names night-1 of \S+/all/refined-kept\.", page.text)
+    assert "/datasets/all-refined-kept/releases/night-1/" in {a.get("href") for _, a in page.tags}
+    shown = Page(client.get("/datasets/all-refined-kept/samples/000001-000001").text)
+    assert "displacement of the whole picture's edges" in shown.text, "measured in its parent"
+    assert "parent" in shown.text
+    for name in ("..", "no-such", "%2e%2e"):
+        assert client.get(f"/datasets/all-refined/releases/{name}/samples").status_code == 404
 
 
 def test_a_training_is_shown_as_it_grows(tmp_path) -> None:

@@ -17,7 +17,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import ShardsFailedError
 from factory.dataset.tar import DamagedShardError
 from factory.reading.release import Release
-from factory.release.latest import LATEST_NAME, read_latest
+from factory.release.latest import LATEST_NAME, note_nothing_newer, read_latest
 from factory.release.state import broken_releases, is_dropped, read_manifest, release_names
 from factory.store.open import open_store
 from factory.validation.withheld import take_back, withheld_shards
@@ -83,14 +83,13 @@ def test_a_night_ends_in_a_release_under_its_date(nights) -> None:
 
 def test_a_night_without_anything_new_makes_no_release_and_says_so(nights, caplog) -> None:
     nights.run()
-    before = read_latest(nights.steps.refined.store)
+    pointer = nights.steps.refined.store.read(LATEST_NAME)
     with caplog.at_level(logging.INFO):
         night = nights.run()
     assert "nothing new to release: 4 shards" in caplog.text
     assert night.record(0).outcome == "nothing new" and released(nights) == ["2026-11-28"]
     assert nights.steps.calls[4:] == ["ingest", "refine"]
-    after = read_latest(nights.steps.refined.store)
-    assert before.confirmed is None and after.confirmed is not None
+    assert nights.steps.refined.store.read(LATEST_NAME) == pointer
 
 
 def test_a_second_release_of_a_day_gets_a_number(nights) -> None:
@@ -460,7 +459,7 @@ def test_a_recent_release_is_not_overdue(nights) -> None:
     assert words == "the release 2026-11-28 was published 0.0 h ago"
     nights.run()
     words = require_recent(nights.steps.refined.location, 26, None)
-    assert words.startswith("the release 2026-11-28 was published, or found to be the newest, 0.0")
+    assert words.endswith("published 0.0 h ago, and found to be the newest 0.0 h ago")
 
 
 def test_an_old_release_is_overdue_and_told(nights) -> None:
@@ -474,6 +473,8 @@ def test_an_old_release_is_overdue_and_told(nights) -> None:
         with pytest.raises(OverdueError, match=r"published 26\.5 h ago; at most 26 h were expect"):
             require_recent(nights.steps.refined.location, 26, webhook, later)
         require_recent(nights.steps.refined.location, 27, webhook, later)
+    note_nothing_newer(nights.steps.refined)
+    assert require_recent(nights.steps.refined.location, 26, None, later)
     (body,) = hook.bodies
     assert (body["outcome"], body["latest"], body["exit_code"]) == ("overdue", "2026-11-28", 1)
     assert "the latest release is overdue" in body["text"]

@@ -51,8 +51,10 @@ def all_documents() -> Iterator[dict[str, Any]]:
         yield from read(path.read_text())
 
 
-def find(kind: str) -> dict[str, Any]:
-    (found,) = [document for document in all_documents() if document["kind"] == kind]
+def find(kind: str, name: str | None = None) -> dict[str, Any]:
+    """The one document of a kind, or of a kind and a name."""
+    of_kind = [document for document in all_documents() if document["kind"] == kind]
+    (found,) = [made for made in of_kind if name in (None, made["metadata"]["name"])]
     return found
 
 
@@ -159,16 +161,16 @@ def test_kubernetes_own_kinds_fit_their_schemas() -> None:
         if not document["apiVersion"].startswith(("ray.io/", "kustomize.config.k8s.io/")):
             validate.validate(document, "1.31", strict=True)
             checked.append(document["kind"])
-    kinds = ["ConfigMap", "CronJob", "Role", "RoleBinding", "ServiceAccount"]
+    kinds = ["ConfigMap", "CronJob", "CronJob", "Role", "RoleBinding", "ServiceAccount"]
     assert sorted(checked) == kinds
-    slip = find("CronJob")
+    slip = find("CronJob", "simgan-nightly")
     slip["spec"]["concurencyPolicy"] = "Forbid"
     with pytest.raises(validate.ValidationError, match="concurencyPolicy"):
         validate.validate(slip, "1.31", strict=True)
 
 
 def test_the_cron_job_starts_one_run_a_night_and_keeps_the_history() -> None:
-    spec = find("CronJob")["spec"]
+    spec = find("CronJob", "simgan-nightly")["spec"]
     assert spec["concurrencyPolicy"] == "Forbid"
     assert spec["schedule"] == custom("raycronjob")["spec"]["schedule"]
     assert 0 < spec["startingDeadlineSeconds"] < 24 * 3600
@@ -181,7 +183,7 @@ def test_the_cron_job_starts_one_run_a_night_and_keeps_the_history() -> None:
 
 @pytest.mark.slow
 def test_the_cron_job_runs_a_script_of_ours_with_just_the_rights_it_needs() -> None:
-    (pod,) = pods_of(find("CronJob"))
+    (pod,) = pods_of(find("CronJob", "simgan-nightly"))
     (container,) = pod["containers"]
     python, script, template = container["command"]
     assert (python, (ROOT / script).is_file()) == ("python", True)
@@ -194,6 +196,25 @@ def test_the_cron_job_runs_a_script_of_ours_with_just_the_rights_it_needs() -> N
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     assert [s["name"] for s in binding["subjects"]] == [account["metadata"]["name"]]
     assert pod["serviceAccountName"] == account["metadata"]["name"]
+
+
+@pytest.mark.slow
+def test_a_missing_night_is_looked_for_after_each_night() -> None:
+    look = find("CronJob", "simgan-overdue")["spec"]
+    night = find("CronJob", "simgan-nightly")["spec"]
+    (pod,) = pods_of(look)
+    (container,) = pod["containers"]
+    (command,) = commands_in(" ".join(container["command"]))
+    assert 24 < parsed(command).overdue_hours < 48
+    assert look["timeZone"] == night["timeZone"]
+    begins, looks = (cron["schedule"].split() for cron in (night, look))
+    assert begins[2:] == looks[2:] == ["*", "*", "*"]
+    assert int(looks[1]) > int(begins[1])
+    assert (
+        look["jobTemplate"]["spec"]["backoffLimit"] == 0
+    )  # each look that fails tells the webhook
+    settings = [{"configMapRef": {"name": find("ConfigMap")["metadata"]["name"]}}]
+    assert container["envFrom"] == [*settings, {"secretRef": {"name": "simgan-s3"}}]
 
 
 @pytest.mark.parametrize("name", [name for name in CUSTOM if name != "cluster"])

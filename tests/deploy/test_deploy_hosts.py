@@ -97,9 +97,7 @@ def test_the_script_ends_as_the_night_does(nightly, code) -> None:
     [
         environment((DEPLOY / "nightly.env.example").read_text()),
         environment((DEPLOY / "crontab.example").read_text()),
-        # What the ConfigMap has no place for, as real images, is up to whoever deploys it.
-        {"SIMGAN_REAL": "s3://simgan/real", "SIMGAN_GATE": "eye"}
-        | read((DEPLOY / "kubernetes" / "settings" / "configmap.yaml").read_text())[0]["data"],
+        read((DEPLOY / "kubernetes" / "settings" / "configmap.yaml").read_text())[0]["data"],
     ],
     ids=["environment file", "crontab", "ConfigMap"],
 )

@@ -149,19 +149,22 @@ def test_the_service_starts_the_job_on_datasets_of_the_night() -> None:
         assert [line for line in wrong if "not executable" not in line] == []
 
 
+def passes_promtool(*arguments: object) -> None:
+    done = subprocess.run(
+        [program("promtool"), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
-def test_the_rules_and_their_tests_pass_promtool() -> None:
-    tested = ROOT / "tests" / "deploy" / "monitoring" / "rules_test.yml"
-    for arguments in (
-        ["check", "rules", "--lint-fatal", RULES],
-        ["check", "config", FOLDER / "prometheus.yml"],
-        ["test", "rules", tested],
-    ):
-        done = subprocess.run(
-            [program("promtool"), *map(str, arguments)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+def test_promtool_takes_the_rules_and_the_example() -> None:
+    passes_promtool("check", "rules", "--lint-fatal", RULES)
+    passes_promtool("check", "config", FOLDER / "prometheus.yml")
+
+
+@pytest.mark.long
+def test_each_alert_begins_and_ends_when_it_should() -> None:
+    passes_promtool("test", "rules", Path(__file__).parent / "monitoring" / "rules_test.yml")
 
 
 def test_the_port_of_metrics_is_checked(monkeypatch) -> None:

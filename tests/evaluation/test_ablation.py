@@ -111,7 +111,9 @@ def test_the_job_trains_scores_and_reports_once(split_pair, tmp_path, monkeypatc
     assert len(scores) == 2
     page = (output / "ablation.html").read_text()
     assert "no history, global D" in page and "not refined" in page
-    assert page.count("data:image/png;base64,") == 3 and "http" not in page
+    assert (
+        page.count("data:image/png;base64,") == 3 and "http:" not in page and "https:" not in page
+    )
     main(job)
     assert scores == {path: path.stat().st_mtime_ns for path in scores}  # nothing made twice
     with pytest.raises(ValueError, match="no split dev"):

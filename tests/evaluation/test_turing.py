@@ -31,6 +31,7 @@ from schemas.turing import (
     TuringReport,
 )
 from support.pages import Page
+from support.tables import without_unit
 from support.turing import Eyes, Served, guessing, network, serving
 
 FEW = {"num_examples": 4, "num_refined": 3, "num_unrefined": 2}
@@ -302,7 +303,8 @@ def test_the_table_counts_each_kind_and_the_pictures_most_often_mistaken(turing_
     assert {one.picture.origin for one in refined.mistaken} == {"refined"}
     html = (tmp_path / "turing.html").read_text()
     page = Page(html)
-    assert page.open == [] and "<script" not in html and "http" not in html
+    assert page.open == [] and "<script" not in html
+    assert "http:" not in html and "https:" not in html and without_unit(html) == []
     assert "not all answered" in page.text and "517 of 1000" in page.text
     assert "0.148" in page.text and "162 of 200" in page.text
     assert len(page.images()) == sum(len(part.mistaken) for part in report.parts)

@@ -12,7 +12,7 @@ from factory import publish
 from factory.dataset.dataset import Dataset
 from factory.dataset.tar import sha256
 from factory.reading.release import Release
-from factory.release.latest import confirm_latest, read_latest
+from factory.release.latest import note_nothing_newer, read_latest, seen_nothing_newer
 from factory.release.pins import expire
 from factory.release.state import read_manifest
 from factory.upkeep.expire import expire_releases
@@ -59,10 +59,11 @@ def test_the_pointer_has_the_digest_of_the_manifest(refined) -> None:
     latest = read_latest(refined.store)
     assert latest.release == "r1" and latest.dataset is None
     assert latest.manifest == sha256(raw)
-    confirm_latest(refined)
-    again = read_latest(refined.store)
-    assert again.confirmed is not None and again.confirmed >= latest.published
-    assert again.model_copy(update={"confirmed": None}) == latest
+    assert seen_nothing_newer(refined.store) is None
+    note_nothing_newer(refined)
+    seen = seen_nothing_newer(refined.store)
+    assert seen is not None and seen.isoformat() >= latest.published
+    assert read_latest(refined.store) == latest
 
 
 def test_a_filtered_release_is_the_latest_of_both_datasets(refined, tmp_path) -> None:
@@ -87,7 +88,7 @@ def test_a_filtered_dataset_that_lies_elsewhere_is_named_by_its_location(refined
     assert latest_of(refined).location == f"{kept}/releases/r1"
 
 
-@pytest.mark.parametrize("name", ["latest", "latest.json"])
+@pytest.mark.parametrize("name", ["latest", "latest.json", "nothing-newer.json"])
 def test_the_name_of_the_pointer_is_no_name_of_a_release(refined, name) -> None:
     with pytest.raises(ValidationError, match=r"releases/latest\.json says which release is the"):
         publish(refined, name)
@@ -180,7 +181,9 @@ def test_verify_finds_a_pointer_that_does_not_hold(judged_once, tmp_path, harm, 
 
 def test_the_pointer_belongs_to_the_layout(refined) -> None:
     publish(refined, "r1")
-    assert NAME not in {stray.name for stray in stray_objects(refined, older_than_s=0)}
+    note_nothing_newer(refined)
+    strays = {stray.name for stray in stray_objects(refined, older_than_s=0)}
+    assert not {NAME, "releases/nothing-newer.json"} & strays
 
 
 def test_commands_that_take_a_release_take_the_latest(refined) -> None:

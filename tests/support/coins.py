@@ -256,7 +256,7 @@ class CoinScoring:
     test: TwoSampleTest
     record: ClassVar[type[ScoreRecord[Any]]] = ScoreRecord[Score]
     limits: ClassVar[Mapping[str, float]] = {"drift_median_px": 0.5}
-    shown: ClassVar[tuple[Shown, ...]] = (Shown("drift_median_px", "drift, median px", "{:.2f}"),)
+    shown: ClassVar[tuple[Shown, ...]] = (Shown("drift_median_px", "drift, median, px", "{:.2f}"),)
     meaning: ClassVar[str] = "Drift: displacement of the centre."
 
     def settings(self) -> dict[str, Any]:

@@ -10,7 +10,8 @@ UNIT = re.compile(
 """in a cell, or in the head of its row or column"""
 UNITLESS = {
     "samples", "images", "pictures", "seeds", "shard", "sha256 of the tar", "rank correlation",
-    "verdict", "limit on", "because", "why", "witnesses", "witness", "right", "look",
+    "verdict", "limit on", "because", "why", "witnesses", "witness", "look", "right",
+    "taken for real", "taken for synthetic", "p, two-sided", "p, one-sided",
 }  # fmt: skip
 """heads of columns of counts, names and words, and of numbers that have no unit"""
 

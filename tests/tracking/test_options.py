@@ -58,7 +58,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     ("given", "said"),
     [
         (["--mlflow", "ftp://host"], "an MLflow server"),
-        (["--mlflow", "http://me:secret@host"], "keys, tokens and signatures"),
+        (["--mlflow", "http://me:secret@host"], "location; set MLFLOW_TRACKING_USERNAME"),
         (["--mlflow-experiment", " "], "mlflow_experiment"),
     ],
 )

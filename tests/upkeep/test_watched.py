@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.job.command import parse, run_command
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import tar_name
+from factory.release.latest import LATEST_NAME, confirm_latest, latest_or_none, swap_latest
+from factory.release.publish import publish
 from factory.upkeep.expire import expire_releases
 from factory.upkeep.watched.metrics import METRICS, RecordsCollector
 from factory.upkeep.watched.records import WatchedRun, watch
@@ -61,7 +63,7 @@ def test_a_release_its_report_and_a_lost_tar(refined) -> None:
 
     watched = watch(refined.location)
     assert (watched.num_committed, watched.num_lost_tars, watched.num_releases) == (5, 1, 2)
-    assert watched.released == pytest.approx(hour_ago)
+    assert watched.released == watched.release_confirmed == pytest.approx(hour_ago)
     assert watched.reported is not None and before < watched.reported <= time.time()
     assert watched.report_passed is True
 
@@ -72,6 +74,25 @@ def test_a_release_its_report_and_a_lost_tar(refined) -> None:
     expire_releases(refined, ["r1"], delete=True)  # which changes its manifest now
     watched = watch(refined.location)
     assert watched.num_releases == 1 and watched.released == pytest.approx(hour_ago)
+
+
+def test_a_night_that_finds_nothing_newer_confirms_the_latest_release(refined, kept) -> None:
+    """Which the filtered dataset has: the pointer of the refined one says when it was published."""
+    publish(kept, "r1", REPORT_ID)
+    before = time.time() - 1
+    swap_latest(refined, "r1", within=kept)
+    watched = watch(refined.location)
+    assert watched.num_releases == 0
+    assert watched.released is not None and before < watched.released <= time.time()
+    assert watched.release_confirmed == watched.released
+    long_ago = latest_or_none(refined.store).model_copy(
+        update={"published": "2026-01-02T03:04:05+00:00"}
+    )
+    refined.store.put(LATEST_NAME, long_ago.to_json())
+    confirm_latest(refined)
+    watched = watch(refined.location)
+    assert time.gmtime(watched.released)[:6] == (2026, 1, 2, 3, 4, 5)
+    assert watched.release_confirmed is not None and watched.release_confirmed > before
 
 
 def test_runs_of_each_job_and_the_usual_share_of_rejects(refined) -> None:

@@ -61,6 +61,7 @@ def test_a_report_finds_its_training(judged_once, images, tmp_path) -> None:
     tell_and_check(tracking, judged_once, images, tmp_path)
 
 
+@pytest.mark.long
 def test_without_a_training_it_is_a_run_of_its_own(judged_once, tmp_path, caplog) -> None:
     """And a server out of reach is a warning."""
     report = releases.report_on(judged_once, passed=False)

@@ -3,7 +3,7 @@
 import pytest
 
 from factory.validation.gate import judged, load_gate
-from factory.validation.refiner_verdict import evaluated_verdicts, verdict_of
+from factory.validation.refiner_verdict import evaluated_verdicts, verdict_in_short, verdict_of
 from schemas.base import digest_of
 from schemas.evaluation import EvaluationReport, Summary, TrialRecord, Verdict
 from schemas.eye.report import EyeReport
@@ -99,6 +99,15 @@ def test_a_missed_limit_on_labels_says_that_they_moved_and_no_other_limit_does()
         measure="witnesses.gaze.drift.median", at_most=3, why="x", value=None, passed=False
     )
     assert verdict_of(report_of().model_copy(update={"checks": (absent,)})).moved == ()
+
+
+def test_the_first_lines_of_a_page_count_what_says_that_labels_moved() -> None:
+    moved = verdict_of(report_of(scale_px=2.0), (PAYS,))
+    assert verdict_in_short(moved) == "moved labels, as 6 measurements say; pays for cnn on webcam"
+    one = moved.model_copy(update={"moved": moved.moved[:1], "evaluated": ()})
+    assert verdict_in_short(one) == "moved labels, as 1 measurement says"
+    closed = verdict_of(report_of())
+    assert verdict_in_short(closed) == closed.words and verdict_in_short(None) == ""
 
 
 # --- beside an evaluation -------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.known_facts import known_facts
 from factory.dataset.lost_tars import lost_tars
 from factory.dataset.shard_tasks import ShardsFailedError
-from factory.release.latest import confirm_latest, latest_or_none
+from factory.release.latest import latest_or_none, note_nothing_newer
 from factory.release.pins import drop_unfinished
 from factory.release.run import make_latest
 from factory.release.series import DatedNames, Series
@@ -140,7 +140,7 @@ class Night:
         shards = self._shards_without(dataset, left_out)
         if not shards or not _is_new(shards, left_out, series.released_shards()):
             log.info("nothing new to release: %d shards, %d left out", len(shards), len(left_out))
-            confirm_latest(dataset)
+            note_nothing_newer(dataset)
             if self.release is None:
                 self.outcome = "failed" if self.failures and not shards else "nothing new"
         else:

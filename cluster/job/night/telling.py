@@ -13,7 +13,7 @@ from cluster.job.night.chain import Night, NightFailedError
 from cluster.job.night.webhook import PAUSES_S, call_webhook
 from cluster.job.program import BAD_ARGUMENTS, DONE, FAILED, GATE_FAILED, SIGNALLED
 from cluster.job.signals import StopRequest
-from factory.release.latest import latest_or_none
+from factory.release.latest import latest_or_none, seen_nothing_newer
 from factory.store.open import open_store
 from schemas.night import NightRecord
 from schemas.options import OptionError
@@ -88,14 +88,16 @@ def require_recent(
         FormatError: the pointer to it cannot be read.
     """
     now = datetime.now(UTC) if now is None else now
-    latest = latest_or_none(open_store(location))
+    store = open_store(location)
+    latest = latest_or_none(store)
     if latest is None:
         words = f"{location} has no latest release"
     else:
-        seen = max(map(datetime.fromisoformat, filter(None, (latest.published, latest.confirmed))))
-        what = "published" if latest.confirmed is None else "published, or found to be the newest,"
-        words = f"the release {latest.release} was {what} {_hours(now - seen):.1f} h ago"
-        if now - seen <= timedelta(hours=hours):
+        published, looked = datetime.fromisoformat(latest.published), seen_nothing_newer(store)
+        words = f"the release {latest.release} was published {_hours(now - published):.1f} h ago"
+        if looked is not None and looked >= published:
+            words += f", and found to be the newest {_hours(now - looked):.1f} h ago"
+        if now - max(published, looked or published) <= timedelta(hours=hours):
             return words
     record = NightRecord(
         outcome="overdue",

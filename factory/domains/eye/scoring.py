@@ -64,9 +64,9 @@ class EyeScoring:
         """As `Scoring.shown`."""
         return (
             Shown("num_measured", "eyes measured", "{:.0f}"),
-            Shown("drift_median_px", "drift, median px", "{:.2f}"),
-            Shown("drift_p95_px", "drift, 95 % px", "{:.2f}"),
-            Shown("closed_share", "distance closed", "{:.0%}"),
+            Shown("drift_median_px", "drift, median, px", "{:.2f}", "lower"),
+            Shown("drift_p95_px", "drift, 95th percentile, px", "{:.2f}", "lower"),
+            Shown("closed_share", "distance closed", "{:.0%}", "higher"),
         )
 
     @property

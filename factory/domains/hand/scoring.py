@@ -62,11 +62,11 @@ class HandScoring:
         """As `Scoring.shown`."""
         return (
             Shown("num_measured", "outlines measured", "{:.0f}"),
-            Shown("drift_median_px", "outline drift, median px", "{:.2f}"),
-            Shown("drift_p95_px", "outline drift, 95 % px", "{:.2f}"),
-            Shown("depth_error_median_mm", "depth at joints, median mm", "{:.2f}"),
-            Shown("lost_joint_share", "joints lost", "{:.1%}"),
-            Shown("label_fit", "labels that fit", "{:.1%}"),
+            Shown("drift_median_px", "outline drift, median, px", "{:.2f}", "lower"),
+            Shown("drift_p95_px", "outline drift, 95th percentile, px", "{:.2f}", "lower"),
+            Shown("depth_error_median_mm", "depth at joints, median, mm", "{:.2f}", "lower"),
+            Shown("lost_joint_share", "joints lost", "{:.1%}", "lower"),
+            Shown("label_fit", "labels that fit", "{:.1%}", "higher"),
         )
 
     @property

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from factory.evaluation.comparison.plots import arms_plot, curves_plot, scores_plot
 from factory.evaluation.comparison.results import Outcome, Row
 from factory.evaluation.names import file_name_of
+from factory.evaluation.pages import page_of
 from factory.images.png import Pixels, png_data_uri
-from factory.store.extras import require
 from factory.training.strips import columns_png
 from schemas.evaluation import ArmResult, EvaluationReport, Interval
 
@@ -27,6 +27,8 @@ class Figure(NamedTuple):
     svg: bytes
     alt: str
     caption: str
+    first: bool = False
+    """whether it is among what a reader should see, and is not folded"""
 
     @property
     def uri(self) -> str:
@@ -47,13 +49,12 @@ def write_page(report: EvaluationReport, figures: Sequence[Figure], pictures: Pi
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    require("jinja2", "the page of an evaluation")
-    import jinja2
-
-    template = (Path(__file__).parent / "page.html").read_text()
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(template).render(
+    return page_of(
+        Path(__file__).with_name("page.html"),
+        "the page of an evaluation",
         report=report,
+        arms=list(dict.fromkeys(result.arm for result in report.arms)),
+        tests=list(dict.fromkeys(result.test for result in report.arms)),
         figures=figures,
         pictures=_sheet(pictures),
         rows=[_row(result) for result in report.arms],
@@ -81,7 +82,7 @@ def _row(result: ArmResult) -> dict[str, str]:
     mean = "every training collapsed"
     if result.mean is not None:
         mean = _interval(result.mean, result.unit)
-    by_seed = ", ".join(f"{error:.2f}" for _, error in result.by_seed)
+    by_seed = ", ".join(_with_unit(error, result.unit) for _, error in result.by_seed)
     if result.collapsed_seeds:
         by_seed += f"; {len(result.collapsed_seeds)} collapsed to a constant and left out"
     return {
@@ -92,7 +93,7 @@ def _row(result: ArmResult) -> dict[str, str]:
         "mean": mean,
         "by_seed": by_seed,
         "within": ", ".join(
-            f"{share:.1%} within {bound}{_unit(result.unit)}"
+            f"{100 * share:.1f} % within {bound}{_unit(result.unit)}"
             for bound, share in result.within.items()
         ),
     }
@@ -106,13 +107,21 @@ def _unit(unit: str) -> str:
     return "°" if unit == "deg" else f" {unit}"
 
 
+def _with_unit(value: float, unit: str) -> str:
+    return _minus(f"{value:.2f}{_unit(unit)}")
+
+
 def _interval(found: Interval, unit: str) -> str:
-    return f"{found.value:.2f}{_unit(unit)} ({found.low:.2f} to {found.high:.2f})"
+    return _minus(f"{_with_unit(found.value, unit)} ({found.low:.2f} to {found.high:.2f})")
 
 
 def _percent(found: Interval) -> str:
     value, low, high = (f"{100 * v:.0f}" for v in (found.value, found.low, found.high))
-    return f"{value} % ({low} to {high})"
+    return _minus(f"{value} % ({low} to {high})")
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _sheet(pictures: Pictures) -> str:
@@ -150,6 +159,7 @@ def _error_figures(report: EvaluationReport, outcomes: Mapping[Row, Outcome]) ->
                 f"Mean error, {unit}. Dots are seeds, bars are 95 % intervals over blocks and "
                 f"seeds, the dashed line is the mean of {report.baseline}. Further left is "
                 "better.",
+                first=True,
             )
         )
         for model in dict.fromkeys(r.model for r in results if r.kind != "constant"):

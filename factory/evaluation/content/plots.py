@@ -69,5 +69,5 @@ def content_plot(contents: Sequence[ContentOfLabel], values_NL: Values, found: E
             axes.legend(frameon=False, fontsize=8)
             axes.tick_params(labelbottom=True)
     panels[0][0].set_ylabel("share of the images")
-    panels[1][0].set_ylabel("renders")
+    panels[1][0].set_ylabel("number of renders")
     return svg_of(figure)

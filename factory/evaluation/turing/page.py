@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from factory.evaluation.pages import page_of
 from factory.evaluation.turing.analysis import (
     NAMES,
     PAPER_TABLE,
@@ -10,7 +11,6 @@ from factory.evaluation.turing.analysis import (
     shown_p,
 )
 from factory.images.png import png_data_uri
-from factory.store.extras import require
 from schemas.turing import TuringReport
 
 
@@ -24,12 +24,10 @@ def analysis_page(report: TuringReport, pngs: Mapping[str, bytes], missing: str 
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    require("jinja2", "the page of a visual Turing test")
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = Path(__file__).with_name("analysis.html").read_text()
-    return environment.from_string(template).render(
+    return page_of(
+        Path(__file__).with_name("analysis.html"),
+        "the page of a visual Turing test",
+        observers={one.observer for part in report.parts for one in part.observers},
         report=report,
         names=NAMES,
         paper={part.other: paper_result(part.other) for part in report.parts},

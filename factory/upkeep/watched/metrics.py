@@ -20,7 +20,10 @@ OF_DATASET = {
     "simgan_committed_shards": "Shards that are committed.",
     "simgan_lost_tars": "Committed shards whose tar is gone: an index without its tar.",
     "simgan_releases": "Finished releases that have not expired.",
-    "simgan_release_timestamp_seconds": "When the newest release was finished.",
+    "simgan_release_timestamp_seconds": "When the latest release was published.",
+    "simgan_release_confirmed_timestamp_seconds": (
+        "When that was, or when a night last found nothing newer to release."
+    ),
     "simgan_report_timestamp_seconds": "When the newest report was written.",
     "simgan_report_passed": "Whether the newest report passed its gate: 1, else 0.",
 }
@@ -48,6 +51,7 @@ def samples_of(dataset: WatchedDataset) -> Iterator[tuple[str, tuple[str, ...], 
         "simgan_lost_tars": dataset.num_lost_tars,
         "simgan_releases": dataset.num_releases,
         "simgan_release_timestamp_seconds": dataset.released,
+        "simgan_release_confirmed_timestamp_seconds": dataset.release_confirmed,
         "simgan_report_timestamp_seconds": dataset.reported,
         "simgan_report_passed": dataset.report_passed,
     }

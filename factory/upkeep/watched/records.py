@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.lost_tars import lost_tars
+from factory.release.latest import latest_or_none
 from factory.release.state import MANIFEST, release_names
 from factory.validation.verdicts import report_name
 from schemas.base import Model
@@ -51,7 +52,9 @@ class WatchedDataset(Model):
     """committed shards without their tar"""
     num_releases: int
     released: float | None = None
-    """when the newest release was finished, seconds since 1970 UTC; None without one"""
+    """when the latest release was published, seconds since 1970 UTC; None without one"""
+    release_confirmed: float | None = None
+    """when that was, or when a night last found nothing newer to release, if that was later"""
     reported: float | None = None
     """when the newest report was written, seconds since 1970 UTC; None without one"""
     report_passed: bool | None = None
@@ -72,19 +75,35 @@ def watch(location: str) -> WatchedDataset:
     """
     dataset = Dataset.open(location)
     releases = release_names(dataset)
+    released, confirmed = _latest_release(dataset, releases)
     reported, passed = _newest_report(dataset)
     return WatchedDataset(
         location=dataset.location,
         num_committed=len(dataset.committed()),
         num_lost_tars=len(lost_tars(dataset)),
         num_releases=len(releases),
-        released=max(
-            (_changed(dataset, f"releases/{name}", MANIFEST) for name in releases), default=None
-        ),
+        released=released,
+        release_confirmed=confirmed,
         reported=reported,
         report_passed=passed,
         runs=tuple(_runs(dataset)),
     )
+
+
+def _latest_release(dataset: Dataset, releases: Sequence[str]) -> tuple[float | None, float | None]:
+    """When the latest release was published, and when it was last known to be the newest.
+
+    The pointer `releases/latest.json` says both, also where a filtered dataset has the release.
+    Datasets from before there was one have the times of their manifests.
+    """
+    latest = latest_or_none(dataset.store)
+    if latest is None:
+        times = [_changed(dataset, f"releases/{name}", MANIFEST) for name in releases]
+        return max(times, default=None), max(times, default=None)
+    published = datetime.fromisoformat(latest.published).timestamp()
+    if latest.confirmed is None:
+        return published, published
+    return published, max(published, datetime.fromisoformat(latest.confirmed).timestamp())
 
 
 def _changed(dataset: Dataset, folder: str, name: str) -> float:

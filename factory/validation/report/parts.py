@@ -16,6 +16,7 @@ from factory.images.png import Pixels
 from factory.store.extras import require
 from factory.validation.gate import value_of
 from factory.validation.measure_words import UNITS
+from factory.validation.refiner_verdict import verdict_in_short
 from factory.validation.report import figures
 from factory.validation.report.against import compared
 from factory.validation.report.condition_figures import by_condition
@@ -177,6 +178,7 @@ def rendered(
             condition_plots=condition_plots(report.by_witness()),
             limits=limits,
             missed_names=misses_in_words(limits),
+            refiner_in_short=verdict_in_short(report.refiner_verdict),
             against=None if earlier is None else compared(report, earlier),
             derived={name: value_of(report, name) for name in report.derived},
             reason_in_words=lambda reason: words.get(reason, reason),

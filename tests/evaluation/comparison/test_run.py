@@ -99,7 +99,7 @@ def test_an_evaluation_compares_logs_and_resumes(config, tmp_path) -> None:
     }  # fmt: skip
     assert report.notes == ("drawn: The eyes are drawn.",)
     page = (tmp_path / "out" / "evaluation.html").read_text()
-    assert "collapsed to a constant" in page and "http" not in page
+    assert "collapsed to a constant" in page and "http:" not in page and "https:" not in page
     log = read_log(tmp_path / "log.jsonl")
     assert len(log) == 7 and report.looks[0].num_settings == report.looks[0].num_new_settings == 4
     # More of it keeps what there is.

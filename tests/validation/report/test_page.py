@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import json
 import re
 from typing import get_args
 
@@ -116,6 +117,7 @@ def test_the_page_says_what_the_report_says() -> None:
     report = report.model_copy(update={"refiner_verdict": verdict})
     text = Page(render_page(report, example_pictures())).text
     assert verdict.moved and verdict.words in text
+    assert f"The refiner moved labels, as {len(verdict.moved)} measurements say." in text
     drift, null = report.drift.drift_px, report.calibration.null_drift_px
     iris = report.witnesses.iris
     assert drift is not None and iris is not None and iris.drift is not None
@@ -179,6 +181,17 @@ def test_what_was_asked_comes_first_then_the_verdict_numbers_pictures_misses_and
 
 
 @pytest.mark.slow
+def test_a_report_that_does_not_name_its_gate_is_read_and_shows_its_digest() -> None:
+    report = judged(example_report(), load_gate(EYE_GATE, EyeReport))
+    content = json.loads(report.to_json())
+    assert content.pop("gate_name") == "eye-landmarks.toml"
+    old = EyeReport.from_json(json.dumps(content).encode(), where="report.json")
+    assert old.gate_name is None and old.gate is not None
+    text = Page(render_page(old, example_pictures(1))).text
+    assert f"judged by the gate with the digest {old.gate[:12]}." in text
+
+
+@pytest.mark.slow
 def test_every_missed_limit_is_in_words_and_in_sight() -> None:
     bad = ShardCount(shard=12, num_missed=88, num_samples=100)
     unmeasured = example_sample_check().model_copy(
@@ -192,8 +205,8 @@ def test_every_missed_limit_is_in_words_and_in_sight() -> None:
     missed = html.split("<h2>Missed limits</h2>")[1].split("</section>")[0]
     text = Page(missed).text
     for words in (
-        "median of the drift of the fitted iris: 1.43 px; allowed is at most 0.8 px.",
-        "displacement of the edges around the iris, samples with more than 2 px: 90 samples "
+        "Median of the drift of the fitted iris: 1.43 px; allowed is at most 0.8 px.",
+        "Displacement of the edges around the iris, samples with more than 2 px: 90 samples "
         "(6.2 %); shard 000012 is bad: 88 of its 100 samples; allowed is at most 24 samples.",
         "This was measured on no sample, because the network that measures it was not given "
         "(--witnesses), or because nothing could be measured: angle between the gazes",
