@@ -19,10 +19,7 @@ class BrowseJob(JobConfig):
     negatable: ClassVar[bool] = False
 
     places: Annotated[
-        tuple[Place, ...],
-        Field(min_length=1),
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="PLACE [PLACE ...]"),
+        tuple[Place, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PLACE [PLACE ...]")
     ]
     """datasets, releases (DATASET/releases/NAME) and training runs, or folders of these: paths, or
     s3://bucket/prefix"""

@@ -135,7 +135,8 @@ def main(job: NightJob) -> None:
         print(require_recent(refined, job.overdue_hours, settings.webhook))
     elif job.take_back:
         with value_of(f"--take-back {' '.join(map(str, job.take_back))}"):
-            take_back(Dataset.open(refined), job.take_back)
+            taken = take_back(Dataset.open(refined), job.take_back)
+        print(f"the next night validates again: shards {', '.join(map(str, taken))}")
     else:
         night = _night(jobs, settings)
         with logged_run(job, refined) as run, lease(open_store(refined), "night") as is_ours:

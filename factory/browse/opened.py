@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import orjson
 from pydantic import Field
 
 from factory.browse.measured import MOST_VERDICTS, JoinedTable, Measurements
@@ -21,6 +20,7 @@ from factory.dataset.children import registered_children
 from factory.dataset.dataset import Dataset
 from factory.dataset.lineage import lineage_of
 from factory.domains.registry import domain_of
+from factory.release.latest import dataset_of, latest_or_none
 from factory.release.publish import read_report
 from factory.release.state import read_manifest, release_names
 from factory.validation.verdicts import has_verdicts, report_name
@@ -34,8 +34,6 @@ FRESH_S = 2.0
 MOST_TABLES = 8
 """tables of a dataset and its releases that are remembered"""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-LATEST = "releases/latest.json"
-"""points to the release that readers should take, where somebody wrote it"""
 _T = TypeVar("_T")
 
 
@@ -86,6 +84,8 @@ class Latest(Model):
     """of the filtered dataset that has the release; None where the dataset itself has it"""
     name: str | None
     """of that dataset in the catalogue, for a link; None where it is not in it"""
+    unreadable: str = ""
+    """why the pointer cannot be read; empty where it can"""
 
 
 class Joined:
@@ -241,21 +241,21 @@ class OpenedDataset:
         return self._for_a_while("releases", self._release_lines)
 
     def latest(self, places: Places) -> Latest | None:
-        """What `releases/latest.json` says; None where there is no such file, or it says nothing
-        that is known here."""
+        """What the pointer to the latest release says; None where there is none."""
         try:
-            content = orjson.loads(self.dataset.store.read(LATEST))
-        except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
+            pointer = latest_or_none(self.dataset.store)
+        except FormatError as error:
+            return Latest(release="", location=None, name=None, unreadable=str(error))
+        if pointer is None:
             return None
-        if not isinstance(content, dict) or not isinstance(content.get("release"), str):
-            return None
-        where = content.get("dataset")
-        if not isinstance(where, str):
-            return Latest(release=content["release"], location=None, name=None)
-        beside = self.dataset.location.rpartition("/")[0]
-        location = f"{beside}/{where.removeprefix('../')}" if where.startswith("../") else where
+        if pointer.dataset is None:
+            return Latest(release=pointer.release, location=None, name=None)
+        try:
+            location = dataset_of(pointer, self.dataset.location).location
+        except (OSError, ValueError):  # it is shown where it should be
+            location = pointer.dataset
         name = _name_of(places, location)
-        return Latest(release=content["release"], location=location, name=name)
+        return Latest(release=pointer.release, location=location, name=name)
 
     def _release_lines(self) -> list[ReleaseLine]:
         lines = []

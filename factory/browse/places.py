@@ -60,8 +60,10 @@ class Places:
         """Look at every place once.
 
         Raises:
-            OptionError: there is nothing to see at one of them.
+            OptionError: there is no place, or nothing to see at one of them.
         """
+        if not self.places:
+            raise OptionError("name the folder of a dataset or training run, or a folder of these")
         for place in self.places:
             if not any(True for _ in _seen_at(place)):
                 raise OptionError(

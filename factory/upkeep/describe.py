@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from factory.dataset.names import index_name, rejects_name, tar_name
 from factory.dataset.shard_records import Record
 from factory.ingestion.rejects import reason_class
 from factory.release.filtered import FilteredContent
+from factory.release.latest import LATEST_NAME, latest_or_none
 from factory.release.publish import read_report, validated_sha256
 from factory.release.state import (
     Held,
@@ -29,10 +30,15 @@ from factory.release.state import (
 from factory.store.parquet import read_columns, read_parquet
 from factory.upkeep.label_spread import ColumnSpread, LabelSpread
 from factory.validation.verdicts import report_name
+from factory.validation.withheld import withheld_shards
 from schemas.base import FormatError, Model
 from schemas.dataset import DatasetCard, RunRecord
 from schemas.index import ShardFacts, facts_of
+from schemas.release import LatestRelease
+from schemas.withheld import WithheldShard
 
+Read = TypeVar("Read")
+NONE_WITHHELD: dict[int, WithheldShard] = {}
 MAX_RUNS = 5
 READERS = 8
 """indexes read at once: waiting for an object store, not computing"""
@@ -122,6 +128,11 @@ class Description(Model):
     """program version to number of shards that it wrote"""
     reports: tuple[ReportLine, ...]
     releases: tuple[ReleaseState, ...]
+    latest: LatestRelease | None
+    """the release that was published last, in this dataset or a filtered one; None where there is
+    no pointer to it, or none that can be read"""
+    withheld: dict[int, WithheldShard]
+    """shards of which releases of nights hold nothing"""
     unreadable: dict[str, str]
     """reports, releases, rejects and runs that exist and cannot be read, and why"""
     num_runs: int
@@ -244,6 +255,8 @@ def describe(
         writers=dict(total.writers.most_common()),
         reports=reports,
         releases=releases,
+        latest=_read_or(None, lambda: latest_or_none(dataset.store), LATEST_NAME, total),
+        withheld=_read_or(NONE_WITHHELD, lambda: withheld_shards(dataset), "withheld/", total),
         num_runs=len(runs),
         runs=tuple(_runs(dataset, runs[-MAX_RUNS:], total.unreadable)),
         unreadable=total.unreadable,
@@ -365,6 +378,15 @@ def _releases(dataset: Dataset, held: Held, unreadable: dict[str, str]) -> Itera
             unreadable[f"releases/{name}/manifest.json"] = f"{error}"
             continue
         yield release_state(dataset, manifest, held)
+
+
+def _read_or(otherwise: Read, read: Callable[[], Read], name: str, total: _Total) -> Read:
+    """What can be read; something else where it cannot, which is noted."""
+    try:
+        return read()
+    except FormatError as error:
+        total.unreadable[name] = f"{error}"
+        return otherwise
 
 
 def _runs(dataset: Dataset, names: Iterable[str], unreadable: dict[str, str]) -> Iterator[RunLine]:

@@ -230,6 +230,14 @@ def _reports(described: Description) -> Iterator[str]:
             yield f"{_INDENT}  {wrong}"
         if len(release.broken) > MAX_LISTED:
             yield f"{_INDENT}  and {len(release.broken) - MAX_LISTED:,} more"
+    if (latest := described.latest) is not None:
+        where = "" if latest.dataset is None else f" of {latest.dataset}"
+        yield _line("latest", f"{latest.release}{where}, published {latest.published}")
+    for index, shard in enumerate(list(described.withheld.values())[:MAX_LISTED]):
+        why = f"shard {shard.shard}, since {shard.since[:10]}: {shard.why}"
+        yield _line("withheld" if index == 0 else "", why)
+    if len(described.withheld) > MAX_LISTED:
+        yield f"{_INDENT}and {len(described.withheld) - MAX_LISTED:,} more shards"
     for index, run in enumerate(reversed(described.runs)):
         of = f" (the latest of {described.num_runs:,})" if described.num_runs > 1 else ""
         yield _line("runs" if index == 0 else "", f"{run.id}  {run.job}{of if index == 0 else ''}")

@@ -81,7 +81,7 @@ def measure_of(report: Report, name: str) -> Measure:
         units = {key: one.unit for key, one in report.by_witness() if one is not None}
         if statistic != "num" and witness in units:
             return Measure(STATISTICS[statistic].format(rest), UNITS[units[witness]])
-    return _with_unit(STATISTICS[statistic].format(rest), path if statistic != "num" else "")
+    return _with_unit(STATISTICS[statistic].format(rest), name if statistic != "num" else "")
 
 
 def sample_measure_of(report: Report, name: str) -> Measure:
@@ -121,7 +121,9 @@ def _with_unit(meaning: str, name: str) -> Measure:
     """The words before a colon or semicolon; what follows them explains."""
     words = re.split(r"[;:]", meaning)[0].replace("|refined - parent|", "|Δ|")
     words = re.sub(r", (-1|0) to 1$", "", words).replace("[-1, 1]", "[−1, 1]")
-    last = name.rpartition(".")[2]
-    if SHARES.search(last):
-        return Measure(words, "%", 100.0)
-    return Measure(words, UNITS.get(last.rpartition("_")[2], ""))
+    for part in reversed(name.split(".")):
+        if SHARES.search(part):
+            return Measure(words, "%", 100.0)
+        if unit := UNITS.get(part.rpartition("_")[2]):
+            return Measure(words, unit)
+    return Measure(words, "")

@@ -7,7 +7,7 @@ import pytest
 from support.browsing import REFINED, RUN, SYNTHETIC, browsed, put_strip, put_training
 from support.pages import LOOK_HERE, SIZES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 OWN = f"/datasets/{REFINED}"
 VIEWS = {
     "home": "/",
@@ -43,7 +43,7 @@ def address(places):
         yield address
 
 
-@pytest.mark.parametrize("size", ["phone", pytest.param("desk", marks=pytest.mark.long)])
+@pytest.mark.parametrize("size", SIZES)
 def test_every_view_fits_its_window(browser, address, size) -> None:
     with visiting(browser, address, size) as page:
         for name, view in VIEWS.items():
@@ -95,7 +95,6 @@ def test_keys_lead_through_samples_and_back(browser, address) -> None:
         assert 0 < page.locator(".tile").count() < 24 and "of 24 samples" in found
 
 
-@pytest.mark.long
 def test_a_run_grows_on_the_page_without_a_reload(browser, tmp_path) -> None:
     put_training(tmp_path / "run")
     with browsed(tmp_path / "run") as address, visiting(browser, address) as page:

@@ -40,7 +40,7 @@ def test_without_its_packages_it_names_the_extra(places, monkeypatch) -> None:
         make_server([str(places.folder)], 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_prints_the_address_and_ends_by_a_signal(places, tmp_path) -> None:
     command = [sys.executable, "jobs/browse.py"]
     nothing = subprocess.run(

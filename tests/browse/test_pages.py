@@ -1,12 +1,12 @@
 """The pages, asked for without a browser: what they show, and what they refuse."""
 
-import json
 import re
 
 import pytest
 
 from factory.browse import dataset_pages, trainings
 from factory.images.png import decode_png
+from schemas.release import LatestRelease
 from support.browsing import (
     NOT_MEASURED,
     PORT,
@@ -22,6 +22,8 @@ from support.filtered import PAGE, kept_here
 from support.pages import HOSTILE, Page
 from support.planted import copied, objects
 from support.releases import REPORT_ID
+
+pytestmark = pytest.mark.slow
 
 OWN = f"/datasets/{REFINED}"
 VIEWS = (
@@ -66,7 +68,7 @@ def test_every_view_is_whole_and_its_links_lead_somewhere(client, view) -> None:
     links = {attrs.get("href") for tag, attrs in page.tags if tag in ("a", "link")}
     links |= {attrs.get("src") for tag, attrs in page.tags if tag in ("img", "script", "iframe")}
     assert all(link.startswith(("/", "#")) for link in links if link)
-    for link in sorted(link for link in links if link and link.startswith("/"))[:12]:
+    for link in sorted(link for link in links if link and link.startswith("/"))[::3][:6]:
         assert client.get(link).status_code == 200, link
 
 
@@ -246,8 +248,10 @@ def test_the_overview_shows_lineage_releases_and_the_pointer(client) -> None:
 def test_the_pointer_may_name_a_release_of_a_filtered_dataset(places, tmp_path) -> None:
     refined = copied(places.refined, tmp_path / "all" / "refined")
     kept_here(refined, tmp_path / "all" / "refined-kept")
-    pointer = {"release": "night-1", "dataset": "../refined-kept"}
-    refined.store.put("releases/latest.json", json.dumps(pointer).encode())
+    pointer = LatestRelease(
+        release="night-1", manifest="0" * 64, dataset="../refined-kept", published="2026-11-30"
+    )
+    refined.store.put("releases/latest.json", pointer.to_json())
     client = client_of(tmp_path / "all")
     page = Page(client.get("/datasets/all-refined/").text)
     assert re.search(r"names night-1 of \S+/all/refined-kept\.", page.text)
@@ -255,6 +259,8 @@ def test_the_pointer_may_name_a_release_of_a_filtered_dataset(places, tmp_path) 
     shown = Page(client.get("/datasets/all-refined-kept/samples/000001-000001").text)
     assert "displacement of the whole picture's edges" in shown.text, "measured in its parent"
     assert "parent" in shown.text
+    refined.store.put("releases/latest.json", b"{")
+    assert "not JSON" in Page(client.get("/datasets/all-refined/").text).text
     for name in ("..", "no-such", "%2e%2e"):
         assert client.get(f"/datasets/all-refined/releases/{name}/samples").status_code == 404
 

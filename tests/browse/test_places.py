@@ -7,6 +7,8 @@ from schemas.options import OptionError
 from support.browsing import client_of, put_training
 from support.planted import copied
 
+pytestmark = pytest.mark.slow
+
 
 def found_at(*places) -> dict[str, tuple[str, str]]:
     return {f.name: (f.kind, f.shown) for f in Places([str(p) for p in places]).all().values()}
@@ -25,6 +27,11 @@ def test_datasets_and_runs_are_found_in_folders_of_folders(places, tmp_path) -> 
     put_training(deep / "run")
     with pytest.raises(OptionError, match="holds no dataset, release or training run"):
         Places([str(tmp_path / "deep")]).check()
+
+
+def test_without_a_place_it_is_said_what_to_name() -> None:
+    with pytest.raises(OptionError, match="name the folder of a dataset"):
+        Places([]).check()
 
 
 def test_a_release_leads_to_its_dataset_and_the_same_place_is_there_once(places) -> None:

@@ -15,6 +15,8 @@ from factory.release.state import read_manifest
 from support.browsing import NOT_MEASURED
 from support.releases import REPORT_ID
 
+pytestmark = pytest.mark.slow
+
 Row = dict[str, Any]
 FOUND: dict[str, Callable[[Row], bool]] = {
     "gaze_yaw_deg > 5": lambda row: math.degrees(row["gaze_yaw_rad"]) > 5,

@@ -1,14 +1,11 @@
-"""Alert rules, the dashboard and the example configuration: they ask for metrics that there are,
-and a real Prometheus scrapes a running job with them."""
+"""Alert rules, the dashboard and the example configuration ask for metrics that there are.
+
+tests/deploy/test_prometheus.py lets a real Prometheus scrape running jobs with them."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,17 +13,17 @@ import yaml
 
 from cluster.job.command import parse
 from cluster.on_ray.connect import metrics_port
-from cluster.on_ray.pipeline import SAMPLES_METRIC, SECONDS_METRIC, SHARDS_METRIC
-from factory.dataset.names import tar_name
+from cluster.on_ray.pipeline import (
+    SAMPLES_METRIC,
+    SECONDS_METRIC,
+    SHARDS_METRIC,
+)
 from factory.upkeep.watched.metrics import METRICS, OF_ALL, OF_DATASET
 from jobs.metrics import MetricsJob
-from support import fakes, planted, releases
-from support.clusters import free_port, without_ray_address
+from support.monitoring import FOLDER, RULES, queries_of_the_dashboard
 from support.places import ROOT
-from support.prometheus import program, running_prometheus
+from support.prometheus import program
 
-FOLDER = ROOT / "cluster" / "deploy" / "monitoring"
-RULES = FOLDER / "rules.yml"
 OF_JOBS = {
     f"ray_{SHARDS_METRIC}_total": {"stage", "result"},
     f"ray_{SAMPLES_METRIC}_total": {"result"},
@@ -49,16 +46,6 @@ FOLDED = re.compile(r'"[^"]*"')
 def rules() -> list[dict]:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
-
-
-def queries_of_the_dashboard() -> list[str]:
-    """Every expression of every panel, and of the variables."""
-    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
-    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
-    assert len(panels) > 10 and all(panel["targets"] for panel in panels)
-    variables = [v["definition"] for v in dashboard["templating"]["list"] if "definition" in v]
-    assert len(variables) == 1
-    return [target["expr"] for panel in panels for target in panel["targets"]] + variables
 
 
 def unknown_in(expression: str) -> set[str]:
@@ -176,83 +163,3 @@ def test_the_port_of_metrics_is_checked(monkeypatch) -> None:
         monkeypatch.setenv("SIMGAN_METRICS_PORT", wrong)
         with pytest.raises(RuntimeError, match=r"SIMGAN_METRICS_PORT=.* is no port"):
             metrics_port()
-
-
-def config_for_a_test(records: int, ray: int) -> str:
-    """The example's, at these ports and without its pauses; the alerts begin at once."""
-    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
-    ports = {"simgan-records": records, "ray-of-a-job": ray}
-    config["scrape_configs"] = [s for s in config["scrape_configs"] if s["job_name"] in ports]
-    for scrape in config["scrape_configs"]:
-        (fixed,) = scrape["static_configs"]
-        fixed["targets"] = [f"127.0.0.1:{ports[scrape['job_name']]}"]
-    return yaml.safe_dump(config)
-
-
-@contextmanager
-def job(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A job in a process of its own, which is asked to end if it has not."""
-    process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, env=without_ray_address() | environment
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-@pytest.mark.long
-@pytest.mark.ray
-def test_a_real_prometheus_scrapes_a_running_job_and_alerts(synthetic, tmp_path) -> None:
-    """A refining with a damaged parent shard, beside a released dataset that lost a tar."""
-    program("prometheus")
-    parent = planted.copied(synthetic, tmp_path / "eyes")
-    refiner = fakes.save_tiny_refiner(tmp_path / "refiner", seed=1)
-    released = fakes.refine_here(parent, refiner, tmp_path / "released")
-    releases.release(released)
-    manifest = Path(released.location) / "releases/r1/manifest.json"
-    os.utime(manifest, (1.7e9, 1.7e9))
-    (Path(released.location) / tar_name(released.facts(1))).unlink()
-    damaged = Path(parent.location) / tar_name(parent.facts(3))
-    damaged.write_bytes(damaged.read_bytes()[:2000])
-
-    folder, records, ray = tmp_path / "prometheus", free_port(), free_port()
-    folder.mkdir()
-    waits = re.sub(r"\n +for: \w+", "", RULES.read_text())
-    (folder / "rules.yml").write_text(waits)
-    with (
-        running_prometheus(folder, config_for_a_test(records, ray)) as prometheus,
-        job("jobs/metrics.py", "--input", released.location, "--port", records,
-            "--interval-s", "1"),
-        job("jobs/refine.py", "--input", parent.location, "--refiner", refiner, "--output",
-            tmp_path / "refined", "--workers", "1", SIMGAN_METRICS_PORT=str(ray),
-            RAY_metrics_report_interval_ms="200") as refining,
-    ):  # fmt: skip
-        firing = prometheus.eventually(
-            lambda: (
-                {"SimganIndexWithoutTar", "SimganNoReleaseFor26Hours"} <= prometheus.firing().keys()
-                and prometheus.firing()
-            ),
-            120,
-            "the release that is overdue and the lost tar",
-        )
-        assert firing["SimganIndexWithoutTar"]["dataset"] == released.location
-        assert not {"SimganDatasetUnreadable", "SimganRecordsNotRead"} & firing.keys()
-        (sample,) = prometheus.query("simgan_lost_tars")
-        assert sample["value"][1] == "1"
-
-        failed = f'ray_{SHARDS_METRIC}_total{{result="failed"}}'
-        (series, *_) = prometheus.eventually(
-            lambda: prometheus.query(f"last_over_time({failed}[10m]) > 0"), 180, "a failed shard"
-        )
-        assert series["metric"]["stage"] == "read" and series["metric"]["job"] == "ray-of-a-job"
-        firing = prometheus.eventually(
-            lambda: prometheus.firing().get("SimganShardsFailing"), 60, "the alert about it"
-        )
-        assert firing["stage"] == "read"
-        assert refining.wait(180) == 1  # a shard was set aside
-        for query in queries_of_the_dashboard():
-            if not query.startswith("label_values("):
-                prometheus.query(query.replace("$dataset", ".*").replace("$__rate_interval", "1m"))

@@ -110,7 +110,7 @@ def test_a_target_of_gazes_that_cannot_be_used_is_named(
 
 PLACES = {
     *("input", "output", "synthetic", "real", "refiner", "parent", "kept", "source_input"),
-    *("children", "witnesses", "label_network", "contact_sheet", "export"),
+    *("children", "witnesses", "label_network", "contact_sheet", "export", "places"),
 }
 """names of options that are places, in whichever job they occur"""
 
@@ -120,7 +120,8 @@ def test_every_place_of_a_job_is_marked_as_one(name) -> None:
     kind = estimator_job(name) if name in estimators() else job_class(name)
     named = PLACES & kind.model_fields.keys() - ({"refiner"} if name == "train" else set())
     given: dict[str, Any] = dict.fromkeys(named, "x")
-    for field, value in (("children", ("x",)), ("witnesses", {"gaze": "x"})):
+    several = (("children", ("x",)), ("witnesses", {"gaze": "x"}), ("places", ("x",)))
+    for field, value in several:
         given |= {field: value} if field in given else {}
     job = kind.model_construct(**given)
     assert {field for field, _ in places_in(job)} == given.keys()

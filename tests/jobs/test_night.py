@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 
 from cluster.job.night.settings import NightSettings
+from factory.store import lease as leases
+from factory.store.lease import lease
+from factory.validation.withheld import withhold
 from jobs import validate
 from jobs.night import OF_NIGHT_TABLE, Jobs, NightJob, planned
 from jobs.night import main as night
 from jobs.repair import RepairJob
 from schemas.options import OptionError
+from support import releases
 from support.job_runs import run_job
 from support.places import DATA
 
@@ -173,6 +177,28 @@ def test_a_shard_that_is_not_withheld_cannot_be_taken_back(refined, monkeypatch)
     monkeypatch.setenv("SIMGAN_REFINED", refined.location)
     with pytest.raises(OptionError, match=r"--take-back 3 .* shard 3 is not withheld"):
         night(NightJob(take_back=(3,)))
+
+
+def test_a_shard_is_taken_back_by_its_number(refined, monkeypatch, capsys) -> None:
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SIMGAN_REFINED", refined.location)
+    withhold(refined, {3: "a test"}, releases.report_on(refined))
+    night(NightJob(take_back=(3,)))
+    assert capsys.readouterr().out == "the next night validates again: shards 3\n"
+    assert list(refined.store.entries("withheld")) == []
+
+
+def test_a_night_beside_another_one_does_nothing(refined, single_reals, monkeypatch) -> None:
+    monkeypatch.setattr(leases, "LOOK_EVERY_S", 0.02)
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SIMGAN_REFINED", refined.location)
+    monkeypatch.setenv("SIMGAN_REAL", single_reals.location)
+    monkeypatch.setattr("jobs.ingest.main", lambda job: pytest.fail("it ran"))
+    with lease(refined.store, "night", ttl_s=2):
+        said = run_job("night")
+    assert f"another night is at work on {refined.location}; this one does nothing" in said
 
 
 def test_a_missing_night_ends_with_1(refined, monkeypatch) -> None:

@@ -8,7 +8,7 @@ import pyarrow.dataset
 import pytest
 
 from factory.reading.release import Release
-from factory.reading.selection import Selection, SelectionError
+from factory.reading.selection import Expression, Selection, SelectionError, TooSlowError
 from support.reading import keys, place_of
 
 CHOICES = {
@@ -104,3 +104,41 @@ def test_an_expression_that_takes_too_much_memory_is_refused_soon(released) -> N
     with pytest.raises(SelectionError):
         Release(place_of(released), where="length(repeat(extra, 2000000000)) > 0")
     assert time.monotonic() - started < 20
+
+
+def test_an_error_says_which_part_of_the_expression_is_wrong(released) -> None:
+    schema = released.index(0).schema
+    for where, part in (
+        ("mirrored and 'ä' = key and gaze > 1", "gaze > 1"),
+        ("shard > 1 or no_such < 2", "no_such"),
+        ("abs(key) > 1 and mirrored", "abs(key)"),
+    ):
+        with pytest.raises(SelectionError) as caught:
+            Selection(where, schema)
+        place = caught.value.place
+        assert place is not None and where[place.start :][: place.length] == part
+        assert caught.value.expression == where and caught.value.why in str(caught.value)
+
+
+def test_an_expression_is_given_up_when_its_time_is_up() -> None:
+    rows = pa.table({"text": ["a" * 10_000] * 100_000})
+    slow = Selection("regexp_matches(text, '(a+)(a+)(a*)b')", rows.schema)
+    started = time.monotonic()
+    with pytest.raises(TooSlowError, match=r"longer than 0\.2 s for 100,000 rows"):
+        slow.of(rows, seconds=0.2)
+    assert time.monotonic() - started < 10
+    assert slow.of(rows.slice(0, 3), seconds=60).tolist() == [False] * 3
+
+
+def test_functions_can_be_limited(released) -> None:
+    schema, few = released.index(0).schema, {"abs", "+"}
+    assert Selection("abs(gaze_yaw_rad) > 1", schema, functions=few).columns == ["gaze_yaw_rad"]
+    with pytest.raises(SelectionError, match=r"the function sqrt cannot be used here.*: abs"):
+        Selection("sqrt(gaze_yaw_rad) > 1", schema, functions=few)
+
+
+def test_an_expression_that_is_no_selection_gives_values(released) -> None:
+    rows = released.index(0)
+    turned = Expression("degrees(gaze_yaw_rad)", rows.schema)
+    expected = np.degrees(rows["gaze_yaw_rad"].to_numpy())
+    assert np.allclose(turned.values(rows).to_numpy(), expected) and turned.type == pa.float64()

@@ -14,6 +14,7 @@ import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.images.png import encode_png
+from factory.release.latest import swap_latest
 from schemas.eye.measures import EYE_MEASURES_SCHEMA
 from support import planted, releases
 from support.filtered import PAGE
@@ -103,8 +104,7 @@ def places(judged_once, two_shards, tmp_path_factory) -> Places:
     refined = planted.copied(judged_once, folder / "refined")
     put_measures(refined)
     releases.release(refined)
-    pointer = {"format_version": 1, "release": "r1"}
-    refined.store.put("releases/latest.json", json.dumps(pointer).encode())
+    swap_latest(refined, "r1", refined)
     put_training(folder / "run")
     return Places(folder, synthetic, refined)
 

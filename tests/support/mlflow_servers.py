@@ -1,6 +1,7 @@
 """A real MLflow server on the loopback, from the client's own package and Flask."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,21 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from support.clusters import free_port
-
 NEEDED = ("mlflow", "sqlalchemy", "alembic", "flask", "flask_cors", "uvicorn")
 START_S = 180.0
 """a server makes its database first, which takes a minute on a busy machine"""
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A server whose database and artifacts lie in a folder; gives its URL."""
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    """A server whose database and artifacts lie in a folder; gives its URL.
+
+    Args:
+        port: of 127.0.0.1, which nobody listens on.
+    """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         pytest.skip(f"an MLflow server needs {', '.join(missing)}")
     folder.mkdir(exist_ok=True)
-    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
@@ -45,9 +47,17 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             _await(server, url, folder / "log.txt")
             yield url
         finally:
-            with suppress(ProcessLookupError):  # with the workers that uvicorn starts
-                os.killpg(server.pid, 15)
-            server.wait(30)
+            _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server with the workers that uvicorn starts."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+            return
 
 
 def _await(server: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from factory.dataset.commit import withdraw
+from factory import publish
+from factory.dataset.commit import put_record, withdraw
 from factory.dataset.dataset import Dataset
 from factory.dataset.lineage import OtherParentError, lineage_of, open_parent
 from factory.dataset.loading import load_index
@@ -41,6 +42,7 @@ from factory.upkeep.label_spread import (
     ColumnSpread,
     LabelSpread,
 )
+from factory.validation.withheld import withhold
 from schemas.eye.kind import EYE
 from support import fakes, planted, releases
 
@@ -339,3 +341,18 @@ def test_described_the_same_in_every_kind_of_store(synthetic, any_location) -> N
     here = describe(synthetic)
     places = {"location": "", "lineage": (), "runs": (), "num_runs": 0}
     assert there.model_copy(update=places) == here.model_copy(update=places)
+
+
+def test_the_latest_release_and_withheld_shards_are_shown(refined) -> None:
+    publish(refined, "r1")
+    report = releases.report_on(refined)
+    assert withhold(refined, {3: "turn_deg > 5: 5 of 5 samples"}, report) == [3]
+    rows, facts = refined.index_and_facts_in(3, 1)
+    assert put_record(refined, rows, facts.model_copy(update={"generation": 3}))
+    lines = text_of(describe(refined)).splitlines()
+    (latest,) = [line for line in lines if line.startswith("latest")]
+    assert latest.split()[1] == "r1," and "published 20" in latest
+    (withheld,) = [line for line in lines if line.startswith("withheld")]
+    assert "shard 3, since 20" in withheld and withheld.endswith("turn_deg > 5: 5 of 5 samples")
+    refined.store.put("releases/latest.json", b"{}")
+    assert "releases/latest.json" in describe(refined).unreadable

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cluster.job.command import parse, run_command
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import tar_name
-from factory.release.latest import LATEST_NAME, confirm_latest, latest_or_none, swap_latest
+from factory.release.latest import LATEST_NAME, latest_or_none, note_nothing_newer, swap_latest
 from factory.release.publish import publish
 from factory.upkeep.expire import expire_releases
 from factory.upkeep.watched.metrics import METRICS, RecordsCollector
@@ -89,7 +89,7 @@ def test_a_night_that_finds_nothing_newer_confirms_the_latest_release(refined, k
         update={"published": "2026-01-02T03:04:05+00:00"}
     )
     refined.store.put(LATEST_NAME, long_ago.to_json())
-    confirm_latest(refined)
+    note_nothing_newer(refined)
     watched = watch(refined.location)
     assert time.gmtime(watched.released)[:6] == (2026, 1, 2, 3, 4, 5)
     assert watched.release_confirmed is not None and watched.release_confirmed > before

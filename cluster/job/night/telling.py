@@ -3,7 +3,7 @@
 import logging
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
@@ -37,7 +37,8 @@ def run_night(night: Night, keep: Callable[[str, bytes], None]) -> None:
     Raises:
         others: as `Night.run`, which this changes nothing about.
     """
-    code, pauses_s = FAILED, PAUSES_S
+    code = FAILED
+    pauses_s: Sequence[float] = PAUSES_S
     webhook = night.settings.webhook
     try:
         night.run()

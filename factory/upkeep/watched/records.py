@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.lost_tars import lost_tars
-from factory.release.latest import latest_or_none
+from factory.release.latest import latest_or_none, seen_nothing_newer
 from factory.release.state import MANIFEST, release_names
 from factory.validation.verdicts import report_name
 from schemas.base import Model
@@ -93,7 +93,8 @@ def watch(location: str) -> WatchedDataset:
 def _latest_release(dataset: Dataset, releases: Sequence[str]) -> tuple[float | None, float | None]:
     """When the latest release was published, and when it was last known to be the newest.
 
-    The pointer `releases/latest.json` says both, also where a filtered dataset has the release.
+    The pointer `releases/latest.json` says the first, also where a filtered dataset has the
+    release; a night that found nothing newer noted the second beside it.
     Datasets from before there was one have the times of their manifests.
     """
     latest = latest_or_none(dataset.store)
@@ -101,9 +102,8 @@ def _latest_release(dataset: Dataset, releases: Sequence[str]) -> tuple[float | 
         times = [_changed(dataset, f"releases/{name}", MANIFEST) for name in releases]
         return max(times, default=None), max(times, default=None)
     published = datetime.fromisoformat(latest.published).timestamp()
-    if latest.confirmed is None:
-        return published, published
-    return published, max(published, datetime.fromisoformat(latest.confirmed).timestamp())
+    seen = seen_nothing_newer(dataset.store)
+    return published, published if seen is None else max(published, seen.timestamp())
 
 
 def _changed(dataset: Dataset, folder: str, name: str) -> float:
