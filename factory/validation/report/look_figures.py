@@ -60,6 +60,9 @@ def _diamond(x: float, y: float, colour: str) -> str:
 
 FORMS = (("floor", FLOOR, _diamond), ("synthetic", SYNTHETIC, _square), ("refined", REFINED, _dot))
 
+SHOWN = {"synthetic": "renders"}
+"""what the page calls a set that has another name in reports"""
+
 
 def rows_of(looks: LookDistances) -> list[tuple[str, Compared]]:
     """(label, values) of each measure of looks, for `distances`."""
@@ -80,7 +83,7 @@ def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
     parts = []
     for k, (name, colour, form) in enumerate(FORMS):
         parts.append(form(plot.left + 10 + 110 * k, 12, colour))
-        parts.append(text(plot.left + 20 + 110 * k, 17, name, "start", colour=colour))
+        parts.append(text(plot.left + 20 + 110 * k, 17, SHOWN.get(name, name), "start", colour=colour))
     for tick in np.arange(LEAST, MOST + 0.25, 0.5).tolist():
         style = 'stroke="#111" stroke-dasharray="5 3"' if tick == 0 else 'stroke="#d9dde2"'
         parts.append(f'<path d="M{_at(plot, tick):.1f} {plot.top}V{plot.bottom}" {style}/>')
@@ -212,7 +215,7 @@ def _lines(
         stroke = f'fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dashes}"'
         x = plot.left + 20 + 150 * k
         parts.append(f'<path d="{path}" {stroke}/><path d="M{x} 14h30" {stroke}/>')
-        parts.append(text(x + 36, 18, name, "start", colour=colour))
+        parts.append(text(x + 36, 18, SHOWN.get(name, name), "start", colour=colour))
     parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
     return svg(plot, parts, f"synthetic, refined and real: {unit} over {axis}")
 

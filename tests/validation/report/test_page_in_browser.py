@@ -109,7 +109,7 @@ def test_the_first_screen_has_verdict_numbers_and_pictures(browser, page_file):
     assert all(box is not None and box["y"] < SIZES["desk"][1] for box in tops)
     visit.page.locator(".answer a").click()
     missed = visit.page.locator("#missed").bounding_box()
-    assert missed is not None and 0 <= missed["y"] < SIZES["desk"][1]
+    assert missed is not None and -1 < missed["y"] < SIZES["desk"][1]  # pixels are rounded
     visit.page.close()
 
 
