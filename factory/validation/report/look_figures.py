@@ -83,7 +83,9 @@ def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
     parts = []
     for k, (name, colour, form) in enumerate(FORMS):
         parts.append(form(plot.left + 10 + 110 * k, 12, colour))
-        parts.append(text(plot.left + 20 + 110 * k, 17, SHOWN.get(name, name), "start", colour=colour))
+        parts.append(
+            text(plot.left + 20 + 110 * k, 17, SHOWN.get(name, name), "start", colour=colour)
+        )
     for tick in np.arange(LEAST, MOST + 0.25, 0.5).tolist():
         style = 'stroke="#111" stroke-dasharray="5 3"' if tick == 0 else 'stroke="#d9dde2"'
         parts.append(f'<path d="M{_at(plot, tick):.1f} {plot.top}V{plot.bottom}" {style}/>')
