@@ -105,7 +105,7 @@ def nights(tmp_path: Path, job_chain: Path) -> Folder:
     """A first night has released 64 renders in two shards."""
     folder = Folder(tmp_path, job_chain)
     folder.arrive(64)
-    printed = folder.night(on_ray=True)
+    printed = folder.night()
     assert "released 64 samples in 2 shards" in printed, printed
     return folder
 
@@ -126,7 +126,7 @@ def test_a_planted_shard_stops_one_release_and_the_next_night_makes_it(nights: F
         name: raw for name, raw in before.items() if "latest" not in name
     }
     assert nights.latest().name == first
-    assert "released 96 samples in 3 shards" in nights.night()
+    assert "released 96 samples in 3 shards" in nights.night(on_ray=True)
     assert nights.latest().name == f"{first}.2" and len(nights.latest()) == 96
     assert withheld_shards(nights.dataset()) == {} and broken_releases(nights.dataset()) == []
     assert planted.verified(nights.dataset(), Dataset.open(nights.folder / "synthetic")) == []
