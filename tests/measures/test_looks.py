@@ -355,7 +355,7 @@ def test_plots_draw_every_measure_and_say_where_there_is_no_gap() -> None:
     found = same_and_blurred()
     gaps = found.model_copy(update={"density": found.frechet})
     drawn = look_figures.distances(look_figures.rows_of(gaps))
-    assert all(label in drawn for label in look_figures.ROWS.values())
+    assert all(label in drawn for label, _ in look_figures.ROWS.values())
     assert "floor already" not in drawn
     no_gap = found.grey.model_copy(update={"synthetic": found.grey.floor})
     drawn = look_figures.distances(look_figures.rows_of(gaps.model_copy(update={"grey": no_gap})))
