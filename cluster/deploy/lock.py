@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
 HEADER = """\
 # What the CPU variant needs, with all extras but dev, for Python 3.11 on Linux with an x86-64
-# processor. `make lock` writes this file; docs/deploy.md says how to install it, and what pip needs
-# to find PyTorch's build for CPUs, which is not on PyPI:
+# processor. `make lock` writes this file; docs/installing.md says how to install it, and what
+# pip needs to find PyTorch's build for CPUs, which is not on PyPI:
 #     pip install --require-hashes -r requirements.lock
 #     pip install --no-deps -e .
 """

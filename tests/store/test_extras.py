@@ -56,6 +56,29 @@ def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
     assert "simgan-factory[all]" in project["optional-dependencies"]["dev"]
 
 
+def test_the_page_on_installing_has_a_row_for_every_extra() -> None:
+    page = (ROOT / "docs" / "installing.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", page, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {name.strip("` ") for row in rows for name in row.split(",")}
+    assert named == set(project["optional-dependencies"]) - OF_NO_FEATURE | {"all"}
+
+
+def test_the_page_names_every_job_that_ends_with_a_picture_or_a_page() -> None:
+    """Those whose function in the library refuses to begin without the extra `report`."""
+    page = (ROOT / "docs" / "installing.md").read_text()
+    (row,) = re.findall(r"^\| `report` \|([^|]*)\|", page, re.MULTILINE)
+    needed = {
+        path.relative_to(ROOT / "factory" / "evaluation").parts[0].partition("_")[0]
+        for path in (ROOT / "factory" / "evaluation").rglob("*run.py")
+        if 'jinja2"' in (text := path.read_text()) or 'matplotlib"' in text
+    }
+    job = {"ablation": "ablate", "comparison": "evaluate"}
+    assert len(needed) == 4
+    assert [name for name in sorted(needed) if f"jobs/{job.get(name, name)}.py" not in row] == []
+    assert "`publish --export`" in row
+
+
 CHAIN = f"""
 import importlib, pkgutil, sys
 from pathlib import Path
