@@ -17,14 +17,17 @@ class BrowseJob(JobConfig):
     """
 
     negatable: ClassVar[bool] = False
+    makes_something: ClassVar[bool] = False
 
     places: Annotated[
-        tuple[Place, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PLACE [PLACE ...]")
+        tuple[Place, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="PLACE [PLACE ...]", help_behavior_hint="(required)"),
     ]
     """datasets, releases (DATASET/releases/NAME) and training runs, or folders of these: paths, or
     s3://bucket/prefix"""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """of the page, on 127.0.0.1; 0 for any that is free"""
+    """port of the page, on 127.0.0.1; 0 for any that is free"""
     open: bool = False
     """show the page in the browser of this machine"""
 

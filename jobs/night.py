@@ -67,12 +67,17 @@ class NightJob(JobConfig):
     """
 
     negatable: ClassVar[bool] = False
+    about_config: ClassVar[str] = (
+        "One file has the settings of all jobs: give it as --settings, in the place of the "
+        "--config of other jobs."
+    )
     refused_options: ClassVar[Mapping[str, str]] = dict.fromkeys(
         OF_NIGHT_TABLE, "is read from the file that --settings names; give that instead of --config"
     )
 
     settings: Annotated[ConfigFile | None, tyro.conf.arg(metavar="PATH")] = None
-    """TOML file with a table of options for each job; without it, environment variables say all"""
+    """TOML file with a table of options for each job; without it, environment variables have the
+    settings"""
     overdue_hours: Annotated[float | None, Field(gt=0), tyro.conf.arg(metavar="HOURS")] = None
     """only look whether the latest release was published, or found to be the newest, in the last so
     many hours; if not, tell the webhook, with exit code 1"""

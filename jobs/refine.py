@@ -27,7 +27,7 @@ class RefineJob(JobConfig):
     engine: EngineChoice = "auto"
     """what runs the network; auto: the fastest engine that agrees with PyTorch on this refiner"""
     precision: PrecisionChoice = "auto"
-    """of the network's arithmetic, the same for all of the output. auto: that of what the output
+    """in what the network computes, the same for all of the output. auto: that of what the output
     holds; a new one is made in bfloat16 where processor or GPU have it in hardware and images have
     8 bits, else in float32, which differs by roundings between machines"""
     batch_size: OptionalCount = None

@@ -20,7 +20,7 @@ class TuringJob(JobConfig, TuringConfig):
     """
 
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """of the page, on 127.0.0.1; 0 for any that is free"""
+    """port of the page, on 127.0.0.1; 0 for any that is free"""
 
 
 def main(job: TuringJob) -> None:

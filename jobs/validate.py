@@ -32,7 +32,7 @@ class ValidateJob(
     """dataset of camera images to compare with"""
     gate: GateFile | None = None
     """TOML file of limits that decide pass or fail, or the name of one that comes with
-    simgan-factory: eye, hand"""
+    simgan-factory: eye, eye-landmarks, hand, demo, demo-hand"""
     leave_out: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """shards that are not validated, and of which a release by this report holds nothing"""
     against: str | None = None

@@ -1,5 +1,7 @@
 """Read everything of a dataset or a release, and compare every part with the others."""
 
+from typing import ClassVar
+
 from cluster.job.command import OptionalCount, run_command
 from cluster.job.upkeep import UpkeepJob, look_after
 from factory.upkeep.options import VerifyOptions
@@ -11,6 +13,8 @@ class VerifyJob(UpkeepJob, VerifyOptions):
     Nothing is changed. Exit code 1 says that something is wrong; each problem has a line, with what
     mends it.
     """
+
+    makes_something: ClassVar[bool] = False
 
     workers: OptionalCount = None
     """parallel workers; default one per core"""

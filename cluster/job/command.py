@@ -35,6 +35,9 @@ _SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
 """a URL with a user name, a password or a query in it"""
 
 
+_RESUMES = "The same command again resumes: what is done stays, what is missing is made."
+
+
 Part = TypeVar("Part", bound=BaseModel)
 OptionalCount = Annotated[int | None, Field(gt=0), tyro.conf.arg(metavar="INT")]
 """a number of workers, cores or images, whose default depends on the machine or the dataset"""
@@ -53,6 +56,14 @@ class JobConfig(BaseModel):
     e.g. `is gone; use --device cuda` for one of an earlier version"""
     about_choices: ClassVar[str] = ""
     """what `--help` says of options that depend on others"""
+    about_config: ClassVar[str] = (
+        "--config FILE.toml gives defaults for all options, from the file's [{command}] table, or "
+        "from that of a configuration that comes with simgan-factory, by its name; options on the "
+        "command line override them."
+    )
+    """what `--help` says of `--config`"""
+    makes_something: ClassVar[bool] = True
+    """whether there is something that the same command can go on with, and not only an answer"""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -124,10 +135,9 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
             description=as_launched(inspect.getdoc(kind) or "")
             + (f"\n\n{kind.about_choices}" if kind.about_choices else "")
-            + "\n\n--config FILE.toml gives defaults for all options, from the file's "
-            + f"[{program}] table, or from that of a configuration that comes with simgan-factory, "
-            + "by its name; options on the command line override them. The same command again "
-            + "resumes: what is done stays, what is missing is made.\n\n"
+            + f"\n\n{kind.about_config.format(command=program)}"
+            + (f" {_RESUMES}" if kind.makes_something else "")
+            + "\n\n"
             + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n "
             + "stopped by signal n."
             + ("" if (pages := pages_elsewhere()) is None else f"\n\nPages docs/… are in {pages}."),

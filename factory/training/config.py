@@ -71,7 +71,7 @@ class TrainConfig(Model):
     """weight of the difference between refined frames of a short sequence (after Eilertsen et al.
     2019)"""
     sequence_frames: int = Field(default=3, ge=2)
-    """of such a sequence"""
+    """frames of such a sequence"""
     diversity_weight: Float = Field(default=0.0, ge=0)
     """reward for refined images that differ with their noise (Yang et al. 2019); needs
     refiner.noise_channels"""
@@ -81,29 +81,33 @@ class TrainConfig(Model):
     """where the refiner starts: `identity`, tanh(1.2 x), needs hardly any pre-training;
     `exact_identity`, for depth, is x itself to a thousandth and needs none"""
     optimizer: Literal["adam", "sgd"] = "adam"
+    """how the weights of both networks are updated"""
     refiner_lr: Float = Field(default=5e-4, gt=0)
+    """learning rate of the refiner"""
     discriminator_lr: Float = Field(default=5e-4, gt=0)
+    """learning rate of the discriminator"""
     lr_drop_after: int | None = Field(default=None, ge=1)
     """steps after which both learning rates are a quarter of these (the paper's, for hands: 600,000
     steps); absent: never"""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    """of Adam"""
+    """with optimizer = adam: its two decay rates"""
     momentum: Float = Field(default=0.0, ge=0, lt=1)
-    """of SGD"""
+    """with optimizer = sgd: its momentum"""
     buffer_size: int = Field(default=51200, ge=0)
     """B: images in the history of refined images, at least half a batch; 0 for no history"""
     r1_gamma: Float = Field(default=0.0, ge=0)
     """weight of the R1 gradient penalty on the discriminator (Mescheder et al. 2018)"""
     ema_decay: Float | None = Field(default=None, gt=0, lt=1)
-    """of the running average of the refiner's weights that is kept as the result; absent: the
+    """decay of the running average of the refiner's weights that is kept as the result; absent: the
     last weights are"""
     precision: PrecisionChoice = "float32"
-    """of the networks' arithmetic; weights, losses and optimisers are float32 either way. auto:
-    that of the run in the output; a new one computes in bfloat16 where processor or GPU have it in
-    hardware and images have 8 bits, else in float32, which differs by roundings between machines"""
+    """in what the networks compute; weights, losses and optimisers are float32 either way. auto: as
+    the run in the output; a new one computes in bfloat16 where processor or GPU have it in hardware
+    and images have 8 bits, else in float32, which differs by roundings between machines"""
     compile: bool = False
     """compile the networks (a minute or two, once): for long runs on GPUs"""
     seed: int = Field(default=0, ge=0)
+    """of the initial weights, the batches, and all other random choices"""
     log_every: int = Field(default=10, ge=1)
     """updates between lines of metrics"""
     strip_every: int = Field(default=500, ge=1)

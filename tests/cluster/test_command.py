@@ -1,5 +1,6 @@
 """The command line: defaults from TOML, overridden by flags, and what the exit codes mean."""
 
+import re
 import runpy
 import sys
 import tomllib
@@ -21,6 +22,7 @@ from factory.evaluation.comparison.setup import EvaluationSetup
 from jobs.demo import Chain
 from jobs.ingest import IngestJob
 from schemas.base import Model
+from schemas.shipped import shipped
 from support.commands import always_explained
 from support.places import ROOT
 
@@ -209,6 +211,37 @@ def test_help_of_each_job_explains_every_option(monkeypatch, capsys, path) -> No
     shown = shown_help(monkeypatch, capsys, path.stem)
     assert f"jobs/{path.stem}.py" in shown and "--config" in shown and "Exit codes" in shown
     assert [flag for flag in always_explained(job_class(path)) if flag not in shown] == []
+
+
+@pytest.mark.parametrize("name", ["browse", "describe", "metrics", "verify"])
+def test_help_of_a_job_that_only_answers_does_not_speak_of_resuming(
+    monkeypatch, capsys, name
+) -> None:
+    assert "resumes" in shown_help(monkeypatch, capsys, "publish")
+    assert "resumes" not in shown_help(monkeypatch, capsys, name)
+
+
+def test_help_of_the_night_names_the_file_that_it_takes(monkeypatch, capsys) -> None:
+    shown = " ".join(shown_help(monkeypatch, capsys, "night").split())
+    assert "as --settings, in the place of the --config of other jobs" in shown
+    assert "gives defaults for all options" not in shown
+
+
+def test_help_of_browse_says_that_a_place_is_required(monkeypatch, capsys) -> None:
+    shown = " ".join(shown_help(monkeypatch, capsys, "browse").split())
+    assert "(required)" in shown and "(default: )" not in shown
+
+
+def test_help_of_validate_names_every_gate_that_comes_along(monkeypatch, capsys) -> None:
+    shown = " ".join(shown_help(monkeypatch, capsys, "validate").replace("│", " ").split())
+    named = shown.partition("one that comes with simgan-factory: ")[2].partition(" (default")[0]
+    assert set(named.split(", ")) == set(shipped("gates"))
+
+
+def test_help_of_a_training_says_something_about_every_option(monkeypatch, capsys) -> None:
+    shown = shown_help(monkeypatch, capsys, "train").replace("│", " ")
+    silent = re.findall(r"(--(?!discriminator\.layers)[\w.-]+) \S+\s{2,}\(default", shown)
+    assert silent == [] and len(re.findall(r" --[\w.-]+ \S+\s{2,}\w", shown)) > 40
 
 
 def test_help_of_the_estimator_job_names_every_kind(monkeypatch, capsys) -> None:

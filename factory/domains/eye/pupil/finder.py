@@ -104,7 +104,7 @@ class PupilFinder(Model):
     elongation_sd: float = Field(default=0.06, gt=0.0)
     """expected standard deviation of the elongation, as a share of the radius"""
     min_score: float = Field(default=0.25, ge=0.0)
-    """smallest edge strength of the arcs (see `_score`); a weaker one may be chance"""
+    """smallest edge strength of the arcs, the score of a fit; a weaker one may be chance"""
     min_support: float = Field(default=0.4, ge=0.0, le=1.0)
     """smallest share of the left and of the right arc that must lie on an edge"""
     max_rival: float = Field(default=0.85, gt=0.0)
