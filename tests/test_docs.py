@@ -182,6 +182,13 @@ def test_the_site_leads_to_every_page() -> None:
     assert sorted(named) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 
+def test_pages_of_reports_call_a_render_a_render() -> None:
+    """In their sentences and headings; `synthetic` is what the kind of its dataset is called."""
+    for page in sorted((ROOT / "factory" / "domains").glob("*/page.html")):
+        code = re.compile(r"{{.*?}}|{%.*?%}|<[^>]*>", re.DOTALL)
+        assert "synthetic" not in code.sub("", page.read_text()), page
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 700
 

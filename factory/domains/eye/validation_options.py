@@ -16,4 +16,4 @@ class EyeValidationOptions(Model):
     """How the looks of refined eyes are compared with real ones."""
 
     looks: LookSettings = LookSettings()
-    """eyes: the other measures of looks"""
+    """eyes: how far looks are from those of real images"""
