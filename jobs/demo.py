@@ -153,8 +153,8 @@ def _conclude(refined: str, out: Path) -> None:
     if missed:
         names = ", ".join(check.measure for check in missed)
         log.info(
-            "failed: %d of the gate's %d limits %s missed (%s); the refiner %s",
-            len(missed), num, "was" if len(missed) == 1 else "were", names, verdict.words,
+            "failed: %d of the gate's %d limits were missed (%s); the refiner %s",
+            len(missed), num, names, verdict.words,
         )  # fmt: skip
     else:
         log.info("passed: all %d limits of the gate; the refiner %s", num, verdict.words)
