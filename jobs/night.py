@@ -76,8 +76,7 @@ class NightJob(JobConfig):
     )
 
     settings: Annotated[ConfigFile | None, tyro.conf.arg(metavar="PATH")] = None
-    """TOML file with a table of options for each job; without it, environment variables have the
-    settings"""
+    """TOML file with a table of options for each job; without it, environment variables say all"""
     overdue_hours: Annotated[float | None, Field(gt=0), tyro.conf.arg(metavar="HOURS")] = None
     """only look whether the latest release was published, or found to be the newest, in the last so
     many hours; if not, tell the webhook, with exit code 1"""
