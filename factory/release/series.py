@@ -7,7 +7,7 @@ name: `refined-kept-2026-11-30`.
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
@@ -16,12 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from factory.dataset.children import registered_children
 from factory.dataset.dataset import CARD, Dataset
+from factory.release.latest import dataset_of, is_gone, latest_or_none
 from factory.release.pins import intent_name
 from factory.release.publish import NotReleasableError, read_report
 from factory.release.state import MANIFEST, is_dropped, read_manifest, release_names
 from factory.store.open import open_store
 from schemas.base import FormatError
 from schemas.release import NewReleaseName, ReleaseIntent
+from schemas.report import Report
 
 log = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"(.+)\.([2-9]|[1-9]\d+)")
@@ -106,6 +108,8 @@ class Series:
                 continue
             parent = child.card.parent
             is_ours = parent is not None and parent.card == self.dataset.card.digest()
+            # A copy of a dataset has the same card, and knows the children of the original.
+            is_ours &= parent is not None and parent.location == self.dataset.location
             if child.card.kept is not None and is_ours:
                 yield child
 
@@ -182,13 +186,43 @@ class Series:
         """sha256 of the tar of each shard that the newest release was made by; None where there is
         no release, or its report is gone."""
         finished = self.finished()
-        if not finished:
-            return None
+        return self._shards_of(finished[-1].report_id) if finished else None
+
+    def shards_of_latest(self) -> Mapping[int, str] | None:
+        """The same, of the release that `latest` names. It is not the newest by its report where it
+        was set back, or where a clock was wrong.
+        """
         try:
-            report, _ = read_report(self.dataset, finished[-1].report_id)
+            latest = latest_or_none(self.dataset.store)
+            if latest is None or is_gone(latest, self.dataset):
+                return None
+            within = dataset_of(latest, self.dataset.location)
+            return self._shards_of(read_manifest(within, latest.release).report_id)
+        except FormatError as error:
+            log.warning("it is not known what the latest release holds: %s", error)
+            return None
+
+    def _shards_of(self, report_id: str) -> Mapping[int, str] | None:
+        try:
+            report, _ = read_report(self.dataset, report_id)
         except NotReleasableError:
             return None
         return {of.shard: of.tar_sha256 for of in report.shards}
+
+    def passed_like(self, report: Report) -> Set[tuple[int, str]]:
+        """(number, sha256 of the tar) of the shards of all releases that passed the gate of a
+        report, beside the same real images; nothing where the newest release did not."""
+        passed: set[tuple[int, str]] = set()
+        for release in reversed(self.finished()):
+            try:
+                earlier, _ = read_report(self.dataset, release.report_id)
+            except NotReleasableError:
+                continue
+            if earlier.gate == report.gate and earlier.real.digest() == report.real.digest():
+                passed |= {(of.shard, of.tar_sha256) for of in earlier.shards}
+            elif not passed:
+                break
+        return passed
 
     def outdated(
         self, today: date, *, keep_releases: int | None, keep_days: int | None
