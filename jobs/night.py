@@ -123,7 +123,7 @@ class Jobs:
 def main(job: NightJob) -> None:
     jobs, settings = planned(job, os.environ)
     # Imported here, so that --help and wrong options are answered at once.
-    from cluster.job.night.telling import require_recent, run_night
+    from cluster.job.night.telling import require_recent, run_night, told_if_not_begun
     from cluster.job.start import logged_run
     from factory.dataset.dataset import Dataset
     from factory.store.lease import lease
@@ -138,12 +138,14 @@ def main(job: NightJob) -> None:
             taken = take_back(Dataset.open(refined), job.take_back)
         print(f"the next night validates again: shards {', '.join(map(str, taken))}")
     else:
-        night = _night(jobs, settings)
-        with logged_run(job, refined) as run, lease(open_store(refined), "night") as is_ours:
-            if is_ours:
-                run_night(night, run.write)
-            else:
-                log.warning("another night is at work on %s; this one does nothing", refined)
+        with told_if_not_begun(refined, settings.webhook) as begin:
+            night = _night(jobs, settings)
+            with logged_run(job, refined) as run, lease(open_store(refined), "night") as is_ours:
+                begin()
+                if is_ours:
+                    run_night(night, run.write)
+                else:
+                    log.warning("another night is at work on %s; this one does nothing", refined)
 
 
 def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, NightSettings]":
