@@ -114,32 +114,38 @@ class Series:
                 yield child
 
     def finished(self) -> list[DatedRelease]:
-        """All finished releases, those that people named too, the oldest report first.
-
-        Raises:
-            FormatError: a manifest cannot be read.
-        """
-        manifests = (
-            (within, read_manifest(within, name))
-            for within in (self.dataset, *self._filtered())
-            for name in release_names(within)
-        )
-        found = [
-            DatedRelease(manifest.release, within, manifest.report_id, manifest.gate)
-            for within, manifest in manifests
-        ]
+        """All finished releases, those that people named too, the oldest report first; without
+        those whose manifest cannot be read, which `unreadable` names."""
+        found = [of for of in self._finished() if isinstance(of, DatedRelease)]
         return sorted(found, key=lambda release: (release.report_id, _order(release.name)))
 
-    def begun(self) -> DatedRelease | None:
-        """The release of the series that was begun last and not finished, if any.
+    def unreadable(self) -> list[str]:
+        """A line for each manifest and each intent that cannot be read. One of them must not keep
+        all later nights from a release, and keeps its own tars (`factory.release.pins`)."""
+        return [
+            str(of) for of in (*self._finished(), *self._begun()) if isinstance(of, FormatError)
+        ]
 
-        Raises:
-            FormatError: an intent cannot be read.
-        """
-        found = list(self._begun_whole() if self.kept is None else self._begun_filtered())
+    def _finished(self) -> Iterator[DatedRelease | FormatError]:
+        for within in (self.dataset, *self._filtered()):
+            for name in release_names(within):
+                try:
+                    of = read_manifest(within, name)
+                except FormatError as error:
+                    yield error
+                else:
+                    yield DatedRelease(of.release, within, of.report_id, of.gate)
+
+    def begun(self) -> DatedRelease | None:
+        """The release of the series that was begun last and not finished, if any; without those
+        whose intent cannot be read, which `unreadable` names."""
+        found = [of for of in self._begun() if isinstance(of, DatedRelease)]
         return max(found, key=lambda release: release.report_id, default=None)
 
-    def _begun_whole(self) -> Iterator[DatedRelease]:
+    def _begun(self) -> Iterator[DatedRelease | FormatError]:
+        return self._begun_whole() if self.kept is None else self._begun_filtered()
+
+    def _begun_whole(self) -> Iterator[DatedRelease | FormatError]:
         for name in self.dataset.store.folders("releases"):
             if self.names.day_of(name) is None or self._has_manifest(self.dataset, name):
                 continue
@@ -148,8 +154,12 @@ class Series:
                 raw = self.dataset.store.read(path)
             except FileNotFoundError:
                 continue
-            intent = ReleaseIntent.from_json(raw, where=f"{self.dataset.location}/{path}")
-            yield DatedRelease(name, self.dataset, intent.report_id)
+            try:
+                intent = ReleaseIntent.from_json(raw, where=f"{self.dataset.location}/{path}")
+            except FormatError as error:
+                yield error
+            else:
+                yield DatedRelease(name, self.dataset, intent.report_id)
 
     def _begun_filtered(self) -> Iterator[DatedRelease]:
         for child in self._filtered():
@@ -184,7 +194,7 @@ class Series:
 
     def released_shards(self) -> Mapping[int, str] | None:
         """sha256 of the tar of each shard that the newest release was made by; None where there is
-        no release, or its report is gone."""
+        no release, or its report is gone or cannot be read."""
         finished = self.finished()
         return self._shards_of(finished[-1].report_id) if finished else None
 
@@ -203,20 +213,24 @@ class Series:
             return None
 
     def _shards_of(self, report_id: str) -> Mapping[int, str] | None:
+        report = self._report(report_id)
+        return None if report is None else {of.shard: of.tar_sha256 for of in report.shards}
+
+    def _report(self, report_id: str) -> Report | None:
+        """A report; None where it is gone or cannot be read."""
         try:
-            report, _ = read_report(self.dataset, report_id)
-        except NotReleasableError:
+            return read_report(self.dataset, report_id)[0]
+        except (NotReleasableError, FormatError) as error:
+            log.warning("what report %s validated is not known: %s", report_id, error)
             return None
-        return {of.shard: of.tar_sha256 for of in report.shards}
 
     def passed_like(self, report: Report) -> Set[tuple[int, str]]:
         """(number, sha256 of the tar) of the shards of all releases that passed the gate of a
         report, beside the same real images; nothing where the newest release did not."""
         passed: set[tuple[int, str]] = set()
         for release in reversed(self.finished()):
-            try:
-                earlier, _ = read_report(self.dataset, release.report_id)
-            except NotReleasableError:
+            earlier = self._report(release.report_id)
+            if earlier is None:
                 continue
             if earlier.gate == report.gate and earlier.real.digest() == report.real.digest():
                 passed |= {(of.shard, of.tar_sha256) for of in earlier.shards}

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from cluster.job.command import GateFailedError
+from cluster.job.night.chain import NightFailedError
 from cluster.job.night.settings import NightSettings
 from cluster.job.night.telling import run_night, told_if_not_begun
 from factory import publish
@@ -160,6 +161,25 @@ def test_a_damaged_pointer_is_replaced_where_people_alone_made_releases(nights) 
     refined.store.put(LATEST_NAME, b"{")
     nights.run()
     assert latest_of(nights).name == "2026-11-28"
+
+
+@pytest.mark.parametrize("what", ["manifest.json", "intent.json", "report.json"])
+def test_one_damaged_record_does_not_keep_later_nights_from_a_release(nights, what) -> None:
+    refined = nights.steps.refined
+    nights.run()
+    report_id = latest_of(nights).manifest.report_id
+    publish(refined, "2026-11-27", report=report_id, latest=False)
+    if what == "intent.json":
+        refined.store.delete("releases/2026-11-27/manifest.json")
+    folder = f"reports/{report_id}" if what == "report.json" else "releases/2026-11-27"
+    refined.store.put(f"{folder}/{what}", b"{" * 600)
+    nights.steps.arrived.add(4)
+    if what == "report.json":
+        nights.run()
+    else:
+        with pytest.raises(NightFailedError, match=f"2026-11-27/{what}"):
+            nights.next().run()
+    assert latest_of(nights).name == "2026-11-29" and len(latest_of(nights)) == 24
 
 
 # --- clocks -------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ MISSED = GateCheck(measure="drift.drift_px.median", at_most=0.1, why="x", value=
         (
             (MISSED,),
             "failed: 1 of the gate's 1 limits were missed (drift.drift_px.median); the refiner "
-            "moved labels (median of the drift of the fitted iris is 0.5 px, at most 0.1 px); closed "
-            "93 % of the",
+            "moved labels (median of the drift of the fitted iris is 0.5 px, at most 0.1 px); "
+            "closed 93 % of the",
         ),
     ],
 )

@@ -134,6 +134,7 @@ class Night:
 
     def _release(self, series: Series) -> None:
         """Release what is new, if the gate is kept, and give up what is too old."""
+        self.failures += [f"release: {line}" for line in series.unreadable()]
         self._finish_begun(series)
         self._point_at_newest(series)
         dataset = series.dataset
