@@ -73,7 +73,9 @@ class NightJob(JobConfig):
 
     settings: Annotated[ConfigFile | None, tyro.conf.arg(metavar="PATH")] = None
     """TOML file with a table of options for each job; without it, environment variables say all"""
-    overdue_hours: Annotated[float | None, Field(gt=0), tyro.conf.arg(metavar="HOURS")] = None
+    overdue_hours: Annotated[float | None, Field(gt=0, le=1e6), tyro.conf.arg(metavar="HOURS")] = (
+        None
+    )
     """only look whether the latest release was published, or found to be the newest, in the last so
     many hours; if not, tell the webhook, with exit code 1"""
     take_back: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -110,6 +112,7 @@ class Jobs:
 
         if location == absolute(self.of_refine.output):
             means = {
+                "parent": self.of_refine.input,
                 "refiner": self.of_refine.refiner,
                 "device": self.of_refine.device,
                 "withdraw_stale": True,

@@ -2,7 +2,8 @@
 
 import logging
 import shutil
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -10,11 +11,16 @@ from pydantic import SecretStr
 from cluster.job.command import GateFailedError
 from cluster.job.night.chain import NightFailedError
 from cluster.job.night.settings import NightSettings
-from cluster.job.night.telling import run_night, told_if_not_begun
+from cluster.job.night.telling import (
+    OverdueError,
+    require_recent,
+    run_night,
+    told_if_not_begun,
+)
 from factory import publish
 from factory.dataset.dataset import Dataset
 from factory.reading.release import Release
-from factory.release.latest import LATEST_NAME, wrong_with_latest
+from factory.release.latest import LATEST_NAME, read_latest, wrong_with_latest
 from factory.release.pins import expire
 from factory.release.state import read_manifest, release_names
 from factory.validation.withheld import withheld_shards
@@ -202,6 +208,18 @@ def test_a_release_from_the_future_does_not_make_every_night_release(nights, mon
     assert read_manifest(nights.steps.refined, future).num_samples == 20
 
 
+def test_a_release_from_the_future_does_not_hide_a_missing_night(nights) -> None:
+    nights.run()
+    store = nights.steps.refined.store
+    now = datetime(2026, 12, 24, tzinfo=UTC)
+    for hours, is_recent in ((-27, False), (-25, True), (0.5, True), (2, False), (9999, False)):
+        published = (now + timedelta(hours=hours)).isoformat(timespec="seconds")
+        latest = read_latest(store).model_copy(update={"published": published})
+        store.put(LATEST_NAME, latest.to_json())
+        with nullcontext() if is_recent else pytest.raises(OverdueError):
+            require_recent(nights.steps.refined.location, 26, None, now)
+
+
 # --- telling ------------------------------------------------------------------------------------
 
 
@@ -220,6 +238,13 @@ def test_a_night_that_cannot_begin_is_told(nights, error) -> None:
     assert body["failures"] == [f"it could not begin: {error}"]
     assert body["exit_code"] == (2 if isinstance(error, OptionError) else 1)
     assert (body["outcome"], body["latest"]) == ("failed", "2026-11-28")
+
+
+def test_a_repair_that_has_no_means_does_not_change_how_the_night_ends(nights) -> None:
+    nights.steps.raising = {"refine": ValueError("x"), "mend refined": OptionError("--refiner y")}
+    with pytest.raises(NightFailedError, match="2026-11-28 was made") as raised:
+        nights.next().run()
+    assert "refine: x" in str(raised.value) and "--refiner y" in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["https://x/é", "https://x/a b", "https://me:s3cr3t@x/"])

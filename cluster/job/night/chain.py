@@ -322,8 +322,12 @@ class Night:
             self.failures.append(f"look for damage with {' and '.join(commands)} (mend is off)")
             return
         for location in locations:
-            with self._step(f"repair of {location}"):
-                self.steps.mend(location)
+            step = f"repair of {location}"
+            try:
+                with self._step(step):
+                    self.steps.mend(location)
+            except OptionError as error:  # the night is done, and ends as it went
+                self.failures.append(f"{step}: {error}")
 
     def _told(self, lines: Sequence[str]) -> str:
         """What went wrong, for the last message of the job."""

@@ -20,6 +20,8 @@ from schemas.night import NightRecord
 from schemas.options import OptionError
 
 log = logging.getLogger(__name__)
+CLOCKS_DIFFER = timedelta(hours=1)
+"""by which the clocks of two machines may differ"""
 
 
 class OverdueError(RuntimeError):
@@ -130,7 +132,9 @@ def require_recent(
         words = f"the release {latest.release} was published {_hours(now - published):.1f} h ago"
         if looked is not None and looked >= published:
             words += f", and found to be the newest {_hours(now - looked):.1f} h ago"
-        if now - max(published, looked or published) <= timedelta(hours=hours):
+        # A date that is still to come is of a wrong clock, and would hide a missing night for long.
+        known = [at for at in (published, looked) if at is not None and at <= now + CLOCKS_DIFFER]
+        if known and now - max(known) <= timedelta(hours=hours):
             return words
     record = NightRecord(
         outcome="overdue",
