@@ -77,7 +77,9 @@ class NightJob(JobConfig):
 
     settings: Annotated[ConfigFile | None, tyro.conf.arg(metavar="PATH")] = None
     """TOML file with a table of options for each job; without it, environment variables say all"""
-    overdue_hours: Annotated[float | None, Field(gt=0), tyro.conf.arg(metavar="HOURS")] = None
+    overdue_hours: Annotated[float | None, Field(gt=0, le=1e6), tyro.conf.arg(metavar="HOURS")] = (
+        None
+    )
     """only look whether the latest release was published, or found to be the newest, in the last so
     many hours; if not, tell the webhook, with exit code 1"""
     take_back: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -114,6 +116,7 @@ class Jobs:
 
         if location == absolute(self.of_refine.output):
             means = {
+                "parent": self.of_refine.input,
                 "refiner": self.of_refine.refiner,
                 "device": self.of_refine.device,
                 "withdraw_stale": True,
@@ -127,7 +130,7 @@ class Jobs:
 def main(job: NightJob) -> None:
     jobs, settings = planned(job, os.environ)
     # Imported here, so that --help and wrong options are answered at once.
-    from cluster.job.night.telling import require_recent, run_night
+    from cluster.job.night.telling import require_recent, run_night, told_if_not_begun
     from cluster.job.start import logged_run
     from factory.dataset.dataset import Dataset
     from factory.store.lease import lease
@@ -142,12 +145,14 @@ def main(job: NightJob) -> None:
             taken = take_back(Dataset.open(refined), job.take_back)
         print(f"the next night validates again: shards {', '.join(map(str, taken))}")
     else:
-        night = _night(jobs, settings)
-        with logged_run(job, refined) as run, lease(open_store(refined), "night") as is_ours:
-            if is_ours:
-                run_night(night, run.write)
-            else:
-                log.warning("another night is at work on %s; this one does nothing", refined)
+        with told_if_not_begun(refined, settings.webhook) as begin:
+            night = _night(jobs, settings)
+            with logged_run(job, refined) as run, lease(open_store(refined), "night") as is_ours:
+                begin()
+                if is_ours:
+                    run_night(night, run.write)
+                else:
+                    log.warning("another night is at work on %s; this one does nothing", refined)
 
 
 def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, NightSettings]":

@@ -9,6 +9,8 @@ class WithheldShard(Versioned):
 
     shard: int
     tar_sha256: Sha256
+    generation: int | None = None
+    """of the shard when it was withheld, which its withdrawal ends; None in records of before"""
     report: str
     """id of the report that missed its gate"""
     why: str

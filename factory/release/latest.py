@@ -148,6 +148,17 @@ def wrong_with_latest(dataset: Dataset) -> str | None:
     return None
 
 
+def is_gone(latest: LatestRelease, dataset: Dataset) -> bool:
+    """Whether the release that a dataset's pointer names is not there any more: it was dropped, or
+    the filtered dataset that had it was removed."""
+    try:
+        within = dataset_of(latest, dataset.location)
+    except FileNotFoundError:
+        return True
+    is_there = within.store.size(f"releases/{latest.release}/{MANIFEST}") is not None
+    return not is_there or is_dropped(within, latest.release)
+
+
 def is_pointed_at(dataset: Dataset, release: str) -> bool:
     """Whether a dataset's pointer names a release of this same dataset.
 

@@ -7,7 +7,7 @@ name: `refined-kept-2026-11-30`.
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple
@@ -16,12 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from factory.dataset.children import registered_children
 from factory.dataset.dataset import CARD, Dataset
+from factory.release.latest import dataset_of, is_gone, latest_or_none
 from factory.release.pins import intent_name
 from factory.release.publish import NotReleasableError, read_report
 from factory.release.state import MANIFEST, is_dropped, read_manifest, release_names
 from factory.store.open import open_store
 from schemas.base import FormatError
 from schemas.release import NewReleaseName, ReleaseIntent
+from schemas.report import Report
 
 log = logging.getLogger(__name__)
 _NUMBERED = re.compile(r"(.+)\.([2-9]|[1-9]\d+)")
@@ -106,36 +108,44 @@ class Series:
                 continue
             parent = child.card.parent
             is_ours = parent is not None and parent.card == self.dataset.card.digest()
+            # A copy of a dataset has the same card, and knows the children of the original.
+            is_ours &= parent is not None and parent.location == self.dataset.location
             if child.card.kept is not None and is_ours:
                 yield child
 
     def finished(self) -> list[DatedRelease]:
-        """All finished releases, those that people named too, the oldest report first.
-
-        Raises:
-            FormatError: a manifest cannot be read.
-        """
-        manifests = (
-            (within, read_manifest(within, name))
-            for within in (self.dataset, *self._filtered())
-            for name in release_names(within)
-        )
-        found = [
-            DatedRelease(manifest.release, within, manifest.report_id, manifest.gate)
-            for within, manifest in manifests
-        ]
+        """All finished releases, those that people named too, the oldest report first; without
+        those whose manifest cannot be read, which `unreadable` names."""
+        found = [of for of in self._finished() if isinstance(of, DatedRelease)]
         return sorted(found, key=lambda release: (release.report_id, _order(release.name)))
 
-    def begun(self) -> DatedRelease | None:
-        """The release of the series that was begun last and not finished, if any.
+    def unreadable(self) -> list[str]:
+        """A line for each manifest and each intent that cannot be read. One of them must not keep
+        all later nights from a release, and keeps its own tars (`factory.release.pins`)."""
+        return [
+            str(of) for of in (*self._finished(), *self._begun()) if isinstance(of, FormatError)
+        ]
 
-        Raises:
-            FormatError: an intent cannot be read.
-        """
-        found = list(self._begun_whole() if self.kept is None else self._begun_filtered())
+    def _finished(self) -> Iterator[DatedRelease | FormatError]:
+        for within in (self.dataset, *self._filtered()):
+            for name in release_names(within):
+                try:
+                    of = read_manifest(within, name)
+                except FormatError as error:
+                    yield error
+                else:
+                    yield DatedRelease(of.release, within, of.report_id, of.gate)
+
+    def begun(self) -> DatedRelease | None:
+        """The release of the series that was begun last and not finished, if any; without those
+        whose intent cannot be read, which `unreadable` names."""
+        found = [of for of in self._begun() if isinstance(of, DatedRelease)]
         return max(found, key=lambda release: release.report_id, default=None)
 
-    def _begun_whole(self) -> Iterator[DatedRelease]:
+    def _begun(self) -> Iterator[DatedRelease | FormatError]:
+        return self._begun_whole() if self.kept is None else self._begun_filtered()
+
+    def _begun_whole(self) -> Iterator[DatedRelease | FormatError]:
         for name in self.dataset.store.folders("releases"):
             if self.names.day_of(name) is None or self._has_manifest(self.dataset, name):
                 continue
@@ -144,8 +154,12 @@ class Series:
                 raw = self.dataset.store.read(path)
             except FileNotFoundError:
                 continue
-            intent = ReleaseIntent.from_json(raw, where=f"{self.dataset.location}/{path}")
-            yield DatedRelease(name, self.dataset, intent.report_id)
+            try:
+                intent = ReleaseIntent.from_json(raw, where=f"{self.dataset.location}/{path}")
+            except FormatError as error:
+                yield error
+            else:
+                yield DatedRelease(name, self.dataset, intent.report_id)
 
     def _begun_filtered(self) -> Iterator[DatedRelease]:
         for child in self._filtered():
@@ -180,15 +194,49 @@ class Series:
 
     def released_shards(self) -> Mapping[int, str] | None:
         """sha256 of the tar of each shard that the newest release was made by; None where there is
-        no release, or its report is gone."""
+        no release, or its report is gone or cannot be read."""
         finished = self.finished()
-        if not finished:
-            return None
+        return self._shards_of(finished[-1].report_id) if finished else None
+
+    def shards_of_latest(self) -> Mapping[int, str] | None:
+        """The same, of the release that `latest` names. It is not the newest by its report where it
+        was set back, or where a clock was wrong.
+        """
         try:
-            report, _ = read_report(self.dataset, finished[-1].report_id)
-        except NotReleasableError:
+            latest = latest_or_none(self.dataset.store)
+            if latest is None or is_gone(latest, self.dataset):
+                return None
+            within = dataset_of(latest, self.dataset.location)
+            return self._shards_of(read_manifest(within, latest.release).report_id)
+        except FormatError as error:
+            log.warning("it is not known what the latest release holds: %s", error)
             return None
-        return {of.shard: of.tar_sha256 for of in report.shards}
+
+    def _shards_of(self, report_id: str) -> Mapping[int, str] | None:
+        report = self._report(report_id)
+        return None if report is None else {of.shard: of.tar_sha256 for of in report.shards}
+
+    def _report(self, report_id: str) -> Report | None:
+        """A report; None where it is gone or cannot be read."""
+        try:
+            return read_report(self.dataset, report_id)[0]
+        except (NotReleasableError, FormatError) as error:
+            log.warning("what report %s validated is not known: %s", report_id, error)
+            return None
+
+    def passed_like(self, report: Report) -> Set[tuple[int, str]]:
+        """(number, sha256 of the tar) of the shards of all releases that passed the gate of a
+        report, beside the same real images; nothing where the newest release did not."""
+        passed: set[tuple[int, str]] = set()
+        for release in reversed(self.finished()):
+            earlier = self._report(release.report_id)
+            if earlier is None:
+                continue
+            if earlier.gate == report.gate and earlier.real.digest() == report.real.digest():
+                passed |= {(of.shard, of.tar_sha256) for of in earlier.shards}
+            elif not passed:
+                break
+        return passed
 
     def outdated(
         self, today: date, *, keep_releases: int | None, keep_days: int | None

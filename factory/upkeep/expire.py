@@ -101,10 +101,10 @@ def expire_outdated(
         FormatError: a manifest, or which release is the latest, cannot be read.
         OldFormatError: the dataset is of an earlier format.
     """
-    latest = _place_of_latest(series.dataset)
     given_up = []
     for release in series.outdated(today, keep_releases=keep_releases, keep_days=keep_days):
-        if (release.within.location, release.name) == latest:
+        # Asked for each one, because somebody may set the pointer back meanwhile.
+        if (release.within.location, release.name) == _place_of_latest(series.dataset):
             continue
         release.within.require_current_format()
         expire(release.within, release.name, GIVEN_UP)

@@ -97,16 +97,38 @@ def withhold(dataset: Dataset, shards: Mapping[int, str], report: Report) -> lis
         record = WithheldShard(
             shard=shard,
             tar_sha256=facts.tar_sha256,
+            generation=facts.generation,
             report=report.id,
             why=why,
             since=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         # The record comes first: without it, the same bytes would be tried again for ever.
         dataset.store.put(withheld_name(facts.tar_sha256), record.to_json())
-        withdraw(dataset, shard, facts.generation, f"withheld by report {report.id}: {why}")
+        withdraw(dataset, shard, facts.generation, _why(report.id, why))
         log.warning("shard %06d is withheld from releases, and made again: %s", shard, why)
         done.append(shard)
     return done
+
+
+def withdraw_withheld(dataset: Dataset) -> list[int]:
+    """Withdraw the withheld shards that still are as they were validated, because `withhold` was
+    stopped between its two writes; else nothing would make them again.
+
+    Raises:
+        FormatError: a record cannot be read.
+        OldFormatError: the dataset is of an earlier format.
+    """
+    return [
+        shard
+        for shard, record in withheld_shards(dataset).items()
+        if record.generation is not None
+        and record.generation == dataset.generation(shard)
+        and withdraw(dataset, shard, record.generation, _why(record.report, record.why))
+    ]
+
+
+def _why(report_id: str, why: str) -> str:
+    return f"withheld by report {report_id}: {why}"
 
 
 def take_back(dataset: Dataset, shards: Collection[int]) -> list[int]:

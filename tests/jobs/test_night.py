@@ -167,7 +167,12 @@ def test_the_steps_are_the_jobs_with_their_options(monkeypatch) -> None:
         input="/data/synthetic", apply=True, source_input="/data/renders", workers=3
     )
     assert child == RepairJob(
-        input="/data/refined", apply=True, refiner="/data/run", workers=3, withdraw_stale=True
+        input="/data/refined",
+        apply=True,
+        parent="/data/synthetic",
+        refiner="/data/run",
+        workers=3,
+        withdraw_stale=True,
     )
 
 

@@ -21,7 +21,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.known_facts import known_facts
 from factory.dataset.lost_tars import lost_tars
 from factory.dataset.shard_tasks import ShardsFailedError
-from factory.release.latest import latest_or_none, note_nothing_newer
+from factory.release.latest import is_gone, latest_or_none, note_nothing_newer
 from factory.release.pins import drop_unfinished
 from factory.release.run import make_latest
 from factory.release.series import DatedNames, Series
@@ -31,6 +31,7 @@ from factory.validation.verdicts import report_name
 from factory.validation.withheld import (
     blamed_shards,
     misses_in_words,
+    withdraw_withheld,
     withheld_shards,
     withhold,
 )
@@ -133,12 +134,15 @@ class Night:
 
     def _release(self, series: Series) -> None:
         """Release what is new, if the gate is kept, and give up what is too old."""
+        self.failures += [f"release: {line}" for line in series.unreadable()]
         self._finish_begun(series)
         self._point_at_newest(series)
         dataset = series.dataset
+        withdraw_withheld(dataset)
         left_out = self._left_out(dataset)
         shards = self._shards_without(dataset, left_out)
-        if not shards or not _is_new(shards, left_out, series.released_shards()):
+        releases = (series.released_shards(), series.shards_of_latest())
+        if not shards or not all(_is_new(shards, left_out, released) for released in releases):
             log.info("nothing new to release: %d shards, %d left out", len(shards), len(left_out))
             note_nothing_newer(dataset)
             if self.release is None:
@@ -182,7 +186,8 @@ class Night:
     def _point_at_newest(self, series: Series) -> None:
         """Let `latest` name the newest release of a night, where that was killed before it did.
 
-        A pointer that was set back on purpose is younger than the report of the newest release.
+        A pointer that was set back on purpose is younger than the report of the newest release. A
+        report from the future is of a night whose clock was wrong, and newer than nothing.
         """
         dated = [of for of in series.finished() if series.names.day_of(of.name) is not None]
         if not dated:
@@ -190,12 +195,16 @@ class Night:
         newest = dated[-1]
         try:
             latest = latest_or_none(series.dataset.store)
+            is_lost = latest is None or is_gone(latest, series.dataset)
         except FormatError as error:
             log.warning("%s; it is written anew", error)
-            latest = None
-        if latest is not None:
-            published = f"{datetime.fromisoformat(latest.published):%Y%m%dT%H%M%SZ}"
-            if newest.name == latest.release or newest.report_id <= published:
+            latest, is_lost = None, True
+        if latest is not None and not is_lost:
+            published, now = (
+                f"{at:%Y%m%dT%H%M%SZ}"
+                for at in (datetime.fromisoformat(latest.published), self.now())
+            )
+            if newest.name == latest.release or not published < newest.report_id <= now:
                 return
         make_latest(series.dataset, newest.name, newest.within)
 
@@ -232,13 +241,16 @@ class Night:
             return
         names = ", ".join(f"{shard:06d}" for shard in blamed)
         allowed = max(1, int(self.settings.max_withheld_share * len(report.shards)))
+        # A report counts all bad shards of a limit, and names only the worst.
+        num_bad = max(len(blamed), *(check.num_bad_shards for check in report.samples), 0)
         if not self.settings.withhold:
             self.misses.append(
                 f"bad shards: {names}; they stay in all later validations (withhold is off)"
             )
-        elif len(blamed) > allowed:
+        elif num_bad > allowed:
+            more = f" and {num_bad - len(blamed)} more" if num_bad > len(blamed) else ""
             self.misses.append(
-                f"bad shards: {names}; that is {len(blamed)} of {len(report.shards)}, more than "
+                f"bad shards: {names}{more}; that is {num_bad} of {len(report.shards)}, more than "
                 f"the {allowed} that one night may withhold (max_withheld_share), so the refiner "
                 "or the gate may be at fault, and nothing is withheld"
             )
@@ -250,14 +262,19 @@ class Night:
             )
 
     def _new_shards(self, series: Series, report: Report) -> Mapping[int, str]:
-        """The shards that the newest release did not have, if it passed the same gate."""
-        released, finished = series.released_shards(), series.finished()
-        if released is None or finished[-1].gate != report.gate:
+        """The shards that no release has which passed the same gate, if the newest one did.
+
+        None where a limit was not measured: a network is missing, which is no fault of a shard.
+        """
+        is_blind = any(not of.passed and not of.num_measured for of in report.samples)
+        if is_blind or any(not of.passed and of.value is None for of in report.checks):
             return {}
-        new = [of.shard for of in report.shards if released.get(of.shard) != of.tar_sha256]
+        passed = series.passed_like(report)
+        new = [of.shard for of in report.shards if (of.shard, of.tar_sha256) not in passed]
         if len(new) == len(report.shards):
             return {}
-        why = f"new since the release {finished[-1].name}, which passed the same gate without it"
+        newest = series.finished()[-1].name
+        why = f"new since the release {newest}, which passed the same gate without it"
         return {shard: why for shard in new}
 
     # --- failures -------------------------------------------------------------------------------
@@ -305,8 +322,12 @@ class Night:
             self.failures.append(f"look for damage with {' and '.join(commands)} (mend is off)")
             return
         for location in locations:
-            with self._step(f"repair of {location}"):
-                self.steps.mend(location)
+            step = f"repair of {location}"
+            try:
+                with self._step(step):
+                    self.steps.mend(location)
+            except OptionError as error:  # the night is done, and ends as it went
+                self.failures.append(f"{step}: {error}")
 
     def _told(self, lines: Sequence[str]) -> str:
         """What went wrong, for the last message of the job."""
@@ -320,12 +341,6 @@ class Night:
         Args:
             exit_code: of the job.
         """
-        latest = None
-        try:
-            pointer = latest_or_none(open_store(self.places.refined))
-            latest = pointer.release if pointer is not None else None
-        except (OSError, ValueError) as error:
-            log.warning("the latest release of %s is not known: %s", self.places.refined, error)
         return NightRecord(
             outcome=self.outcome,
             exit_code=exit_code,
@@ -335,11 +350,11 @@ class Night:
             seconds=round(time.monotonic() - self._clock_s, 1),
             release=self.release,
             released_in=self.released_in,
-            latest=latest,
+            latest=latest_name(self.places.refined),
             report=self.report,
-            misses=tuple(map(_flat, self.misses)),
+            misses=tuple(map(flat, self.misses)),
             withheld=tuple(sorted(self.withheld)),
-            failures=tuple(map(_flat, self.failures)),
+            failures=tuple(map(flat, self.failures)),
             expired=tuple(self.expired),
         )
 
@@ -357,6 +372,16 @@ def _is_new(
     return is_withheld_since or any(released.get(n) != digest for n, digest in shards.items())
 
 
-def _flat(text: str) -> str:
+def flat(text: str) -> str:
     """A message on one line, without characters that control a terminal."""
     return one_line(" ".join(text.split()))
+
+
+def latest_name(location: str) -> str | None:
+    """Name of the latest release of a dataset; None where there is none, or it is not known."""
+    try:
+        latest = latest_or_none(open_store(location))
+    except (OSError, ValueError) as error:
+        log.warning("the latest release of %s is not known: %s", location, error)
+        return None
+    return latest.release if latest is not None else None

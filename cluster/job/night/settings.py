@@ -46,4 +46,8 @@ class NightSettings(BaseModel):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
             raise ValueError("the webhook is an http:// or https:// URL")
+        if not url.isascii() or " " in url:
+            raise ValueError("the webhook has characters that no URL has; write them as %XX")
+        if "@" in parts.netloc:
+            raise ValueError("the webhook has a user name before its host; it would not be sent")
         return webhook

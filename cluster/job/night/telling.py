@@ -3,13 +3,14 @@
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 
 from cluster.job.command import GateFailedError
-from cluster.job.night.chain import Night, NightFailedError
+from cluster.job.night.chain import Night, NightFailedError, flat, latest_name
 from cluster.job.night.webhook import PAUSES_S, call_webhook
 from cluster.job.program import BAD_ARGUMENTS, DONE, FAILED, GATE_FAILED, SIGNALLED
 from cluster.job.signals import StopRequest
@@ -19,6 +20,8 @@ from schemas.night import NightRecord
 from schemas.options import OptionError
 
 log = logging.getLogger(__name__)
+CLOCKS_DIFFER = timedelta(hours=1)
+"""by which the clocks of two machines may differ"""
 
 
 class OverdueError(RuntimeError):
@@ -70,6 +73,37 @@ def run_night(night: Night, keep: Callable[[str, bytes], None]) -> None:
             call_webhook(webhook, record, pauses_s=pauses_s)
 
 
+@contextmanager
+def told_if_not_begun(location: str, webhook: SecretStr | None) -> Iterator[Callable[[], None]]:
+    """Tell the webhook of a night that cannot begin: of real images that are not there, of a place
+    that cannot be written to.
+
+    Args:
+        location: of the refined dataset.
+
+    Yields:
+        What is called when the night begins, which tells of itself from then on.
+    """
+    began: list[datetime] = []
+    started = datetime.now(UTC)
+    try:
+        yield lambda: began.append(datetime.now(UTC))
+    except Exception as error:
+        if not began and webhook is not None:
+            record = NightRecord(
+                outcome="failed",
+                exit_code=BAD_ARGUMENTS if isinstance(error, OptionError) else FAILED,
+                location=location,
+                host=socket.gethostname(),
+                started=started.isoformat(timespec="seconds"),
+                seconds=round((datetime.now(UTC) - started).total_seconds(), 1),
+                latest=latest_name(location),
+                failures=(flat(f"it could not begin: {error}"),),
+            )
+            call_webhook(webhook, record)
+        raise
+
+
 def require_recent(
     location: str, hours: float, webhook: SecretStr | None, now: datetime | None = None
 ) -> str:
@@ -98,7 +132,9 @@ def require_recent(
         words = f"the release {latest.release} was published {_hours(now - published):.1f} h ago"
         if looked is not None and looked >= published:
             words += f", and found to be the newest {_hours(now - looked):.1f} h ago"
-        if now - max(published, looked or published) <= timedelta(hours=hours):
+        # A date that is still to come is of a wrong clock, and would hide a missing night for long.
+        known = [at for at in (published, looked) if at is not None and at <= now + CLOCKS_DIFFER]
+        if known and now - max(known) <= timedelta(hours=hours):
             return words
     record = NightRecord(
         outcome="overdue",

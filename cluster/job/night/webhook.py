@@ -71,5 +71,5 @@ def _post(url: str, body: bytes) -> tuple[str | None, bool]:
         return str(error.reason), False
     except OSError as error:
         return str(error), False
-    except http.client.HTTPException as error:  # its text may quote the URL
+    except (http.client.HTTPException, ValueError) as error:  # its text may quote the URL
         return type(error).__name__, False
