@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
@@ -12,7 +13,7 @@ import tyro
 from pydantic import Field, SecretStr
 
 from cluster.job.command import JobConfig, parse, run_command, spelled
-from jobs import ingest, publish, refine, repair, validate
+from jobs import GROUPS, ingest, publish, refine, repair, validate
 from schemas.options import OptionError, value_of
 from schemas.shipped import ConfigFile
 from schemas.toml import tables_in
@@ -167,6 +168,9 @@ def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, Night
 
     with value_of(f"--settings {job.settings}"):
         tables = {} if job.settings is None else tables_in(job.settings)
+        for name, table in tables.items():
+            if name not in {*chain.from_iterable(GROUPS.values())} or not isinstance(table, dict):
+                raise ValueError(f"{name} is no table of a job, nor [night]")
         of_night = dict(tables.get("night", {}))
     for name, variable in OF_NIGHT.items():
         if environment.get(variable):
@@ -185,6 +189,16 @@ def planned(job: NightJob, environment: Mapping[str, str]) -> "tuple[Jobs, Night
     of_publish = read.job(publish.PublishJob, input=of_refine.output, release="night")
     if of_publish.export is not None or of_publish.report is not None or of_publish.abandon:
         raise OptionError("--export, --report and --abandon of jobs/publish.py are not for a night")
+    for one, follows in (
+        (of_refine, of_ingest.output),
+        (of_validate, of_refine.output),
+        (of_publish, of_refine.output),
+    ):
+        if one.input != follows:
+            raise OptionError(
+                f"--input {one.input} of jobs/{one.command()}.py is not for a night: it follows "
+                f"from the other options, and is {follows}"
+            )
     if not of_publish.latest:
         raise OptionError("a night lets releases/latest.json name its release; leave latest out")
     return Jobs(of_ingest, of_refine, of_validate, of_publish), settings
@@ -208,7 +222,8 @@ class _Options:
             OptionError: an option that a night needs is given nowhere.
         """
         name = kind.command()
-        further = shlex.split(self.environment.get(f"SIMGAN_{name.upper()}_OPTIONS", ""))
+        with value_of(of_further := f"SIMGAN_{name.upper()}_OPTIONS"):
+            further = shlex.split(self.environment.get(of_further, ""))
         given = dict(follows)
         for option, variable in {**NEEDED[name], **POSSIBLE.get(name, {})}.items():
             value = self.environment.get(variable)

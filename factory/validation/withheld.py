@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from factory.dataset.commit import withdraw
 from factory.dataset.dataset import Dataset
+from factory.dataset.known_facts import known_facts
 from factory.validation.gate import misses_of, sample_text
 from schemas.base import FormatError
 from schemas.report import Report
@@ -26,11 +27,8 @@ def withheld_name(tar_sha256: str) -> str:
 
 
 def withheld_shards(dataset: Dataset) -> dict[int, WithheldShard]:
-    """The committed shards that are withheld, by number.
-
-    Raises:
-        FormatError: a record cannot be read.
-    """
+    """The committed shards that are withheld, by number. A record that cannot be read withholds
+    still, because its name tells the bytes."""
     found = {}
     for record in _records(dataset):
         try:
@@ -115,7 +113,6 @@ def withdraw_withheld(dataset: Dataset) -> list[int]:
     stopped between its two writes; else nothing would make them again.
 
     Raises:
-        FormatError: a record cannot be read.
         OldFormatError: the dataset is of an earlier format.
     """
     return [
@@ -161,4 +158,16 @@ def take_back(dataset: Dataset, shards: Collection[int]) -> list[int]:
 def _records(dataset: Dataset) -> Iterable[WithheldShard]:
     for entry in dataset.store.entries(FOLDER):
         where = f"{dataset.location}/{entry.name}"
-        yield WithheldShard.from_json(dataset.store.read(entry.name), where=where)
+        try:
+            yield WithheldShard.from_json(dataset.store.read(entry.name), where=where)
+        except FormatError as error:
+            log.warning("%s; the shard that it names by its own name is withheld", error)
+            yield from _named_by(dataset, entry.name)
+
+
+def _named_by(dataset: Dataset, name: str) -> Iterable[WithheldShard]:
+    """What a record that cannot be read says by its name alone."""
+    for shard, facts in known_facts(dataset).items():
+        if withheld_name(facts.tar_sha256) == name:
+            digest, why = facts.tar_sha256, "its record cannot be read"
+            yield WithheldShard(shard=shard, tar_sha256=digest, report="", why=why, since="")

@@ -17,12 +17,13 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import ShardsFailedError
 from factory.dataset.tar import DamagedShardError
 from factory.reading.release import Release
-from factory.release.latest import LATEST_NAME, note_nothing_newer, read_latest
+from factory.release.latest import LATEST_NAME, read_latest
 from factory.release.state import broken_releases, is_dropped, read_manifest, release_names
 from factory.store.open import open_store
 from factory.validation.withheld import take_back, withheld_shards
 from schemas.night import NightRecord
 from schemas.options import OptionError
+from schemas.release import NothingNewer
 from support import fakes, releases
 from support.nights import FIRST, FakeSteps, Hook, Nights
 
@@ -473,7 +474,7 @@ def test_an_old_release_is_overdue_and_told(nights) -> None:
         with pytest.raises(OverdueError, match=r"published 26\.5 h ago; at most 26 h were expect"):
             require_recent(nights.steps.refined.location, 26, webhook, later)
         require_recent(nights.steps.refined.location, 27, webhook, later)
-    note_nothing_newer(nights.steps.refined)
+    store.put("releases/nothing-newer.json", NothingNewer(at=later.isoformat()).to_json())
     assert require_recent(nights.steps.refined.location, 26, None, later)
     (body,) = hook.bodies
     assert (body["outcome"], body["latest"], body["exit_code"]) == ("overdue", "2026-11-28", 1)

@@ -101,11 +101,33 @@ def test_an_option_of_the_further_ones_is_not_missing() -> None:
         (["[publish]", 'release = "v1"'], "release is not for a night"),
         (["[publish]", 'export = "/x"'], "export is not for a night"),
         (["[publish]", "latest = false"], "leave latest out"),
+        (["[nigth]", "keep_days = 3"], "nigth is no table of a job"),
     ],
 )
 def test_what_does_not_fit_a_night_is_refused(file_with, lines, words) -> None:
     with pytest.raises(OptionError, match=words):
         planned(NightJob(settings=file_with(*lines)), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("REFINE", "--input /x", "--input /x of jobs/refine.py is not for a night"),
+        ("VALIDATE", "--input /x", "it follows from the other options, and is /data/refined"),
+        ("PUBLISH", "--input /x", "it follows from the other options, and is /data/refined"),
+        ("INGEST", "'--workers", "SIMGAN_INGEST_OPTIONS cannot be used: No closing quotation"),
+    ],
+)
+def test_further_options_that_do_not_fit_a_night_are_refused(name, options, words) -> None:
+    with pytest.raises(OptionError, match=words):
+        planned(NightJob(), VARIABLES | {f"SIMGAN_{name}_OPTIONS": options})
+
+
+def test_a_file_without_a_table_of_the_night_is_refused(tmp_path) -> None:
+    path = tmp_path / "night.toml"
+    path.write_text("night = 5\n" + TABLES)
+    with pytest.raises(OptionError, match="night is no table"):
+        planned(NightJob(settings=path), {})
 
 
 def test_a_wrong_webhook_is_not_quoted(file_with) -> None:

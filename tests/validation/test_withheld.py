@@ -12,6 +12,8 @@ from factory.validation.withheld import (
     blamed_shards,
     misses_in_words,
     take_back,
+    withdraw_withheld,
+    withheld_name,
     withheld_shards,
     withhold,
 )
@@ -61,6 +63,15 @@ def test_other_bytes_of_the_shard_are_not_withheld(refined) -> None:
     other = facts.model_copy(update={"generation": 3, "tar_sha256": "0" * 64})
     assert put_record(refined, rows, other)
     assert withheld_shards(refined) == {}
+
+
+def test_a_record_that_cannot_be_read_withholds_still(refined) -> None:
+    name = withheld_name(refined.facts(3).tar_sha256)
+    refined.store.put(name, b"{")
+    (record,) = withheld_shards(refined).values()
+    assert (record.shard, record.why) == (3, "its record cannot be read")
+    assert withdraw_withheld(refined) == [] and refined.committed() == [0, 1, 2, 3, 4]
+    assert take_back(refined, [3]) == [3] and withheld_shards(refined) == {}
 
 
 def test_a_shard_that_changed_since_the_report_is_not_withheld(refined) -> None:
