@@ -239,6 +239,15 @@ def _order(table: JoinedTable, sort: str) -> Expression:
             f"Samples cannot be sorted by {sort!r}, which is a list or a record; take one number "
             f"of it, as in {sort}[1]."
         )
+    try:
+        best = _Best(order, descending=False)
+        best.add(np.arange(2), pa.chunked_array([pa.nulls(2, order.type)]))
+        best.rows()
+    except (pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise QueryError(
+            f"Samples cannot be sorted by {sort!r}, because values of its type, {order.type}, "
+            "have no order here."
+        ) from error
     return order
 
 
