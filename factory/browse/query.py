@@ -130,7 +130,10 @@ class Answers:
             return Answer(None, total, total, total, seconds=0.0)
         with self._lock:
             if query not in self._kept:
-                self._kept[query] = _answered(self.table, query)
+                answer = _answered(self.table, query)
+                if self.table.problems:  # what could not be read may be there the next time
+                    return answer
+                self._kept[query] = answer
                 while len(self._kept) > MOST_ANSWERS:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(query)
