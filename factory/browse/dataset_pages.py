@@ -48,7 +48,12 @@ def add_to(app: Flask, library: Library) -> None:
     def home() -> str:
         found = library.places.all().values()
         cards = [_card(library, one) for one in found]
-        return render_template("home.html", cards=cards, places=library.places.places)
+        return render_template(
+            "home.html",
+            cards=cards,
+            places=library.places.places,
+            problems=library.places.problems(),
+        )
 
     @app.get("/datasets/<name>/", defaults={"release": None})
     @app.get("/datasets/<name>/releases/<release>/")
