@@ -123,21 +123,29 @@ class Answers:
         """The answer to a query.
 
         Raises:
-            QueryError: the query does not fit the columns.
+            QueryError: the query does not fit the columns, or others take too long.
         """
         if not query.where.strip() and not query.sort.strip():
             total = self.table.num_samples
             return Answer(None, total, total, total, seconds=0.0)
-        with self._lock:
-            if query not in self._kept:
-                answer = _answered(self.table, query)
-                if self.table.problems:  # what could not be read may be there the next time
-                    return answer
-                self._kept[query] = answer
-                while len(self._kept) > MOST_ANSWERS:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(query)
-            return self._kept[query]
+        # Whoever waits keeps one of the server's few threads, so nobody waits longer than that.
+        if not self._lock.acquire(timeout=min(query.seconds, MOST_SECONDS)):
+            raise QueryError("Another query is still being answered; ask again in a while.")
+        try:
+            return self._answer(query)
+        finally:
+            self._lock.release()
+
+    def _answer(self, query: Query) -> Answer:
+        if query not in self._kept:
+            answer = _answered(self.table, query)
+            if self.table.problems:  # what could not be read may be there the next time
+                return answer
+            self._kept[query] = answer
+            while len(self._kept) > MOST_ANSWERS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(query)
+        return self._kept[query]
 
 
 def _answered(table: JoinedTable, query: Query) -> Answer:

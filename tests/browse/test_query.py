@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -218,3 +219,15 @@ def test_an_answer_is_remembered(places, monkeypatch) -> None:
     monkeypatch.setattr(JoinedTable, "read", lambda *_: pytest.fail("it was read again"))
     assert answers.of(Query(where="shard = 1")) is first
     assert answers.of(Query()).page(20, 10) == [20, 21, 22, 23]
+
+
+def test_a_query_does_not_wait_longer_for_others_than_it_may_take(places) -> None:
+    """Else some impatient reloads of a slow query would keep all threads of the server."""
+    answers = Answers(joined(places))
+    with (
+        ThreadPoolExecutor(1) as pool,
+        answers._lock,
+        pytest.raises(QueryError, match="Another query is still being answered"),
+    ):
+        pool.submit(answers.of, Query(where="shard = 1", seconds=0.01)).result(timeout=5)
+    assert answers.of(Query(where="shard = 1")).num_found == 5
