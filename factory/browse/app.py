@@ -12,6 +12,7 @@ from factory.browse import dataset_pages, sample_pages, training_pages
 from factory.browse.opened import Library
 from factory.browse.places import Places
 from factory.browse.shown import FILTERS
+from factory.reading.selection import LONGEST_EXPRESSION
 from factory.release.publish import NotReleasableError
 from factory.serving.own_machine import HEADERS, is_foreign, origins_at
 from schemas.base import FormatError
@@ -53,7 +54,14 @@ def make_app(places: Sequence[str], *, port: int) -> Flask:
             origin=request.headers.get("Origin"),
             site=request.headers.get("Sec-Fetch-Site"),
         )
-        return None if why is None else _plain(f"{why}.", HTTPStatus.FORBIDDEN)
+        if why is not None:
+            return _plain(f"{why}.", HTTPStatus.FORBIDDEN)
+        if any(len(value) > LONGEST_EXPRESSION for value in request.args.values()):
+            return _plain(
+                f"A field of this address is longer than {LONGEST_EXPRESSION:,} characters.",
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+            )
+        return None
 
     @app.after_request
     def with_headers(response: Response) -> Response:

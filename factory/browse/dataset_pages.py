@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from flask import Flask, Response, abort, render_template, request, url_for
 
 from factory.browse.measured import Column
-from factory.browse.opened import Library, OpenedDataset
+from factory.browse.opened import Latest, Library, OpenedDataset, ReleaseLine, ReportLine
 from factory.browse.places import Found
 from factory.browse.query import Answer
 from factory.browse.rejects import NoPictureError, Rejected, read_rejects, rejected_png
@@ -35,6 +35,10 @@ class Card(NamedTuple):
     strip: Any
     problem: str
     """why it cannot be read; empty where it can"""
+    releases: tuple[ReleaseLine, ...] = ()
+    reports: tuple[ReportLine, ...] = ()
+    """the newest first"""
+    latest: Latest | None = None
 
 
 def add_to(app: Flask, library: Library) -> None:
@@ -44,11 +48,11 @@ def add_to(app: Flask, library: Library) -> None:
     def home() -> str:
         found = library.places.all().values()
         cards = [_card(library, one) for one in found]
-        latest = {
-            card.found.name: card.opened.latest(library.places) for card in cards if card.opened
-        }
         return render_template(
-            "home.html", cards=cards, places=library.places.places, latest=latest
+            "home.html",
+            cards=cards,
+            places=library.places.places,
+            problems=library.places.problems(),
         )
 
     @app.get("/datasets/<name>/", defaults={"release": None})
@@ -112,8 +116,10 @@ def add_to(app: Flask, library: Library) -> None:
     def report(name: str, report_id: str) -> str:
         opened = dataset_or_404(library, name)
         has_page = opened.dataset.store.size(_page_name(opened, report_id)) is not None
-        lines = [line for line in opened.reports() if line.id == report_id]
-        return render_template("report.html", opened=opened, line=lines[0], has_page=has_page)
+        line = next((line for line in opened.reports() if line.id == report_id), None)
+        if line is None:
+            abort(404, f"The report {report_id} is not complete yet.")
+        return render_template("report.html", opened=opened, line=line, has_page=has_page)
 
     @app.get("/datasets/<name>/reports/<report_id>/report.html")
     def report_page(name: str, report_id: str) -> Response:
@@ -165,17 +171,19 @@ def _page_name(opened: OpenedDataset, report_id: str) -> str:
 
 
 def _card(library: Library, found: Found) -> Card:
-    if found.kind == "training":
-        return Card(found, None, 0, (), read_training(found), newest_strip(found), "")
     try:
+        if found.kind == "training":
+            return Card(found, None, 0, (), read_training(found), newest_strip(found), "")
         opened = library.dataset(found.name)
         if opened is None:
             raise FileNotFoundError(f"{found.location} is gone")
         num = opened.own_table().num_samples
         keys = _some_keys(opened, None)
+        releases, reports = tuple(opened.releases()), tuple(opened.reports())
+        latest = opened.latest(library.places)
     except (OSError, FormatError, ValueError) as error:
         return Card(found, None, 0, (), None, None, str(error))
-    return Card(found, opened, num, keys, None, None, "")
+    return Card(found, opened, num, keys, None, None, "", releases, reports, latest)
 
 
 def _some_keys(opened: OpenedDataset, release: str | None) -> tuple[str, ...]:

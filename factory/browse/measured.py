@@ -4,7 +4,7 @@ refined samples, the verdicts of a report, and columns that follow from others."
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -18,9 +18,11 @@ from factory.browse.table import SampleTable
 from factory.dataset.columns import values_of
 from factory.dataset.dataset import Dataset
 from factory.reading.index import Span
+from factory.store.base import Entry
 from factory.store.parquet import parsing_parquet, read_columns
 from factory.validation.shard_measures import FOLDER as MEASURES
 from factory.validation.verdicts import Verdicts, verdicts_name
+from schemas.base import FormatError
 from schemas.labels import LabelNote
 from schemas.measures import MeasureGuide
 from schemas.verdicts import VERDICT_SCHEMA
@@ -99,24 +101,28 @@ class Measurements:
         self.dataset, self.how, self.sizes = dataset, how, sizes
         self.schema, self.empty = schema, empty
 
+    @property
+    def version(self) -> Hashable:
+        """Differs from that of other measurements, and changes while shards are measured."""
+        return self.how, tuple(sorted(self.sizes.items()))
+
     @classmethod
     def newest(cls, dataset: Dataset) -> "Measurements | None":
         """Those that were written last; None where there are none."""
-        found: tuple[int, str, dict[int, int], str] | None = None
+        found: tuple[int, str, dict[str, Entry]] | None = None
         for how in dataset.store.folders(MEASURES):
             entries = list(dataset.store.entries(f"{MEASURES}/{how}"))
             files = {e.name: e for e in entries if re.fullmatch(r".*/\d{6,}\.parquet", e.name)}
             if not files:
                 continue
-            last = max(files.values(), key=lambda entry: entry.mtime_ns)
-            if found is None or last.mtime_ns > found[0]:
-                sizes = {int(n.rpartition("/")[2][:-8]): e.size for n, e in files.items()}
-                found = last.mtime_ns, how, sizes, last.name
+            last = max(entry.mtime_ns for entry in files.values())
+            if found is None or last > found[0]:
+                found = last, how, files
         if found is None:
             return None
-        _, how, sizes, last_name = found
-        with parsing_parquet(f"{dataset.location}/{last_name}"):
-            metadata = pq.read_metadata(pa.BufferReader(dataset.footer(last_name)))
+        _, how, files = found
+        sizes = {int(n.rpartition("/")[2][:-8]): e.size for n, e in files.items()}
+        metadata = _first_metadata(dataset, files.values())
         schema = metadata.schema.to_arrow_schema().remove_metadata()
         return cls(dataset, how, sizes, schema, _empty_columns(metadata))
 
@@ -139,16 +145,20 @@ class JoinedTable:
         measurements: Measurements | None,
         guide: MeasureGuide,
         report_id: str | None,
+        problem: str = "",
     ):
         """
         Args:
             notes: what labels mean, by name.
             measurements: None where the samples were not measured.
             report_id: of the report whose verdicts are joined; None for none.
+            problem: a sentence that says why there are no measurements; empty where it is not
+                known of any.
         """
+        self._problems = {"measures": problem} if problem else {}
         self.table, self.measurements, self.report_id = table, measurements, report_id
         self._derived: dict[str, _Derived] = {}
-        self._lock = threading.Lock()
+        self._lock, self._reading_verdicts = threading.Lock(), threading.Lock()
         self.columns: dict[str, Column] = {}
         labels = {f.name for f in table.dataset.sample_kind.columns(table.dataset.card.labelled)}
         for field in table.schema:
@@ -191,6 +201,13 @@ class JoinedTable:
     @property
     def num_samples(self) -> int:
         return self.table.num_samples
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A sentence for each file beside the index that could not be read; what it would say is
+        null."""
+        with self._lock:
+            return tuple(self._problems.values())
 
     def read(self, span: Span, names: Sequence[str]) -> pa.Table:
         """Some columns of the rows of a group, in the given order.
@@ -251,11 +268,29 @@ class JoinedTable:
     def _measured_of(self, shard: int, names: list[str]) -> pa.Table | None:
         assert self.measurements is not None
         stored = [name for name in names if name in self.measurements.schema.names]
-        return self.measurements.of_shard(shard, stored)
+        try:
+            found = self.measurements.of_shard(shard, stored)
+        except (OSError, FormatError) as error:
+            self._note(f"measures {shard}", f"The measures of shard {shard}", error)
+            return None
+        self._note(f"measures {shard}")
+        return found
+
+    def _note(self, what: str, words: str = "", error: Exception | None = None) -> None:
+        """Keep in mind that a file cannot be read, or that it can."""
+        with self._lock:
+            if error is None:
+                self._problems.pop(what, None)
+            else:
+                self._problems[what] = f"{words} cannot be read, so they are missing here: {error}."
 
     def _verdicts_of(self, shard: int, names: list[str]) -> pa.Table | None:
-        with self._lock:
-            verdicts = self._verdicts
+        try:
+            with self._reading_verdicts:
+                verdicts = self._verdicts
+        except (OSError, FormatError) as error:
+            self._note("verdicts", f"The verdicts of report {self.report_id}", error)
+            return None
         found = verdicts.on(shard)
         return found if len(found) else None
 
@@ -288,6 +323,19 @@ class JoinedTable:
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return pa.concat_tables(pieces).take(pa.array(back))
+
+
+def _first_metadata(dataset: Dataset, files: Iterable[Entry]) -> pq.FileMetaData:
+    """Those of the newest Parquet file that can be read. Raises as the newest does if none can."""
+    failed: FormatError | None = None
+    for entry in sorted(files, key=lambda entry: entry.mtime_ns, reverse=True):
+        try:
+            with parsing_parquet(f"{dataset.location}/{entry.name}"):
+                return pq.read_metadata(pa.BufferReader(dataset.footer(entry.name)))
+        except FormatError as error:
+            failed = failed or error
+    assert failed is not None
+    raise failed
 
 
 def _empty_columns(metadata: pq.FileMetaData) -> frozenset[str]:

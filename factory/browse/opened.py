@@ -21,7 +21,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.lineage import lineage_of
 from factory.domains.registry import domain_of
 from factory.release.latest import dataset_of, latest_or_none
-from factory.release.publish import read_report
+from factory.release.publish import NotReleasableError, read_report
 from factory.release.state import read_manifest, release_names
 from factory.validation.verdicts import has_verdicts, report_name
 from schemas.base import FormatError, Model
@@ -122,6 +122,16 @@ class OpenedDataset:
         self._tables: OrderedDict[tuple[Any, ...], Joined] = OrderedDict()
         self._reports: dict[str, Report] = {}
 
+    def is_another_now(self) -> bool:
+        """Whether another dataset lies at its location by now, seen after a few seconds.
+
+        Raises:
+            FileNotFoundError: there is none any more.
+            FormatError: its card cannot be read.
+        """
+        opened = self._for_a_while("card", lambda: Dataset.open(self.found.location))
+        return opened.card != self.card
+
     def own_table(self) -> DatasetTable:
         """The committed shards as they are now, up to a few seconds."""
         return self._for_a_while("table", lambda: DatasetTable.of(self.dataset))
@@ -139,11 +149,14 @@ class OpenedDataset:
                 if release is None
                 else ReleaseTable(self.dataset, self.manifest(release))
             )
-            measurements = self._for_a_while("measurements", self._measurements)
+            measurements, problem = self._for_a_while("measurements", self._measurements)
             report = self._judging_report(table)
-            key = release, table.version, measurements and measurements.how, report
+            measured = None if measurements is None else measurements.version
+            key = release, table.version, measured, problem, report
             if key not in self._tables:
-                joined = JoinedTable(table, self.guide.notes, measurements, self.measures, report)
+                joined = JoinedTable(
+                    table, self.guide.notes, measurements, self.measures, report, problem
+                )
                 origin = self._for_a_while("origin", self._origin)
                 far = self._full_scale()
                 self._tables[key] = Joined(
@@ -165,13 +178,16 @@ class OpenedDataset:
             raise FileNotFoundError(f"{self.found.shown} has no release {release!r}")
         return self._for_a_while(f"release {release}", lambda: read_manifest(self.dataset, release))
 
-    def _measurements(self) -> Measurements | None:
+    def _measurements(self) -> tuple[Measurements | None, str]:
         """Those of this dataset; of a filtered one, those of the dataset that it was filtered
-        from."""
+        from. Beside them, why they cannot be read; empty where they can."""
         if self.card.kind != "refined":
-            return None
+            return None, ""
         measured = self.dataset if self.card.kept is None else _parent_of(self.dataset)
-        return None if measured is None else Measurements.newest(measured)
+        try:
+            return None if measured is None else Measurements.newest(measured), ""
+        except (OSError, FormatError) as error:
+            return None, f"The measures cannot be read, so they are missing here: {error}."
 
     def _judging_report(self, table: SampleTable) -> str | None:
         if table.num_samples > MOST_VERDICTS:
@@ -217,7 +233,7 @@ class OpenedDataset:
                 continue
             try:
                 report = self.report(report_id)
-            except (FormatError, OSError) as error:
+            except (FormatError, NotReleasableError, OSError) as error:
                 lines.append(ReportLine(id=report_id, unreadable=str(error)))
                 continue
             verdict = report.refiner_verdict
@@ -244,7 +260,7 @@ class OpenedDataset:
         """What the pointer to the latest release says; None where there is none."""
         try:
             pointer = latest_or_none(self.dataset.store)
-        except FormatError as error:
+        except (FormatError, OSError) as error:
             return Latest(release="", location=None, name=None, unreadable=str(error))
         if pointer is None:
             return None
@@ -252,9 +268,9 @@ class OpenedDataset:
             return Latest(release=pointer.release, location=None, name=None)
         try:
             location = dataset_of(pointer, self.dataset.location).location
+            name = _name_of(places, location)
         except (OSError, ValueError):  # it is shown where it should be
-            location = pointer.dataset
-        name = _name_of(places, location)
+            location, name = pointer.dataset, None
         return Latest(release=pointer.release, location=location, name=name)
 
     def _release_lines(self) -> list[ReleaseLine]:
@@ -262,7 +278,7 @@ class OpenedDataset:
         for name in release_names(self.dataset):
             try:
                 manifest = read_manifest(self.dataset, name)
-            except (FormatError, FileNotFoundError) as error:
+            except (FormatError, OSError) as error:
                 lines.append(ReleaseLine(name=name, unreadable=str(error)))
                 continue
             lines.append(
@@ -331,7 +347,7 @@ class Library:
             return None
         with self._lock:
             held = self._opened.get(name)
-            if held is None or held.found != found:
+            if held is None or held.found != found or held.is_another_now():
                 held = self._opened[name] = OpenedDataset(found)
             return held
 

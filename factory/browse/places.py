@@ -54,6 +54,7 @@ class Places:
         self.places = tuple(places)
         self._lock = threading.Lock()
         self._found: dict[str, Found] = {}
+        self._problems: dict[str, str] = {}
         self._looked = float("-inf")
 
     def check(self) -> None:
@@ -75,9 +76,14 @@ class Places:
         """Everything by its name, in order of the given places and of their folders."""
         with self._lock:
             if time.monotonic() - self._looked > LOOKED_AGAIN_S:
-                self._found = _named(self.places)
+                self._found, self._problems = _named(self.places)
                 self._looked = time.monotonic()
             return self._found
+
+    def problems(self) -> dict[str, str]:
+        """Why a given place cannot be looked at, by the place; empty where all can."""
+        self.all()
+        return self._problems
 
     def get(self, name: str, kind: Kind) -> Found | None:
         """What has a name, if it is of a kind."""
@@ -90,10 +96,16 @@ class Places:
         return next((f for f in self.all().values() if _real(f.location) == wanted), None)
 
 
-def _named(places: Sequence[str]) -> dict[str, Found]:
+def _named(places: Sequence[str]) -> tuple[dict[str, Found], dict[str, str]]:
+    """What is found by its name, and why places cannot be looked at."""
     found: dict[str, Found] = {}
     seen: set[str] = set()
-    queue = [(kind, at, shown, True) for place in places for kind, at, shown in _seen_at(place)]
+    queue, problems = [], {}
+    for place in places:
+        try:
+            queue += [(kind, at, shown, True) for kind, at, shown in _seen_at(place)]
+        except OSError as error:
+            problems[place] = str(error)
     while queue:
         kind, location, shown, given = queue.pop(0)
         real = _real(location)
@@ -106,7 +118,7 @@ def _named(places: Sequence[str]) -> dict[str, Found]:
         found[name] = Found(name, kind, location, shown, given)
         if kind == "dataset":
             queue += [("dataset", at, at, False) for at in _parent_of(location)]
-    return found
+    return found, problems
 
 
 def _parent_of(location: str) -> Iterator[str]:

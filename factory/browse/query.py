@@ -123,18 +123,29 @@ class Answers:
         """The answer to a query.
 
         Raises:
-            QueryError: the query does not fit the columns.
+            QueryError: the query does not fit the columns, or others take too long.
         """
         if not query.where.strip() and not query.sort.strip():
             total = self.table.num_samples
             return Answer(None, total, total, total, seconds=0.0)
-        with self._lock:
-            if query not in self._kept:
-                self._kept[query] = _answered(self.table, query)
-                while len(self._kept) > MOST_ANSWERS:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(query)
-            return self._kept[query]
+        # Whoever waits keeps one of the server's few threads, so nobody waits longer than that.
+        if not self._lock.acquire(timeout=min(query.seconds, MOST_SECONDS)):
+            raise QueryError("Another query is still being answered; ask again in a while.")
+        try:
+            return self._answer(query)
+        finally:
+            self._lock.release()
+
+    def _answer(self, query: Query) -> Answer:
+        if query not in self._kept:
+            answer = _answered(self.table, query)
+            if self.table.problems:  # what could not be read may be there the next time
+                return answer
+            self._kept[query] = answer
+            while len(self._kept) > MOST_ANSWERS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(query)
+        return self._kept[query]
 
 
 def _answered(table: JoinedTable, query: Query) -> Answer:
@@ -239,6 +250,15 @@ def _order(table: JoinedTable, sort: str) -> Expression:
             f"Samples cannot be sorted by {sort!r}, which is a list or a record; take one number "
             f"of it, as in {sort}[1]."
         )
+    try:
+        best = _Best(order, descending=False)
+        best.add(np.arange(2), pa.chunked_array([pa.nulls(2, order.type)]))
+        best.rows()
+    except (pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise QueryError(
+            f"Samples cannot be sorted by {sort!r}, because values of its type, {order.type}, "
+            "have no order here."
+        ) from error
     return order
 
 

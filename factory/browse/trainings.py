@@ -1,5 +1,6 @@
 """A training run as it stands: what was asked for, how far it is, its losses, strips and scores."""
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,10 +116,10 @@ def read_training(found: Found) -> Training:
         config=config,
         clock=clock,
         num_steps=_num_steps(config),
-        newest=lines[-1] if lines else {},
+        newest=_single_values(lines[-1]) if lines else {},
         panels=tuple(_panel(title, names, lines) for title, names in PANELS.items()),
         strips=tuple(sorted(_strips(store), reverse=True)),
-        scores=tuple(sorted(_scores(store))),
+        scores=tuple(sorted(_scores(store), key=lambda score: score.step)),
         pictures=tuple(sorted(n for n in _PICTURES if store.size(n) is not None)),
         unreadable=unreadable,
     )
@@ -147,6 +148,8 @@ def _record(store: Store) -> tuple[dict[str, Any], str, str]:
         content = orjson.loads(store.read(TRAIN_RECORD))
     except FileNotFoundError:
         return {}, "", ""
+    except OSError as error:
+        return {}, "", f"{TRAIN_RECORD} cannot be read: {error}."
     except orjson.JSONDecodeError as error:
         return {}, "", f"{TRAIN_RECORD} is not JSON: {error}."
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
@@ -161,13 +164,27 @@ def _metrics(store: Store) -> tuple[list[dict[str, Any]], float | None]:
         return [], None
     lines = []
     for raw in store.read(METRICS_NAME).splitlines():
-        try:
-            line = orjson.loads(raw)
-        except orjson.JSONDecodeError:  # the last one, while it is being written
-            break
-        if isinstance(line, dict) and isinstance(line.get("clock"), int):
+        line = _parsed(raw)  # not the last one, while it is being written
+        if isinstance(line, dict) and type(line.get("clock")) is int:
             lines.append(line)
     return lines, max(0.0, time.time() - entry.mtime_ns / 1e9)
+
+
+def _parsed(raw: bytes) -> Any:
+    """What JSON says, with the NaN that Python writes for a loss that has diverged; None where it
+    is no JSON."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def _single_values(line: Mapping[str, Any]) -> dict[str, float | str]:
+    return {name: value for name, value in line.items() if isinstance(value, int | float | str)}
 
 
 def _state(
@@ -202,27 +219,28 @@ def _scores(store: Store) -> Iterator[ScoreLine]:
         if match is None:
             continue
         try:
-            content = orjson.loads(store.read(f"scored/{folder}/score.json"))
-        except (FileNotFoundError, orjson.JSONDecodeError):  # it is being scored
+            content = _parsed(store.read(f"scored/{folder}/score.json"))
+        except OSError:  # it is being scored
             continue
-        yield ScoreLine(int(match[1]), dict(_numbers_in(content.get("score"))))
+        if isinstance(content, dict):
+            found = dict(_numbers_in(content.get("score")))
+            yield ScoreLine(int(match[1]), {n: v for n, v in found.items() if _is_number(v)})
 
 
-def _numbers_in(score: Any) -> Iterator[tuple[str, float]]:
-    """The main numbers of a score, by names with their units."""
-    if not isinstance(score, dict):
-        return
-    drift, test = score.get("drift_px"), score.get("two_sample")
-    share = (score.get("closed_share") or {}).get("share")
-    if isinstance(drift, dict):
-        yield "drift_median_px", drift["median"]
-        yield "drift_p95_px", drift["p95"]
-    if isinstance(test, dict):
-        yield "two_sample_accuracy", test["accuracy"]
-    if isinstance(share, dict):
-        yield "closed_share", share["value"]
-    if isinstance(score.get("mean_abs_delta"), float):
-        yield "mean_abs_delta", score["mean_abs_delta"]
+def _numbers_in(score: Any) -> Iterator[tuple[str, Any]]:
+    """The main numbers of a score, by names with their units, with what stands in their place."""
+    yield "drift_median_px", _at(score, "drift_px", "median")
+    yield "drift_p95_px", _at(score, "drift_px", "p95")
+    yield "two_sample_accuracy", _at(score, "two_sample", "accuracy")
+    yield "closed_share", _at(score, "closed_share", "share", "value")
+    yield "mean_abs_delta", _at(score, "mean_abs_delta")
+
+
+def _at(content: Any, *names: str) -> Any:
+    """What stands in records within records; None where there is nothing."""
+    for name in names:
+        content = content.get(name) if isinstance(content, dict) else None
+    return content
 
 
 def _panel(title: str, names: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> Panel:

@@ -29,6 +29,9 @@ _ALLOWED = {
     *("FUNCTION", "OPERATOR", "TYPE"),
 }
 """classes of the parts of an expression"""
+_WITH_PATTERN = {"regexp_matches", "regexp_full_match"}
+"""functions whose second argument is a regular expression; DuckDB's parser names them in lower
+case, also for `~` and `SIMILAR TO`"""
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -196,12 +199,17 @@ class Expression:
         query = "SELECT json_serialize_sql(?)"
         text = f"{_BEFORE}{self.expression}\n)"
         [(answer,)] = self._connection.execute(query, [text]).fetchall()
-        parsed = orjson.loads(answer)
+        try:
+            parsed = orjson.loads(answer)
+        except orjson.JSONDecodeError as error:
+            raise self._error("its parts are nested too deeply") from error
         if parsed["error"]:
             raise self._syntax_error(parsed["error_message"], parsed.get("position"))
-        (statement,) = parsed["statements"]
-        chosen = statement["node"]["select_list"]
-        if len(chosen) != 1 or statement["node"]["from_table"]["type"] != "EMPTY":
+        nodes = [statement["node"] for statement in parsed["statements"]]
+        if [node["type"] for node in nodes] != ["SELECT_NODE"]:
+            raise self._error("it is more than an expression")
+        chosen = nodes[0]["select_list"]
+        if len(chosen) != 1 or nodes[0]["from_table"]["type"] != "EMPTY":
             raise self._error("it is more than an expression")
         parts = list(_parts(chosen))
         self._places = {self._place(part) for part in parts}
@@ -225,6 +233,8 @@ class Expression:
             "SELECT count(*), bool_and(function_type = 'scalar' AND stability = 'CONSISTENT') "
             "FROM duckdb_functions() WHERE function_name = ?"
         )
+        if self._functions is not None:
+            self._check_patterns(parts)
         uses = {part["function_name"]: part for part in parts if part["class"] == "FUNCTION"}
         for name, part in sorted(uses.items()):
             if self._functions is not None and name.lower() not in self._functions:
@@ -243,6 +253,16 @@ class Expression:
                     f"{name} is no function of one row with always the same result",
                     self._place(part),
                 )
+
+    def _check_patterns(self, parts: list[dict[str, Any]]) -> None:
+        """A pattern that differs from row to row is compiled for each row, which can take a third
+        of a second, and DuckDB cannot be interrupted while it does that for 2048 rows."""
+        for part in parts:
+            if part.get("function_name") not in _WITH_PATTERN:
+                continue
+            if [value["class"] for value in _arguments(part)[1:2]] != ["CONSTANT"]:
+                what = "has to be one text in quotes, the same for every sample"
+                raise self._error(f"the pattern {what}", self._place(part))
 
     def _place(self, part: dict[str, Any]) -> Place:
         """Where a parsed part stands in the expression; DuckDB counts bytes."""
@@ -315,13 +335,21 @@ def _first_line(error: Exception) -> str:
     return re.sub(r"^[\w ]+ Error: ", "", str(error).splitlines()[0]).split(". You might need")[0]
 
 
+def _arguments(function: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of a parsed function, which DuckDB 2 names and earlier versions call children."""
+    if "arguments" in function:
+        return [argument["expression"] for argument in function["arguments"]]
+    return list(function["children"])
+
+
 def _parts(node: Any) -> Iterator[dict[str, Any]]:
-    """Every part of a parsed expression that has a class."""
-    if isinstance(node, dict):
-        if "class" in node:
-            yield node
-        for value in node.values():
-            yield from _parts(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _parts(value)
+    """Every part of a parsed expression that has a class, from the outside to the inside."""
+    pending = [node]  # no recursion: an expression may be nested deeper than Python's stack
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if "class" in node:
+                yield node
+            pending += reversed(list(node.values()))
+        elif isinstance(node, list):
+            pending += reversed(node)

@@ -99,6 +99,14 @@ def test_a_query_from_the_address_is_text_too(client) -> None:
     assert HOSTILE not in client.get(f"/datasets/{HOSTILE}/").text
 
 
+def test_a_field_of_an_address_is_not_repeated_without_limit(client) -> None:
+    """Every link of a page holds the query of its address, and there are hundreds."""
+    for name in ("where", "sort", "show"):
+        reply = client.get(f"{OWN}/samples", query_string={name: "a" * 4001})
+        assert reply.status_code == 414 and len(reply.data) < 100
+        assert client.get(f"{OWN}/samples", query_string={name: "a" * 4000}).status_code == 200
+
+
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options", "trace"])
 def test_nothing_but_reading_is_answered(client, method) -> None:
     for view in ("/", f"{OWN}/samples", "/static/browse.js"):

@@ -65,6 +65,15 @@ def test_a_place_that_is_damaged_is_shown_with_the_reason(places, tmp_path) -> N
     assert client.get("/trainings/all-whole/").status_code == 404
 
 
+def test_a_place_that_cannot_be_looked_at_leaves_the_others(places, tmp_path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    client = client_of(tmp_path / "circle", places.folder)
+    home = client.get("/")
+    assert home.status_code == 200 and "places/refined" in home.text
+    assert f"{tmp_path}/circle cannot be looked at" in home.text
+    assert client.get("/datasets/places-refined/").status_code == 200
+
+
 @pytest.mark.s3
 def test_a_dataset_in_an_object_store_is_shown(places, moto_store) -> None:
     dataset = copied(places.synthetic, moto_store.location)

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from factory.browse import query
@@ -11,6 +13,7 @@ from factory.browse.measured import JoinedTable, Measurements
 from factory.browse.query import Answers, Query, QueryError
 from factory.browse.table import DatasetTable, ReleaseTable
 from factory.domains.registry import domain_of
+from factory.reading.selection import Selection
 from factory.release.state import read_manifest
 from support.browsing import NOT_MEASURED
 from support.releases import REPORT_ID
@@ -31,6 +34,7 @@ FOUND: dict[str, Callable[[Row], bool]] = {
     ),
     "key like '%3'": lambda row: row["key"].endswith("3"),
     "abs(degrees(gaze_pitch_rad)) < 8": lambda row: abs(math.degrees(row["gaze_pitch_rad"])) < 8,
+    "regexp_matches(key, '[25]$') or key similar to '.*3'": lambda row: row["key"][-1] in "253",
     "not keep": lambda row: row["key"] in ("000000-000001", "000001-000000") or row["shard"] == 2,
     "list_contains(reasons, 'drift_px')": lambda row: (
         row["key"] in ("000000-000001", "000001-000000")
@@ -132,6 +136,15 @@ WRONG = {
     "gaze_yaw_deg + 1": (None, "", "it is of type float, not true or false"),
     "1 = 1; drop table x": (6, ";", "syntax error"),
     "cast(key as integer) > 0": (None, "", "Could not convert"),
+    "1 = 1) union select (true": (None, "", "it is more than an expression"),
+    "1 = 1); select (true": (None, "", "it is more than an expression"),
+    f"{'not ' * 950}keep": (None, "", "its parts are nested too deeply"),
+    "regexp_matches(key, '.{0,1000}' || key)": (
+        1,
+        "regexp_matches(key, '.{0,1000}' || key)",
+        "the pattern has to be one text in quotes",
+    ),
+    "keep and key similar to key": (14, "similar to key", "the pattern has to be one text"),
 }
 
 
@@ -146,6 +159,11 @@ def test_what_is_wrong_is_said_in_a_sentence_with_its_place(places, where) -> No
     if start is not None:
         assert f"at character {start}" in str(error) and error.start == start - 1
         assert where[error.start :][: error.length] == part
+
+
+def test_a_query_may_be_nested_deeper_than_the_stack_of_python() -> None:
+    nested = Selection(f"{'not ' * 480}keep", pa.schema([("keep", pa.bool_())]))
+    assert nested.columns == ["keep"]
 
 
 def test_columns_that_may_be_meant_are_offered(places) -> None:
@@ -163,6 +181,9 @@ def test_columns_that_may_be_meant_are_offered(places) -> None:
 def test_an_order_that_is_no_single_value_is_refused(places) -> None:
     with pytest.raises(QueryError, match=r"cannot be sorted by 'gaze'.*gaze\[1\]"):
         Answers(joined(places)).of(Query(sort="gaze"))
+    for sort in ("'1 day'::interval", "shard::bignum"):
+        with pytest.raises(QueryError, match=r"values of its type, .* have no order"):
+            Answers(joined(places)).of(Query(sort=sort))
     with pytest.raises(QueryError, match="The order cannot be understood at character 1"):
         Answers(joined(places)).of(Query(sort="no_such"))
 
@@ -198,3 +219,15 @@ def test_an_answer_is_remembered(places, monkeypatch) -> None:
     monkeypatch.setattr(JoinedTable, "read", lambda *_: pytest.fail("it was read again"))
     assert answers.of(Query(where="shard = 1")) is first
     assert answers.of(Query()).page(20, 10) == [20, 21, 22, 23]
+
+
+def test_a_query_does_not_wait_longer_for_others_than_it_may_take(places) -> None:
+    """Else some impatient reloads of a slow query would keep all threads of the server."""
+    answers = Answers(joined(places))
+    with (
+        ThreadPoolExecutor(1) as pool,
+        answers._lock,
+        pytest.raises(QueryError, match="Another query is still being answered"),
+    ):
+        pool.submit(answers.of, Query(where="shard = 1", seconds=0.01)).result(timeout=5)
+    assert answers.of(Query(where="shard = 1")).num_found == 5
