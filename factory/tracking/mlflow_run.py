@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -18,6 +19,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from factory.images.png import decode
+from factory.store.open import open_store
 from factory.tracking.options import ARTIFACTS, DATABASE, MlflowOptions, is_server
 
 if TYPE_CHECKING:
@@ -60,7 +62,24 @@ def client_of(options: MlflowOptions) -> "MlflowClient":
         return MlflowClient(options.mlflow)
     folder = Path(options.mlflow)
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / DATABASE).exists():
+        _make_database(folder)
     return MlflowClient(f"sqlite:///{folder / DATABASE}")
+
+
+def _make_database(folder: Path) -> None:
+    """Make MLflow's database under another name, and put it in its place whole.
+
+    MLflow makes its tables one after another. If it were killed between two of them, or if two
+    processes made them at once, no later process could use the database.
+    """
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory() as made_in:
+        made = Path(made_in) / DATABASE
+        MlflowClient(f"sqlite:///{made}")
+        with suppress(FileExistsError):  # another process was faster
+            open_store(folder).put_new(DATABASE, made.read_bytes())
 
 
 def is_passing(error: Exception) -> bool:
