@@ -6,6 +6,10 @@ from schemas.base import Float, Model, Sha256, Versioned
 from schemas.realism import ClosedShare
 from schemas.report import Spread, TwoSample
 
+SCORE_NAME = "score.json"
+SCORED_FOLDER = "scored"
+"""of a training run; it has a folder for each scored refiner, named by the updates until then"""
+
 
 class Score(Model):
     """What a refiner does to held-out images. A domain whose labels can fail in more ways adds

@@ -7,6 +7,7 @@ from pydantic import Field
 from schemas.base import Float, Model, Sha256, Versioned
 
 Config = TypeVar("Config", bound=Model)
+RUN_NAME = "train.json"
 
 
 class TrainRecord(Versioned, Generic[Config]):

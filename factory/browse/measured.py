@@ -20,6 +20,7 @@ from factory.dataset.dataset import Dataset
 from factory.reading.index import Span
 from factory.store.base import Entry
 from factory.store.parquet import parsing_parquet, read_columns
+from factory.validation.measure_words import UNITS
 from factory.validation.shard_measures import FOLDER as MEASURES
 from factory.validation.verdicts import Verdicts, verdicts_name
 from schemas.base import FormatError
@@ -30,7 +31,7 @@ from schemas.verdicts import VERDICT_SCHEMA
 MOST_VERDICTS = 5_000_000
 """verdicts that are held in memory, about 30 bytes each; a report on more samples is not joined"""
 Group = Literal["sample", "label", "measure", "verdict", "place"]
-_UNITS = {"px": "px", "deg": "°", "rad": "rad", "mm": "mm", "percent": "%"}
+_UNITS = {**UNITS, "rad": "rad"}
 _PLACES = re.compile(r"(png|json)_(offset|length|sha256)|crop_affine|extra|source_\w+_sha256")
 _ENVELOPE: Mapping[str, str] = {
     "key": "shard and position in its plan",

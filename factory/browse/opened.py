@@ -18,7 +18,7 @@ from factory.browse.query import Answers
 from factory.browse.table import DatasetTable, ReleaseTable, SampleTable
 from factory.dataset.children import registered_children
 from factory.dataset.dataset import Dataset
-from factory.dataset.lineage import lineage_of
+from factory.dataset.lineage import lineage_of, open_parent
 from factory.domains.registry import domain_of
 from factory.release.latest import dataset_of, latest_or_none
 from factory.release.publish import NotReleasableError, read_report
@@ -354,14 +354,10 @@ class Library:
 
 def _parent_of(dataset: Dataset) -> Dataset | None:
     """The parent, where it lies where the card says; None where it has none or is out of reach."""
-    ref = dataset.card.parent
-    if ref is None:
-        return None
     try:
-        parent = Dataset.open(ref.location)
+        return open_parent(dataset)
     except (OSError, ValueError):
         return None
-    return parent if parent.card.digest() == ref.card else None
 
 
 def _child_at(location: str, places: Places) -> Relative:

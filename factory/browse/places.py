@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from factory.dataset.dataset import CARD, Dataset
+from factory.dataset.lineage import open_parent
 from factory.release.state import release_at
 from factory.store.base import Store
 from factory.store.open import is_remote, open_store, real_place
 from factory.training.metrics_log import METRICS_NAME
 from schemas.options import OptionError
+from schemas.training import RUN_NAME
 
-TRAIN_RECORD = "train.json"
 DEEPEST = 3
 """folders below a given one in which datasets and trainings are looked for"""
 MOST_FOLDERS = 2000
@@ -124,9 +125,9 @@ def _named(places: Sequence[str]) -> tuple[dict[str, Found], dict[str, str]]:
 def _parent_of(location: str) -> Iterator[str]:
     """Where the parent of a dataset lies, if a dataset lies there that is its parent."""
     try:
-        ref = Dataset.open(location).card.parent
-        if ref is not None and Dataset.open(ref.location).card.digest() == ref.card:
-            yield ref.location
+        parent = open_parent(Dataset.open(location))
+        if parent is not None:
+            yield parent.location
     except (OSError, ValueError):  # the page of the dataset says what cannot be reached
         return
 
@@ -170,7 +171,7 @@ def _kind_of(store: Store) -> Kind | None:
     try:
         if store.size(CARD) is not None:
             return "dataset"
-        if store.size(TRAIN_RECORD) is not None or store.size(METRICS_NAME) is not None:
+        if store.size(RUN_NAME) is not None or store.size(METRICS_NAME) is not None:
             return "training"
     except (NotADirectoryError, PermissionError):
         return None

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import Field
 
-from factory.browse.places import TRAIN_RECORD, Found
+from factory.browse.places import Found
 from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.training.metrics_log import METRICS_NAME
 from factory.validation.report.figures import nice_step
 from schemas.base import Model
+from schemas.score import SCORE_NAME, SCORED_FOLDER
+from schemas.training import RUN_NAME
 
 STILL_S = 300.0
 """seconds without a new line after which a training that is not finished is taken to have
@@ -30,7 +32,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 """the curves of each plot, by its title, as in the run's own losses.png"""
 WIDTH, HEIGHT, LEFT, BOTTOM = 560, 180, 46, 22
 _STRIP = re.compile(r"strips/(step-(\d+)\.png)")
-_SCORE = re.compile(r"step-(\d+)")
+_SCORED = re.compile(r"\d+")
 _PICTURES = frozenset({"overview.png", "losses.png"})
 
 
@@ -70,7 +72,8 @@ class Panel(NamedTuple):
 class ScoreLine(NamedTuple):
     """What a refiner of the run does to held-out images."""
 
-    step: int
+    clock: int
+    """updates until then, pre-training included"""
     numbers: dict[str, float]
 
 
@@ -119,7 +122,7 @@ def read_training(found: Found) -> Training:
         newest=_single_values(lines[-1]) if lines else {},
         panels=tuple(_panel(title, names, lines) for title, names in PANELS.items()),
         strips=tuple(sorted(_strips(store), reverse=True)),
-        scores=tuple(sorted(_scores(store), key=lambda score: score.step)),
+        scores=tuple(sorted(_scores(store), key=lambda score: score.clock)),
         pictures=tuple(sorted(n for n in _PICTURES if store.size(n) is not None)),
         unreadable=unreadable,
     )
@@ -145,15 +148,15 @@ def newest_strip(found: Found) -> Strip | None:
 def _record(store: Store) -> tuple[dict[str, Any], str, str]:
     """(configuration, domain, why they cannot be read)."""
     try:
-        content = orjson.loads(store.read(TRAIN_RECORD))
+        content = orjson.loads(store.read(RUN_NAME))
     except FileNotFoundError:
         return {}, "", ""
     except OSError as error:
-        return {}, "", f"{TRAIN_RECORD} cannot be read: {error}."
+        return {}, "", f"{RUN_NAME} cannot be read: {error}."
     except orjson.JSONDecodeError as error:
-        return {}, "", f"{TRAIN_RECORD} is not JSON: {error}."
+        return {}, "", f"{RUN_NAME} is not JSON: {error}."
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-        return {}, "", f"{TRAIN_RECORD} is not the record of a training."
+        return {}, "", f"{RUN_NAME} is not the record of a training."
     return content["config"], str(content.get("domain", "")), ""
 
 
@@ -214,17 +217,16 @@ def _strips(store: Store) -> Iterator[Strip]:
 
 
 def _scores(store: Store) -> Iterator[ScoreLine]:
-    for folder in store.folders("scored"):
-        match = _SCORE.fullmatch(folder)
-        if match is None:
+    for folder in store.folders(SCORED_FOLDER):
+        if _SCORED.fullmatch(folder) is None:
             continue
         try:
-            content = _parsed(store.read(f"scored/{folder}/score.json"))
+            content = _parsed(store.read(f"{SCORED_FOLDER}/{folder}/{SCORE_NAME}"))
         except OSError:  # it is being scored
             continue
         if isinstance(content, dict):
             found = dict(_numbers_in(content.get("score")))
-            yield ScoreLine(int(match[1]), {n: v for n, v in found.items() if _is_number(v)})
+            yield ScoreLine(int(folder), {n: v for n, v in found.items() if _is_number(v)})
 
 
 def _numbers_in(score: Any) -> Iterator[tuple[str, Any]]:

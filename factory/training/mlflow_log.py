@@ -22,11 +22,10 @@ from factory.tracking.options import MlflowOptions
 from factory.training.config import TrainConfig
 from factory.training.metrics_log import METRICS_NAME, grouped
 from factory.training.pictures import LOSSES, OVERVIEW, STRIPS
-from factory.training.record import RUN_NAME
 from factory.training.trackers import Tracker
 from schemas.base import FormatError
 from schemas.refiner import RefinerDescription
-from schemas.training import MlflowRecord, TrainRecord
+from schemas.training import RUN_NAME, MlflowRecord, TrainRecord
 from schemas.version import WRITER
 
 log = logging.getLogger(__name__)

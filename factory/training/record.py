@@ -13,9 +13,7 @@ from factory.training.config import TrainConfig
 from factory.training.inputs import TrainingInputs
 from schemas.base import differences_of, digest_of
 from schemas.dataset import DatasetCard, ImageSpec
-from schemas.training import TrainRecord
-
-RUN_NAME = "train.json"
+from schemas.training import RUN_NAME, TrainRecord
 
 
 class RunMismatchError(ValueError):

@@ -19,11 +19,9 @@ from factory.store.open import open_store
 from factory.validation.held_out import HeldOut, HeldOutChoice, RankedBy, Scoring, rank_of
 from schemas.base import digest_of
 from schemas.refiner import RefinerDescription
-from schemas.score import Score
+from schemas.score import SCORE_NAME, SCORED_FOLDER, Score
 
 log = logging.getLogger(__name__)
-SCORE_NAME = "score.json"
-FOLDER = "scored"
 
 
 class Scorer(Protocol):
@@ -107,16 +105,16 @@ class Scores:
     def resume_after(self, clock: int) -> None:
         """Delete refiners after `clock`, and submit the others again: their records spare the work
         for those that were scored."""
-        for name in self.store.folders(FOLDER):
+        for name in self.store.folders(SCORED_FOLDER):
             if int(name) > clock:
-                for entry in list(self.store.walk(f"{FOLDER}/{name}")):
+                for entry in list(self.store.walk(f"{SCORED_FOLDER}/{name}")):
                     self.store.delete(entry.name)
-            elif self.store.size(f"{FOLDER}/{name}/refiner.json") is not None:
+            elif self.store.size(f"{SCORED_FOLDER}/{name}/refiner.json") is not None:
                 self._pending[int(name)] = self.scorer(self._location(int(name)))
 
     def submit(self, clock: int, refiner: Refiner, description: RefinerDescription) -> None:
         """Save a copy of a refiner and have it scored."""
-        below = f"{FOLDER}/{clock:08d}/"
+        below = f"{SCORED_FOLDER}/{clock:08d}/"
         save_refiner(self.store.location, refiner, description, below=below)
         self._pending[clock] = self.scorer(self._location(clock))
 
@@ -163,7 +161,7 @@ class Scores:
         return best, load_refiner(self._location(best.clock))[0]
 
     def _location(self, clock: int) -> str:
-        return f"{self.store.location}/{FOLDER}/{clock:08d}"
+        return f"{self.store.location}/{SCORED_FOLDER}/{clock:08d}"
 
 
 def score_refiner(location: str, held_out: HeldOut, scoring: Scoring) -> Score:

@@ -16,14 +16,14 @@ from support.releases import REPORT_ID
 pytestmark = pytest.mark.slow
 
 OWN = "/datasets/all-refined"
-SCORE = "scored/step-20/score.json"
+SCORE = "scored/00000020/score.json"
 DAMAGE_OF_A_RUN = (
     ("metrics.jsonl", b'{"clock": 60, "mean_abs_delta": null, "phase": [1]}\n'),
     ("train.json", None),
     (SCORE, b"[]"),
     (SCORE, b'{"score": {"closed_share": "x", "drift_px": {}, "two_sample": [1]}}'),
     (SCORE, b'{"score": {"drift_px": {"median": null, "p95": "x"}}}'),
-    ("scored/step-020/score.json", b'{"score": {"mean_abs_delta": 1.5}}'),
+    ("scored/020/score.json", b'{"score": {"mean_abs_delta": 1.5}}'),
 )
 """what a file of it holds; None for a folder in its place"""
 

@@ -16,6 +16,7 @@ from factory.dataset.dataset import Dataset
 from factory.images.png import encode_png
 from factory.release.latest import swap_latest
 from schemas.eye.measures import EYE_MEASURES_SCHEMA
+from schemas.score import SCORE_NAME, SCORED_FOLDER
 from support import planted, releases
 from support.filtered import PAGE
 from support.pages import HOSTILE
@@ -84,8 +85,8 @@ def put_training(folder: Path, *, finished: bool = False, note: str = "adversari
     for step in STEPS:
         put_strip(folder, step)
     score = {"score": {"drift_px": {"median": 0.25, "p95": 0.75}, "mean_abs_delta": 0.125}}
-    (folder / "scored" / "step-20").mkdir(parents=True)
-    (folder / "scored" / "step-20" / "score.json").write_text(json.dumps(score))
+    (folder / SCORED_FOLDER / "00000020").mkdir(parents=True)
+    (folder / SCORED_FOLDER / "00000020" / SCORE_NAME).write_text(json.dumps(score))
     if finished:
         (folder / "refiner.safetensors").write_bytes(b"weights")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from factory.networks.refiner_files import load_refiner
-from factory.training.scores import FOLDER
 from factory.validation.held_out import rank_of
+from schemas.score import SCORED_FOLDER
 from support.fakes import score
 from support.trainers import (
     LIMITS,
@@ -73,7 +73,7 @@ def test_the_best_refiner_is_the_result(images, tmp_path, best) -> None:
     scorer = Prepared({clock: score(0.3, 0.6 if clock == best else 0.9) for clock in CLOCKS})
     run = trained(small_config(**CONFIG), images, tmp_path, scorer=scorer)
     assert scorer.asked == CLOCKS
-    scored, _ = load_refiner(run / FOLDER / f"{best:08d}")
+    scored, _ = load_refiner(run / SCORED_FOLDER / f"{best:08d}")
     kept, described = load_refiner(run)
     assert all((a == b).all() for a, b in zip(weights_of(scored), weights_of(kept), strict=True))
     assert described.step == best - 5

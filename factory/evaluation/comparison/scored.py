@@ -12,9 +12,9 @@ from factory.evaluation.comparison.results import Outcome, Row
 from factory.evaluation.comparison.setup import Compared
 from factory.measures.two_sample import TwoSampleTest
 from factory.store.open import open_store
-from factory.training.scores import SCORE_NAME
 from factory.validation.held_out import Scoring
 from schemas.evaluation import ScoredRefiner
+from schemas.score import SCORE_NAME
 
 
 def scoring_of(compared: Compared) -> Scoring | None:
