@@ -1,9 +1,8 @@
 """The page to look around in a real browser: how it looks, its keys, and that it grows."""
 
-from contextlib import contextmanager
-
 import pytest
 
+from support import pages
 from support.browsing import REFINED, RUN, SYNTHETIC, browsed, put_strip, put_training
 from support.pages import LOOK_HERE, SIZES
 
@@ -22,19 +21,8 @@ VIEWS = {
 }
 
 
-@contextmanager
 def visiting(browser, address, size="desk"):
-    """A page of the address; at its end, nothing went wrong and no other server was asked."""
-    width, height = SIZES[size]
-    page = browser.new_page(viewport={"width": width, "height": height}, has_touch=size == "phone")
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    yield page
-    page.close()
-    assert said == []
-    assert all(url.startswith((address, "data:", "about:")) for url in asked)
+    return pages.visiting(browser, size, address, "data:", "about:")
 
 
 @pytest.fixture(scope="module")

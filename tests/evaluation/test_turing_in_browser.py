@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from factory.evaluation.turing.answers import read_answers
+from support import pages
 from support.pages import LOOK_HERE, SIZES
 from support.turing import serving
 
@@ -15,17 +16,9 @@ FEW = {"num_examples": 20, "num_refined": 3, "num_unrefined": 2}
 @contextmanager
 def visiting(browser, served, size="desk"):
     """The page, and what it complains of at the end: errors, and requests to others."""
-    width, height = SIZES[size]
-    page = browser.new_page(viewport={"width": width, "height": height}, has_touch=size == "phone")
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(served.server.url)
-    yield page
-    page.close()
-    assert said == []
-    assert all(url.startswith((served.server.url, "data:")) for url in asked)
+    with pages.visiting(browser, size, served.server.url, "data:") as page:
+        page.goto(served.server.url)
+        yield page
 
 
 def begin(page):

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from playwright.sync_api import Page as BrowserPage
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
@@ -79,6 +81,23 @@ def browser() -> Iterator["Browser"]:
         browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@contextmanager
+def visiting(browser: "Browser", size: str, address: str, *also: str) -> Iterator["BrowserPage"]:
+    """An empty page. At its end, nothing that it showed went wrong, and only addresses that begin
+    with the given ones were asked for."""
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height}, has_touch=size == "phone")
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    yield page
+    page.close()
+    assert said == []
+    assert all(url.startswith((address, *also)) for url in asked)
 
 
 class Visit:
