@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,23 +75,26 @@ def read_arrays(raw: bytes, paths: Sequence[tuple[str, ...]]) -> list[Array | Ma
         For each path the array, or why the file does not give it.
 
     Raises:
-        MatError: the file is of neither version.
+        MatError: the file is of neither version, or is of version 7.3 and cannot be opened.
         MissingExtraError: it is of version 7.3, and h5py is not installed.
     """
+    arrays: list[Array | MatError] = []
+    with _opened(raw) as file:
+        for path in paths:
+            try:
+                arrays.append(file.array(path))
+            except MatError as error:
+                arrays.append(error)
+    return arrays
+
+
+def _opened(raw: bytes) -> "AbstractContextManager[_Hdf5File | _Version5File]":
     if any(raw[place:].startswith(_HDF5_SIGNATURE) for place in _HDF5_PLACES):
         require("h5py", "reading a MATLAB file of version 7.3")
-        file: _Hdf5File | _Version5File = _Hdf5File(raw)
-    elif raw.startswith(b"MATLAB 7.3"):
+        return closing(_Hdf5File(raw))
+    if raw.startswith(b"MATLAB 7.3"):
         raise MatError("says that it is of version 7.3 and is no HDF5 file: damaged")
-    else:
-        file = _Version5File(raw)
-    arrays: list[Array | MatError] = []
-    for path in paths:
-        try:
-            arrays.append(file.array(path))
-        except MatError as error:
-            arrays.append(error)
-    return arrays
+    return nullcontext(_Version5File(raw))
 
 
 class _Budget:
@@ -281,26 +285,42 @@ class _Version5File:
 # --- version 7.3 ----------------------------------------------------------------------------------
 
 
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """Raise `MatError` in place of whatever HDF5's library makes of a damaged file."""
+    try:
+        yield
+    except MatError:
+        raise
+    except Exception as error:
+        raise MatError(f"{_CUT_SHORT} ({type(error).__name__}: {error})") from error
+
+
 class _Hdf5File:
     """A MATLAB file of version 7.3; axes are in the opposite order there."""
 
     def __init__(self, raw: bytes) -> None:
-        self._raw, self._budget = raw, _Budget(len(raw))
+        """Raises `MatError` where it cannot be opened."""
+        import h5py
+
+        self._budget = _Budget(len(raw))
+        with _damage_named():
+            self._file: Any = h5py.File(io.BytesIO(raw), "r")
+
+    def close(self) -> None:
+        """Raises `MatError` as `array` does."""
+        with _damage_named():
+            self._file.close()
 
     def array(self, path: tuple[str, ...]) -> Array:
         """The array at a path. Raises `MatError`."""
+        with _damage_named():
+            return self._read(path)
+
+    def _read(self, path: tuple[str, ...]) -> Array:
         import h5py
 
-        try:
-            with h5py.File(io.BytesIO(self._raw), "r") as file:
-                return self._read(h5py, file, path)
-        except MatError:
-            raise
-        except Exception as error:  # a damaged file can raise anything in the library
-            raise MatError(f"{_CUT_SHORT} ({type(error).__name__}: {error})") from error
-
-    def _read(self, h5py: Any, file: Any, path: tuple[str, ...]) -> Array:
-        node, what = file, _dotted(path)
+        node, what = self._file, _dotted(path)
         for depth, name in enumerate(path):
             if not isinstance(node, h5py.Group):
                 raise MatError(f"{_dotted(path[:depth])} is not a struct")

@@ -46,6 +46,26 @@ def test_arrays_of_version_7_3_have_the_axes_of_matlab(options) -> None:
     assert str(found[-1]) == "has no other"
 
 
+def test_a_file_of_version_7_3_is_opened_once_and_closed(monkeypatch) -> None:
+    opened = []
+
+    class File(h5py.File):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)
+            opened.append(self)
+
+    raw = mat73({"data": {"inner": FIELDS}})
+    monkeypatch.setattr(h5py, "File", File)
+    assert len(read_arrays(raw, PATHS)) == len(PATHS)
+    (file,) = opened
+    assert not file.id.valid
+
+
+def test_a_file_of_version_7_3_that_cannot_be_opened_is_refused() -> None:
+    with pytest.raises(MatError, match="cut short or damaged"):
+        read_arrays(mat73({"a": np.ones(9)})[:600], PATHS)
+
+
 def test_numbers_that_matlab_stores_in_fewer_bytes_have_their_own_type() -> None:
     """MATLAB stores whole float64 in the smallest type that holds them; files may be big-endian."""
     for order, mark in ("<", b"IM"), (">", b"MI"):
