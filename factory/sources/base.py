@@ -1,6 +1,7 @@
 """The interface of a source of images: it lists its inputs and loads them one at a time."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,15 @@ VANISHED = "vanished since it was listed"
 """the reason that is recorded of a `Vanished` input"""
 
 
+Digests = tuple[str | None, str | None]
+"""sha256 of an input's image and label bytes; None for those that there are not, or that cannot be
+read"""
+
+
 class BadRender(Exception):  # noqa: N818 - a verdict on one input, not a failure of the program
     """One input is malformed. It is recorded with its reason, and the others are not affected."""
 
-    digests: tuple[str | None, str | None] = None, None
-    """sha256 of the input's image and label bytes; None for bytes that were not read"""
+    digests: Digests = None, None
 
     def __init__(self, source_id: str, reason: str):
         super().__init__(f"{source_id}: {reason}")
@@ -36,6 +41,16 @@ class Vanished(BadRender):
 
     def __init__(self, source_id: str):
         super().__init__(source_id, VANISHED)
+
+
+@contextmanager
+def rejected_with(digests: Digests) -> Iterator[None]:
+    """Give an input that is malformed the digests of its bytes, which were read before."""
+    try:
+        yield
+    except BadRender as bad:
+        bad.digests = digests
+        raise
 
 
 @dataclass(frozen=True)
@@ -135,10 +150,6 @@ class BatchSource(Protocol):
 
     def load_batch(self, source_ids: Sequence[str]) -> list[Loaded | BadRender]:
         """For each input, in the given order, what `load` returns or raises."""
-
-
-Digests = tuple[str | None, str | None]
-"""sha256 of an input's image and label; None where there is none, or none that can be read"""
 
 
 def digests_now(source: Source, source_id: str) -> Digests:

@@ -1,5 +1,6 @@
-"""Inputs made of files that share a stem, and their listing."""
+"""Sources whose inputs are files, and the listing of their inputs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -57,90 +58,30 @@ class Listing(Sequence[InputFacts]):
                 yield InputFacts(**row)
 
 
-class StemFiles:
-    """The inputs of a location, whose files belong together by stem; opened when first needed."""
-
-    def __init__(self, location: str | Path, suffixes: Iterable[str], marks: Sequence[str] = ()):
-        """
-        Args:
-            suffixes: lower case, with their dots.
-            marks: what counts to the suffix where a stem ends with it, e.g. `.mask`.
-        """
-        self.location = location
-        self.suffixes = frozenset(suffixes)
-        self.marks = tuple(marks)
-        self._expected: Mapping[str, str | None] = {}
-
-    @cached_property
-    def files(self) -> Files:
-        """All files of the location."""
-        return open_files(self.location)
-
-    def scan(self, seen: Seen) -> Iterator[ScanItem]:
-        """Every input, in batches and in no order, and the archives, opened unless unchanged."""
-        for item in self.files.walk(self.suffixes, seen):
-            if not isinstance(item, FileBatch):
-                yield item
-                continue
-            try:
-                yield item.by_stem(self.marks)
-            except UnicodeEncodeError:
-                named, misnamed = item.split_off_misnamed()
-                yield named.by_stem(self.marks)
-                yield from misnamed
-
-    def listing(self) -> Listing:
-        """Every input, in natural order of its id."""
-        return Listing.of(self.scan(NOTHING_SEEN))
-
-    def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        """Announce the inputs that are read next, with the suffixes of their files where known.
-
-        Otherwise the whole location is listed before the first input is read.
-        """
-        self._expected = suffixes
-
-    def names(self, stem: str) -> list[str]:
-        """Names of an input's files, in order; empty where there are none."""
-        suffixes = self._expected.get(stem)
-        if suffixes is None:
-            return self._by_stem.get(stem, [])
-        return [f"{stem}{suffix}" for suffix in suffixes.split(" ")]
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        names_by_stem: dict[str, list[str]] = {}
-        for item in self.files.walk(self.suffixes):
-            if isinstance(item, FileBatch):
-                for name in item.names:
-                    stem = name.rpartition(".")[0]
-                    for mark in self.marks:
-                        stem = stem.removesuffix(mark)
-                    names_by_stem.setdefault(stem, []).append(name)
-        return {stem: sorted(names) for stem, names in names_by_stem.items()}
-
-
-class StemSource:
-    """The base of a `sources.base.Source` whose inputs are files that share a stem."""
-
-    suffixes: ClassVar[Iterable[str]]
-    """lower case, with their dots"""
-    marks: ClassVar[Sequence[str]] = ()
-    """what counts to the suffix where a stem ends with it, e.g. `.mask`"""
+class FileSource(ABC):
+    """The base of a `sources.base.Source` whose inputs are files at one location."""
 
     def __init__(self, location: str | Path, options: Any):
         self.location = location
         self.options = options
-        self._inputs = StemFiles(location, self.suffixes, self.marks)
+        self._expected: Mapping[str, str | None] = {}
+
+    @cached_property
+    def files(self) -> Files:
+        """All files of the location, which is opened when it is first needed."""
+        return open_files(self.location)
+
+    @abstractmethod
+    def scan(self, seen: Seen) -> Iterable[ScanItem]:
+        """As `Source.scan`."""
 
     def listing(self) -> Sequence[InputFacts]:
-        return self._inputs.listing()
-
-    def scan(self, seen: Seen) -> Iterable[ScanItem]:
-        return self._inputs.scan(seen)
+        """As `Source.listing`."""
+        return Listing.of(self.scan(NOTHING_SEEN))
 
     def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        self._inputs.expect(suffixes)
+        """As `Source.expect`."""
+        self._expected = suffixes
 
     def read_files(self, source_id: str, *names: str) -> tuple[bytes, ...]:
         """The bytes of the files of an input.
@@ -149,7 +90,7 @@ class StemSource:
             Vanished: one of them no longer exists.
             BadRender: one of them is damaged or empty.
         """
-        files = self._inputs.files  # opened here: a missing folder is not the fault of an input
+        files = self.files  # opened here: a missing folder is not the fault of an input
         try:
             contents = tuple([files.read(name) for name in names])
         except FileNotFoundError as error:
@@ -160,3 +101,47 @@ class StemSource:
             if not content:
                 raise BadRender(source_id, f"{name} is empty")
         return contents
+
+
+class StemSource(FileSource):
+    """The base of a source whose inputs are files that share a stem."""
+
+    suffixes: ClassVar[Iterable[str]]
+    """lower case, with their dots"""
+    marks: ClassVar[Sequence[str]] = ()
+    """what counts to the suffix where a stem ends with it, e.g. `.mask`"""
+
+    def scan(self, seen: Seen) -> Iterator[ScanItem]:
+        """As `Source.scan`; archives are opened unless they are unchanged."""
+        for item in self.files.walk(frozenset(self.suffixes), seen):
+            if not isinstance(item, FileBatch):
+                yield item
+                continue
+            try:
+                yield item.by_stem(self.marks)
+            except UnicodeEncodeError:
+                named, misnamed = item.split_off_misnamed()
+                yield named.by_stem(self.marks)
+                yield from misnamed
+
+    def names(self, stem: str) -> list[str]:
+        """Names of an input's files, in order; empty where there are none.
+
+        The whole location is listed for the first input that was not announced.
+        """
+        suffixes = self._expected.get(stem)
+        if suffixes is None:
+            return self._by_stem.get(stem, [])
+        return [f"{stem}{suffix}" for suffix in suffixes.split(" ")]
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        names_by_stem: dict[str, list[str]] = {}
+        for item in self.files.walk(frozenset(self.suffixes)):
+            if isinstance(item, FileBatch):
+                for name in item.names:
+                    stem = name.rpartition(".")[0]
+                    for mark in self.marks:
+                        stem = stem.removesuffix(mark)
+                    names_by_stem.setdefault(stem, []).append(name)
+        return {stem: sorted(names) for stem, names in names_by_stem.items()}

@@ -191,6 +191,6 @@ def test_an_input_of_three_files_is_refused_without_a_look_at_all_others(folder,
     assert suffixes["imgs/10"] == ".jpeg .jpg .json"
     source = source_of(folder)
     source.expect(suffixes)
-    source._inputs.files.walk = None  # type: ignore[method-assign,assignment]
+    source.files.walk = None  # type: ignore[method-assign,assignment]
     with pytest.raises(BadRender, match=r"more than one pair: imgs/10\.jpeg, imgs/10\.jpg"):
         source.load("imgs/10")

@@ -130,12 +130,12 @@ class CoinSource(StemSource):
         )
 
     def _read(self, source_id: str, suffix: str) -> bytes:
-        names = self._inputs.names(source_id)
+        names = self.names(source_id)
         if not names:
             raise Vanished(source_id)
         if source_id + suffix not in names:
             raise BadRender(source_id, f"no {suffix} beside {', '.join(names)}")
-        return self._inputs.files.read(source_id + suffix)
+        return self.files.read(source_id + suffix)
 
 
 # --- the validator ------------------------------------------------------------------------------

@@ -603,7 +603,7 @@ def test_a_frame_that_is_gone_is_vanished_and_its_joints_are_read_once(
     source = NyuSource(tmp_path, NyuOptions())
     ids = ids_in(tmp_path)
     read = []
-    files = type(source._files)
+    files = type(source.files)
     original = files.read
 
     def counted(self, name: str) -> bytes:

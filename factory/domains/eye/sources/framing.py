@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from factory.images.crop import Framing, resample
-from factory.sources.base import SourceOptions
+from factory.sources.base import BadRender, SourceOptions
 from schemas.base import Model
 
+MIN_EYE_WIDTH_PX = 16.0
+"""smallest width of an eye in source pixels; smaller eyes have less detail than the crop"""
 PointXY = Sequence[float]
 Outline = tuple[float, float, float, float]
 """(left, top, right, bottom) of a rectangle in pixels; pixel centres are at integers"""
@@ -93,3 +95,11 @@ class CroppedOptions(SourceOptions):
     @property
     def channels(self) -> Literal[1, 3]:
         return self.crop.channels
+
+
+def require_wide(source_id: str, eye_width_px: float) -> None:
+    """Raise `BadRender` for an eye narrower than `MIN_EYE_WIDTH_PX` in its picture."""
+    if eye_width_px < MIN_EYE_WIDTH_PX:
+        raise BadRender(
+            source_id, f"eye is {eye_width_px:.1f} px wide, at least {MIN_EYE_WIDTH_PX:.0f} needed"
+        )

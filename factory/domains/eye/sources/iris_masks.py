@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop
-from factory.domains.eye.sources.unityeyes import MIN_EYE_WIDTH_PX
+from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop, require_wide
+from factory.domains.eye.sources.pictures import require_upright
 from factory.images.crop import Framing
-from factory.images.picture import is_turned, read_picture
+from factory.images.picture import read_picture
 from factory.images.png import Affine, Grey, UndecodableError, chain
-from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
+from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished, rejected_with
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
 from schemas.dataset import DatasetKind
 
@@ -80,22 +80,14 @@ class IrisMasksSource(StemSource):
             raise LeftOut(source_id, f"its name is not like {pattern}")
         files = self._read(source_id)
         digests = sha256(files[0]), sha256(files[1])
-        try:
+        with rejected_with(digests):
             return self._loaded(source_id, *files, digests)
-        except BadRender as bad:
-            bad.digests = digests
-            raise
 
     def _loaded(
         self, source_id: str, raw_image: bytes, raw_mask: bytes, digests: tuple[str, str]
     ) -> Loaded:
         crop = self.options.crop
-        if is_turned(raw_image):
-            raise BadRender(
-                source_id,
-                "the picture is turned by its EXIF data, and the mask may be of either way; turn "
-                "the pixels themselves, and leave the EXIF data out",
-            )
+        require_upright(source_id, raw_image, "mask")
         picture = _decoded(source_id, "image", raw_image, crop.colour, crop.depth_bits)
         mask = _decoded(source_id, "mask", raw_mask)
         if mask.ndim == 3:
@@ -112,13 +104,7 @@ class IrisMasksSource(StemSource):
         corners = opening_corners(mask)
         if corners is None:
             raise BadRender(source_id, "the mask has no opening: no line of values from 1 to 3")
-        length_px = math.dist(*corners)
-        if EYE_WIDTH_SHARE * length_px < MIN_EYE_WIDTH_PX:
-            raise BadRender(
-                source_id,
-                f"eye is {EYE_WIDTH_SHARE * length_px:.1f} px wide, at least "
-                f"{MIN_EYE_WIDTH_PX:.0f} needed",
-            )
+        require_wide(source_id, EYE_WIDTH_SHARE * math.dist(*corners))
         center = limbus_center(mask)
         if center is None:
             raise BadRender(
@@ -148,7 +134,7 @@ class IrisMasksSource(StemSource):
             Vanished: neither file exists any more.
             BadRender: one of them is missing, damaged, empty, or exists twice.
         """
-        names = self._inputs.names(source_id)
+        names = self.names(source_id)
         if not names:
             raise Vanished(source_id)
         masks = [name for name in names if name.startswith(f"{source_id}{MASK}.")]

@@ -7,9 +7,8 @@ are kept as labels for evaluation; training uses no labels of real images.
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import ClassVar, cast
@@ -25,9 +24,8 @@ from factory.domains.eye.sources.mpiigaze_days import Day, Side
 from factory.domains.eye.sources.pictures import cover
 from factory.images.png import chain
 from factory.sources.archives import is_archive
-from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
-from factory.sources.files import NOTHING_SEEN, Files, open_files
-from factory.sources.listing import Listing
+from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished, rejected_with
+from factory.sources.listing import FileSource
 from factory.sources.members import DamagedFileError
 from factory.sources.scan import (
     Container,
@@ -39,7 +37,7 @@ from factory.sources.scan import (
     joined_problems,
 )
 from factory.store.extras import MissingExtraError
-from schemas.dataset import DatasetKind, InputFacts
+from schemas.dataset import DatasetKind
 
 log = logging.getLogger(__name__)
 
@@ -56,37 +54,30 @@ class MpiiGazeOptions(CroppedOptions):
     """The options that decide the content of a sample of a normalised eye image."""
 
 
-class MpiiGazeSource:
+class MpiiGazeSource(FileSource):
     """MPIIGaze's normalised .mat files.
 
     Reads one eye at a time, with ids such as `p00/day01.mat:right:000012`.
     """
 
+    options: MpiiGazeOptions
     options_kind: ClassVar[type[SourceOptions]] = MpiiGazeOptions
     name: ClassVar[str] = "mpiigaze"
     labelled: ClassVar[bool] = True
     kind: ClassVar[DatasetKind] = "real"
 
     def __init__(self, location: str | Path, options: MpiiGazeOptions):
-        self.location = location
-        self.options = options
+        super().__init__(location, options)
         self._days: dict[str, Day] = {}
         """by file, those that were read last"""
         self._lock = Lock()
-
-    @cached_property
-    def _files(self) -> Files:
-        return open_files(self.location)
-
-    def listing(self) -> Sequence[InputFacts]:
-        return Listing.of(self.scan(NOTHING_SEEN))
 
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
         """List every eye of every file, and name each file that cannot be read, or only in part."""
         one_sided: list[str] = []
         damaged: dict[str | None, list[str]] = defaultdict(list)
         """by archive, what is wrong with its files"""
-        for item in self._files.walk(SUFFIXES, seen):
+        for item in self.files.walk(SUFFIXES, seen):
             if isinstance(item, Container):
                 problems = [item.problem] if item.problem else []
                 problems += damaged.pop(item.name, [])
@@ -132,9 +123,6 @@ class MpiiGazeSource:
         problem = f"{name}: {'; '.join(day.problems)}" if day.problems else None
         return ids, problem, f"{name} {day.absent}" if day.absent is not None else None
 
-    def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        pass  # the id of an eye gives the name of its file
-
     def identity(self, source_id: str) -> str | None:
         """The person: the last part of the path that is named as MPIIGaze names persons, `p00`;
         else the folder of the file. A file that is in none is taken for a person of its own."""
@@ -153,11 +141,8 @@ class MpiiGazeSource:
     def load(self, source_id: str) -> Loaded:
         row = self._row(source_id)
         digests = _digests(*row[1:])
-        try:
+        with rejected_with(digests):
             return self._loaded(source_id, *row, digests)
-        except BadRender as bad:
-            bad.digests = digests
-            raise
 
     def _loaded(
         self,
@@ -237,7 +222,7 @@ class MpiiGazeSource:
             BadRender: the file cannot be read at all.
             MissingExtraError: it is of MATLAB 7.3, and h5py is not installed.
         """
-        files = self._files  # opened here, because a missing folder is not the fault of a file
+        files = self.files  # opened here, because a missing folder is not the fault of a file
         with self._lock:  # several threads would otherwise read one file at the same time
             if name not in self._days:
                 try:

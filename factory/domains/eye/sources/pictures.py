@@ -2,12 +2,15 @@
 
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from factory.dataset.tar import sha256
 from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop
 from factory.images.crop import Framing
-from factory.images.picture import read_picture
+from factory.images.picture import is_turned, read_picture
 from factory.images.png import UndecodableError
-from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
+from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished, rejected_with
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
 from schemas.dataset import DatasetKind
 
@@ -33,6 +36,37 @@ def cover(height: int, width: int, crop: EyeCrop) -> Framing:
     )
 
 
+def decoded(source_id: str, raw: bytes, crop: EyeCrop) -> NDArray[np.uint8]:
+    """The pixels of a picture, upright and in the colours of the crop.
+
+    Raises:
+        BadRender: it does not decode, or a side is shorter than `MIN_SIDE_PX`.
+    """
+    try:
+        picture = read_picture(raw, colour=crop.colour, camera_bits=crop.depth_bits)
+    except UndecodableError as error:
+        raise BadRender(source_id, f"image does not decode ({error})") from error
+    height, width = picture.shape[:2]
+    if min(height, width) < MIN_SIDE_PX:
+        raise BadRender(source_id, f"picture of {width}x{height} px is too small")
+    return picture
+
+
+def require_upright(source_id: str, raw: bytes, beside: str) -> None:
+    """Raise `BadRender` for a picture that its EXIF data turns.
+
+    Args:
+        raw: the picture, whose size is known to be allowed.
+        beside: what gives places in the picture, for the message.
+    """
+    if is_turned(raw):
+        raise BadRender(
+            source_id,
+            f"the picture is turned by its EXIF data, and the {beside} may be of either way; turn "
+            "the pixels themselves, and leave the EXIF data out",
+        )
+
+
 class PicturesSource(StemSource):
     """Any folder of unlabelled pictures of eyes.
 
@@ -55,21 +89,13 @@ class PicturesSource(StemSource):
     def load(self, source_id: str) -> Loaded:
         raw = self._read(source_id)
         image_sha256 = sha256(raw)
-        try:
+        with rejected_with((image_sha256, None)):
             return self._loaded(source_id, raw, image_sha256)
-        except BadRender as bad:
-            bad.digests = image_sha256, None
-            raise
 
     def _loaded(self, source_id: str, raw: bytes, image_sha256: str) -> Loaded:
-        try:
-            crop = self.options.crop
-            picture = read_picture(raw, colour=crop.colour, camera_bits=crop.depth_bits)
-        except UndecodableError as error:
-            raise BadRender(source_id, f"image does not decode ({error})") from error
+        crop = self.options.crop
+        picture = decoded(source_id, raw, crop)
         height, width = picture.shape[:2]
-        if min(height, width) < MIN_SIDE_PX:
-            raise BadRender(source_id, f"picture of {width}x{height} px is too small")
         framing = cover(height, width, crop)
         return Loaded(
             image=crop.cut(picture, framing),
@@ -82,7 +108,7 @@ class PicturesSource(StemSource):
         )
 
     def _read(self, source_id: str) -> bytes:
-        names = self._inputs.names(source_id)
+        names = self.names(source_id)
         if len(names) > 1:
             raise BadRender(source_id, f"more than one picture: {', '.join(names)}")
         if not names:

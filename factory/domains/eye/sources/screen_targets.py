@@ -8,9 +8,8 @@ import math
 import re
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,8 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop
-from factory.domains.eye.sources.pictures import MIN_SIDE_PX, cover
+from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop, require_wide
+from factory.domains.eye.sources.pictures import cover, decoded, require_upright
 from factory.domains.eye.sources.targets_csv import (
     TARGETS,
     PointXY,
@@ -29,14 +28,11 @@ from factory.domains.eye.sources.targets_csv import (
     TargetsError,
     TargetTable,
 )
-from factory.domains.eye.sources.unityeyes import MIN_EYE_WIDTH_PX
 from factory.images.crop import Framing
-from factory.images.picture import is_turned, read_picture
-from factory.images.png import UndecodableError, chain
+from factory.images.png import chain
 from factory.sources.archives import split_at_archive
-from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
-from factory.sources.files import NOTHING_SEEN, Files, open_files
-from factory.sources.listing import IMAGE_SUFFIXES, Listing
+from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished, rejected_with
+from factory.sources.listing import IMAGE_SUFFIXES, FileSource
 from factory.sources.members import DamagedFileError
 from factory.sources.scan import (
     BATCH_ROWS,
@@ -47,7 +43,7 @@ from factory.sources.scan import (
     ScanItem,
     Seen,
 )
-from schemas.dataset import DatasetKind, InputFacts
+from schemas.dataset import DatasetKind
 
 SUFFIXES = IMAGE_SUFFIXES | {".csv"}
 MAX_TABLES = 4
@@ -63,7 +59,7 @@ class ScreenTargetsOptions(CroppedOptions):
     """the blocks that are kept, by their position in the natural order of their names, from 0"""
 
 
-class ScreenTargetsSource:
+class ScreenTargetsSource(FileSource):
     """Eyes that looked at known dots on a screen, pictures + targets.csv.
 
     Reads one picture at a time, with ids such as `monday/targets.csv:eyes/0017-left.png`. A row of
@@ -71,24 +67,17 @@ class ScreenTargetsSource:
     its name; both are rejected.
     """
 
+    options: ScreenTargetsOptions
     options_kind: ClassVar[type[SourceOptions]] = ScreenTargetsOptions
     name: ClassVar[str] = "screen-targets"
     labelled: ClassVar[bool] = False
     kind: ClassVar[DatasetKind] = "real"
 
     def __init__(self, location: str | Path, options: ScreenTargetsOptions):
-        self.location = location
-        self.options = options
+        super().__init__(location, options)
         self._tables: OrderedDict[str, TargetTable | TargetsError] = OrderedDict()
         """by file, those that were read last"""
         self._lock = threading.Lock()
-
-    @cached_property
-    def _files(self) -> Files:
-        return open_files(self.location)
-
-    def listing(self) -> Sequence[InputFacts]:
-        return Listing.of(self.scan(NOTHING_SEEN))
 
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
         """List every picture and every row, and name each table that cannot be read.
@@ -97,7 +86,7 @@ class ScreenTargetsSource:
         rewritten are looked at again.
         """
         held: dict[str | None, _Listed] = defaultdict(_Listed)
-        for item in self._files.walk(SUFFIXES, seen):
+        for item in self.files.walk(SUFFIXES, seen):
             if isinstance(item, Ignored):
                 yield item
                 continue
@@ -149,9 +138,6 @@ class ScreenTargetsSource:
             yield pa.RecordBatch.from_pylist(rows[start : start + BATCH_ROWS], schema=SCAN_SCHEMA)
         return bad
 
-    def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        pass  # the id of an input gives the names of its files
-
     def identity(self, source_id: str) -> str | None:
         """Person and block, so that splits keep blocks whole."""
         table_name, picture = _parts(source_id)
@@ -166,13 +152,10 @@ class ScreenTargetsSource:
     def load(self, source_id: str) -> Loaded:
         raw, row = self._read(source_id)
         digests = sha256(raw), None if row is None else row.digest()
-        try:
+        with rejected_with(digests):
             if row is None:
                 raise BadRender(source_id, f"no row of a {TARGETS} names this picture")
             return self._loaded(source_id, raw, _target_of(source_id, row), digests)
-        except BadRender as bad:
-            bad.digests = digests
-            raise
 
     def _loaded(
         self, source_id: str, raw: bytes, target: Target, digests: tuple[str, str | None]
@@ -181,19 +164,10 @@ class ScreenTargetsSource:
         if kept != "all" and (target.block_position % 2 == 0) != (kept == "even"):
             raise LeftOut(source_id, f"its block is not among the {kept} ones")
         crop, corners = self.options.crop, target.corners_px
-        if corners is not None and is_turned(raw):
-            raise BadRender(
-                source_id,
-                "the picture is turned by its EXIF data, and the eye corners may be of either way; "
-                "turn the pixels themselves, and leave the EXIF data out",
-            )
-        try:
-            picture = read_picture(raw, colour=crop.colour, camera_bits=crop.depth_bits)
-        except UndecodableError as error:
-            raise BadRender(source_id, f"image does not decode ({error})") from error
+        if corners is not None:
+            require_upright(source_id, raw, "eye corners")
+        picture = decoded(source_id, raw, crop)
         height, width = picture.shape[:2]
-        if min(height, width) < MIN_SIDE_PX:
-            raise BadRender(source_id, f"picture of {width}x{height} px is too small")
         mirrored = target.eye_side == "right"
         flip = np.array([[-1.0, 0, width - 1], [0, 1, 0]])
         if mirrored:  # right eyes are mirrored to look like left ones
@@ -242,15 +216,7 @@ class ScreenTargetsSource:
                 raise BadRender(source_id, row.problem or missing)
             if len([*split_at_archive(name)]) != len([*split_at_archive(table_name)]):
                 raise BadRender(source_id, f"{TARGETS} does not lie in the archive of the picture")
-        files = self._files  # opened here: a missing folder is not the fault of a picture
-        try:
-            raw = files.read(name)
-        except FileNotFoundError as error:
-            raise Vanished(source_id) from error
-        except DamagedFileError as error:
-            raise BadRender(source_id, str(error)) from error
-        if not raw:
-            raise BadRender(source_id, f"{name} is empty")
+        (raw,) = self.read_files(source_id, name)
         return raw, row
 
     def _row(self, source_id: str, table_name: str, picture: str) -> Row:
@@ -277,7 +243,7 @@ class ScreenTargetsSource:
             DamagedFileError: its content cannot be read.
             TargetsError: it is no table of targets.
         """
-        files = self._files  # opened here: a missing folder is not the fault of a table
+        files = self.files  # opened here: a missing folder is not the fault of a table
         with self._lock:  # several threads would otherwise read one table at the same time
             if again or name not in self._tables:
                 try:
@@ -357,9 +323,5 @@ def _framing(
             "the inner and the outer corner are not as in an eye of the eye_side that is named; is "
             "it the other eye, or was the picture mirrored before?",
         )
-    eye_width = math.dist(inner, outer)
-    if eye_width < MIN_EYE_WIDTH_PX:
-        raise BadRender(
-            source_id, f"eye is {eye_width:.1f} px wide, at least {MIN_EYE_WIDTH_PX:.0f} needed"
-        )
+    require_wide(source_id, math.dist(inner, outer))
     return crop.framing(inner, outer)

@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.dataset.tar import sha256
-from factory.domains.eye.sources.framing import CroppedOptions, EyeCrop, Outline, PointXY
+from factory.domains.eye.sources.framing import (
+    CroppedOptions,
+    EyeCrop,
+    Outline,
+    PointXY,
+    require_wide,
+)
 from factory.domains.eye.sources.gaze_filter import GazeFilter, angles_of
+from factory.domains.eye.sources.pictures import require_upright
 from factory.domains.eye.sources.unityeyes_label import (
     CARUNCLE,
     IRIS,
@@ -34,7 +41,7 @@ from factory.domains.eye.sources.unityeyes_label import (
 )
 from factory.images.crop import Framing
 from factory.images.jpeg import FULL_SCALE, GREY_OR_RGB, crop_jpeg, is_jpeg, jpeg_size
-from factory.images.picture import is_turned, picture_size, read_picture
+from factory.images.picture import picture_size, read_picture
 from factory.images.png import UndecodableError
 from factory.sources.base import BadRender, LeftOut, Loaded, SourceOptions, Vanished
 from factory.sources.listing import IMAGE_SUFFIXES, StemSource
@@ -42,8 +49,6 @@ from schemas.dataset import DatasetKind
 
 OUTER_CORNER = 8
 """index of the outer eye corner among the points of the lid"""
-MIN_EYE_WIDTH_PX = 16.0
-"""smallest width of an eye in source pixels; smaller eyes have less detail than the crop"""
 
 
 class UnityEyesOptions(CroppedOptions):
@@ -147,10 +152,7 @@ class UnityEyesSource(StemSource):
             pupil_from = "source"
         inner, outer = points.mean(CARUNCLE), (points.x[OUTER_CORNER], points.y[OUTER_CORNER])
         eye_width = math.dist(inner, outer)
-        if eye_width < MIN_EYE_WIDTH_PX:
-            raise BadRender(
-                source_id, f"eye is {eye_width:.1f} px wide, at least {MIN_EYE_WIDTH_PX:.0f} needed"
-            )
+        require_wide(source_id, eye_width)
         if self.options.keep.opening is not None:
             lid_y = points.y[LID]
             kept_out = self.options.keep.opening_reason((max(lid_y) - min(lid_y)) / eye_width)
@@ -207,7 +209,7 @@ class UnityEyesSource(StemSource):
             Vanished: neither file exists any more.
             BadRender: one of them is missing, damaged, empty, or exists twice.
         """
-        names = self._inputs.names(source_id)
+        names = self.names(source_id)
         if not names:
             raise Vanished(source_id)
         labels = [name for name in names if name.lower().endswith(".json")]
@@ -257,12 +259,7 @@ def _picture_size(source_id: str, raw: bytes) -> tuple[int, int]:
             (height, width), colours = picture_size(raw), "RGB"
     except UndecodableError as error:
         raise BadRender(source_id, f"image does not decode ({error})") from error
-    if is_turned(raw):
-        raise BadRender(
-            source_id,
-            "the picture is turned by its EXIF data, and the label may be of either way; turn the "
-            "pixels themselves, and leave the EXIF data out",
-        )
+    require_upright(source_id, raw, "label")
     if colours not in GREY_OR_RGB:
         raise BadRender(source_id, f"image has {colours} colours, expected grey or RGB")
     return height, width

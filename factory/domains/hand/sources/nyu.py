@@ -6,8 +6,7 @@ nested, and may be in a tar or a zip.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -34,13 +33,13 @@ from factory.domains.hand.sources.nyu_files import (
 )
 from factory.domains.hand.sources.nyu_joints import JointsError, JointTable
 from factory.images.png import UndecodableError
-from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished
-from factory.sources.files import NOTHING_SEEN, Files, open_files
-from factory.sources.listing import Listing
+from factory.sources.base import BadRender, Loaded, SourceOptions, Vanished, rejected_with
+from factory.sources.files import Files
+from factory.sources.listing import FileSource
 from factory.sources.members import DamagedFileError
 from factory.sources.scan import ScanItem, Seen
 from factory.store.extras import MissingExtraError
-from schemas.dataset import DatasetKind, InputFacts
+from schemas.dataset import DatasetKind
 from schemas.hand.sample import EVALUATED_JOINTS, MAX_CUBE_MM
 
 NEAR_MM = 60.0
@@ -84,21 +83,20 @@ class NyuOptions(SourceOptions):
         return self.size_px, self.size_px
 
 
-class NyuSource:
+class NyuSource(FileSource):
     """NYU's hands, synthdepth_* or depth_* with joints.
 
     Reads one frame at a time, with ids such as `train/depth_1_0000001`. The joints of a
     folder are read once for all its frames.
     """
 
+    options: NyuOptions
     options_kind: ClassVar[type[SourceOptions]] = NyuOptions
     name: ClassVar[str] = "nyu"
 
     def __init__(self, location: str | Path, options: NyuOptions):
-        self.location = location
-        self.options = options
+        super().__init__(location, options)
         self._joints = _Joints()
-        self._expected: Mapping[str, str | None] = {}
 
     @property
     def kind(self) -> DatasetKind:
@@ -109,10 +107,6 @@ class NyuSource:
         labelled = self.options.labelled
         return self.kind == "synthetic" if labelled is None else labelled
 
-    @cached_property
-    def _files(self) -> Files:
-        return open_files(self.location)
-
     @property
     def _prefix(self) -> Prefix:
         return "synthdepth" if self.kind == "synthetic" else "depth"
@@ -121,9 +115,6 @@ class NyuSource:
     def _with_twin(self) -> bool:
         return self.kind == "real" and self.options.mask == "twin"
 
-    def listing(self) -> Sequence[InputFacts]:
-        return Listing.of(self.scan(NOTHING_SEEN))
-
     def scan(self, seen: Seen) -> Iterable[ScanItem]:
         scan = FrameScan(
             prefix=self._prefix,
@@ -131,18 +122,15 @@ class NyuSource:
             with_twin=self._with_twin,
             problem_of=self._problem_of,
         )
-        return scan.items(self._files, seen)
+        return scan.items(self.files, seen)
 
     def _problem_of(self, joint_data: str) -> str | None:
         """Why a file of joints cannot be read; None where it can."""
         try:
-            self._joints.of(self._files, joint_data)
+            self._joints.of(self.files, joint_data)
         except (JointsError, MissingExtraError) as error:
             return f"{joint_data}: {error}; the frames beside it wait until it can be read"
         return None
-
-    def expect(self, suffixes: Mapping[str, str | None]) -> None:
-        self._expected = suffixes
 
     def identity(self, source_id: str) -> str | None:
         return f"frame-{_name(source_id).frame:07d}"
@@ -157,11 +145,8 @@ class NyuSource:
         image = self._read(source_id)
         row, twin = self._row(name), self._twin(name)
         digests = sha256(image), sha256(row + twin)
-        try:
+        with rejected_with(digests):
             return self._loaded(name, image, twin, digests)
-        except BadRender as bad:
-            bad.digests = digests
-            raise
 
     def _loaded(
         self, name: FrameName, image: bytes, twin: bytes, digests: tuple[str, str]
@@ -229,14 +214,14 @@ class NyuSource:
             raise BadRender(name.stem, f"{JOINT_DATA}: {error}") from error
 
     def _table(self, name: FrameName) -> JointTable:
-        return self._joints.of(self._files, name.joint_data)
+        return self._joints.of(self.files, name.joint_data)
 
     def _twin(self, name: FrameName) -> bytes:
         """The bytes of the render of the same frame; empty where it does not matter."""
         if not self._with_twin:
             return b""
         try:
-            return _read_png(self._files, name.twin_stem, PNG_SPELLINGS)
+            return _read_png(self.files, name.twin_stem, PNG_SPELLINGS)
         except FileNotFoundError as error:
             raise BadRender(
                 name.stem,
@@ -246,7 +231,7 @@ class NyuSource:
             raise BadRender(name.stem, str(error)) from error
 
     def _read(self, source_id: str) -> bytes:
-        files = self._files  # opened here, because a missing folder is not the fault of a frame
+        files = self.files  # opened here, because a missing folder is not the fault of a frame
         suffixes = (self._expected.get(source_id) or "").split()
         if len(suffixes) > 1:
             names = ", ".join(f"{source_id}{suffix}" for suffix in suffixes)
