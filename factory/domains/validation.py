@@ -9,7 +9,7 @@ from pathlib import Path
 from factory.dataset.dataset import DatasetPlace, location_of
 from factory.dataset.session import BeginSession, here
 from factory.domains.registry import GivenOptions, domain_of, options_for
-from factory.networks.threads import threads_kept
+from factory.measures.threads import threads_kept
 from factory.store.open import absolute
 from factory.tracking.options import NO_MLFLOW, MlflowOptions
 from factory.validation.pairs import open_trio

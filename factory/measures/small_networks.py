@@ -5,7 +5,6 @@ Axes in names: N images, H height, W width.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -80,14 +79,3 @@ def require_finite(outputs: Some, network: str) -> Some:
             "learning_rate"
         )
     return outputs
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run PyTorch on one thread, because sums on several threads differ in their last bits."""
-    num = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num)

@@ -11,11 +11,11 @@ from factory.images.png import Pixels
 from factory.measures.small_networks import (
     batches_of,
     network_planes,
-    one_thread,
     require_finite,
     shifted,
     stage,
 )
+from factory.measures.threads import threads_kept
 
 if TYPE_CHECKING:
     from factory.measures.two_sample import TwoSampleTest
@@ -29,7 +29,7 @@ def accuracies(
     Raises:
         ValueError: a network gives values that are not finite.
     """
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with threads_kept(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shares = []
         for fold, (real, other) in enumerate(test.folds(len(real_NHW), len(other_NHW), seed)):

@@ -129,7 +129,7 @@ def refine_dataset(
     missing = missing_shards(parent, child)
     if missing:
         # Both import PyTorch.
-        from factory.networks.threads import threads_kept
+        from factory.measures.threads import threads_kept
         from factory.refinement.stages import refine_stages
 
         num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))

@@ -12,10 +12,10 @@ from pydantic import JsonValue
 
 from factory.dataset.dataset import Dataset, DatasetPlace, location_of
 from factory.images.scale import full_scale_for
+from factory.measures.threads import threads_kept
 from factory.networks.precision import require_hardware, resolved
 from factory.networks.refiner_files import load_refiner
 from factory.networks.stored_refiner import DESCRIPTION_NAME, WEIGHTS_NAME, read_refiner
-from factory.networks.threads import threads_kept
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.tracking.options import NO_MLFLOW, MlflowOptions

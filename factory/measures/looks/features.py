@@ -27,10 +27,10 @@ from factory.measures.looks.settings import FeatureTraining
 from factory.measures.small_networks import (
     batches_of,
     network_planes,
-    one_thread,
     shifted,
     stage,
 )
+from factory.measures.threads import threads_kept
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float64]
@@ -53,7 +53,7 @@ def train_features(settings: FeatureTraining, images_NHW: Images) -> "Extractor"
             f"there are {len(images_NHW)} images to train features on, but a step takes "
             f"{settings.num_images}"
         )
-    with one_thread(), torch.random.fork_rng(devices=[]):
+    with threads_kept(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         encoder = _Encoder(settings.num_features)
         _fit(settings, encoder, images_NHW)
@@ -176,7 +176,7 @@ class Extractor:
 
     def __call__(self, images_NHW: Images) -> Features:
         """(N, D) float64 features of (N, H, W) uint8 images, before any scaling."""
-        with one_thread(), torch.inference_mode():
+        with threads_kept(1), torch.inference_mode():
             parts = [
                 self.encoder(network_planes(images_NHW[start : start + 256])).double().numpy()
                 for start in range(0, len(images_NHW), 256)

@@ -11,7 +11,8 @@ def threads_kept(num_threads: int | None = None) -> Iterator[None]:
     """Give PyTorch its number of threads back after a block that changes it.
 
     Args:
-        num_threads: the number in the block; None for the number before it.
+        num_threads: the number in the block; None for the number before it. With 1, sums do not
+            depend on the machine: on several threads they differ in their last bits.
     """
     before = torch.get_num_threads()
     if num_threads is not None:
