@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.damage.kinds import DAMAGES, damaged
-from factory.domains.eye.damage.pairs import Pairs
+from factory.domains.eye.damage.kinds import DAMAGES
+from factory.domains.eye.damage.measuring import EYE_DAMAGES
 from factory.images.png import grey
 from factory.refinement.shards import ShardCommitter, ShardReader
 from factory.validation.power.damages import Damage
@@ -57,9 +57,9 @@ def _damaged(
     rows: NDArray[np.intp],
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    labels = refined.index(shard).replace_schema_metadata()
-    pairs = Pairs(grey(parent.images(shard)), grey(refined.images(shard)), labels).take(rows)
-    result = damaged(damage, pairs, rng)
+    labels = refined.index(shard).replace_schema_metadata().take(rows)
+    images = parent.images(shard)[rows], refined.images(shard)[rows]
+    result = EYE_DAMAGES.damaged(damage, labels, *images, rng)
     # Labels are the parent's: to swap them is to swap the images.
     return np.asarray(result.refined_NHW[result.label_rows_N])
 

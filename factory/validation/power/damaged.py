@@ -14,7 +14,7 @@ from factory.dataset.loading import superseded_keys, without_keys
 from factory.store.open import open_store
 from factory.store.parquet import parquet_bytes, parsing_parquet
 from factory.validation.pairs import parent_images
-from factory.validation.power.damages import Damage, Damager, Damages
+from factory.validation.power.damages import Damage, Damages, Measure
 from factory.validation.power.table import DamageMeasures
 from factory.validation.protocols import Witnesses
 from schemas.base import digest_of
@@ -44,8 +44,8 @@ class DamageMeasurer:
         """
         store, name = open_store(self.output), self._name(damage)
         if store.size(name) is None:
-            damager = self.damages.damager(self.witnesses)
-            tables = [self._measured(damage, shard, damager) for shard in self.shards]
+            measure = self.damages.measurer(self.witnesses)
+            tables = [self._measured(damage, shard, measure) for shard in self.shards]
             store.put(name, parquet_bytes(pa.concat_tables(tables)))
         with parsing_parquet(f"{store.location}/{name}"):
             rows = pq.read_table(pa.BufferReader(store.read(name)))
@@ -55,24 +55,20 @@ class DamageMeasurer:
         measures = self.witnesses.with_derived(rows.drop_columns([HARMED]))
         return DamageMeasures(damage, measures, harmed)
 
-    def _measured(self, damage: Damage, shard: int, damager: Damager) -> pa.Table:
+    def _measured(self, damage: Damage, shard: int, measure: Measure) -> pa.Table:
         labels = self.refined.index(shard).replace_schema_metadata()
-        damaged = damager(
-            damage,
-            labels,
-            parent_images(self.parent, labels["key"].to_pylist()),
-            self.refined.images(shard),
-            np.random.default_rng([self.seed, shard]),
-            parent_sha256=self.parent.facts(shard).tar_sha256,
-        )
-        measures = damaged.measures
+        parent = parent_images(self.parent, labels["key"].to_pylist())
+        rng = np.random.default_rng([self.seed, shard])
+        damaged = self.damages.damaged(damage, labels, parent, self.refined.images(shard), rng)
+        rows = labels.take(pa.array(damaged.label_rows_N))
+        measures = measure(rows, parent, damaged.refined_NHW)
         # A sample with swapped labels still belongs to the half of the samples that its own
         # identity is in.
         for column in ("key", "identity"):
             position = measures.schema.get_field_index(column)
             field = measures.schema.field(position)
             measures = measures.set_column(position, field, labels[column])
-        return measures.append_column(HARMED, pa.array(damaged.is_harmed))
+        return measures.append_column(HARMED, pa.array(damaged.is_harmed_N))
 
     def _name(self, damage: Damage) -> str:
         content = {

@@ -5,18 +5,15 @@ which kinds of damage there are, damages refined images by them, and names the s
 measurement on which damage shows.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.images.png import Pixels
-
-_Pairs = TypeVar("_Pairs")
-_Changed = TypeVar("_Changed")
 
 
 @dataclass(frozen=True)
@@ -61,30 +58,6 @@ def swapped_rows(count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     return rows_N
 
 
-def changed(
-    damage: Damage,
-    changes: Mapping[str, Callable[[_Pairs, float, np.random.Generator], _Changed]],
-    pairs: _Pairs,
-    rng: np.random.Generator,
-    *,
-    sized: Set[str],
-) -> _Changed:
-    """What the change of a damage's kind makes of some pairs.
-
-    Args:
-        changes: by kind; each takes the size of the damage, 0 where it has none.
-        sized: the kinds that need a size.
-
-    Raises:
-        ValueError: the kind is unknown, or needs a size and has none.
-    """
-    if damage.kind not in changes:
-        raise ValueError(f"no damage of kind {damage.kind!r}, only {', '.join(changes)}")
-    if damage.size is None and damage.kind in sized:
-        raise ValueError(f"damage of kind {damage.kind} needs a size, it has none")
-    return changes[damage.kind](pairs, damage.size or 0.0, rng)
-
-
 class Tail(NamedTuple):
     """The side of a measure on which damage lies."""
 
@@ -100,56 +73,31 @@ class Tail(NamedTuple):
     there are too few samples to prove it"""
 
 
-class DamagedRows(NamedTuple):
-    """Measurements of N samples after they were damaged."""
-
-    measures: pa.Table
-    """rows of the witnesses' schema, in the order of the samples"""
-    is_harmed: NDArray[np.bool_]
-    """(N,) which samples the damage changes by as much as it should"""
-
-
-class Damager(Protocol):
-    """Damages samples and measures them. Lives in a worker of one core."""
-
-    def __call__(
-        self,
-        damage: Damage,
-        labels: pa.Table,
-        parent: Pixels,
-        refined: Pixels,
-        rng: np.random.Generator,
-        *,
-        parent_sha256: str,
-    ) -> DamagedRows:
-        """Measure some samples after all of them were damaged; equal generators damage equally.
-
-        Args:
-            damage: one of the domain's.
-            labels: index rows of the refined images.
-            parent: (N, H, W) in the order of the rows; refined likewise.
-            parent_sha256: of the parent's shard: names the parent images, so that what is measured
-                in them alone may be remembered from one damage to the next.
-        """
-
-
-class DamagedImages(Protocol):
+class Damaged(NamedTuple):
     """N refined images after they were damaged."""
 
-    @property
-    def refined_NHW(self) -> Pixels:  # noqa: N802
-        """(N, H, W) the images"""
+    refined_NHW: Pixels  # noqa: N815
+    label_rows_N: NDArray[np.intp]  # noqa: N815
+    """(N,) the row of the labels that now belongs to each image: its own, unless labels were
+    swapped"""
+    is_harmed_N: NDArray[np.bool_]  # noqa: N815
+    """(N,) which images the damage changes by as much as it should"""
 
-    @property
-    def label_rows_N(self) -> NDArray[np.intp]:  # noqa: N802
-        """(N,) the row of the labels that now belongs to each image: its own, unless labels were
-        swapped"""
+    @classmethod
+    def with_own_labels(
+        cls, refined_NHW: Pixels, is_harmed_N: NDArray[np.bool_] | None = None
+    ) -> Self:
+        """Args: is_harmed_N: all are harmed when None."""
+        num = len(refined_NHW)
+        harmed_N = np.ones(num, bool) if is_harmed_N is None else is_harmed_N
+        return cls(refined_NHW, np.arange(num), harmed_N)
 
 
-DamageImages = Callable[[Damage, pa.Table, Pixels, Pixels, np.random.Generator], DamagedImages]
-"""damages refined images, all of them, and measures none; its arguments are those that a `Damager`
-is given without a name, and it raises ValueError where the kind needs a size, or the labels lack
-what it needs"""
+Change = Callable[[Any, float, np.random.Generator], Damaged]
+"""damages all refined images of a domain's pairs; takes the size of the damage too, 0 for a kind
+that has none, and raises ValueError where the labels lack what it needs"""
+Measure = Callable[[pa.Table, Pixels, Pixels], pa.Table]
+"""as `factory.validation.protocols.Measurer.__call__`"""
 
 
 @dataclass(frozen=True)
@@ -160,8 +108,36 @@ class Damages:
     """every kind and size, smaller sizes first"""
     tails: Sequence[Tail]
     """every measure with the side or sides on which damage lies"""
-    damager: Callable[[Any], Damager]
-    """from the witnesses that the clean samples were measured with to what a worker damages and
-    measures with; a function of a module, which should give the same one for all damages"""
-    damaged: DamageImages
-    """by which the damager damages, for those who do not measure"""
+    changes: Mapping[str, Change]
+    """what each kind of damage does"""
+    pairs: Callable[[Pixels, Pixels, pa.Table], Any]
+    """what changes are given, from parents, refined images and labels"""
+    measurer: Callable[[Any], Measure]
+    """from the witnesses that the clean samples were measured with to what a worker measures with:
+    a function of a module, which should give the same one for all damages"""
+
+    def damaged(
+        self,
+        damage: Damage,
+        labels: pa.Table,
+        parent: Pixels,
+        refined: Pixels,
+        rng: np.random.Generator,
+    ) -> Damaged:
+        """Refined images, all of them damaged; equal generators damage them equally.
+
+        Args:
+            labels: index rows of the refined images.
+            parent: (N, H, W) in the order of the rows; refined likewise.
+
+        Raises:
+            ValueError: the kind is unknown, or needs a size and has none; or the labels lack what
+                it needs.
+        """
+        kind = damage.kind
+        if kind not in self.changes:
+            raise ValueError(f"no damage of kind {kind!r}, only {', '.join(self.changes)}")
+        is_sized = any(known.size is not None for known in self.damages if known.kind == kind)
+        if damage.size is None and is_sized:
+            raise ValueError(f"damage of kind {kind} needs a size, it has none")
+        return self.changes[kind](self.pairs(parent, refined, labels), damage.size or 0.0, rng)

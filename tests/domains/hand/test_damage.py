@@ -6,11 +6,12 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from factory.dataset.columns import values_of
-from factory.domains.hand.damage.kinds import DAMAGES, LEAST_SWAP_PX, Damaged, Pairs, damaged
+from factory.domains.hand.damage.kinds import DAMAGES, LEAST_SWAP_PX, Pairs
+from factory.domains.hand.damage.measuring import HAND_DAMAGES
 from factory.domains.hand.damage.pictures import grown, rotated, without_finger
 from factory.domains.hand.damage.tails import TAILS
 from factory.domains.hand.measures import HandMeasurer, HandWitnesses, joints_of, skin_mm
-from factory.validation.power.damages import Damage
+from factory.validation.power.damages import Damage, Damaged
 from schemas.hand.measures import HAND_MEASURE_MEANINGS
 from support.hand_pairs import CUBE_MM, drawn_hands
 
@@ -25,8 +26,12 @@ def pairs() -> Pairs:
 
 
 def damage(name: str, pairs: Pairs, seed: int = 0) -> Damaged:
-    chosen = {known.name: known for known in DAMAGES}[name]
-    return damaged(chosen, pairs, np.random.default_rng(seed))
+    return damaged({known.name: known for known in DAMAGES}[name], pairs, seed)
+
+
+def damaged(chosen: Damage, pairs: Pairs, seed: int = 0) -> Damaged:
+    rng = np.random.default_rng(seed)
+    return HAND_DAMAGES.damaged(chosen, pairs.labels, pairs.parent_NHW, pairs.refined_NHW, rng)
 
 
 def measured(pairs: Pairs, result: Damaged) -> pa.Table:
@@ -174,11 +179,10 @@ def test_a_copied_parent_is_the_parent(pairs):
 
 
 def test_unknown_damage_is_refused(pairs):
-    rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="no damage of kind 'rust', only shift"):
-        damaged(Damage("rust", 1, "px", False, "in tests"), pairs, rng)
+        damaged(Damage("rust", 1, "px", False, "in tests"), pairs)
     with pytest.raises(ValueError, match="grow needs a size"):
-        damaged(Damage("grow", None, "", False, "in tests"), pairs, rng)
+        damaged(Damage("grow", None, "", False, "in tests"), pairs)
 
 
 def test_every_tail_is_a_measure_and_every_measure_has_one():

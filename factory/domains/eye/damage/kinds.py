@@ -1,89 +1,74 @@
 """Every kind of damage of eyes, in the sizes that their validation is tried with."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Mapping
+from functools import partial
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from factory.domains.eye.damage.iris import gazes_turned, irises_shifted
 from factory.domains.eye.damage.lids import lids_closed
-from factory.domains.eye.damage.pairs import Images, Pairs, Values
-from factory.domains.eye.damage.whole import compressed, stretched, turned
-from factory.domains.eye.pupil.calibration import NUM_DIRECTIONS, shifted
-from factory.validation.power.damages import Damage, changed, in_sizes, swapped_rows, unsized
+from factory.domains.eye.damage.pairs import Pairs, Values
+from factory.domains.eye.damage.whole import stretched, turned
+from factory.domains.eye.pupil.calibration import (
+    as_grey,
+    compressed,
+    random_directions,
+    shifted,
+)
+from factory.validation.power.damages import (
+    Change,
+    Damage,
+    Damaged,
+    in_sizes,
+    swapped_rows,
+    unsized,
+)
 
-
-@dataclass(frozen=True)
-class Damaged:
-    """Damaged images, and by how much exactly each was changed."""
-
-    refined_NHW: Images  # noqa: N815
-    label_rows_N: NDArray[np.intp]  # noqa: N815
-    """the row of the labels that now belongs to each image: its own, unless labels were swapped"""
-    iris_moved_px_N2: Values | None = None  # noqa: N815
-    """(x, y) by which the iris centre moved, where the damage moves it by a known amount"""
-    gaze_change_deg_N: Values | None = None  # noqa: N815
-    """angle between the eye's gaze and the label's, where the damage changes it by a known
-    amount"""
-
-
-def damaged(damage: Damage, pairs: Pairs, rng: np.random.Generator) -> Damaged:
-    """The refined images of some pairs, all damaged; equal generators damage them equally.
-
-    Raises:
-        ValueError: the kind is unknown or needs a size, or the labels lack what it needs.
-    """
-    return changed(damage, _CHANGES, pairs, rng, sized=_SIZED)
-
+LEAST_SWAP_DEG = 10.0
+"""between the gazes of two samples whose labels are swapped; those of nearer ones are hardly
+wrong"""
 
 # --- what moves ---------------------------------------------------------------------------------
 
 
 def _shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
-    shift_N2 = size_px * _directions(len(pairs), rng)
-    return _own_labels(shifted(pairs.refined_NHW, shift_N2), moved_px_N2=shift_N2)
+    shift_N2 = size_px * random_directions(len(pairs), rng)
+    return Damaged.with_own_labels(shifted(pairs.refined_NHW, shift_N2))
 
 
 def _vertical_shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
     shift_N2 = np.stack([np.zeros(len(pairs)), size_px * _signs(len(pairs), rng)], axis=1)
-    return _own_labels(shifted(pairs.refined_NHW, shift_N2), moved_px_N2=shift_N2)
+    return Damaged.with_own_labels(shifted(pairs.refined_NHW, shift_N2))
 
 
 def _turn(pairs: Pairs, size_deg: float, rng: np.random.Generator) -> Damaged:
-    return _own_labels(turned(pairs.refined_NHW, np.radians(size_deg) * _signs(len(pairs), rng)))
+    return Damaged.with_own_labels(
+        turned(pairs.refined_NHW, np.radians(size_deg) * _signs(len(pairs), rng))
+    )
 
 
 def _stretch(pairs: Pairs, size_percent: float, rng: np.random.Generator) -> Damaged:
     factor_N = 1 + size_percent / 100 * _signs(len(pairs), rng)
-    return _own_labels(stretched(pairs.refined_NHW, factor_N))
+    return Damaged.with_own_labels(stretched(pairs.refined_NHW, factor_N))
 
 
 def _iris_shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
-    shift_N2 = size_px * _directions(len(pairs), rng)
-    return _own_labels(irises_shifted(pairs, shift_N2), moved_px_N2=shift_N2)
+    shift_N2 = size_px * random_directions(len(pairs), rng)
+    return Damaged.with_own_labels(irises_shifted(pairs, shift_N2))
 
 
 def _gaze(pairs: Pairs, size_deg: float, rng: np.random.Generator) -> Damaged:
-    images_NHW, moved_N2 = gazes_turned(pairs, np.radians(size_deg), rng)
-    change_N = np.full(len(pairs), size_deg)
-    return _own_labels(images_NHW, moved_px_N2=moved_N2, gaze_change_deg_N=change_N)
+    images_NHW, _ = gazes_turned(pairs, np.radians(size_deg), rng)
+    return Damaged.with_own_labels(images_NHW)
 
 
 def _mirrored(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
-    return _own_labels(pairs.refined_NHW[:, :, ::-1].copy())
+    return Damaged.with_own_labels(pairs.refined_NHW[:, :, ::-1].copy())
 
 
 def _lids_closed(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
-    return _own_labels(lids_closed(pairs, rng))
-
-
-def _directions(count: int, rng: np.random.Generator) -> Values:
-    """(count, 2) unit vectors, each one of `NUM_DIRECTIONS`."""
-    angle_N = rng.integers(NUM_DIRECTIONS, size=count) * (2 * np.pi / NUM_DIRECTIONS)
-    return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+    return Damaged.with_own_labels(lids_closed(pairs, rng))
 
 
 def _signs(count: int, rng: np.random.Generator) -> Values:
@@ -101,11 +86,11 @@ def _labels_swapped(pairs: Pairs, size: float, rng: np.random.Generator) -> Dama
     gaze_N3 /= np.linalg.norm(gaze_N3, axis=1, keepdims=True)
     cosine_N = np.clip((gaze_N3 * gaze_N3[rows_N]).sum(axis=1), -1, 1)
     change_N = np.where(rows_N == np.arange(len(pairs)), 0.0, np.degrees(np.arccos(cosine_N)))
-    return Damaged(pairs.refined_NHW.copy(), rows_N, gaze_change_deg_N=change_N)
+    return Damaged(pairs.refined_NHW.copy(), rows_N, change_N >= LEAST_SWAP_DEG)
 
 
 def _copied_parent(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
-    return _own_labels(pairs.parent_NHW.copy())
+    return Damaged.with_own_labels(pairs.parent_NHW.copy())
 
 
 def _collapse(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damaged:
@@ -113,7 +98,7 @@ def _collapse(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damag
     noise_NHW = rng.integers(
         -int(size_grey), int(size_grey), pairs.refined_NHW.shape, endpoint=True
     )
-    return _own_labels(_grey(one_HW + noise_NHW))
+    return Damaged.with_own_labels(as_grey(one_HW + noise_NHW))
 
 
 # --- what changes grey values -------------------------------------------------------------------
@@ -121,70 +106,52 @@ def _collapse(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damag
 
 def _blur(pairs: Pairs, sigma_px: float, rng: np.random.Generator) -> Damaged:
     blurred = [cv2.GaussianBlur(image, (0, 0), sigma_px) for image in pairs.refined_NHW]
-    return _own_labels(np.asarray(blurred, np.uint8))
+    return Damaged.with_own_labels(np.asarray(blurred, np.uint8))
 
 
 def _constant(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
     mean_N11 = pairs.refined_NHW.mean(axis=(1, 2), keepdims=True)
-    return _own_labels(_grey(np.broadcast_to(mean_N11, pairs.refined_NHW.shape)))
+    return Damaged.with_own_labels(as_grey(np.broadcast_to(mean_N11, pairs.refined_NHW.shape)))
 
 
 def _inverted(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
-    return _own_labels(255 - pairs.refined_NHW)
+    return Damaged.with_own_labels(255 - pairs.refined_NHW)
 
 
-def _checkerboard(square_px: int) -> "_Change":
+def _checkerboard(
+    pairs: Pairs, size_grey: float, rng: np.random.Generator, *, square_px: int = 1
+) -> Damaged:
     """Squares of this side, brighter and darker by turns."""
-
-    def change(pairs: Pairs, size_grey: float, rng: np.random.Generator) -> Damaged:
-        y_HW, x_HW = np.indices(pairs.refined_NHW.shape[1:]) // square_px
-        return _own_labels(_grey(pairs.refined_NHW + size_grey * (1.0 - 2 * ((x_HW + y_HW) % 2))))
-
-    return change
+    y_HW, x_HW = np.indices(pairs.refined_NHW.shape[1:]) // square_px
+    squares_HW = size_grey * (1.0 - 2 * ((x_HW + y_HW) % 2))
+    return Damaged.with_own_labels(as_grey(pairs.refined_NHW + squares_HW))
 
 
 def _jpeg(pairs: Pairs, quality: float, rng: np.random.Generator) -> Damaged:
-    return _own_labels(compressed(pairs.refined_NHW, int(quality)))
-
-
-def _grey(values: NDArray[np.generic]) -> Images:
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
-
-
-def _own_labels(
-    images_NHW: Images,
-    *,
-    moved_px_N2: Values | None = None,
-    gaze_change_deg_N: Values | None = None,
-) -> Damaged:
-    return Damaged(images_NHW, np.arange(len(images_NHW)), moved_px_N2, gaze_change_deg_N)
+    return Damaged.with_own_labels(compressed(pairs.refined_NHW, int(quality)))
 
 
 # --- all of them --------------------------------------------------------------------------------
 
-_Change = Callable[[Pairs, float, np.random.Generator], Damaged]
-_CHANGES: Mapping[str, _Change] = MappingProxyType(
-    {
-        "shift": _shift,
-        "vertical_shift": _vertical_shift,
-        "turn": _turn,
-        "stretch": _stretch,
-        "iris_shift": _iris_shift,
-        "gaze": _gaze,
-        "mirrored": _mirrored,
-        "lids_closed": _lids_closed,
-        "labels_swapped": _labels_swapped,
-        "copied_parent": _copied_parent,
-        "collapse": _collapse,
-        "blur": _blur,
-        "constant": _constant,
-        "inverted": _inverted,
-        "checkerboard": _checkerboard(1),
-        "checkerboard_wide": _checkerboard(2),
-        "jpeg": _jpeg,
-    }
-)
-
+CHANGES: Mapping[str, Change] = {
+    "shift": _shift,
+    "vertical_shift": _vertical_shift,
+    "turn": _turn,
+    "stretch": _stretch,
+    "iris_shift": _iris_shift,
+    "gaze": _gaze,
+    "mirrored": _mirrored,
+    "lids_closed": _lids_closed,
+    "labels_swapped": _labels_swapped,
+    "copied_parent": _copied_parent,
+    "collapse": _collapse,
+    "blur": _blur,
+    "constant": _constant,
+    "inverted": _inverted,
+    "checkerboard": _checkerboard,
+    "checkerboard_wide": partial(_checkerboard, square_px=2),
+    "jpeg": _jpeg,
+}
 
 DAMAGES: tuple[Damage, ...] = (
     *in_sizes(
@@ -264,5 +231,3 @@ DAMAGES: tuple[Damage, ...] = (
     ),
 )
 """all damage of eyes, smaller sizes first, and higher qualities"""
-
-_SIZED = {damage.kind for damage in DAMAGES if damage.size is not None}

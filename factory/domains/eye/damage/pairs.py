@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.dataset.columns import lists_of
+
 Images = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
@@ -57,13 +59,10 @@ class Pairs:
         if column not in self.labels.column_names:
             has = ", ".join(self.labels.column_names)
             raise ValueError(f"this damage needs the label {column}; the labels have {has}")
-        values, shape = self.labels[column].combine_chunks(), [len(self)]
-        if values.null_count:
+        num_null = self.labels[column].null_count
+        if num_null:
             raise ValueError(
-                f"this damage needs the label {column}, which {values.null_count} of {len(self)} "
-                f"rows lack; leave them out"
+                f"this damage needs the label {column}, which {num_null} of {len(self)} rows lack; "
+                "leave them out"
             )
-        while pa.types.is_fixed_size_list(values.type):
-            shape.append(values.type.list_size)
-            values = values.flatten()
-        return np.array(values.to_numpy(zero_copy_only=False), np.float64).reshape(shape)
+        return np.array(lists_of(self.labels, column, column), np.float64)

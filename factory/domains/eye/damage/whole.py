@@ -1,9 +1,9 @@
-"""Whole pictures turned, stretched, or saved with losses."""
+"""Whole pictures turned or stretched."""
 
-import cv2
 import numpy as np
 
 from factory.domains.eye.damage.pairs import Images, Values
+from factory.domains.eye.pupil.calibration import warped
 
 
 def turned(images_NHW: Images, angle_rad_N: Values) -> Images:
@@ -24,22 +24,5 @@ def stretched(images_NHW: Images, factor_N: Values) -> Images:
 def _mapped(images_NHW: Images, map_N22: Values) -> Images:
     height, width = images_NHW.shape[1:]
     centre_2 = np.array([(width - 1) / 2, (height - 1) / 2])
-    result = np.empty_like(images_NHW)
-    for i, (image, map_22) in enumerate(zip(images_NHW, map_N22, strict=True)):
-        result[i] = cv2.warpAffine(
-            image,
-            np.column_stack([map_22, centre_2 - map_22 @ centre_2]),
-            (width, height),
-            flags=cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-    return result
-
-
-def compressed(images_NHW: Images, quality: int) -> Images:
-    """The images as they come back from JPEG files of a quality, 1 to 100."""
-    result = np.empty_like(images_NHW)
-    for i, image in enumerate(images_NHW):
-        _, stream = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        result[i] = np.asarray(cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE))
-    return result
+    shift_N2 = centre_2 - map_N22 @ centre_2
+    return warped(images_NHW, np.concatenate([map_N22, shift_N2[:, :, None]], axis=2))

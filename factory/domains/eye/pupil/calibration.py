@@ -134,8 +134,7 @@ def _planted_shift(
     rng: np.random.Generator,
 ) -> PlantedShift:
     """The finder's error for a shift of a known size, along the direction of the shift."""
-    angle = rng.integers(NUM_DIRECTIONS, size=len(images_NHW)) * (2 * np.pi / NUM_DIRECTIONS)
-    direction_N2 = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    direction_N2 = random_directions(len(images_NHW), rng)
     moved = shifted(images_NHW, shift_px * direction_N2)
     centers = find_centers(moved, windows_N2, finder)
     along = ((centers.center_N2 - plain.center_N2) * direction_N2).sum(axis=1)
@@ -146,21 +145,35 @@ def _planted_shift(
     )
 
 
+def random_directions(count: int, rng: np.random.Generator) -> Values:
+    """(count, 2) unit vectors, each one of `NUM_DIRECTIONS`."""
+    angle_N = rng.integers(NUM_DIRECTIONS, size=count) * (2 * np.pi / NUM_DIRECTIONS)
+    return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+
+
 def shifted(images_NHW: Images, shift_N2: NDArray[np.floating]) -> Images:
-    """Move the content of each image by its own (x, y) in px.
+    """Move the content of each image by its own (x, y) in px, as `warped` does."""
+    affine_N23 = np.tile(np.eye(2, 3), (len(images_NHW), 1, 1))
+    affine_N23[:, :, 2] = shift_N2
+    return warped(images_NHW, affine_N23)
+
+
+def warped(images_NHW: Images, affine_N23: Values) -> Images:
+    """Each image after an affine map of its own, from its places (x, y) in px to those of the
+    result.
 
     Pixels are interpolated with a cubic kernel; at the border the outermost pixels are repeated.
     """
-    moved = np.empty_like(images_NHW)
-    for i, (image, (dx, dy)) in enumerate(zip(images_NHW, shift_N2, strict=True)):
-        moved[i] = cv2.warpAffine(
+    result = np.empty_like(images_NHW)
+    for i, (image, affine_23) in enumerate(zip(images_NHW, affine_N23, strict=True)):
+        result[i] = cv2.warpAffine(
             image,
-            np.array([[1, 0, dx], [0, 1, dy]], np.float64),
+            affine_23,
             image.shape[::-1],
             flags=cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    return moved
+    return result
 
 
 # --- looks: the same geometry, other grey values ------------------------------------------------
@@ -180,19 +193,20 @@ def looks(images_NHW: Images, rng: np.random.Generator) -> dict[str, Images]:
     blurred = np.stack([cv2.GaussianBlur(image, (0, 0), 1.0) for image in grey])
     grainy = _gamma(blurred, 0.8) * _gradient(grey.shape, rng, 0.3) + 0.75 * noise
     return {
-        "blur": _grey(blurred),
-        "noise": _grey(grey + noise),
-        "gamma 0.6": _grey(_gamma(grey, 0.6)),
-        "gamma 1.6": _grey(_gamma(grey, 1.6)),
-        "contrast": _grey(128 + 0.5 * (grey - 128)),
-        "jpeg": _jpeg(images_NHW, quality=50),
-        "gradient": _grey(grey * _gradient(grey.shape, rng, 0.4)),
-        DEGRADED_LOOK: _grey(grainy),
+        "blur": as_grey(blurred),
+        "noise": as_grey(grey + noise),
+        "gamma 0.6": as_grey(_gamma(grey, 0.6)),
+        "gamma 1.6": as_grey(_gamma(grey, 1.6)),
+        "contrast": as_grey(128 + 0.5 * (grey - 128)),
+        "jpeg": compressed(images_NHW, 50),
+        "gradient": as_grey(grey * _gradient(grey.shape, rng, 0.4)),
+        DEGRADED_LOOK: as_grey(grainy),
     }
 
 
-def _grey(values: NDArray[np.float32]) -> Images:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def as_grey(values: NDArray[np.generic]) -> Images:
+    """Rounded to whole grey levels, 0 to 255."""
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _gamma(grey: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
@@ -209,9 +223,10 @@ def _gradient(
     return np.asarray(1 + strength * (np.cos(angle) * x + np.sin(angle) * y) / 1.5, np.float32)
 
 
-def _jpeg(images_NHW: Images, quality: int) -> Images:
-    decoded = []
-    for image in images_NHW:
+def compressed(images_NHW: Images, quality: int) -> Images:
+    """The images as they come back from JPEG files of a quality, 1 to 100."""
+    result = np.empty_like(images_NHW)
+    for i, image in enumerate(images_NHW):
         _, stream = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        decoded.append(cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE))
-    return np.asarray(decoded, np.uint8)
+        result[i] = np.asarray(cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE))
+    return result

@@ -3,19 +3,24 @@
 Legend of shapes: N images, H height, W width, J joints.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from factory.domains.hand.damage.pictures import grown, rotated, without_finger
 from factory.domains.hand.depth.edges import Depth
 from factory.domains.hand.looks import deepened, moved
 from factory.domains.hand.measures import joints_of
-from factory.validation.power.damages import Damage, changed, in_sizes, swapped_rows, unsized
+from factory.validation.power.damages import (
+    Change,
+    Damage,
+    Damaged,
+    in_sizes,
+    swapped_rows,
+    unsized,
+)
 
 LEAST_SWAP_PX = 10.0
 """mean distance between the joints of two samples whose labels are swapped; those of nearer ones
@@ -35,45 +40,26 @@ class Pairs(NamedTuple):
     """rows of an index of hands"""
 
 
-class Damaged(NamedTuple):
-    """N pictures after they were damaged."""
-
-    refined_NHW: Depth  # noqa: N815
-    label_rows_N: NDArray[np.intp]  # noqa: N815
-    """the row of the labels that now belongs to each picture: its own, unless they were swapped"""
-    is_harmed_N: NDArray[np.bool_]  # noqa: N815
-    """which pictures the damage changes by as much as it should"""
-
-
-def damaged(damage: Damage, pairs: Pairs, rng: np.random.Generator) -> Damaged:
-    """The refined pictures of some pairs, all damaged; equal generators damage them equally.
-
-    Raises:
-        ValueError: the kind is unknown, or needs a size and has none.
-    """
-    return changed(damage, _CHANGES, pairs, rng, sized=_SIZED)
-
-
 def _shift(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
     """In random directions."""
     angle_N = rng.uniform(0, 2 * np.pi, len(pairs.refined_NHW))
     shift_N2 = size_px * np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
-    return _with_own_labels(moved(pairs.refined_NHW, shift_N2))
+    return Damaged.with_own_labels(moved(pairs.refined_NHW, shift_N2))
 
 
 def _rotate(pairs: Pairs, size_deg: float, rng: np.random.Generator) -> Damaged:
     """Each hand about the mean of its evaluated joints, clockwise or counter-clockwise."""
     middle_N2 = joints_of(pairs.labels, "joints14_uvd")[..., :2].mean(axis=1)
     angle_deg_N = size_deg * rng.choice((-1.0, 1.0), len(pairs.refined_NHW))
-    return _with_own_labels(rotated(pairs.refined_NHW, middle_N2, angle_deg_N))
+    return Damaged.with_own_labels(rotated(pairs.refined_NHW, middle_N2, angle_deg_N))
 
 
 def _grow(pairs: Pairs, size_px: float, rng: np.random.Generator) -> Damaged:
-    return _with_own_labels(grown(pairs.refined_NHW, size_px))
+    return Damaged.with_own_labels(grown(pairs.refined_NHW, size_px))
 
 
 def _depth_offset(pairs: Pairs, size_mm: float, rng: np.random.Generator) -> Damaged:
-    return _with_own_labels(deepened(pairs.refined_NHW, round(size_mm)))
+    return Damaged.with_own_labels(deepened(pairs.refined_NHW, round(size_mm)))
 
 
 def _finger_removed(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
@@ -90,7 +76,9 @@ def _finger_removed(pairs: Pairs, size: float, rng: np.random.Generator) -> Dama
     refined_NHW = np.array(images, np.uint16).reshape(pairs.refined_NHW.shape)
     removed_N = ((pairs.refined_NHW > 0) & (refined_NHW == 0)).sum(axis=(1, 2))
     hand_N = (pairs.refined_NHW > 0).sum(axis=(1, 2))
-    return _with_own_labels(refined_NHW, removed_N >= np.maximum(LEAST_REMOVED_SHARE * hand_N, 1))
+    return Damaged.with_own_labels(
+        refined_NHW, removed_N >= np.maximum(LEAST_REMOVED_SHARE * hand_N, 1)
+    )
 
 
 def _labels_swapped(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
@@ -102,29 +90,20 @@ def _labels_swapped(pairs: Pairs, size: float, rng: np.random.Generator) -> Dama
 
 
 def _copied_parent(pairs: Pairs, size: float, rng: np.random.Generator) -> Damaged:
-    return _with_own_labels(pairs.parent_NHW.copy())
-
-
-def _with_own_labels(images_NHW: Depth, is_harmed_N: NDArray[np.bool_] | None = None) -> Damaged:
-    """Args: is_harmed_N: all are harmed when None."""
-    harmed_N = np.ones(len(images_NHW), bool) if is_harmed_N is None else is_harmed_N
-    return Damaged(images_NHW, np.arange(len(images_NHW)), harmed_N)
+    return Damaged.with_own_labels(pairs.parent_NHW.copy())
 
 
 # --- all of them ----------------------------------------------------------------------------------
 
-_Change = Callable[[Pairs, float, np.random.Generator], Damaged]
-_CHANGES: Mapping[str, _Change] = MappingProxyType(
-    {
-        "shift": _shift,
-        "rotate": _rotate,
-        "grow": _grow,
-        "depth_offset": _depth_offset,
-        "finger_removed": _finger_removed,
-        "labels_swapped": _labels_swapped,
-        "copied_parent": _copied_parent,
-    }
-)
+CHANGES: Mapping[str, Change] = {
+    "shift": _shift,
+    "rotate": _rotate,
+    "grow": _grow,
+    "depth_offset": _depth_offset,
+    "finger_removed": _finger_removed,
+    "labels_swapped": _labels_swapped,
+    "copied_parent": _copied_parent,
+}
 
 DAMAGES: tuple[Damage, ...] = (
     *in_sizes(
@@ -156,5 +135,3 @@ DAMAGES: tuple[Damage, ...] = (
     unsized("copied_parent", "the refiner does nothing, or its output is lost", must_catch=True),
 )
 """all damage of hands, smaller sizes first"""
-
-_SIZED = {damage.kind for damage in DAMAGES if damage.size is not None}
