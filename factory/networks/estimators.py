@@ -94,3 +94,25 @@ def load_estimator(
         raise FormatError(f"{where} is not what {description_name} describes; copy both again")
     tensors = tensors_in(content, where=where)
     return filled(partial(untrained, description), tensors, where=where), description
+
+
+def load_unchanged(
+    load: Callable[[str], tuple[Network, EstimatorDescription]],
+    location: str | None,
+    sha256: str | None,
+) -> Network | None:
+    """Read a network again that was looked at before any work; None where there is none.
+
+    Args:
+        load: reads one back, as `load_estimator` does.
+        sha256: of its weights, as it was found then.
+
+    Raises:
+        ValueError: there are other weights now.
+    """
+    if location is None:
+        return None
+    network, described = load(location)
+    if described.sha256 != sha256:
+        raise ValueError(f"{location} changed while the job ran")
+    return network

@@ -9,14 +9,17 @@ Axes: N held-out images, D numbers of the quantity.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images.png import Pixels
-from factory.networks.evaluation_kinds import Examples, Quantity, Regressor, Values
+from factory.networks.evaluation_kinds import Examples, Fitted, Quantity, Regressor, Values
 from schemas.base import Float
 
 if TYPE_CHECKING:
@@ -53,6 +56,32 @@ class StoppedTraining(Regressor):
     max_validated: int = Field(default=512, ge=1)
     """held-out images of each validation at most; where there are more, the seed draws them"""
 
+    def fit(self, train: Examples, held_out: Examples, quantity: Quantity, *, seed: int) -> Fitted:
+        mean_answer = train.values_ND.mean(axis=0)
+
+        def estimate(network: "nn.Module", images: Pixels) -> Values:
+            found_ND = self.found(network, images).reshape(len(images), -1)
+            return np.where(np.isnan(found_ND), mean_answer, found_ND).astype(np.float64)
+
+        watch = Watch(
+            self, estimate, mean_answer, held_out, quantity, shifted=self.shifted, seed=seed
+        )
+        network = self.trained(train, seed, watch)
+        return Fitted(partial(estimate, network), watch.finish(network))
+
+    @abstractmethod
+    def trained(self, train: Examples, seed: int, watch: "Watch") -> "nn.Module":
+        """Train a network, until the watch stops it."""
+
+    @abstractmethod
+    def found(self, network: "nn.Module", images: Pixels) -> NDArray[np.floating]:
+        """(N, ...) the D numbers that a network finds in each image; the mean answer stands in for
+        NaN, where there is nothing to find."""
+
+    @abstractmethod
+    def shifted(self, images: Pixels, rng: np.random.Generator) -> Pixels:
+        """Images of another look, for the rule `shifted`."""
+
 
 class Watch:
     """Validates a network while it is trained, decides when to stop, and keeps its weights.
@@ -75,7 +104,7 @@ class Watch:
         Args:
             estimate: (N, D) of a network and images.
             mean_answer: (D,) mean of the values that are trained on.
-            shifted: images of another look, for the rule `shifted`.
+            shifted: as `StoppedTraining.shifted`.
         """
         rng = np.random.default_rng([seed, 1])
         num = len(held_out.images)

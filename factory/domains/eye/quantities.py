@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from factory.dataset.columns import lists_of
 from factory.domains.eye.networks.gaze import angle_deg, gaze_of
 from factory.networks.evaluation_kinds import ContentLabel, Quantity, Values
 
@@ -18,11 +19,8 @@ def iris_center_px(index: pa.Table) -> Values:
     Raises:
         ValueError: an eye has no such points.
     """
-    column = index["iris_px"].combine_chunks()
-    if column.null_count:
-        raise ValueError(f"{column.null_count} samples have no iris to learn from")
-    points = column.flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    return np.asarray(points.reshape(len(index), -1, 2).mean(axis=1))
+    points = lists_of(index, "iris_px", "iris to learn from").astype(np.float64)
+    return np.asarray(points.mean(axis=1))
 
 
 def lid_opening(index: pa.Table) -> Values:
@@ -34,15 +32,11 @@ def lid_opening(index: pa.Table) -> Values:
     Raises:
         ValueError: an eye has no lids, or no width.
     """
-    lids, width = index["lid_px"].combine_chunks(), index["eye_width_px"].combine_chunks()
-    if lids.null_count or width.null_count:
-        raise ValueError(
-            f"{max(lids.null_count, width.null_count)} samples have no lids to measure how far "
-            "they are open"
-        )
-    points = lids.flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    height_px = np.ptp(points.reshape(len(index), -1, 2)[:, :, 1], axis=1)
-    return np.asarray(height_px / width.to_numpy(zero_copy_only=False))
+    lacking = max(index[name].null_count for name in ("lid_px", "eye_width_px"))
+    if lacking:
+        raise ValueError(f"{lacking} samples have no lids to measure how far they are open")
+    lids = lists_of(index, "lid_px", "lids").astype(np.float64)
+    return np.asarray(np.ptp(lids[:, :, 1], axis=1) / index["eye_width_px"].to_numpy())
 
 
 def _degrees_of(column: str, index: pa.Table) -> Values:

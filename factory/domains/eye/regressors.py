@@ -1,13 +1,13 @@
 """The networks that evaluations train on eyes: gaze, and the centre of the iris."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images.png import Pixels, grey
-from factory.networks.evaluation_kinds import Examples, Fitted, Quantity, Values
+from factory.networks.evaluation_kinds import Examples, Values
 from factory.networks.stopping import StoppedTraining, Watch
 from schemas.base import Float
 from schemas.dataset import ImageSpec
@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class GazeCnn(StoppedTraining):
+class _OfEyes(StoppedTraining):
+    def shifted(self, images: Pixels, rng: np.random.Generator) -> Pixels:
+        from factory.domains.eye.networks.landmark_training import relit
+        from factory.networks.scaling import to_network, to_pixels
+
+        return to_pixels(relit(to_network(images), rng))[:, 0]
+
+
+class GazeCnn(_OfEyes):
     """The paper's gaze network (Shrivastava et al. 2017, appendix), trained with Adam."""
 
     quantities: ClassVar[frozenset[str] | None] = frozenset({"gaze"})
@@ -41,13 +49,8 @@ class GazeCnn(StoppedTraining):
         _require_grey("the gaze network", image)
         map_size(image.height, image.width)
 
-    def fit(self, train: Examples, held_out: Examples, quantity: Quantity, *, seed: int) -> Fitted:
-        from factory.domains.eye.networks.gaze import GazeNetwork, found_gaze_N3
+    def trained(self, train: Examples, seed: int, watch: Watch) -> "nn.Module":
         from factory.domains.eye.networks.gaze_training import Gazing, train_gaze
-
-        def estimate(network: "nn.Module", images: Pixels) -> Values:
-            assert isinstance(network, GazeNetwork)
-            return found_gaze_N3(network, grey(images))
 
         training = GazeTraining(
             steps=self.steps,
@@ -59,14 +62,16 @@ class GazeCnn(StoppedTraining):
             max_shift_px=self.max_shift_px,
             network=self.network,
         )
-        watch = _watch(self, estimate, train, held_out, quantity, seed)
-        labelled = Gazing(grey(train.images), train.values_ND)
-        network = train_gaze(training, labelled, stop=watch)
-        facts = watch.finish(network)
-        return Fitted(lambda images: estimate(network, images), facts)
+        return train_gaze(training, Gazing(grey(train.images), train.values_ND), stop=watch)
+
+    def found(self, network: "nn.Module", images: Pixels) -> Values:
+        from factory.domains.eye.networks.gaze import GazeNetwork, found_gaze_N3
+
+        assert isinstance(network, GazeNetwork)
+        return found_gaze_N3(network, grey(images))
 
 
-class IrisNetwork(StoppedTraining):
+class IrisNetwork(_OfEyes):
     """The landmark network with one landmark, the centre of the iris (px of the crop)."""
 
     quantities: ClassVar[frozenset[str] | None] = frozenset({"iris"})
@@ -82,22 +87,20 @@ class IrisNetwork(StoppedTraining):
     def check(self, image: ImageSpec) -> None:
         _require_grey("the iris network", image)
 
-    def fit(self, train: Examples, held_out: Examples, quantity: Quantity, *, seed: int) -> Fitted:
+    def trained(self, train: Examples, seed: int, watch: Watch) -> "nn.Module":
         from factory.domains.eye.networks.landmark_training import Labelled, train_landmarks
-        from factory.domains.eye.networks.landmarks import LandmarkNetwork, found_landmarks_px
-
-        def estimate(network: "nn.Module", images: Pixels) -> Values:
-            assert isinstance(network, LandmarkNetwork)
-            return found_landmarks_px(network, grey(images))[:, 0].astype(np.float64)
 
         training = LandmarkTraining(
             steps=self.steps, batch_size=self.batch_size, lr=self.lr, seed=seed, maps=self.maps
         )
-        watch = _watch(self, estimate, train, held_out, quantity, seed)
         labelled = Labelled(grey(train.images), train.values_ND[:, None].astype(np.float32))
-        network = train_landmarks(training, labelled, stop=watch, augment=self.augment)
-        facts = watch.finish(network)
-        return Fitted(lambda images: estimate(network, images), facts)
+        return train_landmarks(training, labelled, stop=watch, augment=self.augment)
+
+    def found(self, network: "nn.Module", images: Pixels) -> NDArray[np.floating]:
+        from factory.domains.eye.networks.landmarks import LandmarkNetwork, found_landmarks_px
+
+        assert isinstance(network, LandmarkNetwork)
+        return found_landmarks_px(network, grey(images))
 
 
 def _require_grey(name: str, image: ImageSpec) -> None:
@@ -106,22 +109,3 @@ def _require_grey(name: str, image: ImageSpec) -> None:
             f"{name} of evaluations takes grey images of 8 bits, the dataset has {image.channels} "
             f"channels of {image.bits} bits"
         )
-
-
-def _watch(
-    options: StoppedTraining,
-    estimate: "Callable[[nn.Module, Pixels], Values]",
-    train: Examples,
-    held_out: Examples,
-    quantity: Quantity,
-    seed: int,
-) -> Watch:
-    mean_answer = train.values_ND.mean(axis=0)
-    return Watch(options, estimate, mean_answer, held_out, quantity, shifted=_relit, seed=seed)
-
-
-def _relit(images: Pixels, rng: np.random.Generator) -> Pixels:
-    from factory.domains.eye.networks.landmark_training import relit
-    from factory.networks.scaling import to_network, to_pixels
-
-    return to_pixels(relit(to_network(images), rng))[:, 0]

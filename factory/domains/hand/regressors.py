@@ -2,7 +2,6 @@
 processors without a GPU. Both give the 14 evaluated joints in px of the crop."""
 
 from abc import abstractmethod
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from factory.images.png import Pixels
-from factory.networks.evaluation_kinds import Examples, Fitted, Quantity, Values
+from factory.networks.evaluation_kinds import Examples
 from factory.networks.stopping import StoppedTraining, Watch
 from schemas.base import Float
 from schemas.dataset import ImageSpec
@@ -40,21 +39,13 @@ class FindsJoints(StoppedTraining):
                 f"of {image.bits} bits"
             )
 
-    def fit(self, train: Examples, held_out: Examples, quantity: Quantity, *, seed: int) -> Fitted:
+    def trained(self, train: Examples, seed: int, watch: Watch) -> "nn.Module":
+        return self._trained(self._posed(train), seed, watch)
+
+    def shifted(self, images: Pixels, rng: np.random.Generator) -> Pixels:
         from factory.domains.hand.networks.depth_augmentation import remeasured
 
-        mean_answer = train.values_ND.mean(axis=0)
-
-        def estimate(network: "nn.Module", images: Pixels) -> Values:
-            found_ND = self._found_px(network, _depth(images)).reshape(len(images), -1)
-            return np.where(np.isnan(found_ND), mean_answer, found_ND).astype(np.float64)
-
-        def shifted(images: Pixels, rng: np.random.Generator) -> Pixels:
-            return remeasured(_depth(images), self.cube_mm, rng)
-
-        watch = Watch(self, estimate, mean_answer, held_out, quantity, shifted=shifted, seed=seed)
-        network = self._trained(self._posed(train), seed, watch)
-        return Fitted(partial(estimate, network), watch.finish(network))
+        return remeasured(_depth(images), self.cube_mm, rng)
 
     def _posed(self, train: Examples) -> "Posed":
         from factory.domains.hand.networks.joint_training import Posed
@@ -72,10 +63,6 @@ class FindsJoints(StoppedTraining):
     @abstractmethod
     def _trained(self, posed: "Posed", seed: int, watch: Watch) -> "nn.Module":
         """Train a network."""
-
-    @abstractmethod
-    def _found_px(self, network: "nn.Module", images: NDArray[np.uint16]) -> NDArray[np.float32]:
-        """(N, 14, 2) joints that it finds; NaN in pictures without a hand."""
 
 
 class Hourglass(FindsJoints):
@@ -118,12 +105,12 @@ class Hourglass(FindsJoints):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return train_hourglass(training, posed, stop=watch, device=device)
 
-    def _found_px(self, network: "nn.Module", images: NDArray[np.uint16]) -> NDArray[np.float32]:
+    def found(self, network: "nn.Module", images: Pixels) -> NDArray[np.float32]:
         from factory.domains.hand.networks.hourglass import StackedHourglass
         from factory.domains.hand.networks.joints import found_joints_px
 
         assert isinstance(network, StackedHourglass)
-        return found_joints_px(network.joints_px, images)
+        return found_joints_px(network.joints_px, _depth(images))
 
 
 class JointNetwork(FindsJoints):
@@ -161,10 +148,10 @@ class JointNetwork(FindsJoints):
         )
         return train_joints(training, posed, stop=watch, vary_look=False)
 
-    def _found_px(self, network: "nn.Module", images: NDArray[np.uint16]) -> NDArray[np.float32]:
+    def found(self, network: "nn.Module", images: Pixels) -> NDArray[np.float32]:
         from factory.domains.hand.networks.joints import found_joints_px
 
-        return found_joints_px(network, images)
+        return found_joints_px(network, _depth(images))
 
 
 def _depth(images: Pixels) -> NDArray[np.uint16]:

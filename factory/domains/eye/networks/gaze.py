@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from factory.dataset.columns import lists_of
 from factory.networks.estimators import load_estimator, require_finite
 from factory.networks.scaling import to_network
 from schemas.eye.estimators import GazeConfig, GazeDescription
@@ -92,10 +93,7 @@ def gaze_of(index: pa.Table) -> Gaze:
     Raises:
         ValueError: an eye has no gaze.
     """
-    column = index["gaze"].combine_chunks()
-    if column.null_count:
-        raise ValueError(f"{column.null_count} samples have no gaze to learn from")
-    return unit(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, 3))
+    return unit(lists_of(index, "gaze", "gaze to learn from"))
 
 
 def unit(vectors_N3: NDArray[np.floating]) -> Gaze:

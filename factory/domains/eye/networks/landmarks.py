@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from factory.dataset.columns import lists_of
 from factory.networks.estimators import load_estimator, require_finite
 from factory.networks.scaling import to_network
 from schemas.eye.estimators import LandmarkConfig, LandmarkDescription
@@ -75,16 +76,11 @@ def landmarks_px(index: pa.Table) -> np.ndarray:
     Raises:
         ValueError: an eye has no landmarks.
     """
-    columns = []
-    for name, stride in (("pupil_px", 1), ("iris_px", 4), ("lid_px", 1)):
-        column = index[name].combine_chunks()
-        if column.null_count:
-            raise ValueError(f"{column.null_count} samples have no {name} to learn from")
-        while pa.types.is_fixed_size_list(column.type):
-            column = column.flatten()
-        points = column.to_numpy(zero_copy_only=False).reshape(len(index), -1, 2)
-        columns.append(points[:, ::stride])
-    return np.concatenate(columns, axis=1).astype(np.float32)
+    pupil, iris, lids = (
+        lists_of(index, name, f"{name} to learn from").reshape(len(index), -1, 2)
+        for name in ("pupil_px", "iris_px", "lid_px")
+    )
+    return np.concatenate([pupil, iris[:, ::4], lids], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from factory.dataset.columns import lists_of
 from factory.networks.estimators import load_estimator, require_finite
 from schemas.dataset import ImageSpec
 from schemas.hand.estimators import JointConfig, JointDescription
@@ -167,12 +168,7 @@ def labelled_joints_px(index: pa.Table) -> NDArray[np.float32]:
     Raises:
         ValueError: a hand lacks them.
     """
-    column = index["joints14_uvd"].combine_chunks()
-    if column.null_count:
-        raise ValueError(f"{column.null_count} samples have no joints14_uvd to learn from")
-    while pa.types.is_fixed_size_list(column.type):
-        column = column.flatten()
-    uvd = column.to_numpy(zero_copy_only=False).reshape(-1, NUM_JOINTS, 3)
+    uvd = lists_of(index, "joints14_uvd", "joints14_uvd to learn from")
     return np.asarray(uvd[..., :2], np.float32)
 
 
