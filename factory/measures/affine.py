@@ -85,21 +85,6 @@ class AffineMotion(NamedTuple):
     """(N, 2) float32, (x, y) by which the picture's centre moved"""
 
 
-def affine_motion(before_NHW: Images, after_NHW: Images) -> AffineMotion:
-    """The affine movement of whole pictures.
-
-    Args:
-        before_NHW, after_NHW: (N, H, W) uint8; image k of both shows one scene.
-
-    Raises:
-        ValueError: the pictures are too small: fewer than `MARGIN_PX` x 4 px in height or width.
-    """
-    rows_N6 = np.full((len(before_NHW), 6), np.nan)
-    for i, (before, after) in enumerate(zip(before_NHW, after_NHW, strict=True)):
-        rows_N6[i] = _Explained(before, after).motion()
-    return _stated(rows_N6)
-
-
 def motion_and_apart(
     before_NHW: Images, after_NHW: Images, region_NHW: NDArray[np.bool_]
 ) -> tuple[AffineMotion, Values]:
@@ -121,7 +106,7 @@ def motion_and_apart(
         where it or the picture is not measured.
 
     Raises:
-        ValueError: as `affine_motion`.
+        ValueError: the pictures are too small: fewer than `MARGIN_PX` x 4 px in height or width.
     """
     rows_N6 = np.full((len(before_NHW), 6), np.nan)
     apart_N2 = np.full((len(before_NHW), 2), np.nan, np.float32)
@@ -130,14 +115,11 @@ def motion_and_apart(
         explained = _Explained(before, after)
         rows_N6[i] = explained.motion()
         apart_N2[i] = explained.apart(region)
-    return _stated(rows_N6), apart_N2
-
-
-def _stated(rows_N6: Floats) -> AffineMotion:
     rows = np.asarray(rows_N6, np.float32)
-    return AffineMotion(
+    motion = AffineMotion(
         np.degrees(rows[:, 2]), 100 * rows[:, 3:5], np.degrees(2 * rows[:, 5]), rows[:, :2]
     )
+    return motion, apart_N2
 
 
 class _Frame(NamedTuple):

@@ -25,13 +25,12 @@ LEVELS = (0.025, 0.975)
 """ends of a 95 % interval"""
 
 
-def estimate(values_N: Values, clusters_N: NDArray[np.integer], seed: int = 0) -> Estimate | None:
+def estimate(values_N: Values, clusters_N: NDArray[np.integer]) -> Estimate | None:
     """Mean, standard deviation and quantiles of the measured values, with 95 % intervals.
 
     Args:
         values_N: (N,) floats, NaN where nothing was measured.
         clusters_N: (N,) number of each value's identity, counted from 0; see `clusters_of`.
-        seed: of the bootstrap.
 
     Returns:
         None where nothing was measured.
@@ -42,7 +41,7 @@ def estimate(values_N: Values, clusters_N: NDArray[np.integer], seed: int = 0) -
         return None
     order = np.lexsort((clusters, values))
     values, clusters = values[order], clusters[order]
-    low, high = _intervals(values, clusters, seed)
+    low, high = _intervals(values, clusters)
     median, p95, p99 = np.quantile(values, QUANTILES)
     return Estimate(
         num=len(values),
@@ -67,14 +66,14 @@ def clusters_of(identities: Sequence[str | None]) -> NDArray[np.int64]:
 
 
 def _intervals(
-    values: Values, clusters: NDArray[np.integer], seed: int
+    values: Values, clusters: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Low and high bounds, (3,) each, of the mean, the median and the 95th percentile.
 
     Args:
         values: (N,) in ascending order.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     _, which = np.unique(clusters, return_inverse=True)
     num_clusters = int(which.max()) + 1
     resampled = np.empty((NUM_RESAMPLES, 3))

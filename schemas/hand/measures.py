@@ -6,10 +6,7 @@ be measured, or what no network was given for.
 
 import pyarrow as pa
 
-
-def _float(name: str, meaning: str) -> pa.Field:
-    return pa.field(name, pa.float32(), metadata={"meaning": meaning})
-
+from schemas.measures import _float
 
 HAND_MEASURES: tuple[pa.Field, ...] = (
     _float("silhouette_drift_px", "displacement of the whole outline"),

@@ -6,7 +6,7 @@ import pytest
 
 from factory.dataset.loading import load_images
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks
-from factory.measures.affine import affine_motion, motion_and_apart
+from factory.measures.affine import AffineMotion, motion_and_apart
 
 CENTRE = np.array([27.0, 17.0])
 
@@ -20,6 +20,11 @@ def eyes(synthetic) -> np.ndarray:
 @pytest.fixture(scope="module")
 def other_look(eyes) -> np.ndarray:
     return looks(eyes, np.random.default_rng(2))[DEGRADED_LOOK]
+
+
+def affine_motion(before, after) -> AffineMotion:
+    """The movement of whole pictures; that of a region without pixels is not measured."""
+    return motion_and_apart(before, after, np.zeros(before.shape, bool))[0]
 
 
 def mapped(images, map_22, shift=(0.0, 0.0)):

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from factory.validation.report.figures import REFINED, Plot, nice_step, svg, text
 
+STEP_DEG = 10.0
+"""width of the bins of gaze directions"""
 MIN_ARROW_SAMPLES = 5
 """a direction with fewer measured samples gets no arrow"""
 
@@ -22,20 +24,17 @@ class Shifts:
     """(x right, y down) in px; NaN where nothing was measured"""
 
 
-def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
+def arrows(shifts: Shifts) -> Markup:
     """A plot of the mean displacement of the iris in each bin of gaze directions.
 
     Up is a gaze upwards, and left is image left (positive yaw). Arrows are enlarged; the plot
     states their scale.
-
-    Args:
-        step_deg: width of the bins.
     """
     known = np.isfinite(shifts.shift_N2).all(axis=1)
     yaw, pitch = shifts.yaw_deg_N[known], shifts.pitch_deg_N[known]
     if not len(yaw):
         return Markup('<p class="none">Nothing was measured.</p>')
-    cells = np.floor(np.stack([yaw, pitch], axis=1) / step_deg + 0.5).astype(int)
+    cells = np.floor(np.stack([yaw, pitch], axis=1) / STEP_DEG + 0.5).astype(int)
     low, high = cells.min(axis=0), cells.max(axis=0)
     columns, rows = (high - low + 1).tolist()
     size = min(52.0, 400 / columns, 230 / rows)
@@ -61,11 +60,11 @@ def arrows(shifts: Shifts, step_deg: float = 10.0) -> Markup:
             parts.append(_arrow(x, y, float(dx), float(dy)))
     for k in range(columns):
         x = plot.left + (columns - k - 0.5) * size
-        label = f"{(low[0] + k) * step_deg:g}°".replace("-", "−")
+        label = f"{(low[0] + k) * STEP_DEG:g}°".replace("-", "−")
         parts.append(text(x, plot.bottom + 15, label, "middle", size=11))
     for k in range(rows):
         y = plot.top + (rows - k - 0.5) * size
-        label = f"{(low[1] + k) * step_deg:g}°".replace("-", "−")
+        label = f"{(low[1] + k) * STEP_DEG:g}°".replace("-", "−")
         parts.append(text(plot.left - 6, y + 4, label, "end", size=11))
     words = f"gaze yaw, pitch upwards; an arrow as long as a cell: {scale_px:g} px"
     parts.append(text(8, plot.height - 4, words, "start", size=12))

@@ -27,7 +27,7 @@ class LandmarkConsistency(LabelConsistency):
 
     @classmethod
     def load(cls, location: str, image: ImageSpec) -> Self:
-        """The output of jobs/landmarks.py.
+        """The output of jobs/estimator.py landmarks.
 
         Raises:
             FileNotFoundError: there is no landmark network.

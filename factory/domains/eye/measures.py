@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from factory.dataset.columns import points_of, values_of
+from factory.dataset.columns import points_of, table_of, values_of
 from factory.domains.eye.derived_measures import with_derived
 from factory.domains.eye.networks.gaze import (
     GazeNetwork,
@@ -41,14 +41,10 @@ from factory.domains.eye.networks.mediapipe import (
     load_model,
 )
 from factory.domains.eye.pair_measures import geometry_of, looks_of
-from factory.domains.eye.pupil.drift import (
-    Centers,
-    DriftTable,
-    find_centers,
-    measure_drift,
-)
+from factory.domains.eye.pupil.drift import Centers, find_centers, measure_drift
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.images.png import Pixels, grey
+from factory.networks.estimators import load_unchanged
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
 from schemas.eye.measures import EYE_MEASURES_SCHEMA
@@ -182,15 +178,7 @@ class EyeMeasurer:
             **geometry_of(rows, parent_NHW, refined_NHW),
             **looks_of(parent_NHW, refined_NHW),
         }
-        return pa.table(
-            {
-                field.name: pa.array(columns[field.name], field.type, from_pandas=True)
-                if field.name in columns
-                else pa.nulls(len(rows), field.type)
-                for field in EYE_MEASURES_SCHEMA
-            },
-            schema=EYE_MEASURES_SCHEMA,
-        )
+        return table_of(columns, EYE_MEASURES_SCHEMA)
 
     def seen(self, rows: pa.Table, parent_NHW: Images) -> Seen:
         """What is seen in the parents alone."""
@@ -209,7 +197,7 @@ class EyeMeasurer:
     ) -> Columns:
         if pupils is None:
             return {}
-        table = drift_of(rows, parent, refined, self.witnesses.finder, pupils)
+        table = measure_drift(rows, parent, refined, self.witnesses.finder, pupils)
         return {
             "pupil_parent_x_px": table.parent_N2[:, 0],
             "pupil_parent_y_px": table.parent_N2[:, 1],
@@ -288,49 +276,12 @@ class EyeMeasurer:
 
     @cached_property
     def _landmark_network(self) -> LandmarkNetwork | None:
-        if self.witnesses.landmarks is None:
-            return None
-        network, described = load_landmarks(self.witnesses.landmarks)
-        _require(self.witnesses.landmarks, described.sha256, self.witnesses.landmarks_sha256)
-        return network
+        of = self.witnesses
+        return load_unchanged(load_landmarks, of.landmarks, of.landmarks_sha256)
 
     @cached_property
     def _gaze_network(self) -> GazeNetwork | None:
-        if self.witnesses.gaze is None:
-            return None
-        network, described = load_gaze(self.witnesses.gaze)
-        _require(self.witnesses.gaze, described.sha256, self.witnesses.gaze_sha256)
-        return network
-
-
-def drift_of(
-    rows: pa.Table,
-    parent_NHW: Images,
-    refined_NHW: Images,
-    finder: PupilFinder,
-    pupils: Centers | None = None,
-) -> DriftTable:
-    """The pupils' drift between pairs, whose labels are rows of an index.
-
-    Args:
-        pupils: found in the parents before; looked for when None.
-    """
-    return measure_drift(
-        parent_NHW,
-        refined_NHW,
-        windows_N2=points_of(rows, "pupil_px"),
-        eye_width_px_N=values_of(rows, "eye_width_px"),
-        gaze_yaw_rad_N=values_of(rows, "gaze_yaw_rad"),
-        gaze_pitch_rad_N=values_of(rows, "gaze_pitch_rad"),
-        keys=rows["key"].to_pylist(),
-        finder=finder,
-        parent=pupils,
-    )
-
-
-def _require(where: str, sha256: str, expected: str | None) -> None:
-    if sha256 != expected:
-        raise ValueError(f"{where} changed while the job ran")
+        return load_unchanged(load_gaze, self.witnesses.gaze, self.witnesses.gaze_sha256)
 
 
 def _conditions(rows: pa.Table, parent_NHW: Images) -> Columns:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from pydantic import JsonValue
 
 from factory.dataset.dataset import Dataset
-from factory.domains.eye.measures import drift_of
+from factory.domains.eye.pupil.drift import measure_drift
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.domains.eye.validator import crop_of
 from factory.images.png import Pixels, grey
@@ -91,7 +91,7 @@ class EyeScoring:
         before, after, real = (
             grey(images) for images in (held_out.synthetic, refined, held_out.real)
         )
-        drift = drift_of(held_out.index, before, after, self.finder)
+        drift = measure_drift(held_out.index, before, after, self.finder)
         return Score(
             num_samples=len(after),
             drift_px=spread_or_none(drift.drift_px),

@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from factory.dataset.columns import values_of
+from factory.dataset.columns import table_of, values_of
 from factory.domains.hand.depth.boundary import (
     flying_share,
     hole_rate,
@@ -41,6 +41,7 @@ from factory.measures.looks.pairs import (
     mean_abs_change,
     mirror_gain,
 )
+from factory.networks.estimators import load_unchanged
 from schemas.base import Model, Sha256, digest_of
 from schemas.dataset import ImageSpec
 from schemas.hand.measures import HAND_MEASURES_SCHEMA
@@ -142,15 +143,7 @@ class HandMeasurer:
             **self._joints(rows, parent_NHW, refined_NHW),
             **_looks(rows, parent_NHW, refined_NHW),
         }
-        return pa.table(
-            {
-                field.name: pa.array(columns[field.name], field.type, from_pandas=True)
-                if field.name in columns
-                else pa.nulls(len(rows), field.type)
-                for field in HAND_MEASURES_SCHEMA
-            },
-            schema=HAND_MEASURES_SCHEMA,
-        )
+        return table_of(columns, HAND_MEASURES_SCHEMA)
 
     def joints_of(self, image_HW: Depth) -> NDArray[np.floating] | None:
         """(14, 2) x and y px that the joint network finds in one picture; None without one."""
@@ -169,22 +162,17 @@ class HandMeasurer:
             np.where(seen_NJ2, found_joints_px(self._network, images), np.nan)
             for images in (parent, refined)
         )
-        shift_N2 = _mean(after_NJ2 - before_NJ2, axis=1)
+        shift_N2 = _mean(after_NJ2 - before_NJ2)
         return {
-            "joint_drift_px": _mean(np.linalg.norm(after_NJ2 - before_NJ2, axis=-1), axis=1),
-            "joint_error_px": _mean(np.linalg.norm(after_NJ2 - label_NJ2, axis=-1), axis=1),
+            "joint_drift_px": _mean(np.linalg.norm(after_NJ2 - before_NJ2, axis=-1)),
+            "joint_error_px": _mean(np.linalg.norm(after_NJ2 - label_NJ2, axis=-1)),
             "joint_shift_x_px": shift_N2[:, 0],
             "joint_shift_y_px": shift_N2[:, 1],
         }
 
     @cached_property
     def _network(self) -> JointNetwork | None:
-        if self.witnesses.joints is None:
-            return None
-        network, described = load_joints(self.witnesses.joints)
-        if described.sha256 != self.witnesses.joints_sha256:
-            raise ValueError(f"{self.witnesses.joints} changed while the job ran")
-        return network
+        return load_unchanged(load_joints, self.witnesses.joints, self.witnesses.joints_sha256)
 
 
 def depth_of(images: Pixels) -> Depth:
@@ -276,9 +264,9 @@ def _skin(rows: pa.Table, parent: Depth, refined: Depth) -> Columns:
     fits_NJ = _covers(skin_mm(refined, all_NJ3), all_NJ3[..., 2], FIT_MM)
     return {
         "visible_share": seen_NJ.mean(axis=1),
-        "joint_depth_error_mm": _mean(np.abs(change_NJ), axis=1),
-        "joint_depth_shift_mm": _mean(change_NJ, axis=1),
-        "lost_joint_share": _mean(lost_NJ, axis=1),
+        "joint_depth_error_mm": _mean(np.abs(change_NJ)),
+        "joint_depth_shift_mm": _mean(change_NJ),
+        "lost_joint_share": _mean(lost_NJ),
         "label_fit": fits_NJ.mean(axis=1),
     }
 
@@ -308,11 +296,11 @@ def skin_mm(images_NHW: Depth, uvd_NJ3: Values) -> Values:
     return skin
 
 
-def _mean(values: Values, axis: int) -> Values:
-    """Of what is not NaN; NaN where all is."""
+def _mean(values: Values) -> Values:
+    """Over the second axis, of what is not NaN; NaN where all is."""
     known = np.isfinite(values)
-    num = known.sum(axis=axis)
-    total = np.where(known, values, 0).sum(axis=axis)
+    num = known.sum(axis=1)
+    total = np.where(known, values, 0).sum(axis=1)
     return np.where(num > 0, total / np.maximum(num, 1), np.nan)
 
 
@@ -332,13 +320,8 @@ def _conditions(rows: pa.Table) -> Columns:
     }
 
 
-def full_scale_of(rows: pa.Table) -> NDArray[np.float32]:
-    """(N,) the stored depth that networks see as 1: the back of the cube."""
-    return (values_of(rows, "cube_mm") + 1).astype(np.float32)
-
-
 def _looks(rows: pa.Table, parent: Depth, refined: Depth) -> Columns:
-    full_scale = full_scale_of(rows)
+    full_scale = (values_of(rows, "cube_mm") + 1).astype(np.float32)  # the back of the cube
     return {
         "mean_abs_change": mean_abs_change(parent, refined, full_scale),
         "likeness": likeness(parent, refined),

@@ -16,7 +16,8 @@ Axes in names: R rounds, N images, M measures.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -143,20 +144,16 @@ class Jackknife:
     groups: Groups | None
     """identities of the renders; None where they are not known"""
     seed: int
-    of_renders: Rounds = field(init=False)
-    """the rounds of both renders and refined images, which are pairs"""
-    of_real: Rounds = field(init=False)
-    """the rounds of the other half of the real images"""
 
-    def __post_init__(self) -> None:
-        of_real = Rounds.draw(self.num_rounds, self.num_images, None, self.seed)
-        of_renders = (
-            of_real
-            if self.groups is None
-            else Rounds.draw(self.num_rounds, self.num_images, self.groups, self.seed)
-        )
-        object.__setattr__(self, "of_real", of_real)
-        object.__setattr__(self, "of_renders", of_renders)
+    @cached_property
+    def of_renders(self) -> Rounds:
+        """The rounds of both renders and refined images, which are pairs."""
+        return Rounds.draw(self.num_rounds, self.num_images, self.groups, self.seed)
+
+    @cached_property
+    def of_real(self) -> Rounds:
+        """The rounds of the other half of the real images."""
+        return Rounds.draw(self.num_rounds, self.num_images, None, self.seed)
 
     def compare(
         self,

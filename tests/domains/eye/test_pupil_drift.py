@@ -27,19 +27,21 @@ def pairs():
     images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
     images = np.concatenate([images, np.full((1, 35, 55), 7, np.uint8)])
     num = len(images)
-    arguments = {
-        "windows_N2": np.full((num, 2), (27.0, 17.0)),
-        "eye_width_px_N": np.full(num, 40.0),
-        "gaze_yaw_rad_N": np.linspace(-0.3, 0.3, num),
-        "gaze_pitch_rad_N": np.linspace(0.1, -0.2, num),
-        "keys": [f"000000-{n:06d}" for n in range(num)],
-    }
-    return images, arguments
+    rows = pa.table(
+        {
+            "pupil_px": [(27.0, 17.0)] * num,
+            "eye_width_px": np.full(num, 40.0),
+            "gaze_yaw_rad": np.linspace(-0.3, 0.3, num),
+            "gaze_pitch_rad": np.linspace(0.1, -0.2, num),
+            "key": [f"000000-{n:06d}" for n in range(num)],
+        }
+    )
+    return images, rows
 
 
 def test_equal_images_do_not_drift_at_all(pairs):
-    images, arguments = pairs
-    table = measure_drift(images, images.copy(), finder=FINDER, **arguments)
+    images, rows = pairs
+    table = measure_drift(rows, images, images.copy(), FINDER)
     summary = table.summary()
     assert (table.measured_px() == 0).all()
     assert summary.num_measured == len(CENTERS)
@@ -48,9 +50,9 @@ def test_equal_images_do_not_drift_at_all(pairs):
 
 
 def test_a_planted_drift_is_measured(pairs):
-    images, arguments = pairs
+    images, rows = pairs
     moved = shifted(images, np.full((len(images), 2), (1.2, -1.6)))
-    summary = measure_drift(images, moved, finder=FINDER, **arguments).summary()
+    summary = measure_drift(rows, images, moved, FINDER).summary()
     assert summary.drift_px is not None
     assert summary.drift_px.median == pytest.approx(2.0, abs=0.15)
     assert summary.mean_shift_px == pytest.approx((1.2, -1.6), abs=0.15)
@@ -97,6 +99,6 @@ def test_what_the_measurements_lack_was_not_measured():
 
 
 def test_arguments_of_different_lengths_are_refused(pairs):
-    images, arguments = pairs
-    with pytest.raises(ValueError, match="must have 6 entries"):
-        measure_drift(images, images[:2], finder=PupilFinder(), **arguments)
+    images, rows = pairs
+    with pytest.raises(ValueError, match="6 windows for 2 images"):
+        measure_drift(rows, images, images[:2], FINDER)

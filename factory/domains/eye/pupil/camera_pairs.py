@@ -44,9 +44,7 @@ def camera_pairs(crop: EyeCrop, count: int, seed: int) -> CameraPairs:
     in_grey = crop.model_copy(update={"colour": False})
     with tempfile.TemporaryDirectory() as folder:
         sources = []
-        for look, renders in zip(
-            ("render", "camera"), render_pair(range(count), seed), strict=True
-        ):
+        for look, renders in zip(LOOKS, render_pair(range(count), seed), strict=True):
             write_renders(Path(folder, look), renders)
             sources.append(UnityEyesSource(Path(folder, look), UnityEyesOptions(crop=in_grey)))
         pairs: list[tuple[Loaded, Loaded]] = []

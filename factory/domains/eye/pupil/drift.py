@@ -4,14 +4,13 @@ Axes in names: N images or pairs, H height, W width.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from factory.dataset.columns import values_of
+from factory.dataset.columns import points_of, values_of
 from factory.domains.eye.pupil.finder import REASON_WORDS, Abstained, PupilFinder
 from factory.measures.statistics import spread_or_none
 from schemas.eye.report import GazeBin, PupilDrift
@@ -175,36 +174,24 @@ class DriftTable:
 
 
 def measure_drift(
+    rows: pa.Table,
     parent_NHW: Images,
     refined_NHW: Images,
-    windows_N2: NDArray[np.floating],
-    eye_width_px_N: NDArray[np.floating],
-    gaze_yaw_rad_N: NDArray[np.floating],
-    gaze_pitch_rad_N: NDArray[np.floating],
     finder: PupilFinder,
-    keys: Sequence[str] | None = None,
     parent: Centers | None = None,
 ) -> DriftTable:
     """Measure the two images of every pair independently of each other, in the same window.
 
     Args:
-        parent_NHW, refined_NHW: (N, H, W) uint8; image k of both belongs to one sample.
-        windows_N2: (N, 2) centres (x, y) of the windows in px, by the labels, which are used for
-            nothing else.
-        eye_width_px_N, gaze_yaw_rad_N, gaze_pitch_rad_N: (N,) labels, kept for the summary.
-        keys: names of the pairs; None stands for their numbers.
+        rows: index rows of the N pairs; the centres of the windows are at their pupils, which are
+            used for nothing else.
+        parent_NHW, refined_NHW: (N, H, W) uint8; image k of both belongs to row k.
         parent: centres that were measured in the parents before; None measures them.
 
     Raises:
-        ValueError: the lengths of the arguments differ.
+        ValueError: there are not as many rows and images of each.
     """
-    names = [str(i) for i in range(len(parent_NHW))] if keys is None else list(keys)
-    columns = (refined_NHW, windows_N2, eye_width_px_N, gaze_yaw_rad_N, gaze_pitch_rad_N, names)
-    if any(len(column) != len(parent_NHW) for column in columns):
-        raise ValueError(
-            f"every argument must have {len(parent_NHW)} entries, one for each parent image, got "
-            f"{[len(column) for column in columns]}"
-        )
+    windows_N2 = points_of(rows, "pupil_px")
     if parent is None:
         parent = find_centers(parent_NHW, windows_N2, finder)
     refined = find_centers(refined_NHW, windows_N2, finder)
@@ -214,11 +201,11 @@ def measure_drift(
         for before, after, like in zip(parent.reasons, refined.reasons, same, strict=True)
     ]
     return DriftTable(
-        keys=names,
+        keys=rows["key"].to_pylist(),
         parent_N2=parent.center_N2,
         refined_N2=np.where(same[:, None], refined.center_N2, np.nan),
         reasons=reasons,
-        eye_width_px_N=np.asarray(eye_width_px_N, np.float64),
-        gaze_yaw_rad_N=np.asarray(gaze_yaw_rad_N, np.float64),
-        gaze_pitch_rad_N=np.asarray(gaze_pitch_rad_N, np.float64),
+        eye_width_px_N=values_of(rows, "eye_width_px"),
+        gaze_yaw_rad_N=values_of(rows, "gaze_yaw_rad"),
+        gaze_pitch_rad_N=values_of(rows, "gaze_pitch_rad"),
     )

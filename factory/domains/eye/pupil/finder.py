@@ -58,7 +58,7 @@ some of it"""
 
 @dataclass(frozen=True)
 class PupilFit:
-    """The ellipse that was fitted to the iris."""
+    """The ellipse that was fitted to the iris: the mean of the fits at the two scales."""
 
     center_px: tuple[float, float]
     """(x, y)"""
@@ -66,12 +66,6 @@ class PupilFit:
     """semi-axes (major, minor)"""
     angle_rad: float
     """direction of the major axis from x towards y (down)"""
-    support: float
-    """share of the left or of the right arc that lies on an edge, the smaller of the two"""
-    contrast: float
-    """mean edge strength of the arcs; 3 % of the image have a strength above 1"""
-    disagreement_px: float
-    """distance of the centres at the two scales; `center_px` is their mean"""
 
 
 @dataclass(frozen=True)
@@ -150,7 +144,8 @@ class PupilFinder(Model):
         second = self._fitted(edge_field(image_HW, self.coarse_px), best.ellipse)
         if second is None or best.distance_px(second) > self.max_disagreement_px:
             return Abstained("unstable")
-        return _answer(best, second)
+        mean = best.ellipse.moved(0.5 * np.subtract(second.ellipse.numbers, best.ellipse.numbers))
+        return PupilFit((mean.x, mean.y), mean.axes_px, mean.angle_rad)
 
     # --- candidates -----------------------------------------------------------------------------
 
@@ -217,19 +212,6 @@ class PupilFinder(Model):
             if elsewhere and rival.score > self.max_rival * best.score:
                 return "ambiguous"
         return None
-
-
-def _answer(best: "_Fit", second: "_Fit") -> PupilFit:
-    """The mean of the fits at the two scales."""
-    mean = best.ellipse.moved(0.5 * np.subtract(second.ellipse.numbers, best.ellipse.numbers))
-    return PupilFit(
-        center_px=(mean.x, mean.y),
-        axes_px=mean.axes_px,
-        angle_rad=mean.angle_rad,
-        support=_support(best.edge),
-        contrast=best.score,
-        disagreement_px=best.distance_px(second),
-    )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from factory.measures.weight_cap import weight_cap
 from schemas.base import Float, Model, Sha256, Vector
 
 Range = tuple[Float, Float]
+BIN_DEG = 4.0
+"""width of the bins of gaze directions by which renders are weighed"""
 
 
 def angles_of(gaze: NDArray[np.float64] | Vector) -> tuple[float, float]:
@@ -87,7 +89,6 @@ class GazeWeights(Model):
         target: NDArray[np.float64],
         *,
         target_sha256: str,
-        bin_deg: float = 4.0,
     ) -> Self:
         """Weights with which the gazes of the kept renders have the target distribution.
 
@@ -95,12 +96,11 @@ class GazeWeights(Model):
             source: (n, 2) angles (yaw, pitch) in radians of a sample of the renders.
             target: (m, 2) angles in radians of the real domain.
             target_sha256: of the target's file.
-            bin_deg: width of the bins.
 
         Raises:
             ValueError: no render has a gaze in a bin of the target.
         """
-        step = math.radians(bin_deg)
+        step = math.radians(BIN_DEG)
         low = np.floor(target.min(axis=0) / step) * step
         num = np.maximum(1, np.ceil((target.max(axis=0) - low) / step + 1e-9).astype(int))
         edges = [low[axis] + step * np.arange(num[axis] + 1) for axis in (0, 1)]
