@@ -19,10 +19,11 @@ from factory.images.png import Pixels
 from factory.validation.report import figures, look_figures
 from factory.validation.report.figures import REFINED, Mark, Outline
 from factory.validation.report.parts import (
+    MAX_WORST,
+    Pictures,
     View,
     change_and_realism,
     rendered,
-    require_pairs,
     tiles_of,
     within_budget,
 )
@@ -30,7 +31,6 @@ from schemas.eye.report import MIN_BIN_SAMPLES, EyeReport, GazeBin
 
 PAPER_MEAN_PX, PAPER_SD_PX, PAPER_EYE_WIDTH_PX = 1.1, 0.8, 55.0
 """Shrivastava et al. 2017, section 3.1: centres marked by hand on 100 pairs."""
-MAX_WORST = 24
 
 Values = NDArray[np.floating]
 
@@ -53,34 +53,16 @@ class WorstDrift:
     """(yaw, pitch)"""
 
 
-@dataclass(frozen=True)
-class ReportPictures:
-    """What a page shows beside the numbers of its report.
+@dataclass(frozen=True, kw_only=True)
+class ReportPictures(Pictures):
+    """What a page on eyes shows beside the numbers of its report; drifts are of the fitted iris."""
 
-    Arrays of images are uint8 (N, H, W); the first two are pairs, `keys` name them.
-    """
-
-    keys: Sequence[str]
-    synthetic_NHW: Pixels  # noqa: N815
-    refined_NHW: Pixels  # noqa: N815
-    real_NHW: Pixels  # noqa: N815
     worst: Sequence[WorstDrift]
     """largest drift first; the first of every witness before the second ones"""
-    drift_px: Values
-    """of all measured samples"""
-    null_drift_px: Values
-    """of the looks that make the floor"""
-    mean_abs_change: Values
-    """of all samples, on [-1, 1]"""
     eye_width_px: float
     """of the images, for drifts in the paper's unit"""
     shifts: Shifts | None = None
     """of the iris landmarks; None without a landmark network"""
-    notes: Sequence[str] = ()
-    """what a reader must know before any number, e.g. that the real images are a stand-in"""
-
-    def __post_init__(self) -> None:
-        require_pairs(self.keys, self.synthetic_NHW, self.refined_NHW)
 
 
 def render_page(

@@ -16,12 +16,7 @@ from factory.dataset.shard_tasks import SideBySide
 from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.measures import EyeMeasurer, EyeWitnesses
 from factory.domains.eye.networks.mediapipe import PROGRAM
-from factory.domains.eye.page import (
-    MAX_WORST,
-    ReportPictures,
-    WorstDrift,
-    render_page,
-)
+from factory.domains.eye.page import ReportPictures, WorstDrift, render_page
 from factory.domains.eye.pupil.calibration import Calibration, calibrate
 from factory.domains.eye.pupil.camera_pairs import CameraPairs, camera_pairs
 from factory.domains.eye.pupil.drift import DriftTable
@@ -40,7 +35,7 @@ from factory.measures.two_sample import comparisons, realism_of
 from factory.validation.pairs import NotComparableError
 from factory.validation.protocols import Trio, require_known
 from factory.validation.report.figures import Outline
-from factory.validation.report.parts import MAX_TILES
+from factory.validation.report.parts import MAX_TILES, MAX_WORST
 from factory.validation.sampling import (
     Sampled,
     calibration_part,

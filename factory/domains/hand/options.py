@@ -1,16 +1,14 @@
 """Options of jobs/ingest.py and jobs/simulate.py that are for hands alone."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from factory.domains.hand.sources.nyu import NyuOptions
 from factory.domains.hand.sources.nyu_files import NUM_CAMERAS
 from schemas.base import Model
 
 
-class HandOptions(BaseModel):
+class HandOptions(Model):
     """The options of the hand renderer that users may set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cameras: int = Field(default=1, ge=1, le=NUM_CAMERAS)
     """number of views of each frame; in the second and third view the hand is rotated by 40 degrees

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from factory.domains.hand.depth.boundary import NAMES
 from factory.domains.hand.depth.edges import Depth, solid
-from factory.images.png import depth_as_grey
+from factory.images.png import Pixels, depth_as_grey
 from factory.validation.report import figures, look_figures
 from factory.validation.report.figures import REFINED, Mark
 from factory.validation.report.parts import (
+    MAX_WORST,
+    Pictures,
     View,
     change_and_realism,
     rendered,
-    require_pairs,
     tiles_of,
     within_budget,
 )
@@ -27,7 +28,6 @@ from schemas.hand.report import HandReport
 from schemas.realism import Compared
 from schemas.report import Estimate, Witness
 
-MAX_WORST = 24
 BEFORE, AFTER = "#56b4e9", "#e69f00"
 JOINT_PX = 2.2
 
@@ -49,34 +49,19 @@ class WorstHand:
     """(14, 2) joints that the network finds in the refined picture; None without one"""
 
 
-@dataclass(frozen=True)
-class HandPictures:
-    """What a page shows beside the numbers of its report.
+@dataclass(frozen=True, kw_only=True)
+class HandPictures(Pictures):
+    """What a page on hands shows beside the numbers of its report; drifts are of silhouettes.
 
-    Arrays of pictures are uint16 (N, H, W) stored depth; the first two are pairs, `keys` name them.
+    Pictures are uint16, stored depth.
     """
 
-    keys: Sequence[str]
-    synthetic_NHW: Depth  # noqa: N815
-    refined_NHW: Depth  # noqa: N815
-    real_NHW: Depth  # noqa: N815
     cube_mm: int
     """what the shades of grey span"""
     worst: Sequence[WorstHand]
     """largest drift first; the first of every witness before the second ones"""
-    drift_px: Values
-    """of the silhouettes of all measured samples"""
-    null_drift_px: Values
-    """of the looks that make the floor"""
     depth_error_mm: Values
     null_depth_error_mm: Values
-    mean_abs_change: Values
-    """of all samples, on [-1, 1]"""
-    notes: Sequence[str] = ()
-    """what a reader must know before any number, e.g. that the real images are a stand-in"""
-
-    def __post_init__(self) -> None:
-        require_pairs(self.keys, self.synthetic_NHW, self.refined_NHW)
 
 
 def render_hand_page(
@@ -111,7 +96,7 @@ def render_hand_page(
     )
 
 
-def _shown(depth: Depth, cube_mm: int) -> NDArray[np.uint8]:
+def _shown(depth: Pixels, cube_mm: int) -> NDArray[np.uint8]:
     return depth_as_grey(depth, 1, cube_mm + 1)
 
 

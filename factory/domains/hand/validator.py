@@ -29,12 +29,7 @@ from factory.domains.hand.measures import (
     depth_of,
     joints_of,
 )
-from factory.domains.hand.page import (
-    MAX_WORST,
-    HandPictures,
-    WorstHand,
-    render_hand_page,
-)
+from factory.domains.hand.page import HandPictures, WorstHand, render_hand_page
 from factory.domains.hand.witnesses import (
     DRIFTS,
     change_of,
@@ -44,7 +39,7 @@ from factory.domains.hand.witnesses import (
 )
 from factory.measures.two_sample import comparisons, realism_of
 from factory.validation.protocols import Trio, require_known
-from factory.validation.report.parts import MAX_TILES
+from factory.validation.report.parts import MAX_TILES, MAX_WORST
 from factory.validation.sampling import (
     Sampled,
     calibration_part,
@@ -100,8 +95,8 @@ class HandsExamined:
         index = self.sampled.index
         pictures = HandPictures(
             keys=index["key"].to_pylist()[:MAX_TILES],
-            synthetic_NHW=depth_of(self.sampled.synthetic[:MAX_TILES]),
-            refined_NHW=depth_of(self.sampled.refined[:MAX_TILES]),
+            synthetic_NHW=self.sampled.synthetic[:MAX_TILES],
+            refined_NHW=self.sampled.refined[:MAX_TILES],
             real_NHW=self.real_NHW[:MAX_TILES],
             cube_mm=int(values_of(index, "cube_mm").max()),
             worst=self._worst_pairs(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ from schemas.report import Report, Spread, ValueBin, Witness
 if TYPE_CHECKING:
     import jinja2
 
-MAX_TILES, STRIP_LENGTH, NUM_WORST_FIRST = 38, 8, 6
+MAX_TILES, STRIP_LENGTH, NUM_WORST_FIRST, MAX_WORST = 38, 8, 6, 24
 GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
 """of data URIs; of larger images fewer are shown"""
 
@@ -93,13 +94,35 @@ def within_budget(views: Iterable[View]) -> list[View]:
     return taken
 
 
-def require_pairs(keys: Sequence[str], synthetic_NHW: Pixels, refined_NHW: Pixels) -> None:
-    """Raises `ValueError` where there are not as many of each."""
-    if not len(keys) == len(synthetic_NHW) == len(refined_NHW):
-        raise ValueError(
-            f"{len(keys)} keys, {len(synthetic_NHW)} synthetic and "
-            f"{len(refined_NHW)} refined images are no pairs"
-        )
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What the page of any domain shows beside the numbers of its report.
+
+    Arrays of pictures are (N, H, W) as stored; the first two are pairs, `keys` name them.
+
+    Raises:
+        ValueError: there are not as many keys and pictures of each.
+    """
+
+    keys: Sequence[str]
+    synthetic_NHW: Pixels  # noqa: N815
+    refined_NHW: Pixels  # noqa: N815
+    real_NHW: Pixels  # noqa: N815
+    drift_px: NDArray[np.floating]
+    """by the witness that is shown first, of all measured samples"""
+    null_drift_px: NDArray[np.floating]
+    """of the looks that make the floor"""
+    mean_abs_change: NDArray[np.floating]
+    """of all samples, on [-1, 1]"""
+    notes: Sequence[str] = ()
+    """what a reader must know before any number, e.g. that the real images are a stand-in"""
+
+    def __post_init__(self) -> None:
+        if not len(self.keys) == len(self.synthetic_NHW) == len(self.refined_NHW):
+            raise ValueError(
+                f"{len(self.keys)} keys, {len(self.synthetic_NHW)} synthetic and "
+                f"{len(self.refined_NHW)} refined images are no pairs"
+            )
 
 
 def change_and_realism(report: Report, mean_abs_change: NDArray[Any]) -> dict[str, Markup | None]:

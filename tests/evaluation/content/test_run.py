@@ -14,7 +14,8 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
 from factory.domains.base import MissingHookError
 from factory.domains.eye.quantities import lid_opening
-from factory.domains.eye.renderer.renderer import render_scenes, sample_scenes, write_renders
+from factory.domains.eye.renderer.renderer import render_scenes, write_renders
+from factory.domains.eye.renderer.scene import sample_scenes
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.gaze_filter import GazeFilter
 from factory.domains.eye.sources.pictures import PicturesOptions

@@ -17,12 +17,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from factory.domains.base import Style
 from factory.domains.eye.renderer.camera import (
     CROP_HEIGHT,
     CROP_WIDTH,
@@ -35,7 +35,7 @@ from factory.domains.eye.renderer.camera import (
 from factory.domains.eye.renderer.label import Label, labels_of
 from factory.domains.eye.renderer.look import Look
 from factory.domains.eye.renderer.scene import (
-    Population,
+    Landmarks,
     Scenes,
     View,
     crop_view,
@@ -47,13 +47,10 @@ from factory.domains.eye.renderer.scene import (
 from factory.domains.eye.renderer.shade import shade
 from factory.sources.renderer import STAND_IN_FILE
 from factory.store.open import open_store
+from schemas.base import Model
 
-__all__ = [
-    "STAND_IN", "STAND_IN_FILE", "EyeRender", "EyeRenderer", "render_pair", "render_scenes",
-    "sample_scenes", "write_renders",
-]  # fmt: skip
-
-Style = Literal["render", "camera"]
+QUALITY = 95
+"""of the JPEG files, 0 to 100"""
 _PIXELS_AT_ONCE = 320000
 """pictures are shaded in batches of about this many pixels, which fit into the processor's cache"""
 
@@ -70,7 +67,7 @@ class EyeRender:
     """the content of a UnityEyes JSON file, and `pupil_2d`; see `label.labels_of`"""
 
 
-class EyeRenderer(BaseModel):
+class EyeRenderer(Model):
     """The renderer and its configuration.
 
     In the style `render`, the gaze is within 35 degrees (yaw) and 25 degrees (pitch) of the face,
@@ -78,8 +75,6 @@ class EyeRenderer(BaseModel):
     camera. In the style `camera`, gaze yaw is within 20 degrees and gaze pitch from -20 to +5
     degrees, and pictures are always crops of 36 x 60, whatever `height` and `width` say.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     height: int = Field(default=240, ge=36, le=2400)
     """height of a picture in pixels; with 3/4 of the width the face is framed as in UnityEyes"""
@@ -128,19 +123,11 @@ def render_scenes(scenes: Scenes, look: Look, height: int, width: int) -> list[E
     view = picture_view(scenes, height, width)
     linear = shade(lids, landmarks, view, look)
     images = develop(linear) if look == "render" else photograph(linear, scenes, view)
-    labels = labels_of(scenes, landmarks, view)
-    return [
-        EyeRender(int(index), image, label)
-        for index, image, label in zip(scenes.index, images, labels, strict=True)
-    ]
+    return _labelled(images, scenes, landmarks, view)
 
 
 def render_pair(
-    indices: Sequence[int],
-    seed: int,
-    height: int = 240,
-    width: int = 320,
-    population: Population = "render",
+    indices: Sequence[int], seed: int, height: int = 240, width: int = 320
 ) -> tuple[list[EyeRender], list[EyeRender]]:
     """Draw the same scenes in both looks, as full RGB pictures with identical labels.
 
@@ -152,7 +139,7 @@ def render_pair(
     plain: list[EyeRender] = []
     photos: list[EyeRender] = []
     for batch in _batches(indices, (height, width)):
-        scenes = sample_scenes(batch, seed, population)
+        scenes = sample_scenes(batch, seed, "render")
         plain += render_scenes(scenes, "render", height, width)
         photos += render_scenes(scenes, "camera", height, width)
     return plain, photos
@@ -162,7 +149,6 @@ def write_renders(
     location: str | Path,
     renders: Iterable[EyeRender],
     style: Style = "render",
-    quality: int = 95,
 ) -> int:
     """Write pictures as `N.jpg` (and `N.json`), where N is the index counted from 1.
 
@@ -172,7 +158,6 @@ def write_renders(
 
     Args:
         location: a folder, or s3://bucket/prefix.
-        quality: of the JPEG files, 0 to 100.
 
     Returns:
         The number of pictures that were written.
@@ -184,7 +169,7 @@ def write_renders(
     count = 0
     for render in renders:
         name = render.index + 1
-        store.put(f"{name}.jpg", encode_jpeg(render.image, quality, comment), durable=False)
+        store.put(f"{name}.jpg", encode_jpeg(render.image, QUALITY, comment), durable=False)
         if style == "render":
             label = json.dumps(render.label, indent=2).encode()
             store.put(f"{name}.json", label, durable=False)
@@ -214,8 +199,11 @@ def _crops(scenes: Scenes) -> list[EyeRender]:
     grey = 0.299 * linear[:, 0] + 0.587 * linear[:, 1] + 0.114 * linear[:, 2]
     shape = (len(scenes), CROP_HEIGHT, OVERSAMPLE, CROP_WIDTH, OVERSAMPLE)
     images = photograph(grey.reshape(shape).mean((2, 4)), scenes, view)
-    labels = labels_of(scenes, landmarks, view)
-    return [
-        EyeRender(int(index), image, label)
-        for index, image, label in zip(scenes.index, images, labels, strict=True)
-    ]
+    return _labelled(images, scenes, landmarks, view)
+
+
+def _labelled(
+    images: npt.NDArray[np.uint8], scenes: Scenes, landmarks: Landmarks, view: View
+) -> list[EyeRender]:
+    rows = zip(scenes.index, images, labels_of(scenes, landmarks, view), strict=True)
+    return [EyeRender(int(index), image, label) for index, image, label in rows]

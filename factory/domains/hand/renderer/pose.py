@@ -12,16 +12,14 @@ out of the palm. The order of the fingers is that of NYU: little, ring, middle, 
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from factory.domains.base import Style
 from factory.domains.hand.geometry import NYU_CAMERA, NYU_HEIGHT_PX, NYU_WIDTH_PX
 from factory.domains.hand.renderer.depth import Array
 from factory.domains.hand.renderer.shape import Hand, size_of
-
-Population = Literal["render", "camera"]
 
 MCP_DEG, PIP_DEG, DIP_DEG = (-15.0, 90.0), (0.0, 110.0), (0.0, 90.0)
 """flexion of a finger's knuckle, middle and last joint"""
@@ -125,7 +123,7 @@ class Proportions:
     """of the flesh"""
 
 
-def sample_hand(index: int, seed: int, population: Population) -> Hand:
+def sample_hand(index: int, seed: int, population: Style) -> Hand:
     """Sample hand number `index`; it depends on the arguments alone."""
     rng = np.random.default_rng([seed, index, 0 if population == "render" else 1])
     proportions = draw_proportions(rng, population)
@@ -139,7 +137,7 @@ def sample_hand(index: int, seed: int, population: Population) -> Hand:
     return Hand(_placed(joints, rng), forearm, proportions.thickness)
 
 
-def draw_proportions(rng: np.random.Generator, population: Population) -> Proportions:
+def draw_proportions(rng: np.random.Generator, population: Style) -> Proportions:
     """Sample the proportions of a person; those of `camera` have larger and thicker hands."""
     size, thickness = (1.0, 1.0) if population == "render" else (1.1, 1.06)
     long = np.clip(rng.normal(1, 0.03), 0.93, 1.07)

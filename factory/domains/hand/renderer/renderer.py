@@ -27,6 +27,7 @@ import numpy.typing as npt
 import scipy.io
 from pydantic import Field, model_validator
 
+from factory.domains.base import Style
 from factory.domains.hand.geometry import NYU_CAMERA
 from factory.domains.hand.options import HandOptions
 from factory.domains.hand.renderer.depth import Array, cast
@@ -67,7 +68,7 @@ class HandRenderer(HandOptions):
         ValueError: `poses` is not a file as described.
     """
 
-    style: Literal["render", "camera"] = "render"
+    style: Style = "render"
     """`render` draws labelled renders; `camera` draws stand-ins for camera frames, each beside its
     render"""
     seed: int = Field(default=0, ge=0)
