@@ -13,6 +13,7 @@ from factory.images.crop import Framing, resample
 from factory.images.jpeg import crop_jpeg, decode_jpeg, jpeg_size
 from factory.images.png import UndecodableError
 from support.fakes import grey_picture
+from support.pictures import encoded
 
 SIZES = [(96, 128), (101, 77), (240, 320), (33, 500)]
 """height, width"""
@@ -46,9 +47,7 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def jpeg(image: np.ndarray, **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", **{"quality": 95} | options)
-    return buffer.getvalue()
+    return encoded(image, "JPEG", **{"quality": 95} | options)
 
 
 def grey(raw: bytes, eighths: int = 8) -> np.ndarray:

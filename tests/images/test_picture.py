@@ -15,6 +15,7 @@ from factory.images.budget import MAX_PICTURE_PX
 from factory.images.jpeg import jpeg_size
 from factory.images.picture import is_turned, picture_size, read_picture
 from factory.images.png import UndecodableError
+from support.pictures import encoded, png_chunk, png_with
 
 Y, X = np.mgrid[:48, :64]
 RGB = np.stack((4 * X, 5 * Y, (X * Y) // 13), axis=2).astype(np.uint8)
@@ -29,20 +30,9 @@ LOSSLESS = {
 }
 
 
-def encoded(pixels: np.ndarray | Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
-
-
 def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
     """The chunk right behind the header."""
-    return png[:33] + chunk(kind, content) + png[33:]
+    return png[:33] + png_chunk(kind, content) + png[33:]
 
 
 def png16(values: np.ndarray) -> bytes:
@@ -145,8 +135,7 @@ def interlaced(pixels: np.ndarray) -> bytes:
     )
     height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return png_with(header, zlib.compress(lines))
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (1, 1), (3, 2), (5, 9), (1, 5), (7, 1)])
@@ -256,9 +245,7 @@ def test_a_file_of_several_pictures_is_refused(kind: str) -> None:
 
 def bomb_png(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    packed = zlib.compress(bytes(100_000_000), 1)
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", packed), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return png_with(header, zlib.compress(bytes(100_000_000), 1))
 
 
 def claiming(raw: bytes, at: int, size: bytes) -> bytes:

@@ -16,6 +16,7 @@ from factory.images.crop import Framing
 from factory.images.jpeg import GREY_OR_RGB, crop_jpeg, is_jpeg, jpeg_size
 from factory.images.picture import read_picture
 from factory.images.png import UndecodableError, png_chunks
+from support.pictures import encoded
 
 HEIGHT, WIDTH = 90, 130
 SECONDS_EACH = 2.0
@@ -41,49 +42,41 @@ def scene() -> np.ndarray:
 
 RGB = Image.fromarray(scene())
 GREY = RGB.convert("L")
-
-
-def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 DEEP = Image.fromarray(np.asarray(GREY).astype(np.uint16) << 4)
 FILES = {
     "JPEG": [
-        saved(RGB, "JPEG"),
-        saved(GREY, "JPEG", quality=90, restart_marker_blocks=4),
-        saved(RGB, "JPEG", progressive=True),
-        saved(RGB, "JPEG", subsampling=0, optimize=True),
+        encoded(RGB, "JPEG"),
+        encoded(GREY, "JPEG", quality=90, restart_marker_blocks=4),
+        encoded(RGB, "JPEG", progressive=True),
+        encoded(RGB, "JPEG", subsampling=0, optimize=True),
     ],
     "PNG": [
-        saved(RGB, "PNG"),
-        saved(GREY, "PNG"),
-        saved(RGB.quantize(64), "PNG"),
-        saved(DEEP, "PNG"),
-        saved(RGB.convert("RGBA"), "PNG"),
+        encoded(RGB, "PNG"),
+        encoded(GREY, "PNG"),
+        encoded(RGB.quantize(64), "PNG"),
+        encoded(DEEP, "PNG"),
+        encoded(RGB.convert("RGBA"), "PNG"),
     ],
     "WEBP": [
-        saved(RGB, "WEBP"),
-        saved(RGB, "WEBP", lossless=True),
-        saved(RGB.convert("RGBA"), "WEBP"),
+        encoded(RGB, "WEBP"),
+        encoded(RGB, "WEBP", lossless=True),
+        encoded(RGB.convert("RGBA"), "WEBP"),
     ],
     "TIFF": [
-        saved(RGB, "TIFF"),
-        saved(GREY, "TIFF", compression="tiff_lzw"),
-        saved(RGB, "TIFF", compression="tiff_adobe_deflate"),
-        saved(GREY, "TIFF", compression="packbits"),
-        saved(RGB, "TIFF", compression="jpeg"),
-        saved(DEEP, "TIFF"),
+        encoded(RGB, "TIFF"),
+        encoded(GREY, "TIFF", compression="tiff_lzw"),
+        encoded(RGB, "TIFF", compression="tiff_adobe_deflate"),
+        encoded(GREY, "TIFF", compression="packbits"),
+        encoded(RGB, "TIFF", compression="jpeg"),
+        encoded(DEEP, "TIFF"),
     ],
     "others": [
-        saved(RGB, "BMP"),
-        saved(GREY.quantize(32), "BMP"),
-        saved(GREY, "PPM"),
-        saved(RGB, "GIF"),
-        saved(RGB, "JPEG2000"),
-        saved(GREY, "JPEG2000", irreversible=True, quality_layers=[20]),
+        encoded(RGB, "BMP"),
+        encoded(GREY.quantize(32), "BMP"),
+        encoded(GREY, "PPM"),
+        encoded(RGB, "GIF"),
+        encoded(RGB, "JPEG2000"),
+        encoded(GREY, "JPEG2000", irreversible=True, quality_layers=[20]),
     ],
 }
 Mutation = Callable[[random.Random, bytearray], None]

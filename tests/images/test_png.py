@@ -15,6 +15,7 @@ from factory.images.png import (
     encode_png,
     grey,
 )
+from support.pictures import encoded, png_chunk, png_with
 
 SHAPES = [
     ((35, 55), np.uint8),
@@ -32,9 +33,7 @@ def random_image(shape, dtype) -> np.ndarray:
 
 
 def png(mode: str = "L", format: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(random_image((35, 55), np.uint8)).convert(mode).save(buffer, format)
-    return buffer.getvalue()
+    return encoded(Image.fromarray(random_image((35, 55), np.uint8)).convert(mode), format)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), SHAPES)
@@ -86,16 +85,11 @@ def test_a_png_that_is_cut_or_followed_by_something_is_not_whole() -> None:
             check_png(spoilt)
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
-
-
 def png_of(
     lines: bytes, *, header: bytes = bytes([0, 0, 0, 3, 0, 0, 0, 2, 8, 0, 0, 0, 0])
 ) -> bytes:
     """A PNG of 3x2 px, its checksums right whatever it holds."""
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return png_with(header, zlib.compress(lines))
 
 
 LINES = b"\0abc\1def"
@@ -112,11 +106,11 @@ CONSISTENT_BUT_WRONG = {
     "of one bit": png(mode="1"),
     "a short header": png_of(LINES, header=bytes(12)),
     "two headers": png_of(LINES)[:33] + png_of(LINES)[8:],
-    "without pixels": png_of(LINES)[:33] + chunk(b"IEND", b""),
-    "transparent": png_of(LINES)[:33] + chunk(b"tRNS", b"\0\0") + png_of(LINES)[33:],
+    "without pixels": png_of(LINES)[:33] + png_chunk(b"IEND", b""),
+    "transparent": png_of(LINES)[:33] + png_chunk(b"tRNS", b"\0\0") + png_of(LINES)[33:],
     "pixels after the end of pixels": png_of(LINES)[:33]
-    + chunk(b"IDAT", zlib.compress(LINES) + b"x")
-    + chunk(b"IEND", b""),
+    + png_chunk(b"IDAT", zlib.compress(LINES) + b"x")
+    + png_chunk(b"IEND", b""),
     "the signature alone": png_of(LINES)[:8],
 }
 
@@ -129,7 +123,7 @@ def test_a_png_that_is_not_what_its_header_says_is_refused(kind: str) -> None:
 
 
 def test_chunks_that_change_no_pixel_are_passed_over() -> None:
-    raw = png_of(LINES)[:33] + chunk(b"tEXt", b"Comment\0hello") + png_of(LINES)[33:]
+    raw = png_of(LINES)[:33] + png_chunk(b"tEXt", b"Comment\0hello") + png_of(LINES)[33:]
     assert check_png(raw) == ((2, 3), np.uint8)
 
 
@@ -147,16 +141,14 @@ def test_stored_pngs_of_other_writers_decode_too() -> None:
     """Filtered lines, a palette: what the short way cannot read goes the long way."""
     filtered = zlib.compress(b"\1\5\1\1" + b"\2\1\1\1", 0)
     assert filtered.startswith(b"\x78\x01\x01")
-    raw = png_of(b"")[:33] + chunk(b"IDAT", filtered) + chunk(b"IEND", b"")
+    raw = png_of(b"")[:33] + png_chunk(b"IDAT", filtered) + png_chunk(b"IEND", b"")
     assert decode_png(raw).tolist() == [[5, 6, 7], [6, 7, 8]]
     header = bytes([0, 0, 0, 3, 0, 0, 0, 2, 4, 0, 0, 0, 0])  # grey of 4 bits
     raw = png_of(b"", header=header)[:33]
-    raw += chunk(b"IDAT", zlib.compress(b"\0\x12\x30" * 2, 0)) + chunk(b"IEND", b"")
+    raw += png_chunk(b"IDAT", zlib.compress(b"\0\x12\x30" * 2, 0)) + png_chunk(b"IEND", b"")
     assert decode_png(raw).tolist() == [[17, 34, 51]] * 2
-    buffer = io.BytesIO()
     picture = Image.fromarray(random_image((35, 55), np.uint8)).convert("P")
-    picture.save(buffer, "PNG", compress_level=0)
-    assert decode_png(buffer.getvalue()).shape == (35, 55, 3)
+    assert decode_png(encoded(picture, "PNG", compress_level=0)).shape == (35, 55, 3)
 
 
 def test_other_pictures_are_no_png() -> None:

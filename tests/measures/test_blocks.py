@@ -6,12 +6,12 @@ import pytest
 
 from factory.domains.eye.pupil.calibration import looks
 from factory.measures.looks.blocks import block_trace
-from support.drawn_eyes import CENTERS, drawn_eye
+from support.drawn_eyes import drawn_eyes
 
 
 @pytest.fixture(scope="module")
 def eyes() -> np.ndarray:
-    return np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
+    return drawn_eyes()
 
 
 def compressed(images, quality):

@@ -13,12 +13,12 @@ from factory.measures.looks.pairs import (
     mirror_gain,
     sharpness_ratio,
 )
-from support.drawn_eyes import CENTERS, drawn_eye
+from support.drawn_eyes import drawn_eyes
 
 
 @pytest.fixture(scope="module")
 def eyes() -> np.ndarray:
-    return np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
+    return drawn_eyes()
 
 
 @pytest.fixture(scope="module")

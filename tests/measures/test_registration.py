@@ -5,12 +5,12 @@ import pytest
 
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.measures.registration import registered
-from support.drawn_eyes import CENTERS, drawn_eye
+from support.drawn_eyes import drawn_eyes
 
 
 @pytest.fixture(scope="module")
 def eyes() -> np.ndarray:
-    return np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
+    return drawn_eyes()
 
 
 def test_equal_pictures_do_not_move(eyes):

@@ -11,7 +11,7 @@ import pytest
 import scipy.io
 
 from factory.sources.matlab import MatError, read_arrays
-from support.matlab import mat73
+from support.matlab import mat5, mat73
 
 RNG = np.random.default_rng(0)
 TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
@@ -20,17 +20,13 @@ VARIABLES = {"data": {"inner": FIELDS, "text": "words"}, "other": np.arange(12.0
 PATHS = [*(("data", "inner", name) for name in TYPES), ("other",)]
 
 
-def saved(variables: object = VARIABLES, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, variables, **options)
-    return buffer.getvalue()
-
-
 def mat73_of(array: np.ndarray, **options: object) -> bytes:
     return mat73({"a": array}, **options)
 
 
-@pytest.mark.parametrize("raw", [saved(), saved(do_compression=True)], ids=["plain", "packed"])
+@pytest.mark.parametrize(
+    "raw", [mat5(VARIABLES), mat5(VARIABLES, do_compression=True)], ids=["plain", "packed"]
+)
 def test_arrays_of_version_5_are_those_that_scipy_reads(raw) -> None:
     read = scipy.io.loadmat(io.BytesIO(raw), simplify_cells=True)
     expected = [*(read["data"]["inner"][name] for name in TYPES), read["other"]]
@@ -82,7 +78,7 @@ def test_numbers_that_matlab_stores_in_fewer_bytes_have_their_own_type() -> None
 
 def packed(element: bytes) -> bytes:
     content = zlib.compress(element, 9)
-    head = saved({})[:128]
+    head = mat5({})[:128]
     return head + struct.pack("<II", 15, len(content)) + content
 
 
@@ -101,7 +97,7 @@ def zeros_mat(num_bytes: int, rows: int | None = None) -> bytes:
         (lambda: zeros_mat(70_000_000), "would take 70 MB of memory, more than the 67 MB"),
         (lambda: zeros_mat(8000, rows=2**31 - 1), "would take 2,147 MB of memory"),
         (lambda: zeros_mat(8000, rows=-1), "cut short or damaged"),
-        (lambda: saved({"a": np.zeros(9_000_000)}), None),
+        (lambda: mat5({"a": np.zeros(9_000_000)}), None),
         (lambda: mat73_of(np.zeros(9_000_000), compression="gzip"), "would take 72 MB"),
         (lambda: mat73_of(np.ones(9), compression="lzf", chunks=(9,)), "packed by filters"),
         (lambda: mat73_of(np.ones(9), fletcher32=True, chunks=(9,)), "packed by filters"),
@@ -165,7 +161,7 @@ def test_a_file_of_another_kind_is_refused(raw, reason) -> None:
 def test_what_is_no_array_of_numbers_is_named() -> None:
     variables = {"text": "words", "complex": np.array([1j]), "pair": [{"x": 1}, {"x": 2}]}
     paths = [("text",), ("complex",), ("pair", "x"), ("text", "x"), ("none",)]
-    assert [str(error) for error in read_arrays(saved(variables), paths)] == [
+    assert [str(error) for error in read_arrays(mat5(variables), paths)] == [
         "text is not an array of real numbers",
         "complex is not an array of real numbers",
         "pair is not a struct",

@@ -7,6 +7,11 @@ ZOOM = 8
 CENTERS = [(27.0, 17.0), (24.3, 16.6), (30.75, 17.4), (26.5, 18.1), (28.2, 16.2)]
 
 
+def drawn_eyes(centers_px=CENTERS, seed=0):
+    """(N, 35, 55) uint8: an eye around each centre, each with a texture of its own."""
+    return np.stack([drawn_eye(center, seed=seed + n) for n, center in enumerate(centers_px)])
+
+
 def drawn_eye(center_px, radius_px=9.0, aspect=1.0, lids_px=(-7.0, 7.0), seed=0):
     """(35, 55) uint8: iris with a pupil and a glint, lids that lie `lids_px` from the middle row,
     and texture; every border antialiased."""

@@ -78,6 +78,13 @@ def plan_here(
     return dataset
 
 
+def scanned(source: Source) -> tuple[list[str], list[str]]:
+    """Ids of the inputs in natural order, and what is said of containers that cannot be read."""
+    with InputTable(source.scan({})) as inputs:
+        ids = inputs.in_natural_order()["id"].to_pylist()
+        return ids, [c.problem for c in inputs.containers if c.problem is not None]
+
+
 def plan_from(
     dataset: Dataset,
     source: Source,

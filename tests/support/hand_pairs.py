@@ -90,13 +90,15 @@ def _drawn(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.array(joints), np.where(np.isfinite(image), np.rint(image), 0).astype(np.uint16)
 
 
-def refined_by(parent: Dataset, change: Change, folder: Path) -> Dataset:
-    """A refined dataset, committed as the refine job does, of pixels that a test makes."""
-    refiner = Refiner(RefinerConfig(maps=4, blocks=1), seed=1)
+def save_hand_refiner(
+    folder: Path, refiner: Refiner, *, bits: int = 16, empty_below: float = 0
+) -> None:
+    """A refiner of crops of hands as training writes it."""
     described = RefinerDescription(
         domain="hand",
-        image=ImageSpec(height=224, width=224, bits=16),
+        image=ImageSpec(height=SIZE_PX, width=SIZE_PX, bits=bits),
         full_scale=CUBE_MM + 1,
+        empty_below=empty_below,
         architecture=refiner.config,
         weights="last",
         sha256=fakes.SHA,
@@ -104,7 +106,12 @@ def refined_by(parent: Dataset, change: Change, folder: Path) -> Dataset:
         train={},
         config=fakes.SHA,
     )
-    save_refiner(folder / "refiner", refiner, described)
+    save_refiner(folder, refiner, described)
+
+
+def refined_by(parent: Dataset, change: Change, folder: Path) -> Dataset:
+    """A refined dataset, committed as the refine job does, of pixels that a test makes."""
+    save_hand_refiner(folder / "refiner", Refiner(RefinerConfig(maps=4, blocks=1), seed=1))
     child = Dataset.enter(folder / "refined", refined_card(parent, folder / "refiner", "refined"))
     read, _, commit = refine_stages(parent, child, folder / "refiner")
     changed = Stage("refine", partial(_changer, change), ShardPixels)
@@ -119,5 +126,11 @@ def _changer(change: Change) -> Callable[[ShardPixels], ShardPixels]:
 
 def disc(x: float, y: float, radius: float, depth: int = 100) -> np.ndarray:
     """(224, 224) uint16: a disc of one depth around a centre, and nothing behind it."""
-    rows, columns = np.mgrid[:224, :224]
+    rows, columns = np.mgrid[:SIZE_PX, :SIZE_PX]
     return np.where(np.hypot(columns - x, rows - y) <= radius, depth, 0).astype(np.uint16)
+
+
+def discs_64px(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(num, 64, 64) uint16: a disc of one depth in each; and the (num, 2) x, y of their centres."""
+    centres_px = np.random.default_rng(seed).uniform(12, 52, (num, 2))
+    return np.array([disc(x, y, 7, 60)[:64, :64] for x, y in centres_px]), centres_px

@@ -1,4 +1,4 @@
-"""MATLAB files of version 7.3, which no library at hand writes."""
+"""MATLAB files in memory: of version 5, and of version 7.3, which no library at hand writes."""
 
 import io
 from collections.abc import Mapping
@@ -6,8 +6,20 @@ from typing import Any
 
 import h5py
 import numpy as np
+import scipy.io
 
 HEAD = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 ."
+
+
+def mat5(variables: Mapping[str, Any], **options: Any) -> bytes:
+    """A file of version 5.
+
+    Args:
+        options: of `scipy.io.savemat`.
+    """
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, variables, **options)
+    return buffer.getvalue()
 
 
 def mat73(variables: Mapping[str, Any], **options: Any) -> bytes:

@@ -5,7 +5,7 @@ import pytest
 
 from factory.domains.eye.pupil.calibration import DEGRADED_LOOK, looks, shifted
 from factory.domains.eye.pupil.iris_registration import registered_iris
-from support.drawn_eyes import CENTERS, drawn_eye
+from support.drawn_eyes import CENTERS, drawn_eyes
 
 CENTERS_N2 = np.array(CENTERS)
 WIDTH_PX = np.full(len(CENTERS), 40.0)
@@ -13,7 +13,7 @@ WIDTH_PX = np.full(len(CENTERS), 40.0)
 
 @pytest.fixture(scope="module")
 def eyes() -> np.ndarray:
-    return np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
+    return drawn_eyes()
 
 
 @pytest.mark.parametrize("size_px", [0.5, 1.0, 2.0, 3.0, 4.0])

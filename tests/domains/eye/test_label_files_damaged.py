@@ -1,6 +1,5 @@
 """Label files of eyes, damaged at random: each is read or named, and its neighbours arrive."""
 
-import io
 import json
 import re
 import resource
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 
 from factory.dataset.kinds import parse_label
 from factory.dataset.records import to_json
@@ -23,7 +21,7 @@ from factory.sources.files import NOTHING_SEEN
 from factory.sources.input_table import InputTable
 from schemas.eye.kind import EYE
 from support.fakes import unityeyes_label, write_pair
-from support.matlab import mat73
+from support.matlab import mat5, mat73
 from support.mutated import damaged_bytes, damaged_text
 
 pytestmark = pytest.mark.slow
@@ -93,15 +91,9 @@ def a_day() -> dict:
     return {"data": {"left": side, "right": side}}
 
 
-def saved(**options: object) -> bytes:
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, a_day(), **options)
-    return buffer.getvalue()
-
-
 DAYS = {
-    "version 5": saved,
-    "version 5, packed": lambda: saved(do_compression=True),
+    "version 5": lambda: mat5(a_day()),
+    "version 5, packed": lambda: mat5(a_day(), do_compression=True),
     "version 7.3": lambda: mat73(a_day(), compression="gzip"),
 }
 

@@ -1,7 +1,6 @@
 """Every malformed render is set aside with a reason that helps, and never stops the others."""
 
 import copy
-import io
 import json
 import math
 import re
@@ -23,6 +22,7 @@ from factory.ingestion.shards import ingested_card, record_of
 from factory.sources.base import BadRender, Vanished
 from schemas.eye.kind import EYE
 from support.fakes import EyeGeometry, grey_picture, jpeg, unityeyes_label, write_pair
+from support.pictures import encoded
 
 GOOD = unityeyes_label()
 
@@ -32,9 +32,7 @@ def source_of(folder: Path) -> UnityEyesSource:
 
 
 def pil(mode: str, format: str = "JPEG") -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(grey_picture()).convert(mode).save(buffer, format)
-    return buffer.getvalue()
+    return encoded(Image.fromarray(grey_picture()).convert(mode), format)
 
 
 def png_of(image: np.ndarray) -> bytes:

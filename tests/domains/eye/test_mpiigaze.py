@@ -133,18 +133,11 @@ def damaged_files(root: Path) -> dict[str, bytes]:
     return {**files, **cuts, "text": b"no mat file", "damaged zip": bytes(packed)}
 
 
-def scanned(root: Path) -> tuple[list[str], list[str]]:
-    """Ids of the inputs, and what is said of containers that cannot be read."""
-    with InputTable(source_of(root).scan(NOTHING_SEEN)) as inputs:
-        ids = inputs.in_natural_order()["id"].to_pylist()
-        return ids, [c.problem for c in inputs.containers if c.problem is not None]
-
-
 @pytest.mark.slow
 def test_a_damaged_file_is_named_as_a_container_and_the_rest_goes_on(root) -> None:
     for kind, raw in damaged_files(root).items():
         (root / "p02.mat").write_bytes(raw)
-        ids, problems = scanned(root)
+        ids, problems = fakes.scanned(source_of(root))
         assert len(ids) == 8, kind
         assert len(problems) == 1 and problems[0].startswith("p02.mat: "), kind
         with pytest.raises(BadRender) as caught:  # as earlier versions planned it
@@ -159,7 +152,7 @@ def test_a_damaged_file_in_an_archive_is_named_by_each_run(root, tmp_path_factor
     with tarfile.open(place / "week.tar", "w") as tar:
         tar.add(root, "set")
         tar.addfile(tarfile.TarInfo("set/p02/day01.mat"))
-    ids, problems = scanned(place)
+    ids, problems = fakes.scanned(source_of(place))
     assert len(ids) == 8 and ids[0].startswith("week.tar/set/p00/day01.mat:left")
     assert problems == ["week.tar/set/p02/day01.mat: is empty"]
     (archive,) = [
@@ -168,15 +161,16 @@ def test_a_damaged_file_in_an_archive_is_named_by_each_run(root, tmp_path_factor
     assert (archive.name, archive.problem) == ("week.tar", problems[0]), "so it is opened again"
 
 
+def side_of_day(seed: int) -> dict[str, np.ndarray]:
+    """Two eyes of one side."""
+    return dict(zip(("image", "gaze", "pose"), eyes(2, seed), strict=True))
+
+
 def save_day(path: Path, **fields) -> None:
     """A day of two eyes a side, with some fields of `data.left` changed; `...` leaves one out."""
-    sides = {
-        side: dict(zip(("image", "gaze", "pose"), eyes(2, seed), strict=True))
-        for seed, side in enumerate(("left", "right"))
-    }
-    sides["left"] = {k: v for k, v in (sides["left"] | fields).items() if v is not ...}
+    left = {k: v for k, v in (side_of_day(0) | fields).items() if v is not ...}
     path.parent.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(path, {"data": sides})
+    scipy.io.savemat(path, {"data": {"left": left, "right": side_of_day(1)}})
 
 
 @pytest.mark.parametrize(
@@ -194,22 +188,18 @@ def test_a_side_that_cannot_be_read_is_named_and_the_other_is_read(
     tmp_path, fields, problem
 ) -> None:
     save_day(tmp_path / "p00" / "day01.mat", **fields)
-    ids, (named,) = scanned(tmp_path)
+    ids, (named,) = fakes.scanned(source_of(tmp_path))
     assert ids == [f"p00/day01.mat:right:{row:06d}" for row in range(2)]
     assert named.startswith(f"p00/day01.mat: {problem}")
     assert named.endswith("its right eyes are read")
     assert source_of(tmp_path).load(ids[0]).image.shape == (35, 55)
 
 
-def side_alone(seed: int) -> dict[str, np.ndarray]:
-    return dict(zip(("image", "gaze", "pose"), eyes(2, seed), strict=True))
-
-
 def test_days_of_one_side_are_read_and_named_in_one_warning(tmp_path, caplog) -> None:
     for number in range(4):
-        scipy.io.savemat(tmp_path / f"p{number}.mat", {"data": {"left": side_alone(number)}})
-    (tmp_path / "p4.mat").write_bytes(mat73({"data": {"right": side_alone(4)}}))
-    ids, problems = scanned(tmp_path)
+        scipy.io.savemat(tmp_path / f"p{number}.mat", {"data": {"left": side_of_day(number)}})
+    (tmp_path / "p4.mat").write_bytes(mat73({"data": {"right": side_of_day(4)}}))
+    ids, problems = fakes.scanned(source_of(tmp_path))
     assert len(ids) == 10 and ids[-1] == "p4.mat:right:000001" and not problems
     (warning,) = caplog.messages
     assert "p0.mat has no data.right" in warning or "p4.mat has no data.left" in warning
@@ -222,7 +212,7 @@ def test_days_of_one_side_are_read_and_named_in_one_warning(tmp_path, caplog) ->
 @pytest.mark.parametrize("left", [{}, {"left": {"image": np.zeros((2, 36, 60), np.uint8)}}])
 def test_a_day_of_which_no_side_can_be_read_is_a_problem(tmp_path, left, caplog) -> None:
     scipy.io.savemat(tmp_path / "p00.mat", {"data": {"other": np.zeros(2), **left}})
-    ids, (problem,) = scanned(tmp_path)
+    ids, (problem,) = fakes.scanned(source_of(tmp_path))
     assert not ids and "has no data.left" in problem and "has no data.right" in problem
     assert not caplog.messages
 
@@ -235,7 +225,7 @@ def test_many_damaged_files_of_an_archive_are_named_in_one_short_line(
         tar.add(root, "set")
         for number in range(40):
             tar.addfile(tarfile.TarInfo(f"set/p02/day{number:02d}.mat"))
-    ids, (problem,) = scanned(place)
+    ids, (problem,) = fakes.scanned(source_of(place))
     assert len(ids) == 8
     assert problem.count("is empty") == 3 and problem.endswith("; and 37 more")
 
@@ -253,20 +243,17 @@ def test_images_of_floats_are_those_in_8_bits(tmp_path, scale) -> None:
 def test_a_single_eye_that_was_squeezed_is_read(tmp_path) -> None:
     image, gaze, pose = (array[0] for array in eyes(1, 0))
     save_day(tmp_path / "p00" / "day01.mat", image=image, gaze=gaze, pose=pose)
-    ids, problems = scanned(tmp_path)
+    ids, problems = fakes.scanned(source_of(tmp_path))
     assert [id for id in ids if ":left:" in id] == ["p00/day01.mat:left:000000"] and not problems
     assert source_of(tmp_path).load(ids[0]).extra["gaze"] == gaze.tolist()
 
 
 def test_a_day_of_matlab_7_3_gives_what_one_of_version_5_does(tmp_path) -> None:
     save_day(tmp_path / "p00" / "day01.mat")
-    sides = {
-        side: dict(zip(("image", "gaze", "pose"), eyes(2, seed), strict=True))
-        for seed, side in enumerate(("left", "right"))
-    }
+    sides = {"left": side_of_day(0), "right": side_of_day(1)}
     (tmp_path / "p01").mkdir()
     (tmp_path / "p01" / "day01.mat").write_bytes(mat73({"data": sides}))
-    ids, problems = scanned(tmp_path)
+    ids, problems = fakes.scanned(source_of(tmp_path))
     assert len(ids) == 8 and not problems
     for old, new in zip(ids[:4], ids[4:], strict=True):
         a, b = source_of(tmp_path).load(old), source_of(tmp_path).load(new)
@@ -276,7 +263,7 @@ def test_a_day_of_matlab_7_3_gives_what_one_of_version_5_does(tmp_path) -> None:
 def test_without_h5py_a_file_of_7_3_is_named_with_what_to_install(tmp_path, monkeypatch) -> None:
     (tmp_path / "p01.mat").write_bytes(mat73({"data": {}}))
     monkeypatch.setattr(extras, "find_spec", lambda module: None)
-    _, (problem,) = scanned(tmp_path)
+    _, (problem,) = fakes.scanned(source_of(tmp_path))
     assert problem.startswith("p01.mat: ") and "pip install 'simgan-factory[hdf5]'" in problem
 
 

@@ -1,6 +1,5 @@
 """Folders and archives of unlabelled pictures."""
 
-import io
 from pathlib import Path
 
 import cv2
@@ -18,16 +17,11 @@ from factory.sources.base import BadRender
 from schemas.dataset import ImageSpec
 from schemas.eye.kind import EYE
 from support import fakes
+from support.pictures import encoded
 
 
 def source_of(folder: Path) -> PicturesSource:
     return PicturesSource(folder, PicturesOptions())
-
-
-def encoded(image: np.ndarray | Image.Image, format: str) -> bytes:
-    buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, format)
-    return buffer.getvalue()
 
 
 GREY = cv2.GaussianBlur(fakes.grey_picture()[:36, :60].copy(), (0, 0), 2)

@@ -8,7 +8,7 @@ from factory.domains.eye.pupil.calibration import shifted
 from factory.domains.eye.pupil.drift import DriftTable, measure_drift
 from factory.domains.eye.pupil.finder import PupilFinder
 from factory.measures.statistics import spread
-from support.drawn_eyes import CENTERS, drawn_eye
+from support.drawn_eyes import CENTERS, drawn_eyes
 
 FINDER = PupilFinder()
 KNOWN = DriftTable(
@@ -24,8 +24,7 @@ KNOWN = DriftTable(
 
 @pytest.fixture(scope="module")
 def pairs():
-    images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
-    images = np.concatenate([images, np.full((1, 35, 55), 7, np.uint8)])
+    images = np.concatenate([drawn_eyes(), np.full((1, 35, 55), 7, np.uint8)])
     num = len(images)
     rows = pa.table(
         {

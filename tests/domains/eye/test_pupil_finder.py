@@ -23,7 +23,7 @@ from factory.domains.eye.pupil.finder import (
     PupilFinder,
     PupilFit,
 )
-from support.drawn_eyes import CENTERS, drawn_eye
+from support.drawn_eyes import CENTERS, drawn_eye, drawn_eyes
 from support.places import ROOT, SHARED
 
 needs_research_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}")
@@ -94,7 +94,7 @@ def test_planted_shifts_are_recovered(shift_px):
 
 @pytest.mark.slow
 def test_looks_move_nothing():
-    images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(CENTERS)])
+    images = drawn_eyes()
     windows = np.full((len(images), 2), (27.0, 17.0))
     plain = find_centers(images, windows, FINDER).center_N2
     for name, changed in looks(images, np.random.default_rng(0)).items():
@@ -130,7 +130,7 @@ def test_wrong_arguments_are_refused():
 def test_calibration_of_drawn_eyes():
     rng = np.random.default_rng(0)
     truth = rng.uniform((24, 16), (30, 18), (14, 2))
-    images = np.stack([drawn_eye(center, seed=n) for n, center in enumerate(truth)])
+    images = drawn_eyes(truth)
     cameras = np.stack([cv2.GaussianBlur(image, (0, 0), 0.7) for image in images])
     widths = np.full(len(images), 40.0)
     pairs = CameraPairs(images, cameras, truth, pa.table({}))

@@ -11,7 +11,7 @@ from factory.networks.evaluation_kinds import Examples, Quantity
 from factory.networks.stopping import Watch
 from schemas.dataset import ImageSpec
 from schemas.eye.estimators import GazeConfig
-from support.drawn_eyes import drawn_eye
+from support.drawn_eyes import drawn_eyes
 
 SMALL = GazeConfig(maps=(8, 8, 16, 16, 16), hidden=32)
 GAZE = Quantity("gaze", "deg", ("gaze",), gaze_of, angle_deg)
@@ -29,7 +29,7 @@ def eyes(num: int, seed: int) -> tuple[Examples, Examples]:
     rng = np.random.default_rng(seed)
     centres_px = rng.uniform((20, 14), (34, 20), (num, 2))
     x, y = ((centres_px - (27, 17)) / 8).T
-    images = np.stack([drawn_eye(centre, seed=seed + i) for i, centre in enumerate(centres_px)])
+    images = drawn_eyes(centres_px, seed)
     groups = np.full(num, "one", np.str_)
     gaze = unit(np.stack([x, y, -np.ones(num)], axis=1))
     return Examples(images, gaze, groups), Examples(images, centres_px, groups)

@@ -13,8 +13,6 @@ from factory.domains.eye.sources import targets_csv
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.screen_targets import ScreenTargetsOptions, ScreenTargetsSource
 from factory.sources.base import BadRender, LeftOut, Vanished
-from factory.sources.files import NOTHING_SEEN
-from factory.sources.input_table import InputTable
 from support import fakes
 from support.looking_eyes import (
     INNER_PX,
@@ -31,13 +29,6 @@ CENTER = (30.75, 17.4)
 
 def source_of(place: Path, **options: object) -> ScreenTargetsSource:
     return ScreenTargetsSource(place, ScreenTargetsOptions.model_validate(options))
-
-
-def listed(place: Path) -> tuple[list[str], list[str]]:
-    """Ids of the inputs, and what is said of tables that cannot be read."""
-    with InputTable(source_of(place).scan(NOTHING_SEEN)) as inputs:
-        ids = inputs.in_natural_order()["id"].to_pylist()
-        return ids, [c.problem for c in inputs.containers if c.problem is not None]
 
 
 def reasons(place: Path) -> dict[str, str]:
@@ -217,7 +208,7 @@ def test_a_table_that_cannot_be_read_is_named_and_the_rest_goes_on(
         with tarfile.open(place, "w") as tar:
             for day in ("monday", "tuesday"):
                 tar.add(tmp_path / day, day)
-    ids, (named,) = listed(place)
+    ids, (named,) = fakes.scanned(source_of(place))
     assert ids == ["tuesday/targets.csv:1.png"]
     assert named.startswith("monday/targets.csv: ") and problem in named
     assert source_of(place).load(ids[0]).identity == "anna/block-0"
@@ -229,7 +220,7 @@ def test_sets_in_archives_give_the_same_samples(tmp_path) -> None:
     with tarfile.open(tmp_path / "week.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "set", "set")
     loose, packed = "set/targets.csv:eyes/1.png", "week.tar.gz/set/targets.csv:eyes/1.png"
-    assert listed(tmp_path) == ([loose, packed], [])
+    assert fakes.scanned(source_of(tmp_path)) == ([loose, packed], [])
     a, b = (source_of(tmp_path).load(id) for id in (loose, packed))
     assert np.array_equal(a.image, b.image) and a.label_sha256 == b.label_sha256
 

@@ -1,6 +1,5 @@
 """Geometry and conversions of UnityEyes labels, against drawings and a reading of the raw JSON."""
 
-import io
 import json
 import math
 from pathlib import Path
@@ -14,6 +13,7 @@ from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions, UnityEyesSource
 from factory.sources.base import BadRender
 from support.fakes import EyeGeometry, grey_picture, jpeg, unityeyes_label, write_pair
+from support.pictures import encoded
 
 FIELDS = {"iris_px": "iris_2d", "lid_px": "interior_margin_2d", "caruncle_px": "caruncle_2d"}
 SIZES = [(640, 480), (800, 600), (801, 601), (1003, 757)]
@@ -280,10 +280,9 @@ def test_a_label_with_a_byte_order_mark_is_read(tmp_path, encoding) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize(("orientation", "is_refused"), [(1, False), (3, True), (6, True)])
 def test_a_picture_that_exif_turns_is_refused(tmp_path, orientation, is_refused, kind) -> None:
-    exif, raw = Image.Exif(), io.BytesIO()
+    exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    Image.fromarray(grey_picture()).save(raw, kind, exif=exif)
-    write_pair(tmp_path, "1", image=raw.getvalue())
+    write_pair(tmp_path, "1", image=encoded(grey_picture(), kind, exif=exif))
     if not is_refused:
         assert load(tmp_path).image.shape == (35, 55)
         return

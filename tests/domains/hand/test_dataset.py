@@ -21,15 +21,15 @@ from factory.images.contact_sheet import contact_sheet
 from factory.images.png import decode_png
 from factory.ingestion.shards import ShardIngester
 from factory.networks.refiner import Refiner
-from factory.networks.refiner_files import save_refiner
 from factory.upkeep.contact_sheet import pick_tiles
 from factory.upkeep.describe import describe
 from factory.upkeep.description_text import text_of
 from factory.upkeep.verify import ShardVerifier
 from schemas.dataset import ImageSpec
 from schemas.hand.sample import EVALUATED_JOINTS
-from schemas.refiner import RefinerConfig, RefinerDescription
+from schemas.refiner import RefinerConfig
 from support import fakes, hands, releases
+from support.hand_pairs import save_hand_refiner
 
 OPTIONS = NyuOptions()
 
@@ -54,18 +54,7 @@ def refined(synthetic, tmp_path_factory) -> Dataset:
     folder = tmp_path_factory.mktemp("refined")
     refiner = Refiner(RefinerConfig(maps=4, blocks=1), seed=1)
     refiner.initialise_as_identity(slope=0.9)
-    described = RefinerDescription(
-        domain="hand",
-        image=ImageSpec(height=224, width=224, bits=16),
-        full_scale=301,
-        architecture=refiner.config,
-        weights="last",
-        sha256=fakes.SHA,
-        step=1,
-        train={},
-        config=fakes.SHA,
-    )
-    save_refiner(folder / "refiner", refiner, described)
+    save_hand_refiner(folder / "refiner", refiner)
     return fakes.refine_here(synthetic, folder / "refiner", folder / "refined")
 
 

@@ -16,12 +16,11 @@ from factory.evaluation.comparison.config import EvaluationConfig
 from factory.evaluation.comparison.run import compared_by, evaluate
 from factory.evaluation.comparison.setup import Compared
 from factory.networks.refiner import Refiner
-from factory.networks.refiner_files import save_refiner
-from schemas.dataset import ImageSpec
-from schemas.refiner import RefinerConfig, RefinerDescription
+from schemas.refiner import RefinerConfig
 from support import fakes, hands
+from support.hand_pairs import SIZE_PX, save_hand_refiner
 
-SIZE_PX = 224
+REFINER = Refiner(RefinerConfig(maps=2, blocks=1), seed=0)
 SPLITS = {"train": 0.5, "test": 0.5}
 SETUP = """
 renders = "{renders}"
@@ -69,24 +68,8 @@ def places(tmp_path_factory) -> tuple[Dataset, Dataset, Path]:
     )
     frames = NyuOptions(kind="real", mask="cube", labelled=True, size_px=SIZE_PX)
     camera = fakes.ingest_here(folder / "camera", folder / "c", frames, shard_size=8, splits=SPLITS)
-    saved_refiner(folder / "refiner", 16)
+    save_hand_refiner(folder / "refiner", REFINER)
     return renders, camera, folder / "refiner"
-
-
-def saved_refiner(place: Path, bits: int) -> None:
-    network = Refiner(RefinerConfig(maps=2, blocks=1), seed=0)
-    described = RefinerDescription(
-        domain="hand",
-        image=ImageSpec(height=SIZE_PX, width=SIZE_PX, bits=bits),
-        full_scale=301.0,
-        architecture=network.config,
-        weights="last",
-        sha256="0" * 64,
-        step=0,
-        train={},
-        config="0" * 64,
-    )
-    save_refiner(place, network, described)
 
 
 def config(places: tuple[Dataset, Dataset, Path], folder: Path, *changes) -> EvaluationConfig:
@@ -127,7 +110,7 @@ def test_controls_of_grey_images_are_refused_for_depth(places, tmp_path, change,
 
 
 def test_a_refiner_of_other_images_is_refused(places, tmp_path) -> None:
-    saved_refiner(tmp_path / "eyes", 8)
+    save_hand_refiner(tmp_path / "eyes", REFINER, bits=8)
     other = (str(places[2]), str(tmp_path / "eyes"))
     with pytest.raises(ValueError, match=r"\[arms.refined\]: .*eyes refines images of .* 8 bits"):
         Compared.load(config(places, tmp_path, other).setup)

@@ -10,7 +10,7 @@ from factory.domains.hand.networks.hourglass_training import train_hourglass
 from factory.domains.hand.networks.joint_training import Posed
 from factory.domains.hand.networks.joints import NUM_JOINTS, as_depth, found_joints_px
 from schemas.hand.estimators import HourglassConfig, HourglassTraining
-from support.hand_pairs import drawn_hands
+from support.hand_pairs import discs_64px, drawn_hands
 
 SMALL = HourglassConfig(stacks=2, maps=16, input_px=64)
 
@@ -99,12 +99,9 @@ def test_rotations_and_crops_leave_depths_as_they_are() -> None:
 
 
 def discs(num: int, seed: int) -> Posed:
-    """Discs in pictures of 64 x 64, whose middle is every joint."""
-    places = np.random.default_rng(seed).uniform(12, 52, (num, 2))
-    rows, columns = np.mgrid[:64, :64]
-    images = [np.where(np.hypot(columns - x, rows - y) <= 7, 60, 0) for x, y in places]
-    joints_px = np.repeat(places[:, None], NUM_JOINTS, axis=1).astype(np.float32)
-    return Posed(np.array(images, np.uint16), joints_px, 300)
+    """Discs whose middle is every joint."""
+    images, centres_px = discs_64px(num, seed)
+    return Posed(images, np.repeat(centres_px[:, None], NUM_JOINTS, axis=1).astype("f4"), 300)
 
 
 @pytest.mark.slow

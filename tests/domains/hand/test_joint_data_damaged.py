@@ -1,18 +1,16 @@
 """`joint_data.mat` damaged at random: each row is read or refused, and other folders arrive."""
 
-import io
 import resource
 import time
 
 import numpy as np
 import pytest
-import scipy.io
 
 from factory.domains.hand.sources.nyu import NyuOptions, NyuSource
 from factory.domains.hand.sources.nyu_joints import JointsError, JointTable
 from factory.sources.base import BadRender
 from support import hands
-from support.matlab import mat73
+from support.matlab import mat5, mat73
 from support.mutated import damaged_bytes
 
 pytestmark = pytest.mark.slow
@@ -20,17 +18,9 @@ pytestmark = pytest.mark.slow
 MAX_MB = 400
 JOINTS = hands.all_joints(2)
 VARIABLES = {"joint_uvd": JOINTS, "joint_xyz": JOINTS, "joint_names": np.array(["a"], object)}
-
-
-def saved(**options: object) -> bytes:
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, VARIABLES, **options)
-    return buffer.getvalue()
-
-
 KINDS = {
-    "version 5": saved,
-    "version 5, packed": lambda: saved(do_compression=True),
+    "version 5": lambda: mat5(VARIABLES),
+    "version 5, packed": lambda: mat5(VARIABLES, do_compression=True),
     "version 7.3": lambda: mat73({"joint_uvd": JOINTS, "joint_xyz": JOINTS}, compression="gzip"),
 }
 

@@ -8,8 +8,8 @@ from factory.domains.hand.quantities import JOINTS
 from factory.domains.hand.regressors import FindsJoints, Hourglass, JointNetwork
 from factory.networks.evaluation_kinds import Examples
 from schemas.dataset import ImageSpec
+from support.hand_pairs import discs_64px
 
-SIDE = 64
 NETWORKS = (
     JointNetwork(steps=30, batch_size=8, maps=4, reduce=2, lr=2e-2, validate_every=15),
     Hourglass(steps=24, batch_size=4, stacks=1, maps=16, input_px=64, lr=1e-2, validate_every=12),
@@ -18,11 +18,10 @@ NETWORKS = (
 
 def discs(num: int, seed: int) -> Examples:
     """Discs whose middle is every joint."""
-    places = np.random.default_rng(seed).uniform(12, 52, (num, 2))
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    images = [np.where(np.hypot(columns - x, rows - y) <= 7, 60, 0) for x, y in places]
-    groups = np.array([f"frame-{n}" for n in range(num)])
-    return Examples(np.array(images, np.uint16), np.tile(places, (1, 14)), groups)
+    images, centres_px = discs_64px(num, seed)
+    return Examples(
+        images, np.tile(centres_px, (1, 14)), np.array([f"frame-{n}" for n in range(num)])
+    )
 
 
 @pytest.mark.slow
@@ -36,7 +35,7 @@ def test_joints_are_learnt_and_a_picture_without_a_hand_gets_the_mean(options) -
     assert fitted.facts["held_out_error_px"] == pytest.approx(error_px)
     assert error_px < 0.4 * fitted.facts["mean_answer_px"] and fitted.facts["collapsed"] == 0
     assert fitted.facts["updates"] % options.validate_every == 0
-    none = fitted.estimate(np.zeros((1, SIDE, SIDE), np.uint16))
+    none = fitted.estimate(np.zeros((1, 64, 64), np.uint16))
     assert np.allclose(none, train.values_ND.mean(axis=0))
 
 

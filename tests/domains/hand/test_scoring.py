@@ -9,15 +9,12 @@ from factory.images.png import Pixels
 from factory.measures.two_sample import TwoSampleTest
 from factory.networks.exact_start import start_as_exact_identity
 from factory.networks.refiner import Refiner
-from factory.networks.refiner_files import save_refiner
 from factory.training.scores import score_refiner
 from factory.validation.held_out import HeldOut, rank_of
-from schemas.dataset import ImageSpec
 from schemas.hand.score import HandScore
-from schemas.refiner import RefinerConfig, RefinerDescription
+from schemas.refiner import RefinerConfig
 from schemas.score import ScoreRecord
-from support import fakes
-from support.hand_pairs import CUBE_MM, drawn_hands
+from support.hand_pairs import drawn_hands, save_hand_refiner
 
 NUM = 20
 
@@ -69,19 +66,7 @@ def test_a_refiner_on_disk_is_scored_once(held_out, tmp_path) -> None:
     """From its files, in 16 bits; one that starts as the identity keeps its labels."""
     refiner = Refiner(RefinerConfig(maps=10, blocks=4, padding="reflect"))
     start_as_exact_identity(refiner)
-    described = RefinerDescription(
-        domain="hand",
-        image=ImageSpec(height=224, width=224, bits=16),
-        full_scale=CUBE_MM + 1,
-        empty_below=12,
-        architecture=refiner.config,
-        weights="last",
-        sha256=fakes.SHA,
-        step=1,
-        train={},
-        config=fakes.SHA,
-    )
-    save_refiner(tmp_path, refiner, described)
+    save_hand_refiner(tmp_path, refiner, empty_below=12)
     score = score_refiner(str(tmp_path), held_out, SCORING)
     assert not rank_of(score.metrics(), SCORING.limits)[0] and score.num_samples == NUM
     written = (tmp_path / "score.json").stat().st_mtime_ns
