@@ -3,30 +3,24 @@
 import pytest
 import torch
 
+from factory.domains.eye.networks.gaze import load_gaze
 from factory.domains.eye.networks.landmarks import LandmarkNetwork, load_landmarks
-from factory.networks.estimators import UNSAVED, save_estimator
+from factory.domains.hand.networks.joints import load_joints
 from schemas.base import FormatError
-from schemas.dataset import ImageSpec
-from schemas.eye.estimators import LandmarkConfig, LandmarkDescription
+from schemas.eye.estimators import LandmarkConfig
+from support.networks import save_landmarks, saved_gaze, saved_joints
 
 CONFIG = LandmarkConfig(maps=4)
-
-
-def save(folder, network: LandmarkNetwork) -> None:
-    described = LandmarkDescription(
-        domain="eye",
-        image=ImageSpec(height=35, width=55),
-        architecture=CONFIG,
-        sha256=UNSAVED,
-        error_px={},
-        train={},
-    )
-    save_estimator(folder, network, described)
+KINDS = {
+    "landmarks": (load_landmarks, lambda to: save_landmarks(to, LandmarkNetwork(CONFIG)), "maps"),
+    "gaze": (load_gaze, saved_gaze, "hidden"),
+    "joints": (load_joints, saved_joints, "maps"),
+}
 
 
 def test_a_network_comes_back(tmp_path) -> None:
     network = LandmarkNetwork(CONFIG, seed=3)
-    save(tmp_path, network)
+    save_landmarks(tmp_path, network)
     read, described = load_landmarks(tmp_path)
     assert described.architecture == CONFIG and not read.training
     assert all(
@@ -34,11 +28,40 @@ def test_a_network_comes_back(tmp_path) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_missing_damaged_or_for_other_images_is_told(tmp_path, kind) -> None:
+    load, save, width = KINDS[kind]
+    missing = rf"no \w+ network; .* jobs/estimator\.py {kind}"
+    with pytest.raises(FileNotFoundError, match=missing):
+        load(tmp_path)
+    save(tmp_path)
+    _, described = load(tmp_path)
+    described.require(described.image)
+    height = described.image.height
+    with pytest.raises(ValueError, match=rf"the \w+ network is for .*height={height}.*height=36"):
+        described.require(described.image.model_copy(update={"height": 36}))
+    weights, description = (tmp_path / f"{kind}.{end}" for end in ("safetensors", "json"))
+    whole = description.read_text()
+    other = getattr(described.architecture, width) + 1
+    changed = whole.replace(f'"{width}": {other - 1}', f'"{width}": {other}')
+    assert changed != whole
+    description.write_text(changed)
+    with pytest.raises(FormatError, match="not the architecture that its description names"):
+        load(tmp_path)
+    description.write_text(whole)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(FormatError, match="copy both again"):
+        load(tmp_path)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match=missing):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(tmp_path, bad) -> None:
     network = LandmarkNetwork(CONFIG)
     with torch.no_grad():
         network.layers[2].bias[1] = bad
-    save(tmp_path, network)
+    save_landmarks(tmp_path, network)
     with pytest.raises(FormatError, match=r"landmarks\.safetensors: layers\.2\.bias holds values"):
         load_landmarks(tmp_path)

@@ -3,15 +3,27 @@
 import torch
 
 from factory.dataset.dataset import Dataset
+from factory.domains.eye.networks.gaze import GazeNetwork
 from factory.domains.eye.networks.landmarks import LandmarkNetwork
 from factory.domains.hand.networks.joints import JointNetwork
 from factory.networks.estimators import UNSAVED, save_estimator
 from factory.networks.refiner import Refiner
 from schemas.dataset import ImageSpec
-from schemas.eye.estimators import LandmarkDescription
+from schemas.estimator import EstimatorDescription
+from schemas.eye.estimators import (
+    GazeConfig,
+    GazeDescription,
+    GazeErrors,
+    LandmarkDescription,
+)
+from schemas.eye.kind import EYE
 from schemas.hand.estimators import JointConfig, JointDescription, JointErrors
+from schemas.hand.kind import HAND
+from schemas.kinds import SampleKind
 from schemas.refiner import RefinerConfig
 from schemas.report import Spread
+
+SPREAD = Spread(num=1, mean=1, sd=0, median=1, p95=1)
 
 
 def trained_alike(config: RefinerConfig, seed: int = 1) -> Refiner:
@@ -27,36 +39,32 @@ def trained_alike(config: RefinerConfig, seed: int = 1) -> Refiner:
 
 def saved_landmarks(dataset: Dataset, folder, seed: int = 1) -> str:
     """A landmark network for the images of a dataset."""
-    network = LandmarkNetwork(seed=seed)
-    save_estimator(
-        folder,
-        network,
-        LandmarkDescription(
-            domain="eye",
-            image=dataset.card.image,
-            architecture=network.config,
-            sha256="0" * 64,
-            error_px={},
-            train={},
-        ),
-    )
-    return str(folder)
+    return save_landmarks(folder, LandmarkNetwork(seed=seed), dataset.card.image)
+
+
+def save_landmarks(folder, network: LandmarkNetwork, image: ImageSpec = EYE.image) -> str:
+    return _saved(folder, network, LandmarkDescription, EYE, image=image, error_px={})
+
+
+def saved_gaze(folder) -> str:
+    """A gaze network for crops of eyes."""
+    network = GazeNetwork(GazeConfig(maps=(8,) * 5, hidden=16), seed=1)
+    errors = GazeErrors(deg=SPREAD, mean_answer_deg=SPREAD, by_yaw=(), by_pitch=())
+    return _saved(folder, network, GazeDescription, EYE, held_out=errors)
 
 
 def saved_joints(folder) -> str:
     """A joint network for crops of hands."""
     network = JointNetwork(JointConfig(maps=2), seed=1)
-    spread = Spread(num=1, mean=1, sd=0, median=1, p95=1)
     errors = JointErrors(
-        px=spread, within_5_px=0.5, mean_answer_px=spread, mean_answer_within_5_px=0.1, by_joint=()
+        px=SPREAD, within_5_px=0.5, mean_answer_px=SPREAD, mean_answer_within_5_px=0.1, by_joint=()
     )
-    described = JointDescription(
-        domain="hand",
-        image=ImageSpec(height=224, width=224, bits=16),
-        sha256=UNSAVED,
-        train={},
-        architecture=network.config,
-        held_out=errors,
-    )
-    save_estimator(folder, network, described)
+    return _saved(folder, network, JointDescription, HAND, held_out=errors)
+
+
+def _saved(
+    folder, network, description: type[EstimatorDescription], kind: SampleKind, **known: object
+) -> str:
+    facts = {"image": kind.image, "architecture": network.config, "sha256": UNSAVED, "train": {}}
+    save_estimator(folder, network, description(domain=kind.name, **facts | known))
     return str(folder)

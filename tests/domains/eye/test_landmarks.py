@@ -22,7 +22,6 @@ from factory.domains.eye.networks.landmarks import (
     load_landmarks,
 )
 from factory.images.png import decode_png
-from schemas.base import FormatError
 from schemas.eye.estimators import LandmarkConfig, LandmarkTraining
 
 
@@ -123,16 +122,3 @@ def test_the_job_trains_once_and_shows_what_it_learnt(synthetic: Dataset, tmp_pa
         main(job.model_copy(update={"steps": 4}))
     with pytest.raises(ValueError, match="no split dev"):
         main(job.model_copy(update={"held_out": "dev", "output": str(tmp_path / "x")}))
-
-
-@pytest.mark.slow
-def test_damage_is_told(tmp_path, synthetic: Dataset) -> None:
-    flags = ["--synthetic", synthetic.location, "--output", str(tmp_path / "x"), "--steps", "1"]
-    main(parse(estimator_job("landmarks"), [*flags, "--held-out", "train", "--maps", "4"]))
-    path = tmp_path / "x" / "landmarks.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(FormatError, match="copy both again"):
-        load_landmarks(tmp_path / "x")
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py landmarks"):
-        load_landmarks(tmp_path / "x")

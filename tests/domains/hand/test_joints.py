@@ -37,7 +37,6 @@ from factory.domains.hand.networks.joints import (
 from factory.domains.hand.sources.nyu import NyuOptions
 from factory.images.mosaic import FOUND_RGB, TRUE_RGB
 from factory.images.png import decode_png
-from schemas.base import FormatError
 from schemas.hand.estimators import JointConfig, JointTraining
 from schemas.hand.kind import HAND
 from schemas.hand.sample import EVALUATED_JOINTS
@@ -348,25 +347,3 @@ def test_other_datasets_are_refused(synthetic, dataset, tmp_path) -> None:
     eight_bits = HAND.image.model_copy(update={"bits": 8})
     with pytest.raises(ValueError, match="16-bit depth pictures, not in 8 bits"):
         JointEstimator().check(SMALL, eight_bits)
-
-
-def test_the_network_is_for_one_kind_of_picture_and_told_when_damaged(
-    synthetic, dataset, tmp_path
-) -> None:
-    output = tmp_path / "joints"
-    with pytest.raises(FileNotFoundError, match=r"no joint network; .* jobs/estimator\.py joints"):
-        load_joints(output)
-    main(job_for(synthetic, output))
-    _, described = load_joints(output)
-    described.require(synthetic.card.image)
-    with pytest.raises(ValueError, match=r"the joint network is for .*height=224.*height=35"):
-        described.require(dataset.card.image)
-    weights, description = output / "joints.safetensors", output / "joints.json"
-    whole = description.read_text()
-    description.write_text(whole.replace('"maps": 2', '"maps": 3'))
-    with pytest.raises(FormatError):
-        load_joints(output)
-    description.write_text(whole)
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(FormatError, match="copy both again"):
-        load_joints(output)
