@@ -119,7 +119,8 @@ class Folder:
                         if inode not in above:
                             pending.append((f"{prefix}{name}/", above | {inode}))
                     elif not entry.is_file():
-                        ignored[_what_it_is(entry)] += 1
+                        what = LEADS_NOWHERE if entry.is_symlink() else "pipes, sockets and devices"
+                        ignored[what] += 1
                     elif name[name.rfind(".") :].lower() not in suffixes:
                         ignored[suffix_of(name) or NO_SUFFIX] += 1
                     else:
@@ -171,10 +172,6 @@ class Folder:
         finally:
             os.close(file)
         return content
-
-
-def _what_it_is(entry: "os.DirEntry[str]") -> str:
-    return LEADS_NOWHERE if entry.is_symlink() else "pipes, sockets and devices"
 
 
 class Prefix:

@@ -24,7 +24,7 @@ from factory.validation.report.parts import (
     tiles_of,
     within_budget,
 )
-from schemas.hand.report import HandReport
+from schemas.hand.report import BoundaryMedians, HandReport
 from schemas.realism import Compared
 from schemas.report import Estimate, Witness
 
@@ -146,7 +146,9 @@ def _plots(report: HandReport, pictures: HandPictures) -> dict[str, Markup | Non
             floor=pictures.null_depth_error_mm,
             marks=_marks(witnesses.depth),
         ),
-        "boundary": look_figures.distances(_compared(report)),
+        "boundary": look_figures.distances(
+            [(row.label, row.compared) for row in _boundary_rows(report)]
+        ),
         "arrows": None,
         **change_and_realism(report, pictures.mean_abs_change),
     }
@@ -164,31 +166,21 @@ def _marks(witness: Witness) -> list[Mark]:
     return marks
 
 
-def _compared(report: HandReport) -> list[tuple[str, Compared]]:
-    rows = [(label, getattr(report.boundary, name)) for name, label in NAMES.items()]
-    return [(label, compared) for label, compared in rows if compared is not None]
-
-
 class _BoundaryRow(NamedTuple):
     """A statistic in the table: medians of the sets, and distances from real."""
 
     label: str
-    synthetic: float
-    refined: float
-    real: float
+    medians: BoundaryMedians
     compared: Compared
 
 
 def _boundary_rows(report: HandReport) -> list[_BoundaryRow]:
-    rows = []
-    for name, label in NAMES.items():
-        compared: Compared | None = getattr(report.boundary, name)
-        if compared is not None:
-            medians = report.boundary.medians[name]
-            rows.append(
-                _BoundaryRow(label, medians.synthetic, medians.refined, medians.real, compared)
-            )
-    return rows
+    boundary = report.boundary
+    return [
+        _BoundaryRow(label, boundary.medians[name], compared)
+        for name, label in NAMES.items()
+        if (compared := getattr(boundary, name)) is not None
+    ]
 
 
 class _ChangeRow(NamedTuple):

@@ -116,7 +116,9 @@ class _ImageSets(NamedTuple):
             self.real[other_half[:num]],
             self.real[reference[:num]],
         )
-        groups = None if self.groups is None else _renumbered(self.groups[rows])
+        groups = None
+        if self.groups is not None:  # from 0 without gaps, as some have no image in the sample
+            groups = np.unique(self.groups[rows], return_inverse=True)[1]
         return sets, Jackknife(settings.num_rounds, num, groups, settings.seed)
 
 
@@ -326,8 +328,3 @@ def _curves(curves: Sets[SetCurves]) -> Curves:
         refined=mean(curves.refined),
         real=mean(curves.reference),
     )
-
-
-def _renumbered(groups: Groups) -> Groups:
-    """Number identities from 0 without gaps, as some have no image in the sample."""
-    return np.unique(groups, return_inverse=True)[1]

@@ -52,12 +52,9 @@ class Ellipse:
         """Direction of the major axis from x towards y (down), in (-pi/2, pi/2]."""
         return 0.5 * float(np.arctan2(self.e2, self.e1))
 
-    def _matrix(self) -> Floats:
-        return np.array([[self.r + self.e1, self.e2], [self.e2, self.r - self.e1]], np.float32)
-
     def outline(self) -> tuple[Floats, Floats]:
         """(P, 2) points in px, and (P, 2) unit normals that point outwards."""
-        matrix = self._matrix()
+        matrix = np.array([[self.r + self.e1, self.e2], [self.e2, self.r - self.e1]], np.float32)
         normals = _UNIT_P2 @ np.linalg.inv(matrix)
         normals /= np.sqrt((normals * normals).sum(axis=1, keepdims=True))
         return _UNIT_P2 @ matrix + np.array([self.x, self.y], np.float32), normals
