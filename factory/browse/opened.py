@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -88,6 +88,15 @@ class Latest(Model):
     """why the pointer cannot be read; empty where it can"""
 
 
+class Damage(NamedTuple):
+    """An index that cannot be read, so that its samples are left out."""
+
+    location: str
+    """of its dataset"""
+    why: str
+    """with the place of the file"""
+
+
 class Joined:
     """A table that is shown, what answers queries on it, and where its pictures are."""
 
@@ -135,6 +144,16 @@ class OpenedDataset:
     def own_table(self) -> DatasetTable:
         """The committed shards as they are now, up to a few seconds."""
         return self._for_a_while("table", lambda: DatasetTable.of(self.dataset))
+
+    def damage(self) -> list[Damage]:
+        """The damaged indexes of this dataset, and of what its samples were refined from."""
+        tables = (self.own_table(), self._for_a_while("origin", self._origin))
+        return [
+            Damage(table.dataset.location, why)
+            for table in tables
+            if table is not None
+            for why in table.damaged
+        ]
 
     def joined(self, release: str | None) -> Joined:
         """The samples of the dataset, or of one of its releases.

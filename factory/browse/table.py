@@ -5,6 +5,7 @@ import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,7 +16,9 @@ from factory.dataset.names import index_name, tar_name
 from factory.dataset.shard_records import Record
 from factory.reading.index import ReleaseIndex, Span
 from factory.release.state import tar_of_dataset
+from factory.store.base import READERS
 from factory.store.parquet import read_columns
+from schemas.base import FormatError
 from schemas.index import ShardFacts
 from schemas.release import ReleaseManifest
 
@@ -102,13 +105,19 @@ class DatasetTable(SampleTable):
     """The committed shards of a dataset as they were when this was made. A group is a shard."""
 
     def __init__(
-        self, dataset: Dataset, records: Mapping[int, Record], facts: Mapping[int, ShardFacts]
+        self,
+        dataset: Dataset,
+        records: Mapping[int, Record],
+        facts: Mapping[int, ShardFacts],
+        damaged: Sequence[str] = (),
     ):
         """
         Args:
             records: of the committed shards, as a listing shows them.
-            facts: of the same shards.
+            facts: of those shards whose index can be read.
+            damaged: why each of the others cannot, which names its file.
         """
+        self.damaged = tuple(damaged)
         self._records = {number: records[number] for number in facts if number in records}
         self.facts = {number: facts[number] for number in self._records}
         start, shards = 0, []
@@ -119,8 +128,12 @@ class DatasetTable(SampleTable):
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DatasetTable":
-        """The shards as they are now. Raises `FormatError` where an index cannot be read."""
-        return cls(dataset, dataset.indexes(), known_facts(dataset))
+        """The shards as they are now, without those whose index is damaged."""
+        records = dataset.indexes()
+        try:
+            return cls(dataset, records, known_facts(dataset))
+        except FormatError:
+            return cls(dataset, records, *_whole_facts(dataset, records))
 
     def spans(self, start: int, stop: int) -> Iterator[Span]:
         first = max(0, bisect_right(self._starts, start) - 1)
@@ -137,6 +150,23 @@ class DatasetTable(SampleTable):
         name = index_name(number, record.generation)
         rows, _ = read_columns(self.dataset.store, name, record.size, columns)
         return rows.replace_schema_metadata()
+
+
+def _whole_facts(
+    dataset: Dataset, records: Mapping[int, Record]
+) -> tuple[dict[int, ShardFacts], list[str]]:
+    """The facts of the shards whose index can be read, and why the other ones cannot."""
+
+    def read(shard: int) -> ShardFacts | str:
+        try:
+            return dataset.facts_in(shard, records[shard].generation)
+        except FormatError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found = dict(zip(records, pool.map(read, records), strict=True))
+    facts = {shard: of for shard, of in found.items() if isinstance(of, ShardFacts)}
+    return facts, [why for why in found.values() if isinstance(why, str)]
 
 
 class ReleaseTable(SampleTable):
