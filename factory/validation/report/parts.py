@@ -15,18 +15,12 @@ from numpy.typing import NDArray
 from factory.images.png import Pixels
 from factory.store.extras import require
 from factory.validation.gate import value_of
-from factory.validation.measure_words import UNITS
+from factory.validation.measure_words import UNITS, behind
 from factory.validation.refiner_verdict import verdict_in_short
 from factory.validation.report import figures
 from factory.validation.report.against import compared
 from factory.validation.report.condition_figures import by_condition
-from factory.validation.report.figures import (
-    FLOOR,
-    REAL,
-    REFINED,
-    SYNTHETIC,
-    Mark,
-)
+from factory.validation.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Mark
 from factory.validation.report.limits import limit_lines, misses_in_words
 from schemas.report import Report, Spread, ValueBin, Witness
 
@@ -134,8 +128,7 @@ def condition_plots(
         for line in witness.bins:
             by.setdefault(line.by, []).append(line)
         unit = UNITS[witness.unit]
-        behind = unit if unit == "\N{DEGREE SIGN}" else f"\N{NO-BREAK SPACE}{unit}"
-        plots = [by_condition(bins, unit=behind, floor=witness.floor) for bins in by.values()]
+        plots = [by_condition(bins, unit=behind(unit), floor=witness.floor) for bins in by.values()]
         all_plots.append((f"{name.replace('_', ' ')}, {unit}", plots))
     return all_plots
 
@@ -223,10 +216,7 @@ def _number(value: float | Spread | None, digits: int = 2) -> str:
 def _in_unit(value: float | Spread | None, unit: str, digits: int = 2) -> str:
     """A number with its unit, as `Witness.unit` or a page names it."""
     number = _number(value, digits)
-    unit = UNITS.get(unit, unit)
-    if value is None:
-        return number
-    return number + unit if unit == "\N{DEGREE SIGN}" else f"{number}\N{NO-BREAK SPACE}{unit}"
+    return number if value is None else number + behind(UNITS.get(unit, unit))
 
 
 def _when(moment: str) -> str:
