@@ -78,14 +78,10 @@ class SampleTable(ABC):
             if shard.start + shard.num_samples > span.start:
                 yield shard
 
-    def shard(self, number: int) -> ShardRows | None:
-        """A shard by its number; None where this table has no such shard."""
-        return self._by_number.get(number)
-
     def shard_of(self, key: str) -> ShardRows | None:
         """The shard that a sample of a key is in; None where this table has no such shard."""
         named = _KEY.fullmatch(key)
-        return None if named is None else self.shard(int(named[1]))
+        return None if named is None else self._by_number.get(int(named[1]))
 
     @abstractmethod
     def spans(self, start: int, stop: int) -> Iterator[Span]:
@@ -171,12 +167,9 @@ def _whole_facts(
 
 class ReleaseTable(SampleTable):
     """The rows of a release, as its manifest names them. A group is a group of rows of its index.
-
-    It may be used by several threads.
-    """
+    Threads may share it."""
 
     def __init__(self, dataset: Dataset, manifest: ReleaseManifest):
-        self.manifest = manifest
         start, shards = 0, []
         for shard in manifest.shards:
             own = f"releases/{manifest.release}/{shard.url}"
