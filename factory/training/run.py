@@ -292,7 +292,7 @@ def train_on_images(
                 _tell_finished(open_tracker, store, config.total_clock)
         return
     if history is None and config.buffer_size:
-        history = empty_history(config, image)
+        history = HistoryBuffer(config.buffer_size, history_shape(config, image), config.seed)
     if torch.device(device).type == "cpu":
         keep_freed_memory()
     with threads_kept(config.num_threads):
@@ -357,11 +357,6 @@ def _describe(
         config=digest_of(content_of(record)),
         lineage=dict(lineage),
     )
-
-
-def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
-    """The history of a run that begins."""
-    return HistoryBuffer(config.buffer_size, history_shape(config, image), config.seed)
 
 
 def history_shape(config: TrainConfig, image: ImageSpec) -> tuple[int, int, int]:
