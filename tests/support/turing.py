@@ -24,6 +24,7 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.evaluation.turing.answers import ANSWERS, AnswerFile
 from factory.evaluation.turing.choice import OBSERVERS, PICTURES, chosen, picture_png
 from factory.evaluation.turing.choice import settings_of as checked_settings
+from factory.evaluation.turing.config import TuringConfig
 from factory.evaluation.turing.server import TuringServer
 from factory.evaluation.turing.trial import Trial
 from factory.images.png import Pixels, decode_png
@@ -47,10 +48,10 @@ class Eyes(NamedTuple):
     def settings(self, **other: Any) -> Any:
         """Of a test of the paper's counts, or of others."""
         datasets = {"real": self.real, "refined": self.refined, "unrefined": self.unrefined}
-        counts: dict[str, Any] = {
-            "split": None, "seed": 0, "num_examples": 20, "num_refined": 50, "num_unrefined": 10
-        }  # fmt: skip
-        return checked_settings(datasets, **(counts | other))
+        config = TuringConfig(
+            output="test", real=self.real.location, refined=self.refined.location, **other
+        )
+        return checked_settings(config, datasets)
 
 
 @pytest.fixture(scope="session")

@@ -202,15 +202,15 @@ def _gaps(
 ) -> list[GapClosed]:
     """What the arm closed of the gap to each arm of real images."""
     baseline = _same(row, setup.setup.baseline, outcomes)
+    of_baseline = None if baseline is None else outcomes[baseline].by_block
     gaps = []
     for other, theirs in outcomes.items():
         is_real = isinstance(setup.arms[other.arm], RealArm)
         if not is_real or (other.model, other.test) != (row.model, row.test):
             continue
-        tables = (outcome.by_block, None if baseline is None else outcomes[baseline].by_block)
-        if tables[0] is None or tables[1] is None or theirs.by_block is None:
+        if outcome.by_block is None or of_baseline is None or theirs.by_block is None:
             continue
-        share = share_closed(tables[0], tables[1], theirs.by_block)
+        share = share_closed(outcome.by_block, of_baseline, theirs.by_block)
         if share is not None:
             gaps.append(
                 GapClosed(
