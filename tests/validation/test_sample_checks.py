@@ -29,21 +29,14 @@ def test_a_limit_is_kept_at_its_end_and_by_what_was_not_measured():
     assert missed(rows, low).tolist() == [True, False, True, False]
 
 
-def test_a_measurement_that_is_no_number_misses_every_limit():
-    rows = measures([float("nan"), None, 1.0], 3)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_measurement_that_is_no_number_misses_every_limit(bad):
+    rows = measures([bad, None, 1.0], 3)
     assert rows["iris_drift_px"].null_count == 1
     low = SampleLimit(measure="iris_drift_px", at_least=0.5, why=WHY)
     for limit in (DRIFT, low):
         assert missed(rows, limit).tolist() == [True, False, False]
     assert [line["keep"] for line in verdicts_of(rows, [DRIFT]).to_pylist()] == [False, True, True]
-
-
-@pytest.mark.parametrize("bad", [float("inf"), float("-inf")])
-def test_a_measurement_beyond_all_numbers_misses_every_limit(bad):
-    rows = measures([bad, 1.0], 2)
-    for bounds in ({"at_most": 2.0}, {"at_least": 0.5}):
-        limit = SampleLimit(measure="iris_drift_px", why=WHY, **bounds)
-        assert missed(rows, limit).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
@@ -58,12 +51,7 @@ def test_a_limit_in_spreads_goes_with_the_set(scale):
     checks = check_samples(rows, resolved_all(rows, [high, low]))
     assert [check.num_missed for check in checks] == [6, 6]  # 5 of the numbers, and NaN
     assert checks[0].limit == f"iris_drift_px > {95.25 * scale:.3g} (1.81 spreads above the median)"
-    dropped = [
-        line["key"]
-        for line in verdicts_of(rows, resolved_all(rows, [high])).to_pylist()
-        if not line["keep"]
-    ]
-    assert len(dropped) == 6
+    assert verdicts_of(rows, resolved_all(rows, [high]))["keep"].to_pylist().count(False) == 6
 
 
 def test_a_limit_in_spreads_of_a_set_that_does_not_vary_is_its_median():
