@@ -30,8 +30,6 @@ from factory.refinement.engines.parity import (
 from schemas.dataset import ImageSpec
 from schemas.refiner import Precision
 
-__all__ = ["EngineUnavailableError", "RefinerEngine", "TorchEngine", "make_engine"]
-
 log = logging.getLogger(__name__)
 
 _ON_CPU: dict[Precision, dict[ProcessorKind, tuple[str, ...]]] = {
