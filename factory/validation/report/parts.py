@@ -1,12 +1,12 @@
 """What the pages of all domains are made of: the frame around a domain's template, pictures within
 a budget, and the plots of what every report has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from markupsafe import Markup
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_TILES, STRIP_LENGTH, NUM_WORST_FIRST = 38, 8, 6
 GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
 """of data URIs; of larger images fewer are shown"""
+_Shown = TypeVar("_Shown")
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,20 @@ def tiles_of(
     keys: Sequence[str], synthetic_NHW: Pixels, refined_NHW: Pixels, real_NHW: Pixels
 ) -> list[Tile]:
     """As many pairs as the budget allows, each with a real image."""
-    tiles: list[Tile] = []
-    used = 0
-    for k, key in enumerate(keys[:MAX_TILES]):
-        real = real_NHW[k] if k < len(real_NHW) else None
-        tile = Tile(
+    tiles = (
+        Tile(
             key,
             figures.png_uri(synthetic_NHW[k]),
             figures.png_uri(refined_NHW[k]),
-            None if real is None else figures.png_uri(real),
+            figures.png_uri(real_NHW[k]) if k < len(real_NHW) else None,
         )
-        used += len(tile.synthetic) + len(tile.refined) + len(tile.real or "")
-        if used > GRID_BUDGET_BYTES and tiles:
-            break
-        tiles.append(tile)
-    return tiles
+        for k, key in enumerate(keys[:MAX_TILES])
+    )
+    return _first_of(
+        tiles,
+        lambda tile: len(tile.synthetic) + len(tile.refined) + len(tile.real or ""),
+        GRID_BUDGET_BYTES,
+    )
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,20 @@ class View:
 
 
 def within_budget(views: Iterable[View]) -> list[View]:
-    """The first of them, at least one."""
-    taken: list[View] = []
-    used = 0
-    for view in views:
-        used += len(view.before) + len(view.after)
-        if used > WORST_BUDGET_BYTES and taken:
+    """As many of them as the budget allows."""
+    return _first_of(views, lambda view: len(view.before) + len(view.after), WORST_BUDGET_BYTES)
+
+
+def _first_of(
+    shown: Iterable[_Shown], size_of: Callable[[_Shown], int], most_bytes: int
+) -> list[_Shown]:
+    """The first of them that are not larger together, at least one."""
+    taken: list[_Shown] = []
+    for one in shown:
+        most_bytes -= size_of(one)
+        if most_bytes < 0 and taken:
             break
-        taken.append(view)
+        taken.append(one)
     return taken
 
 
