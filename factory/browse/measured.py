@@ -238,7 +238,7 @@ class JoinedTable:
         of_shard: Callable[[int, list[str]], pa.Table | None],
     ) -> pa.Table:
         pieces = []
-        for shard in self.table.shards_of(span):
+        for shard in self.table.shards_in(span.start, span.stop):
             first = max(shard.start, span.start)
             last = min(shard.start + shard.num_samples, span.stop)
             keys = rows["key"].slice(first - span.start, last - first)
@@ -309,9 +309,7 @@ class JoinedTable:
             inside = pa.array(ordered[place:end] - span.start)
             pieces.append(self.read(span, names).take(inside))
             place = end
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        return pa.concat_tables(pieces).take(pa.array(back))
+        return pa.concat_tables(pieces).take(pa.array(np.argsort(order)))
 
 
 def _first_metadata(dataset: Dataset, files: Iterable[Entry]) -> pq.FileMetaData:

@@ -70,12 +70,12 @@ class SampleTable(ABC):
         """The columns of the index."""
         return self.dataset.sample_kind.index_schema(self.dataset.card.labelled)
 
-    def shards_of(self, span: Span) -> Iterator[ShardRows]:
-        """The shards that have rows in a group, in order."""
-        for shard in self.shards[bisect_right(self._starts, span.start) - 1 :]:
-            if shard.start >= span.stop:
+    def shards_in(self, start: int, stop: int) -> Iterator[ShardRows]:
+        """The shards that hold some rows of the table, in order."""
+        for shard in self.shards[bisect_right(self._starts, start) - 1 :]:
+            if shard.start >= stop:
                 return
-            if shard.start + shard.num_samples > span.start:
+            if shard.start + shard.num_samples > start:
                 yield shard
 
     def shard_of(self, key: str) -> ShardRows | None:
@@ -98,7 +98,8 @@ class SampleTable(ABC):
 
 
 class DatasetTable(SampleTable):
-    """The committed shards of a dataset as they were when this was made. A group is a shard."""
+    """The committed shards of a dataset as they were when this was made. A group is a shard,
+    and its part the number of the shard."""
 
     def __init__(
         self,
@@ -132,18 +133,12 @@ class DatasetTable(SampleTable):
             return cls(dataset, records, *_whole_facts(dataset, records))
 
     def spans(self, start: int, stop: int) -> Iterator[Span]:
-        first = max(0, bisect_right(self._starts, start) - 1)
-        for place, shard in enumerate(self.shards[first:], first):
-            end = shard.start + shard.num_samples
-            if shard.start >= stop:
-                return
-            if max(shard.start, start) < min(end, stop):
-                yield Span(place, 0, shard.start, end)
+        for shard in self.shards_in(start, stop):
+            yield Span(shard.shard, 0, shard.start, shard.start + shard.num_samples)
 
     def read(self, span: Span, columns: list[str]) -> pa.Table:
-        number = self.shards[span.part].shard
-        record = self._records[number]
-        name = index_name(number, record.generation)
+        record = self._records[span.part]
+        name = index_name(span.part, record.generation)
         rows, _ = read_columns(self.dataset.store, name, record.size, columns)
         return rows.replace_schema_metadata()
 
