@@ -27,7 +27,7 @@ from factory.refinement.engines.parity import (
     SAME_DEPTH,
     SAME_FLOAT32,
     CheckedEngine,
-    Tolerance,
+    Parity,
     compare,
 )
 from schemas.refiner import RefinerConfig
@@ -62,7 +62,7 @@ def with_and_without_tf32(
     engine: TorchEngine,
     reference: TorchEngine,
     images: np.ndarray,
-    allowed: Tolerance,
+    allowed: Parity,
 ) -> None:
     """Two rows: PyTorch's float32 as it is set, and with TF32 forbidden."""
     compare_row(session, f"{what}, {session.float32}", engine, reference, images, allowed)
@@ -76,12 +76,11 @@ def compare_row(
     engine: CheckedEngine,
     reference: CheckedEngine,
     images: np.ndarray,
-    allowed: Tolerance,
+    allowed: Parity,
 ) -> None:
     """One row: how far apart they are, and whether that is within the tolerance."""
     found = compare(engine, reference, images)
-    measured = (found.max_value, found.max_levels, found.mean_levels, found.share_changed)
-    is_within = all(value <= most for value, most in zip(measured, allowed, strict=True))
+    is_within = all(value <= most for value, most in zip(found, allowed, strict=True))
     session.row(
         f"agreement of the engine `{engine.name}` on {session.device} with {reference.name} on the "
         f"CPU: {len(images)} {what}",

@@ -1,16 +1,14 @@
 """The first page, the page of a dataset or a release, its reports and its rejects."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flask import Flask, Response, abort, render_template, request, url_for
 
-from factory.browse.measured import Column
-from factory.browse.opened import Latest, Library, OpenedDataset, ReleaseLine, ReportLine
+from factory.browse.opened import Damage, Latest, Library, OpenedDataset, ReleaseLine, ReportLine
 from factory.browse.places import Found
-from factory.browse.query import Answer
 from factory.browse.rejects import NoPictureError, Rejected, read_rejects, rejected_png
-from factory.browse.trainings import newest_strip, read_training
+from factory.browse.trainings import Strip, Training, newest_strip, read_training
 from schemas.base import FormatError
 
 NUM_LOOKS = 8
@@ -27,16 +25,17 @@ class Card(NamedTuple):
     """A dataset or a training on the first page."""
 
     found: Found
-    opened: OpenedDataset | None
-    num_samples: int
-    keys: tuple[str, ...]
-    """of some samples, to be shown"""
-    training: Any
-    strip: Any
-    problem: str
+    problem: str = ""
     """why it cannot be read; empty where it can"""
-    releases: tuple[ReleaseLine, ...] = ()
-    reports: tuple[ReportLine, ...] = ()
+    training: Training | None = None
+    strip: Strip | None = None
+    opened: OpenedDataset | None = None
+    num_samples: int = 0
+    damage: Sequence[Damage] = ()
+    keys: Sequence[str] = ()
+    """of some samples, to be shown"""
+    releases: Sequence[ReleaseLine] = ()
+    reports: Sequence[ReportLine] = ()
     """the newest first"""
     latest: Latest | None = None
 
@@ -84,19 +83,18 @@ def add_to(app: Flask, library: Library) -> None:
         rows = read.of(kind or "", reason or "")
         page = page_in(request.args.get("page"), len(rows), REJECTS_OF_PAGE)
         first = (page - 1) * REJECTS_OF_PAGE
+        shown = rows[first : first + REJECTS_OF_PAGE]
         return render_template(
             "rejects.html",
             opened=opened,
             rejects=read,
             counts=counts,
             chosen=(kind, reason),
-            rows=rows[first : first + REJECTS_OF_PAGE],
+            rows=shown,
             num_rows=len(rows),
             page=page,
             num_pages=num_pages(len(rows), REJECTS_OF_PAGE),
-            why_not={
-                row.key: _why_no_picture(opened, row) for row in rows[first:][:REJECTS_OF_PAGE]
-            },
+            why_not={row.key: _why_no_picture(opened, row) for row in shown},
         )
 
     @app.get("/datasets/<name>/rejects/<int:shard>/<key>.png")
@@ -149,11 +147,6 @@ def page_in(given: str | None, num: int, of_page: int) -> int:
     return min(max(1, asked), num_pages(num, of_page))
 
 
-def names_of(columns: Sequence[Column]) -> list[str]:
-    """Their names."""
-    return [column.name for column in columns]
-
-
 def picture_url(opened: OpenedDataset, release: str | None, key: str, which: str = "own") -> str:
     """The address of a sample's picture.
 
@@ -173,26 +166,29 @@ def _page_name(opened: OpenedDataset, report_id: str) -> str:
 def _card(library: Library, found: Found) -> Card:
     try:
         if found.kind == "training":
-            return Card(found, None, 0, (), read_training(found), newest_strip(found), "")
+            return Card(found, training=read_training(found), strip=newest_strip(found))
         opened = library.dataset(found.name)
         if opened is None:
             raise FileNotFoundError(f"{found.location} is gone")
-        num = opened.own_table().num_samples
-        keys = _some_keys(opened, None)
-        releases, reports = tuple(opened.releases()), tuple(opened.reports())
-        latest = opened.latest(library.places)
+        return Card(
+            found,
+            opened=opened,
+            num_samples=opened.own_table().num_samples,
+            damage=opened.damage(),
+            keys=_some_keys(opened, None),
+            releases=opened.releases(),
+            reports=opened.reports(),
+            latest=opened.latest(library.places),
+        )
     except (OSError, FormatError, ValueError) as error:
-        return Card(found, None, 0, (), None, None, str(error))
-    return Card(found, opened, num, keys, None, None, "", releases, reports, latest)
+        return Card(found, problem=str(error))
 
 
 def _some_keys(opened: OpenedDataset, release: str | None) -> tuple[str, ...]:
     """Keys of the first samples of some shards."""
-    joined = opened.joined(release)
-    num = min(NUM_LOOKS, joined.table.num_samples)
-    total = joined.table.num_samples
-    answer = Answer(None, total, total, total, seconds=0.0)
-    return tuple(joined.table.take(answer.page(0, num), ["key"])["key"].to_pylist())
+    table = opened.joined(release).table
+    rows = range(min(NUM_LOOKS, table.num_samples))
+    return tuple(table.take(rows, ["key"])["key"].to_pylist())
 
 
 def _sums(opened: OpenedDataset) -> dict[str, int]:

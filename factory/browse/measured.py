@@ -5,7 +5,6 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -22,10 +21,11 @@ from factory.store.base import Entry
 from factory.store.parquet import parsing_parquet, read_columns
 from factory.validation.measure_words import UNITS
 from factory.validation.shard_measures import FOLDER as MEASURES
-from factory.validation.verdicts import Verdicts, verdicts_name
+from factory.validation.shard_measures import measures_name
+from factory.validation.verdicts import Verdicts, stored_verdicts
 from schemas.base import FormatError
 from schemas.labels import LabelNote
-from schemas.measures import MeasureGuide
+from schemas.measures import DerivedMeasure, MeasureGuide
 from schemas.verdicts import VERDICT_SCHEMA
 
 MOST_VERDICTS = 5_000_000
@@ -71,14 +71,6 @@ class Column(NamedTuple):
     def is_single(self) -> bool:
         """Whether it is one value for each sample, and no list or record."""
         return not pa.types.is_nested(self.field.type)
-
-
-@dataclass(frozen=True)
-class _Derived:
-    """A column that follows from others of one kind."""
-
-    columns: tuple[str, ...]
-    of: Callable[[pa.Table], pa.Array]
 
 
 class Measurements:
@@ -131,8 +123,7 @@ class Measurements:
         """`key` and some columns of a shard; None where it was not measured."""
         if shard not in self.sizes:
             return None
-        name = f"{MEASURES}/{self.how}/{shard:06d}.parquet"
-        wanted = list(dict.fromkeys(["key", *columns]))
+        name, wanted = measures_name(self.how, shard), list(dict.fromkeys(["key", *columns]))
         return read_columns(self.dataset.store, name, self.sizes[shard], wanted)[0]
 
 
@@ -158,7 +149,7 @@ class JoinedTable:
         """
         self._problems = {"measures": problem} if problem else {}
         self.table, self.measurements, self.report_id = table, measurements, report_id
-        self._derived: dict[str, _Derived] = {}
+        self._derived: dict[str, DerivedMeasure] = {}
         self._lock, self._reading_verdicts = threading.Lock(), threading.Lock()
         self.columns: dict[str, Column] = {}
         labels = {f.name for f in table.dataset.sample_kind.columns(table.dataset.card.labelled)}
@@ -174,7 +165,7 @@ class JoinedTable:
                 self._add(column._replace(is_empty=field.name in measurements.empty))
             for name, derived in guide.derived.items():
                 if set(derived.columns) <= set(self.columns):
-                    self._derived[name] = _Derived(derived.columns, derived.of)
+                    self._derived[name] = derived
                     field = pa.field(name, pa.float32())
                     self._add(self._measure(field, guide.meanings.get(name, "")))
         if report_id is not None:
@@ -183,7 +174,8 @@ class JoinedTable:
         for column in list(self.columns.values()):
             if column.name.endswith("_rad") and column.is_number:
                 name = f"{column.name.removesuffix('_rad')}_deg"
-                self._derived.setdefault(name, _Derived((column.name,), _degrees_of(column.name)))
+                derived = DerivedMeasure((column.name,), _degrees_of(column.name))
+                self._derived.setdefault(name, derived)
                 field = pa.field(name, pa.float32())
                 self._add(Column(field, column.group, "°", f"{column.name} in degrees"))
 
@@ -246,7 +238,7 @@ class JoinedTable:
         of_shard: Callable[[int, list[str]], pa.Table | None],
     ) -> pa.Table:
         pieces = []
-        for shard in self.table.shards_of(span):
+        for shard in self.table.shards_in(span.start, span.stop):
             first = max(shard.start, span.start)
             last = min(shard.start + shard.num_samples, span.stop)
             keys = rows["key"].slice(first - span.start, last - first)
@@ -298,11 +290,7 @@ class JoinedTable:
     @cached_property
     def _verdicts(self) -> Verdicts:
         assert self.report_id is not None
-        store, name = self.table.dataset.store, verdicts_name(self.report_id)
-        where = f"{store.location}/{name}"
-        with parsing_parquet(where):
-            table = pq.read_table(pa.BufferReader(store.read(name)))
-        return Verdicts(table.select(VERDICT_SCHEMA.names).cast(VERDICT_SCHEMA), where)
+        return stored_verdicts(self.table.dataset, self.report_id)
 
     def spans(self, start: int, stop: int) -> Iterator[Span]:
         return self.table.spans(start, stop)
@@ -321,9 +309,7 @@ class JoinedTable:
             inside = pa.array(ordered[place:end] - span.start)
             pieces.append(self.read(span, names).take(inside))
             place = end
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        return pa.concat_tables(pieces).take(pa.array(back))
+        return pa.concat_tables(pieces).take(pa.array(np.argsort(order)))
 
 
 def _first_metadata(dataset: Dataset, files: Iterable[Entry]) -> pq.FileMetaData:

@@ -6,8 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import Field
 
@@ -23,6 +22,7 @@ from factory.domains.registry import domain_of
 from factory.release.latest import dataset_of, latest_or_none
 from factory.release.publish import NotReleasableError, read_report
 from factory.release.state import read_manifest, release_names
+from factory.validation.gate import misses_of
 from factory.validation.verdicts import has_verdicts, report_name
 from schemas.base import FormatError, Model
 from schemas.labels import LabelGuide
@@ -88,18 +88,21 @@ class Latest(Model):
     """why the pointer cannot be read; empty where it can"""
 
 
+class Damage(NamedTuple):
+    """An index that cannot be read, so that its samples are left out."""
+
+    location: str
+    """of its dataset"""
+    why: str
+    """with the place of the file"""
+
+
 class Joined:
     """A table that is shown, what answers queries on it, and where its pictures are."""
 
     def __init__(self, table: JoinedTable, pictures: Pictures, origin: Pictures | None):
         self.table, self.answers = table, Answers(table)
         self.pictures, self.origin = pictures, origin
-
-
-@dataclass
-class _Fresh:
-    value: Any
-    until: float
 
 
 class OpenedDataset:
@@ -118,7 +121,8 @@ class OpenedDataset:
         self.guide: LabelGuide = domain.label_guide()
         self.measures: MeasureGuide = domain.measure_guide()
         self._lock = threading.RLock()
-        self._fresh: dict[str, _Fresh] = {}
+        self._fresh: dict[str, tuple[Any, float]] = {}
+        """what was read, and until when it holds by the monotonic clock"""
         self._tables: OrderedDict[tuple[Any, ...], Joined] = OrderedDict()
         self._reports: dict[str, Report] = {}
 
@@ -135,6 +139,16 @@ class OpenedDataset:
     def own_table(self) -> DatasetTable:
         """The committed shards as they are now, up to a few seconds."""
         return self._for_a_while("table", lambda: DatasetTable.of(self.dataset))
+
+    def damage(self) -> list[Damage]:
+        """The damaged indexes of this dataset, and of what its samples were refined from."""
+        tables = (self.own_table(), self._for_a_while("origin", self._origin))
+        return [
+            Damage(table.dataset.location, why)
+            for table in tables
+            if table is not None
+            for why in table.damaged
+        ]
 
     def joined(self, release: str | None) -> Joined:
         """The samples of the dataset, or of one of its releases.
@@ -243,10 +257,7 @@ class OpenedDataset:
                     created=report.created,
                     passed=report.passed,
                     num_samples=report.num_samples,
-                    missed=(
-                        *(check.measure for check in report.checks if not check.passed),
-                        *(check.limit for check in report.samples if not check.passed),
-                    ),
+                    missed=tuple(misses_of(report)),
                     words="" if verdict is None else f"The refiner {verdict.words}.",
                 )
             )
@@ -294,18 +305,21 @@ class OpenedDataset:
 
     def ancestors(self, places: Places) -> list[Relative]:
         """The chain of parents, the nearest first."""
-        chain = lineage_of(self.dataset)[1:]
+        notes = {
+            "there": "",
+            "not there": "cannot be read at its location",
+            "another dataset": "another dataset lies at its location",
+        }
         return [
             Relative(
                 location=one.location,
                 name=_name_of(places, one.location) if one.reach == "there" else None,
                 title=one.name or one.location,
                 kind=one.kind,
-                note={"there": "", "this": "", "not there": "cannot be read at its location",
-                      "another dataset": "another dataset lies at its location"}[one.reach],
+                note=notes[one.reach],
             )
-            for one in chain
-        ]  # fmt: skip
+            for one in lineage_of(self.dataset)[1:]
+        ]
 
     def children(self, places: Places) -> list[Relative]:
         """The datasets that were made from this one, as they registered themselves."""
@@ -319,12 +333,11 @@ class OpenedDataset:
 
     def _for_a_while(self, what: str, make: Callable[[], _T]) -> _T:
         with self._lock:
-            held = self._fresh.get(what)
-            if held is None or time.monotonic() > held.until:
-                held = _Fresh(make(), time.monotonic() + FRESH_S)
-                self._fresh[what] = held
-            value: _T = held.value
-            return value
+            value, until = self._fresh.get(what, (None, float("-inf")))
+            if time.monotonic() > until:
+                value = make()
+                self._fresh[what] = value, time.monotonic() + FRESH_S
+            return cast("_T", value)
 
 
 class Library:

@@ -1,7 +1,6 @@
 """The stored members of single samples, and their pictures as a browser shows them."""
 
-import threading
-from collections import OrderedDict
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,7 +9,6 @@ import pyarrow as pa
 from factory.browse.table import SampleTable
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.images.png import decode_png, depth_as_grey, encode_png
-from factory.reading.index import Span
 
 MOST_GROUPS = 8
 """groups of rows whose offsets are held; at most some megabytes each"""
@@ -43,8 +41,7 @@ class Pictures:
                 each picture.
         """
         self.table, self.far = table, far
-        self._groups: OrderedDict[Span, pa.Table] = OrderedDict()
-        self._lock = threading.Lock()
+        self._offsets = lru_cache(MOST_GROUPS)(lambda span: table.read(span, _OFFSETS))
 
     def place(self, key: str) -> Place | None:
         """Where a sample lies; None where the table has no such sample."""
@@ -76,8 +73,14 @@ class Pictures:
         return raw
 
     def shown(self, place: Place) -> bytes:
-        """The picture as a PNG that browsers show. Raises as `png` does."""
-        return shown_png(self.png(place), self.table.dataset.card.image.bits, self.far)
+        """The picture as a PNG that browsers show: depth with what is nearer brighter. Raises as
+        `png` does."""
+        raw = self.png(place)
+        if self.table.dataset.card.image.bits == 8:
+            return raw
+        depth = decode_png(raw)
+        far = self.far or float(depth.max(initial=1))
+        return encode_png(depth_as_grey(depth, near=1.0, far=far))
 
     def record(self, place: Place) -> dict[str, Any]:
         """The json member of a sample.
@@ -88,37 +91,11 @@ class Pictures:
         """
         store = self.table.dataset.store
         raw = store.read_range(place.tar, place.json_offset, place.json_length)
+        where = f"{store.location}/{place.tar}: {place.key}"
         try:
             record = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
-            raise DamagedShardError(
-                f"{store.location}/{place.tar}: {place.key}: {error}"
-            ) from error
+            raise DamagedShardError(f"{where}: {error}") from error
         if not isinstance(record, dict):
-            raise DamagedShardError(f"{store.location}/{place.tar}: {place.key}: no JSON object")
+            raise DamagedShardError(f"{where}: no JSON object")
         return record
-
-    def _offsets(self, span: Span) -> pa.Table:
-        with self._lock:
-            if span in self._groups:
-                self._groups.move_to_end(span)
-                return self._groups[span]
-        read = self.table.read(span, _OFFSETS)
-        with self._lock:
-            self._groups[span] = read
-            while len(self._groups) > MOST_GROUPS:
-                self._groups.popitem(last=False)
-        return read
-
-
-def shown_png(raw: bytes, bits: int, far: float | None) -> bytes:
-    """A stored picture as browsers show it: depth with what is nearer brighter.
-
-    Args:
-        bits: of its pixels.
-        far: as of `Pictures`.
-    """
-    if bits == 8:
-        return raw
-    depth = decode_png(raw)
-    return encode_png(depth_as_grey(depth, near=1.0, far=far or float(depth.max(initial=1))))

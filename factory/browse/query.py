@@ -6,6 +6,7 @@ so that no short text asks for much memory.
 """
 
 import difflib
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -49,16 +50,22 @@ FUNCTIONS = frozenset(
 class QueryError(ValueError):
     """A query cannot be answered; the message is a whole sentence for whoever asked."""
 
-    def __init__(self, message: str, *, start: int | None = None, length: int = 0):
+    def __init__(
+        self,
+        message: str,
+        *,
+        start: int | None = None,
+        length: int = 0,
+        instead: tuple[str, ...] = (),
+    ):
         """
         Args:
             start: characters of the expression before what is wrong; None where that is not known.
             length: characters of what is wrong.
+            instead: names of columns that may be meant.
         """
         super().__init__(message)
-        self.start, self.length = start, length
-        self.instead: tuple[str, ...] = ()
-        """names of columns that may be meant"""
+        self.start, self.length, self.instead = start, length, instead
 
 
 class Query(NamedTuple):
@@ -276,25 +283,20 @@ def _explained(table: JoinedTable, error: SelectionError) -> QueryError:
     what = "query" if error.name == "where" else "order"
     where = "" if place is None else f" at character {place.start + 1}"
     part = f", in {wrong!r}" if wrong.strip() else ""
-    query_error = QueryError(
+    return QueryError(
         f"The {what} cannot be understood{where}{part}: {why}.",
         start=None if place is None else place.start,
         length=0 if place is None else place.length,
+        instead=instead,
     )
-    query_error.instead = instead
-    return query_error
 
 
 def _list_in(table: JoinedTable, text: str) -> str | None:
     """The first column that a text names and that has several values for a sample."""
-    words = set(_words(text))
+    words = set(re.findall(r"\w+", text))
     return next(
         (c.name for c in table.columns.values() if c.name in words and not c.is_single), None
     )
-
-
-def _words(text: str) -> list[str]:
-    return "".join(c if c.isalnum() or c == "_" else " " for c in text).split()
 
 
 def _alike(table: JoinedTable, name: str) -> tuple[str, ...]:

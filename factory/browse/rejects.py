@@ -3,7 +3,7 @@ files are still there and can be read."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,15 +83,13 @@ def read_rejects(dataset: Dataset, facts: Mapping[int, ShardFacts]) -> Rejects:
         if not fact.num_rejected + fact.num_filtered or len(rows) >= MOST_ROWS:
             continue
         try:
-            rows += _rows_of(dataset, shard)
+            rows += [
+                Rejected(shard, row["key"], row["source_id"], row["kind"], row["reason"])
+                for row in dataset.rejects(shard).to_pylist()
+            ]
         except (FileNotFoundError, FormatError) as error:
             unreadable.append(f"The rejects of shard {shard} cannot be read: {error}.")
     return Rejects(tuple(rows[:MOST_ROWS]), num_all, tuple(unreadable))
-
-
-def _rows_of(dataset: Dataset, shard: int) -> Iterator[Rejected]:
-    for row in dataset.rejects(shard).to_pylist():
-        yield Rejected(shard, row["key"], row["source_id"], row["kind"], row["reason"])
 
 
 def rejected_png(dataset: Dataset, shard: int, key: str) -> bytes:

@@ -182,10 +182,14 @@ def _measured(table: JoinedTable) -> list[Column]:
     return sorted(columns, key=lambda column: not column.meaning)
 
 
+def _degrees(table: JoinedTable) -> list[str]:
+    """The labels that are angles in degrees."""
+    return [c.name for c in table.columns.values() if c.group == "label" and c.unit == "°"]
+
+
 def _example(table: JoinedTable, worst: Sequence[Worst]) -> str:
     """A query that fits these columns, to begin with."""
-    degrees = [c.name for c in table.columns.values() if c.group == "label" and c.unit == "°"]
-    degrees = sorted(degrees, key=lambda name: "yaw" not in name)
+    degrees = sorted(_degrees(table), key=lambda name: "yaw" not in name)
     parts = [f"{name} > 20" for name in degrees[:1]]
     parts += [f"{one.measure} {'>' if one.descending else '<'} 0.1" for one in worst[:1]]
     return " and ".join(parts) or "shard = 0 and split = 'train'"
@@ -224,7 +228,7 @@ def _shown_columns(
     """The columns beside the pictures: those that were asked for, those that the query names, and,
     where these are none or there is room in a table, some that say most."""
     names = [*asked.show, *answer.named]
-    degrees = [c.name for c in table.columns.values() if c.group == "label" and c.unit == "°"]
+    degrees = _degrees(table)
     usual = [*degrees[:2], *(one.measure for one in worst)]
     if asked.view == "table":
         names += ["split", "identity", *degrees, *(one.measure for one in worst)]
@@ -304,8 +308,6 @@ def _change_png(own: Pictures, origin: Pictures, key: str) -> bytes:
 
 def sort_url(name: str, release: str | None, asked: Asked, column: str) -> str:
     """The address of the same samples sorted by a column: first the largest, then the smallest."""
-    query = asked.query
-    descending = not (query.sort == column and query.descending)
-    order = "desc" if descending else None
-    arguments = asked.arguments(sort=column, order=order)
+    is_largest_first = asked.query.sort == column and asked.query.descending
+    arguments = asked.arguments(sort=column, order=None if is_largest_first else "desc")
     return url_for("samples", name=name, release=release, **arguments)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from factory.browse.places import Places
-from factory.serving.own_machine import HOST
+from factory.serving.own_machine import HOST, port_error, url_at
 from factory.store.extras import require
 
 if TYPE_CHECKING:
@@ -45,17 +45,9 @@ def make_server(places: Sequence[str], port: int) -> "BaseWSGIServer":
             _not_yet, host=HOST, port=port, threads=THREADS, ident="simgan-factory"
         )
     except OSError as error:
-        raise OSError(
-            f"port {port} of {HOST} cannot be used ({error.strerror}); give another --port, or "
-            "leave it out"
-        ) from error
+        raise port_error(port, error) from error
     server.application = make_app(places, port=server.effective_port)
     return server
-
-
-def url_of(server: "BaseWSGIServer") -> str:
-    """Where the page is."""
-    return f"http://{HOST}:{server.effective_port}/"
 
 
 def serve(
@@ -68,9 +60,9 @@ def serve(
         open_page: show it in the browser of this machine.
     """
     server = make_server(places, port)
-    say(url_of(server))
+    say(url_at(server.effective_port))
     if open_page:
-        webbrowser.open(url_of(server))
+        webbrowser.open(url_at(server.effective_port))
     # In a thread of its own, because `run` takes what a signal raises for a wish to end well.
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

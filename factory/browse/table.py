@@ -5,6 +5,7 @@ import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,7 +16,9 @@ from factory.dataset.names import index_name, tar_name
 from factory.dataset.shard_records import Record
 from factory.reading.index import ReleaseIndex, Span
 from factory.release.state import tar_of_dataset
+from factory.store.base import READERS
 from factory.store.parquet import read_columns
+from schemas.base import FormatError
 from schemas.index import ShardFacts
 from schemas.release import ReleaseManifest
 
@@ -67,22 +70,18 @@ class SampleTable(ABC):
         """The columns of the index."""
         return self.dataset.sample_kind.index_schema(self.dataset.card.labelled)
 
-    def shards_of(self, span: Span) -> Iterator[ShardRows]:
-        """The shards that have rows in a group, in order."""
-        for shard in self.shards[bisect_right(self._starts, span.start) - 1 :]:
-            if shard.start >= span.stop:
+    def shards_in(self, start: int, stop: int) -> Iterator[ShardRows]:
+        """The shards that hold some rows of the table, in order."""
+        for shard in self.shards[bisect_right(self._starts, start) - 1 :]:
+            if shard.start >= stop:
                 return
-            if shard.start + shard.num_samples > span.start:
+            if shard.start + shard.num_samples > start:
                 yield shard
-
-    def shard(self, number: int) -> ShardRows | None:
-        """A shard by its number; None where this table has no such shard."""
-        return self._by_number.get(number)
 
     def shard_of(self, key: str) -> ShardRows | None:
         """The shard that a sample of a key is in; None where this table has no such shard."""
         named = _KEY.fullmatch(key)
-        return None if named is None else self.shard(int(named[1]))
+        return None if named is None else self._by_number.get(int(named[1]))
 
     @abstractmethod
     def spans(self, start: int, stop: int) -> Iterator[Span]:
@@ -99,16 +98,23 @@ class SampleTable(ABC):
 
 
 class DatasetTable(SampleTable):
-    """The committed shards of a dataset as they were when this was made. A group is a shard."""
+    """The committed shards of a dataset as they were when this was made. A group is a shard,
+    and its part the number of the shard."""
 
     def __init__(
-        self, dataset: Dataset, records: Mapping[int, Record], facts: Mapping[int, ShardFacts]
+        self,
+        dataset: Dataset,
+        records: Mapping[int, Record],
+        facts: Mapping[int, ShardFacts],
+        damaged: Sequence[str] = (),
     ):
         """
         Args:
             records: of the committed shards, as a listing shows them.
-            facts: of the same shards.
+            facts: of those shards whose index can be read.
+            damaged: why each of the others cannot, which names its file.
         """
+        self.damaged = tuple(damaged)
         self._records = {number: records[number] for number in facts if number in records}
         self.facts = {number: facts[number] for number in self._records}
         start, shards = 0, []
@@ -119,34 +125,46 @@ class DatasetTable(SampleTable):
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DatasetTable":
-        """The shards as they are now. Raises `FormatError` where an index cannot be read."""
-        return cls(dataset, dataset.indexes(), known_facts(dataset))
+        """The shards as they are now, without those whose index is damaged."""
+        records = dataset.indexes()
+        try:
+            return cls(dataset, records, known_facts(dataset))
+        except FormatError:
+            return cls(dataset, records, *_whole_facts(dataset, records))
 
     def spans(self, start: int, stop: int) -> Iterator[Span]:
-        first = max(0, bisect_right(self._starts, start) - 1)
-        for place, shard in enumerate(self.shards[first:], first):
-            end = shard.start + shard.num_samples
-            if shard.start >= stop:
-                return
-            if max(shard.start, start) < min(end, stop):
-                yield Span(place, 0, shard.start, end)
+        for shard in self.shards_in(start, stop):
+            yield Span(shard.shard, 0, shard.start, shard.start + shard.num_samples)
 
     def read(self, span: Span, columns: list[str]) -> pa.Table:
-        number = self.shards[span.part].shard
-        record = self._records[number]
-        name = index_name(number, record.generation)
+        record = self._records[span.part]
+        name = index_name(span.part, record.generation)
         rows, _ = read_columns(self.dataset.store, name, record.size, columns)
         return rows.replace_schema_metadata()
 
 
+def _whole_facts(
+    dataset: Dataset, records: Mapping[int, Record]
+) -> tuple[dict[int, ShardFacts], list[str]]:
+    """The facts of the shards whose index can be read, and why the other ones cannot."""
+
+    def read(shard: int) -> ShardFacts | str:
+        try:
+            return dataset.facts_in(shard, records[shard].generation)
+        except FormatError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found = dict(zip(records, pool.map(read, records), strict=True))
+    facts = {shard: of for shard, of in found.items() if isinstance(of, ShardFacts)}
+    return facts, [why for why in found.values() if isinstance(why, str)]
+
+
 class ReleaseTable(SampleTable):
     """The rows of a release, as its manifest names them. A group is a group of rows of its index.
-
-    It may be used by several threads.
-    """
+    Threads may share it."""
 
     def __init__(self, dataset: Dataset, manifest: ReleaseManifest):
-        self.manifest = manifest
         start, shards = 0, []
         for shard in manifest.shards:
             own = f"releases/{manifest.release}/{shard.url}"

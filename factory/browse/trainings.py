@@ -13,7 +13,7 @@ from factory.browse.places import Found
 from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.open import open_store
-from factory.training.metrics_log import METRICS_NAME
+from factory.training.metrics_log import METRICS_NAME, PANELS
 from factory.validation.report.figures import nice_step
 from schemas.base import Model
 from schemas.score import SCORE_NAME, SCORED_FOLDER
@@ -24,12 +24,14 @@ STILL_S = 300.0
 stopped"""
 MOST_POINTS = 300
 """points of a curve that are drawn"""
-PANELS: Mapping[str, tuple[str, ...]] = {
-    "losses": ("realism_loss", "discriminator_loss", "regularisation_loss"),
-    "share of patches told right": ("accuracy_real", "accuracy_refined"),
-    "mean |refined − synthetic|": ("mean_abs_delta",),
+SCORE_NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "drift_median_px": ("drift_px", "median"),
+    "drift_p95_px": ("drift_px", "p95"),
+    "two_sample_accuracy": ("two_sample", "accuracy"),
+    "closed_share": ("closed_share", "share", "value"),
+    "mean_abs_delta": ("mean_abs_delta",),
 }
-"""the curves of each plot, by its title, as in the run's own losses.png"""
+"""the main numbers of a score, by names with their units, and where a score has them"""
 WIDTH, HEIGHT, LEFT, BOTTOM = 560, 180, 46, 22
 _STRIP = re.compile(r"strips/(step-(\d+)\.png)")
 _SCORED = re.compile(r"\d+")
@@ -225,17 +227,8 @@ def _scores(store: Store) -> Iterator[ScoreLine]:
         except OSError:  # it is being scored
             continue
         if isinstance(content, dict):
-            found = dict(_numbers_in(content.get("score")))
+            found = {name: _at(content, "score", *path) for name, path in SCORE_NUMBERS.items()}
             yield ScoreLine(int(folder), {n: v for n, v in found.items() if _is_number(v)})
-
-
-def _numbers_in(score: Any) -> Iterator[tuple[str, Any]]:
-    """The main numbers of a score, by names with their units, with what stands in their place."""
-    yield "drift_median_px", _at(score, "drift_px", "median")
-    yield "drift_p95_px", _at(score, "drift_px", "p95")
-    yield "two_sample_accuracy", _at(score, "two_sample", "accuracy")
-    yield "closed_share", _at(score, "closed_share", "share", "value")
-    yield "mean_abs_delta", _at(score, "mean_abs_delta")
 
 
 def _at(content: Any, *names: str) -> Any:

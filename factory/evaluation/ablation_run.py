@@ -10,7 +10,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import SideBySide
 from factory.evaluation.ablation import Row, columns_of, load_variants, row_of
 from factory.evaluation.ablation_config import AblationConfig
-from factory.evaluation.ablation_page import Pictures, write_page
+from factory.evaluation.ablation_page import ablation_page
 from factory.evaluation.names import file_name_of
 from factory.refinement.engines.choose import make_engine
 from factory.store.extras import require
@@ -129,22 +129,15 @@ class Ablation:
         """The page, with pictures of the first seed's runs."""
         first_seed = self.runs[: len(self.runs) // len(self.config.seeds)]
         renders = held_out.synthetic[:NUM_PICTURES]
-        pictures = Pictures(
-            synthetic=renders,
-            refined={run.name: make_engine(run.location)(renders) for run in first_seed},
-            real=held_out.real[:NUM_PICTURES],
-            metrics={run.name: open_store(run.location).read(METRICS_NAME) for run in first_seed},
-            full_scale=self.full_scale,
-        )
-        page = write_page(
+        page = ablation_page(
             rows,
-            columns_of(self.scoring.scoring),
-            pictures,
-            meaning=self.scoring.scoring.meaning,
+            self.scoring.scoring,
+            held_out,
+            refined={run.name: make_engine(run.location)(renders) for run in first_seed},
+            metrics={run.name: open_store(run.location).read(METRICS_NAME) for run in first_seed},
             split=self.config.held_out,
             seed=self.config.seeds[0],
-            num_samples=len(held_out.synthetic),
-            num_real=len(held_out.real),
+            full_scale=self.full_scale,
         )
         store = open_store(self.config.output)
         store.put("ablation.html", page.encode())

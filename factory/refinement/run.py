@@ -11,13 +11,11 @@ from factory.dataset.children import register_child
 from factory.dataset.dataset import Dataset, DatasetPlace, location_of, require_same_card
 from factory.dataset.lost_tars import lost_tars
 from factory.dataset.session import BeginSession, here
-from factory.dataset.shard_tasks import MakeShards
 from factory.dataset.tar import DamagedShardError
 from factory.refinement.card import precision_for, refined_card
 from factory.refinement.shards import missing_shards
 from factory.store.lease import alone
 from factory.store.open import absolute, name_of, open_store
-from schemas.dataset import DatasetCard
 from schemas.refiner import Device, EngineChoice, PrecisionChoice
 
 log = logging.getLogger(__name__)
@@ -66,7 +64,11 @@ def refine(
     Raises:
         FileNotFoundError: there is no such dataset, or no finished refiner.
         ValueError: the refiner is not for these images, or an argument is none that there is.
-        others: as `refine_dataset`.
+        CardMismatchError: the child was made with another configuration.
+        DamagedShardError: committed shards of the child have lost their tars; all else was done.
+        OldFormatError: the child is of an earlier format.
+        ShardsFailedError: some shards could not be made; all others were.
+        StaleShardsError: shards of the child were refined from parent shards that changed.
     """
     for name, value, choices in (("engine", engine, EngineChoice), ("device", device, Device)):
         if value not in get_args(choices):
@@ -82,70 +84,31 @@ def refine(
         on(use_gpu=device == "cuda") as session,
         alone("refine", output, overlap=overlap) as may_go_on,
     ):
-        if may_go_on:
-            refine_dataset(
-                parent,
-                output,
-                card,
-                refiner,
-                engine=engine,
-                batch_size=batch_size,
-                device=device,
-                make_shards=session.make_shards,
+        if not may_go_on:
+            return Dataset(open_store(output), card)
+        child = Dataset.enter(output, card)
+        register_child(parent, child)
+        missing = missing_shards(parent, child)
+        if missing:
+            # Both import PyTorch.
+            from factory.measures.threads import threads_kept
+            from factory.refinement.stages import refine_stages
+
+            num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
+            log.info("%d images in %d shards to refine", num_samples, len(missing))
+            stages = refine_stages(
+                parent, child, refiner, engine=engine, batch_size=batch_size, device=device
             )
-    return Dataset(open_store(output), card)
-
-
-def refine_dataset(
-    parent: Dataset,
-    output: str,
-    card: DatasetCard,
-    refiner: str,
-    *,
-    engine: str,
-    batch_size: int | None,
-    device: str,
-    make_shards: MakeShards,
-) -> None:
-    """Refine every shard of the parent that the child does not have yet.
-
-    Args:
-        output: location of the child; it is made if there is none.
-        card: of the child, as `refined_card` makes it.
-        refiner: a training run or one refiner.safetensors; an absolute path, or s3://bucket/prefix.
-        engine: what runs the network, or `auto`.
-        batch_size: images refined at once in a worker; None for what suits the engine.
-        device: `cpu` or `cuda`.
-
-    Raises:
-        CardMismatchError: the child was made with another configuration.
-        DamagedShardError: committed shards of the child have lost their tars; all else was done.
-        OldFormatError: the child is of an earlier format.
-        ShardsFailedError: some shards could not be made; all others were.
-        StaleShardsError: shards of the child were refined from parent shards that changed.
-    """
-    child = Dataset.enter(output, card)
-    register_child(parent, child)
-    missing = missing_shards(parent, child)
-    if missing:
-        # Both import PyTorch.
-        from factory.measures.threads import threads_kept
-        from factory.refinement.stages import refine_stages
-
-        num_samples = sum(facts.num_samples for facts in parent.all_facts(missing))
-        log.info("%d images in %d shards to refine", num_samples, len(missing))
-        stages = refine_stages(
-            parent, child, refiner, engine=engine, batch_size=batch_size, device=device
+            with threads_kept():  # stages that run in this process take one thread
+                session.make_shards("refine", stages, missing, num_samples)
+        lost = lost_tars(child)
+        if lost:
+            raise DamagedShardError("everything else is done, but:\n  " + "\n  ".join(lost))
+        log.info(
+            "%s: %s%d shards, the parent has %d",
+            child.location,
+            "" if missing else "nothing to do: ",
+            len(child.committed()),
+            len(parent.committed()),
         )
-        with threads_kept():  # stages that run in this process take one thread
-            make_shards("refine", stages, missing, num_samples)
-    lost = lost_tars(child)
-    if lost:
-        raise DamagedShardError("everything else is done, but:\n  " + "\n  ".join(lost))
-    log.info(
-        "%s: %s%d shards, the parent has %d",
-        child.location,
-        "" if missing else "nothing to do: ",
-        len(child.committed()),
-        len(parent.committed()),
-    )
+    return child

@@ -45,23 +45,16 @@ def refine_stages(
         _make_pixel_refiner,
         child,
         refiner,
-        EngineOptions(engine, _preferred(child, refiner, engine, device), batch_size, device),
+        name=engine,
+        preferred=_preferred(child, refiner, engine, device),
+        batch_size=batch_size,
+        device=device,
     )
     return (
         Stage("read", partial(ShardReader, parent), holds_core=False),
         Stage("refine", make, ShardPixels),
         Stage("commit", partial(ShardCommitter, parent, child), ShardPixels, holds_core=False),
     )
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What every worker makes its engine with; see `choose_engine`."""
-
-    name: str
-    preferred: str | None
-    batch_size: int | None
-    device: str
 
 
 def _preferred(child: Dataset, refiner: str | Path, engine: str, device: str) -> str | None:
@@ -71,14 +64,19 @@ def _preferred(child: Dataset, refiner: str | Path, engine: str, device: str) ->
         return None
     if precision == "bfloat16" and not computes_bfloat16(device):  # the workers may have it
         return None
-    chosen = make_engine(refiner, precision=precision)
-    return chosen.name.split()[0]
+    return make_engine(refiner, precision=precision).name.split()[0]
 
 
 def _make_pixel_refiner(
-    child: Dataset, refiner: str | Path, options: EngineOptions
+    child: Dataset,
+    refiner: str | Path,
+    *,
+    name: str,
+    preferred: str | None,
+    batch_size: int | None,
+    device: str,
 ) -> PixelRefiner:
-    if options.device == "cpu":  # a worker with one thread on each core is faster than with many
+    if device == "cpu":  # a worker with one thread on each core is faster than with many
         torch.set_num_threads(1)
     _, described = load_refiner(refiner)
     assert child.card.refiner is not None
@@ -89,15 +87,14 @@ def _make_pixel_refiner(
         )
     noise_seed = child.card.config.get("noise_seed", 0)
     assert isinstance(noise_seed, int), noise_seed
-    precision = precision_of(child.card)
     return PixelRefiner(
         make_engine(
             refiner,
-            name=options.name,
-            precision=precision,
-            preferred=options.preferred,
-            batch_size=options.batch_size,
-            device=options.device,
+            name=name,
+            precision=precision_of(child.card),
+            preferred=preferred,
+            batch_size=batch_size,
+            device=device,
             noise_seed=noise_seed,
         )
     )

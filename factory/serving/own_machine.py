@@ -23,6 +23,19 @@ def origins_at(port: int) -> frozenset[str]:
     return frozenset(f"http://{name}:{port}" for name in (HOST, "localhost"))
 
 
+def url_at(port: int) -> str:
+    """Where the page of a server on a port of this machine is."""
+    return f"http://{HOST}:{port}/"
+
+
+def port_error(port: int, error: OSError) -> OSError:
+    """What is said of a port that cannot be bound."""
+    return OSError(
+        f"port {port} of {HOST} cannot be used ({error.strerror}); give another --port, or leave "
+        "it out"
+    )
+
+
 def is_foreign(
     origins: Set[str],
     *,

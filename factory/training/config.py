@@ -181,8 +181,6 @@ class TrainConfig(Model):
             self._check_window(self.window_px)
         if self.compile and self.r1_gamma > 0:
             raise ValueError("compile and r1_gamma > 0: compiled networks have no second gradient")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must lie in [0, 1), are {self.betas}")
         return self
 
     def _check_window(self, window_px: int) -> None:

@@ -2,7 +2,8 @@
 
 The paper sums over images, patches and pixels. Here every term is a **mean**: cross-entropy over
 patches, absolute differences over pixels. So a weight means the same at any batch, image and map
-size; `lambda_from_sums` converts the paper's.
+size. The paper's weight, of a sum over pixels against one over patches, converts by lambda_mean =
+lambda_sum * C H W / (h w) for images of (C, H, W) and maps of (h, w): 15.3 for 1 on eyes.
 """
 
 from collections.abc import Callable
@@ -146,18 +147,3 @@ def diversity(refined: Tensor, other: Tensor, apart: Tensor, limit: float) -> Te
     """
     ratio = (refined - other).abs().mean(dim=(1, 2, 3)) / apart.abs().mean(dim=1).clamp_min(1e-6)
     return ratio.clamp_max(limit).mean()
-
-
-def lambda_from_sums(
-    lambda_sum: float, image_shape: tuple[int, int, int], patch_map: tuple[int, int]
-) -> float:
-    """The paper's weight (sum of pixels against sum of patches) in our mean/mean convention.
-
-    lambda_mean = lambda_sum * C H W / (h w): 15.3 for lambda_sum = 1 on eyes, for psi = identity.
-
-    Args:
-        image_shape: (C, H, W).
-        patch_map: (h, w).
-    """
-    channels, height, width = image_shape
-    return lambda_sum * channels * height * width / (patch_map[0] * patch_map[1])

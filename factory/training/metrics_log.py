@@ -21,6 +21,12 @@ _GROUPS = {
     "history": ("history_size", "history_age_p10", "history_age_p50", "history_age_p90"),
 }  # fmt: skip
 """what programs that plot metrics show together"""
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "losses": ("realism_loss", "discriminator_loss", "regularisation_loss"),
+    "share of patches told right": ("accuracy_real", "accuracy_refined"),
+    "mean |refined − synthetic|": ("mean_abs_delta",),
+}
+"""the curves of each of our own plots, by its title"""
 
 
 class MetricsLog:

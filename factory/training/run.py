@@ -29,7 +29,6 @@ from factory.training.metrics_log import MetricsLog
 from factory.training.mlflow_log import MlflowLog
 from factory.training.pictures import draw_pictures
 from factory.training.record import (
-    RunMismatchError,
     content_of,
     enter,
     image_spec,
@@ -38,27 +37,13 @@ from factory.training.record import (
     scaled_for,
 )
 from factory.training.scores import Scorer, ScorerHere
-from factory.training.simgan import NonFiniteLoss, SimGAN
+from factory.training.simgan import SimGAN
 from factory.training.trackers import OpenTracker
 from factory.training.workers import WorkerGroup
 from schemas.base import digest_of
 from schemas.dataset import ImageSpec
 from schemas.refiner import Device, Precision, RefinerDescription
 from schemas.training import TrainRecord
-
-__all__ = [
-    "NonFiniteLoss",
-    "Progress",
-    "RunMismatchError",
-    "SimGAN",
-    "TrainConfig",
-    "TrainingInputs",
-    "WorkerGroup",
-    "train",
-    "train_here",
-    "train_on_datasets",
-    "train_on_images",
-]
 
 log = logging.getLogger(__name__)
 
@@ -292,7 +277,7 @@ def train_on_images(
                 _tell_finished(open_tracker, store, config.total_clock)
         return
     if history is None and config.buffer_size:
-        history = empty_history(config, image)
+        history = HistoryBuffer(config.buffer_size, history_shape(config, image), config.seed)
     if torch.device(device).type == "cpu":
         keep_freed_memory()
     with threads_kept(config.num_threads):
@@ -357,11 +342,6 @@ def _describe(
         config=digest_of(content_of(record)),
         lineage=dict(lineage),
     )
-
-
-def empty_history(config: TrainConfig, image: ImageSpec) -> HistoryBuffer:
-    """The history of a run that begins."""
-    return HistoryBuffer(config.buffer_size, history_shape(config, image), config.seed)
 
 
 def history_shape(config: TrainConfig, image: ImageSpec) -> tuple[int, int, int]:

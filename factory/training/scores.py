@@ -132,13 +132,12 @@ class Scores:
             # A score that fails leaves the training as it is.
             if (error := future.exception()) is not None:
                 log.error("the refiner of update %d was not scored: %s", clock, error)
-            else:
-                came.append(Scored(clock, future.result()))
-        for scored in came:
-            self.done[scored.clock] = scored
+                continue
+            scored = self.done[clock] = Scored(clock, future.result())
+            came.append(scored)
             values = scored.score.metrics().items()
             shown = ", ".join(f"{name} {value:.3f}" for name, value in values)
-            log.info("update %d, held out: %s", scored.clock, shown)
+            log.info("update %d, held out: %s", clock, shown)
         return came
 
     def best(self, by: RankedBy) -> tuple[Scored, Refiner]:
@@ -157,8 +156,7 @@ class Scores:
         if by == "closed_share" and not any(by in values for values in metrics.values()):
             log.warning("no refiner of this run has a closed share: two-sample accuracy decides")
         clock = min(metrics, key=lambda clock: (rank_of(metrics[clock], limits, by), clock))
-        best = self.done[clock]
-        return best, load_refiner(self._location(best.clock))[0]
+        return self.done[clock], load_refiner(self._location(clock))[0]
 
     def _location(self, clock: int) -> str:
         return f"{self.store.location}/{SCORED_FOLDER}/{clock:08d}"

@@ -295,20 +295,14 @@ class SimGAN:
         self.workers.mean([*gradients, loss])  # the loss too: all workers stop, or none
         norm = torch.nn.utils.get_total_norm(gradients)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            raise self._stopped(
-                f"{name} loss or its gradient is not finite (loss {float(loss):.6g}, gradient "
-                f"norm {float(norm):.6g})",
-                batch,
+            phase, step = self.config.phase_at(self.clock + 1)
+            raise NonFiniteLoss(
+                f"{phase} step {step}: {name} loss or its gradient is not finite (loss "
+                f"{float(loss):.6g}, gradient norm {float(norm):.6g}); stopped before the update",
+                {name: images.detach().float().cpu().numpy() for name, images in batch.items()},
             )
         optimiser.step()
         return norm
-
-    def _stopped(self, reason: str, batch: Mapping[str, Tensor]) -> NonFiniteLoss:
-        phase, step = self.config.phase_at(self.clock + 1)
-        return NonFiniteLoss(
-            f"{phase} step {step}: {reason}; stopped before the update",
-            {name: images.detach().float().cpu().numpy() for name, images in batch.items()},
-        )
 
     @torch.no_grad()
     def _update_average(self) -> None:

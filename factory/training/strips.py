@@ -12,6 +12,7 @@ from factory.networks.refiner import Refiner
 from factory.networks.scaling import to_network
 from factory.refinement.engines.base import PixelCodec
 from factory.store.extras import require
+from factory.training.metrics_log import PANELS
 
 _NUM_IMAGES = 10
 _NUM_COLUMNS = 8
@@ -157,14 +158,9 @@ def losses_png(metrics: bytes) -> bytes:
     from matplotlib.figure import Figure
 
     lines = [json.loads(line) for line in metrics.splitlines()]
-    panels = {
-        "losses": ("realism_loss", "discriminator_loss", "regularisation_loss"),
-        "share of patches told right": ("accuracy_real", "accuracy_refined"),
-        "mean |refined − synthetic|": ("mean_abs_delta",),
-    }
     figure = Figure(figsize=(8, 8), layout="constrained")
-    axes = figure.subplots(len(panels), 1, sharex=True)
-    for axis, (title, names) in zip(axes, panels.items(), strict=True):
+    axes = figure.subplots(len(PANELS), 1, sharex=True)
+    for axis, (title, names) in zip(axes, PANELS.items(), strict=True):
         for name in names:
             points = [(line["clock"], line[name]) for line in lines if name in line]
             if points:

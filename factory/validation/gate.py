@@ -25,7 +25,7 @@ import hashlib
 import math
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
@@ -104,20 +104,11 @@ Judged = TypeVar("Judged", bound=Report)
 
 def check(report: Report, gate: Gate) -> tuple[GateCheck, ...]:
     """Every limit against a report, whose own `checks` are not looked at."""
-    checks = []
-    for limit in gate.limits:
-        value = value_of(report, limit.measure)
-        checks.append(
-            GateCheck(
-                measure=limit.measure,
-                at_most=limit.at_most,
-                at_least=limit.at_least,
-                why=limit.why,
-                value=value,
-                passed=limit.holds(value),
-            )
-        )
-    return tuple(checks)
+    values = [value_of(report, limit.measure) for limit in gate.limits]
+    return tuple(
+        GateCheck(**limit.model_dump(), value=value, passed=limit.holds(value))
+        for limit, value in zip(gate.limits, values, strict=True)
+    )
 
 
 def judged(report: Judged, gate: Gate) -> Judged:
@@ -177,12 +168,17 @@ class _Line(NamedTuple):
 
 
 def _check_line(line: GateCheck) -> _Line:
-    value = "not measured" if line.value is None else f"{line.value:.4g}"
-    return _Line(line.measure, f"{value:>12}  ({limit_text(line)})", line.why, line.passed)
+    value = f"{value_text(line):>12}  ({limit_text(line)})"
+    return _Line(line.measure, value, line.why, line.passed)
 
 
 def _sample_line(line: SampleCheck) -> _Line:
     return _Line(line.limit, sample_text(line), line.why, line.passed)
+
+
+def value_text(line: GateCheck) -> str:
+    """What was found, in four significant digits."""
+    return "not measured" if line.value is None else f"{line.value:.4g}"
 
 
 def sample_text(line: SampleCheck) -> str:
@@ -201,14 +197,14 @@ def sample_text(line: SampleCheck) -> str:
     return text
 
 
-def limit_text(line: GateCheck) -> str:
-    """`at most 0.8`, `at least 0.03`, or both."""
-    parts = []
-    if line.at_least is not None:
-        parts.append(f"at least {line.at_least:g}")
-    if line.at_most is not None:
-        parts.append(f"at most {line.at_most:g}")
-    return ", ".join(parts)
+def limit_text(line: GateCheck, shown: Callable[[float], str] = "{:g}".format) -> str:
+    """`at most 0.8`, `at least 0.03`, or both.
+
+    Args:
+        shown: what becomes of a bound, e.g. `Measure.shown` for one with its unit.
+    """
+    bounds = (("at least", line.at_least), ("at most", line.at_most))
+    return ", ".join(f"{side} {shown(bound)}" for side, bound in bounds if bound is not None)
 
 
 # --- measures -----------------------------------------------------------------------------------

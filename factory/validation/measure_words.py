@@ -5,7 +5,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from schemas.report import GateCheck, Report, SampleCheck
+from schemas.report import Report, SampleCheck
 
 STATISTICS = {
     "median": "median of {}",
@@ -32,6 +32,11 @@ SHARES = re.compile(r"share|rate$|accuracy|realism_gain|refined_over_floor|label
 """names of numbers from 0 to 1, and of differences of such, that are shown in per cent"""
 
 
+def behind(unit: str) -> str:
+    """A unit as it follows a number: ` px`, `°`; nothing for none."""
+    return unit if unit in ("", "°") else f"\N{NO-BREAK SPACE}{unit}"
+
+
 class Measure(NamedTuple):
     """A measure in words."""
 
@@ -53,9 +58,7 @@ class Measure(NamedTuple):
         else:
             number = f"{value:.3g}"
         number = number.replace("-", "\N{MINUS SIGN}")
-        if self.unit in ("", "°"):
-            return number + self.unit
-        return f"{number}\N{NO-BREAK SPACE}{self.unit}"
+        return number + behind(self.unit)
 
 
 def measure_of(report: Report, name: str) -> Measure:
@@ -93,24 +96,11 @@ def sample_measure_of(report: Report, name: str) -> Measure:
     return _with_unit(report.sample_measures.get(name, name.replace("_", " ")), name)
 
 
-def limit_words(check: GateCheck, measure: Measure) -> str:
-    """`at most 0.8 px`, `at least 85 %`, or both."""
-    parts = []
-    if check.at_least is not None:
-        parts.append(f"at least {measure.shown(check.at_least)}")
-    if check.at_most is not None:
-        parts.append(f"at most {measure.shown(check.at_most)}")
-    return ", ".join(parts)
-
-
 def sample_limit_words(check: SampleCheck, measure: Measure) -> str:
     """What a sample that misses the limit does, e.g. `more than 8 px (8 spreads above the
     median)`."""
-    parts = []
-    if check.at_least is not None:
-        parts.append(f"less than {measure.shown(check.at_least)}")
-    if check.at_most is not None:
-        parts.append(f"more than {measure.shown(check.at_most)}")
+    bounds = (("less than", check.at_least), ("more than", check.at_most))
+    parts = [f"{side} {measure.shown(bound)}" for side, bound in bounds if bound is not None]
     relative = re.findall(r"[\d.]+ spreads (?:above|below) the median", check.limit)
     if not parts:
         return ", ".join(relative)

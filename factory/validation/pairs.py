@@ -11,7 +11,6 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.lineage import stale_shards
 from factory.images.png import Pixels
 from factory.validation.protocols import Trio
-from schemas.dataset import DatasetKind
 
 
 class NotComparableError(ValueError):
@@ -55,11 +54,10 @@ def open_trio(refined: str, real: str, parent: str | None = None) -> Trio:
     """
     child, synthetic = open_pair(refined, parent)
     camera = Dataset.open(real)
-    wanted: DatasetKind = "real"
-    if camera.card.kind != wanted or camera.card.image != child.card.image:
+    if camera.card.kind != "real" or camera.card.image != child.card.image:
         raise NotComparableError(
             f"{real} holds {camera.card.kind} images of {camera.card.image}, "
-            f"expected {wanted} ones of {child.card.image}"
+            f"expected real ones of {child.card.image}"
         )
     return Trio(child, synthetic, camera)
 

@@ -4,7 +4,8 @@ distance to real images. docs/validation.md states the rule."""
 from fnmatch import fnmatchcase
 
 from factory.store.open import open_store
-from factory.validation.measure_words import limit_words, measure_of
+from factory.validation.gate import limit_text
+from factory.validation.measure_words import measure_of
 from schemas.base import digest_of
 from schemas.dataset import DatasetCard
 from schemas.evaluation import EvaluationReport, TrialRecord, Verdict
@@ -49,9 +50,9 @@ def verdict_in_short(verdict: RefinerVerdict | None) -> str:
 def _missed_limits(report: Report) -> list[str]:
     """Upper limits of the gate that a measure of labels exceeds."""
     return [
-        f"{measure.words} is {measure.shown(check.value)}, {limit_words(check, measure)}".replace(
-            "\N{NO-BREAK SPACE}", " "
-        )
+        (
+            f"{measure.words} is {measure.shown(check.value)}, {limit_text(check, measure.shown)}"
+        ).replace("\N{NO-BREAK SPACE}", " ")
         for check in report.checks
         if check.value is not None
         and check.at_most is not None

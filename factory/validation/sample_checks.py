@@ -93,8 +93,12 @@ def most_allowed(num: int, share: float) -> int:
 
 
 def verdicts_of(measures: pa.Table, limits: Sequence[SampleLimit]) -> pa.Table:
-    """Rows of `VERDICT_SCHEMA`, sorted by key: keep or drop, and why."""
-    dropping = resolved_all(measures, [limit for limit in limits if limit.drop])
+    """Rows of `VERDICT_SCHEMA`, sorted by key: keep or drop, and why.
+
+    Args:
+        limits: with bounds in the measures' units (`resolved_all`).
+    """
+    dropping = [limit for limit in limits if limit.drop]
     misses = [missed(measures, limit) for limit in dropping]
     drop = np.any(misses, axis=0) if misses else np.zeros(len(measures), bool)
     reasons: list[list[str]] = [[] for _ in range(len(measures))]
@@ -115,11 +119,14 @@ def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[Sa
     """Every limit on samples against the whole set and against each of its shards.
 
     A limit on a measure that no sample has is missed: the network that measures it was not given.
+
+    Args:
+        limits: with bounds in the measures' units (`resolved_all`).
     """
     shards, which = np.unique(_shards(measures), return_inverse=True)
     sizes = np.bincount(which, minlength=len(shards))
     checks = []
-    for limit in resolved_all(measures, limits):
+    for limit in limits:
         missing = missed(measures, limit)
         counts = np.bincount(which[missing], minlength=len(shards))
         bad = [
@@ -135,14 +142,8 @@ def check_samples(measures: pa.Table, limits: Sequence[SampleLimit]) -> tuple[Sa
         blind = judges and num > 0 and measured == 0  # a network that the gate needs is missing
         checks.append(
             SampleCheck(
+                **limit.model_dump(exclude={"at_most_spreads", "at_least_spreads"}),
                 limit=limit.name,
-                measure=limit.measure,
-                at_most=limit.at_most,
-                at_least=limit.at_least,
-                why=limit.why,
-                drop=limit.drop,
-                max_share=limit.max_share,
-                shard_share=limit.shard_share,
                 num_measured=measured,
                 num_missed=num_missed,
                 share=num_missed / num if num else 0.0,

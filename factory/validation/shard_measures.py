@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.loading import superseded_keys, without_keys
 from factory.dataset.shard_tasks import MakeShards, MakeTask
 from factory.store.base import READERS
-from factory.store.parquet import parquet_bytes, parsing_parquet
+from factory.store.parquet import parquet_bytes, parsing_parquet, read_parquet
 from factory.validation.pairs import parent_images
 from factory.validation.protocols import Measurer, Witnesses
 from schemas.base import FormatError
@@ -51,17 +52,14 @@ def not_measured(
     how = witnesses.digest()
 
     def is_missing(shard: int) -> bool:
-        name = measures_name(how, shard)
-        if refined.store.size(name) is None:
-            return True
         try:
-            return _measured_bytes(refined, name) != measured_of(refined, parent, shard)
-        except FormatError:  # damaged: measured again
+            measured = _measured_bytes(refined, measures_name(how, shard))
+        except (FileNotFoundError, FormatError):  # a damaged one is measured again
             return True
+        return measured != measured_of(refined, parent, shard)
 
     with ThreadPoolExecutor(READERS) as pool:
-        missing = list(pool.map(is_missing, shards))
-    return [shard for shard, is_so in zip(shards, missing, strict=True) if is_so]
+        return list(compress(shards, pool.map(is_missing, shards)))
 
 
 def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: Witnesses) -> pa.Table:
@@ -77,18 +75,15 @@ def read_measures(dataset: Dataset, shards: Iterable[int], witnesses: Witnesses)
     how = witnesses.digest()
 
     def rows(shard: int) -> pa.Table:
-        name = measures_name(how, shard)
-        with parsing_parquet(f"{dataset.location}/{name}"):
-            return pq.read_table(pa.BufferReader(dataset.store.read(name)))
+        return read_parquet(dataset.store, measures_name(how, shard))[0]
 
     with ThreadPoolExecutor(READERS) as pool:
         tables = list(pool.map(rows, numbers))
-    parts = (table.replace_schema_metadata() for table in tables)
     # Columns that a table was written without, by an earlier version, are null.
-    measures = pa.concat_tables([witnesses.schema.empty_table(), *parts], promote_options="default")
-    superseded = superseded_keys(dataset, numbers)
-    measures = without_keys(measures, superseded)
-    return witnesses.with_derived(measures)
+    measures = pa.concat_tables(
+        [witnesses.schema.empty_table(), *tables], promote_options="default"
+    )
+    return witnesses.with_derived(without_keys(measures, superseded_keys(dataset, numbers)))
 
 
 def _measured_bytes(dataset: Dataset, name: str) -> MeasuredShard:

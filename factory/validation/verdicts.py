@@ -65,6 +65,18 @@ def read_verdicts(dataset: Dataset, report: Report) -> tuple["Verdicts", bytes]:
     return verdicts, raw
 
 
+def stored_verdicts(dataset: Dataset, report_id: str) -> "Verdicts":
+    """The verdicts in a dataset under a report's id, whatever the report says of them.
+
+    Raises:
+        FileNotFoundError: there are none.
+        FormatError: they cannot be read.
+    """
+    name = verdicts_name(report_id)
+    where = f"{dataset.location}/{name}"
+    return Verdicts(_parsed(dataset.store.read(name), where), where)
+
+
 def own_verdicts(dataset: Dataset) -> "Verdicts":
     """The verdicts by which a filtered dataset was made, out of its own copy of them.
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from factory.dataset.commit import withdraw
 from factory.dataset.dataset import Dataset
 from factory.dataset.known_facts import known_facts
-from factory.validation.gate import misses_of, sample_text
+from factory.validation.gate import sample_text, value_text
 from schemas.base import FormatError
 from schemas.report import Report
 from schemas.withheld import WithheldShard
@@ -55,16 +55,10 @@ def blamed_shards(report: Report) -> dict[int, str]:
 
 def misses_in_words(report: Report) -> list[str]:
     """Each limit that a report misses, with its value and with the shards that are bad."""
-    of_report = [
-        f"{line.measure} is {'not measured' if line.value is None else f'{line.value:.4g}'}"
-        for line in report.checks
-        if not line.passed
+    return [
+        *(f"{line.measure} is {value_text(line)}" for line in report.checks if not line.passed),
+        *(f"{line.limit}: {sample_text(line)}" for line in report.samples if not line.passed),
     ]
-    of_samples = [
-        f"{line.limit}: {sample_text(line)}" for line in report.samples if not line.passed
-    ]
-    assert len(of_report) + len(of_samples) == len(misses_of(report))
-    return [*of_report, *of_samples]
 
 
 def withhold(dataset: Dataset, shards: Mapping[int, str], report: Report) -> list[int]:

@@ -8,6 +8,7 @@ import pytest
 
 from factory.browse import opened
 from factory.browse import places as catalogue
+from factory.dataset.dataset import Dataset
 from support.browsing import HOW, client_of, put_measures, put_training
 from support.pages import Page
 from support.planted import copied
@@ -105,6 +106,41 @@ def test_measures_and_verdicts_that_cannot_be_read_are_missing_and_it_is_said(
     for path in damaged.parent.iterdir():
         path.write_bytes(b"PAR1")
     assert "The measures cannot be read" in text_of(client, f"{OWN}/samples")
+
+
+@pytest.mark.parametrize("num_bytes", [0, 4, 1000])
+def test_a_damaged_index_is_named_with_what_mends_it_and_the_rest_is_shown(
+    refined, places, tmp_path, at_once, num_bytes
+) -> None:
+    parent = refined.card.parent
+    synthetic = copied(Dataset.open(parent.location), tmp_path / "all" / "synthetic")
+    moved = parent.model_copy(update={"location": synthetic.location})
+    card = refined.card.model_copy(update={"parent": moved})
+    (Path(refined.location) / "dataset.json").write_bytes(card.to_json())
+    client, named = client_of(tmp_path / "all"), {}
+    for dataset in (refined, synthetic):
+        index = Path(dataset.location) / "index" / "000000.parquet"
+        whole = index.read_bytes()
+        index.write_bytes(whole[:num_bytes])
+        named[dataset.location] = (str(index), f"repair --input {dataset.location} --apply")
+    num_left = 24 - len(places.refined.index(0))
+    first = text_of(client, "/")
+    for location, said in named.items():
+        assert all(words in first for words in said), location
+    for view in ("/", "/samples", "/samples/000001-000001", "/reports/", f"/reports/{REPORT_ID}/"):
+        text = text_of(client, f"{OWN}{view}")
+        missing = [words for said in named.values() for words in said if words not in text]
+        assert not missing, view
+    assert f"{num_left} samples" in text_of(client, f"{OWN}/samples")
+    assert f"{num_left} of {num_left}" in text_of(client, f"{OWN}/samples?where=shard+>+-1")
+    for view in ("/", "/samples", "/rejects"):
+        text = text_of(client, f"/datasets/all-synthetic{view}")
+        assert all(words in text for words in named[synthetic.location]), view
+        assert refined.location not in text or view == "/"
+    picture = f"{OWN}/samples/000001-000001/own.png"
+    assert client.get(picture).status_code == 200
+    assert client.get(picture.replace("own", "change")).status_code == 200
+    assert client.get(picture.replace("000001-", "000000-")).status_code == 404
 
 
 def test_measures_are_seen_while_they_grow(refined, tmp_path, at_once) -> None:

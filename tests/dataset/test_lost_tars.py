@@ -7,10 +7,11 @@ import pytest
 from factory.dataset.commit import withdraw
 from factory.dataset.dataset import Replaced
 from factory.dataset.lost_tars import lost_tars
+from factory.dataset.session import SessionHere
 from factory.dataset.tar import DamagedShardError
 from factory.domains.registry import make_source
 from factory.ingestion.run import ingest_new_inputs
-from factory.refinement.run import refine_dataset
+from factory.refinement.run import refine
 from factory.upkeep.records_anew import publish_rejects
 from schemas.dataset import Reject
 from support import fakes, planted
@@ -36,7 +37,9 @@ def test_a_generation_may_name_an_older_tar(dataset) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_nothing_to_do_fails_and_names_it(dataset, child, eight_inputs, refiner) -> None:
+def test_a_run_with_nothing_to_do_fails_and_names_it(
+    dataset, child, eight_inputs, refiner, monkeypatch
+) -> None:
     def make(what, task, shards, num_samples):
         raise AssertionError(f"{what}: there is nothing to make")
 
@@ -46,13 +49,11 @@ def test_a_run_with_nothing_to_do_fails_and_names_it(dataset, child, eight_input
             source, dataset.location, dataset.card, max_reject_share=1.0, make_shards=make
         )
 
-    def refine() -> None:
-        refine_dataset(
-            dataset, child.location, child.card, str(refiner),
-            engine="torch", batch_size=4, device="cpu", make_shards=make,
-        )  # fmt: skip
+    def refine_() -> None:
+        refine(dataset, refiner=refiner, output=child.location, engine="torch")
 
-    for run, place in ((ingest, dataset), (refine, child)):
+    monkeypatch.setattr(SessionHere, "make_shards", staticmethod(make))
+    for run, place in ((ingest, dataset), (refine_, child)):
         run()
         name = fakes.tar_of(place, 0)
         content = place.store.read(name)

@@ -5,14 +5,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from factory.evaluation.ablation import Row, columns_of
-from factory.evaluation.ablation_page import Pictures as AblationPictures
-from factory.evaluation.ablation_page import write_page as ablation_page
+from factory.evaluation.ablation import Row
+from factory.evaluation.ablation_page import ablation_page
 from factory.evaluation.comparison.page import Figure, Pictures, write_page
 from factory.evaluation.comparison.plots import arms_plot
 from factory.measures.two_sample import TwoSampleTest
+from factory.validation.held_out import HeldOut
 from schemas.evaluation import (
     ArmResult,
     EvaluationReport,
@@ -85,20 +86,19 @@ def evaluation() -> str:
 
 
 def ablation() -> str:
-    columns = columns_of(CoinScoring(TwoSampleTest()))
     cells = ("0.80 ± 0.02", "0.285 ± 0.010", "83.0% ± 2.0%")
     images = np.random.default_rng(0).integers(0, 256, (3, 35, 55), dtype=np.uint8)
     names = [f"variant number {k}" for k in range(6)]
     metrics = b'{"step": 1, "phase": "train", "refiner_loss": 1.0}\n'
     return ablation_page(
         [Row(name, 3, cells) for name in names],
-        columns,
-        AblationPictures(images, dict.fromkeys(names, images), images, {names[0]: metrics}, 255.0),
-        meaning="Drift: how far the coin moved.",
+        CoinScoring(TwoSampleTest()),
+        HeldOut(pa.table({}), images, images),
+        dict.fromkeys(names, images),
+        {names[0]: metrics},
         split="test",
         seed=0,
-        num_samples=523,
-        num_real=868,
+        full_scale=255.0,
     )
 
 

@@ -15,7 +15,6 @@ from factory.evaluation.turing.analysis import (
     against_chance,
     in_words,
     num_needed,
-    paper_result,
     report_of,
 )
 from factory.evaluation.turing.answers import AnswerFile, read_answers
@@ -23,27 +22,17 @@ from factory.evaluation.turing.choice import OtherTestError, chosen, picture_png
 from factory.evaluation.turing.run import local_store, write_analysis
 from factory.store.local import LocalStore
 from schemas.base import FormatError
-from schemas.turing import (
-    AnswerLine,
-    AnswersResult,
-    Confusion,
-    Truth,
-    TuringReport,
-)
+from schemas.turing import AnswerLine, AnswersResult, Confusion, TuringReport
 from support.pages import Page
 from support.tables import without_unit
-from support.turing import Eyes, Served, guessing, network, serving
+from support.turing import Eyes, guessing, network, serving
 
 FEW = {"num_examples": 4, "num_refined": 3, "num_unrefined": 2}
 
 
 @pytest.fixture
 def datasets(turing_eyes):
-    return {
-        "real": turing_eyes.real,
-        "refined": turing_eyes.refined,
-        "unrefined": turing_eyes.unrefined,
-    }
+    return turing_eyes.datasets
 
 
 # --- what is shown ----------------------------------------------------------------------------
@@ -64,11 +53,10 @@ def test_the_papers_counts_in_a_random_order_and_nothing_twice(turing_eyes, data
 def test_renders_are_others_than_those_whose_refined_images_are_shown(turing_eyes, tmp_path):
     """While there are others."""
     eyes = turing_eyes._replace(refined=turing_eyes.unrefined, unrefined=turing_eyes.refined)
-    datasets = {"real": eyes.real, "refined": eyes.refined, "unrefined": eyes.unrefined}
     for num_unrefined, num_both in ((48, 0), (50, 2)):  # of 64 images, 14 have keys of refined ones
         settings = eyes.settings(num_examples=4, num_refined=12, num_unrefined=num_unrefined)
         store = LocalStore(tmp_path / str(num_unrefined))
-        parts = chosen(store, settings, datasets, "one").parts
+        parts = chosen(store, settings, eyes.datasets, "one").parts
         keys = [
             {one.key for one in (*part.examples, *part.pictures) if one.origin == part.other}
             for part in parts
@@ -255,9 +243,10 @@ def test_the_papers_figures() -> None:
     table = PAPER_TABLE
     assert table.real_as_real + table.synthetic_as_synthetic == PAPER_CORRECT["refined"][0]
     assert sum(table.model_dump().values()) == PAPER_CORRECT["refined"][1]
-    assert paper_result("refined").p_one_sided == pytest.approx(0.148, abs=5e-4)
-    assert paper_result("refined").p_two_sided > 0.29
-    assert paper_result("unrefined").p_two_sided < 1e-8
+    refined, unrefined = (against_chance(*PAPER_CORRECT[k]) for k in ("refined", "unrefined"))
+    assert refined.p_one_sided == pytest.approx(0.148, abs=5e-4)
+    assert refined.p_two_sided > 0.29
+    assert unrefined.p_two_sided < 1e-8
 
 
 def test_the_words_say_what_is_shown_and_what_is_not() -> None:
@@ -369,8 +358,3 @@ def test_a_network_tells_renders_from_the_camera_and_camera_images_not_from_each
     assert refined.against_chance.p_two_sided > 0.05
     assert unrefined.against_chance.p_two_sided < 1e-3
     assert "told renders from real ones" in report.parts[1].in_words
-
-
-def test_the_types_of_answers_are_the_two_truths() -> None:
-    assert set(Truth.__args__) == {"real", "synthetic"}  # type: ignore[attr-defined]
-    assert Served._fields == ("server", "pictures", "output")

@@ -5,7 +5,7 @@ import pytest
 from factory.dataset.dataset import CardMismatchError, Dataset
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.refinement.card import precision_for, precision_of, refined_card
-from factory.refinement.engines.parity import Tolerance
+from factory.refinement.engines.parity import Parity
 from schemas.base import FormatError
 from support import fakes
 from support.job_runs import run_job
@@ -63,7 +63,7 @@ def test_auto_is_float32_where_bfloat16_is_too_far_off(
     output = str(tmp_path / "none yet")
     assert precision_for(refiner, output) == "bfloat16"
     assert precision_for(refiner, output, engine="ncnn") == "float32", "the one near PyTorch"
-    strict = Tolerance(max_value=1e-9, max_levels=0, mean_levels=0.0, share_changed=0.0)
+    strict = Parity(max_value=1e-9, max_levels=0, mean_levels=0.0, share_changed=0.0)
     monkeypatch.setattr("factory.refinement.engines.choose.BFLOAT16", strict)
     assert precision_for(refiner, output) == "float32"
     assert "refining in float32: torch bfloat16 does not agree" in caplog.text

@@ -170,12 +170,6 @@ def test_falling_to_either_side_of_the_emptied_is_one_level() -> None:
     ).max_levels == 1
 
 
-def test_probes_of_depth_are_within_its_range_and_half_empty() -> None:
-    probes = parity.probe_images(HAND, FULL_SCALE)
-    assert probes.dtype == np.uint16 and 290 < probes.max() <= FULL_SCALE
-    assert (probes[3] == 0).mean() >= 0.5
-
-
 def test_the_cuda_engine_gives_way_on_depth() -> None:
     with pytest.raises(EngineUnavailableError, match="below 12"):
         CudaEngine(Refiner(SMALL), PixelCodec(empty_below=12.0), height=8, width=8, device="cpu")

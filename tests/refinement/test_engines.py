@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -329,36 +330,31 @@ def without_ncnn(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ncnn", None)
 
 
-def with_wrong_weights(monkeypatch) -> None:
-    def wrong(refiner: Refiner) -> tuple[str, bytes]:
-        return ncnn_graph(trained_alike(refiner.config, seed=2))
-
-    monkeypatch.setattr(ncnn_engine, "ncnn_graph", wrong)
+def with_graph(change: Callable[[Refiner], tuple[str, bytes]]) -> Callable[..., None]:
+    return lambda monkeypatch: monkeypatch.setattr(ncnn_engine, "ncnn_graph", change)
 
 
-def with_damaged_graph(monkeypatch) -> None:
-    def damaged(refiner: Refiner) -> tuple[str, bytes]:
-        graph, weights = ncnn_graph(refiner)
-        return graph.replace("BinaryOp", "BinaryOops"), weights
-
-    monkeypatch.setattr(ncnn_engine, "ncnn_graph", damaged)
+def of_other_weights(refiner: Refiner) -> tuple[str, bytes]:
+    return ncnn_graph(trained_alike(refiner.config, seed=2))
 
 
-def with_cut_weights(monkeypatch) -> None:
-    def cut(refiner: Refiner) -> tuple[str, bytes]:
-        graph, weights = ncnn_graph(refiner)
-        return graph, weights[: len(weights) // 2]
+def damaged_graph(refiner: Refiner) -> tuple[str, bytes]:
+    graph, weights = ncnn_graph(refiner)
+    return graph.replace("BinaryOp", "BinaryOops"), weights
 
-    monkeypatch.setattr(ncnn_engine, "ncnn_graph", cut)
+
+def cut_weights(refiner: Refiner) -> tuple[str, bytes]:
+    graph, weights = ncnn_graph(refiner)
+    return graph, weights[: len(weights) // 2]
 
 
 @pytest.mark.parametrize(
     ("breakage", "said"),
     [
         (without_ncnn, "ncnn cannot be imported"),
-        (with_wrong_weights, "ncnn does not agree with torch"),
-        (with_damaged_graph, "does not load the network"),
-        (with_cut_weights, "does not load the network"),
+        (with_graph(of_other_weights), "ncnn does not agree with torch"),
+        (with_graph(damaged_graph), "does not load the network"),
+        (with_graph(cut_weights), "does not load the network"),
     ],
 )
 def test_auto_falls_back_to_pytorch_and_says_why(breakage, said, caplog, monkeypatch) -> None:
@@ -500,6 +496,7 @@ def test_probes_have_the_shape_and_the_range_of_what_is_refined(image, full_scal
     assert probes.shape[1:3] == (image.height, image.width)
     assert probes.dtype == (np.uint8 if image.bits == 8 else np.uint16)
     assert 0.9 * full_scale < np.ptp(probes) <= full_scale
+    assert image.bits == 8 or (probes[3] == 0).mean() >= 0.5, "half of depth is empty"
     assert np.array_equal(probes, probe_images(image, full_scale))
 
 

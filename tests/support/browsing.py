@@ -15,6 +15,7 @@ import pytest
 from factory.dataset.dataset import Dataset
 from factory.images.png import encode_png
 from factory.release.latest import swap_latest
+from factory.serving.own_machine import url_at
 from schemas.eye.measures import EYE_MEASURES_SCHEMA
 from schemas.score import SCORE_NAME, SCORED_FOLDER
 from support import planted, releases
@@ -147,13 +148,13 @@ def client_of(*places: Path | str) -> "FlaskClient":
 @contextmanager
 def browsed(*places: Path | str) -> Iterator[str]:
     """The address of the page while it is served."""
-    from factory.browse.server import make_server, url_of
+    from factory.browse.server import make_server
 
     server = make_server([str(place) for place in places], 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        yield url_of(server).rstrip("/")
+        yield url_at(server.effective_port).rstrip("/")
     finally:
         server.close()
         thread.join(10)

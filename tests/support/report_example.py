@@ -1,12 +1,14 @@
 """A report with plausible numbers, for tests of what reads one."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.domains.eye.gaze_arrows import Shifts
 from factory.domains.eye.page import ReportPictures, WorstDrift
+from factory.validation.gate import judged, load_gate
 from factory.validation.report.figures import Outline
 from schemas.dataset import DatasetCard, ImageSpec, ParentRef, RefinerRef
 from schemas.eye.report import (
@@ -42,6 +44,7 @@ from schemas.report import (
     Verdicts,
     Witness,
 )
+from support.places import ROOT
 
 YAWS = ((-25.0, -15.0), (-15.0, -5.0), (-5.0, 5.0), (5.0, 15.0), (15.0, 25.0))
 PITCHES = ((-20.0, -7.0), (-7.0, 7.0), (7.0, 20.0))
@@ -337,6 +340,16 @@ def example_report(
         checks=(),
         passed=None,
     )
+
+
+def example_judged(scale_px: float = 0.45, **changes: Any) -> EyeReport:
+    """The example, judged by the gate for eyes with landmarks.
+
+    Args:
+        changes: fields of the report in place of its own, before it is judged.
+    """
+    report = example_report(scale_px).model_copy(update=changes)
+    return judged(report, load_gate(ROOT / "gates" / "eye-landmarks.toml", EyeReport))
 
 
 def example_pictures(num: int = 40) -> ReportPictures:

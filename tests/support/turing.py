@@ -24,11 +24,12 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.evaluation.turing.answers import ANSWERS, AnswerFile
 from factory.evaluation.turing.choice import OBSERVERS, PICTURES, chosen, picture_png
 from factory.evaluation.turing.choice import settings_of as checked_settings
+from factory.evaluation.turing.config import TuringConfig
 from factory.evaluation.turing.server import TuringServer
 from factory.evaluation.turing.trial import Trial
 from factory.images.png import Pixels, decode_png
 from factory.store.local import LocalStore
-from schemas.turing import ObserverPictures, Truth
+from schemas.turing import ObserverPictures, Origin, Truth, TuringSettings
 from support import fakes
 
 
@@ -44,13 +45,17 @@ class Eyes(NamedTuple):
     camera: Pixels
     renders: Pixels
 
-    def settings(self, **other: Any) -> Any:
+    @property
+    def datasets(self) -> dict[Origin, Dataset]:
+        """By what they are in a test."""
+        return {"real": self.real, "refined": self.refined, "unrefined": self.unrefined}
+
+    def settings(self, **other: Any) -> TuringSettings:
         """Of a test of the paper's counts, or of others."""
-        datasets = {"real": self.real, "refined": self.refined, "unrefined": self.unrefined}
-        counts: dict[str, Any] = {
-            "split": None, "seed": 0, "num_examples": 20, "num_refined": 50, "num_unrefined": 10
-        }  # fmt: skip
-        return checked_settings(datasets, **(counts | other))
+        config = TuringConfig(
+            output="test", real=self.real.location, refined=self.refined.location, **other
+        )
+        return checked_settings(config, self.datasets)
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +128,7 @@ def serving(
     """The test of an output, as `jobs/turing.py` shows it."""
     from factory.evaluation.turing.run import write_analysis
 
-    store = LocalStore(output)
-    datasets = {"real": eyes.real, "refined": eyes.refined, "unrefined": eyes.unrefined}
+    store, datasets = LocalStore(output), eyes.datasets
     pictures = chosen(store, eyes.settings(**settings), datasets, observer)
     assert (output / OBSERVERS / observer / PICTURES).is_file()
     shown = [one for part in pictures.parts for one in (*part.examples, *part.pictures)]

@@ -17,8 +17,7 @@ from factory.dataset.commit import withdraw
 from factory.dataset.dataset import Dataset, OldFormatError
 from factory.dataset.names import index_name
 from factory.images.png import decode_png
-from factory.refinement.card import refined_card
-from factory.refinement.run import refine_dataset
+from factory.refinement.run import refine
 from factory.release.publish import publish
 from factory.release.state import release_names
 from factory.upkeep.run import means_of
@@ -153,9 +152,9 @@ def test_a_release_is_given_up_and_its_tars_are_removed(run, dataset) -> None:
 
 
 def test_a_child_out_of_reach_stops_what_could_harm_it(run, dataset, refiner, tmp_path) -> None:
-    child = refine(dataset, refiner, tmp_path / "child")
+    child = refine(dataset, refiner=refiner, output=str(tmp_path / "child"), engine="torch")
     assert list(registered_children(dataset)) == [child.location]
-    refine(dataset, refiner, tmp_path / "child")
+    refine(dataset, refiner=refiner, output=child.location, engine="torch")
     moved = Path(child.location).rename(tmp_path / "moved")
     dataset.store.put("tmp/leftover", b"x")
     common = ("gc", "--input", dataset.location, "--older-than-hours", 0)
@@ -166,15 +165,6 @@ def test_a_child_out_of_reach_stops_what_could_harm_it(run, dataset, refiner, tm
     assert dataset.store.size("tmp/leftover") is not None
     run(*common, "--delete", "--children", moved, "--ignore-unreachable")
     assert dataset.store.size("tmp/leftover") is None
-
-
-def refine(parent: Dataset, refiner: Path, output: Path) -> Dataset:
-    """The refine job in this process."""
-    refine_dataset(
-        parent, str(output), refined_card(parent, refiner, "refined"), str(refiner),
-        engine="torch", batch_size=4, device="cpu", make_shards=fakes.make_shards_here,
-    )  # fmt: skip
-    return Dataset.open(output)
 
 
 @pytest.mark.parametrize(

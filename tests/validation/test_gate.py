@@ -10,7 +10,12 @@ from schemas.base import FormatError
 from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
 from support.places import ROOT
-from support.report_example import example_fidelity, example_report, example_sample_check
+from support.report_example import (
+    example_fidelity,
+    example_judged,
+    example_report,
+    example_sample_check,
+)
 
 EYE_GATE = ROOT / "gates" / "eye-landmarks.toml"
 
@@ -24,9 +29,9 @@ def gate_file(folder: Path, *limits: str, head: str = "format_version = 1\n") ->
 
 def test_the_gate_of_this_repository_passes_a_good_report_and_stops_a_bad_one() -> None:
     gate = load_gate(EYE_GATE, EyeReport)
-    good = judged(example_report(), gate)
+    good = example_judged()
     assert good.passed and good.gate == hashlib.sha256(EYE_GATE.read_bytes()).hexdigest()
-    drifting = judged(example_report(scale_px=1.2), gate)
+    drifting = example_judged(1.2)
     assert drifting.passed is False
     missed = {line.measure for line in drifting.checks if not line.passed}
     assert {"drift.drift_px.median", "drift.drift_px.p95"} <= missed
@@ -132,32 +137,28 @@ def test_derived_measures() -> None:
 
 
 def test_the_explanation_fits_a_screen_and_puts_misses_first() -> None:
-    bad = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
+    bad = example_judged(1.2)
     lines = explain(bad).splitlines()
     assert lines[0].startswith("FAIL: ") and f"of {len(bad.checks) + 1} limits" in lines[0]
     verdicts = [line.split()[0] for line in lines if line.startswith(("  miss", "  kept"))]
     assert verdicts == sorted(verdicts, reverse=True) and len(verdicts) == len(bad.checks) + 1
     assert len(lines) <= 40 and max(map(len, lines)) <= 120
-    good = judged(example_report(), load_gate(EYE_GATE, EyeReport))
+    good = example_judged()
     assert explain(good).startswith(f"PASS: all {len(good.checks) + 1} limits kept")
     assert "1 limits on samples" in explain(good)
 
 
 def test_limits_on_samples_and_bad_shards_fail_a_report_that_keeps_all_others() -> None:
-    gate = load_gate(EYE_GATE, EyeReport)
     shard = ShardCount(shard=12, num_missed=88, num_samples=100)
     for check_line in (example_sample_check(30), example_sample_check(9, (shard,))):
-        report = judged(example_report().model_copy(update={"samples": (check_line,)}), gate)
+        report = example_judged(samples=(check_line,))
         assert report.passed is False and misses_of(report) == ["iris_registration_px > 2"]
     told = explain(report)
     assert "iris_registration_px > 2" in told and "000012 with 88 of 100" in told
 
 
 def test_many_misses_still_fit_a_screen() -> None:
-    many = (example_sample_check(500),) * 60
-    report = judged(
-        example_report().model_copy(update={"samples": many}), load_gate(EYE_GATE, EyeReport)
-    )
+    report = example_judged(samples=(example_sample_check(500),) * 60)
     assert len(explain(report).splitlines()) <= 40 and "and 50 more" in explain(report)
 
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from factory.validation.gate import load_gate
+from factory.validation.gate import limit_text, load_gate
 from factory.validation.measure_words import (
     Measure,
-    limit_words,
     measure_of,
     sample_limit_words,
     sample_measure_of,
@@ -53,9 +52,9 @@ def test_bounds_are_in_the_unit_of_what_they_bound() -> None:
         measure="x", at_least=0.02, at_most=0.5, why="for this test", value=0.3, passed=True
     )
     share, plain = Measure("a share", "%", 100.0), Measure("a number", "")
-    assert limit_words(check, plain) == "at least 0.02, at most 0.5"
-    assert (
-        limit_words(check, share) == "at least 2\N{NO-BREAK SPACE}%, at most 50\N{NO-BREAK SPACE}%"
+    assert limit_text(check) == limit_text(check, plain.shown) == "at least 0.02, at most 0.5"
+    assert limit_text(check, share.shown).replace("\N{NO-BREAK SPACE}", " ") == (
+        "at least 2 %, at most 50 %"
     )
 
 

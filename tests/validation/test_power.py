@@ -35,6 +35,7 @@ from support.eye_rows import measures
 
 SETTINGS = PowerSettings(set_sizes=(1_000,), num_clean=300, num_damaged=100, shards=10)
 NUM, IDENTITIES = 1_200, 24
+DIGESTS = {"dataset": "0" * 64, "witnesses": "1" * 64}
 
 
 def clean_measures(seed: int = 0, scale: float = 1.0) -> pa.Table:
@@ -166,7 +167,7 @@ def report():
         DamageMeasures(shift, with_drift(clean, np.full(NUM, 9.0)), whole),
         DamageMeasures(nothing, clean, whole),
     ]
-    return power_of(clean, damaged, TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+    return power_of(clean, damaged, TAILS, SETTINGS, **DIGESTS)
 
 
 @pytest.mark.slow
@@ -182,10 +183,10 @@ def test_damage_that_harms_nothing_or_is_of_other_samples_is_refused():
     clean, blur = clean_measures(), Damage("blur", 1.0, "px", False, "in tests")
     of_none = DamageMeasures(blur, clean, np.zeros(NUM, bool))
     with pytest.raises(ValueError, match="blur 1 px harms none of the 600 clean samples"):
-        power_of(clean, [of_none], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+        power_of(clean, [of_none], TAILS, SETTINGS, **DIGESTS)
     of_others = DamageMeasures(blur, clean.slice(1), np.ones(NUM - 1, bool))
     with pytest.raises(ValueError, match="not of the clean samples: 1199 rows, expected 1200"):
-        power_of(clean, [of_others], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+        power_of(clean, [of_others], TAILS, SETTINGS, **DIGESTS)
 
 
 @pytest.mark.slow
@@ -199,8 +200,7 @@ def test_limits_of_a_gate_are_tried_as_they_are_on_all_samples():
             measure="iris_drift_px", at_most=at_most, max_share=0.001, shard_share=0.01,
             why="the iris moved",
         )  # fmt: skip
-        names = {"dataset": "0" * 64, "witnesses": "1" * 64}
-        report = power_of(clean, damaged, TAILS, SETTINGS, given=[limit], **names)
+        report = power_of(clean, damaged, TAILS, SETTINGS, given=[limit], **DIGESTS)
         assert report.limits == (limit,) and not report.of_other_splits
         assert "1 limits of a gate" in markdown(report)
         caught[at_most] = max(report.caught, key=lambda line: line.set_size).smallest_share
@@ -225,7 +225,7 @@ def test_limits_in_spreads_catch_what_is_rare_and_not_what_most_samples_are():
 def test_too_few_clean_samples_are_refused():
     few = clean_measures().slice(0, 180)
     with pytest.raises(ValueError, match="limits need 100 measured ones there"):
-        power_of(few, [], TAILS, SETTINGS, dataset="0" * 64, witnesses="1" * 64)
+        power_of(few, [], TAILS, SETTINGS, **DIGESTS)
 
 
 @pytest.mark.slow

@@ -79,10 +79,11 @@ def write_page(report: EvaluationReport, figures: Sequence[Figure], pictures: Pi
 
 
 def _row(result: ArmResult) -> dict[str, str]:
+    unit = _unit(result.unit)
     mean = "every training collapsed"
     if result.mean is not None:
         mean = _interval(result.mean, result.unit)
-    by_seed = ", ".join(_with_unit(error, result.unit) for _, error in result.by_seed)
+    by_seed = ", ".join(_minus(f"{error:.2f}{unit}") for _, error in result.by_seed)
     if result.collapsed_seeds:
         by_seed += f"; {len(result.collapsed_seeds)} collapsed to a constant and left out"
     return {
@@ -93,8 +94,7 @@ def _row(result: ArmResult) -> dict[str, str]:
         "mean": mean,
         "by_seed": by_seed,
         "within": ", ".join(
-            f"{100 * share:.1f} % within {bound}{_unit(result.unit)}"
-            for bound, share in result.within.items()
+            f"{100 * share:.1f} % within {bound}{unit}" for bound, share in result.within.items()
         ),
     }
 
@@ -107,12 +107,8 @@ def _unit(unit: str) -> str:
     return "°" if unit == "deg" else f" {unit}"
 
 
-def _with_unit(value: float, unit: str) -> str:
-    return _minus(f"{value:.2f}{_unit(unit)}")
-
-
 def _interval(found: Interval, unit: str) -> str:
-    return _minus(f"{_with_unit(found.value, unit)} ({found.low:.2f} to {found.high:.2f})")
+    return _minus(f"{found.value:.2f}{_unit(unit)} ({found.low:.2f} to {found.high:.2f})")
 
 
 def _percent(found: Interval) -> str:

@@ -24,6 +24,7 @@ from schemas.evaluation import (
     TrialRecord,
     Verdict,
 )
+from schemas.evaluation import Outcome as VerdictOutcome
 
 WITHIN = {"deg": (7.0,), "px": (1.0, 2.0, 5.0)}
 """bounds of which the share of the units is given: 7 degrees and 5 px are those of the paper"""
@@ -134,11 +135,8 @@ def _result(setup: Compared, row: Row, outcome: Outcome) -> ArmResult:
     if table is not None:
         within = {f"{b:g}": float((outcome.errors_SM <= b).mean()) for b in WITHIN.get(unit, ())}
     return ArmResult(
-        arm=row.arm,
+        **row._asdict(),
         kind=setup.arms[row.arm].kind,
-        size=row.size,
-        model=row.model,
-        test=row.test,
         unit=unit,
         mean=None if table is None else mean_interval(table),
         by_seed=tuple(
@@ -185,11 +183,8 @@ def _difference(
     outcomes: Mapping[Row, Outcome],
 ) -> PairedDifference:
     return PairedDifference(
-        arm=row.arm,
+        **row._asdict(),
         other=other,
-        size=row.size,
-        model=row.model,
-        test=row.test,
         unit=outcomes[row].unit(row.test),
         num_seeds=comparison.num_seeds,
         difference=comparison.difference,
@@ -202,22 +197,19 @@ def _gaps(
 ) -> list[GapClosed]:
     """What the arm closed of the gap to each arm of real images."""
     baseline = _same(row, setup.setup.baseline, outcomes)
+    of_baseline = None if baseline is None else outcomes[baseline].by_block
     gaps = []
     for other, theirs in outcomes.items():
         is_real = isinstance(setup.arms[other.arm], RealArm)
         if not is_real or (other.model, other.test) != (row.model, row.test):
             continue
-        tables = (outcome.by_block, None if baseline is None else outcomes[baseline].by_block)
-        if tables[0] is None or tables[1] is None or theirs.by_block is None:
+        if outcome.by_block is None or of_baseline is None or theirs.by_block is None:
             continue
-        share = share_closed(tables[0], tables[1], theirs.by_block)
+        share = share_closed(outcome.by_block, of_baseline, theirs.by_block)
         if share is not None:
             gaps.append(
                 GapClosed(
-                    arm=row.arm,
-                    size=row.size,
-                    model=row.model,
-                    test=row.test,
+                    **row._asdict(),
                     real=other.arm,
                     num_real=other.size or theirs.records[0].num_images,
                     share=share,
@@ -229,10 +221,9 @@ def _gaps(
 def _verdict(setup: Compared, row: Row, against: Mapping[str, Comparison | None]) -> Verdict:
     """The rule of docs/evidence.md."""
     baseline, control = setup.setup.baseline, setup.setup.control
-    verdict = {"arm": row.arm, "size": row.size, "model": row.model, "test": row.test}
 
-    def says(outcome: str, why: str) -> Verdict:
-        return Verdict.model_validate({**verdict, "outcome": outcome, "why": why})
+    def says(outcome: VerdictOutcome, why: str) -> Verdict:
+        return Verdict(**row._asdict(), outcome=outcome, why=why)
 
     to_baseline = against.get(baseline)
     if to_baseline is None:

@@ -55,10 +55,7 @@ def scored_refiners(
             if (numbers := metrics[place]) is not None:
                 found.append(
                     ScoredRefiner(
-                        arm=row.arm,
-                        size=row.size,
-                        model=row.model,
-                        test=row.test,
+                        **row._asdict(),
                         unit=outcome.unit(row.test),
                         seed=seed,
                         error=float(errors.mean()),

@@ -101,8 +101,7 @@ def _of_label(
 
 
 def _quantiles(values: Values) -> Quantiles:
-    first, *others = (float(value) for value in np.quantile(values, LEVELS))
-    second, third, fourth, fifth = others
+    first, second, third, fourth, fifth = np.quantile(values, LEVELS).tolist()
     return first, second, third, fourth, fifth
 
 

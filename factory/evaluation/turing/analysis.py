@@ -59,11 +59,6 @@ def against_chance(num_correct: int, num_answers: int) -> AgainstChance:
     )
 
 
-def paper_result(other: Other) -> AgainstChance:
-    """The paper's observers."""
-    return against_chance(*PAPER_CORRECT[other])
-
-
 def num_needed(num_answers: int) -> int | None:
     """The fewest right answers out of so many that guessing does not explain; None where even all
     of them would be explained."""
@@ -75,9 +70,7 @@ def num_needed(num_answers: int) -> int | None:
 
 def report_of(settings: TuringSettings, answers: Answers) -> TuringReport:
     """The analysis of all answers that stand."""
-    parts = tuple(
-        _part(other, answers) for other in OTHERS if other in settings.datasets
-    )  # fmt: skip
+    parts = tuple(_part(other, answers) for other in OTHERS if other in settings.datasets)
     return TuringReport(settings=settings, parts=parts)
 
 

@@ -87,15 +87,12 @@ class AnswerFile:
             raise
         self._size += len(content)
 
-    def close(self) -> None:
-        """Let another process have the file."""
-        os.close(self._descriptor)
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Let another process have the file."""
+        os.close(self._descriptor)
 
 
 def _whole(raw: bytes) -> int:

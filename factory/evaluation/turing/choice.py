@@ -9,6 +9,7 @@ import numpy as np
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import load_index
+from factory.evaluation.turing.config import TuringConfig
 from factory.images.png import Pixels, depth_as_grey, encode_png
 from factory.store.base import Store
 from factory.validation.sampling import shards_of
@@ -45,15 +46,7 @@ class Group(NamedTuple):
     num_pictures: int
 
 
-def settings_of(
-    datasets: Datasets,
-    *,
-    split: str | None,
-    seed: int,
-    num_examples: int,
-    num_refined: int,
-    num_unrefined: int,
-) -> TuringSettings:
+def settings_of(config: TuringConfig, datasets: Datasets) -> TuringSettings:
     """The settings of a test, once its datasets are seen to go together.
 
     Raises:
@@ -73,11 +66,7 @@ def settings_of(
             origin: ComparedDataset(location=dataset.location, card=dataset.card.digest())
             for origin, dataset in datasets.items()
         },
-        split=split,
-        seed=seed,
-        num_examples=num_examples,
-        num_refined=num_refined,
-        num_unrefined=num_unrefined,
+        **config.model_dump(include=TuringSettings.model_fields.keys() - {"datasets"}),
     )
 
 
@@ -116,14 +105,13 @@ def read_settings(store: Store) -> TuringSettings:
     Raises:
         FileNotFoundError: it holds none.
     """
-    where = f"{store.location}/{SETTINGS}"
     try:
         raw = store.read(SETTINGS)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
             f"{store.location} holds no visual Turing test: it has no {SETTINGS}"
         ) from error
-    return TuringSettings.from_json(raw, where=where)
+    return TuringSettings.from_json(raw, where=f"{store.location}/{SETTINGS}")
 
 
 def _identity(settings: TuringSettings) -> dict[str, object]:
@@ -146,8 +134,9 @@ def chosen(
     """
     require_same_settings(store, settings)
     name = f"{OBSERVERS}/{observer}/{PICTURES}"
-    is_written = store.size(name) is not None
-    drawn = None if is_written else _drawn(settings, datasets, observer)
+    drawn = None
+    if store.size(name) is None:
+        drawn = _drawn(settings, datasets, observer)
     _enter(store, settings)
     if drawn is not None:
         store.put_new(name, drawn.to_json())
@@ -173,13 +162,8 @@ def _drawn(settings: TuringSettings, datasets: Datasets, observer: str) -> Obser
         examples = [one for group, some in of_part for one in some[: group.num_examples]]
         pictures = [one for group, some in of_part for one in some[group.num_examples :]]
         order = rng.permutation(len(pictures)).tolist()
-        parts.append(
-            TuringPart(
-                other=other,
-                examples=tuple(examples),
-                pictures=tuple(pictures[number] for number in order),
-            )
-        )
+        shown = tuple(pictures[number] for number in order)
+        parts.append(TuringPart(other=other, examples=tuple(examples), pictures=shown))
     return ObserverPictures(observer=observer, parts=tuple(parts))
 
 
@@ -198,7 +182,8 @@ def _images(
     for origin, dataset in datasets.items():
         of_origin = [group for group in groups if group.origin == origin]
         needed = sum(group.num_examples + group.num_pictures for group in of_origin)
-        keys = _keys(dataset, settings.split)
+        shards = shards_of(dataset, settings.split)
+        keys: list[str] = load_index(dataset, ["key"], shards)["key"].to_pylist()
         refined = {one.key for some in drawn.values() for one in some if one.origin == "refined"}
         avoided = refined if origin == "unrefined" else set()
         pool: list[ShownPicture] = []
@@ -220,11 +205,6 @@ def _images(
             count = group.num_examples + group.num_pictures
             drawn[group], pool = pool[:count], pool[count:]
     return drawn
-
-
-def _keys(dataset: Dataset, split: str | None) -> list[str]:
-    keys: list[str] = load_index(dataset, ["key"], shards_of(dataset, split))["key"].to_pylist()
-    return keys
 
 
 def picture_png(dataset: Dataset, picture: ShownPicture) -> bytes:

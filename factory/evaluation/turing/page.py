@@ -6,8 +6,9 @@ from pathlib import Path
 from factory.evaluation.pages import page_of
 from factory.evaluation.turing.analysis import (
     NAMES,
+    PAPER_CORRECT,
     PAPER_TABLE,
-    paper_result,
+    against_chance,
     shown_p,
 )
 from factory.images.png import png_data_uri
@@ -30,7 +31,7 @@ def analysis_page(report: TuringReport, pngs: Mapping[str, bytes], missing: str 
         observers={one.observer for part in report.parts for one in part.observers},
         report=report,
         names=NAMES,
-        paper={part.other: paper_result(part.other) for part in report.parts},
+        paper={other: against_chance(*answers) for other, answers in PAPER_CORRECT.items()},
         paper_table=PAPER_TABLE,
         pictures={digest: png_data_uri(png) for digest, png in pngs.items()},
         missing=missing,

@@ -21,7 +21,7 @@ from factory.evaluation.turing.trial import Trial
 from factory.store.extras import require
 from factory.store.local import LocalStore
 from factory.store.open import open_store
-from schemas.turing import ObserverPictures, TuringReport
+from schemas.turing import ObserverPictures, Origin, TuringReport
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +44,7 @@ def take_test(config: TuringConfig, port: int) -> None:
     """
     require("jinja2", "turing.html")
     store, datasets = local_store(config.output), _datasets(config)
-    settings = settings_of(
-        datasets,
-        split=config.split,
-        seed=config.seed,
-        num_examples=config.num_examples,
-        num_refined=config.num_refined,
-        num_unrefined=config.num_unrefined,
-    )
-    pictures = chosen(store, settings, datasets, config.observer)
+    pictures = chosen(store, settings_of(config, datasets), datasets, config.observer)
     with AnswerFile(store.root / OBSERVERS / config.observer / ANSWERS, pictures) as file:
         trial = Trial(
             pictures,
@@ -112,13 +104,10 @@ def write_analysis(output: str) -> str:
 
 def _datasets(config: TuringConfig) -> Datasets:
     assert config.real is not None and config.refined is not None
-    datasets: Datasets = {
-        "real": Dataset.open(config.real),
-        "refined": Dataset.open(config.refined),
-    }
+    places: dict[Origin, str] = {"real": config.real, "refined": config.refined}
     if config.synthetic is not None:
-        datasets = {**datasets, "unrefined": Dataset.open(config.synthetic)}
-    return datasets
+        places["unrefined"] = config.synthetic
+    return {origin: Dataset.open(place) for origin, place in places.items()}
 
 
 def _pngs(pictures: ObserverPictures, datasets: Datasets) -> dict[str, bytes]:

@@ -16,10 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar, cast
 
+import orjson
 from pydantic import Field
 
 from factory.evaluation.turing.trial import OutOfTurnError, Trial
-from factory.serving.own_machine import HEADERS, HOST, is_foreign, origins_at
+from factory.serving.own_machine import HEADERS, HOST, is_foreign, origins_at, port_error, url_at
 from schemas.base import Float, FormatError, Model
 from schemas.turing import Truth
 
@@ -93,16 +94,13 @@ class TuringServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
-            raise OSError(
-                f"port {port} of {HOST} cannot be used ({error.strerror}); give another --port, or "
-                "leave it out"
-            ) from error
+            raise port_error(port, error) from error
         self.origins = origins_at(self.server_port)
 
     @property
     def url(self) -> str:
         """Where the page is."""
-        return f"http://{HOST}:{self.server_port}/"
+        return url_at(self.server_port)
 
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)  # without asking for the name of the machine
@@ -229,9 +227,4 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _error(status: HTTPStatus, reason: str) -> _Reply:
-    content = _Problem(error=reason).to_json()
-    return _Reply(content, "application/json", status)
-
-
-class _Problem(Model):
-    error: str
+    return _Reply(orjson.dumps({"error": reason}), "application/json", status)

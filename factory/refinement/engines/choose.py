@@ -23,14 +23,12 @@ from factory.refinement.engines.parity import (
     SAME_DEPTH,
     SAME_FLOAT32,
     CheckedEngine,
-    Tolerance,
+    Parity,
     probe_images,
     require_parity,
 )
 from schemas.dataset import ImageSpec
 from schemas.refiner import Precision
-
-__all__ = ["EngineUnavailableError", "RefinerEngine", "TorchEngine", "make_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +168,7 @@ def _first_of(order: tuple[str, ...], make: Callable[[str], RefinerEngine]) -> R
     return make(order[-1])
 
 
-def _tolerance(precision: Precision, image: ImageSpec) -> Tolerance:
+def _tolerance(precision: Precision, image: ImageSpec) -> Parity:
     if precision == "bfloat16":
         return BFLOAT16
     return SAME_FLOAT32 if image.bits == 8 else SAME_DEPTH

@@ -1,7 +1,6 @@
 """Whether an engine gives what PyTorch gives with the same refiner."""
 
 import math
-from dataclasses import astuple, dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -27,9 +26,8 @@ class CheckedEngine(RefinerEngine, Protocol):
         """(n, C, H, W) float32 in [-1, 1], for (n, H, W) or (n, H, W, C) images."""
 
 
-@dataclass(frozen=True)
-class Parity:
-    """How far two engines are apart on the same images."""
+class Parity(NamedTuple):
+    """How far two engines are apart on the same images, or how far they may be."""
 
     max_value: float
     """largest difference before rounding, in the network's [-1, 1]"""
@@ -51,16 +49,7 @@ class Parity:
         )
 
 
-class Tolerance(NamedTuple):
-    """The largest `Parity` that counts as agreement."""
-
-    max_value: float
-    max_levels: int
-    mean_levels: float
-    share_changed: float
-
-
-SAME_FLOAT32 = Tolerance(max_value=1e-4, max_levels=1, mean_levels=1.0, share_changed=1e-3)
+SAME_FLOAT32 = Parity(max_value=1e-4, max_levels=1, mean_levels=1.0, share_changed=1e-3)
 """for another float32 engine, where only pixels near the edge between two levels may be rounded to
 the other one. Winograd convolutions differ by 1e-6 to 1e-5, half-precision weights by 6e-4"""
 SAME_DEPTH = SAME_FLOAT32._replace(max_value=1e-3)
@@ -69,7 +58,7 @@ identity have slopes of up to 80 near the background, which magnify the differen
 (5e-4 was seen)"""
 _ON_EDGE = 1e-5
 """distance from the edge between two levels, on [-1, 1], within which rounding may go either way"""
-BFLOAT16 = Tolerance(max_value=0.06, max_levels=8, mean_levels=0.75, share_changed=1.0)
+BFLOAT16 = Parity(max_value=0.06, max_levels=8, mean_levels=0.75, share_changed=1.0)
 """for bfloat16: four times the differences of refiners trained for eyes and of the paper's (0.014,
 2, 0.25)"""
 
@@ -142,7 +131,7 @@ def _levels(engine: CheckedEngine, images: Pixels) -> NDArray[np.int32]:
 
 
 def require_parity(
-    engine: CheckedEngine, reference: CheckedEngine, images: Pixels, tolerance: Tolerance
+    engine: CheckedEngine, reference: CheckedEngine, images: Pixels, tolerance: Parity
 ) -> Parity:
     """Compare an engine with the reference, and refuse one that is too far off.
 
@@ -151,7 +140,7 @@ def require_parity(
     """
     parity = compare(engine, reference, images)
     # NaN is not at most anything, so what could not be measured is no agreement.
-    if not all(value <= most for value, most in zip(astuple(parity), tolerance, strict=True)):
+    if not all(value <= most for value, most in zip(parity, tolerance, strict=True)):
         raise EngineUnavailableError(
             f"{engine.name} does not agree with {reference.name} on this refiner: {parity}; "
             f"allowed {tolerance.max_value:.0e}, {tolerance.max_levels}, "

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.loading import superseded_keys, without_keys
 from factory.store.open import open_store
-from factory.store.parquet import parquet_bytes, parsing_parquet
+from factory.store.parquet import parquet_bytes, read_parquet
 from factory.validation.pairs import parent_images
 from factory.validation.power.damages import Damage, Damages, Measure
 from factory.validation.power.table import DamageMeasures
@@ -47,10 +46,8 @@ class DamageMeasurer:
             measure = self.damages.measurer(self.witnesses)
             tables = [self._measured(damage, shard, measure) for shard in self.shards]
             store.put(name, parquet_bytes(pa.concat_tables(tables)))
-        with parsing_parquet(f"{store.location}/{name}"):
-            rows = pq.read_table(pa.BufferReader(store.read(name)))
-        superseded = superseded_keys(self.refined, self.shards)
-        rows = without_keys(rows, superseded)
+        rows, _ = read_parquet(store, name)
+        rows = without_keys(rows, superseded_keys(self.refined, self.shards))
         harmed = np.asarray(rows[HARMED].to_numpy(zero_copy_only=False), bool)
         measures = self.witnesses.with_derived(rows.drop_columns([HARMED]))
         return DamageMeasures(damage, measures, harmed)

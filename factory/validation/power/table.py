@@ -213,7 +213,6 @@ def curves_png(report: PowerReport) -> bytes:
         MissingExtraError: matplotlib is not installed.
     """
     require("matplotlib", "a picture of the curves")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     size = max(report.settings.set_sizes)
@@ -224,7 +223,6 @@ def curves_png(report: PowerReport) -> bytes:
     columns = 4
     rows = -(-len(kinds) // columns)
     figure = Figure(figsize=(13, 2.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     for panel, (kind, lines) in enumerate(kinds.items()):
         axes = figure.add_subplot(rows, columns, panel + 1)
         for k, line in enumerate(lines):

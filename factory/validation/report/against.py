@@ -41,18 +41,15 @@ class _Number(NamedTuple):
 
 def compared(report: Report, earlier: Report) -> Against:
     """Every number that has an interval in both, and shares that have none."""
-    then, now = _numbers(earlier), _numbers(report)
+    then, plain_then = _numbers(earlier), _plain(earlier)
     lines = [
-        Line(
-            name,
-            _in_words(then.get(name)),
-            _in_words(now.get(name)),
-            _change(then.get(name), now[name]),
-        )
-        for name in now
+        Line(name, _in_words(then.get(name)), _in_words(now), _change(then.get(name), now))
+        for name, now in _numbers(report).items()
     ]
-    for name, value in _plain(report).items():
-        lines.append(Line(name, _plain(earlier).get(name, "not measured"), value, "–"))
+    lines += [
+        Line(name, plain_then.get(name, "not measured"), now, "–")
+        for name, now in _plain(report).items()
+    ]
     return Against(f"report {earlier.id} of {earlier.dataset.name}, {earlier.created}", lines)
 
 
@@ -82,12 +79,9 @@ def _numbers(report: Report) -> dict[str, _Number]:
 
 
 def _plain(report: Report) -> dict[str, str]:
-    fidelity = report.fidelity
-    fids = (
-        {}
-        if fidelity is None
-        else {f"FID of refined, {fidelity.num_images:,} images": f"{fidelity.refined.fid:.1f}"}
-    )
+    fids = {}
+    if (fidelity := report.fidelity) is not None:
+        fids[f"FID of refined, {fidelity.num_images:,} images"] = f"{fidelity.refined.fid:.1f}"
     return fids | {
         "mean |Δ| on [−1, 1]": f"{report.mean_abs_change.mean:.3f}",
         "samples dropped": f"{100 * report.verdicts.dropped_share:.2f} %",

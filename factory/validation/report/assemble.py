@@ -12,7 +12,7 @@ from factory.store.parquet import parquet_bytes
 from factory.validation.gate import Gate, judged
 from factory.validation.protocols import Examined, Trio, Validator
 from factory.validation.refiner_verdict import verdict_of
-from factory.validation.sample_checks import check_samples, verdicts_of
+from factory.validation.sample_checks import check_samples, resolved_all, verdicts_of
 from factory.validation.verdicts import report_name, verdicts_name
 from schemas.evaluation import Verdict
 from schemas.realism import Fidelity
@@ -39,7 +39,7 @@ def make_report(
     """
     facts = trio.refined.all_facts(shards)
     measures = examined.measures
-    limits = gate.samples if gate is not None else ()
+    limits = resolved_all(measures, gate.samples) if gate is not None else ()
     verdicts = verdicts_of(measures, limits)
     content = parquet_bytes(verdicts)
     num_dropped = len(verdicts) - int(pc.sum(verdicts["keep"]).as_py() or 0)

@@ -5,14 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from factory.validation.report.figures import (
-    FLOOR,
-    REFINED,
-    Plot,
-    nice_step,
-    svg,
-    text,
-)
+from factory.validation.report.figures import FLOOR, REFINED, Plot, nice_step, svg, text
 from schemas.report import Spread, ValueBin
 
 
@@ -33,9 +26,7 @@ def by_condition(bins: Sequence[ValueBin], *, unit: str, floor: Spread | None) -
     top = step * np.ceil(top / step)
     parts = []
     for k in range(round(top / step) + 1):
-        y = plot.y(k * step / top)
-        parts.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
-        parts.append(text(plot.left - 6, y + 4, f"{k * step:g}{unit}", "end"))
+        parts.append(plot.level(k * step / top, f"{k * step:g}{unit}"))
     if floor is not None:
         y = plot.y(floor.median / top)
         parts.append(

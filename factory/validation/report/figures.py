@@ -152,6 +152,22 @@ class Plot:
         """The vertical position of a share of the axis, 0 (bottom) to 1."""
         return self.bottom - part * (self.bottom - self.top)
 
+    def level(self, part: float, label: str, *, size: int = 13) -> str:
+        """A line across at a share of the height, with its label on the left."""
+        y = self.y(part)
+        line = f'<path d="M{self.left} {y:.1f}H{self.right}" stroke="#d9dde2"/>'
+        return line + text(self.left - 6, y + 4, label, "end", size=size)
+
+    def upright(self, x: float, label: str, *, marked: bool) -> str:
+        """A line from top to bottom, with its label below; a marked one is black and dashed."""
+        style = 'stroke="#111" stroke-dasharray="5 3"' if marked else 'stroke="#d9dde2"'
+        line = f'<path d="M{x:.1f} {self.top}V{self.bottom}" {style}/>'
+        return line + text(x, self.bottom + 17, label, "middle")
+
+    def axis(self, words: str) -> str:
+        """What the horizontal axis shows, below it."""
+        return text((self.left + self.right) / 2, self.height - 6, words, "middle")
+
 
 def histogram(
     values: Values,
@@ -204,7 +220,7 @@ def histogram(
         last = k == round(end / step)
         label = f"{k * step:g}" + ("+" if last and float(shown.max()) > end else "")
         parts.append(text(plot.x(k * step / end), plot.bottom + 17, label, "middle"))
-    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    parts.append(plot.axis(axis))
     return svg(plot, parts, f"histogram of {axis}")
 
 
@@ -222,10 +238,7 @@ def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
 
     parts = []
     for percent in (40, 50, 60, 70, 80, 90, 100):
-        x = at(percent / 100)
-        style = 'stroke="#111" stroke-dasharray="5 3"' if percent == 50 else 'stroke="#d9dde2"'
-        parts.append(f'<path d="M{x:.1f} {plot.top}V{plot.bottom}" {style}/>')
-        parts.append(text(x, plot.bottom + 17, f"{percent} %", "middle"))
+        parts.append(plot.upright(at(percent / 100), f"{percent} %", marked=percent == 50))
     for k, (name, test, colour) in enumerate(lines):
         y = plot.top + 30 + 44 * k
         parts.append(
@@ -236,8 +249,7 @@ def accuracies(lines: Sequence[tuple[str, TwoSample, str]]) -> Markup:
         parts.append(text(plot.left - 12, y - 3, name, "end"))
         interval = f"{100 * test.accuracy:.1f} % ({100 * test.low:.1f} to {100 * test.high:.1f})"
         parts.append(text(plot.left - 12, y + 13, interval, "end", size=12))
-    axis = "held-out accuracy; 50 %: cannot be told from real"
-    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    parts.append(plot.axis("held-out accuracy; 50 %: cannot be told from real"))
     return svg(plot, parts, "two-sample accuracies")
 
 
@@ -273,12 +285,8 @@ def nice_step(span: float, num: int) -> float:
 
 def _share_axis(plot: Plot, top: float) -> str:
     step = nice_step(top, 4)
-    lines = []
-    for k in range(int(top / step + 1e-6) + 1):
-        y = plot.y(k * step / top)
-        lines.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
-        lines.append(text(plot.left - 6, y + 4, f"{100 * k * step:g} %", "end"))
-    return "".join(lines)
+    num_lines = int(top / step + 1e-6) + 1
+    return "".join(plot.level(k * step / top, f"{100 * k * step:g} %") for k in range(num_lines))
 
 
 def _mark(plot: Plot, mark: Mark, end: float, row: int) -> str:

@@ -3,12 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from factory.validation.measure_words import (
-    limit_words,
-    measure_of,
-    sample_limit_words,
-    sample_measure_of,
-)
+from factory.validation.gate import limit_text
+from factory.validation.measure_words import measure_of, sample_limit_words, sample_measure_of
 from schemas.report import GateCheck, Report, SampleCheck
 
 NUM_SHARDS_NAMED = 3
@@ -53,7 +49,7 @@ def _of_number(report: Report, check: GateCheck) -> LimitLine:
         measure=measure.words,
         code=check.measure,
         found="not measured" if check.value is None else measure.shown(check.value),
-        allowed=limit_words(check, measure),
+        allowed=limit_text(check, measure.shown),
         why=check.why,
         passed=check.passed,
         measured=check.value is not None,

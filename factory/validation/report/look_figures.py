@@ -87,13 +87,10 @@ def distances(rows: Sequence[tuple[str, Compared]]) -> Markup:
             text(plot.left + 20 + 110 * k, 17, SHOWN.get(name, name), "start", colour=colour)
         )
     for tick in np.arange(LEAST, MOST + 0.25, 0.5).tolist():
-        style = 'stroke="#111" stroke-dasharray="5 3"' if tick == 0 else 'stroke="#d9dde2"'
-        parts.append(f'<path d="M{_at(plot, tick):.1f} {plot.top}V{plot.bottom}" {style}/>')
-        parts.append(text(_at(plot, tick), plot.bottom + 17, f"{tick:g}", "middle"))
+        parts.append(plot.upright(_at(plot, tick), f"{tick:g}", marked=tick == 0))
     for row, (label, compared) in enumerate(rows):
         parts += _row(plot, plot.top + ROW_PX * (row + 0.5), label, compared)
-    axis = "0: as far as real from real; 1: as far as the renders"
-    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    parts.append(plot.axis("0: as far as real from real; 1: as far as the renders"))
     return svg(plot, parts, "distances of looks, from the floor to the renders")
 
 
@@ -207,7 +204,13 @@ def _lines(
     everything = np.concatenate([values for values, _, _ in lines.values()])
     bottom, top = float(everything.min()) if least is None else least, float(everything.max())
     top = max(top, bottom + 1e-6)
-    parts = _grid(plot, bottom, top, unit)
+    grid_step = nice_step(top - bottom, 4)
+    parts = [
+        plot.level((level - bottom) / (top - bottom), f"{level:g} {unit}", size=12)
+        for level in np.arange(
+            np.ceil(bottom / grid_step) * grid_step, top + 1e-9, grid_step
+        ).tolist()
+    ]
     step = nice_step(float(at[-1]), 5)
     for tick in (step * np.arange(np.ceil(start / step), (start + at[-1]) / step + 1e-3)).tolist():
         x = plot.x((tick - start) / at[-1])
@@ -218,18 +221,8 @@ def _lines(
         x = plot.left + 20 + 150 * k
         parts.append(f'<path d="{path}" {stroke}/><path d="M{x} 14h30" {stroke}/>')
         parts.append(text(x + 36, 18, SHOWN.get(name, name), "start", colour=colour))
-    parts.append(text((plot.left + plot.right) / 2, plot.height - 6, axis, "middle"))
+    parts.append(plot.axis(axis))
     return svg(plot, parts, f"synthetic, refined and real: {unit} over {axis}")
-
-
-def _grid(plot: Plot, bottom: float, top: float, unit: str) -> list[str]:
-    step = nice_step(top - bottom, 4)
-    parts = []
-    for tick in np.arange(np.ceil(bottom / step) * step, top + 1e-9, step).tolist():
-        y = plot.y((tick - bottom) / (top - bottom))
-        parts.append(f'<path d="M{plot.left} {y:.1f}H{plot.right}" stroke="#d9dde2"/>')
-        parts.append(text(plot.left - 6, y + 4, f"{tick:g} {unit}", "end", size=12))
-    return parts
 
 
 def _path(plot: Plot, x_B: NDArray[np.float64], y_B: NDArray[np.float64]) -> str:

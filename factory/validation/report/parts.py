@@ -1,12 +1,12 @@
 """What the pages of all domains are made of: the frame around a domain's template, pictures within
 a budget, and the plots of what every report has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import orjson
@@ -16,18 +16,12 @@ from numpy.typing import NDArray
 from factory.images.png import Pixels
 from factory.store.extras import require
 from factory.validation.gate import value_of
-from factory.validation.measure_words import UNITS
+from factory.validation.measure_words import UNITS, behind
 from factory.validation.refiner_verdict import verdict_in_short
 from factory.validation.report import figures
 from factory.validation.report.against import compared
 from factory.validation.report.condition_figures import by_condition
-from factory.validation.report.figures import (
-    FLOOR,
-    REAL,
-    REFINED,
-    SYNTHETIC,
-    Mark,
-)
+from factory.validation.report.figures import FLOOR, REAL, REFINED, SYNTHETIC, Mark
 from factory.validation.report.limits import limit_lines, misses_in_words
 from schemas.report import Report, Spread, ValueBin, Witness
 
@@ -37,6 +31,7 @@ if TYPE_CHECKING:
 MAX_TILES, STRIP_LENGTH, NUM_WORST_FIRST, MAX_WORST = 38, 8, 6, 24
 GRID_BUDGET_BYTES, WORST_BUDGET_BYTES = 1_000_000, 800_000
 """of data URIs; of larger images fewer are shown"""
+_Shown = TypeVar("_Shown")
 
 
 @dataclass(frozen=True)
@@ -53,21 +48,20 @@ def tiles_of(
     keys: Sequence[str], synthetic_NHW: Pixels, refined_NHW: Pixels, real_NHW: Pixels
 ) -> list[Tile]:
     """As many pairs as the budget allows, each with a real image."""
-    tiles: list[Tile] = []
-    used = 0
-    for k, key in enumerate(keys[:MAX_TILES]):
-        real = real_NHW[k] if k < len(real_NHW) else None
-        tile = Tile(
+    tiles = (
+        Tile(
             key,
             figures.png_uri(synthetic_NHW[k]),
             figures.png_uri(refined_NHW[k]),
-            None if real is None else figures.png_uri(real),
+            figures.png_uri(real_NHW[k]) if k < len(real_NHW) else None,
         )
-        used += len(tile.synthetic) + len(tile.refined) + len(tile.real or "")
-        if used > GRID_BUDGET_BYTES and tiles:
-            break
-        tiles.append(tile)
-    return tiles
+        for k, key in enumerate(keys[:MAX_TILES])
+    )
+    return _first_of(
+        tiles,
+        lambda tile: len(tile.synthetic) + len(tile.refined) + len(tile.real or ""),
+        GRID_BUDGET_BYTES,
+    )
 
 
 @dataclass(frozen=True)
@@ -83,14 +77,20 @@ class View:
 
 
 def within_budget(views: Iterable[View]) -> list[View]:
-    """The first of them, at least one."""
-    taken: list[View] = []
-    used = 0
-    for view in views:
-        used += len(view.before) + len(view.after)
-        if used > WORST_BUDGET_BYTES and taken:
+    """As many of them as the budget allows."""
+    return _first_of(views, lambda view: len(view.before) + len(view.after), WORST_BUDGET_BYTES)
+
+
+def _first_of(
+    shown: Iterable[_Shown], size_of: Callable[[_Shown], int], most_bytes: int
+) -> list[_Shown]:
+    """The first of them that are not larger together, at least one."""
+    taken: list[_Shown] = []
+    for one in shown:
+        most_bytes -= size_of(one)
+        if most_bytes < 0 and taken:
             break
-        taken.append(view)
+        taken.append(one)
     return taken
 
 
@@ -157,8 +157,7 @@ def condition_plots(
         for line in witness.bins:
             by.setdefault(line.by, []).append(line)
         unit = UNITS[witness.unit]
-        behind = unit if unit == "\N{DEGREE SIGN}" else f"\N{NO-BREAK SPACE}{unit}"
-        plots = [by_condition(bins, unit=behind, floor=witness.floor) for bins in by.values()]
+        plots = [by_condition(bins, unit=behind(unit), floor=witness.floor) for bins in by.values()]
         all_plots.append((f"{name.replace('_', ' ')}, {unit}", plots))
     return all_plots
 
@@ -246,10 +245,7 @@ def _number(value: float | Spread | None, digits: int = 2) -> str:
 def _in_unit(value: float | Spread | None, unit: str, digits: int = 2) -> str:
     """A number with its unit, as `Witness.unit` or a page names it."""
     number = _number(value, digits)
-    unit = UNITS.get(unit, unit)
-    if value is None:
-        return number
-    return number + unit if unit == "\N{DEGREE SIGN}" else f"{number}\N{NO-BREAK SPACE}{unit}"
+    return number if value is None else number + behind(UNITS.get(unit, unit))
 
 
 def _when(moment: str) -> str:

@@ -1,6 +1,7 @@
 """An evaluation as a user runs it, with models that train in no time."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from factory.evaluation.comparison.run import compared_by, evaluate
 from factory.evaluation.comparison.setup import Compared, EvaluationSetup
 from factory.evaluation.comparison.trial_log import read_log
 from factory.evaluation.names import file_name_of
+from factory.networks.evaluation_kinds import Evaluation
 from jobs.evaluate import EvaluateJob
 from schemas.base import FormatError
 from schemas.evaluation import EvaluationReport
@@ -182,16 +184,24 @@ def test_the_setup_of_the_repository_is_read() -> None:
     assert 'kind = "screen_targets"' in (ROOT / "configs" / "evaluation.toml").read_text()
 
 
+def made(path: Path, evaluation: Evaluation) -> EvaluationSetup:
+    """A setup whose models and test sets the domain can make; no dataset is looked for."""
+    setup = EvaluationSetup.model_validate(tables_in(path))
+    for tables, kinds in (
+        (setup.models, evaluation.regressors),
+        (setup.tests, evaluation.test_sets),
+    ):
+        for table in tables.values():
+            options = {**table}
+            kinds[options.pop("kind")].model_validate(options)
+    return setup
+
+
 @pytest.mark.parametrize(
     "name", ["choice", "frozen", "variants-arms", "damage-arms", "photographs"]
 )
 def test_the_setups_behind_the_evidence_name_what_eyes_bring(name) -> None:
-    setup = EvaluationSetup.model_validate(tables_in(EVIDENCE / f"{name}.toml"))
-    models, tests = EVALUATION_OF_EYES.regressors, EVALUATION_OF_EYES.test_sets
-    for tables, kinds in ((setup.models, models), (setup.tests, tests)):
-        for options in tables.values():
-            given = {key: value for key, value in options.items() if key != "kind"}
-            kinds[options["kind"]].model_validate(given)
+    assert made(EVIDENCE / f"{name}.toml", EVALUATION_OF_EYES).arms
 
 
 def test_the_arms_of_variants_are_the_runs_of_the_ablation() -> None:
@@ -205,13 +215,5 @@ def test_the_arms_of_variants_are_the_runs_of_the_ablation() -> None:
 
 
 def test_the_setup_of_hands_names_what_the_domain_brings() -> None:
-    setup = EvaluationSetup.model_validate(tables_in(ROOT / "configs" / "evaluation-hand.toml"))
-    evaluation = HandDomain().evaluation()
-    for tables, kinds in (
-        (setup.models, evaluation.regressors),
-        (setup.tests, evaluation.test_sets),
-    ):
-        for table in tables.values():
-            options = {**table}
-            kinds[options.pop("kind")].model_validate(options)
+    setup = made(ROOT / "configs" / "evaluation-hand.toml", HandDomain().evaluation())
     assert setup.control == "matched degradation" and len(setup.seeds) >= 5

@@ -13,7 +13,6 @@ from factory.domains.eye.page import GazeTable, render_page
 from factory.domains.eye.pupil.drift import ABSTENTION_WORDS, OTHER_CIRCLE
 from factory.domains.eye.pupil.finder import Reason
 from factory.images.png import decode_png
-from factory.validation.gate import judged, load_gate
 from factory.validation.measure_words import measure_of
 from factory.validation.refiner_verdict import verdict_of
 from factory.validation.report.figures import (
@@ -26,11 +25,11 @@ from schemas.eye.report import MIN_BIN_SAMPLES, EyeReport
 from schemas.realism import ClosedShare
 from schemas.report import ShardCount
 from support.pages import HOSTILE, Page
-from support.places import ROOT
 from support.report_example import (
     PITCHES,
     YAWS,
     example_fidelity,
+    example_judged,
     example_pictures,
     example_report,
     example_sample_check,
@@ -38,12 +37,10 @@ from support.report_example import (
 )
 from support.tables import without_unit
 
-EYE_GATE = ROOT / "gates" / "eye-landmarks.toml"
-
 
 @pytest.mark.slow
 def test_the_page_needs_nothing_from_outside() -> None:
-    html = render_page(judged(example_report(), load_gate(EYE_GATE, EyeReport)), example_pictures())
+    html = render_page(example_judged(), example_pictures())
     page = Page(html)
     assert not page.open
     for tag, attrs in page.tags:
@@ -112,7 +109,7 @@ def test_text_from_outside_is_escaped() -> None:
 
 @pytest.mark.slow
 def test_the_page_says_what_the_report_says() -> None:
-    report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
+    report = example_judged(1.2)
     verdict = verdict_of(report)
     report = report.model_copy(update={"refiner_verdict": verdict})
     text = Page(render_page(report, example_pictures())).text
@@ -151,7 +148,7 @@ def test_the_page_says_what_the_report_says() -> None:
 
 @pytest.mark.slow
 def test_what_was_asked_comes_first_then_the_verdict_numbers_pictures_misses_and_tables() -> None:
-    report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
+    report = example_judged(1.2)
     html = render_page(report, example_pictures(), example_report())
     places = [
         html.index(words)
@@ -182,7 +179,7 @@ def test_what_was_asked_comes_first_then_the_verdict_numbers_pictures_misses_and
 
 @pytest.mark.slow
 def test_a_report_that_does_not_name_its_gate_is_read_and_shows_its_digest() -> None:
-    report = judged(example_report(), load_gate(EYE_GATE, EyeReport))
+    report = example_judged()
     content = json.loads(report.to_json())
     assert content.pop("gate_name") == "eye-landmarks.toml"
     old = EyeReport.from_json(json.dumps(content).encode(), where="report.json")
@@ -197,10 +194,8 @@ def test_every_missed_limit_is_in_words_and_in_sight() -> None:
     unmeasured = example_sample_check().model_copy(
         update={"measure": "gaze_drift_deg", "num_measured": 0, "passed": False}
     )
-    report = example_report(scale_px=1.2).model_copy(
-        update={"samples": (example_sample_check(90, (bad,)), unmeasured, example_sample_check())}
-    )
-    report = judged(report, load_gate(EYE_GATE, EyeReport))
+    samples = (example_sample_check(90, (bad,)), unmeasured, example_sample_check())
+    report = example_judged(1.2, samples=samples)
     html = render_page(report, example_pictures())
     missed = html.split("<h2>Missed limits</h2>")[1].split("</section>")[0]
     text = Page(missed).text
@@ -217,7 +212,7 @@ def test_every_missed_limit_is_in_words_and_in_sight() -> None:
 
 @pytest.mark.slow
 def test_no_code_and_no_number_without_its_unit_is_among_the_words() -> None:
-    report = judged(example_report(scale_px=1.2), load_gate(EYE_GATE, EyeReport))
+    report = example_judged(1.2)
     report = report.model_copy(
         update={"refiner_verdict": verdict_of(report), "fidelity": example_fidelity()}
     )
@@ -250,11 +245,8 @@ def test_the_floor_stands_beside_every_drift() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("gated", "verdict"), [(True, "PASS"), (False, "NO GATE")])
 def test_the_verdict_comes_first(gated: bool, verdict: str) -> None:
-    report = example_report()
-    if gated:
-        report = judged(report, load_gate(EYE_GATE, EyeReport))
-    else:
-        report = report.model_copy(update={"samples": ()})
+    without = example_report().model_copy(update={"samples": ()})
+    report = example_judged() if gated else without
     text = Page(render_page(report, example_pictures())).text
     assert text.index(report.dataset.name) < text.index(verdict) < text.index("How much nearer")
     assert ("so no sample was judged" in text) != gated
@@ -277,8 +269,7 @@ def test_a_report_without_anything_measured_still_renders() -> None:
         update={"num_measured": 0, "drift": None, "floor": None, "error": None, "bins": ()}
     )
     witnesses = report.witnesses.model_copy(update={"iris": nothing, "pupil": nothing})
-    report = report.model_copy(update={"drift": drift, "witnesses": witnesses})
-    report = judged(report, load_gate(EYE_GATE, EyeReport))
+    report = example_judged(drift=drift, witnesses=witnesses)
     page = Page(render_page(report, pictures))
     assert "Nothing was measured" in page.text and "FAIL" in page.text
 

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from factory.domains.eye.page import render_page
-from factory.validation.gate import judged, load_gate
 from factory.validation.refiner_verdict import verdict_of
-from schemas.eye.report import EyeReport
 from schemas.report import ShardCount
 from support.pages import LOOK_HERE, SIZES, Visit
-from support.places import ROOT
-from support.report_example import example_pictures, example_report, example_sample_check
+from support.report_example import (
+    example_judged,
+    example_pictures,
+    example_report,
+    example_sample_check,
+)
 
 A4 = (718, 1000)
 """what A4 has between Chromium's margins, px"""
@@ -20,17 +22,14 @@ WIDER = (
     ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 40))"
 )
 """the parts of a page that hold more than they are wide"""
-EYE_GATE = ROOT / "gates" / "eye-landmarks.toml"
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory) -> Path:
     """A report that fails, with every part a report can have."""
     bad = ShardCount(shard=12, num_missed=88, num_samples=100)
-    report = example_report(scale_px=1.2).model_copy(
-        update={"samples": (example_sample_check(90), example_sample_check(9, (bad,)))}
-    )
-    report = judged(report, load_gate(EYE_GATE, EyeReport))
+    samples = (example_sample_check(90), example_sample_check(9, (bad,)))
+    report = example_judged(1.2, samples=samples)
     report = report.model_copy(update={"refiner_verdict": verdict_of(report)})
     html = render_page(report, example_pictures(), example_report())
     path = tmp_path_factory.mktemp("page") / "report.html"
