@@ -67,6 +67,8 @@ class TrainConfig(Model):
     label_weight: Float = Field(default=0.0, ge=0)
     """weight of the px by which that network sees labels move (label consistency, after Hoffman et
     al. 2018)"""
+    shift_weight: Float = Field(default=0.0, ge=0, exclude_if=lambda value: value == 0)
+    """weight of the square of the px by which all renders of a batch move together; 0 for none"""
     sequence_weight: Float = Field(default=0.0, ge=0)
     """weight of the difference between refined frames of a short sequence (after Eilertsen et al.
     2019)"""

@@ -11,7 +11,7 @@ from factory.networks.label_consistency import LabelConsistency
 from factory.networks.refiner import Refiner
 from factory.training.config import PsiName, TrainConfig
 from factory.training.draws import Draws
-from factory.training.losses import diversity, self_regularisation
+from factory.training.losses import common_shift, diversity, self_regularisation
 from factory.training.patch_nce import PatchNCE
 from factory.training.sequences import sequence_loss, small_motions
 
@@ -85,6 +85,9 @@ class RefinerTerms:
         if self.consistency is not None:
             shift_px: Tensor = self.consistency(batch.synthetic, batch.refined)
             terms.append(Term("label_shift_px", config.label_weight, shift_px))
+        if config.shift_weight > 0:
+            moved = common_shift(batch.refined, batch.synthetic)
+            terms.append(Term("common_shift_px2", config.shift_weight, moved))
         if config.sequence_weight > 0:
             value = self._sequence(batch)
             terms.append(Term("sequence_loss", config.sequence_weight, value))

@@ -8,6 +8,7 @@ from factory.networks.discriminator import Discriminator
 from factory.networks.refiner import Refiner
 from factory.training.losses import (
     channel_mean,
+    common_shift,
     derivatives,
     discriminator_loss,
     features,
@@ -108,6 +109,35 @@ def test_what_each_psi_is_blind_to():
     shifted = images.roll(1, dims=3)
     for psi in PSI:
         assert float(self_regularisation(shifted, images, psi)) > 0.01
+
+
+def discs(shift_px: float = 0.0, radius_px: float = 6.0) -> torch.Tensor:
+    """(1, 1, 32, 32): a disc with an edge of 2 px, moved along x."""
+    ys, xs = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    distance = ((xs - 15.5 - shift_px) ** 2 + (ys - 15.5) ** 2).sqrt()
+    return (2 * torch.sigmoid(2 * (radius_px - distance)) - 1)[None, None]
+
+
+def test_a_shift_that_all_share_is_found_and_what_cancels_is_none():
+    both = discs().repeat(2, 1, 1, 1)
+    for shift_px in (0.25, 0.5, -0.5):
+        moved = common_shift(discs(shift_px).repeat(2, 1, 1, 1), both)
+        assert float(moved) == pytest.approx(shift_px**2, rel=0.15)
+    apart = torch.cat([discs(0.5), discs(-0.5)])
+    assert float(common_shift(apart, both)) == pytest.approx(0, abs=1e-4)
+    assert float(common_shift(discs(radius_px=7), discs())) == pytest.approx(0, abs=1e-4)
+    assert float(common_shift(both, both)) == 0
+    blank = torch.zeros(2, 1, 32, 32)
+    assert float(common_shift(blank + 0.5, blank)) == 0
+
+
+def test_descending_the_common_shift_moves_images_back():
+    render = discs()
+    refined = discs(0.5).requires_grad_()
+    before = common_shift(refined, render)
+    (gradient,) = torch.autograd.grad(before, refined)
+    after = common_shift((refined - gradient / gradient.square().sum() * before).detach(), render)
+    assert 0 < float(after) < float(before.detach())
 
 
 @pytest.mark.parametrize("psi", PSI)

@@ -256,7 +256,7 @@ def test_label_networks_that_cannot_be_used_are_refused(images, tmp_path, landma
     "changes",
     [
         {"psi": "patch_nce", "lambda_reg": 1.0, "ema_decay": 0.9},
-        {"refiner": NOISY, "diversity_weight": 1.0, "sequence_weight": 1.0},
+        {"refiner": NOISY, "diversity_weight": 1.0, "sequence_weight": 1.0, "shift_weight": 1.0},
     ],
 )
 def test_a_killed_run_with_them_resumed_equals_an_undisturbed_one(images, tmp_path, changes):
