@@ -301,11 +301,6 @@ def verify_task(dataset: Dataset, parent: Dataset | None) -> MakeTask:
     return partial(ShardVerifier, dataset, parent)
 
 
-def shards_to_verify(dataset: Dataset) -> list[int]:
-    """Every shard that exists."""
-    return dataset.committed()
-
-
 def problems_of(outcomes: Iterable[Outcome]) -> list[Problem]:
     """The problems of all shards, in order."""
     return [problem for outcome in outcomes for problem in outcome.problems]

@@ -20,7 +20,7 @@ from factory.domains.eye.validator import crop_of
 from factory.refinement.card import refined_card
 from factory.release.filtered import ShardFilter, enter_filtered
 from factory.release.publish import NotReleasableError, publish
-from factory.release.run import beside
+from factory.release.run import beside_location
 from factory.upkeep.describe import describe
 from factory.upkeep.description_text import text_of
 from factory.upkeep.garbage import stray_objects
@@ -344,8 +344,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, capsys) -> None:
     assert exited.value.code == 2 and "go with --drop-failed" in capsys.readouterr().err
 
 
-def test_beside_a_whole_bucket_there_is_no_place(refined, moto_store) -> None:
-    bucket = Dataset(type(moto_store)("s3://lab"), refined.card)
+def test_beside_a_whole_bucket_there_is_no_place() -> None:
     with pytest.raises(ValueError, match="with --kept"):
-        beside(bucket)
-    assert beside(Dataset(moto_store, refined.card)) == f"{moto_store.location}-kept"
+        beside_location("s3://lab")
+    assert beside_location("s3://lab/eyes") == "s3://lab/eyes-kept"

@@ -18,7 +18,6 @@ from factory.store.open import open_store
 from factory.store.parquet import parquet_bytes
 from factory.upkeep.verify import (
     problems_of,
-    shards_to_verify,
     verify_reports_and_releases,
     verify_task,
 )
@@ -66,7 +65,7 @@ def verified(
     dataset: Dataset, parent: Dataset | None = None, shards: list[int] | None = None
 ) -> list[Problem]:
     """What an integrity check finds."""
-    numbers = shards_to_verify(dataset) if shards is None else shards
+    numbers = dataset.committed() if shards is None else shards
     found = problems_of(collect(run_here(verify_task(dataset, parent), numbers)))
     return [*found, *verify_reports_and_releases(dataset, found)]
 
