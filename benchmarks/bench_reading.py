@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bench_release import SHARD_SIZE, fake_rows, of_shard
+from own_process import in_own_process, peak_mib
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import repeated_columns
@@ -314,15 +314,6 @@ def single(folder: Path, rounds: int) -> None:
 # --- memory ---------------------------------------------------------------------------------------
 
 
-def peak_mib() -> float:
-    """The most memory that this program has had; `ru_maxrss` begins at that of its parent."""
-    status = Path("/proc/self/status").read_text()
-    return (
-        int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-        / 1024
-    )
-
-
 def memory(folder: Path) -> None:
     """Run in a process of its own: what reading takes beyond the imports."""
     place = folder / "set" / "releases" / NAME
@@ -350,13 +341,6 @@ def memory(folder: Path) -> None:
     print(json.dumps(opened | epoch | singles | where))
 
 
-def in_own_process(folder: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--memory-of", str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
 def say(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
@@ -380,7 +364,7 @@ def main() -> None:
     for num in map(int, given.rows):
         with tempfile.TemporaryDirectory(prefix="bench-reading-") as text:
             make_wide(Path(text), num)
-            found = in_own_process(Path(text))
+            found = in_own_process(__file__, "--memory-of", text)
             say(bench="memory", samples=num, **{k: round(v, 2) for k, v in found.items()})
 
 

@@ -10,8 +10,6 @@ own. Ten million samples take 20 GB of disk.
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +20,8 @@ import pyarrow as pa
 import pyarrow.dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from own_process import in_own_process, peak_mib
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import kind_named, repeated_columns
@@ -89,15 +89,24 @@ def make(folder: Path, num: int) -> None:
     for shard in range(-(-num // SHARD_SIZE)):
         table = of_shard(rows.slice(0, min(SHARD_SIZE, num - shard * SHARD_SIZE)), shard)
         keys.append(table["key"])
-        facts = ShardFacts(
-            shard=shard, split="train", tar_sha256=sha256(CONTENT), tar_size=len(CONTENT),
-            num_samples=len(table), num_planned=len(table), num_rejected=0, num_filtered=0,
-            parent_sha256=DIGEST, refiner=DIGEST, config_digest=DIGEST, writer="benchmark",
-        )  # fmt: skip
-        facts = facts.model_copy(update={"tar": new_tar_name(facts, "00000000")})
-        dataset.store.put_new(tar_name(facts), CONTENT)
-        dataset.store.put_new(index_name(shard), parquet_bytes(with_facts(table, facts), repeated))
+        facts = put_index(dataset, table, shard, repeated)
+        dataset.store.put(tar_name(facts), CONTENT, durable=False)
     put_verdicts(dataset, pa.chunked_array([part for column in keys for part in column.chunks]))
+
+
+def put_index(
+    dataset: Dataset, table: pa.Table, shard: int, repeated: tuple[str, ...]
+) -> ShardFacts:
+    """Write the index of a shard, whose tar is `CONTENT`; gives what it says of the shard."""
+    facts = ShardFacts(
+        shard=shard, split="train", tar_sha256=sha256(CONTENT), tar_size=len(CONTENT),
+        num_samples=len(table), num_planned=len(table), num_rejected=0, num_filtered=0,
+        parent_sha256=DIGEST, refiner=DIGEST, config_digest=DIGEST, writer="benchmark",
+    )  # fmt: skip
+    facts = facts.model_copy(update={"tar": new_tar_name(facts, "00000000")})
+    content = parquet_bytes(with_facts(table, facts), repeated)
+    dataset.store.put(index_name(shard), content, durable=False)
+    return facts
 
 
 def put_verdicts(dataset: Dataset, keys: pa.ChunkedArray) -> None:
@@ -128,15 +137,6 @@ def release(folder: Path) -> None:
 RUNS = {"read": read_all, "publish": release}
 
 
-def in_own_process(run: str, folder: Path) -> dict[str, float]:
-    """Run one of the two in a new process, whose peak of memory is its own."""
-    command = [sys.executable, __file__, "--run", run, "--at", str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return {
-        name: value for line in done.stdout.splitlines() for name, value in json.loads(line).items()
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=float, nargs="+", default=[1e5, 1e6, 1e7])
@@ -147,15 +147,14 @@ def main() -> None:
         started = time.perf_counter()
         RUNS[given.run](given.at)
         costs = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time()}
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(costs | {"peak_mib": peak_mib}))
+        print(json.dumps(costs | {"peak_mib": peak_mib()}))
         return
     for num in map(int, given.rows):
         with tempfile.TemporaryDirectory(prefix="bench-release-") as text:
             folder = Path(text, "set")
             make(folder, num)
-            baseline = in_own_process("read", folder)
-            ours = in_own_process("publish", folder)
+            baseline = in_own_process(__file__, "--run", "read", "--at", folder)
+            ours = in_own_process(__file__, "--run", "publish", "--at", folder)
             print(
                 json.dumps(
                     {"bench": "publish", "samples": num}

@@ -23,6 +23,7 @@ from factory.reading.release import Release
 from schemas.report import Report, SampleCheck, ShardCount, ValidatedShard
 from support import releases
 from support.planted import flipped
+from support.report_example import example_sample_check
 
 FIRST = datetime(2026, 11, 28, 2, 30, tzinfo=UTC)
 """when the first night begins"""
@@ -30,25 +31,11 @@ ROTTEN = "everything else is done, but:\n  /renders/9.zip: its list of files end
 """what ingest says of a rotten archive"""
 
 
-def check_of(*bad: ShardCount, passed: bool = False) -> SampleCheck:
-    """A limit on samples that names some shards."""
-    return SampleCheck(
-        limit="turn_deg > 5",
-        measure="turn_deg",
-        at_most=5,
-        at_least=None,
-        why="a test",
-        drop=True,
-        max_share=0.01,
-        shard_share=0.1,
-        num_measured=24,
-        num_missed=sum(of.num_missed for of in bad),
-        share=0.2,
-        most_allowed=2,
-        num_bad_shards=len(bad),
-        bad_shards=bad,
-        passed=passed,
-    )
+def check_of(*bad: ShardCount) -> SampleCheck:
+    """A limit on samples that is missed, and names some shards."""
+    check = example_sample_check(sum(of.num_missed for of in bad), bad)
+    named = {"limit": "turn_deg > 5", "measure": "turn_deg", "why": "a test", "share": 0.2}
+    return check.model_copy(update=named | {"passed": False})
 
 
 @dataclass

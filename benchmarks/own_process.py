@@ -1,0 +1,25 @@
+"""Parts of benchmarks in processes of their own, whose peak of memory is that of the part."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def in_own_process(*arguments: object) -> dict[str, float]:
+    """What a Python program prints: JSON objects, one a line, joined.
+
+    Args:
+        arguments: the path of the program, and its options.
+    """
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    objects = map(json.loads, done.stdout.splitlines())
+    return {name: value for one in objects for name, value in one.items()}
+
+
+def peak_mib() -> float:
+    """The most memory that this process had so far; `getrusage` begins at what its parent had."""
+    status = Path("/proc/self/status").read_text()
+    (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 1024
