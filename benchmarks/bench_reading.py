@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_release import SHARD_SIZE, fake_rows, of_shard
 from own_process import in_own_process, peak_mib
 
+from factory.dataset.columns import with_values
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import repeated_columns
 from factory.dataset.tar import PackedSample, pack, sha256, unpack
@@ -144,8 +145,7 @@ def placed(rows: pa.Table, tar: bytes, shard: int) -> pa.Table:
         "json_length": pa.array([len(sample.json) for sample in found], pa.int64()),
     }
     for name, values in columns.items():
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(at), values)
+        table = with_values(table, name, values)
     return table
 
 
@@ -160,7 +160,6 @@ def make_wide(folder: Path, num_rows: int) -> None:
             yield pack([renamed(samples[0], shard, 0)]), count
 
     one = placed(rows.slice(0, 1), pack([renamed(samples[0], 0, 0)]), 0)
-    schema = fake_rows(1).schema
     repeated = repeated_columns(Dataset.open(folder / "few").sample_kind)
 
     def parts(_: int) -> list[IndexPart]:
@@ -173,9 +172,8 @@ def make_wide(folder: Path, num_rows: int) -> None:
                 table = pa.concat_tables([table] * 8).slice(0, count)
                 for name in ("png_offset", "png_length", "json_offset", "json_length",
                              "png_sha256"):  # fmt: skip
-                    at = schema.get_field_index(name)
-                    value = pa.array([one[name][0].as_py()] * count, schema.field(at).type)
-                    table = table.set_column(at, schema.field(at), value)
+                    value = pa.array([one[name][0].as_py()] * count, one[name].type)
+                    table = with_values(table, name, value)
                 content, held = parquet_bytes(table, repeated, GROUP_ROWS), count
                 first = place / "releases" / NAME / f"index-{count}.parquet"
                 LocalStore(place).put(str(first.relative_to(place)), content, durable=False)

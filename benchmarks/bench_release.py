@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from own_process import in_own_process, peak_mib
 
+from factory.dataset.columns import with_values
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import kind_named, repeated_columns
 from factory.dataset.names import index_name, new_tar_name, tar_name
@@ -75,8 +76,7 @@ def of_shard(rows: pa.Table, shard: int) -> pa.Table:
         "split": pa.array(["train"] * len(rows)),
     }
     for name, values in columns.items():
-        place = rows.schema.get_field_index(name)
-        rows = rows.set_column(place, rows.schema.field(place), values)
+        rows = with_values(rows, name, values)
     return rows
 
 

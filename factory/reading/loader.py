@@ -42,17 +42,11 @@ class _Batches(IterableDataset[_Loaded]):
         if worker is not None:
             turn = turn.of_worker(worker.id, worker.num_workers)
             gc.freeze()  # labels make garbage; what the worker began with is none of it
-        source = epochs.source
-        before = [release.skipped for release in source.releases]
-        for batch in source.batches(
-            self._epoch,
-            turn,
-            seed=epochs.seed,
-            shuffle=epochs.shuffle,
-            transform=self._transform,
-        ):
+        releases = epochs.source.releases
+        before = [release.skipped for release in releases]
+        for batch in epochs.batches(self._epoch, turn, self._transform):
             content = self._collate(batch.samples) if batch.samples else None
-            now = [release.skipped for release in source.releases]
+            now = [release.skipped for release in releases]
             yield _Loaded(batch.end, content, [] if now == before else _since(before, now))
             before = now
 

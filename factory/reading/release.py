@@ -17,11 +17,11 @@ from factory.reading.sample import Sample, decoded
 from factory.reading.source import Damaged, Source
 from factory.reading.tars import ReleaseTars
 from factory.release.latest import followed
-from factory.release.state import MANIFEST, release_at
+from factory.release.state import MANIFEST, dropped_in, release_at
 from factory.store.base import Store
 from factory.store.open import is_remote, open_store
-from schemas.base import FormatError, digest_of
-from schemas.release import MAX_DROPPED_BYTES, DroppedRelease, ReleaseManifest
+from schemas.base import digest_of
+from schemas.release import ReleaseManifest
 
 DEFAULT_CACHE = Path.home() / ".cache" / "simgan-factory" / "tars"
 """where tars from object stores are kept, unless another folder is given"""
@@ -251,11 +251,6 @@ def _manifest_at(store: Store, name: str) -> ReleaseManifest:
         raise FileNotFoundError(
             f"{store.location}/releases/{name} is not a release: it has no {MANIFEST}"
         ) from error
-    if len(raw) <= MAX_DROPPED_BYTES:
-        try:
-            why = DroppedRelease.from_json(raw, where=path).why
-        except FormatError:
-            pass
-        else:
-            raise FileNotFoundError(f"the release {store.location}/{path} was dropped: {why}")
+    if (dropped := dropped_in(raw)) is not None:
+        raise FileNotFoundError(f"the release {store.location}/{path} was dropped: {dropped.why}")
     return ReleaseManifest.from_json(raw, where=f"{store.location}/{path}")

@@ -20,7 +20,7 @@ from factory.dataset.names import tar_name
 from factory.dataset.shard_tasks import Progress, no_progress
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.release.content import ReleaseContent
-from factory.release.pins import intent_name
+from factory.release.pins import intent_name, read_intent
 from factory.release.state import MANIFEST, is_dropped, read_manifest
 from factory.validation.gate import misses_of
 from factory.validation.verdicts import (
@@ -159,13 +159,12 @@ def _put_intent(
     try:
         dataset.store.put_new(name, intent.to_json())
     except FileExistsError:
-        where = f"{dataset.location}/{name}"
-        begun = ReleaseIntent.from_json(dataset.store.read(name), where=where)
+        begun = read_intent(dataset, release)
         if begun != intent:
             raise NotReleasableError(
-                f"{where}: the release {release} was begun by report {begun.report_id} with other "
-                f"shards, and was not finished. Finish it with --report {begun.report_id}, "
-                "abandon it with --abandon, or choose another name"
+                f"{dataset.location}/{name}: the release {release} was begun by report "
+                f"{begun.report_id} with other shards, and was not finished. Finish it with "
+                f"--report {begun.report_id}, abandon it with --abandon, or choose another name"
             ) from None
         log.info("finishing the release %s, which was begun before", release)
 

@@ -17,12 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from factory.dataset.children import registered_children
 from factory.dataset.dataset import CARD, Dataset
 from factory.release.latest import dataset_of, is_gone, latest_or_none
-from factory.release.pins import intent_name
+from factory.release.pins import read_intent
 from factory.release.publish import NotReleasableError, read_report
 from factory.release.state import MANIFEST, is_dropped, read_manifest, release_names
 from factory.store.open import open_store
 from schemas.base import FormatError
-from schemas.release import NewReleaseName, ReleaseIntent
+from schemas.release import NewReleaseName
 from schemas.report import Report
 
 log = logging.getLogger(__name__)
@@ -159,13 +159,10 @@ class Series:
         for name in self.dataset.store.folders("releases"):
             if self.names.day_of(name) is None or self._has_manifest(self.dataset, name):
                 continue
-            path = intent_name(name)
             try:
-                raw = self.dataset.store.read(path)
+                intent = read_intent(self.dataset, name)
             except FileNotFoundError:
                 continue
-            try:
-                intent = ReleaseIntent.from_json(raw, where=f"{self.dataset.location}/{path}")
             except FormatError as error:
                 yield error
             else:

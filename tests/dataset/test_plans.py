@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.dataset.plans import plan_of_table, read_heads
@@ -27,6 +27,7 @@ def test_a_plan_is_what_its_model_writes_and_names_the_files_of_its_inputs(tmp_p
     assert len(raw.splitlines()) == 4, "a line for each input"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -8,7 +8,6 @@ their own, as on one machine, and take it along.
 
 import hashlib
 import importlib
-import inspect
 import io
 import os
 import signal
@@ -65,16 +64,10 @@ def run_job(job: str, *options: object, expect: int = 0, on_ray: bool = True) ->
     Args:
         on_ray: whether its workers are Ray's; otherwise their work is done here.
     """
-    from cluster.job.command import JobConfig, run_command
+    from cluster.job.command import run_command
+    from cluster.job.completion import job_class
 
     module = importlib.import_module(f"jobs.{job}")
-    kind = next(
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, JobConfig)
-        and value.__module__ == module.__name__
-    )
     printed = io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -85,7 +78,7 @@ def run_job(job: str, *options: object, expect: int = 0, on_ray: bool = True) ->
         patch.setattr(sys, "argv", command(job, *options)[1:])
         if not on_ray:
             work_here(patch)
-        run_command(kind, module.main)
+        run_command(job_class(job), module.main)
     assert exited.value.code == expect, printed.getvalue()
     return printed.getvalue()
 
