@@ -109,7 +109,8 @@ class Release(Source):
             self._index.select(where)
         self._num_samples = self._index.num_samples
         self._ends = np.cumsum(self._num_samples)
-        self._skipped: Counter[tuple[int, str]] = Counter()
+        self.num_skipped: Counter[tuple[int, str]] = Counter()
+        """samples that this process left out so far, by number of the shard and why"""
 
     def __repr__(self) -> str:
         chosen = {"split": self.split, "where": self.where}
@@ -160,8 +161,9 @@ class Release(Source):
     @property
     def skipped(self) -> list[Skipped]:
         """What this process left out so far, because it was damaged, by shard."""
-        found = sorted(self._skipped.items())
-        return [Skipped(shard, count, why) for (shard, why), count in found]
+        return [
+            Skipped(shard, count, why) for (shard, why), count in sorted(self.num_skipped.items())
+        ]
 
     def plan(self, epoch: int, *, seed: int, shuffle: bool) -> ReleaseOrder:
         num_bytes = np.array([shard.size for shard in self.tars.shards], np.int64)
@@ -198,7 +200,7 @@ class Release(Source):
         """Count samples that are left out because of an error, or raise it: what `damaged` says."""
         if self.damaged == "raise":
             raise error
-        self._skipped[self.tars.shards[shard].shard, str(error)] += num_samples
+        self.num_skipped[self.tars.shards[shard].shard, str(error)] += num_samples
 
     def _read(self, shard: int, row: int, members: Sequence[int]) -> Sample:
         png_block, png_length, json_block, json_length = members

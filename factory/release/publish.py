@@ -59,19 +59,24 @@ def read_report(dataset: Dataset, report_id: str) -> tuple[Report, bytes]:
     return Report.from_json(raw, where=f"{dataset.location}/{name}"), raw
 
 
+def finished_reports(dataset: Dataset) -> list[str]:
+    """Ids of the reports of a dataset that are finished; they sort by time, and are in order."""
+    ids = dataset.store.folders("reports")
+    return [i for i in ids if dataset.store.size(report_name(i)) is not None]
+
+
 def latest_report(dataset: Dataset) -> str:
-    """Id of the newest report of a dataset; ids sort by time.
+    """Id of the newest report of a dataset.
 
     Raises:
         NotReleasableError: the dataset has no report.
     """
-    ids = dataset.store.folders("reports")
-    finished = [i for i in ids if dataset.store.size(report_name(i)) is not None]
+    finished = finished_reports(dataset)
     if not finished:
         raise NotReleasableError(
             f"{dataset.location} has no report; make one with jobs/validate.py --gate"
         )
-    return max(finished)
+    return finished[-1]
 
 
 def publish(

@@ -20,7 +20,7 @@ from factory.dataset.tar import DamagedShardError, sha256
 from factory.ingestion.shards import expected_of
 from factory.release.filtered import FilteredContent
 from factory.release.latest import LATEST_NAME, wrong_with_latest
-from factory.release.publish import read_report
+from factory.release.publish import finished_reports, read_report
 from factory.release.state import (
     held_by,
     read_manifest,
@@ -318,7 +318,7 @@ def verify_reports_and_releases(
         names: of the releases to check, leaving reports alone; None for all of both.
     """
     if names is None:
-        for report_id in dataset.store.folders("reports"):
+        for report_id in finished_reports(dataset):
             yield from _verify_report(dataset, report_id)
         yield from _verify_verdicts(dataset)
     wanted = release_names(dataset) if names is None else list(names)
@@ -336,13 +336,10 @@ def verify_reports_and_releases(
 
 
 def _verify_report(dataset: Dataset, report_id: str) -> Iterator[Problem]:
-    name = report_name(report_id)
-    if dataset.store.size(name) is None:  # never finished
-        return
     try:
         read_report(dataset, report_id)
     except FormatError as error:
-        yield _of_report(name, f"cannot be read ({error})", "Validate again")
+        yield _of_report(report_name(report_id), f"cannot be read ({error})", "Validate again")
 
 
 def _verify_verdicts(dataset: Dataset) -> Iterator[Problem]:

@@ -338,12 +338,6 @@ def test_only_refined_datasets_are_filtered(dataset, tmp_path) -> None:
         kept_here(dataset, tmp_path / "kept")
 
 
-def test_options_that_do_not_go_together_are_refused(tmp_path, capsys) -> None:
-    with pytest.raises(SystemExit) as exited:
-        parse(PublishJob, ["--input", "x", "--release", "r1", "--kept", "y"])
-    assert exited.value.code == 2 and "go with --drop-failed" in capsys.readouterr().err
-
-
 def test_beside_a_whole_bucket_there_is_no_place() -> None:
     with pytest.raises(ValueError, match="with --kept"):
         beside_location("s3://lab")

@@ -54,7 +54,7 @@ def work_here(patch: pytest.MonkeyPatch) -> None:
     from cluster.on_ray.session import Session
     from support import fakes
 
-    patch.setattr(Session, "make_shards", lambda _, *given: fakes.make_here(*given))
+    patch.setattr(Session, "make_shards", lambda _, *given: fakes.make_shards_here(*given))
     patch.setattr(Session, "side_by_side", lambda _, *given, **more: fakes.call_here(*given))
 
 

@@ -161,9 +161,9 @@ class FaultyProxy:
                     return fault
         return None
 
-    def count(self, method: str, key: str = "") -> int:
-        """How many requests of a method, and of keys that a regular expression finds, came."""
-        return sum(r.method == method and bool(re.search(key, r.key)) for r in self.requests)
+    def count(self, method: str) -> int:
+        """How many requests of a method came."""
+        return sum(r.method == method for r in self.requests)
 
 
 # --- faults -----------------------------------------------------------------------------------
