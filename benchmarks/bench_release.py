@@ -9,7 +9,6 @@ own. Ten million samples take 20 GB of disk.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ import pyarrow.dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from own_process import in_own_process, peak_mib
+from own_process import in_own_process, peak_mib, say
 
 from factory.dataset.columns import with_values
 from factory.dataset.dataset import Dataset
@@ -131,7 +130,7 @@ def release(folder: Path) -> None:
     parts = folder / "releases" / NAME / "index"
     assert pyarrow.dataset.dataset(parts).count_rows() == manifest.num_samples
     largest = max(path.stat().st_size for path in parts.iterdir())
-    print(json.dumps({"parts": len(manifest.index_parts), "largest_mb": round(largest / 1e6)}))
+    say({"parts": len(manifest.index_parts), "largest_mb": round(largest / 1e6)})
 
 
 RUNS = {"read": read_all, "publish": release}
@@ -147,7 +146,7 @@ def main() -> None:
         started = time.perf_counter()
         RUNS[given.run](given.at)
         costs = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time()}
-        print(json.dumps(costs | {"peak_mib": peak_mib()}))
+        say(costs | {"peak_mib": peak_mib()})
         return
     for num in map(int, given.rows):
         with tempfile.TemporaryDirectory(prefix="bench-release-") as text:
@@ -155,17 +154,14 @@ def main() -> None:
             make(folder, num)
             baseline = in_own_process(__file__, "--run", "read", "--at", folder)
             ours = in_own_process(__file__, "--run", "publish", "--at", folder)
-            print(
-                json.dumps(
-                    {"bench": "publish", "samples": num}
-                    | {name: round(value, 1) for name, value in ours.items()}
-                    | {
-                        "baseline": "read all indexes",
-                        "baseline_cpu_s": round(baseline["cpu_s"], 1),
-                    }
-                    | {"us_a_sample": round(ours["cpu_s"] / num * 1e6, 2)}
-                ),
-                flush=True,
+            say(
+                {"bench": "publish", "samples": num}
+                | {name: round(value, 1) for name, value in ours.items()}
+                | {
+                    "baseline": "read all indexes",
+                    "baseline_cpu_s": round(baseline["cpu_s"], 1),
+                }
+                | {"us_a_sample": round(ours["cpu_s"] / num * 1e6, 2)}
             )
 
 

@@ -1,13 +1,19 @@
-"""Parts of benchmarks in processes of their own, whose peak of memory is that of the part."""
+"""Lines that benchmarks print, and parts of them in processes whose peak of memory is their own."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 
+def say(figures: Mapping[str, object]) -> None:
+    """Print a line of JSON, at once."""
+    print(json.dumps(figures), flush=True)
+
+
 def in_own_process(*arguments: object) -> dict[str, float]:
-    """What a Python program prints: JSON objects, one a line, joined.
+    """What a Python program says, all its lines joined.
 
     Args:
         arguments: the path of the program, and its options.
