@@ -81,8 +81,6 @@ class DatedRelease(NamedTuple):
     """that has the release: the series' own, or a filtered child of it"""
     report_id: str
     """of the report that it was made by; ids sort by time"""
-    gate: str | None = None
-    """digest of the gate that it passed; None of one that is not finished"""
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Series:
             except FormatError as error:
                 self._known[place] = error
             else:
-                self._known[place] = DatedRelease(of.release, within, of.report_id, of.gate)
+                self._known[place] = DatedRelease(of.release, within, of.report_id)
         return self._known[place]
 
     def begun(self) -> DatedRelease | None:
