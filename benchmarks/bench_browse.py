@@ -11,7 +11,6 @@ measure. The baseline reads the whole index with pyarrow, in a process of its ow
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,16 +24,15 @@ import pyarrow.dataset
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_release import CONTENT, DIGEST, SHARD_SIZE, fake_column, fake_rows, of_shard
+from bench_release import DIGEST, SHARD_SIZE, fake_column, fake_rows, of_shard, put_index
+from own_process import in_own_process, peak_mib
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import repeated_columns
-from factory.dataset.names import index_name, new_tar_name
 from factory.dataset.tar import sha256
 from factory.release.content import GROUP_ROWS
 from factory.store.parquet import parquet_bytes
 from schemas.eye.measures import EYE_MEASURES_SCHEMA
-from schemas.index import ShardFacts, with_facts
 from schemas.release import IndexPart, ReleasedShard, ReleaseManifest
 from support.report_example import example_report
 
@@ -86,14 +84,7 @@ def put_shard(
     dataset: Dataset, table: pa.Table, shard: int, repeated: tuple[str, ...]
 ) -> ReleasedShard:
     """Write the index of a shard that has no tar; gives what the manifest says of it."""
-    facts = ShardFacts(
-        shard=shard, split="train", tar_sha256=sha256(CONTENT), tar_size=len(CONTENT),
-        num_samples=len(table), num_planned=len(table), num_rejected=0, num_filtered=0,
-        parent_sha256=DIGEST, refiner=DIGEST, config_digest=DIGEST, writer="benchmark",
-    )  # fmt: skip
-    facts = facts.model_copy(update={"tar": new_tar_name(facts, "00000000")})
-    content = parquet_bytes(with_facts(table, facts), repeated)
-    dataset.store.put(index_name(shard), content, durable=False)
+    facts = put_index(dataset, table, shard, repeated)
     return ReleasedShard(
         shard=shard, url=f"../../{facts.tar}", sha256=facts.tar_sha256, size=facts.tar_size,
         num_samples=len(table), split="train",
@@ -121,21 +112,6 @@ def ask(folder: Path, page: str) -> Iterator[tuple[float, float]]:
     assert "The time was up" not in reply.text
 
 
-def peak_mib() -> float:
-    """The most memory that this process had so far. `getrusage` would count its parent's too."""
-    status = Path("/proc/self/status").read_text()
-    (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(peak.split()[1]) / 1024
-
-
-def in_own_process(run: str, folder: Path) -> dict[str, float]:
-    """Run one of them in a new process, whose peak of memory is its own."""
-    command = [sys.executable, __file__, "--run", run, "--at", str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    costs: dict[str, float] = json.loads(done.stdout)
-    return costs
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=float, nargs="+", default=[1e5, 1e6])
@@ -152,9 +128,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="bench-browse-") as text:
             folder = Path(text, "set")
             make(folder, num)
-            baseline = in_own_process("read", folder)
+            baseline = in_own_process(__file__, "--run", "read", "--at", folder)
             for page in PAGES:
-                ours = in_own_process(page, folder)
+                ours = in_own_process(__file__, "--run", page, "--at", folder)
                 line = {"rows": num, "page": page, "ours": ours, "baseline": baseline}
                 line["ratio_of_cpu"] = baseline["cpu_s"] / ours["cpu_s"]
                 print(json.dumps(line), flush=True)

@@ -36,6 +36,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 import pyarrow as pa
+from own_process import say
 from PIL import Image
 
 from factory.dataset.dataset import Dataset
@@ -173,19 +174,16 @@ def main() -> None:
         seconds = measure(folder, stems, options.rounds)
     for what in ("load", "write"):
         plain, ours = seconds[f"pillow {what}"], seconds[f"our {what}"]
-        print(
-            json.dumps(
-                {
-                    "bench": f"ingest, {what}, {'own' if options.renders is None else 'given'} "
-                    "renders",
-                    "samples_per_s": round(options.count / statistics.median(ours), 1),
-                    "baseline": f"plain Pillow loop, {what}",
-                    "baseline_samples_per_s": round(options.count / statistics.median(plain), 1),
-                    "ratio": round(
-                        statistics.median(a / b for a, b in zip(plain, ours, strict=True)), 2
-                    ),
-                }
-            )
+        say(
+            {
+                "bench": f"ingest, {what}, {'own' if options.renders is None else 'given'} renders",
+                "samples_per_s": round(options.count / statistics.median(ours), 1),
+                "baseline": f"plain Pillow loop, {what}",
+                "baseline_samples_per_s": round(options.count / statistics.median(plain), 1),
+                "ratio": round(
+                    statistics.median(a / b for a, b in zip(plain, ours, strict=True)), 2
+                ),
+            }
         )
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from bench_refine import paper_refiner
+from bench_scale import SHARD_SIZE, synthetic_card
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import index_name, new_tar_name, plan_name, tar_name
@@ -32,16 +33,13 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import make_source
 from factory.ingestion.ledger import SEEN_NAME, SEEN_SCHEMA
 from factory.ingestion.planning import plan_new_shards
-from factory.ingestion.shards import ingested_card
 from factory.refinement.card import refined_card
 from factory.sources.input_table import InputTable
 from factory.store.open import real_place
 from factory.store.parquet import parquet_bytes
-from schemas.dataset import DatasetCard, plan_json
-from schemas.eye.kind import EYE
+from schemas.dataset import plan_json
 from schemas.index import ShardFacts, with_facts
 
-SHARD_SIZE = 16_384
 DIGEST = "0" * 64
 NUM_ARCHIVES = 1000
 
@@ -57,11 +55,6 @@ def commit(dataset: Dataset, shard: int, num: int, **changes: str) -> None:
     dataset.store.put(tar_name(facts), b"", durable=False)
     rows = with_facts(dataset.sample_kind.index_schema(labelled=True).empty_table(), facts)
     dataset.store.put(index_name(shard), parquet_bytes(rows), durable=False)
-
-
-def synthetic_card(shard_size: int = SHARD_SIZE) -> DatasetCard:
-    source = make_source("", UnityEyesOptions())
-    return ingested_card(EYE, "set", source, shard_size=shard_size, splits={"train": 1.0})
 
 
 def ingest_command(inputs: Path, output: Path) -> list[str]:

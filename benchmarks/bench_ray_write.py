@@ -12,7 +12,6 @@ what a reader of `*.tar` finds after the kill and after the second run.
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -32,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 from bench_refine import dataset_of_copies, paper_refiner
+from own_process import say
 from ray.data.checkpoint import CheckpointConfig
 
 from cluster.on_ray.connect import ensure_ray
@@ -193,21 +193,19 @@ def main() -> None:
         line = {"bench": f"write {args.shards} shards of {args.shard_size} on Ray"}
         line |= {f"{which}_samples_per_s": round(rate, 1) for which, rate in rates.items()}
         line |= {f"ratio_to_{w}": round(rates["ours"] / rates[w], 2) for w in WRITERS[1:]}
-        print(json.dumps(line), flush=True)
+        say(line)
         for which in WRITERS:
             output = folder / f"{which}-killed"
             run_in_own_process(which, folder, output, kill_at=max(1, args.shards // 4))
             killed = tar_counts(output)
             run_in_own_process(which, folder, output)
-            print(
-                json.dumps(
-                    {
-                        "bench": f"killed and run again: {which}",
-                        "expected_samples": num_samples,
-                        "after_the_kill": killed,
-                        "after_the_second_run": tar_counts(output),
-                    }
-                )
+            say(
+                {
+                    "bench": f"killed and run again: {which}",
+                    "expected_samples": num_samples,
+                    "after_the_kill": killed,
+                    "after_the_second_run": tar_counts(output),
+                }
             )
 
 

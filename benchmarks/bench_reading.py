@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,7 +34,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bench_release import SHARD_SIZE, fake_rows, of_shard
+from own_process import in_own_process, peak_mib
 
+from factory.dataset.columns import with_values
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import repeated_columns
 from factory.dataset.tar import PackedSample, pack, sha256, unpack
@@ -144,8 +145,7 @@ def placed(rows: pa.Table, tar: bytes, shard: int) -> pa.Table:
         "json_length": pa.array([len(sample.json) for sample in found], pa.int64()),
     }
     for name, values in columns.items():
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(at), values)
+        table = with_values(table, name, values)
     return table
 
 
@@ -160,7 +160,6 @@ def make_wide(folder: Path, num_rows: int) -> None:
             yield pack([renamed(samples[0], shard, 0)]), count
 
     one = placed(rows.slice(0, 1), pack([renamed(samples[0], 0, 0)]), 0)
-    schema = fake_rows(1).schema
     repeated = repeated_columns(Dataset.open(folder / "few").sample_kind)
 
     def parts(_: int) -> list[IndexPart]:
@@ -173,9 +172,8 @@ def make_wide(folder: Path, num_rows: int) -> None:
                 table = pa.concat_tables([table] * 8).slice(0, count)
                 for name in ("png_offset", "png_length", "json_offset", "json_length",
                              "png_sha256"):  # fmt: skip
-                    at = schema.get_field_index(name)
-                    value = pa.array([one[name][0].as_py()] * count, schema.field(at).type)
-                    table = table.set_column(at, schema.field(at), value)
+                    value = pa.array([one[name][0].as_py()] * count, one[name].type)
+                    table = with_values(table, name, value)
                 content, held = parquet_bytes(table, repeated, GROUP_ROWS), count
                 first = place / "releases" / NAME / f"index-{count}.parquet"
                 LocalStore(place).put(str(first.relative_to(place)), content, durable=False)
@@ -314,15 +312,6 @@ def single(folder: Path, rounds: int) -> None:
 # --- memory ---------------------------------------------------------------------------------------
 
 
-def peak_mib() -> float:
-    """The most memory that this program has had; `ru_maxrss` begins at that of its parent."""
-    status = Path("/proc/self/status").read_text()
-    return (
-        int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-        / 1024
-    )
-
-
 def memory(folder: Path) -> None:
     """Run in a process of its own: what reading takes beyond the imports."""
     place = folder / "set" / "releases" / NAME
@@ -350,13 +339,6 @@ def memory(folder: Path) -> None:
     print(json.dumps(opened | epoch | singles | where))
 
 
-def in_own_process(folder: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, "--memory-of", str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
 def say(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
@@ -380,7 +362,7 @@ def main() -> None:
     for num in map(int, given.rows):
         with tempfile.TemporaryDirectory(prefix="bench-reading-") as text:
             make_wide(Path(text), num)
-            found = in_own_process(Path(text))
+            found = in_own_process(__file__, "--memory-of", text)
             say(bench="memory", samples=num, **{k: round(v, 2) for k, v in found.items()})
 
 

@@ -10,7 +10,6 @@ are left out: the rate is the slope of the committed samples over the middle of 
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -25,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import orjson
 import torch
+from own_process import say
 
 from cluster.on_ray.pipeline import Workers, run_on_ray
 from factory.dataset.commit import commit_shard
@@ -167,19 +167,17 @@ def main() -> None:
             steady.append(of_run[0])
             over_the_run.append(of_run[1])
             ratios.append(of_run[0] / alone[-1])
-        print(
-            json.dumps(
-                {
-                    "bench": f"refine, paper's refiner, {args.shards} shards of {args.shard_size}",
-                    "workers": args.workers,
-                    "committed_images_per_s": round(statistics.median(steady), 1),
-                    "with_start_and_end": round(statistics.median(over_the_run), 1),
-                    "baseline": "the engine alone, as many processes",
-                    "baseline_images_per_s": round(statistics.median(alone), 1),
-                    "ratio": round(statistics.median(ratios), 3),
-                    "ratios": [round(ratio, 3) for ratio in ratios],
-                }
-            )
+        say(
+            {
+                "bench": f"refine, paper's refiner, {args.shards} shards of {args.shard_size}",
+                "workers": args.workers,
+                "committed_images_per_s": round(statistics.median(steady), 1),
+                "with_start_and_end": round(statistics.median(over_the_run), 1),
+                "baseline": "the engine alone, as many processes",
+                "baseline_images_per_s": round(statistics.median(alone), 1),
+                "ratio": round(statistics.median(ratios), 3),
+                "ratios": [round(ratio, 3) for ratio in ratios],
+            }
         )
 
 

@@ -9,9 +9,6 @@ own. Ten million samples take 20 GB of disk.
 """
 
 import argparse
-import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +20,9 @@ import pyarrow.dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from own_process import in_own_process, peak_mib, say
+
+from factory.dataset.columns import with_values
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import kind_named, repeated_columns
 from factory.dataset.names import index_name, new_tar_name, tar_name
@@ -75,8 +75,7 @@ def of_shard(rows: pa.Table, shard: int) -> pa.Table:
         "split": pa.array(["train"] * len(rows)),
     }
     for name, values in columns.items():
-        place = rows.schema.get_field_index(name)
-        rows = rows.set_column(place, rows.schema.field(place), values)
+        rows = with_values(rows, name, values)
     return rows
 
 
@@ -89,15 +88,24 @@ def make(folder: Path, num: int) -> None:
     for shard in range(-(-num // SHARD_SIZE)):
         table = of_shard(rows.slice(0, min(SHARD_SIZE, num - shard * SHARD_SIZE)), shard)
         keys.append(table["key"])
-        facts = ShardFacts(
-            shard=shard, split="train", tar_sha256=sha256(CONTENT), tar_size=len(CONTENT),
-            num_samples=len(table), num_planned=len(table), num_rejected=0, num_filtered=0,
-            parent_sha256=DIGEST, refiner=DIGEST, config_digest=DIGEST, writer="benchmark",
-        )  # fmt: skip
-        facts = facts.model_copy(update={"tar": new_tar_name(facts, "00000000")})
-        dataset.store.put_new(tar_name(facts), CONTENT)
-        dataset.store.put_new(index_name(shard), parquet_bytes(with_facts(table, facts), repeated))
+        facts = put_index(dataset, table, shard, repeated)
+        dataset.store.put(tar_name(facts), CONTENT, durable=False)
     put_verdicts(dataset, pa.chunked_array([part for column in keys for part in column.chunks]))
+
+
+def put_index(
+    dataset: Dataset, table: pa.Table, shard: int, repeated: tuple[str, ...]
+) -> ShardFacts:
+    """Write the index of a shard, whose tar is `CONTENT`; gives what it says of the shard."""
+    facts = ShardFacts(
+        shard=shard, split="train", tar_sha256=sha256(CONTENT), tar_size=len(CONTENT),
+        num_samples=len(table), num_planned=len(table), num_rejected=0, num_filtered=0,
+        parent_sha256=DIGEST, refiner=DIGEST, config_digest=DIGEST, writer="benchmark",
+    )  # fmt: skip
+    facts = facts.model_copy(update={"tar": new_tar_name(facts, "00000000")})
+    content = parquet_bytes(with_facts(table, facts), repeated)
+    dataset.store.put(index_name(shard), content, durable=False)
+    return facts
 
 
 def put_verdicts(dataset: Dataset, keys: pa.ChunkedArray) -> None:
@@ -122,19 +130,10 @@ def release(folder: Path) -> None:
     parts = folder / "releases" / NAME / "index"
     assert pyarrow.dataset.dataset(parts).count_rows() == manifest.num_samples
     largest = max(path.stat().st_size for path in parts.iterdir())
-    print(json.dumps({"parts": len(manifest.index_parts), "largest_mb": round(largest / 1e6)}))
+    say({"parts": len(manifest.index_parts), "largest_mb": round(largest / 1e6)})
 
 
 RUNS = {"read": read_all, "publish": release}
-
-
-def in_own_process(run: str, folder: Path) -> dict[str, float]:
-    """Run one of the two in a new process, whose peak of memory is its own."""
-    command = [sys.executable, __file__, "--run", run, "--at", str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return {
-        name: value for line in done.stdout.splitlines() for name, value in json.loads(line).items()
-    }
 
 
 def main() -> None:
@@ -147,26 +146,22 @@ def main() -> None:
         started = time.perf_counter()
         RUNS[given.run](given.at)
         costs = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time()}
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps(costs | {"peak_mib": peak_mib}))
+        say(costs | {"peak_mib": peak_mib()})
         return
     for num in map(int, given.rows):
         with tempfile.TemporaryDirectory(prefix="bench-release-") as text:
             folder = Path(text, "set")
             make(folder, num)
-            baseline = in_own_process("read", folder)
-            ours = in_own_process("publish", folder)
-            print(
-                json.dumps(
-                    {"bench": "publish", "samples": num}
-                    | {name: round(value, 1) for name, value in ours.items()}
-                    | {
-                        "baseline": "read all indexes",
-                        "baseline_cpu_s": round(baseline["cpu_s"], 1),
-                    }
-                    | {"us_a_sample": round(ours["cpu_s"] / num * 1e6, 2)}
-                ),
-                flush=True,
+            baseline = in_own_process(__file__, "--run", "read", "--at", folder)
+            ours = in_own_process(__file__, "--run", "publish", "--at", folder)
+            say(
+                {"bench": "publish", "samples": num}
+                | {name: round(value, 1) for name, value in ours.items()}
+                | {
+                    "baseline": "read all indexes",
+                    "baseline_cpu_s": round(baseline["cpu_s"], 1),
+                }
+                | {"us_a_sample": round(ours["cpu_s"] / num * 1e6, 2)}
             )
 
 

@@ -8,7 +8,6 @@ per second of CPU time, on which other work of the machine has little influence.
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np
+from own_process import say
 
 from factory.domains.eye.renderer.renderer import EyeRenderer
 from factory.domains.hand.renderer.depth import cast
@@ -58,16 +58,14 @@ def main() -> None:
         fast, slow = rate(batch, seconds), rate(single, seconds)
         camera = renderer.style == "camera"
         size = "60x36 crop" if camera else f"{renderer.width}x{renderer.height}"
-        print(
-            json.dumps(
-                {
-                    "bench": f"eye renderer, style {renderer.style}, {size}",
-                    "images_per_s": round(fast, 1),
-                    "baseline": "the same, batch 1",
-                    "baseline_images_per_s": round(slow, 1),
-                    "ratio": round(fast / slow, 2),
-                }
-            )
+        say(
+            {
+                "bench": f"eye renderer, style {renderer.style}, {size}",
+                "images_per_s": round(fast, 1),
+                "baseline": "the same, batch 1",
+                "baseline_images_per_s": round(slow, 1),
+                "ratio": round(fast / slow, 2),
+            }
         )
     for style in ("render", "camera"):
         bench_hands(HandRenderer(style=style), seconds)
@@ -95,17 +93,15 @@ def bench_hands(renderer: HandRenderer, seconds: float) -> None:
         return len(renderer.hands(index)[:1])
 
     fast, encoded, posed = (rate(work, seconds) for work in (drawing, encoding, posing))
-    print(
-        json.dumps(
-            {
-                "bench": f"hand renderer, style {renderer.style}, 640x480",
-                "images_per_s": round(fast, 1),
-                "baseline": "encoding its PNGs alone",
-                "baseline_images_per_s": round(encoded, 1),
-                "ratio": round(fast / encoded, 2),
-                "labels_alone_per_s": round(posed),
-            }
-        )
+    say(
+        {
+            "bench": f"hand renderer, style {renderer.style}, 640x480",
+            "images_per_s": round(fast, 1),
+            "baseline": "encoding its PNGs alone",
+            "baseline_images_per_s": round(encoded, 1),
+            "ratio": round(fast / encoded, 2),
+            "labels_alone_per_s": round(posed),
+        }
     )
 
 

@@ -17,7 +17,6 @@ million pairs of empty files and times their listing, and the whole job with not
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from own_process import in_own_process, peak_mib
 
 from factory.dataset.commit import commit_shard
 from factory.dataset.dataset import Dataset
@@ -40,7 +40,7 @@ from factory.ingestion.shards import expected_of, ingested_card
 from factory.sources.input_table import InputTable
 from factory.sources.scan import BATCH_ROWS, SCAN_SCHEMA, ScanItem, Seen
 from factory.store.parquet import parquet_bytes
-from schemas.dataset import Reject
+from schemas.dataset import DatasetCard, Reject
 from schemas.eye.kind import EYE
 from schemas.index import ShardFacts, with_facts
 
@@ -48,6 +48,11 @@ SHARD_SIZE = 16_384
 NUM_TOUCHED = 1000
 PHASES = ("plan", "resume", "nothing new", "some new", "again")
 DIGEST = "0" * 64
+
+
+def synthetic_card(shard_size: int = SHARD_SIZE) -> DatasetCard:
+    source = make_source("", UnityEyesOptions())
+    return ingested_card(EYE, "set", source, shard_size=shard_size, splits={"train": 1.0})
 
 
 class Numbered:
@@ -108,14 +113,7 @@ def commit_all(dataset: Dataset) -> None:
 
 def measure(phase: str, num: int, folder: Path) -> dict[str, float]:
     """Run one phase in this process."""
-    card = ingested_card(
-        EYE,
-        "eyes",
-        make_source("", UnityEyesOptions()),
-        shard_size=SHARD_SIZE,
-        splits={"train": 1.0},
-    )
-    dataset = Dataset.enter(folder / "set", card)
+    dataset = Dataset.enter(folder / "set", synthetic_card())
     if phase == "nothing new":
         commit_all(dataset)
     source = Numbered(num)
@@ -127,14 +125,7 @@ def measure(phase: str, num: int, folder: Path) -> dict[str, float]:
     num_new = {"plan": num, "some new": num // 100}.get(phase, 0)
     assert planned.num_new == num_new, planned
     assert (num_missing == 0) == (phase == "nothing new"), num_missing
-    return costs | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-
-
-def in_own_process(phase: str, num: int, folder: Path) -> dict[str, float]:
-    """Run one phase in a new process, whose peak of memory is that of the phase."""
-    command = [sys.executable, __file__, "--phase", phase, "--rows", str(num), "--at", str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return costs | {"peak_mib": peak_mib()}
 
 
 def table(rows: list[int]) -> None:
@@ -143,7 +134,7 @@ def table(rows: list[int]) -> None:
     for num in rows:
         with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
             for phase in PHASES:
-                costs = in_own_process(phase, num, Path(folder))
+                costs = in_own_process(__file__, "--phase", phase, "--rows", num, "--at", folder)
                 print(
                     f"{num:,} | {phase} | {costs['wall_s']:.1f} | {costs['cpu_s']:.1f} | "
                     f"{costs['peak_mib']:.0f} | {costs['cpu_s'] / num * 1e6:.1f}",
@@ -165,14 +156,7 @@ def real_files(num: int) -> None:
             assert len(inputs) == num
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
         print(f"listing {num:,} pairs: {wall_s:.1f} s, {cpu_s:.1f} s of CPU")
-        card = ingested_card(
-            EYE,
-            "set",
-            make_source("", UnityEyesOptions()),
-            shard_size=SHARD_SIZE,
-            splits={"train": 1.0},
-        )
-        dataset = Dataset.enter(output, card)
+        dataset = Dataset.enter(output, synthetic_card())
         plan(dataset, source)
         commit_empty(dataset)
         command = [sys.executable, "jobs/ingest.py", "--source", "unityeyes",

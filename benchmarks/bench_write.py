@@ -16,7 +16,6 @@ of the machine has little influence.
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -32,6 +31,7 @@ import cv2
 import orjson
 import pyarrow as pa
 import webdataset
+from own_process import say
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import plan_name
@@ -133,19 +133,17 @@ def main() -> None:
     ours = seconds["ours"]
     for baseline in ("ShardWriter", "ShardWriter given bytes"):
         plain = seconds[baseline]
-        print(
-            json.dumps(
-                {
-                    "bench": "shards written around an identity engine, read and verified",
-                    "samples_per_s": round(num_samples / statistics.median(ours), 1),
-                    "tar_bytes_per_sample": round(tar_bytes / num_samples),
-                    "baseline": f"webdataset.{baseline}",
-                    "baseline_samples_per_s": round(num_samples / statistics.median(plain), 1),
-                    "ratio": round(
-                        statistics.median(a / b for a, b in zip(plain, ours, strict=True)), 2
-                    ),
-                }
-            )
+        say(
+            {
+                "bench": "shards written around an identity engine, read and verified",
+                "samples_per_s": round(num_samples / statistics.median(ours), 1),
+                "tar_bytes_per_sample": round(tar_bytes / num_samples),
+                "baseline": f"webdataset.{baseline}",
+                "baseline_samples_per_s": round(num_samples / statistics.median(plain), 1),
+                "ratio": round(
+                    statistics.median(a / b for a, b in zip(plain, ours, strict=True)), 2
+                ),
+            }
         )
 
 

@@ -15,13 +15,9 @@ class ExpireJob(UpkeepJob, ExpireOptions):
 
 def main(job: ExpireJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
-    from factory.upkeep.run import give_up_releases, open_dataset
+    from factory.upkeep.run import give_up_releases
 
-    look_after(
-        job,
-        lambda _: give_up_releases(job),
-        changed=open_dataset(job.input, to_change=True) if job.delete else None,
-    )
+    look_after(job, lambda _: give_up_releases(job), changes=job.delete)
 
 
 if __name__ == "__main__":

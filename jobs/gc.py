@@ -18,13 +18,9 @@ class GcJob(UpkeepJob, GarbageOptions):
 
 def main(job: GcJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
-    from factory.upkeep.run import collect_garbage, open_dataset
+    from factory.upkeep.run import collect_garbage
 
-    look_after(
-        job,
-        lambda _: collect_garbage(job),
-        changed=open_dataset(job.input, to_change=True) if job.delete else None,
-    )
+    look_after(job, lambda _: collect_garbage(job), changes=job.delete)
 
 
 if __name__ == "__main__":

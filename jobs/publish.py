@@ -73,7 +73,7 @@ def main(job: PublishJob) -> None:
     from cluster.on_ray.session import start
     from factory.dataset.dataset import Dataset
     from factory.release.publish import read_report
-    from factory.release.run import abandon_release, beside, is_released, publish
+    from factory.release.run import abandon_release, beside_location, is_released, publish
 
     # What cannot be used is refused before the run makes its folder there.
     dataset = Dataset.open(job.input)
@@ -104,7 +104,7 @@ def main(job: PublishJob) -> None:
             )
         if job.export is not None:
             if job.drop_failed:
-                dataset = Dataset.open(job.kept or beside(dataset))
+                dataset = Dataset.open(job.kept or beside_location(dataset.location))
             export_release(
                 dataset,
                 job.release,

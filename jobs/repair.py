@@ -19,12 +19,12 @@ class RepairJob(UpkeepJob, RepairOptions):
 def main(job: RepairJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.on_ray.session import Session
-    from factory.upkeep.run import open_dataset, repair_place
+    from factory.upkeep.run import repair_place
 
     look_after(
         job,
         lambda run: repair_place(job, make_shards=Session(run, job.workers).make_shards),
-        changed=open_dataset(job.input, to_change=True) if job.apply else None,
+        changes=job.apply,
     )
 
 

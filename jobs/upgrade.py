@@ -13,9 +13,9 @@ class UpgradeJob(UpkeepJob):
 
 def main(job: UpgradeJob) -> None:
     # Imported here, so that --help and wrong options are answered at once.
-    from factory.upkeep.run import open_dataset, upgrade_place
+    from factory.upkeep.run import upgrade_place
 
-    look_after(job, lambda _: upgrade_place(job.input), changed=open_dataset(job.input))
+    look_after(job, lambda _: upgrade_place(job.input), changes=True, of_any_format=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The dataset card, the plan of a shard, its rejected inputs, and the facts of a listing."""
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, Self
 
 import orjson
 from pydantic import Field, JsonValue, model_validator
@@ -193,6 +195,32 @@ class Reject(Model):
     """of the image bytes as they lay in the source; null where they could not be read"""
     label_sha256: Sha256 | None = None
     """of the label bytes as they lay in the source; null where there are none"""
+
+
+_RUN_TIME = "%Y%m%dT%H%M%SZ"
+_RUN_ID = re.compile(r"(\d{8}T\d{6}Z)-([a-z]+)-([0-9a-f]{4})")
+
+
+class RunId(NamedTuple):
+    """The name of the folder of one job run; names sort by time."""
+
+    started: datetime
+    """UTC"""
+    job: str
+    """its command, e.g. `refine`"""
+    number: str
+    """four random hexadecimal digits"""
+
+    def __str__(self) -> str:
+        return f"{self.started:{_RUN_TIME}}-{self.job}-{self.number}"
+
+    @classmethod
+    def of(cls, name: str) -> Self | None:
+        """What the name of a folder says; None for one that is not the name of a run."""
+        match = _RUN_ID.fullmatch(name)
+        if match is None:
+            return None
+        return cls(datetime.strptime(match[1], _RUN_TIME).replace(tzinfo=UTC), match[2], match[3])
 
 
 class RunRecord(Versioned):

@@ -37,10 +37,6 @@ class InputsSummary(Model):
     """files that are no inputs, by suffix or by what they are; without those of archives that have
     not changed"""
 
-    def to_json(self) -> bytes:
-        """Indented, with a newline."""
-        return self.model_dump_json(indent=2).encode() + b"\n"
-
     @property
     def num_ignored(self) -> int:
         """Ignored files that are not hidden."""

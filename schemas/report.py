@@ -264,16 +264,6 @@ class Report(Versioned):
         return None
 
 
-def _realism_gain(report: Report) -> float | None:
-    realism = report.realism
-    return realism.synthetic_vs_real.accuracy - realism.refined_vs_real.accuracy
-
-
-def _refined_over_floor(report: Report) -> float | None:
-    realism = report.realism
-    return realism.refined_vs_real.accuracy - realism.real_vs_real.accuracy
-
-
 WITNESS_WORDS: Mapping[str, str] = {
     "witnesses.*.drift": "the drift by the witness {witness}",
     "witnesses.*.floor": "the floor of the witness {witness}, its drift where nothing moved",
@@ -291,11 +281,11 @@ WITNESS_WORDS: Mapping[str, str] = {
 
 REALISM_DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
     "derived.realism_gain": (
-        _realism_gain,
+        lambda of: of.realism.synthetic_vs_real.accuracy - of.realism.refined_vs_real.accuracy,
         "two-sample accuracy of synthetic against real, less that of refined against real",
     ),
     "derived.refined_over_floor": (
-        _refined_over_floor,
+        lambda of: of.realism.refined_vs_real.accuracy - of.realism.real_vs_real.accuracy,
         "two-sample accuracy of refined against real, less that of real against real",
     ),
 }

@@ -37,10 +37,6 @@ class RunSummary(Model):
     engines: dict[str, int]
     """number of shards by the name of the engine that refined them"""
 
-    def to_json(self) -> bytes:
-        """Indented, with a newline."""
-        return self.model_dump_json(indent=2).encode() + b"\n"
-
     def bottleneck(self) -> str:
         """The stage to speed up first, for a log."""
         busiest = max(self.stages, key=lambda stage: stage.busy, default=None)

@@ -11,6 +11,7 @@ import textwrap
 import pytest
 
 import factory
+from cluster.job.completion import job_class
 from factory import MODULES
 from support.interpreters import passes_in_a_fresh_interpreter
 from support.places import ROOT
@@ -151,6 +152,6 @@ OF_CALLS_ALONE = {"on", "trainer", "config", "texts", "settings", "measuring", "
 
 @every_function
 def test_arguments_have_the_names_of_the_options_of_the_job(name) -> None:
-    job = getattr(importlib.import_module(f"jobs.{name}"), f"{name.capitalize()}Job")
+    job = job_class(name)
     arguments = set(inspect.signature(definition_of(name)).parameters) - OF_CALLS_ALONE
     assert len(arguments) > 4 and arguments <= job.model_fields.keys()

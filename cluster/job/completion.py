@@ -1,7 +1,7 @@
 """A script with which a shell completes all commands and their options."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from typing import Annotated, Any, Union
@@ -41,14 +41,10 @@ def job_class(name: str) -> type[JobConfig]:
     """The options of a job, by the name of its file; of an older name, those of its estimator."""
     if name in estimators():
         return estimator_job(name)
-    (kind,) = _commands_in(vars(import_module(f"jobs.{name}")).values(), name)
+    values = vars(import_module(f"jobs.{name}")).values()
+    jobs = (of for of in values if isinstance(of, type) and issubclass(of, JobConfig))
+    (kind,) = (job for job in jobs if job.command() == name)
     return kind
-
-
-def _commands_in(values: Any, name: str) -> Iterator[type[JobConfig]]:
-    for value in values:
-        if isinstance(value, type) and issubclass(value, JobConfig) and value.command() == name:
-            yield value
 
 
 def _with_config(kind: type[JobConfig]) -> Any:

@@ -6,7 +6,7 @@
 import argparse
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from pydantic import create_model
@@ -102,11 +102,8 @@ def main(job: EstimatorJob) -> None:
 def _progress(kind: EstimatorKind[Any, Any, Any], num_updates: int) -> "Iterator[OnUpdate]":
     from cluster.job.progress import Progress
 
-    progress = Progress(kind.name, num_updates, "updates")
-    try:
+    with closing(Progress(kind.name, num_updates, "updates")) as progress:
         yield lambda loss: progress.advance(1, f"loss {kind.loss_format.format(loss)}")
-    finally:
-        progress.close()
 
 
 def run_estimator(arguments: Sequence[str]) -> NoReturn:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from tqdm import tqdm
 
@@ -42,8 +42,5 @@ class Progress:
 @contextmanager
 def progress_of(what: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
     """Progress of something that is done one by one; gives what to call after each."""
-    progress = Progress(what, total, unit)
-    try:
+    with closing(Progress(what, total, unit)) as progress:
         yield lambda _: progress.advance(1)
-    finally:
-        progress.close()

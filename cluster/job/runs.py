@@ -30,11 +30,6 @@ class RunFolder:
         """Put a file into the folder."""
         self.store.put(f"{self.name}/{name}", content)
 
-    def copy_log(self) -> None:
-        """Copy the log as it is now to an object store; a local folder has it already."""
-        if not isinstance(self.store, LocalStore):
-            self.write("log.txt", self.log.read_bytes())
-
 
 @contextmanager
 def open_run(output: str | Path, name: str) -> Iterator[RunFolder]:
@@ -52,14 +47,14 @@ def open_run(output: str | Path, name: str) -> Iterator[RunFolder]:
         path.touch()
         run = RunFolder(store, name, path)
         try:
-            with every(COPY_EVERY_S, partial(_copy, run)):
+            with every(COPY_EVERY_S, partial(_copy_log, run)):
                 yield run
         finally:
-            _copy(run)
+            _copy_log(run)
 
 
-def _copy(run: RunFolder) -> None:
+def _copy_log(run: RunFolder) -> None:
     try:
-        run.copy_log()
+        run.write("log.txt", run.log.read_bytes())
     except OSError as error:  # the run goes on: if the store stays out of reach, a shard fails
         log.warning("the log could not be copied to %s: %s", run.store.location, error)

@@ -15,7 +15,7 @@ from cluster.job.command import JobConfig
 from cluster.job.program import as_launched
 from cluster.job.runs import RunFolder, open_run
 from factory.store.open import absolute
-from schemas.dataset import RunRecord
+from schemas.dataset import RunId, RunRecord
 from schemas.place import places_in
 from schemas.text import one_line, printable
 from schemas.version import WRITER
@@ -32,7 +32,7 @@ def logged_run(job: JobConfig, output: str | Path, *, runs: str = "runs") -> Ite
         runs: name of the folder of all runs in the output.
     """
     now = datetime.now(UTC)
-    name = f"{runs}/{now:%Y%m%dT%H%M%SZ}-{job.command()}-{secrets.token_hex(2)}"
+    name = f"{runs}/{RunId(now, job.command(), secrets.token_hex(2))}"
     record = RunRecord(
         job=type(job).__name__,
         started=now.isoformat(timespec="seconds"),

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from factory.dataset.shard_tasks import reasons_of
 from schemas.outcome import Outcome
 from schemas.summary import RunSummary, StageTime
 
@@ -10,10 +11,8 @@ from schemas.summary import RunSummary, StageTime
 def summarise(what: str, outcomes: Sequence[Outcome], wall_s: float, workers: int) -> RunSummary:
     """Add up the outcomes of a run."""
     seconds: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
     for outcome in outcomes:
         seconds.update(outcome.stage_seconds)
-        reasons.update(outcome.reasons)
     made = [outcome for outcome in outcomes if outcome.error is None]
     return RunSummary(
         what=what,
@@ -22,7 +21,7 @@ def summarise(what: str, outcomes: Sequence[Outcome], wall_s: float, workers: in
         num_samples=sum(outcome.num_samples for outcome in made),
         num_rejected=sum(outcome.num_rejected for outcome in made),
         num_filtered=sum(outcome.num_filtered for outcome in made),
-        reasons=dict(reasons.most_common()),
+        reasons=dict(reasons_of(outcomes).most_common()),
         set_aside={o.shard: o.error for o in outcomes if o.error is not None},
         wall_s=wall_s,
         images_per_s=sum(outcome.num_inputs for outcome in made) / wall_s,

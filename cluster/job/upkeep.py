@@ -13,7 +13,6 @@ from factory.upkeep.options import OfDataset
 
 if TYPE_CHECKING:
     from cluster.job.runs import RunFolder
-    from factory.dataset.dataset import Dataset
     from factory.upkeep.run import Answer
 
 
@@ -27,23 +26,31 @@ class UpkeepJob(JobConfig, OfDataset):
 
 
 def look_after(
-    job: UpkeepJob, work: "Callable[[RunFolder], Answer]", *, changed: "Dataset | None" = None
+    job: UpkeepJob,
+    work: "Callable[[RunFolder], Answer]",
+    *,
+    changes: bool = False,
+    of_any_format: bool = False,
 ) -> None:
     """Run a job, and print its answer.
 
     Args:
         work: what it does, of which its options are the argument.
-        changed: the dataset, if the job changes it: the folder of the run is there then, and else
-            in a place that is removed.
+        changes: whether it changes the dataset: the folder of the run is there then, and else in a
+            place that is removed.
+        of_any_format: whether it changes datasets of earlier formats too.
 
     Raises:
         NotWholeError: the answer, which was printed, is that something is wrong.
+        others: as `factory.upkeep.run.open_dataset`, for a dataset that would be changed.
     """
     # Imported here, so that --help and wrong options are answered at once.
     from cluster.job.start import logged_run
+    from factory.upkeep.run import open_dataset
 
-    with tempfile.TemporaryDirectory(prefix=f"simgan-{job.command()}-") as temporary:
-        output = temporary if changed is None else changed.location
+    with tempfile.TemporaryDirectory(prefix=f"simgan-{job.command()}-") as output:
+        if changes:
+            output = open_dataset(job.input, to_change=not of_any_format).location
         with logged_run(job, output) as run:
             answer = work(run)
     if job.as_json:

@@ -19,7 +19,7 @@ from cluster.job.runs import RunFolder
 from cluster.job.start import logged_run
 from cluster.job.summary import summarise
 from factory.dataset.session import BeginSession
-from factory.dataset.shard_tasks import MakeTask, Stage, collect
+from factory.dataset.shard_tasks import MakeTask, Stage, collect, stages_of
 from factory.dataset.shard_tasks import Progress as ShowProgress
 from schemas.outcome import Outcome
 
@@ -41,23 +41,10 @@ class Session:
         self.run, self.num_workers, self.use_gpu = run, workers, use_gpu
 
     def make_shards(
-        self,
-        what: str,
-        task: MakeTask | Sequence[Stage],
-        shards: Sequence[int],
-        num_samples: int,
+        self, what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
     ) -> list[Outcome]:
         """`factory.dataset.shard_tasks.MakeShards` in parallel Ray workers, with progress, and with
-        a summary in the run's folder at the end.
-
-        Args:
-            what: what is done, in one word for logs and progress bars, e.g. `refine`.
-            task: what makes one shard, in one step or in several.
-            num_samples: expected in all shards together, for the progress bar.
-
-        Raises:
-            ShardsFailedError: some shards could not be made; all others were.
-        """
+        a summary in the run's folder at the end."""
         if not shards:
             return []
         from cluster.on_ray.connect import ensure_ray
@@ -75,9 +62,8 @@ class Session:
 
         started = time.perf_counter()
         try:
-            stages = (Stage(what, task),) if callable(task) else task
             with _reporting_silence(what, lambda: len(outcomes)):
-                return collect(run_on_ray(stages, shards, workers), on_outcome)
+                return collect(run_on_ray(stages_of(task, what), shards, workers), on_outcome)
         finally:
             progress.close()
             wall_s = time.perf_counter() - started
@@ -98,12 +84,7 @@ class Session:
     def side_by_side(
         self, calls: Sequence[Callable[[], Any]], what: str | None = None, *, use_gpu: bool = False
     ) -> list[Any]:
-        """Results of several calls, each made in a Ray worker of one core.
-
-        Args:
-            what: for a progress bar; none where it is absent.
-            use_gpu: give each a GPU as well.
-        """
+        """`factory.dataset.shard_tasks.SideBySide`, each call in a Ray worker of one core."""
         import ray
 
         from cluster.on_ray.connect import ensure_ray

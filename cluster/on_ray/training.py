@@ -147,8 +147,8 @@ def train_on_ray(
         finally:
             advance()
             progress.close()
-    if (error := _error_of(store)) is not None:
-        raise RuntimeError(error)
+    if store.size(ERROR_NAME) is not None:
+        raise RuntimeError(store.read(ERROR_NAME).decode())
     if failure is not None:
         raise RuntimeError(f"the training failed: {failure}")
     log.info("the refiner is %s/%s", store.location, WEIGHTS_NAME)
@@ -256,12 +256,6 @@ class RemoteScorer(HeldOutScorer):
 def _score(location: str, scoring: HeldOutScoring) -> Score:
     torch.set_num_threads(1)
     return scoring(location)
-
-
-def _error_of(store: Store) -> str | None:
-    if store.size(ERROR_NAME) is None:
-        return None
-    return store.read(ERROR_NAME).decode()
 
 
 def _advance(progress: Progress, store: Store) -> None:

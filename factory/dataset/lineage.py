@@ -5,7 +5,7 @@ from typing import Literal
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.known_facts import known_facts
-from schemas.base import FormatError, Model
+from schemas.base import Model
 from schemas.dataset import DatasetCard
 from schemas.index import ShardFacts
 
@@ -38,21 +38,20 @@ def lineage_of(dataset: Dataset) -> tuple[Ancestor, ...]:
 
 
 def _chain(dataset: Dataset) -> Iterator[Ancestor]:
-    card, location, reach = dataset.card, dataset.location, "this"
-    while True:
-        yield _known(card, location, "this" if reach == "this" else "there")
-        if card.parent is None:
-            return
-        location, expected, reach = card.parent.location, card.parent.card, "there"
+    card = dataset.card
+    yield _known(card, dataset.location, "this")
+    while card.parent is not None:
+        location, expected = card.parent.location, card.parent.card
         try:
             parent = Dataset.open(location).card
-        except (OSError, FormatError, ValueError):
+        except (OSError, ValueError):
             yield Ancestor(location=location, reach="not there", card=expected)
             return
         if parent.digest() != expected:
             yield Ancestor(location=location, reach="another dataset", card=expected)
             return
         card = parent
+        yield _known(card, location, "there")
 
 
 def _known(card: DatasetCard, location: str, reach: Reach) -> Ancestor:

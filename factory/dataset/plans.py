@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -102,16 +102,10 @@ def location_of(table: Any) -> str | None:
     return None if location is None else location.decode()
 
 
-class PlanHead(NamedTuple):
-    """A plan without its inputs."""
+def read_locations(dataset: Dataset, shards: Iterable[int]) -> Iterator[str | None]:
+    """Where the inputs of plans lay when they were planned, in order; None where that is unknown.
 
-    shard: int
-    location: str | None
-    """of the inputs when they were planned; None if unknown"""
-
-
-def read_heads(dataset: Dataset, shards: Iterable[int]) -> Iterator[PlanHead]:
-    """The heads of plans, in order; of a plan the first bytes are read alone.
+    Of a plan the first bytes are read alone.
 
     Raises:
         FileNotFoundError: there is no such plan.
@@ -119,10 +113,10 @@ def read_heads(dataset: Dataset, shards: Iterable[int]) -> Iterator[PlanHead]:
     """
     entries = dataset.plan_entries()
     with ThreadPoolExecutor(READERS) as pool:
-        yield from pool.map(lambda shard: _head(dataset, shard, entries.get(shard)), shards)
+        yield from pool.map(lambda shard: _location(dataset, shard, entries.get(shard)), shards)
 
 
-def _head(dataset: Dataset, shard: int, entry: Entry | None) -> PlanHead:
+def _location(dataset: Dataset, shard: int, entry: Entry | None) -> str | None:
     name = plan_name(shard)
     where = f"{dataset.location}/{name}"
     if entry is None:
@@ -130,13 +124,11 @@ def _head(dataset: Dataset, shard: int, entry: Entry | None) -> PlanHead:
     raw = dataset.store.read_range(name, 0, min(entry.size, HEAD_BYTES))
     head, found, _ = raw.partition(b',"inputs":[')
     if not found:  # an earlier version wrote it, or its location is a long one
-        return PlanHead(
-            shard, location_of(plan_columns(dataset.store.read(name), shard, where=where))
-        )
+        return location_of(plan_columns(dataset.store.read(name), shard, where=where))
     plan = ShardPlan.from_json(head + b',"inputs":[]}', where=where)
     if plan.shard != shard:
         raise FormatError(f"{where}: not the plan of shard {shard}")
-    return PlanHead(shard, plan.location)
+    return plan.location
 
 
 def read_plans(dataset: Dataset, shards: Iterable[int]) -> Iterator[Any]:

@@ -112,9 +112,9 @@ def made_by(steps: Sequence[Callable[[Any], Any]], shard: int) -> Outcome:
     return outcome
 
 
-def stages_of(task: MakeTask | Sequence[Stage]) -> Sequence[Stage]:
-    """The stages of a task; one that is done in one step is one stage."""
-    return (Stage("make", task),) if callable(task) else task
+def stages_of(task: MakeTask | Sequence[Stage], name: str = "make") -> Sequence[Stage]:
+    """The stages of a task; one that is done in one step is one stage, of the given name."""
+    return (Stage(name, task),) if callable(task) else task
 
 
 def collect(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -93,7 +92,7 @@ def write_card(
         fields=[_row(field, guide, seen) for field in fields],
         pixels=guide.pixels,
         bits=card.image.bits,
-        provenance=_provenance(source),
+        provenance=provenance_of(source),
         checks=[_check(check) for check in report.checks],
         report=report,
         realism=report.realism,
@@ -131,32 +130,26 @@ def _check(check: GateCheck) -> Mapping[str, str]:
     }
 
 
-def _provenance(source: ReleaseSource) -> list[tuple[str, str]]:
-    """What made the samples, by name and digest."""
+def provenance_of(source: ReleaseSource) -> dict[str, str]:
+    """What made the samples: a digest, or words, by name."""
     manifest, card = source.manifest, source.manifest.dataset
-    rows = [
-        ("dataset", f"{card.name} ({card.kind}, domain {card.domain})"),
-        ("configuration of the dataset", card.config_digest),
-    ]
+    made_by = {
+        "dataset": f"{card.name} ({card.kind}, domain {card.domain})",
+        "configuration of the dataset": card.config_digest,
+    }
     if card.parent is not None:
-        rows.append(("card of the dataset that it was made from", card.parent.card))
+        made_by["card of the dataset that it was made from"] = card.parent.card
     if card.refiner is not None:
-        rows.append(("refiner", card.refiner.sha256))
+        made_by["refiner"] = card.refiner.sha256
     if card.kept is not None:
-        rows.append(("verdicts by which samples were kept", card.kept.verdicts))
-    return [
-        *rows,
-        ("release", source.release),
-        ("manifest of the release", source.manifest_sha256),
-        ("validation report", f"{manifest.report_id}: {manifest.report}"),
-        ("gate that it passed", manifest.gate),
-        ("exported by", WRITER),
-    ]
-
-
-def provenance_json(source: ReleaseSource) -> dict[str, Any]:
-    """The same as plain values."""
-    return dict(_provenance(source))
+        made_by["verdicts by which samples were kept"] = card.kept.verdicts
+    return made_by | {
+        "release": source.release,
+        "manifest of the release": source.manifest_sha256,
+        "validation report": f"{manifest.report_id}: {manifest.report}",
+        "gate that it passed": manifest.gate,
+        "exported by": WRITER,
+    }
 
 
 def _known_limits(

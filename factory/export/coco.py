@@ -7,9 +7,9 @@ point that is not known, 1 for one outside the picture or hidden as far as label
 
 import os
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -23,7 +23,7 @@ CATEGORY = 1
 HALF_PX = 0.5
 
 
-class CocoFiles:
+class CocoFiles(AbstractContextManager["CocoFiles"]):
     """Writes `coco/<split>.json` while samples are written, as a `Sink`. Nothing is in memory."""
 
     def __init__(self, folder: Path, layout: KeypointLayout, image: ImageSpec, description: str):
@@ -40,15 +40,7 @@ class CocoFiles:
         self._files: dict[str, _SplitFile] = {}
         self._shard: WrittenShard | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for file in self._files.values():
             file.close(is_whole=kind is None)
 

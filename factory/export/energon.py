@@ -7,10 +7,8 @@ tar, a table of all samples and their members, the tars of each split, and how a
 import sqlite3
 import struct
 import uuid
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import orjson
 
@@ -39,7 +37,7 @@ _INDEXES = (
 )
 
 
-class EnergonIndex:
+class EnergonIndex(AbstractContextManager["EnergonIndex"]):
     """Writes the offsets of all samples while they are written, as a `Sink`."""
 
     def __init__(self, folder: Path):
@@ -61,15 +59,7 @@ class EnergonIndex:
         self._samples: list[tuple[int, str, int, int, int]] = []
         self._parts: list[tuple[int, int, str, int, int]] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with closing(self._database):
             if kind is None:
                 self._flush()

@@ -55,7 +55,9 @@ class RecordType:
         columns = kind.index_schema(labelled)
         self.fields: tuple[pa.Field, ...] = tuple(
             columns.field(name) if name in columns.names else _field(name, info.annotation)
-            for name, info in ((info.alias or name, info) for name, info in _fields(model))
+            for name, info in (
+                (info.alias or name, info) for name, info in model.model_fields.items()
+            )
         )
         """in the order in which they are written"""
         self._records = {
@@ -82,17 +84,13 @@ class RecordType:
         return record, orjson.dumps(record)
 
 
-def _fields(model: type[Model]) -> list[tuple[str, Any]]:
-    return list(model.model_fields.items())
-
-
 def _field(name: str, annotation: Any) -> pa.Field:
     """The type of a field that the index has no column for."""
     kinds = list(_kinds(annotation))
     if all(map(_is_text, kinds)):
         return pa.field(name, pa.string())
     if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], Model):
-        inner = _fields(kinds[0])
+        inner = kinds[0].model_fields.items()
         if all(_is_text(kind) for _, info in inner for kind in _kinds(info.annotation)):
             parts = [pa.field(info.alias or part, pa.string()) for part, info in inner]
             return pa.field(name, pa.struct(parts))

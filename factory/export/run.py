@@ -18,7 +18,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.shard_tasks import Progress, no_progress
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.domains.registry import domain_of
-from factory.export.card import SHEET, provenance_json, summary_of, title_of, write_card
+from factory.export.card import SHEET, provenance_of, summary_of, title_of, write_card
 from factory.export.coco import CocoFiles
 from factory.export.croissant import Described, croissant
 from factory.export.energon import EnergonIndex, write_energon
@@ -185,7 +185,7 @@ def _write_croissant(
     # the first.
     folder = f"provenance/{source.manifest_sha256[:16]}"
     (place / folder).mkdir(parents=True)
-    provenance = orjson.dumps(provenance_json(source), option=orjson.OPT_INDENT_2)
+    provenance = orjson.dumps(provenance_of(source), option=orjson.OPT_INDENT_2)
     write_file(place / folder / "release.json", provenance)
     described = Described(
         name=title_of(source),

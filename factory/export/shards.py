@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factory.dataset.columns import with_values
 from factory.dataset.kinds import parse_label, repeated_columns
 from factory.dataset.tar import DamagedShardError, archive_end, member
 from factory.export.labels import RecordType
@@ -214,9 +215,7 @@ def _write_index(
             f"than its shard {shard.shard}"
         )
     for name in ("png_offset", "json_offset", "json_length"):
-        column = rows.schema.get_field_index(name)
-        values = pa.array(getattr(places, name), pa.int64())
-        rows = rows.set_column(column, rows.schema.field(column), values)
+        rows = with_values(rows, name, pa.array(getattr(places, name), pa.int64()))
     tars = pa.array([tar] * len(rows), pa.string())
     rows = rows.add_column(1, pa.field("tar", pa.string(), nullable=False), tars)
     repeated = ["tar", *repeated_columns(source.dataset.sample_kind)]

@@ -17,7 +17,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.tar import DamagedShardError, PackedSample, sha256
 from factory.release.state import MANIFEST, read_manifest, tar_of_dataset
 from factory.store.parquet import parsing_parquet
-from factory.store.stored_file import READ_AT_ONCE, StoredFile
+from factory.store.stored_file import READ_AT_ONCE, opened
 from schemas.release import ReleasedShard, ReleaseManifest
 
 MEND = "mend the dataset with jobs/describe.py --repair, or release it under another name"
@@ -82,7 +82,7 @@ class ReleaseSource:
         size = store.size(name)
         if size is None:
             raise DamagedShardError(f"{self._where(shard)}, is lost; {MEND}")
-        with io.BufferedReader(StoredFile(store, name, size), READ_AT_ONCE) as file:
+        with opened(store, name, size) as file:
             read = _Digesting(file)
             yield read
             while read.read(READ_AT_ONCE):

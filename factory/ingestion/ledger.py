@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.plans import location_of, read_heads, read_plans
+from factory.dataset.plans import location_of, read_locations, read_plans
 from factory.sources.input_table import InputTable
 from factory.sources.scan import Container
 from factory.store.base import Store
@@ -167,8 +167,8 @@ class Ledger:
         # Every number up to the newest: a listing made while plans appear may miss some.
         num_plans = max(self.dataset.planned(), default=-1) + 1
         if not self.inputs.num_files:  # no input has to be compared with its plan
-            for head in read_heads(self.dataset, range(len(self.shard_sizes), num_plans)):
-                self._note(None, head.location)
+            for location in read_locations(self.dataset, range(len(self.shard_sizes), num_plans)):
+                self._note(None, location)
             return
         for table in read_plans(self.dataset, range(self._num_in_table, num_plans)):
             location = location_of(table)

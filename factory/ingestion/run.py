@@ -144,14 +144,9 @@ def ingest_new_inputs(
     Args:
         output: location of the dataset; it is made if there is none.
         card: of the dataset, as `card_of` makes it.
-        max_reject_share: of the inputs, 0 to 1, that may be malformed.
-        min_shard: fewer new inputs than this (in a split) are held back.
-        moved: inputs were moved since earlier runs planned them; they are matched to these plans by
-            name.
-        give_up_vanished: commit planned shards none of whose inputs exists any more, as empty ones.
-        max_ignored_share: of the files, 0 to 1, that may be no inputs; hidden ones do not count.
+        max_reject_share, min_shard, moved, give_up_vanished, max_ignored_share,
+            allow_misplaced_labels: as of `ingest`.
         write_summary: is given where everything went, also where the run then fails.
-        allow_misplaced_labels: make samples also where labels do not belong to their pictures.
 
     Raises:
         CardMismatchError: the dataset was made with another configuration.

@@ -106,13 +106,17 @@ class _BlendOrder:
                 _, shard[now], row[now] = self._order(number, epoch).places(within[now])
         return Places(source, shard, row)
 
-    def shards_after(self, position: int) -> Numbers:
-        """None: of a blend nothing is fetched ahead."""
-        return np.zeros(0, np.int64)
+    def shards_after(self, position: int) -> list[Numbers]:
+        """As `Plan.shards_after`; where each release is then is known to within a block."""
+        after = []
+        for number, given in enumerate(self._given_before(self._first + position).tolist()):
+            epoch, within = divmod(given, len(self._blend.releases[number]))
+            after += self._order(number, epoch).shards_after(within)
+        return after
 
-    def _given_before(self, block: int) -> Numbers:
-        """(releases,) samples that each has given before a block; the largest takes the rest."""
-        position = block * self._size
+    def _given_before(self, position: int) -> Numbers:
+        """(releases,) samples that each has given before the beginning of a block; the largest
+        takes the rest."""
         given = np.floor(np.array(self._blend.shares) * position + 0.5).astype(np.int64)
         given[self._largest] += position - given.sum()
         return given
@@ -120,8 +124,8 @@ class _BlendOrder:
     def _block(self, block: int) -> tuple[Numbers, Numbers]:
         """For each position of a block: the release, and how many it has given before."""
         if block not in self._blocks:
-            before = self._given_before(block)
-            counts = self._given_before(block + 1) - before
+            before = self._given_before(block * self._size)
+            counts = self._given_before((block + 1) * self._size) - before
             sources = np.repeat(np.arange(len(counts)), counts)
             sources = sources[permutation((self._seed, block), self._size)]
             draws = np.empty_like(sources)

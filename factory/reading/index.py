@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -204,7 +205,8 @@ class ReleaseIndex:
         if size is None:
             raise FileNotFoundError(f"{self._store.location}/{name}, a part of the index")
         with parsing_parquet(f"{self._store.location}/{name}"):
-            return pq.ParquetFile(pa.PythonFile(StoredFile(self._store, name, size), "r"))
+            file = StoredFile(partial(self._store.read_range, name), size)
+            return pq.ParquetFile(pa.PythonFile(file, "r"))
 
 
 class Span(NamedTuple):

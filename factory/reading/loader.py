@@ -4,6 +4,7 @@ It imports PyTorch, as `torch_data` does and nothing else of the reader.
 """
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
@@ -24,8 +25,9 @@ class _Loaded(NamedTuple):
     end: int
     content: Any
     """None where all samples of the batch are left out"""
-    skipped: list[tuple[int, Skipped]]
-    """number of the release, and what its worker left out of it since the batch before"""
+    skipped: Counter[tuple[int, int, str]]
+    """samples that its worker left out since the batch before: by number of the release, number of
+    the shard, and why"""
 
 
 class _Batches(IterableDataset[_Loaded]):
@@ -42,31 +44,23 @@ class _Batches(IterableDataset[_Loaded]):
         if worker is not None:
             turn = turn.of_worker(worker.id, worker.num_workers)
             gc.freeze()  # labels make garbage; what the worker began with is none of it
-        source = epochs.source
-        before = [release.skipped for release in source.releases]
-        for batch in source.batches(
-            self._epoch,
-            turn,
-            seed=epochs.seed,
-            shuffle=epochs.shuffle,
-            transform=self._transform,
-        ):
+        before = _num_skipped(epochs.source)
+        for batch in epochs.batches(self._epoch, turn, self._transform):
             content = self._collate(batch.samples) if batch.samples else None
-            now = [release.skipped for release in source.releases]
-            yield _Loaded(batch.end, content, [] if now == before else _since(before, now))
+            now = _num_skipped(epochs.source)
+            yield _Loaded(batch.end, content, now - before)
             before = now
 
 
-def _since(before: list[list[Skipped]], now: list[list[Skipped]]) -> list[tuple[int, Skipped]]:
-    """What was left out between two looks."""
-    more = []
-    for number, (earlier, later) in enumerate(zip(before, now, strict=True)):
-        had = {(found.shard, found.why): found.num_samples for found in earlier}
-        for found in later:
-            count = found.num_samples - had.get((found.shard, found.why), 0)
-            if count:
-                more.append((number, found._replace(num_samples=count)))
-    return more
+def _num_skipped(source: Source) -> Counter[tuple[int, int, str]]:
+    """What this process left out so far, as `_Loaded.skipped`."""
+    return Counter(
+        {
+            (number, shard, why): count
+            for number, release in enumerate(source.releases)
+            for (shard, why), count in release.num_skipped.items()
+        }
+    )
 
 
 def _unbatched(loaded: _Loaded) -> _Loaded:
@@ -117,7 +111,7 @@ class ReleaseLoader:
         self._epochs = Epochs(source, turn, seed=seed, shuffle=shuffle)
         self._drop_last, self._transform, self._collate = drop_last, transform, collate
         self._loading = loading | {"num_workers": num_workers}
-        self._skipped: dict[tuple[int, int, str], int] = {}
+        self._skipped: Counter[tuple[int, int, str]] = Counter()
 
     def __len__(self) -> int:
         """Batches of the next iteration."""
@@ -133,18 +127,13 @@ class ReleaseLoader:
             batches, batch_size=None, collate_fn=cast("Any", _unbatched), **self._loading
         )
         for loaded in cast("Iterator[_Loaded]", iter(loader)):
-            self._note(loaded)
+            self._skipped.update(loaded.skipped)
             if self._drop_last and loaded.end == length and length % turn.batch_size:
                 continue
             epochs.had(epoch, turn, loaded.end)
             if loaded.content is not None:
                 yield loaded.content
         epochs.end()
-
-    def _note(self, loaded: _Loaded) -> None:
-        for number, found in loaded.skipped:
-            key = number, found.shard, found.why
-            self._skipped[key] = self._skipped.get(key, 0) + found.num_samples
 
     @property
     def skipped(self) -> list[tuple[Release, Skipped]]:

@@ -114,13 +114,13 @@ class ReleaseOrder:
             moved[inside] = start + self._permutation_of(window)[positions[inside] - start]
         return moved
 
-    def shards_after(self, position: int) -> Numbers:
-        """(n,) shards of the window that follows the one of a position, if any."""
+    def shards_after(self, position: int) -> list[Numbers]:
+        """(n,) shards of the window that follows the one of a position, if any, in a list."""
         at = int(np.searchsorted(self._ends, position, "right"))
         following = int(self._window[at]) + 1 if at < len(self._window) else self.num_windows
         if following >= self.num_windows:
-            return self._shards[:0]
-        return self._shards[self._bounds[following] : self._bounds[following + 1]]
+            return [self._shards[:0]]
+        return [self._shards[self._bounds[following] : self._bounds[following + 1]]]
 
     def _permutation_of(self, window: int) -> Numbers:
         if window not in self._permutations:

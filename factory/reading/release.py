@@ -17,11 +17,11 @@ from factory.reading.sample import Sample, decoded
 from factory.reading.source import Damaged, Source
 from factory.reading.tars import ReleaseTars
 from factory.release.latest import followed
-from factory.release.state import MANIFEST, release_at
+from factory.release.state import MANIFEST, dropped_in, release_at
 from factory.store.base import Store
 from factory.store.open import is_remote, open_store
-from schemas.base import FormatError, digest_of
-from schemas.release import MAX_DROPPED_BYTES, DroppedRelease, ReleaseManifest
+from schemas.base import digest_of
+from schemas.release import ReleaseManifest
 
 DEFAULT_CACHE = Path.home() / ".cache" / "simgan-factory" / "tars"
 """where tars from object stores are kept, unless another folder is given"""
@@ -109,7 +109,8 @@ class Release(Source):
             self._index.select(where)
         self._num_samples = self._index.num_samples
         self._ends = np.cumsum(self._num_samples)
-        self._skipped: Counter[tuple[int, str]] = Counter()
+        self.num_skipped: Counter[tuple[int, str]] = Counter()
+        """samples that this process left out so far, by number of the shard and why"""
 
     def __repr__(self) -> str:
         chosen = {"split": self.split, "where": self.where}
@@ -160,8 +161,9 @@ class Release(Source):
     @property
     def skipped(self) -> list[Skipped]:
         """What this process left out so far, because it was damaged, by shard."""
-        found = sorted(self._skipped.items())
-        return [Skipped(shard, count, why) for (shard, why), count in found]
+        return [
+            Skipped(shard, count, why) for (shard, why), count in sorted(self.num_skipped.items())
+        ]
 
     def plan(self, epoch: int, *, seed: int, shuffle: bool) -> ReleaseOrder:
         num_bytes = np.array([shard.size for shard in self.tars.shards], np.int64)
@@ -198,7 +200,7 @@ class Release(Source):
         """Count samples that are left out because of an error, or raise it: what `damaged` says."""
         if self.damaged == "raise":
             raise error
-        self._skipped[self.tars.shards[shard].shard, str(error)] += num_samples
+        self.num_skipped[self.tars.shards[shard].shard, str(error)] += num_samples
 
     def _read(self, shard: int, row: int, members: Sequence[int]) -> Sample:
         png_block, png_length, json_block, json_length = members
@@ -251,11 +253,6 @@ def _manifest_at(store: Store, name: str) -> ReleaseManifest:
         raise FileNotFoundError(
             f"{store.location}/releases/{name} is not a release: it has no {MANIFEST}"
         ) from error
-    if len(raw) <= MAX_DROPPED_BYTES:
-        try:
-            why = DroppedRelease.from_json(raw, where=path).why
-        except FormatError:
-            pass
-        else:
-            raise FileNotFoundError(f"the release {store.location}/{path} was dropped: {why}")
+    if (dropped := dropped_in(raw)) is not None:
+        raise FileNotFoundError(f"the release {store.location}/{path} was dropped: {dropped.why}")
     return ReleaseManifest.from_json(raw, where=f"{store.location}/{path}")

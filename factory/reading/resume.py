@@ -1,10 +1,12 @@
 """Which epoch a training reads, how far it has come, and how that is saved."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
 from factory.reading.order import Turn
-from factory.reading.source import Source
+from factory.reading.sample import Sample
+from factory.reading.source import Batch, Source
 from schemas.base import Model
 
 
@@ -46,6 +48,14 @@ class Epochs:
         epoch, position, done = self._now = self._next
         self._next = (epoch + 1, 0, 0)
         return epoch, replace(self.turn, start=position, done=done)
+
+    def batches(
+        self, epoch: int, turn: Turn, transform: Callable[[Sample], Any]
+    ) -> Iterator[Batch]:
+        """As `Source.batches`, in the order of these epochs."""
+        return self.source.batches(
+            epoch, turn, seed=self.seed, shuffle=self.shuffle, transform=transform
+        )
 
     def had(self, epoch: int, turn: Turn, num_samples: int) -> None:
         """Note how many samples of its turn this rank has had."""

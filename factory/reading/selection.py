@@ -147,7 +147,8 @@ class Expression:
             why = f"it takes longer than {seconds:g} s for {len(rows):,} rows"
             raise TooSlowError(f"{self.name} = {self._quoted()}: {why}", why=why) from error
         except duckdb.Error as error:
-            place = None if self._is_fine_without_rows() else self._wrong_part()
+            # Where its types fit, a value in some row is what is wrong.
+            place = None if self._computes(self.expression) else self._wrong_part()
             raise self._error(_first_line(error), place) from error
 
     def _computed(self, text: str, table: pa.Table) -> pa.ChunkedArray:
@@ -170,10 +171,6 @@ class Expression:
         finally:
             timer.cancel()
 
-    def _is_fine_without_rows(self) -> bool:
-        """Whether its types fit, so that a value in some row is what is wrong."""
-        return self._computes(self.expression)
-
     def _wrong_part(self) -> Place | None:
         """The smallest part of the expression that cannot be computed whatever the rows."""
         for place in sorted(self._places, key=lambda place: place.length)[:_MOST_PARTS_TRIED]:
@@ -182,6 +179,7 @@ class Expression:
         return None
 
     def _computes(self, text: str) -> bool:
+        """Whether it can be computed of no rows."""
         import duckdb
 
         try:

@@ -1,7 +1,7 @@
 """What a release and a blend of releases have in common: epochs of samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -30,8 +30,8 @@ class Plan(Protocol):
     def places(self, positions: Numbers) -> Places:
         """Where the samples of some positions are."""
 
-    def shards_after(self, position: int) -> Numbers:
-        """Shards of the first source that are read after those around a position, if any."""
+    def shards_after(self, position: int) -> list[Numbers]:
+        """(n,) of each source: shards that are read after those around a position, if any."""
 
 
 class Batch(NamedTuple):
@@ -144,10 +144,11 @@ class Source(ABC):
                         samples.append(transform(sample))
                 yield Batch(end, samples, len(batch) - len(samples))
 
-    def _prepare(self, places: Places, following: Numbers) -> None:
-        for number, release in enumerate(self.releases):
+    def _prepare(self, places: Places, following: Sequence[Numbers]) -> None:
+        releases = self.releases
+        for number, (release, later) in enumerate(zip(releases, following, strict=True)):
             shards = np.unique(places.shard[places.source == number])
-            release.tars.prepare(shards.tolist(), following.tolist() if number == 0 else ())
+            release.tars.prepare(shards.tolist(), later.tolist(), num_sharing=len(releases))
 
     def _read_at(self, places: Places) -> Iterator[Sample | None]:
         """The samples at some places; None for those that are left out."""

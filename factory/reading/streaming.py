@@ -18,7 +18,6 @@ from factory.dataset.tar import DamagedShardError
 from factory.images.png import decode_png
 from factory.reading.order import permutation
 from factory.reading.release import Release
-from factory.reading.tars import ReleaseTars
 from factory.store.extras import require
 from factory.store.stored_file import StoredFile
 
@@ -91,16 +90,5 @@ def _opened(shards: Iterator[int], release: Release) -> Iterator[dict[str, Any]]
         except DamagedShardError as error:
             release.skip_or_raise(shard, error, tars.shards[shard].num_samples)
             continue
-        size = tars.shards[shard].size
-        file = StoredFile(_Ranges(tars, shard), tars.shards[shard].url, size)
+        file = StoredFile(partial(tars.read, shard), tars.shards[shard].size)
         yield {"url": tars.where(shard), "stream": io.BufferedReader(file, STREAM_BYTES)}
-
-
-class _Ranges:
-    """One tar, read by ranges."""
-
-    def __init__(self, tars: ReleaseTars, shard: int):
-        self._tars, self._shard = tars, shard
-
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
-        return self._tars.read(self._shard, offset, length)

@@ -118,7 +118,9 @@ class ReleaseTars:
             self._store, self._names[shard], released.sha256, released.size, check=self._check
         )
 
-    def prepare(self, shards: Iterable[int], following: Iterable[int] = ()) -> None:
+    def prepare(
+        self, shards: Iterable[int], following: Iterable[int] = (), *, num_sharing: int = 1
+    ) -> None:
         """Fetch tars from an object store, several at once, so that `require` finds them.
 
         Those for which the cache is too small stay where they are, and are read by ranges.
@@ -126,6 +128,8 @@ class ReleaseTars:
         Args:
             following: shards that are going to be read soon. They are fetched meanwhile, if the
                 cache has room for all of them.
+            num_sharing: releases that are read side by side. None takes more than its part of the
+                cache for shards that are not read yet.
         """
         if isinstance(self._store, LocalStore) or self._cache is None:
             return
@@ -139,9 +143,9 @@ class ReleaseTars:
             elif shard not in self._open:
                 now.append(shard)
         if now:
-            with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
-                list(pool.map(self._fetch, now))
+            self._fetch_all(now)
         later = list(following)
+        room -= self._cache.max_bytes - self._cache.max_bytes // num_sharing
         fits = sum(self.shards[shard].size for shard in later) <= room
         if later and fits and (self._ahead is None or not self._ahead.is_alive()):
             self._ahead = threading.Thread(target=self._fetch_all, args=(later,), daemon=True)

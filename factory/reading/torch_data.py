@@ -141,10 +141,8 @@ class ReleaseIterable(IterableDataset[Any]):
         if worker is not None:
             self._read_by_workers.fill_(True)
             turn = turn.of_worker(worker.id, worker.num_workers)
-        source, made = epochs.source, turn.done
-        for batch in source.batches(
-            epoch, turn, seed=epochs.seed, shuffle=epochs.shuffle, transform=self.transform
-        ):
+        made = turn.done
+        for batch in epochs.batches(epoch, turn, self.transform):
             had = batch.end - len(batch.samples)
             made += batch.num_skipped
             for sample in batch.samples:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from factory.dataset.columns import with_values
 from factory.dataset.dataset import Dataset
 from factory.dataset.kinds import repeated_columns
 from factory.dataset.loading import superseded_keys, without_keys
@@ -104,8 +105,7 @@ class ReleaseContent:
         assert [sample.key for sample in placed] == rows["key"].to_pylist()
         for name in ("png_offset", "json_offset"):
             offsets = pa.array([getattr(sample, name) for sample in placed], pa.int64())
-            column = rows.schema.get_field_index(name)
-            rows = rows.set_column(column, rows.schema.field(column), offsets)
+            rows = with_values(rows, name, offsets)
         return tar, rows
 
     def keys_by_shard(self) -> Iterator[tuple[int, pa.ChunkedArray]]:

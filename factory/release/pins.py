@@ -14,6 +14,17 @@ def intent_name(release: str) -> str:
     return f"releases/{release}/intent.json"
 
 
+def read_intent(dataset: Dataset, release: str) -> ReleaseIntent:
+    """What was written first of a release.
+
+    Raises:
+        FileNotFoundError: no such release was begun.
+        FormatError: it cannot be read.
+    """
+    name = intent_name(release)
+    return ReleaseIntent.from_json(dataset.store.read(name), where=f"{dataset.location}/{name}")
+
+
 def pinned_tars(dataset: Dataset) -> dict[str, str]:
     """Name to sha256 of the tars that a release names, or is going to name.
 
@@ -24,15 +35,13 @@ def pinned_tars(dataset: Dataset) -> dict[str, str]:
     for release in dataset.store.folders("releases"):
         if is_dropped(dataset, release):
             continue
-        intent = intent_name(release)
         try:
             shards = read_manifest(dataset, release).shards
         except FileNotFoundError:
             try:
-                raw = dataset.store.read(intent)
+                shards = read_intent(dataset, release).shards
             except FileNotFoundError:
                 continue
-            shards = ReleaseIntent.from_json(raw, where=f"{dataset.location}/{intent}").shards
         pinned |= {name: s.sha256 for s in shards if (name := tar_of_dataset(s)) is not None}
     return pinned
 

@@ -20,7 +20,7 @@ from factory.dataset.names import tar_name
 from factory.dataset.shard_tasks import Progress, no_progress
 from factory.dataset.tar import DamagedShardError, sha256
 from factory.release.content import ReleaseContent
-from factory.release.pins import intent_name
+from factory.release.pins import intent_name, read_intent
 from factory.release.state import MANIFEST, is_dropped, read_manifest
 from factory.validation.gate import misses_of
 from factory.validation.verdicts import (
@@ -59,19 +59,24 @@ def read_report(dataset: Dataset, report_id: str) -> tuple[Report, bytes]:
     return Report.from_json(raw, where=f"{dataset.location}/{name}"), raw
 
 
+def finished_reports(dataset: Dataset) -> list[str]:
+    """Ids of the reports of a dataset that are finished; they sort by time, and are in order."""
+    ids = dataset.store.folders("reports")
+    return [i for i in ids if dataset.store.size(report_name(i)) is not None]
+
+
 def latest_report(dataset: Dataset) -> str:
-    """Id of the newest report of a dataset; ids sort by time.
+    """Id of the newest report of a dataset.
 
     Raises:
         NotReleasableError: the dataset has no report.
     """
-    ids = dataset.store.folders("reports")
-    finished = [i for i in ids if dataset.store.size(report_name(i)) is not None]
+    finished = finished_reports(dataset)
     if not finished:
         raise NotReleasableError(
             f"{dataset.location} has no report; make one with jobs/validate.py --gate"
         )
-    return max(finished)
+    return finished[-1]
 
 
 def publish(
@@ -159,13 +164,12 @@ def _put_intent(
     try:
         dataset.store.put_new(name, intent.to_json())
     except FileExistsError:
-        where = f"{dataset.location}/{name}"
-        begun = ReleaseIntent.from_json(dataset.store.read(name), where=where)
+        begun = read_intent(dataset, release)
         if begun != intent:
             raise NotReleasableError(
-                f"{where}: the release {release} was begun by report {begun.report_id} with other "
-                f"shards, and was not finished. Finish it with --report {begun.report_id}, "
-                "abandon it with --abandon, or choose another name"
+                f"{dataset.location}/{name}: the release {release} was begun by report "
+                f"{begun.report_id} with other shards, and was not finished. Finish it with "
+                f"--report {begun.report_id}, abandon it with --abandon, or choose another name"
             ) from None
         log.info("finishing the release %s, which was begun before", release)
 

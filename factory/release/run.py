@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from factory.dataset.dataset import Dataset, DatasetPlace, location_of
 from factory.dataset.session import BeginSession, here
-from factory.dataset.shard_tasks import MakeShards, Progress, no_progress
+from factory.dataset.shard_tasks import MakeShards
 from factory.release.filtered import FilteredContent, enter_filtered, filter_task, reasons_in
 from factory.release.latest import LATEST_NAME, swap_latest
 from factory.release.pins import drop_unfinished, intent_name
@@ -66,67 +66,24 @@ def publish(
     if kept is not None and not drop_failed:
         raise ValueError(f"kept = {kept} goes with drop_failed: else there is no filtered dataset")
     TypeAdapter(NewReleaseName).validate_python(release)
-    location = location_of(input)
-    Dataset.open(location).require_current_format()
+    given = dataset = Dataset.open(location_of(input))
+    given.require_current_format()
     with on() as session:
-        released = release_dataset(
-            location,
-            release,
-            report=report,
-            drop_failed=drop_failed,
-            filtered=None if kept is None else str(kept),
-            latest=latest,
-            make_shards=session.make_shards,
-            progress=session.progress("publish", "shards"),
+        report_id = report if report is not None else latest_report(given)
+        if drop_failed:
+            location = str(kept) if kept is not None else beside_location(given.location)
+            dataset = filter_by_report(given, report_id, location, session.make_shards)
+        progress = session.progress("publish", "shards")
+        manifest = publish_by_report(dataset, release, report_id, progress)
+        log.info(
+            "released %d samples in %d shards: %s",
+            manifest.num_samples,
+            len(manifest.shards),
+            f"{dataset.location}/releases/{release}/manifest.json",
         )
-    return read_manifest(released, release)
-
-
-def release_dataset(
-    location: str,
-    release: str,
-    *,
-    report: str | None = None,
-    drop_failed: bool = False,
-    filtered: str | None = None,
-    latest: bool = True,
-    make_shards: MakeShards,
-    progress: Progress = no_progress,
-) -> Dataset:
-    """Publish a release of a validated dataset.
-
-    Args:
-        location: of the dataset.
-        release: name of the release.
-        report: id of the report to release by; None for the latest.
-        drop_failed: release exactly the samples that the report keeps, from a filtered dataset.
-        filtered: location of the filtered dataset; None for `beside` the dataset.
-        latest: let the pointers to the latest release name this one: that of the dataset which has
-            it, and of the one that was given.
-        progress: of the shards whose tars are read before the release is written.
-
-    Returns:
-        The dataset in which the release is: the given one, or the filtered one.
-
-    Raises:
-        NotReleasableError: the report did not pass, or is not of what the dataset holds.
-        ValueError: the dataset has no report, or cannot be filtered.
-    """
-    given = dataset = Dataset.open(location)
-    report_id = report if report is not None else latest_report(dataset)
-    if drop_failed:
-        child_location = filtered if filtered is not None else beside(dataset)
-        dataset = filter_by_report(dataset, report_id, child_location, make_shards)
-    manifest = publish_by_report(dataset, release, report_id, progress)
-    log.info(
-        "released %d samples in %d shards: %s",
-        manifest.num_samples,
-        len(manifest.shards),
-        f"{dataset.location}/releases/{release}/manifest.json",
-    )
-    if latest:
-        make_latest(given, release, dataset)
-    return dataset
+        if latest:
+            make_latest(given, release, dataset)
+    return manifest
 
 
 def make_latest(dataset: Dataset, release: str, within: Dataset) -> None:
@@ -195,13 +152,8 @@ def filter_by_report(
     return child
 
 
-def beside(parent: Dataset) -> str:
-    """Default location of a dataset's filtered child. Raises as `beside_location`."""
-    return beside_location(parent.location)
-
-
 def beside_location(location: str) -> str:
-    """The same, of a dataset that need not be there yet.
+    """Default location of the filtered child of a dataset, which need not be there yet.
 
     Raises:
         OptionError: the dataset is a whole bucket, beside which there is nothing.

@@ -8,7 +8,7 @@ name: `refined-kept-2026-11-30`.
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -17,12 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from factory.dataset.children import registered_children
 from factory.dataset.dataset import CARD, Dataset
 from factory.release.latest import dataset_of, is_gone, latest_or_none
-from factory.release.pins import intent_name
+from factory.release.pins import read_intent
 from factory.release.publish import NotReleasableError, read_report
 from factory.release.state import MANIFEST, is_dropped, read_manifest, release_names
 from factory.store.open import open_store
 from schemas.base import FormatError
-from schemas.release import NewReleaseName, ReleaseIntent
+from schemas.release import NewReleaseName
 from schemas.report import Report
 
 log = logging.getLogger(__name__)
@@ -81,8 +81,6 @@ class DatedRelease(NamedTuple):
     """that has the release: the series' own, or a filtered child of it"""
     report_id: str
     """of the report that it was made by; ids sort by time"""
-    gate: str | None = None
-    """digest of the gate that it passed; None of one that is not finished"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,10 @@ class Series:
     names: DatedNames
     kept: str | None
     """where filtered datasets go, without the name of the release; None where releases are whole"""
+    _known: dict[tuple[str, str], DatedRelease | FormatError] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """what each manifest says, by location and name: none ever changes, so each is read once"""
 
     def place_of(self, name: str) -> str | None:
         """Where the filtered dataset of a release goes; None where releases are whole."""
@@ -129,12 +131,18 @@ class Series:
     def _finished(self) -> Iterator[DatedRelease | FormatError]:
         for within in (self.dataset, *self._filtered()):
             for name in release_names(within):
-                try:
-                    of = read_manifest(within, name)
-                except FormatError as error:
-                    yield error
-                else:
-                    yield DatedRelease(of.release, within, of.report_id, of.gate)
+                yield self._by_manifest(within, name)
+
+    def _by_manifest(self, within: Dataset, name: str) -> DatedRelease | FormatError:
+        place = within.location, name
+        if place not in self._known:
+            try:
+                of = read_manifest(within, name)
+            except FormatError as error:
+                self._known[place] = error
+            else:
+                self._known[place] = DatedRelease(of.release, within, of.report_id)
+        return self._known[place]
 
     def begun(self) -> DatedRelease | None:
         """The release of the series that was begun last and not finished, if any; without those
@@ -149,13 +157,10 @@ class Series:
         for name in self.dataset.store.folders("releases"):
             if self.names.day_of(name) is None or self._has_manifest(self.dataset, name):
                 continue
-            path = intent_name(name)
             try:
-                raw = self.dataset.store.read(path)
+                intent = read_intent(self.dataset, name)
             except FileNotFoundError:
                 continue
-            try:
-                intent = ReleaseIntent.from_json(raw, where=f"{self.dataset.location}/{path}")
             except FormatError as error:
                 yield error
             else:
@@ -206,11 +211,13 @@ class Series:
             latest = latest_or_none(self.dataset.store)
             if latest is None or is_gone(latest, self.dataset):
                 return None
-            within = dataset_of(latest, self.dataset.location)
-            return self._shards_of(read_manifest(within, latest.release).report_id)
+            of = self._by_manifest(dataset_of(latest, self.dataset.location), latest.release)
+            if isinstance(of, FormatError):
+                raise of
         except FormatError as error:
             log.warning("it is not known what the latest release holds: %s", error)
             return None
+        return self._shards_of(of.report_id)
 
     def _shards_of(self, report_id: str) -> Mapping[int, str] | None:
         report = self._report(report_id)

@@ -66,10 +66,19 @@ def is_dropped(dataset: Dataset, name: str) -> bool:
     if size is None or size > MAX_DROPPED_BYTES:  # a manifest may be large
         return False
     try:
-        DroppedRelease.from_json(dataset.store.read(path), where=path)
-    except (FileNotFoundError, FormatError):
+        return dropped_in(dataset.store.read(path)) is not None
+    except FileNotFoundError:
         return False
-    return True
+
+
+def dropped_in(raw: bytes) -> DroppedRelease | None:
+    """What the bytes of a manifest say of a release that was dropped; None of any other."""
+    if len(raw) > MAX_DROPPED_BYTES:
+        return None
+    try:
+        return DroppedRelease.from_json(raw, where=MANIFEST)
+    except FormatError:
+        return None
 
 
 def release_at(location: str) -> tuple[str, str] | None:
@@ -127,7 +136,7 @@ def read_manifest(dataset: Dataset, name: str) -> ReleaseManifest:
         raw = dataset.store.read(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{dataset.location} has no release {name!r}") from error
-    if len(raw) <= MAX_DROPPED_BYTES and is_dropped(dataset, name):
+    if dropped_in(raw) is not None:
         raise FileNotFoundError(f"{dataset.location}: the release {name!r} was dropped")
     return ReleaseManifest.from_json(raw, where=f"{dataset.location}/{path}")
 

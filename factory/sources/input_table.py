@@ -5,9 +5,8 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pyarrow as pa
 
@@ -66,7 +65,7 @@ HELD_BYTES = 1 << 27
 """of a listing, which are held in memory before they go into a table"""
 
 
-class InputTable:
+class InputTable(AbstractContextManager["InputTable"]):
     """One scan of a source as a DuckDB table `listed`: `InputFacts` and container of each input.
 
     The table is made when it is first asked for, as the digest of the listing may be all that is
@@ -112,15 +111,7 @@ class InputTable:
             self._is_listed = True
         return self._db
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """A stored object as a file that is read by ranges, ahead of what is asked for."""
 
+from functools import partial
+
 from factory.store.base import Store
 from factory.store.stored_file import StoredFile
 
@@ -16,7 +18,7 @@ class RangedFile(StoredFile):
         size = store.size(name)
         if size is None:
             raise FileNotFoundError(f"{store.location}/{name} does not exist")
-        super().__init__(store, name, size)
+        super().__init__(partial(store.read_range, name), size)
         self._start, self._range = 0, b""
         self._ahead = 0
 
@@ -49,4 +51,4 @@ class RangedFile(StoredFile):
     def _fetch(self, offset: int, length: int) -> None:
         """Read a range, or what of it lies within the object."""
         length = min(length, self._size - offset)
-        self._start, self._range = offset, self._store.read_range(self._object, offset, length)
+        self._start, self._range = offset, self._read_range(offset, length)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ def read_columns(
         DamagedParquetError: the object is not a Parquet file with these columns.
     """
     with parsing_parquet(f"{store.location}/{name}"):
-        opened = pa.PythonFile(StoredFile(store, name, size), "r")
+        opened = pa.PythonFile(StoredFile(partial(store.read_range, name), size), "r")
         file = pq.ParquetFile(opened, pre_buffer=True)
         absent = set(columns) - set(file.schema_arrow.names)
         if absent:

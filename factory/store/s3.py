@@ -17,7 +17,7 @@ from factory.store import s3_requests
 from factory.store.base import Entry
 from factory.store.s3_answers import after_page
 from factory.store.s3_errors import NOT_S3_FIX, RequestError, StoreSetupError
-from factory.store.s3_requests import Bucket, Patience
+from factory.store.s3_requests import Bucket
 
 Result = TypeVar("Result")
 LARGEST_PUT_BYTES = 5 * 1024**3
@@ -66,15 +66,11 @@ def split_location(location: str) -> tuple[str, str]:
 class S3Store:
     """Objects below `s3://bucket/prefix`, with the AWS environment of the process that uses it."""
 
-    def __init__(self, location: str, patience: Patience | None = None):
-        """
-        Args:
-            patience: None for `s3_requests.PATIENCE`.
-        """
+    def __init__(self, location: str):
         bucket, prefix = split_location(location)
         self.location = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
         self._below = f"{prefix}/" if prefix else ""
-        self._bucket = Bucket(bucket, patience or s3_requests.PATIENCE)
+        self._bucket = Bucket(bucket, s3_requests.PATIENCE)
 
     def __repr__(self) -> str:
         return f"S3Store({self.location!r})"

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from factory.store.base import Store
 
@@ -10,22 +12,16 @@ READ_AT_ONCE = 1 << 23
 """bytes of a large object that are in memory at once"""
 
 
-class Ranged(Protocol):
-    """What a `StoredFile` asks of a store."""
-
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
-        """As `Store.read_range`."""
-
-
 class StoredFile(io.RawIOBase):
     """A stored object as a file of which only the requested ranges are read.
 
     Args:
+        read_range: gives bytes of the object, by their offset and number, as `Store.read_range`.
         size: bytes of the object, from its listing.
     """
 
-    def __init__(self, store: Ranged, name: str, size: int):
-        self._store, self._object, self._size = store, name, size
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int):
+        self._read_range, self._size = read_range, size
         self._position = 0
 
     def readable(self) -> bool:
@@ -45,9 +41,14 @@ class StoredFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         length = min(len(buffer), max(0, self._size - self._position))
         if length:
-            buffer[:length] = self._store.read_range(self._object, self._position, length)
+            buffer[:length] = self._read_range(self._position, length)
             self._position += length
         return length
+
+
+def opened(store: Store, name: str, size: int) -> io.BufferedReader:
+    """An object of so many bytes as a file, of which little is in memory at once."""
+    return io.BufferedReader(StoredFile(partial(store.read_range, name), size), READ_AT_ONCE)
 
 
 def stored_sha256(store: Store, name: str) -> tuple[str, int]:
@@ -59,5 +60,5 @@ def stored_sha256(store: Store, name: str) -> tuple[str, int]:
     size = store.size(name)
     if size is None:
         raise FileNotFoundError(f"{store.location}/{name}")
-    with io.BufferedReader(StoredFile(store, name, size), READ_AT_ONCE) as file:
+    with opened(store, name, size) as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), size

@@ -18,7 +18,7 @@ from factory.dataset.shard_records import Record
 from factory.ingestion.rejects import reason_class
 from factory.release.filtered import FilteredContent
 from factory.release.latest import LATEST_NAME, latest_or_none
-from factory.release.publish import read_report, validated_sha256
+from factory.release.publish import finished_reports, read_report, validated_sha256
 from factory.release.state import (
     Held,
     ReleaseState,
@@ -349,9 +349,7 @@ def _shards_of_parent(dataset: Dataset, location: str | None) -> list[int]:
 
 
 def _reports(dataset: Dataset, total: _Total) -> Iterator[ReportLine]:
-    for report_id in dataset.store.folders("reports"):
-        if dataset.store.size(report_name(report_id)) is None:
-            continue
+    for report_id in finished_reports(dataset):
         try:
             report, _ = read_report(dataset, report_id)
         except FormatError as error:

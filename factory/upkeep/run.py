@@ -52,7 +52,6 @@ from factory.upkeep.upgrade import upgrade
 from factory.upkeep.verify import (
     NotWholeError,
     problems_of,
-    shards_to_verify,
     verify_reports_and_releases,
     verify_task,
 )
@@ -150,7 +149,7 @@ def verify_place(asked: VerifyOptions, *, make_shards: MakeShards) -> Answer:
     if release is None:
         dataset = Dataset.open(asked.input)
         parent = _parent(asked, dataset)
-        shards = list(asked.shards) or shards_to_verify(dataset)
+        shards = list(asked.shards) or dataset.committed()
         problems = _verify(make_shards, dataset, parent, shards)
         return Answer(problems=problems, verified=_read(dataset, parent, shards))
     dataset, manifest = _open_release(release)
@@ -195,7 +194,7 @@ def repair_place(asked: RepairOptions, *, make_shards: MakeShards) -> Answer:
     parent = _parent(asked, dataset)
     means = means_of(asked, dataset, parent)
     children = _children(asked, dataset, changes=asked.apply)
-    shards = list(asked.shards) or shards_to_verify(dataset)
+    shards = list(asked.shards) or dataset.committed()
     problems = _verify(make_shards, dataset, parent, shards)
     verified = _read(dataset, parent, shards)
     repairs = repairs_for(
@@ -269,7 +268,7 @@ def _open_release(release: tuple[str, str]) -> tuple[Dataset, ReleaseManifest]:
 def _read(dataset: Dataset, parent: Dataset | None, shards: Sequence[int]) -> str:
     """What an integrity check reads, in words."""
     orphan = dataset.card.parent is not None and parent is None
-    return f"{len(shards):,} of {len(shards_to_verify(dataset)):,} shards" + (
+    return f"{len(shards):,} of {len(dataset.committed()):,} shards" + (
         ", not compared with their parent, which is out of reach" if orphan else ""
     )
 

@@ -20,7 +20,7 @@ from factory.dataset.tar import DamagedShardError, sha256
 from factory.ingestion.shards import expected_of
 from factory.release.filtered import FilteredContent
 from factory.release.latest import LATEST_NAME, wrong_with_latest
-from factory.release.publish import read_report
+from factory.release.publish import finished_reports, read_report
 from factory.release.state import (
     held_by,
     read_manifest,
@@ -122,7 +122,7 @@ class ShardVerifier:
                 plan = self.dataset.plan(shard)
             except (FileNotFoundError, FormatError) as error:
                 yield _problem(
-                    "plan", _version(facts), plan_name(shard), f"cannot be read ({error})",
+                    "plan", facts, plan_name(shard), f"cannot be read ({error})",
                     "Put it back from a backup; without it, ingest cannot go on",
                 )  # fmt: skip
             else:
@@ -144,7 +144,7 @@ class ShardVerifier:
         ):
             if actual != expected:
                 what = f"is not of this dataset: {name} {actual}, expected {expected}"
-                yield _problem("index", _version(facts), index_name(*_version(facts)), what, REPAIR)
+                yield _in_index("index", facts, what, REPAIR)
 
     def _parent_link(self, shard: int, facts: ShardFacts) -> Iterator[Problem]:
         if self.parent is None:
@@ -156,7 +156,7 @@ class ShardVerifier:
         except FormatError as error:
             fix = f"Mend the parent first: jobs/verify.py --input {self.parent.location}"
             what = f"its parent shard cannot be read ({error})"
-            yield _problem("parent", _version(facts), index_name(*_version(facts)), what, fix)
+            yield _in_index("parent", facts, what, fix)
             return
         if now == facts.parent_sha256:
             return
@@ -167,7 +167,7 @@ class ShardVerifier:
         if now is not None:
             what = f"was {made} from another parent shard (sha256 {then}…) than now ({now[:12]}…)"
         fix = FILTER_ANEW if filtered else REFINE_ANEW
-        yield _problem("stale", _version(facts), index_name(*_version(facts)), what, fix)
+        yield _in_index("stale", facts, what, fix)
 
     def _plan(self, plan: ShardPlan, facts: ShardFacts) -> Iterator[Problem]:
         if (len(plan.inputs), plan.split) != (facts.num_planned, facts.split):
@@ -176,7 +176,7 @@ class ShardVerifier:
                 f"{facts.num_planned} of {facts.split}"
             )
             fix = "Put it back from a backup"
-            yield _problem("plan", _version(facts), plan_name(plan.shard), what, fix)
+            yield _problem("plan", facts, plan_name(plan.shard), what, fix)
 
     def _expected(self, facts: ShardFacts, rows: pa.Table, plan: ShardPlan | None) -> Expected:
         """What the tar has to be; where plan or parent cannot say, what its index says of it."""
@@ -217,7 +217,7 @@ class ShardVerifier:
         try:
             tar = self.dataset.store.read(name)
         except FileNotFoundError:
-            yield _problem("tar", _version(facts), name, "is committed and missing", REPAIR)
+            yield _problem("tar", facts, name, "is committed and missing", REPAIR)
             return
         digest = sha256(tar)
         if (digest, len(tar)) != (facts.tar_sha256, facts.tar_size):
@@ -225,19 +225,17 @@ class ShardVerifier:
                 f"is damaged: sha256 {digest[:12]}…, its index says {facts.tar_sha256[:12]}…; "
                 f"{len(tar)} bytes, expected {facts.tar_size}"
             )
-            yield _problem("tar", _version(facts), name, what, REPAIR)
+            yield _problem("tar", facts, name, what, REPAIR)
             return
         try:
             built = inspect_tar(self.dataset, expected, tar, where="it")
         except DamagedShardError as error:
-            yield _problem(
-                "tar", _version(facts), name, f"is not the planned shard: {error}", REPAIR
-            )
+            yield _problem("tar", facts, name, f"is not the planned shard: {error}", REPAIR)
             return
         wrong = _difference(built, rows)
         if wrong is not None:
             what = f"does not say what its tar holds: {wrong}"
-            yield _problem("rows", _version(facts), index_name(*_version(facts)), what, REPAIR)
+            yield _in_index("rows", facts, what, REPAIR)
 
     def _rejects(self, plan: ShardPlan, facts: ShardFacts, rows: pa.Table) -> Iterator[Problem]:
         expected = expected_of(plan)
@@ -250,23 +248,23 @@ class ShardVerifier:
                              strict=True))  # fmt: skip
             num_filtered = recorded["kind"].to_pylist().count("filtered")
         except FileNotFoundError:
-            yield _problem("rejects", _version(facts), name, "is missing", REPAIR)
+            yield _problem("rejects", facts, name, "is missing", REPAIR)
             return
         except (FormatError, KeyError) as error:
-            yield _problem("rejects", _version(facts), name, f"cannot be read ({error})", REPAIR)
+            yield _problem("rejects", facts, name, f"cannot be read ({error})", REPAIR)
             return
         if rejected != missing or len(recorded) != len(missing):
             what = (
                 f"names {len(recorded)} inputs, not exactly the {len(missing)} planned ones "
                 "that the tar lacks"
             )
-            yield _problem("rejects", _version(facts), name, what, REPAIR)
+            yield _problem("rejects", facts, name, what, REPAIR)
         elif (num_filtered, len(recorded) - num_filtered) != (
             facts.num_filtered,
             facts.num_rejected,
         ):
             what = f"counts {num_filtered} filtered inputs, the index says {facts.num_filtered}"
-            yield _problem("rejects", _version(facts), name, what, REPAIR)
+            yield _problem("rejects", facts, name, what, REPAIR)
 
 
 def _difference(built: pa.Table, rows: pa.Table) -> str | None:
@@ -284,13 +282,17 @@ def _difference(built: pa.Table, rows: pa.Table) -> str | None:
     return None
 
 
-def _problem(kind: ProblemKind, version: Version, name: str, what: str, fix: str) -> Problem:
-    shard, generation = version
-    return Problem(kind=kind, name=name, shard=shard, generation=generation, what=what, fix=fix)
+def _problem(
+    kind: ProblemKind, of: Version | ShardFacts, name: str, what: str, fix: str
+) -> Problem:
+    return Problem(
+        kind=kind, name=name, shard=of.shard, generation=of.generation, what=what, fix=fix
+    )
 
 
-def _version(facts: ShardFacts) -> Version:
-    return Version(facts.shard, facts.generation)
+def _in_index(kind: ProblemKind, facts: ShardFacts, what: str, fix: str) -> Problem:
+    """A problem that the index of a shard shows."""
+    return _problem(kind, facts, index_name(facts.shard, facts.generation), what, fix)
 
 
 # --- a dataset ----------------------------------------------------------------------------------
@@ -299,11 +301,6 @@ def _version(facts: ShardFacts) -> Version:
 def verify_task(dataset: Dataset, parent: Dataset | None) -> MakeTask:
     """What a worker needs to check shards."""
     return partial(ShardVerifier, dataset, parent)
-
-
-def shards_to_verify(dataset: Dataset) -> list[int]:
-    """Every shard that exists."""
-    return dataset.committed()
 
 
 def problems_of(outcomes: Iterable[Outcome]) -> list[Problem]:
@@ -321,7 +318,7 @@ def verify_reports_and_releases(
         names: of the releases to check, leaving reports alone; None for all of both.
     """
     if names is None:
-        for report_id in dataset.store.folders("reports"):
+        for report_id in finished_reports(dataset):
             yield from _verify_report(dataset, report_id)
         yield from _verify_verdicts(dataset)
     wanted = release_names(dataset) if names is None else list(names)
@@ -339,13 +336,10 @@ def verify_reports_and_releases(
 
 
 def _verify_report(dataset: Dataset, report_id: str) -> Iterator[Problem]:
-    name = report_name(report_id)
-    if dataset.store.size(name) is None:  # never finished
-        return
     try:
         read_report(dataset, report_id)
     except FormatError as error:
-        yield _of_report(name, f"cannot be read ({error})", "Validate again")
+        yield _of_report(report_name(report_id), f"cannot be read ({error})", "Validate again")
 
 
 def _verify_verdicts(dataset: Dataset) -> Iterator[Problem]:

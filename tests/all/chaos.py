@@ -52,7 +52,7 @@ from factory.release.run import make_latest
 from factory.release.state import broken_releases
 from factory.store.open import open_store
 from factory.upkeep.garbage import clean, stray_objects
-from factory.upkeep.verify import problems_of, shards_to_verify, verify_task
+from factory.upkeep.verify import problems_of, verify_task
 from support import fakes, planted, releases
 from support.places import ROOT
 from support.s3_servers import RGW_ROOT, RgwServer, rgw_server
@@ -374,7 +374,7 @@ def check(undisturbed: Dataset, ours: Dataset, parent: Dataset | None) -> None:
         raise WrongDatasetError(f"{ours.location}: shards {ours.committed()}")
     if parent is not None and ours.committed() != parent.committed():
         raise WrongDatasetError(f"{ours.location}: not the shards of its parent")
-    problems = problems_of(run_here(verify_task(ours, parent), shards_to_verify(ours)))
+    problems = problems_of(run_here(verify_task(ours, parent), ours.committed()))
     if problems:
         raise WrongDatasetError(f"{ours.location}: {problems}")
     broken = broken_releases(ours)

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from factory.dataset.dataset import Dataset
-from factory.dataset.loading import load_index
 from factory.networks.stored_refiner import WEIGHTS_NAME
-from factory.upkeep.garbage import stray_objects
-from support.job_runs import CONFIG, kill_when, passed, run_job, tar_digests
+from support.job_runs import CONFIG, check_same_ingest, kill_when, passed, run_job, tar_digests
 
 pytestmark = [pytest.mark.long, pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 
@@ -29,11 +27,7 @@ def test_an_ingest_killed_twice_at_random_and_run_again_equals_an_undisturbed_on
         for shard in committed.committed() if committed else ():
             committed.tar(shard)  # whole, or it raises
     run_job("ingest", *options)
-    assert tar_digests(tmp_path / "ours") == tar_digests(job_chain / "synthetic")
-    ours, undisturbed = Dataset.open(tmp_path / "ours"), Dataset.open(job_chain / "synthetic")
-    assert load_index(ours).equals(load_index(undisturbed))
-    strays = {stray.kind for stray in stray_objects(ours, older_than_s=0)}
-    assert strays <= {"uncommitted", "temporary"}, "what a killed writer may leave"
+    check_same_ingest(tmp_path / "ours", job_chain / "synthetic")
 
 
 def test_a_refine_killed_at_random_and_run_again_equals_an_undisturbed_one(

@@ -4,7 +4,6 @@ import io
 import re
 import tarfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import orjson
@@ -32,6 +31,7 @@ from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA
 from support import fakes, planted
 from support.fakes import build_shard, committed_shards
+from support.planted import check_rejects_reconcile
 
 OPTIONS = UnityEyesOptions()
 IN_A_PAIR = ("jpg", "json")
@@ -335,40 +335,6 @@ def test_a_tar_by_another_refiner_or_parent_and_one_that_lacks_a_sample_are_told
         inspect_tar(good, expected, without_last(good.tar(0)), where="it")
 
 
-@pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
-@pytest.mark.parametrize("changed", [False, True])
-def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(
-    planned, six_inputs, tmp_path, prefix, changed
-) -> None:
-    """It stops before publishing; another worker, which may have seen other inputs, commits."""
-    others = tmp_path / "others"
-    for number in range(1, 7):
-        image = b"no picture" if number == 5 or (number == 2 and not changed) else None
-        fakes.write_pair(others, str(number), image=image, seed=number)
-    committed: dict[int, fakes.SeenShard] = {}
-
-    def overtaken(when: str, name: str) -> None:
-        if when == "before" and name.startswith(prefix) and not committed:
-            build_shard(planned, others)
-            committed.update(committed_shards(planned))
-
-    build_shard(fakes.hooked(planned, overtaken), six_inputs)
-    assert committed and committed_shards(planned) == committed
-    check_rejects_reconcile(planned)
-
-
-def check_rejects_reconcile(dataset: Dataset) -> None:
-    for shard in dataset.committed():
-        facts, keys = dataset.facts(shard), dataset.index(shard)["key"].to_pylist()
-        rejects = dataset.rejects(shard).to_pylist()
-        expected = expected_of(dataset.plan(shard))
-        assert sorted([*keys, *(row["key"] for row in rejects)]) == sorted(expected.keys)
-        kinds = [row["kind"] for row in rejects]
-        assert facts.num_planned == facts.num_samples + facts.num_filtered + facts.num_rejected
-        assert (facts.num_samples, facts.num_rejected) == (len(keys), kinds.count("reject"))
-        assert facts.num_filtered == kinds.count("filtered")
-
-
 def test_writers_that_rejected_different_inputs_do_not_mix(planned, six_inputs, one_shard) -> None:
     """One saw a malformed third input and paused before its index; the other read it well."""
     dead = [Reject(key="000000-000002", source_id="3", kind="reject", reason="was half written")]
@@ -405,47 +371,3 @@ def test_a_shard_without_survivors_commits_an_index_of_no_rows(tmp_path) -> None
     assert len(dataset.index(0)) == 0 and dataset.facts(0).num_rejected == 1
     assert dataset.index(0).schema.names == dataset.sample_kind.index_schema(True).names
     assert list(dataset.samples(0)) == [] and dataset.images(0).shape == (0, 35, 55)
-
-
-def test_every_member_is_found_by_a_ranged_read_as_tarfile_finds_it(synthetic) -> None:
-    for shard in synthetic.committed():
-        tar = io.BytesIO(synthetic.store.read(fakes.tar_of(synthetic, shard)))
-        with tarfile.open(fileobj=tar) as archive:
-            members = {m.name: archive.extractfile(m).read() for m in archive}
-        rows = synthetic.index(shard).to_pylist()
-        assert len(members) == 2 * len(rows)
-        for row in rows:
-            for field in ("png", "json"):
-                place = row[f"{field}_offset"], row[f"{field}_length"]
-                raw = synthetic.store.read_range(fakes.tar_of(synthetic, shard), *place)
-                assert raw == members[f"{row['key']}.{field}"]
-            assert sha256(members[f"{row['key']}.png"]) == row["png_sha256"]
-
-
-def test_index_rows_say_what_the_json_members_say(synthetic) -> None:
-    for shard in synthetic.committed():
-        rows = synthetic.index(shard).to_pylist()
-        for row, sample in zip(rows, synthetic.samples(shard), strict=True):
-            record = orjson.loads(sample.json)
-            assert record.keys() == orjson.loads(next(synthetic.samples(0)).json).keys()
-            for name in ("key", "split", "identity", "pupil_from", "eye_side", "mirrored"):
-                assert row[name] == record[name]
-            for name in ("pupil_px", "iris_px", "lid_px", "caruncle_px", "gaze", "crop_affine"):
-                assert np.array_equal(np.float32(row[name]), np.float32(record[name])), name
-            for name in ("eye_width_px", "gaze_yaw_rad", "head_pitch_rad", "pupil_size"):
-                assert np.float32(row[name]) == np.float32(record[name]), name
-            assert orjson.loads(row["extra"]) == record["extra"]
-            assert (row["source_id"], row["shard"]) == (record["source"]["id"], shard)
-
-
-def test_a_shard_that_changed_after_its_commit_is_not_read(planned, six_inputs) -> None:
-    build_shard(planned, six_inputs)
-    path = Path(planned.location) / fakes.tar_of(planned, 0)
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    path.write_bytes(raw)
-    with pytest.raises(DamagedShardError, match=r"000000-1-\S+\.tar is damaged"):
-        planned.tar(0)
-    path.unlink()
-    with pytest.raises(DamagedShardError, match="committed and missing"):
-        planned.tar(0)

@@ -1,11 +1,18 @@
-"""Index rows gathered by column are those that Arrow makes of the rows themselves."""
+"""Index rows gathered by column are those that Arrow makes of the rows themselves, and say what
+tars hold."""
+
+import io
+import tarfile
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 
 from factory.dataset.index_rows import IndexColumns
+from factory.dataset.tar import sha256
 from schemas.base import FormatError
+from support import fakes
 
 SCHEMA = pa.schema(
     [
@@ -76,3 +83,34 @@ def test_numbers_beyond_float32_are_refused(name, value) -> None:
     columns.add({"key": "1", name: value})
     with pytest.raises(FormatError, match=f"{name}: a number beyond"):
         columns.table()
+
+
+def test_every_member_is_found_by_a_ranged_read_as_tarfile_finds_it(synthetic) -> None:
+    for shard in synthetic.committed():
+        tar = io.BytesIO(synthetic.store.read(fakes.tar_of(synthetic, shard)))
+        with tarfile.open(fileobj=tar) as archive:
+            members = {m.name: archive.extractfile(m).read() for m in archive}
+        rows = synthetic.index(shard).to_pylist()
+        assert len(members) == 2 * len(rows)
+        for row in rows:
+            for field in ("png", "json"):
+                place = row[f"{field}_offset"], row[f"{field}_length"]
+                raw = synthetic.store.read_range(fakes.tar_of(synthetic, shard), *place)
+                assert raw == members[f"{row['key']}.{field}"]
+            assert sha256(members[f"{row['key']}.png"]) == row["png_sha256"]
+
+
+def test_index_rows_say_what_the_json_members_say(synthetic) -> None:
+    for shard in synthetic.committed():
+        rows = synthetic.index(shard).to_pylist()
+        for row, sample in zip(rows, synthetic.samples(shard), strict=True):
+            record = orjson.loads(sample.json)
+            assert record.keys() == orjson.loads(next(synthetic.samples(0)).json).keys()
+            for name in ("key", "split", "identity", "pupil_from", "eye_side", "mirrored"):
+                assert row[name] == record[name]
+            for name in ("pupil_px", "iris_px", "lid_px", "caruncle_px", "gaze", "crop_affine"):
+                assert np.array_equal(np.float32(row[name]), np.float32(record[name])), name
+            for name in ("eye_width_px", "gaze_yaw_rad", "head_pitch_rad", "pupil_size"):
+                assert np.float32(row[name]) == np.float32(record[name]), name
+            assert orjson.loads(row["extra"]) == record["extra"]
+            assert (row["source_id"], row["shard"]) == (record["source"]["id"], shard)

@@ -21,6 +21,7 @@ from factory.ingestion.shards import expected_of
 from schemas.dataset import Reject
 from support import fakes, racing
 from support.fakes import build_shard, committed_shards
+from support.planted import check_rejects_reconcile
 from support.s3_servers import new_location
 
 OPTIONS = UnityEyesOptions()
@@ -114,18 +115,25 @@ def test_a_tar_damaged_after_its_commit_is_found_and_not_read(planned, six_input
 
 
 @pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
-def test_a_paused_writer_that_wakes_after_the_commit_changes_nothing(
-    planned, six_inputs, prefix
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(
+    planned, six_inputs, tmp_path, prefix, changed
 ) -> None:
+    """It stops before publishing; another worker, which may have seen other inputs, commits."""
+    others = tmp_path / "others"
+    for number in range(1, 7):
+        image = b"no picture" if number == 5 or (number == 2 and not changed) else None
+        fakes.write_pair(others, str(number), image=image, seed=number)
     committed: dict[int, fakes.SeenShard] = {}
 
     def overtaken(when: str, name: str) -> None:
         if when == "before" and name.startswith(prefix) and not committed:
-            build_shard(planned, six_inputs)
+            build_shard(planned, others)
             committed.update(committed_shards(planned))
 
     build_shard(fakes.hooked(planned, overtaken), six_inputs)
     assert committed and committed_shards(planned) == committed
+    check_rejects_reconcile(planned)
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ def test_a_release_of_kept_samples_is_exported_from_the_filtered_dataset(
         (["--licence", "MIT"], "--licence goes with --export"),
         (["--export", "s3://bucket/x"], "--export writes to a local folder"),
         (["--export", "x", "--abandon"], "--abandon goes with"),
+        (["--kept", "y"], "--kept and --workers go with --drop-failed"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(capsys, options, reason) -> None:

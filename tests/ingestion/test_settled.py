@@ -41,7 +41,7 @@ class Night:
             fakes.write_pair(self.place, str(number), seed=number)
 
     def __call__(
-        self, place: Path | None = None, make_shards: Make = fakes.make_here, **options: Any
+        self, place: Path | None = None, make_shards: Make = fakes.make_shards_here, **options: Any
     ) -> bool:
         """One run; whether it compared inputs with plans."""
         before = self.num_compared
@@ -136,7 +136,7 @@ def test_inputs_that_are_held_back_stay_so(night, caplog) -> None:
 def test_an_input_that_was_gone_while_its_shard_was_built_is_not_forgotten(night) -> None:
     def without_one(*given: Any) -> list[Outcome]:
         (night.place / "3.json").rename(night.place.parent / "3.json")
-        outcomes = fakes.make_here(*given)
+        outcomes = fakes.make_shards_here(*given)
         (night.place.parent / "3.json").rename(night.place / "3.json")
         return outcomes
 
@@ -152,7 +152,7 @@ def test_a_plan_that_another_run_adds_meanwhile_is_looked_at(night, tmp_path) ->
     fakes.write_pair(other, "1", seed=77)
 
     def beside_another(*given: Any) -> list[Outcome]:
-        outcomes = fakes.make_here(*given)
+        outcomes = fakes.make_shards_here(*given)
         night(other, moved=True)
         return outcomes
 
@@ -170,7 +170,7 @@ def test_nor_is_one_forgotten_that_is_not_built_yet(night, tmp_path) -> None:
         raise InterruptedError
 
     def beside_another(*given: Any) -> list[Outcome]:
-        outcomes = fakes.make_here(*given)
+        outcomes = fakes.make_shards_here(*given)
         with pytest.raises(InterruptedError):
             night(other, make_shards=die)
         return outcomes

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,10 +14,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.known_facts import known_facts
 from factory.dataset.loading import load_index
 from factory.dataset.shard_tasks import (
-    MakeTask,
-    collect,
     failed_outcome,
-    run_here,
 )
 from factory.domains.eye.sources.mpiigaze import MpiiGazeOptions
 from factory.domains.eye.sources.pictures import PicturesOptions
@@ -32,8 +28,8 @@ from factory.sources.base import VANISHED, SourceOptions
 from jobs import ingest
 from jobs.ingest import IngestJob
 from schemas.base import FormatError
-from schemas.outcome import Outcome
 from support import fakes, planted
+from support.job_runs import work_here
 
 OPTIONS = UnityEyesOptions()
 
@@ -50,10 +46,6 @@ def write_renders(folder: Path, *numbers: int, seed: int = 0) -> Path:
 def build(dataset: Dataset, location: Path, options: SourceOptions = OPTIONS) -> None:
     for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
         ShardIngester(dataset, make_source(location, options))(shard)
-
-
-def make_here(work: MakeTask, shards: Sequence[int]) -> list[Outcome]:
-    return collect(run_here(work, shards))
 
 
 def ids_in(dataset: Dataset) -> list[str]:
@@ -143,7 +135,7 @@ def test_damage_does_not_hold_up_what_is_new(tmp_path, monkeypatch, damage) -> N
     planted.DAMAGE[damage][0](dataset.store, 0)
     write_renders(place, 3)
     os.utime(place / "2.jpg", ns=(9, 9))
-    monkeypatch.setattr(Session, "make_shards", lambda _, what, work, n, m: make_here(work, n))
+    work_here(monkeypatch)
     with suppress(FormatError):  # it is told, at the end
         ingest.main(job(place, tmp_path / "out"))
     assert [planned.id for planned in dataset.plan(1).inputs] == ["3"]
@@ -220,7 +212,7 @@ def test_shards_planned_from_one_place_wait_for_a_run_on_it(tmp_path, monkeypatc
 
     def make_shards(session, what, work, shards, num_samples):
         made.extend(shards)
-        return make_here(work, shards)
+        return fakes.make_shards_here(what, work, shards, num_samples)
 
     monkeypatch.setattr(Session, "make_shards", make_shards)
     caplog.set_level("INFO")
@@ -240,10 +232,6 @@ def test_inputs_that_moved_before_they_were_built_are_built_where_they_are(
     place = write_renders(tmp_path / "a", 1)
     fakes.plan_here(place, tmp_path / "out", OPTIONS, shard_size=16384)
     place.rename(tmp_path / "b")
-    monkeypatch.setattr(
-        Session,
-        "make_shards",
-        lambda session, what, work, shards, n: collect(run_here(work, shards)),
-    )
+    work_here(monkeypatch)
     ingest.main(job(tmp_path / "b", tmp_path / "out", moved=True))
     assert ids_in(Dataset.open(tmp_path / "out")) == ["1"]

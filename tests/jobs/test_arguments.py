@@ -1,6 +1,5 @@
 """Arguments that cannot be meant are refused with a sentence, before anything is made."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +9,8 @@ import pytest
 from annotated_types import Ge, Gt, Interval
 from pydantic import BaseModel
 
-from cluster.job.command import JobConfig, parse, run_command
+from cluster.job.command import parse, run_command
+from cluster.job.completion import job_class
 from cluster.job.estimators import estimator_job
 from factory.domains.eye.options import EyeIngestOptions, eye_source_options
 from factory.domains.registry import estimators
@@ -24,11 +24,6 @@ COMMANDS = [
     if path.stem not in ("__init__", "__main__", "estimator", *estimators())
 ]
 """the jobs with a class of their own"""
-
-
-def job_class(name: str) -> type[JobConfig]:
-    kind: type[JobConfig] = getattr(importlib.import_module(f"jobs.{name}"), f"{name.title()}Job")
-    return kind
 
 
 def counts_without_bound(annotation: Any, name: str, *, is_bound: bool = False) -> Iterator[str]:

@@ -4,6 +4,7 @@ import pytest
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.tar import DamagedShardError
+from factory.reading.blend import Blend
 from factory.reading.order import Mix
 from factory.reading.release import Release
 from factory.reading.streaming import pipeline
@@ -76,6 +77,24 @@ def test_the_next_window_is_fetched_meanwhile(place, asked, tmp_path, monkeypatc
     release.tars._ahead.join(30)
     fetched = {name for name, _ in asked}
     assert any(f"shards/{first.key[:6]}-" in name for name in fetched) and len(fetched) == 2
+
+
+def test_next_windows_of_a_blend_are_fetched_meanwhile_where_the_cache_has_room(
+    place, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("factory.reading.source.PLACED_AT_ONCE", 2)
+    sizes = [shard.size for shard in Release(place, cache=tmp_path).manifest.shards]
+    for num_bytes, is_fetched in ((5 * max(sizes), True), (2 * min(sizes) - 2, False)):
+        cache = tmp_path / str(num_bytes)
+        parts = [
+            Release(place, cache=cache, cache_bytes=num_bytes, mix=Mix(num_samples=5), where=where)
+            for where in (None, "gaze_yaw_rad < 9")
+        ]
+        next(Blend(parts, [1, 1]).epoch())
+        assert [part.tars._ahead is not None for part in parts] == [is_fetched] * 2
+        for part in parts if is_fetched else ():
+            part.tars._ahead.join(30)
+        assert len(list(cache.glob("*.tar"))) >= 1 + is_fetched
 
 
 def test_a_damaged_tar_is_named_or_skipped(place, tmp_path) -> None:

@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from factory.dataset.dataset import Dataset
-from support import fakes, releases
-
-Sample = tuple[dict, np.ndarray]
+from support import fakes, reading, releases
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +22,12 @@ def released(synthetic, tmp_path_factory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def plain(released) -> dict[str, Sample]:
+def plain(released) -> reading.Plain:
     """Every sample by key, read with tarfile, json and PIL."""
-    found: dict[str, Sample] = {}
-    for path in releases.urls_of(released):
-        with tarfile.open(path) as tar:
-            files = {m.name: tar.extractfile(m).read() for m in tar}
-        for name, raw in files.items():
-            key, _, field = name.partition(".")
-            if field == "json":
-                image = np.asarray(Image.open(io.BytesIO(files[f"{key}.png"])))
-                found[key] = (json.loads(raw), image)
-    return found
+    return reading.plain(released)
 
 
-def check_same(found: dict[str, Sample], plain: dict[str, Sample]) -> None:
+def check_same(found: reading.Plain, plain: reading.Plain) -> None:
     assert found.keys() == plain.keys() and len(plain) == 24
     for key, (record, image) in found.items():
         assert record == plain[key][0], key

@@ -1,5 +1,6 @@
 """The releases that nights make: their names, which was begun, and which are too old."""
 
+from collections import Counter
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -11,10 +12,12 @@ from factory.dataset.children import registered_children
 from factory.dataset.dataset import Dataset
 from factory.reading.release import Release
 from factory.release.latest import read_latest
+from factory.release.pins import expire
 from factory.release.publish import publish as publish_by_report
 from factory.release.run import abandon_release
 from factory.release.series import DatedNames, Series
 from factory.release.state import broken_releases, is_dropped, release_names
+from factory.store.local import LocalStore
 from factory.upkeep.expire import expire_outdated
 from support import fakes, planted, releases
 
@@ -105,6 +108,31 @@ def test_the_newest_release_says_which_shards_are_released(refined) -> None:
     assert series_of(refined).released_shards() == now
     refined.store.delete(f"reports/{report_of(28, refined)}/report.json")
     assert series_of(refined).released_shards() is None
+
+
+def test_each_manifest_is_read_once_and_news_are_seen_all_the_same(refined, monkeypatch) -> None:
+    for day in (28, 29):
+        release_of(day, refined)
+    refined.store.put("releases/2026-11-20/manifest.json", b"{" * 1000)
+    reads, read = Counter(), LocalStore.read
+
+    def counted(store: LocalStore, name: str) -> bytes:
+        reads[name] += name.endswith("manifest.json")
+        return read(store, name)
+
+    monkeypatch.setattr(LocalStore, "read", counted)
+    series = series_of(refined)
+    for _ in range(2):
+        assert [of.name for of in series.finished()] == ["2026-11-28", "2026-11-29"]
+        (line,) = series.unreadable()
+        assert "2026-11-20/manifest.json: not JSON" in line
+        assert series.released_shards() == series.shards_of_latest() != {}
+        assert series.outdated(TODAY, keep_releases=2, keep_days=None) == []
+    names = (f"releases/2026-11-{day}/manifest.json" for day in (20, 28, 29))
+    assert +reads == dict.fromkeys(names, 1)
+    release_of(30, refined)
+    expire(refined, "2026-11-28", "it is too old")
+    assert [of.name for of in series.finished()] == ["2026-11-29", "2026-11-30"]
 
 
 def test_releases_that_no_rule_keeps_expire(refined) -> None:

@@ -71,7 +71,7 @@ def put_measures(dataset: Dataset) -> None:
         dataset.store.put(f"measures/{HOW}/{shard:06d}.parquet", sink.getvalue().to_pybytes())
 
 
-def put_training(folder: Path, *, finished: bool = False, note: str = "adversarial") -> None:
+def put_training(folder: Path, *, note: str = "adversarial") -> None:
     """A training run with metrics, strips and a score, as `jobs/train.py` leaves them."""
     (folder / "strips").mkdir(parents=True)
     config = {"steps": 100, "refiner_pretrain_steps": 10, "discriminator_pretrain_steps": 10}
@@ -88,8 +88,6 @@ def put_training(folder: Path, *, finished: bool = False, note: str = "adversari
     score = {"score": {"drift_px": {"median": 0.25, "p95": 0.75}, "mean_abs_delta": 0.125}}
     (folder / SCORED_FOLDER / "00000020").mkdir(parents=True)
     (folder / SCORED_FOLDER / "00000020" / SCORE_NAME).write_text(json.dumps(score))
-    if finished:
-        (folder / "refiner.safetensors").write_bytes(b"weights")
 
 
 def put_strip(folder: Path, step: int) -> None:

@@ -1,6 +1,5 @@
 """Command lines of the jobs, as scripts, manifests and pages have them."""
 
-import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ import tyro
 
 from cluster.job.choices import ChoosingJob
 from cluster.job.command import JobConfig, parse
+from cluster.job.completion import job_class
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
@@ -26,8 +26,7 @@ def parsed(command: list[str]) -> JobConfig:
         from cluster.job.estimators import estimator_job
 
         return parse(estimator_job(command[1]), command[2:])
-    kind = getattr(importlib.import_module(f"jobs.{name}"), f"{name.capitalize()}Job")
-    return parse(kind, command[1:])
+    return parse(job_class(name), command[1:])
 
 
 def always_explained(kind: type[JobConfig]) -> set[str]:

@@ -22,6 +22,7 @@ import scipy.io
 from factory.dataset.dataset import Dataset
 from factory.dataset.known_facts import known_facts
 from factory.dataset.names import version_of
+from factory.dataset.session import SessionHere
 from factory.dataset.shard_tasks import MakeTask, Stage, collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.domains.registry import domain_of_source, make_source
@@ -160,16 +161,8 @@ def rejects_of(dataset: Dataset | Store, shard: int) -> str:
     return newest(getattr(dataset, "store", dataset), "rejected", shard)
 
 
-def call_here(calls: Iterable[Callable[[], Any]], *_how: str | None, **_more: bool) -> list[Any]:
-    """What `Session.side_by_side` does, one call after the other."""
-    return [call() for call in calls]
-
-
-def make_here(
-    what: str, task: MakeTask | Sequence[Stage], shards: Sequence[int], num_samples: int
-) -> list[Outcome]:
-    """What `Session.make_shards` does, one shard after the other."""
-    return collect(run_here(task, shards))
+call_here = SessionHere().side_by_side
+"""a `SideBySide` that makes one call after the other"""
 
 
 def ingest_here(renders: Path, output: Path, options: SourceOptions, **planning: Any) -> Dataset:
@@ -189,7 +182,6 @@ def refine_here(
     refiner: Path,
     output: Path,
     *,
-    batch_size: int = 4,
     seed: int | None = None,
     noise_seed: int | None = None,
 ) -> Dataset:
@@ -203,7 +195,7 @@ def refine_here(
     shards = missing_shards(parent, child)
     if seed is not None:
         random.Random(seed).shuffle(shards)
-    task = refine_stages(parent, child, refiner, batch_size=batch_size)
+    task = refine_stages(parent, child, refiner, batch_size=4)
     collect(run_here(task, shards))
     return child
 
@@ -293,8 +285,9 @@ def unityeyes_label(geometry: EyeGeometry = EyeGeometry()) -> dict[str, Any]:
     }
 
 
-def grey_picture(geometry: EyeGeometry = EyeGeometry(), seed: int = 0) -> np.ndarray:
-    """A smooth picture of the geometry's size, different for each seed."""
+def grey_picture(seed: int = 0) -> np.ndarray:
+    """A smooth picture of the size of the usual geometry, different for each seed."""
+    geometry = EyeGeometry()
     noise = np.random.default_rng(seed).integers(0, 255, (12, 16)).astype(np.uint8)
     return cv2.resize(noise, (geometry.width, geometry.height), interpolation=cv2.INTER_CUBIC)
 

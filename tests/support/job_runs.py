@@ -8,7 +8,6 @@ their own, as on one machine, and take it along.
 
 import hashlib
 import importlib
-import inspect
 import io
 import os
 import signal
@@ -24,6 +23,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factory.dataset.dataset import Dataset
+from factory.dataset.loading import load_index
+from factory.upkeep.garbage import stray_objects
 from support.clusters import connect, without_ray_address
 from support.places import DATA, ROOT
 
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 CONFIG = DATA / "tiny.toml"
 LONGEST_S = 300.0
 """that a killed job may take until its moment comes"""
+WAITING = """
+import runpy, sys, threading
+from cluster.job.progress import Progress
+Progress.advance = lambda *_: threading.Event().wait()
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""runs a job that waits for ever once its first shard is made, with its path and options"""
 
 
 def command(job: str, *options: object) -> list[str]:
@@ -45,7 +54,7 @@ def work_here(patch: pytest.MonkeyPatch) -> None:
     from cluster.on_ray.session import Session
     from support import fakes
 
-    patch.setattr(Session, "make_shards", lambda _, *given: fakes.make_here(*given))
+    patch.setattr(Session, "make_shards", lambda _, *given: fakes.make_shards_here(*given))
     patch.setattr(Session, "side_by_side", lambda _, *given, **more: fakes.call_here(*given))
 
 
@@ -55,16 +64,10 @@ def run_job(job: str, *options: object, expect: int = 0, on_ray: bool = True) ->
     Args:
         on_ray: whether its workers are Ray's; otherwise their work is done here.
     """
-    from cluster.job.command import JobConfig, run_command
+    from cluster.job.command import run_command
+    from cluster.job.completion import job_class
 
     module = importlib.import_module(f"jobs.{job}")
-    kind = next(
-        value
-        for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, JobConfig)
-        and value.__module__ == module.__name__
-    )
     printed = io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -75,19 +78,24 @@ def run_job(job: str, *options: object, expect: int = 0, on_ray: bool = True) ->
         patch.setattr(sys, "argv", command(job, *options)[1:])
         if not on_ray:
             work_here(patch)
-        run_command(kind, module.main)
+        run_command(job_class(job), module.main)
     assert exited.value.code == expect, printed.getvalue()
     return printed.getvalue()
 
 
-def kill_when(is_due: Callable[[], bool], job: str, *options: object) -> bool:
+def kill_when(is_due: Callable[[], bool], job: str, *options: object, waits: bool = False) -> bool:
     """Run a job with a Ray of its own, and kill it with all its processes (SIGKILL) when it is due.
+
+    Args:
+        waits: the job does not go on once its first shard is made. Otherwise a short one may end
+            before it is looked at again, on a machine that has much to do.
 
     Returns:
         Whether it was killed; otherwise it ended first.
     """
+    python, *path_and_options = command(job, *options)
     process = subprocess.Popen(
-        command(job, *options),
+        [python, *(("-c", WAITING) if waits else ()), *path_and_options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -113,6 +121,15 @@ def passed(seconds: float) -> Callable[[], bool]:
 def appeared(folder: Path, pattern: str, count: int = 1) -> Callable[[], bool]:
     """What is true when a folder has so many files of this pattern."""
     return lambda: sum(1 for _ in folder.glob(pattern)) >= count
+
+
+def check_same_ingest(ours: Path, undisturbed: Path) -> None:
+    """A dataset is the one that an ingest makes which nobody kills, but for what that may leave."""
+    assert tar_digests(ours) == tar_digests(undisturbed)
+    dataset = Dataset.open(ours)
+    assert load_index(dataset).equals(load_index(Dataset.open(undisturbed)))
+    strays = {stray.kind for stray in stray_objects(dataset, older_than_s=0)}
+    assert strays <= {"uncommitted", "temporary"}, "what a killed writer may leave"
 
 
 def tar_digests(location: Path) -> dict[int, str]:

@@ -1,7 +1,6 @@
 """Files that are damaged at random, from a seed."""
 
 import struct
-from collections.abc import Callable
 
 import numpy as np
 
@@ -21,7 +20,6 @@ TOKENS = (
     *("9" * 400, '"' + "9" * 400 + '"', "(" * 50, "-", "0", "1e308"),
 )
 """what labels hold where a program, or a person, went wrong"""
-Mutate = Callable[[bytes, np.random.Generator], bytes]
 
 
 def damaged_bytes(raw: bytes, rng: np.random.Generator) -> bytes:

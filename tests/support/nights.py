@@ -9,41 +9,33 @@ from threading import Thread
 from typing import Any, Self
 
 import orjson
+import pytest
 
-from cluster.job.night.chain import Night, Places
+from cluster.job.command import GateFailedError
+from cluster.job.night.chain import Night, NightFailedError, Places
 from cluster.job.night.settings import NightSettings
 from factory import publish
 from factory.dataset.commit import put_record, withdraw
 from factory.dataset.dataset import Dataset
 from factory.dataset.names import new_tar_name, tar_name
 from factory.dataset.tar import sha256
+from factory.reading.release import Release
 from schemas.report import Report, SampleCheck, ShardCount, ValidatedShard
 from support import releases
 from support.planted import flipped
+from support.report_example import example_sample_check
 
 FIRST = datetime(2026, 11, 28, 2, 30, tzinfo=UTC)
 """when the first night begins"""
+ROTTEN = "everything else is done, but:\n  /renders/9.zip: its list of files ends early"
+"""what ingest says of a rotten archive"""
 
 
-def check_of(*bad: ShardCount, passed: bool = False) -> SampleCheck:
-    """A limit on samples that names some shards."""
-    return SampleCheck(
-        limit="turn_deg > 5",
-        measure="turn_deg",
-        at_most=5,
-        at_least=None,
-        why="a test",
-        drop=True,
-        max_share=0.01,
-        shard_share=0.1,
-        num_measured=24,
-        num_missed=sum(of.num_missed for of in bad),
-        share=0.2,
-        most_allowed=2,
-        num_bad_shards=len(bad),
-        bad_shards=bad,
-        passed=passed,
-    )
+def check_of(*bad: ShardCount) -> SampleCheck:
+    """A limit on samples that is missed, and names some shards."""
+    check = example_sample_check(sum(of.num_missed for of in bad), bad)
+    named = {"limit": "turn_deg > 5", "measure": "turn_deg", "why": "a test", "share": 0.2}
+    return check.model_copy(update=named | {"passed": False})
 
 
 @dataclass
@@ -158,6 +150,36 @@ class Nights:
         night = self.next(**changes)
         night.run()
         return night
+
+    def missed(self) -> tuple[Night, str]:
+        """Run the next one, which misses its gate; gives what it says too."""
+        return self._ended(GateFailedError)
+
+    def failed(self) -> tuple[Night, str]:
+        """Run the next one, which fails; gives what it says too."""
+        return self._ended(NightFailedError)
+
+    def _ended(self, error: type[Exception]) -> tuple[Night, str]:
+        night = self.next()
+        with pytest.raises(error) as raised:
+            night.run()
+        return night, str(raised.value)
+
+    @property
+    def latest(self) -> Release:
+        """The latest release of the refined dataset."""
+        return Release(f"{self.steps.refined.location}/releases/latest")
+
+    def plant(self, *, once: bool) -> None:
+        """Run a good night, and put a bad shard into the renders of the next.
+
+        Args:
+            once: it is whole when it is made again.
+        """
+        self.run()
+        self.steps.arrived.add(4)
+        self.steps.spoilt = {4} if once else set()
+        self.steps.bad = {self.steps.digest(4, spoilt=once)}
 
 
 class Hook(ThreadingHTTPServer):

@@ -56,9 +56,9 @@ DIGESTS = pa.schema(
 """of an index, all that a planner reads"""
 
 
-def committed_dataset(folder: Path, source: fakes.FakeSource, shard_size: int = 3) -> Dataset:
+def committed_dataset(folder: Path, source: fakes.FakeSource) -> Dataset:
     """A dataset with all inputs of a source planned, and committed with their content as digest."""
-    dataset = empty_dataset(folder, shard_size)
+    dataset = empty_dataset(folder, 3)
     fakes.plan_from(dataset, source)
     commit_planned(dataset, source)
     return dataset

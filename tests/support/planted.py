@@ -13,12 +13,12 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.names import INDEX_PATTERN, index_name, plan_name, tar_name, version_of
 from factory.dataset.shard_tasks import collect, run_here
 from factory.domains.eye.sources.unityeyes import UnityEyesOptions
+from factory.ingestion.shards import expected_of
 from factory.store.base import Store
 from factory.store.open import open_store
 from factory.store.parquet import parquet_bytes
 from factory.upkeep.verify import (
     problems_of,
-    shards_to_verify,
     verify_reports_and_releases,
     verify_task,
 )
@@ -66,7 +66,7 @@ def verified(
     dataset: Dataset, parent: Dataset | None = None, shards: list[int] | None = None
 ) -> list[Problem]:
     """What an integrity check finds."""
-    numbers = shards_to_verify(dataset) if shards is None else shards
+    numbers = dataset.committed() if shards is None else shards
     found = problems_of(collect(run_here(verify_task(dataset, parent), numbers)))
     return [*found, *verify_reports_and_releases(dataset, found)]
 
@@ -205,3 +205,16 @@ PLAN_DAMAGE = {
     "a missing plan": missing(_plan_of),
     "a truncated plan": changed(_plan_of, lambda raw: raw[:50]),
 }
+
+
+def check_rejects_reconcile(dataset: Dataset) -> None:
+    """Every planned input is a sample or a recorded reject, and the index counts them so."""
+    for shard in dataset.committed():
+        facts, keys = dataset.facts(shard), dataset.index(shard)["key"].to_pylist()
+        rejects = dataset.rejects(shard).to_pylist()
+        expected = expected_of(dataset.plan(shard))
+        assert sorted([*keys, *(row["key"] for row in rejects)]) == sorted(expected.keys)
+        kinds = [row["kind"] for row in rejects]
+        assert facts.num_planned == facts.num_samples + facts.num_filtered + facts.num_rejected
+        assert (facts.num_samples, facts.num_rejected) == (len(keys), kinds.count("reject"))
+        assert facts.num_filtered == kinds.count("filtered")

@@ -1,10 +1,13 @@
-"""Processes that begin something at the same moment."""
+"""Processes, or threads, that begin something at the same moment."""
 
 import gc
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
+
+from factory.store.base import Store
 
 NUM_RACERS = 8
 LONGEST_S = 120.0
@@ -39,3 +42,24 @@ def race(prepare: Callable[[int], Callable[[], Any]]) -> list[Any]:
         for racer in racers:
             racer.kill()
             racer.join()
+
+
+def race_in_threads(store: Store) -> None:
+    """See that of racing threads exactly one publishes an object."""
+    barrier, winners = threading.Barrier(NUM_RACERS), []
+
+    def race(number: int) -> None:
+        barrier.wait()
+        try:
+            store.put_new("index/000000.parquet", bytes([number]) * 50_000)
+            winners.append(number)
+        except FileExistsError:
+            pass
+
+    threads = [threading.Thread(target=race, args=(number,)) for number in range(NUM_RACERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1
+    assert store.read("index/000000.parquet") == bytes([winners[0]]) * 50_000

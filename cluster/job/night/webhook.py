@@ -7,6 +7,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -16,7 +18,7 @@ from schemas.version import WRITER
 
 log = logging.getLogger(__name__)
 LIMIT_S = 10.0
-"""seconds in which a server has to answer"""
+"""seconds in which a server has to be found and to answer, all of it"""
 PAUSES_S = (1.0, 5.0)
 """seconds before the second and the third try"""
 
@@ -45,7 +47,7 @@ def call_webhook(
     host = urlsplit(url.get_secret_value()).hostname
     body = json.dumps({"text": record.text, **record.model_dump(mode="json")}).encode()
     for pause_s in (*pauses_s, None):
-        reason, is_final = _post(url.get_secret_value(), body)
+        reason, is_final = _post_in_time(url.get_secret_value(), body)
         if reason is None:
             log.info("the webhook at %s was told: %s", host, record.outcome)
             return True
@@ -55,6 +57,16 @@ def call_webhook(
         log.warning("the webhook at %s: %s; trying again in %g s", host, reason, pause_s)
         time.sleep(pause_s)
     raise AssertionError("the last try returns")
+
+
+def _post_in_time(url: str, body: bytes) -> tuple[str | None, bool]:
+    """As `_post`, in `LIMIT_S`: a socket's own limit begins anew with every byte that comes."""
+    answer: SimpleQueue[tuple[str | None, bool]] = SimpleQueue()
+    Thread(target=lambda: answer.put(_post(url, body)), daemon=True).start()
+    try:
+        return answer.get(timeout=LIMIT_S)
+    except Empty:
+        return "timed out", False
 
 
 def _post(url: str, body: bytes) -> tuple[str | None, bool]:

@@ -5,11 +5,9 @@ The records outlast the jobs: a night that never began, a job that was killed, a
 removed show in them, and in no number that a running job could report.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from statistics import median
-from typing import NamedTuple
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.lost_tars import lost_tars
@@ -17,6 +15,7 @@ from factory.release.latest import latest_or_none, seen_nothing_newer
 from factory.release.state import MANIFEST, release_names
 from factory.validation.verdicts import report_name
 from schemas.base import Model
+from schemas.dataset import RunId
 from schemas.report import Report
 from schemas.summary import RunSummary
 
@@ -26,7 +25,6 @@ RUNS_LOOKED_AT = 40
 """the newest runs of each job"""
 LEAST_RUNS = 3
 """earlier runs that made shards, below which no share is the usual one"""
-_RUN = re.compile(r"(?P<time>\d{8}T\d{6}Z)-(?P<job>[a-z]+)-[0-9a-f]{4}")
 
 
 class WatchedRun(Model):
@@ -132,42 +130,32 @@ def _newest_report(dataset: Dataset) -> tuple[float | None, bool | None]:
     return None, None
 
 
-class _Run(NamedTuple):
-    name: str
-    started: float
-
-
 def _runs(dataset: Dataset) -> Iterator[WatchedRun]:
-    by_job: dict[str, list[_Run]] = {job: [] for job in SUMMARY_OF}
-    for name in sorted(dataset.store.folders("runs"), reverse=True):  # ids begin with their time
-        if (match := _RUN.fullmatch(name)) is None or match["job"] not in by_job:
-            continue
-        if len(runs := by_job[match["job"]]) < RUNS_LOOKED_AT:
-            time = datetime.strptime(match["time"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-            runs.append(_Run(name, time.timestamp()))
-    for job, runs in by_job.items():
-        if runs:
-            yield _watched_run(dataset, job, runs)
+    ids = [run for name in dataset.store.folders("runs") if (run := RunId.of(name)) is not None]
+    for job in SUMMARY_OF:
+        newest = sorted((run for run in ids if run.job == job), reverse=True)[:RUNS_LOOKED_AT]
+        if newest:
+            yield _watched_run(dataset, job, newest)
 
 
-def _watched_run(dataset: Dataset, job: str, runs: Sequence[_Run]) -> WatchedRun:
+def _watched_run(dataset: Dataset, job: str, runs: Sequence[RunId]) -> WatchedRun:
     """
     Args:
         runs: of this job, newest first.
     """
-    found = (_summary(dataset, run.name, SUMMARY_OF[job]) for run in runs)
+    found = (_summary(dataset, run, SUMMARY_OF[job]) for run in runs)
     summaries = [summary for summary in found if summary is not None]
     shares = [share for one in summaries if (share := _rejected_share(one)) is not None]
     return WatchedRun(
         job=job,
-        started=runs[0].started,
+        started=runs[0].started.timestamp(),
         summary=summaries[0] if summaries else None,
         rejected_share=_rejected_share(summaries[0]) if summaries else None,
         usual_rejected_share=median(shares[1:]) if len(shares) > LEAST_RUNS else None,
     )
 
 
-def _summary(dataset: Dataset, run: str, what: str) -> RunSummary | None:
+def _summary(dataset: Dataset, run: RunId, what: str) -> RunSummary | None:
     """The summary of a run; None of one that made nothing, or that still makes it."""
     name = f"runs/{run}/{what}.json"
     try:

@@ -41,3 +41,11 @@ def sound(parent, real, tmp_path_factory) -> tuple[HandReport, str]:
     folder = tmp_path_factory.mktemp("sound")
     refined = refined_by(parent, sensed, folder)
     return validated(refined, parent, real, {"joints": saved_joints(folder / "net")})
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Path:
+    """Two frames of three cameras, each as a render and as a camera frame before a near wall."""
+    hands.write_frames(tmp_path, prefixes={"synthdepth": 0, "depth": 760})
+    (tmp_path / "rgb_1_0000001.png").write_bytes(b"colours are no business of ours")
+    return tmp_path

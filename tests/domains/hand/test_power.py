@@ -45,7 +45,7 @@ def test_the_power_of_the_validation_of_hands_is_measured(tmp_path, monkeypatch)
         damages,
         settings,
         str(output),
-        make_shards=fakes.make_here,
+        make_shards=fakes.make_shards_here,
         side_by_side=fakes.call_here,
         only=[damage for damage in damages.damages if damage.name in TRIED],
     )
