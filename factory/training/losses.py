@@ -170,4 +170,5 @@ def common_shift(refined: Tensor, synthetic: Tensor) -> Tensor:
     gradients = torch.stack([along_x, along_y])
     # What is added makes the equations solvable where there is no edge; edges are far above it.
     products = gradients @ gradients.T + 1e-4 * torch.eye(2).to(gradients)
-    return torch.linalg.solve(products, gradients @ change).square().sum()
+    displacement_px: Tensor = torch.linalg.solve(products, gradients @ change)
+    return displacement_px.square().sum()
