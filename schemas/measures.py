@@ -14,7 +14,8 @@ from schemas.base import Model, Sha256
 METADATA_KEY = b"simgan_measures"
 
 
-def _float(name: str, meaning: str) -> pa.Field:
+def float_measure(name: str, meaning: str) -> pa.Field:
+    """A column of measurements, with its meaning in the field's metadata."""
     return pa.field(name, pa.float32(), metadata={"meaning": meaning})
 
 

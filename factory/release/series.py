@@ -94,7 +94,8 @@ class Series:
     _known: dict[tuple[str, str], DatedRelease | FormatError] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    """what each manifest says, by location and name: none ever changes, so each is read once"""
+    """what each manifest said when it was first read, by location and name: the series of a night
+    reads each of them once"""
 
     def place_of(self, name: str) -> str | None:
         """Where the filtered dataset of a release goes; None where releases are whole."""

@@ -6,7 +6,7 @@ be measured, or what no network was given for.
 
 import pyarrow as pa
 
-from schemas.measures import _float
+from schemas.measures import float_measure as _float
 
 EYE_MEASURES: tuple[pa.Field, ...] = (
     _float("pupil_drift_px", "displacement of the ellipse fitted to the iris border"),
