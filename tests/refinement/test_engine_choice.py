@@ -34,16 +34,9 @@ from factory.refinement.engines.parity import (
 from schemas.base import FormatError
 from schemas.dataset import ImageSpec
 from schemas.refiner import RefinerConfig
+from support.engines import EYE, SMALL, images
 from support.networks import trained_alike
 from support.places import ROOT
-
-EYE = ImageSpec(height=35, width=55)
-SMALL = RefinerConfig(maps=6, blocks=2)
-
-
-def images(count: int, height: int = 35, width: int = 55, seed: int = 0) -> np.ndarray:
-    shape = (count, height, width)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.mark.parametrize(("kernel", "name"), [(1, "ncnn"), (3, "ncnn"), (5, "torch")])
