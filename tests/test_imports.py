@@ -10,6 +10,8 @@ import schemas
 from support.interpreters import passes_in_a_fresh_interpreter
 from support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 CORE = [
     info.name
     for package in (schemas, factory)

@@ -59,6 +59,7 @@ def test_names_may_be_asked_for_in_any_order() -> None:
     passes_in_a_fresh_interpreter(script)
 
 
+@pytest.mark.slow
 def test_importing_the_library_loads_nothing_and_a_dataset_no_large_library() -> None:
     script = (
         "import sys\n"

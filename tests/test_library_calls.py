@@ -53,6 +53,7 @@ def test_an_input_that_is_not_there_leaves_no_trace(tmp_path, out) -> None:
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_options_mean_the_same_as_a_mapping_and_as_a_model(six_inputs, tmp_path) -> None:
     fields = {"crop": {"equalise": True}, "corner_error_px": 0.5}
     given = {"source": "unityeyes", "max_reject_share": 1.0}

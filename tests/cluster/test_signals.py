@@ -15,6 +15,8 @@ from cluster.job.signals import holding_signals_back
 from support.clusters import without_ray_address
 from support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 JOB = """
 import sys, time
 from cluster.job.command import JobConfig, run_command

@@ -71,6 +71,7 @@ KILLED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("when", "prefix", "left"), KILLED)
 def test_a_writer_killed_between_steps_leaves_nothing_that_a_rerun_does_not_mend(
     planned, six_inputs, one_shard, when, prefix, left
@@ -114,6 +115,7 @@ def test_a_tar_damaged_after_its_commit_is_found_and_not_read(planned, six_input
             read(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["rejected/", "shards/", "index/"])
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(

@@ -62,6 +62,7 @@ def samples_in(paths: list[str]) -> dict[str, dict]:
     return found
 
 
+@pytest.mark.slow
 def test_a_release_holds_a_rewritten_input_once_by_its_newest_sample(rewritten) -> None:
     manifest = releases.release(rewritten)
     found = samples_in(releases.urls_of(rewritten))

@@ -330,6 +330,7 @@ def test_a_folder_lists_its_files_and_takes_the_settings() -> None:
         assert ("../settings" in listed.get("components", [])) == (name in KINDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_kustomize_puts_the_settings_in_place(name, tmp_path, schema_of) -> None:
     shutil.copytree(KUBERNETES, tmp_path / "k")

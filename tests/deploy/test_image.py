@@ -14,6 +14,8 @@ import pytest
 from support.manifests import read
 from support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = ROOT / "cluster" / "deploy"
 Calls = list[list[str]]
 Run = Callable[..., tuple[subprocess.CompletedProcess[str], Calls]]

@@ -27,6 +27,8 @@ from support.pages import Page
 from support.tables import without_unit
 from support.turing import Eyes, guessing, network, serving
 
+pytestmark = pytest.mark.slow
+
 FEW = {"num_examples": 4, "num_refined": 3, "num_unrefined": 2}
 
 
@@ -335,7 +337,6 @@ def scores(eyes: Eyes, output: Path, observers: dict[str, object]) -> TuringRepo
     return TuringReport.from_json((output / "turing.json").read_bytes(), where="")
 
 
-@pytest.mark.slow
 def test_a_guessing_observer_is_told_to_guess(turing_eyes, tmp_path):
     report = scores(turing_eyes, tmp_path, {"guess": guessing(3)})
     refined, unrefined = (part.pooled for part in report.parts)
@@ -347,7 +348,6 @@ def test_a_guessing_observer_is_told_to_guess(turing_eyes, tmp_path):
     assert all("did not reliably tell" in part.in_words for part in report.parts)
 
 
-@pytest.mark.slow
 def test_a_network_tells_renders_from_the_camera_and_camera_images_not_from_each_other(
     turing_eyes, tmp_path
 ):  # fmt: skip

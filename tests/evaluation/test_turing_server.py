@@ -9,6 +9,8 @@ from factory.evaluation.turing.server import MAX_BODY_BYTES, TuringServer
 from factory.images.png import png_chunks
 from support.turing import serving
 
+pytestmark = pytest.mark.slow
+
 FEW = {"num_examples": 4, "num_refined": 3, "num_unrefined": 2}
 ANSWER = {"position": 0, "answer": "real", "seconds": 1}
 

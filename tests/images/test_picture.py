@@ -274,6 +274,7 @@ def enormous(kind: str) -> bytes:
     raise AssertionError(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM", "GIF", "WEBP", "JPEG2000"])
 def test_a_picture_beyond_the_budget_is_refused_by_its_header(kind: str, tmp_path) -> None:
     """A process of its own tells how much memory it took at most."""

@@ -18,6 +18,8 @@ from factory.images.picture import read_picture
 from factory.images.png import UndecodableError, png_chunks
 from support.pictures import encoded
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 90, 130
 SECONDS_EACH = 2.0
 """of processor time, at most, for one file; a whole one takes a few milliseconds"""

@@ -246,6 +246,7 @@ def test_an_archive_at_another_place_is_not_taken_for_the_one_that_was_planned(
         ingested(twins[1], tmp_path / "eyes")
 
 
+@pytest.mark.slow
 def test_an_archive_that_was_overwritten_is_compared(twins, tmp_path) -> None:
     archive = tmp_path / "latest.tar"
     shutil.copy(twins[0], archive)
@@ -256,6 +257,7 @@ def test_an_archive_that_was_overwritten_is_compared(twins, tmp_path) -> None:
     assert dataset.index(1)["supersedes"].to_pylist() == ["000000-000000", "000000-000001"]
 
 
+@pytest.mark.slow
 def test_a_copy_at_another_place_is_compared_once_and_is_nothing_new(tmp_path) -> None:
     source = numbered(1, 2, 3)
     dataset = committed_dataset(tmp_path / "eyes", source)
@@ -267,6 +269,7 @@ def test_a_copy_at_another_place_is_compared_once_and_is_nothing_new(tmp_path) -
     assert plan(dataset, source) == 0 and source.hashed == [], "its own facts still count"
 
 
+@pytest.mark.slow
 def test_inputs_of_a_new_version_of_an_archive_are_compared_once(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes")
     source = in_archives({"a.tar": 1}, "a.tar/1", "a.tar/2")

@@ -134,6 +134,7 @@ def test_planners_in_threads_never_plan_an_input_twice(tmp_path) -> None:
     check_each_is_planned_once(dataset, numbered(*range(1, 36)).content)
 
 
+@pytest.mark.slow
 def test_a_listing_that_misses_a_plan_makes_no_input_planned_twice(tmp_path) -> None:
     """A folder read while plans appear in it may show the second and not the first."""
     dataset = empty_dataset(tmp_path / "eyes")

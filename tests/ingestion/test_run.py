@@ -133,6 +133,7 @@ def test_tables_of_a_config_file_are_those_of_the_options(place: Path, tmp_path:
     assert asked.nyu == NyuOptions(cube_mm=250, kind="real")
 
 
+@pytest.mark.slow
 def test_a_split_that_nothing_fell_in_is_named(place: Path, caplog) -> None:
     """All renders have the skin texture, and so the identity, of the one label they are made of."""
 

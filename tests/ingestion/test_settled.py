@@ -21,6 +21,8 @@ from factory.store.local import LocalStore
 from schemas.outcome import Outcome
 from support import fakes
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., list[Outcome]]
 
 

@@ -57,6 +57,7 @@ def test_equal_pictures_did_not_move(eyes):
     assert np.abs(motion.shift_px_N2).max() < 0.02
 
 
+@pytest.mark.slow
 def test_a_change_of_look_moves_next_to_nothing(eyes):
     for name, changed in looks(eyes, np.random.default_rng(1)).items():
         motion = affine_motion(eyes, changed)

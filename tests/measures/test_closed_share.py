@@ -48,6 +48,7 @@ def expected_distance(shift: float) -> float:
     return float(np.sqrt(between))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("identities", [None, 12])
 def test_the_interval_holds_the_true_share_as_often_as_it_says(identities) -> None:
     true = 1 - expected_distance(0.5) / expected_distance(1)

@@ -22,6 +22,7 @@ def table(mean: float, draw: int = 0, seeds: int = 5) -> ByBlock:
     return ByBlock.of(range(seeds), values, groups)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_mean_covers_the_truth_about_as_often_as_it_says() -> None:
     """5 seeds and 18 blocks: a plain bootstrap of the images would cover it far less often."""
     found = [mean_interval(table(8.0, draw)) for draw in range(60)]

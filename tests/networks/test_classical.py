@@ -65,6 +65,7 @@ def test_it_finds_what_it_has_not_seen_and_chooses_by_the_held_out(kind) -> None
     assert np.array_equal(again.estimate(other.images), found)
 
 
+@pytest.mark.slow
 def test_the_option_with_the_smallest_held_out_error_is_taken() -> None:
     """One neighbour is best where the held-out pictures are those that were trained on."""
     train = blobs(40, 0)

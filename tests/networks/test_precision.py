@@ -79,6 +79,7 @@ def test_auto_is_what_the_hardware_computes_and_a_name_is_that_name(processor) -
     require_hardware("float32", "cpu", what="this run")
 
 
+@pytest.mark.slow
 def test_this_processor_without_its_bfloat16_computes_in_float32() -> None:
     code = "from factory.networks.precision import resolved as r; print(r('auto', 'cpu', bits=8))"
     without = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

@@ -49,6 +49,7 @@ def test_a_release_gives_each_sample_once_before_it_gives_one_again(parts) -> No
         assert rounds[0] != rounds[1] and len(set(rounds[-1])) == len(rounds[-1])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(0, 60))
 def test_ranks_and_workers_share_it_from_any_place_on(parts, ranks, workers, batch, start) -> None:

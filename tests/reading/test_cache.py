@@ -153,6 +153,7 @@ def fetch_all(store: Counting, folder: Path, results) -> None:
     results.put((good, held_bytes <= 3000))
 
 
+@pytest.mark.slow
 def test_several_processes_share_it(store, tmp_path) -> None:
     context = multiprocessing.get_context("fork")
     results = context.SimpleQueue()

@@ -104,6 +104,7 @@ def test_it_can_be_sent_to_another_process(release) -> None:
     assert keys(there.epoch()) == keys(release.epoch())
 
 
+@pytest.mark.slow
 def test_a_split_is_read_alone(renders, tmp_path) -> None:
     dataset = fakes.ingest_here(
         renders, tmp_path / "eyes", UnityEyesOptions(), shard_size=3,
@@ -120,6 +121,7 @@ def test_a_split_is_read_alone(renders, tmp_path) -> None:
         Release(place_of(dataset), split="val")
 
 
+@pytest.mark.slow
 def test_hands_keep_their_16_bits(tmp_path, monkeypatch) -> None:
     deep = hands.joints_uvd(step_mm=8)
     monkeypatch.setattr(hands, "all_joints", lambda num: np.tile(deep, (3, num, 1, 1)))

@@ -139,6 +139,7 @@ def read_some(loader: ReleaseLoader, num_batches: int) -> list[str]:
     return [key for _ in range(num_batches) for key in next(iterator)]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5),

@@ -28,6 +28,7 @@ def has_bfloat16(monkeypatch):
     return pretend
 
 
+@pytest.mark.slow
 def test_a_dataset_stays_in_the_precision_that_it_was_begun_in(
     parent, refiner, tmp_path, has_bfloat16
 ) -> None:

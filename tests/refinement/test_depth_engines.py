@@ -194,6 +194,7 @@ def test_strips_show_depth_and_empty_it(tmp_path) -> None:
     assert np.array_equal(shown, depth_as_grey(samples[0, 0], 1, FULL_SCALE))
 
 
+@pytest.mark.slow
 def test_pixels_that_change_too_much_are_holes_in_every_engine() -> None:
     """Between two surfaces no camera sees one; what it does see keeps its depth to the limit."""
     refiner, codec = trained_alike(SMALL), PixelCodec(FULL_SCALE, 12.0, empty_beyond=8.0)

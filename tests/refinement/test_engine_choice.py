@@ -108,6 +108,7 @@ def test_bfloat16_is_refused_for_depth_and_where_nothing_computes_it(monkeypatch
         choose_engine(refiner, depth, precision="bfloat16")
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_to_the_makers_of_openvino() -> None:
     """Its import would: the package for that is installed with it."""
     code = (

@@ -94,6 +94,7 @@ def test_engines_agree_on_colour_and_on_deep_pixels(make) -> None:
     assert np.abs(refined.astype(int) - reference(depth).astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [RefinerConfig(), RefinerConfig(maps=16, blocks=2)], ids=str)
 @pytest.mark.parametrize("make", [ncnn, openvino, pytorch])
 def test_bfloat16_is_as_close_to_float32_as_is_said(make, config) -> None:

@@ -135,6 +135,7 @@ def test_each_manifest_is_read_once_and_news_are_seen_all_the_same(refined, monk
     assert [of.name for of in series.finished()] == ["2026-11-29", "2026-11-30"]
 
 
+@pytest.mark.slow
 def test_releases_that_no_rule_keeps_expire(refined) -> None:
     for day in (20, 25, 28, 30):
         release_of(day, refined, latest=day == 30)
@@ -162,6 +163,7 @@ def test_the_release_that_latest_names_does_not_expire(refined) -> None:
     assert Release(f"{refined.location}/releases/latest").name == "2026-11-20"
 
 
+@pytest.mark.slow
 def test_filtered_datasets_of_the_series_are_one_for_each_release(refined) -> None:
     kept = f"{refined.location}-kept"
     series = series_of(refined, kept)
@@ -179,6 +181,7 @@ def test_filtered_datasets_of_the_series_are_one_for_each_release(refined) -> No
     assert len(Release(f"{refined.location}/releases/latest")) == 24
 
 
+@pytest.mark.slow
 def test_an_expiry_that_was_killed_is_ended_by_the_next_one(refined, monkeypatch) -> None:
     series = series_of(refined, f"{refined.location}-kept")
     for day in (29, 30):

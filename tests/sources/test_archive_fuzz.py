@@ -20,6 +20,8 @@ from factory.sources.files import open_files
 from factory.sources.members import DamagedFileError
 from factory.sources.scan import Container, FileBatch, Ignored
 
+pytestmark = pytest.mark.slow
+
 SUFFIXES = frozenset({".jpg"})
 NUM_MEMBERS = 12
 CONTENTS = {

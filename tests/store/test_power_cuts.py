@@ -17,6 +17,8 @@ import pytest
 from factory.store import atomic
 from factory.store.local import LocalStore
 
+pytestmark = pytest.mark.slow
+
 Put = Callable[[LocalStore, str, bytes], None]
 STEPS = ("mkdir", "link", "replace", "unlink", "fsync")
 

@@ -14,6 +14,8 @@ from factory.store.s3 import S3Store
 from factory.store.s3_errors import StoreSetupError, StoreUnavailableError
 from factory.store.s3_requests import Patience
 
+pytestmark = pytest.mark.slow
+
 Answer = tuple[bytes, dict[str, str]]
 """body and headers"""
 XML = {"Content-Type": "application/xml"}

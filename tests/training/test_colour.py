@@ -1,6 +1,7 @@
 """Trainings in colour, from datasets that were ingested in colour."""
 
 import numpy as np
+import pytest
 
 from factory.domains.eye.sources.framing import EyeCrop
 from factory.domains.eye.sources.pictures import PicturesOptions
@@ -13,6 +14,7 @@ from support import fakes
 from support.trainers import small_config
 
 
+@pytest.mark.slow
 def test_datasets_in_colour_are_trained_on_as_planes(renders, tmp_path) -> None:
     crop = EyeCrop(colour=True)
     for number in range(1, 4):

@@ -11,6 +11,8 @@ from factory.training.inputs import check_numbers
 from factory.training.run import train_on_images
 from support.trainers import inputs_of, small_config
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("num_real", [1, 5])
 def test_a_training_on_few_real_images_leaves_its_refiner_and_pictures(

@@ -8,6 +8,8 @@ import pytest
 
 from support.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone can be told")
 def test_memory_that_tensors_free_is_not_cleared_again() -> None:

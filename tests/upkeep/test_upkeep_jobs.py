@@ -89,6 +89,7 @@ def test_garbage_is_removed_when_that_is_asked_for(run, dataset) -> None:
     assert dataset.committed() == [0, 2, 3, 4] and "garbage: none" in run(*common)
 
 
+@pytest.mark.slow
 def test_an_old_dataset_is_read_and_changed_only_after_its_upgrade(
     run, dataset, refiner, tmp_path
 ) -> None:

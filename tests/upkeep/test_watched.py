@@ -50,6 +50,7 @@ def test_a_dataset_without_a_past(synthetic) -> None:
     assert watched.runs == ()
 
 
+@pytest.mark.slow
 def test_a_release_its_report_and_a_lost_tar(refined) -> None:
     before = time.time() - 1
     releases.release(refined, "r1")

@@ -57,6 +57,7 @@ def test_measured_shards_are_not_measured_again(pair):
     assert not_measured(refined, parent, [0, 1], moved) == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["damaged", "of other bytes", "missing"])
 def test_measurements_that_are_not_of_these_bytes_are_made_again(pair, harm):
     refined, parent = pair

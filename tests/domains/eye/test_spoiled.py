@@ -14,6 +14,8 @@ from schemas.gate import SampleLimit
 from support import fakes
 from support.spoiled import damage_named, spoil
 
+pytestmark = pytest.mark.slow
+
 WITNESSES = EyeWitnesses(finder=PupilFinder())
 LIMITS = tuple(
     SampleLimit.model_validate(
@@ -75,7 +77,6 @@ def test_a_good_dataset_keeps_every_limit(good, parent) -> None:
     assert all(verdicts_of(measures, LIMITS)["keep"].to_pylist())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["shift 3 px", "mirrored", "lids_closed", "constant", "inverted", "copied_parent",

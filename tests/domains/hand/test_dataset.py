@@ -219,6 +219,7 @@ def test_a_description_has_the_range_of_every_label(synthetic) -> None:
     assert "224×224 (h×w) grey, 16 bits" in text and "camera.fx_px" in text
 
 
+@pytest.mark.slow
 def test_a_contact_sheet_shows_depth_nearer_as_brighter(synthetic, refined) -> None:
     tiles = pick_tiles(refined, synthetic, 4, seed=0)
     assert all(len(tile.pictures) == 2 and tile.gaze_rad is None for tile in tiles)

@@ -12,6 +12,8 @@ from factory.evaluation.comparison.arms import DamagedArm, RefinedArm, load_arm
 from factory.evaluation.comparison.renders import Renders, Rows
 from factory.networks.evaluation_kinds import Examples
 
+pytestmark = pytest.mark.slow
+
 RENDERS = Renders("renders", None, "train", "test", 2)
 
 

@@ -28,6 +28,8 @@ from support.evaluations import EVALUATION
 from support.places import ROOT
 from support.report_example import two_sample
 
+pytestmark = pytest.mark.slow
+
 EVIDENCE = ROOT / "benchmarks" / "evidence"
 SETUP = """
 renders = "{renders}"
@@ -87,7 +89,6 @@ def changed(config: EvaluationConfig, *changes: tuple[str, str]) -> EvaluationCo
     return config
 
 
-@pytest.mark.slow
 def test_an_evaluation_compares_logs_and_resumes(config, tmp_path) -> None:
     report = run(config)
     by_arm = {result.arm: result for result in report.arms}
@@ -118,7 +119,6 @@ def test_an_evaluation_compares_logs_and_resumes(config, tmp_path) -> None:
     )
 
 
-@pytest.mark.slow
 def test_one_arm_can_be_run_at_a_time(config, tmp_path) -> None:
     report = run(config.model_copy(update={"only": ("renders",)}))
     assert {result.arm for result in report.arms} == {"renders"} and not report.verdicts
@@ -126,7 +126,6 @@ def test_one_arm_can_be_run_at_a_time(config, tmp_path) -> None:
         run(config.model_copy(update={"only": ("refined",)}))
 
 
-@pytest.mark.slow
 def test_errors_stand_beside_the_scores_of_refiners_that_have_one(config, tmp_path) -> None:
     tables = ""
     for arm, num_seeds in (("held", 2), ("free", 1), ("unscored", 1)):

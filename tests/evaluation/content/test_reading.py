@@ -7,6 +7,8 @@ from factory.evaluation.content.reading import estimates_of
 from factory.networks.evaluation_kinds import Examples
 from support.drawn_eyes import drawn_eye
 
+pytestmark = pytest.mark.slow
+
 
 def correlation(one: np.ndarray, two: np.ndarray) -> float:
     return float(np.corrcoef(one.ravel(), two.ravel())[0, 1])

@@ -15,6 +15,8 @@ from support.report_example import (
     example_sample_check,
 )
 
+pytestmark = pytest.mark.slow
+
 A4 = (718, 1000)
 """what A4 has between Chromium's margins, px"""
 WIDER = (
