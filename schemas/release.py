@@ -86,8 +86,8 @@ class ReleaseManifest(Versioned):
         """Earlier manifests name the digest of one index.parquet."""
         if isinstance(content, dict) and "index" in content and "index_parts" not in content:
             fields = {name: value for name, value in content.items() if name != "index"}
-            whole = {"sha256": content["index"], "num_samples": content.get("num_samples")}
-            return fields | {"index_parts": [whole | {"url": "index.parquet"}]}
+            index = {"sha256": content["index"], "num_samples": content.get("num_samples")}
+            return fields | {"index_parts": [index | {"url": "index.parquet"}]}
         return content
 
 

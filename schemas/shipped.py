@@ -13,8 +13,8 @@ _NOUNS = {"configs": "configurations", "gates": "gates"}
 
 def shipped(kind: Kind) -> dict[str, Path]:
     """The files that there are of a kind, by their names without `.toml`."""
-    found = folder_of(kind).glob("*.toml")
-    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+    files = folder_of(kind).glob("*.toml")
+    return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
 
 
 def config_file(path: Path) -> Path:

@@ -53,10 +53,10 @@ def locked(torch_wheels: str) -> str:
 
 
 def _torch_in(lock: str) -> re.Match[str]:
-    found = _TORCH.search(lock)
-    if found is None:
+    match = _TORCH.search(lock)
+    if match is None:
         raise ValueError(f"uv did not list torch:\n{lock}")
-    return found
+    return match
 
 
 def _compiled(requirements: str, *options: str, stdin: str | None = None) -> str:

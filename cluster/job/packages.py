@@ -23,11 +23,11 @@ def require_own_packages() -> None:
             in the way; anything later would be an ImportError from deep inside.
     """
     for name in PACKAGES:
-        found = _location(name)
-        if found is not None and _package_of(found) != FOLDER / name:
+        file = _location(name)
+        if file is not None and _package_of(file) != FOLDER / name:
             raise SystemExit(
-                f"error: {found} is not simgan-factory's own package {name!r} ({FOLDER / name}), "
-                f"but Python finds it first; {_remedy(found)}"
+                f"error: {file} is not simgan-factory's own package {name!r} ({FOLDER / name}), "
+                f"but Python finds it first; {_remedy(file)}"
             )
 
 
@@ -40,12 +40,12 @@ def _location(name: str) -> Path | None:
     return Path(places[0]).resolve() if places else None
 
 
-def _package_of(found: Path) -> Path:
-    return found.parent if found.name == "__init__.py" else found
+def _package_of(file: Path) -> Path:
+    return file.parent if file.name == "__init__.py" else file
 
 
-def _remedy(found: Path) -> str:
-    entry = _package_of(found).parent
+def _remedy(file: Path) -> str:
+    entry = _package_of(file).parent
     if entry.name in ("site-packages", "dist-packages"):
         return "uninstall what brings it, or install simgan-factory into an environment of its own"
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)

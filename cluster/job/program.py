@@ -43,10 +43,10 @@ def as_launched(text: str) -> str:
     """A text in which job files are named, `jobs/ingest.py` or `python jobs/ingest.py`, and pages,
     `docs/stores.md`, with what this user types, and where this user finds them, in their place."""
     if (pages := pages_elsewhere()) is not None:
-        text = _PAGE.sub(lambda found: str(pages / found[1]), text)
+        text = _PAGE.sub(lambda match: str(pages / match[1]), text)
     if _launcher is None:
         return text
-    return _JOB_FILE.sub(lambda found: program_of(found[1]), text)
+    return _JOB_FILE.sub(lambda match: program_of(match[1]), text)
 
 
 def pages_elsewhere() -> Path | None:

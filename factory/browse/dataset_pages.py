@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flask import Flask, Response, abort, render_template, request, url_for
 
 from factory.browse.opened import Damage, Latest, Library, OpenedDataset, ReleaseLine, ReportLine
-from factory.browse.places import Found
+from factory.browse.places import Item
 from factory.browse.rejects import NoPictureError, Rejected, read_rejects, rejected_png
 from factory.browse.trainings import Strip, Training, newest_strip, read_training
 from schemas.base import FormatError
@@ -24,7 +24,7 @@ OF_A_REPORT = (
 class Card(NamedTuple):
     """A dataset or a training on the first page."""
 
-    found: Found
+    item: Item
     problem: str = ""
     """why it cannot be read; empty where it can"""
     training: Training | None = None
@@ -45,8 +45,8 @@ def add_to(app: Flask, library: Library) -> None:
 
     @app.get("/")
     def home() -> str:
-        found = library.places.all().values()
-        cards = [_card(library, one) for one in found]
+        items = library.places.all().values()
+        cards = [_card(library, item) for item in items]
         return render_template(
             "home.html",
             cards=cards,
@@ -153,25 +153,25 @@ def picture_url(opened: OpenedDataset, release: str | None, key: str, which: str
     Args:
         which: `own`, `origin` for what it was refined from, or `change` for the difference.
     """
-    name = opened.found.name
+    name = opened.item.name
     return url_for("picture", name=name, release=release, key=key, which=which)
 
 
 def _page_name(opened: OpenedDataset, report_id: str) -> str:
     if report_id not in opened.dataset.store.folders("reports"):
-        abort(404, f"{opened.found.shown} has no report {report_id}.")
+        abort(404, f"{opened.item.shown} has no report {report_id}.")
     return f"reports/{report_id}/report.html"
 
 
-def _card(library: Library, found: Found) -> Card:
+def _card(library: Library, item: Item) -> Card:
     try:
-        if found.kind == "training":
-            return Card(found, training=read_training(found), strip=newest_strip(found))
-        opened = library.dataset(found.name)
+        if item.kind == "training":
+            return Card(item, training=read_training(item), strip=newest_strip(item))
+        opened = library.dataset(item.name)
         if opened is None:
-            raise FileNotFoundError(f"{found.location} is gone")
+            raise FileNotFoundError(f"{item.location} is gone")
         return Card(
-            found,
+            item,
             opened=opened,
             num_samples=opened.own_table().num_samples,
             damage=opened.damage(),
@@ -181,7 +181,7 @@ def _card(library: Library, found: Found) -> Card:
             latest=opened.latest(library.places),
         )
     except (OSError, FormatError, ValueError) as error:
-        return Card(found, problem=str(error))
+        return Card(item, problem=str(error))
 
 
 def _some_keys(opened: OpenedDataset, release: str | None) -> tuple[str, ...]:

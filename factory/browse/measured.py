@@ -102,18 +102,18 @@ class Measurements:
     @classmethod
     def newest(cls, dataset: Dataset) -> "Measurements | None":
         """Those that were written last; None where there are none."""
-        found: tuple[int, str, dict[str, Entry]] | None = None
+        newest: tuple[int, str, dict[str, Entry]] | None = None
         for how in dataset.store.folders(MEASURES):
             entries = list(dataset.store.entries(f"{MEASURES}/{how}"))
             files = {e.name: e for e in entries if re.fullmatch(r".*/\d{6,}\.parquet", e.name)}
             if not files:
                 continue
             last = max(entry.mtime_ns for entry in files.values())
-            if found is None or last > found[0]:
-                found = last, how, files
-        if found is None:
+            if newest is None or last > newest[0]:
+                newest = last, how, files
+        if newest is None:
             return None
-        _, how, files = found
+        _, how, files = newest
         sizes = {int(n.rpartition("/")[2][:-8]): e.size for n, e in files.items()}
         metadata = _first_metadata(dataset, files.values())
         schema = metadata.schema.to_arrow_schema().remove_metadata()
@@ -248,26 +248,26 @@ class JoinedTable:
             rows = rows.append_column(self.columns[name].field, joined[name])
         return rows
 
-    def _by_key(self, keys: pa.ChunkedArray, found: pa.Table | None, names: list[str]) -> pa.Table:
+    def _by_key(self, keys: pa.ChunkedArray, rows: pa.Table | None, names: list[str]) -> pa.Table:
         """Rows for the given keys, null where a key has none."""
         schema = pa.schema([self.columns[name].field for name in names])
-        if found is None:
+        if rows is None:
             return pa.table([pa.nulls(len(keys), f.type) for f in schema], schema=schema)
-        if not found["key"].equals(keys):
-            places = pc.index_in(keys, value_set=found["key"].combine_chunks())
-            found = found.take(places)
-        return found.select(names).cast(schema)
+        if not rows["key"].equals(keys):
+            places = pc.index_in(keys, value_set=rows["key"].combine_chunks())
+            rows = rows.take(places)
+        return rows.select(names).cast(schema)
 
     def _measured_of(self, shard: int, names: list[str]) -> pa.Table | None:
         assert self.measurements is not None
         stored = [name for name in names if name in self.measurements.schema.names]
         try:
-            found = self.measurements.of_shard(shard, stored)
+            rows = self.measurements.of_shard(shard, stored)
         except (OSError, FormatError) as error:
             self._note(f"measures {shard}", f"The measures of shard {shard}", error)
             return None
         self._note(f"measures {shard}")
-        return found
+        return rows
 
     def _note(self, what: str, words: str = "", error: Exception | None = None) -> None:
         """Keep in mind that a file cannot be read, or that it can."""
@@ -284,8 +284,8 @@ class JoinedTable:
         except (OSError, FormatError) as error:
             self._note("verdicts", f"The verdicts of report {self.report_id}", error)
             return None
-        found = verdicts.on(shard)
-        return found if len(found) else None
+        rows = verdicts.on(shard)
+        return rows if len(rows) else None
 
     @cached_property
     def _verdicts(self) -> Verdicts:
@@ -302,13 +302,13 @@ class JoinedTable:
         numbers = np.asarray(rows, np.int64)
         order = np.argsort(numbers, kind="stable")
         ordered, pieces = numbers[order], []
-        place = 0
-        while place < len(ordered):
-            (span,) = self.spans(int(ordered[place]), int(ordered[place]) + 1)
+        position = 0
+        while position < len(ordered):
+            (span,) = self.spans(int(ordered[position]), int(ordered[position]) + 1)
             end = int(np.searchsorted(ordered, span.stop, "left"))
-            inside = pa.array(ordered[place:end] - span.start)
+            inside = pa.array(ordered[position:end] - span.start)
             pieces.append(self.read(span, names).take(inside))
-            place = end
+            position = end
         return pa.concat_tables(pieces).take(pa.array(np.argsort(order)))
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from factory.browse.measured import MOST_VERDICTS, JoinedTable, Measurements
 from factory.browse.pictures import Pictures
-from factory.browse.places import Found, Places
+from factory.browse.places import Item, Places
 from factory.browse.query import Answers
 from factory.browse.table import DatasetTable, ReleaseTable, SampleTable
 from factory.dataset.children import registered_children
@@ -108,14 +108,14 @@ class Joined:
 class OpenedDataset:
     """One dataset. Threads may share it."""
 
-    def __init__(self, found: Found):
+    def __init__(self, item: Item):
         """
         Raises:
             FileNotFoundError: there is no dataset any more.
             FormatError: this version cannot read its card, or does not know its domain.
         """
-        self.found = found
-        self.dataset = Dataset.open(found.location)
+        self.item = item
+        self.dataset = Dataset.open(item.location)
         self.card = self.dataset.card
         domain = domain_of(self.dataset)
         self.guide: LabelGuide = domain.label_guide()
@@ -133,7 +133,7 @@ class OpenedDataset:
             FileNotFoundError: there is none any more.
             FormatError: its card cannot be read.
         """
-        opened = self._for_a_while("card", lambda: Dataset.open(self.found.location))
+        opened = self._for_a_while("card", lambda: Dataset.open(self.item.location))
         return opened.card != self.card
 
     def own_table(self) -> DatasetTable:
@@ -189,7 +189,7 @@ class OpenedDataset:
             FormatError: the manifest cannot be read.
         """
         if re.fullmatch(_NAME, release) is None:
-            raise FileNotFoundError(f"{self.found.shown} has no release {release!r}")
+            raise FileNotFoundError(f"{self.item.shown} has no release {release!r}")
         return self._for_a_while(f"release {release}", lambda: read_manifest(self.dataset, release))
 
     def _measurements(self) -> tuple[Measurements | None, str]:
@@ -355,13 +355,13 @@ class Library:
             FileNotFoundError: it is gone.
             FormatError: it cannot be read.
         """
-        found = self.places.get(name, "dataset")
-        if found is None:
+        item = self.places.get(name, "dataset")
+        if item is None:
             return None
         with self._lock:
             held = self._opened.get(name)
-            if held is None or held.found != found or held.is_another_now():
-                held = self._opened[name] = OpenedDataset(found)
+            if held is None or held.item != item or held.is_another_now():
+                held = self._opened[name] = OpenedDataset(item)
             return held
 
 
@@ -383,5 +383,5 @@ def _child_at(location: str, places: Places) -> Relative:
 
 
 def _name_of(places: Places, location: str) -> str | None:
-    found = places.at(location)
-    return None if found is None else found.name
+    item = places.at(location)
+    return None if item is None else item.name

@@ -15,7 +15,7 @@ MOST_GROUPS = 8
 _OFFSETS = ["key", "png_offset", "png_length", "png_sha256", "json_offset", "json_length"]
 
 
-class Place(NamedTuple):
+class StoredSample(NamedTuple):
     """Where the members of a sample lie."""
 
     key: str
@@ -43,7 +43,7 @@ class Pictures:
         self.table, self.far = table, far
         self._offsets = lru_cache(MOST_GROUPS)(lambda span: table.read(span, _OFFSETS))
 
-    def place(self, key: str) -> Place | None:
+    def stored(self, key: str) -> StoredSample | None:
         """Where a sample lies; None where the table has no such sample."""
         shard = self.table.shard_of(key)
         if shard is None:
@@ -52,11 +52,12 @@ class Pictures:
             offsets = self._offsets(span)
             inside = offsets["key"].index(pa.scalar(key, pa.string())).as_py()
             if inside >= 0:
-                (found,) = offsets.slice(inside, 1).to_pylist()
-                return Place(row=span.start + inside, shard=shard.shard, tar=shard.tar, **found)
+                (members,) = offsets.slice(inside, 1).to_pylist()
+                row = span.start + inside
+                return StoredSample(row=row, shard=shard.shard, tar=shard.tar, **members)
         return None
 
-    def png(self, place: Place) -> bytes:
+    def png(self, stored: StoredSample) -> bytes:
         """The stored picture of a sample.
 
         Raises:
@@ -64,25 +65,25 @@ class Pictures:
             OSError: it cannot be read.
         """
         store = self.table.dataset.store
-        raw = store.read_range(place.tar, place.png_offset, place.png_length)
-        if sha256(raw) != place.png_sha256:
+        raw = store.read_range(stored.tar, stored.png_offset, stored.png_length)
+        if sha256(raw) != stored.png_sha256:
             raise DamagedShardError(
-                f"{store.location}/{place.tar}: the picture of {place.key} is not the one that was "
-                "committed"
+                f"{store.location}/{stored.tar}: the picture of {stored.key} is not the one that "
+                "was committed"
             )
         return raw
 
-    def shown(self, place: Place) -> bytes:
+    def shown(self, stored: StoredSample) -> bytes:
         """The picture as a PNG that browsers show: depth with what is nearer brighter. Raises as
         `png` does."""
-        raw = self.png(place)
+        raw = self.png(stored)
         if self.table.dataset.card.image.bits == 8:
             return raw
         depth = decode_png(raw)
         far = self.far or float(depth.max(initial=1))
         return encode_png(depth_as_grey(depth, near=1.0, far=far))
 
-    def record(self, place: Place) -> dict[str, Any]:
+    def record(self, stored: StoredSample) -> dict[str, Any]:
         """The json member of a sample.
 
         Raises:
@@ -90,8 +91,8 @@ class Pictures:
             OSError: it cannot be read.
         """
         store = self.table.dataset.store
-        raw = store.read_range(place.tar, place.json_offset, place.json_length)
-        where = f"{store.location}/{place.tar}: {place.key}"
+        raw = store.read_range(stored.tar, stored.json_offset, stored.json_length)
+        where = f"{store.location}/{stored.tar}: {stored.key}"
         try:
             record = orjson.loads(raw)
         except orjson.JSONDecodeError as error:

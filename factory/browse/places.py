@@ -29,7 +29,7 @@ Kind = Literal["dataset", "training"]
 
 
 @dataclass(frozen=True)
-class Found:
+class Item:
     """A dataset or a training run."""
 
     name: str
@@ -54,7 +54,7 @@ class Places:
         """
         self.places = tuple(places)
         self._lock = threading.Lock()
-        self._found: dict[str, Found] = {}
+        self._items: dict[str, Item] = {}
         self._problems: dict[str, str] = {}
         self._looked = float("-inf")
 
@@ -73,33 +73,33 @@ class Places:
                     "or a folder of these"
                 )
 
-    def all(self) -> dict[str, Found]:
+    def all(self) -> dict[str, Item]:
         """Everything by its name, in order of the given places and of their folders."""
         with self._lock:
             if time.monotonic() - self._looked > LOOKED_AGAIN_S:
-                self._found, self._problems = _named(self.places)
+                self._items, self._problems = _named(self.places)
                 self._looked = time.monotonic()
-            return self._found
+            return self._items
 
     def problems(self) -> dict[str, str]:
         """Why a given place cannot be looked at, by the place; empty where all can."""
         self.all()
         return self._problems
 
-    def get(self, name: str, kind: Kind) -> Found | None:
+    def get(self, name: str, kind: Kind) -> Item | None:
         """What has a name, if it is of a kind."""
-        found = self.all().get(name)
-        return found if found is not None and found.kind == kind else None
+        item = self.all().get(name)
+        return item if item is not None and item.kind == kind else None
 
-    def at(self, location: str) -> Found | None:
+    def at(self, location: str) -> Item | None:
         """What lies at a location; None where that is nothing of the catalogue."""
         wanted = _real(location)
         return next((f for f in self.all().values() if _real(f.location) == wanted), None)
 
 
-def _named(places: Sequence[str]) -> tuple[dict[str, Found], dict[str, str]]:
+def _named(places: Sequence[str]) -> tuple[dict[str, Item], dict[str, str]]:
     """What is found by its name, and why places cannot be looked at."""
-    found: dict[str, Found] = {}
+    items: dict[str, Item] = {}
     seen: set[str] = set()
     queue, problems = [], {}
     for place in places:
@@ -114,12 +114,12 @@ def _named(places: Sequence[str]) -> tuple[dict[str, Found], dict[str, str]]:
             continue
         seen.add(real)
         name = _NOT_IN_NAMES.sub("-", shown).strip("-.") or "place"
-        if name in found:
+        if name in items:
             name = f"{name}-{hashlib.sha256(real.encode()).hexdigest()[:6]}"
-        found[name] = Found(name, kind, location, shown, given)
+        items[name] = Item(name, kind, location, shown, given)
         if kind == "dataset":
             queue += [("dataset", at, at, False) for at in _parent_of(location)]
-    return found, problems
+    return items, problems
 
 
 def _parent_of(location: str) -> Iterator[str]:

@@ -196,14 +196,14 @@ def _found_in(
     named = [*(where.columns if where else []), *(order.columns if order else [])]
     rows = table.read(span, list(dict.fromkeys(named)) or ["shard"])
     started = time.monotonic()
-    found = np.arange(span.start, span.stop, dtype=np.int64)
+    row_numbers = np.arange(span.start, span.stop, dtype=np.int64)
     if where is not None:
         is_found = where.of(rows, seconds=seconds)
-        found, rows = found[is_found], rows.filter(pa.array(is_found))
+        row_numbers, rows = row_numbers[is_found], rows.filter(pa.array(is_found))
     if order is None:
-        return found, None
+        return row_numbers, None
     left = max(0.01, seconds - (time.monotonic() - started))
-    return found, order.values(rows, seconds=left)
+    return row_numbers, order.values(rows, seconds=left)
 
 
 class _Best:
@@ -216,13 +216,13 @@ class _Best:
         self._held = pa.table({"value": pa.array([], kind), "row": pa.array([], pa.int64())})
         self._is_sorted = order is not None
 
-    def add(self, found: NDArray[np.int64], values: pa.ChunkedArray | None) -> None:
-        self.num_found += len(found)
+    def add(self, row_numbers: NDArray[np.int64], values: pa.ChunkedArray | None) -> None:
+        self.num_found += len(row_numbers)
         if values is None:
             if len(self._held) >= MOST_HELD:
                 return
-            values = pa.chunked_array([pa.nulls(len(found), pa.int8())])
-        added = pa.table({"value": values, "row": pa.array(found)})
+            values = pa.chunked_array([pa.nulls(len(row_numbers), pa.int8())])
+        added = pa.table({"value": values, "row": pa.array(row_numbers)})
         self._held = pa.concat_tables([self._held, added])
         if len(self._held) > 4 * MOST_HELD:
             self._cut()
@@ -271,8 +271,8 @@ def _order(table: JoinedTable, sort: str) -> Expression:
 
 def _explained(table: JoinedTable, error: SelectionError) -> QueryError:
     """The error as a sentence, with its position and the columns that may be meant."""
-    expression, place = error.expression, error.place
-    wrong = expression[place.start :][: place.length] if place is not None else ""
+    expression, at = error.expression, error.part
+    wrong = expression[at.start :][: at.length] if at is not None else ""
     instead: tuple[str, ...] = ()
     why = error.why
     if why.startswith("there is no column"):
@@ -281,12 +281,12 @@ def _explained(table: JoinedTable, error: SelectionError) -> QueryError:
         why = f"{named} is not one number or text, but a list or a record in each sample"
         instead = _alike(table, named)
     what = "query" if error.name == "where" else "order"
-    where = "" if place is None else f" at character {place.start + 1}"
+    where = "" if at is None else f" at character {at.start + 1}"
     part = f", in {wrong!r}" if wrong.strip() else ""
     return QueryError(
         f"The {what} cannot be understood{where}{part}: {why}.",
-        start=None if place is None else place.start,
-        length=0 if place is None else place.length,
+        start=None if at is None else at.start,
+        length=0 if at is None else at.length,
         instead=instead,
     )
 

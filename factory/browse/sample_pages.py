@@ -9,7 +9,7 @@ from flask import Flask, Response, abort, render_template, request, url_for
 from factory.browse.dataset_pages import dataset_or_404, num_pages, page_in, picture_url
 from factory.browse.measured import Column, JoinedTable
 from factory.browse.opened import Joined, Library, OpenedDataset
-from factory.browse.pictures import Pictures, Place
+from factory.browse.pictures import Pictures, StoredSample
 from factory.browse.query import MOST_SECONDS, SECONDS, Answer, Query, QueryError
 from factory.images.png import decode_png, encode_png
 from factory.reading.sample import NO_LABELS
@@ -101,20 +101,20 @@ def add_to(app: Flask, library: Library) -> None:
     def sample(name: str, release: str | None, key: str) -> str:
         opened = dataset_or_404(library, name)
         joined = opened.joined(release)
-        place = _place_or_404(joined.pictures, key)
+        stored = _stored_or_404(joined.pictures, key)
         asked = asked_in(request.args)
         answer, _ = _answered(joined, asked.query)
-        position = answer.position_of(place.row)
+        position = answer.position_of(stored.row)
         table = joined.table
-        (row,) = table.take([place.row], [c.name for c in table.columns.values()]).to_pylist()
-        record = joined.pictures.record(place)
+        (row,) = table.take([stored.row], [c.name for c in table.columns.values()]).to_pylist()
+        record = joined.pictures.record(stored)
         return render_template(
             "sample.html",
             opened=opened,
             release=release,
             joined=joined,
             key=key,
-            place=place,
+            stored=stored,
             asked=asked,
             answer=answer,
             position=position,
@@ -125,7 +125,7 @@ def add_to(app: Flask, library: Library) -> None:
             notes={name: opened.guide.notes.get(name, LabelNote("", "", "")) for name in record},
             measured=_measured(table),
             limits=_limits(opened, table),
-            has_origin=joined.origin is not None and joined.origin.place(key) is not None,
+            has_origin=joined.origin is not None and joined.origin.stored(key) is not None,
             outline=_outline(opened, record),
             size=_large(opened),
             picture_url=picture_url,
@@ -136,9 +136,9 @@ def add_to(app: Flask, library: Library) -> None:
     def picture(name: str, release: str | None, key: str, which: str) -> Response:
         joined = dataset_or_404(library, name).joined(release)
         if which == "own":
-            png = joined.pictures.shown(_place_or_404(joined.pictures, key))
+            png = joined.pictures.shown(_stored_or_404(joined.pictures, key))
         elif which == "origin" and joined.origin is not None:
-            png = joined.origin.shown(_place_or_404(joined.origin, key))
+            png = joined.origin.shown(_stored_or_404(joined.origin, key))
         elif which == "change" and joined.origin is not None:
             png = _change_png(joined.pictures, joined.origin, key)
         else:
@@ -164,16 +164,16 @@ def asked_in(arguments: Mapping[str, str]) -> Asked:
 def worst_first(opened: OpenedDataset, table: JoinedTable) -> list[Worst]:
     """The measures that samples are likely to be sorted by, with the direction that is worst: those
     that the newest report limits, else those whose names speak of drifts and errors."""
-    found: dict[str, Worst] = {}
+    worst: dict[str, Worst] = {}
     for check in _checks(opened, table):
-        if check.measure in table.columns and check.measure not in found:
+        if check.measure in table.columns and check.measure not in worst:
             high = check.at_most is not None or check.at_least is None
-            found[check.measure] = Worst(check.measure, high, check.why)
+            worst[check.measure] = Worst(check.measure, high, check.why)
     for column in table.columns.values():
         speaks = any(word in column.name for word in ("drift", "error", "registration", "change"))
         if column.group == "measure" and speaks and column.is_number and not column.is_empty:
-            found.setdefault(column.name, Worst(column.name, True, column.meaning))
-    return list(found.values())
+            worst.setdefault(column.name, Worst(column.name, True, column.meaning))
+    return list(worst.values())
 
 
 def _measured(table: JoinedTable) -> list[Column]:
@@ -263,11 +263,11 @@ def _neighbours(
     return keys[0], keys[1]
 
 
-def _place_or_404(pictures: Pictures, key: str) -> Place:
-    place = pictures.place(key)
-    if place is None:
+def _stored_or_404(pictures: Pictures, key: str) -> StoredSample:
+    stored = pictures.stored(key)
+    if stored is None:
         abort(404, f"There is no sample {key} here.")
-    return place
+    return stored
 
 
 def _outline(opened: OpenedDataset, record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -288,8 +288,8 @@ def _large(opened: OpenedDataset) -> dict[str, int]:
     """Width and height of a stored picture, and those that it is magnified to, small ones by a
     whole number, so that their pixels are all of one size."""
     image = opened.card.image
-    whole = LARGE_PX // image.width
-    scale = whole if whole >= LEAST_WHOLE else LARGE_PX / image.width
+    whole_scale = LARGE_PX // image.width
+    scale = whole_scale if whole_scale >= LEAST_WHOLE else LARGE_PX / image.width
     return {
         "width": image.width,
         "height": image.height,
@@ -300,8 +300,8 @@ def _large(opened: OpenedDataset) -> dict[str, int]:
 
 def _change_png(own: Pictures, origin: Pictures, key: str) -> bytes:
     """Refined less parent: grey where nothing changed, brighter where the refined one is."""
-    after = decode_png(own.shown(_place_or_404(own, key))).astype(np.int16)
-    before = decode_png(origin.shown(_place_or_404(origin, key))).astype(np.int16)
+    after = decode_png(own.shown(_stored_or_404(own, key))).astype(np.int16)
+    before = decode_png(origin.shown(_stored_or_404(origin, key))).astype(np.int16)
     change = (128 + (after - before) // 2).clip(0, 255).astype(np.uint8)
     return encode_png(change)
 

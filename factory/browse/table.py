@@ -155,9 +155,9 @@ def _whole_facts(
             return str(error)
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = dict(zip(records, pool.map(read, records), strict=True))
-    facts = {shard: of for shard, of in found.items() if isinstance(of, ShardFacts)}
-    return facts, [why for why in found.values() if isinstance(why, str)]
+        facts_or_why = dict(zip(records, pool.map(read, records), strict=True))
+    facts = {shard: of for shard, of in facts_or_why.items() if isinstance(of, ShardFacts)}
+    return facts, [why for why in facts_or_why.values() if isinstance(why, str)]
 
 
 class ReleaseTable(SampleTable):

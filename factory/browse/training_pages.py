@@ -3,25 +3,25 @@
 from flask import Flask, Response, abort, render_template
 
 from factory.browse.opened import Library
-from factory.browse.places import Found
+from factory.browse.places import Item
 from factory.browse.trainings import HEIGHT, LEFT, WIDTH, read_training, training_picture
 
 
 def add_to(app: Flask, library: Library) -> None:
     """Add these pages to an application."""
 
-    def training_or_404(name: str) -> Found:
-        found = library.places.get(name, "training")
-        if found is None:
+    def training_or_404(name: str) -> Item:
+        item = library.places.get(name, "training")
+        if item is None:
             abort(404, f"There is no training run {name} at the places that are shown.")
-        return found
+        return item
 
     def page(template: str, name: str) -> str:
-        found = training_or_404(name)
+        item = training_or_404(name)
         return render_template(
             template,
-            found=found,
-            training=read_training(found),
+            item=item,
+            training=read_training(item),
             plot={"width": WIDTH, "height": HEIGHT, "left": LEFT},
         )
 

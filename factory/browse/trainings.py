@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import Field
 
-from factory.browse.places import Found
+from factory.browse.places import Item
 from factory.networks.stored_refiner import WEIGHTS_NAME
 from factory.store.base import Store
 from factory.store.open import open_store
@@ -103,12 +103,12 @@ class Training(Model):
     unreadable: str = ""
 
 
-def read_training(found: Found) -> Training:
+def read_training(item: Item) -> Training:
     """A training run, of which nothing is kept in memory.
 
     What cannot be read is left out, and `unreadable` says so.
     """
-    store = open_store(found.location)
+    store = open_store(item.location)
     lines, age_s = _metrics(store)
     config, domain, unreadable = _record(store)
     is_finished = store.size(WEIGHTS_NAME) is not None
@@ -130,21 +130,21 @@ def read_training(found: Found) -> Training:
     )
 
 
-def training_picture(found: Found, name: str) -> bytes:
+def training_picture(item: Item, name: str) -> bytes:
     """A strip of a run, or one of the pictures that it leaves.
 
     Raises:
         FileNotFoundError: the run has no such picture.
     """
     if name not in _PICTURES and _STRIP.fullmatch(f"strips/{name}") is None:
-        raise FileNotFoundError(f"{found.shown} has no picture {name}")
+        raise FileNotFoundError(f"{item.shown} has no picture {name}")
     path = name if name in _PICTURES else f"strips/{name}"
-    return open_store(found.location).read(path)
+    return open_store(item.location).read(path)
 
 
-def newest_strip(found: Found) -> Strip | None:
+def newest_strip(item: Item) -> Strip | None:
     """The last strip of a run; None where there is none yet."""
-    return max(_strips(open_store(found.location)), default=None)
+    return max(_strips(open_store(item.location)), default=None)
 
 
 def _record(store: Store) -> tuple[dict[str, Any], str, str]:
@@ -227,8 +227,8 @@ def _scores(store: Store) -> Iterator[ScoreLine]:
         except OSError:  # it is being scored
             continue
         if isinstance(content, dict):
-            found = {name: _at(content, "score", *path) for name, path in SCORE_NUMBERS.items()}
-            yield ScoreLine(int(folder), {n: v for n, v in found.items() if _is_number(v)})
+            numbers = {name: _at(content, "score", *path) for name, path in SCORE_NUMBERS.items()}
+            yield ScoreLine(int(folder), {n: v for n, v in numbers.items() if _is_number(v)})
 
 
 def _at(content: Any, *names: str) -> Any:

@@ -15,8 +15,8 @@ def values_of(rows: pa.Table, name: str) -> NDArray[np.float64]:
 
 def with_values(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
     """The rows with (N,) other values in a column, whose type and place stay."""
-    place = rows.schema.get_field_index(name)
-    return rows.set_column(place, rows.schema.field(place), values)
+    index = rows.schema.get_field_index(name)
+    return rows.set_column(index, rows.schema.field(index), values)
 
 
 def points_of(rows: pa.Table, name: str) -> NDArray[np.float64]:

@@ -173,8 +173,8 @@ class Dataset(ShardRecords):
     def plan_entries(self) -> dict[int, Entry]:
         """The plan of every shard that has one, in order of shard, as a listing shows it."""
         entries = ((_PLAN.fullmatch(entry.name), entry) for entry in self.store.entries("plan"))
-        found = {int(match[1]): entry for match, entry in entries if match is not None}
-        return dict(sorted(found.items()))
+        by_shard = {int(match[1]): entry for match, entry in entries if match is not None}
+        return dict(sorted(by_shard.items()))
 
     def plan(self, shard: int) -> ShardPlan:
         """The plan of a shard. Raises `FileNotFoundError` where it has none."""

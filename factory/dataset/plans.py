@@ -122,8 +122,8 @@ def _location(dataset: Dataset, shard: int, entry: Entry | None) -> str | None:
     if entry is None:
         raise FileNotFoundError(where)
     raw = dataset.store.read_range(name, 0, min(entry.size, HEAD_BYTES))
-    head, found, _ = raw.partition(b',"inputs":[')
-    if not found:  # an earlier version wrote it, or its location is a long one
+    head, separator, _ = raw.partition(b',"inputs":[')
+    if not separator:  # an earlier version wrote it, or its location is a long one
         return location_of(plan_columns(dataset.store.read(name), shard, where=where))
     plan = ShardPlan.from_json(head + b',"inputs":[]}', where=where)
     if plan.shard != shard:

@@ -127,14 +127,14 @@ def fit(renders: Grey, real: Grey, *, equalise: bool = False, seed: int = 0) -> 
     bounds = [(0.0, top) for top in (_MAX_BLUR_PX, _MAX_SPREAD_PX, _MAX_NOISE, _MAX_CORRELATION_PX)]
     starts = [(blur, 0.2, noise, 0.3) for blur in (0.3, 0.8, 1.5) for noise in (1.0, 5.0)]
     start = min(starts, key=lambda one: distance(np.array(one)))
-    found = minimize(
+    minimum = minimize(
         distance,
         start,
         method="Nelder-Mead",
         bounds=bounds,
         options={"xatol": 0.01, "fatol": 0.002, "maxfev": _EVALUATIONS},
     )
-    return of(found.x)
+    return of(minimum.x)
 
 
 def swap_amplitudes(

@@ -65,8 +65,8 @@ class CocoFiles(AbstractContextManager["CocoFiles"]):
             "length": len(sample.png),
         }
         outline = self._layout.outline(sample.record)
-        found = None if outline is None else self._annotation(outline)
-        self._files[self._shard.split].add(image, found)
+        annotation = None if outline is None else self._annotation(outline)
+        self._files[self._shard.split].add(image, annotation)
 
     def end(self) -> None:
         """Nothing is left to do for a tar."""

@@ -79,9 +79,9 @@ def export_release(
     require_packages()
     report = _report_of(source)
     guide = domain_of(dataset).label_guide()
-    with appearing(folder) as place:
-        _require_space(source, place)
-        manifest = _write(source, report, guide, place, licence, progress)
+    with appearing(folder) as target:
+        _require_space(source, target)
+        manifest = _write(source, report, guide, target, licence, progress)
     log.info(
         "exported %d samples in %d tars: %s", manifest.num_samples, len(manifest.shards), folder
     )
@@ -110,19 +110,19 @@ def _report_of(source: ReleaseSource) -> Report:
     return report
 
 
-def _require_space(source: ReleaseSource, place: Path) -> None:
+def _require_space(source: ReleaseSource, target: Path) -> None:
     needed = sum(shard.size for shard in source.manifest.shards)
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(target).free
     if free < needed:
         message = f"{needed} bytes of tars do not fit in {free}"
-        raise OSError(errno.ENOSPC, message, str(place.parent))
+        raise OSError(errno.ENOSPC, message, str(target.parent))
 
 
 def _write(
     source: ReleaseSource,
     report: Report,
     guide: LabelGuide,
-    place: Path,
+    target: Path,
     licence: str | None,
     progress: Progress,
 ) -> ExportManifest:
@@ -131,23 +131,23 @@ def _write(
     seen = Seen(source.manifest.num_samples)
     keypoints = guide.keypoints if card.labelled else None
     with ExitStack() as stack:
-        sinks: list[Sink] = [seen, stack.enter_context(EnergonIndex(place))]
+        sinks: list[Sink] = [seen, stack.enter_context(EnergonIndex(target))]
         if keypoints is not None:
-            files = CocoFiles(place, keypoints, card.image, title_of(source))
+            files = CocoFiles(target, keypoints, card.image, title_of(source))
             sinks.append(stack.enter_context(files))
         on_shard = stack.enter_context(progress(len(source.manifest.shards)))
-        shards = tuple(write_shards(source, place, sinks, on_shard))
-    write_energon(place, shards, source.manifest_sha256)
+        shards = tuple(write_shards(source, target, sinks, on_shard))
+    write_energon(target, shards, source.manifest_sha256)
     fields = RecordType(source.dataset.sample_kind, labelled=card.labelled).fields
     readme = write_card(
         source, report, guide, fields, seen, shards, licence, has_keypoints=keypoints is not None
     )
-    write_file(place / "README.md", readme.encode())
-    write_file(place / SHEET, _sheet(source, seen))
+    write_file(target / "README.md", readme.encode())
+    write_file(target / SHEET, _sheet(source, seen))
     for split in sorted(seen.num_samples):
         tars = [(of.tar, of.num_samples, of.size) for of in shards if of.split == split]
-        write_file(place / f"{split}.wids.json", wids_index(f"{card.name}-{split}", tars))
-    _write_croissant(source, report, guide, shards, place, licence)
+        write_file(target / f"{split}.wids.json", wids_index(f"{card.name}-{split}", tars))
+    _write_croissant(source, report, guide, shards, target, licence)
     manifest = ExportManifest(
         release=source.release,
         dataset=card.name,
@@ -157,8 +157,8 @@ def _write(
         num_samples=seen.num_samples.total(),
         shards=shards,
     )
-    write_file(place / MARK, manifest.to_json())
-    write_file(place / SUMS, _sums(place, shards).encode())
+    write_file(target / MARK, manifest.to_json())
+    write_file(target / SUMS, _sums(target, shards).encode())
     return manifest
 
 
@@ -176,7 +176,7 @@ def _write_croissant(
     report: Report,
     guide: LabelGuide,
     shards: tuple[ExportedShard, ...],
-    place: Path,
+    target: Path,
     licence: str | None,
 ) -> None:
     # mlcroissant unpacks a tar into a folder that it names after the tar's URL alone, and takes
@@ -184,9 +184,9 @@ def _write_croissant(
     # after the release: otherwise the second export that somebody reads would show the images of
     # the first.
     folder = f"provenance/{source.manifest_sha256[:16]}"
-    (place / folder).mkdir(parents=True)
+    (target / folder).mkdir(parents=True)
     provenance = orjson.dumps(provenance_of(source), option=orjson.OPT_INDENT_2)
-    write_file(place / folder / "release.json", provenance)
+    write_file(target / folder / "release.json", provenance)
     described = Described(
         name=title_of(source),
         description=summary_of(source),
@@ -194,17 +194,17 @@ def _write_croissant(
         published=report.created[:10],
         version="1.0.0",
     )
-    columns: pa.Schema = pq.read_schema(place / shards[0].index)
+    columns: pa.Schema = pq.read_schema(target / shards[0].index)
     content = croissant(described, shards, columns, guide.notes, f"{folder}/../../")
-    write_file(place / "croissant.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    write_file(target / "croissant.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
-def _sums(place: Path, shards: tuple[ExportedShard, ...]) -> str:
+def _sums(target: Path, shards: tuple[ExportedShard, ...]) -> str:
     """The digests of all files, as `sha256sum` writes them."""
     known = {shard.tar: shard.sha256 for shard in shards}
     lines = []
-    for path in sorted(path for path in place.rglob("*") if path.is_file()):
-        name = path.relative_to(place).as_posix()
+    for path in sorted(path for path in target.rglob("*") if path.is_file()):
+        name = path.relative_to(target).as_posix()
         if name not in known:
             with path.open("rb") as file:
                 known[name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -73,8 +73,8 @@ def contact_sheet(
     page_width = max(GAP_PX + columns * step_x, 640)
     page = np.full((page_height, page_width, 3), BACKGROUND, np.uint8)
     figure = Figure(figsize=(page_width / DPI, page_height / DPI), dpi=DPI)
-    for place, (tile, cell) in enumerate(zip(tiles, cells, strict=True)):
-        top, left = TITLE_PX + place // columns * step_y, GAP_PX + place % columns * step_x
+    for number, (tile, cell) in enumerate(zip(tiles, cells, strict=True)):
+        top, left = TITLE_PX + number // columns * step_y, GAP_PX + number % columns * step_x
         page[top : top + height, left : left + width] = cell
         baseline = 1 - (top + height + 13) / page_height
         small: dict[str, Any] = {"fontsize": 7, "color": "0.25"}

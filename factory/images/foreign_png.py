@@ -117,13 +117,13 @@ def check_whole(raw: bytes) -> int | None:
 def _check_inflates(packed: Iterable[bytes], num_bytes: int) -> None:
     """Check that a zlib stream in parts has a number of bytes, without ever holding them all."""
     inflate = zlib.decompressobj()
-    found = 0
+    num_inflated = 0
     try:
         for part in packed:
-            while part and not inflate.eof and found <= num_bytes:
-                found += len(inflate.decompress(part, _INFLATED_BYTES))
+            while part and not inflate.eof and num_inflated <= num_bytes:
+                num_inflated += len(inflate.decompress(part, _INFLATED_BYTES))
                 part = inflate.unconsumed_tail
     except zlib.error as error:
         raise UndecodableError(f"a PNG whose pixels do not inflate ({error})") from error
-    if found != num_bytes or not inflate.eof:
+    if num_inflated != num_bytes or not inflate.eof:
         raise UndecodableError("a PNG whose pixels end too early or too late")

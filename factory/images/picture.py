@@ -264,14 +264,16 @@ def _check_covered(picture: "Image.Image", raw: bytes) -> None:
     if Tiff.TILEOFFSETS in tags:
         across, down = tags[Tiff.TILEWIDTH], tags[Tiff.TILELENGTH]
         check_size(down, across)
-        found = len(tags[Tiff.TILEOFFSETS])
+        num_parts = len(tags[Tiff.TILEOFFSETS])
     else:
         across, down = width, min(height, tags.get(Tiff.ROWSPERSTRIP, height))
-        found = len(tags[Tiff.STRIPOFFSETS])
+        num_parts = len(tags[Tiff.STRIPOFFSETS])
     planes = tags.get(_SAMPLES_PER_PIXEL, 1) if tags.get(Tiff.PLANAR_CONFIGURATION, 1) == 2 else 1
     needed = math.ceil(width / across) * math.ceil(height / down) * planes
-    if found != needed:
-        raise UndecodableError(f"a TIFF of {found} strips or tiles, where its size needs {needed}")
+    if num_parts != needed:
+        raise UndecodableError(
+            f"a TIFF of {num_parts} strips or tiles, where its size needs {needed}"
+        )
 
 
 def _check_alone(picture: "Image.Image") -> None:

@@ -74,4 +74,4 @@ def _kept(source: Source, inputs: Sequence[PlannedInput]) -> Iterator[Loaded]:
 def _spread(values: Sequence[Value], num: int) -> Sequence[Value]:
     """At most so many values, evenly spread."""
     num = min(num, len(values))
-    return [values[(2 * place + 1) * len(values) // (2 * num)] for place in range(num)]
+    return [values[(2 * number + 1) * len(values) // (2 * num)] for number in range(num)]

@@ -42,9 +42,9 @@ def reason_class(reason: str, kind: str) -> str:
 def _quote_start(reason: str) -> int:
     """Where the first ": " outside of parentheses is; the end where there is none."""
     depth = 0
-    for place, character in enumerate(reason):
-        if depth == 0 and reason.startswith(": ", place):
-            return place
+    for index, character in enumerate(reason):
+        if depth == 0 and reason.startswith(": ", index):
+            return index
         depth += (character == "(") - (character == ")")
     return len(reason)
 

@@ -93,9 +93,9 @@ def _block_histograms(images: Pixels, rows: int, columns: int) -> Features:
         padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1],
         padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2],
     )
-    place = np.arctan2(down, right) / np.pi * _ORIENTATIONS  # in units of one orientation
-    lower = np.floor(place)
-    upper_share, strength = place - lower, np.hypot(down, right)
+    angle = np.arctan2(down, right) / np.pi * _ORIENTATIONS  # in units of one orientation
+    lower = np.floor(angle)
+    upper_share, strength = angle - lower, np.hypot(down, right)
     cells = np.zeros((num, rows, columns, _ORIENTATIONS))
     for orientation in range(_ORIENTATIONS):
         weight = np.where((lower - orientation) % _ORIENTATIONS == 0, 1 - upper_share, 0.0)
@@ -327,10 +327,10 @@ class AdaptiveLinear(_OfReduced):
 
         def estimate(penalty: float, features: Features) -> Values:
             rows_NK = near.kneighbors(features, return_distance=False)
-            found = np.empty((len(features), values_ND.shape[1]))
-            for out, feature, rows in zip(found, features, rows_NK, strict=True):
+            estimates = np.empty((len(features), values_ND.shape[1]))
+            for out, feature, rows in zip(estimates, features, rows_NK, strict=True):
                 out[:] = _rebuilding_weights(features_NF[rows], feature, penalty) @ values_ND[rows]
-            return found
+            return estimates
 
         for penalty in self.penalties:
             yield {"penalty": penalty}, partial(estimate, penalty)

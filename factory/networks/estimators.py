@@ -41,7 +41,7 @@ def save_estimator(
     store.put(f"{description.NAME}.json", described.to_json())
 
 
-def require_finite(found: NDArray[Any], described_by: type[EstimatorDescription]) -> None:
+def require_finite(values: NDArray[Any], described_by: type[EstimatorDescription]) -> None:
     """Refuse answers of a network that are not finite.
 
     Measurements would store them as what could not be measured, and a gate lets that pass.
@@ -49,7 +49,7 @@ def require_finite(found: NDArray[Any], described_by: type[EstimatorDescription]
     Raises:
         ValueError: some of them are not finite.
     """
-    if not np.isfinite(found).all():
+    if not np.isfinite(values).all():
         raise ValueError(
             f"the {described_by.ESTIMATES} network answers with values that are not finite; train "
             f"another with jobs/estimator.py {described_by.NAME}, at a lower --lr"

@@ -68,9 +68,9 @@ class TarCache:
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked(f"{sha256}.lock"):
-            found = self.opened(sha256, checked=check)
-            if found is not None:
-                return found
+            opened = self.opened(sha256, checked=check)
+            if opened is not None:
+                return opened
             part = self.folder / f"{sha256}.part"
             if not self._make_room(part, size):
                 return None
@@ -149,11 +149,11 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _fetch(store: Store, name: str, target: Path, sha256: str | None, size: int) -> None:
-    found = store.size(name)
-    if found is None:
+    held_bytes = store.size(name)
+    if held_bytes is None:
         raise FileNotFoundError(f"{store.location}/{name}")
-    if found != size:
-        raise WrongContentError(f"has {found} bytes, released {size}")
+    if held_bytes != size:
+        raise WrongContentError(f"has {held_bytes} bytes, released {size}")
     digest = hashlib.sha256()
     with target.open("r+b") as file:
         for start in range(0, size, READ_AT_ONCE):

@@ -125,8 +125,8 @@ class ReleaseIndex:
         rows = self._rows(shard, _OFFSETS)
         png, png_length, json, json_length = (rows[name].to_numpy() for name in _OFFSETS)
         packed = np.stack([png // BLOCK_BYTES, png_length, json // BLOCK_BYTES, json_length], 1)
-        whole = not (png % BLOCK_BYTES).any() and not (json % BLOCK_BYTES).any()
-        if not whole or packed.min(initial=0) < 0 or packed.max(initial=0) > 0xFFFFFFFF:
+        are_blocks = not (png % BLOCK_BYTES).any() and not (json % BLOCK_BYTES).any()
+        if not are_blocks or packed.min(initial=0) < 0 or packed.max(initial=0) > 0xFFFFFFFF:
             raise FormatError(f"{self._location}: offsets of its index are not those of tars")
         if (json < png + png_length).any():
             raise FormatError(f"{self._location}: its tars do not have a json after each png")
@@ -135,9 +135,10 @@ class ReleaseIndex:
     def _read_digests(self, shard: int) -> NDArray[np.uint64]:
         digests = self._rows(shard, [_DIGEST])[_DIGEST]
         width = pa.binary(_DIGEST_DIGITS)  # without offsets: the digits lie in one piece
-        whole = digests.cast(pa.binary()).cast(width).combine_chunks()
-        start = whole.offset * _DIGEST_DIGITS
-        digits = np.frombuffer(whole.buffers()[1], np.uint8)[start:][: len(whole) * _DIGEST_DIGITS]
+        joined = digests.cast(pa.binary()).cast(width).combine_chunks()
+        start = joined.offset * _DIGEST_DIGITS
+        size = len(joined) * _DIGEST_DIGITS
+        digits = np.frombuffer(joined.buffers()[1], np.uint8)[start:][:size]
         first = digits.reshape(-1, _DIGEST_DIGITS)[:, :16].tobytes()
         return np.frombuffer(bytes.fromhex(first.decode()), ">u8").astype(np.uint64)
 

@@ -139,8 +139,8 @@ class ReleaseLoader:
     def skipped(self) -> list[tuple[Release, Skipped]]:
         """What all workers left out so far of what the loop has had, because it was damaged."""
         releases = self._epochs.source.releases
-        found = sorted(self._skipped.items())
-        return [(releases[n], Skipped(shard, count, why)) for (n, shard, why), count in found]
+        counts = sorted(self._skipped.items())
+        return [(releases[n], Skipped(shard, count, why)) for (n, shard, why), count in counts]
 
     @property
     def epoch(self) -> int:

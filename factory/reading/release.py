@@ -177,11 +177,11 @@ class Release(Source):
 
     def offsets_at(self, shards: Numbers, rows: Numbers) -> NDArray[np.uint32]:
         """(n, 4) as `ReleaseIndex.offsets`, for some samples by shard and row."""
-        found = np.empty((len(rows), 4), np.uint32)
+        offsets = np.empty((len(rows), 4), np.uint32)
         for shard in np.unique(shards).tolist():
             inside = shards == shard
-            found[inside] = self._index.offsets(shard)[rows[inside]]
-        return found
+            offsets[inside] = self._index.offsets(shard)[rows[inside]]
+        return offsets
 
     def read_or_skip(self, shard: int, row: int, members: Sequence[int]) -> Sample | None:
         """The sample at a place in an epoch; None where it is damaged and left out.
@@ -208,8 +208,8 @@ class Release(Source):
         raw = self.tars.read(shard, png_block * BLOCK_BYTES, json_at + json_length)
         png = raw[:png_length]
         if self._check and not self.tars.is_checked(shard):
-            found = hashlib.sha256(png).digest()[:8]
-            if int.from_bytes(found) != self._index.digests(shard)[row]:
+            digest = hashlib.sha256(png).digest()[:8]
+            if int.from_bytes(digest) != self._index.digests(shard)[row]:
                 raise DamagedShardError(
                     f"{self.tars.where(shard)} is damaged: the png at byte "
                     f"{png_block * BLOCK_BYTES} has another sha256 than its index says"
@@ -231,12 +231,12 @@ def _placed(place: str | Path) -> tuple[Store, str]:
         FileNotFoundError: it is that of the latest release, and the dataset names none.
     """
     location = open_store(place).location
-    found = release_at(location)
-    if found is None:
+    release = release_at(location)
+    if release is None:
         names = open_store(place).folders("releases")
-        there = f"; there are {', '.join(names)}" if names else ""
-        raise ValueError(f"{place} is not the place of a release, DATASET/releases/NAME{there}")
-    return followed(open_store(found[0]), found[1])
+        choice = f"; there are {', '.join(names)}" if names else ""
+        raise ValueError(f"{place} is not the place of a release, DATASET/releases/NAME{choice}")
+    return followed(open_store(release[0]), release[1])
 
 
 def _manifest_at(store: Store, name: str) -> ReleaseManifest:

@@ -56,7 +56,7 @@ class SelectionError(ValueError):
         name: str = "where",
         expression: str = "",
         why: str = "",
-        place: "Place | None" = None,
+        part: "Part | None" = None,
     ):
         """
         Args:
@@ -64,18 +64,18 @@ class SelectionError(ValueError):
             name: what the expression is.
             expression: the expression alone.
             why: the reason alone, a phrase without a full stop.
-            place: of what is wrong in the expression; None where that is not known.
+            part: what is wrong in the expression; None where that is not known.
         """
         super().__init__(message)
         self.name, self.expression = name, expression
-        self.why, self.place = why or message, place
+        self.why, self.part = why or message, part
 
 
 class TooSlowError(SelectionError):
     """An expression was not computed in the time that it was given."""
 
 
-class Place(NamedTuple):
+class Part(NamedTuple):
     """A part of the text of an expression."""
 
     start: int
@@ -148,8 +148,8 @@ class Expression:
             raise TooSlowError(f"{self.name} = {self._quoted()}: {why}", why=why) from error
         except duckdb.Error as error:
             # Where its types fit, a value in some row is what is wrong.
-            place = None if self._computes(self.expression) else self._wrong_part()
-            raise self._error(_first_line(error), place) from error
+            part = None if self._computes(self.expression) else self._wrong_part()
+            raise self._error(_first_line(error), part) from error
 
     def _computed(self, text: str, table: pa.Table) -> pa.ChunkedArray:
         import duckdb
@@ -171,11 +171,11 @@ class Expression:
         finally:
             timer.cancel()
 
-    def _wrong_part(self) -> Place | None:
+    def _wrong_part(self) -> Part | None:
         """The smallest part of the expression that cannot be computed whatever the rows."""
-        for place in sorted(self._places, key=lambda place: place.length)[:_MOST_PARTS_TRIED]:
-            if not self._computes(self.expression[place.start :][: place.length]):
-                return place
+        for part in sorted(self._places, key=lambda part: part.length)[:_MOST_PARTS_TRIED]:
+            if not self._computes(self.expression[part.start :][: part.length]):
+                return part
         return None
 
     def _computes(self, text: str) -> bool:
@@ -210,11 +210,11 @@ class Expression:
         if len(chosen) != 1 or nodes[0]["from_table"]["type"] != "EMPTY":
             raise self._error("it is more than an expression")
         parts = list(_parts(chosen))
-        self._places = {self._place(part) for part in parts}
+        self._places = {self._part_of(part) for part in parts}
         for part in parts:
             if part["class"] not in _ALLOWED:
                 what = part["class"].lower()
-                raise self._error(f"it may not have a {what} in it", self._place(part))
+                raise self._error(f"it may not have a {what} in it", self._part_of(part))
         self._check_functions(parts)
         by_name = {name.lower(): name for name in self._schema.names}
         used = set()
@@ -222,7 +222,7 @@ class Expression:
             if part["class"] == "COLUMN_REF":
                 name = part["column_names"][0]
                 if name.lower() not in by_name:
-                    raise self._error(f"there is no column {name}", self._place(part))
+                    raise self._error(f"there is no column {name}", self._part_of(part))
                 used.add(by_name[name.lower()])
         return [name for name in self._schema.names if name in used]
 
@@ -239,17 +239,17 @@ class Expression:
                 known = ", ".join(sorted(filter(str.isidentifier, self._functions)))
                 raise self._error(
                     f"the function {name} cannot be used here; these can: {known}",
-                    self._place(part),
+                    self._part_of(part),
                 )
             if self._functions is not None:
                 continue  # whoever allows it knows what it is
             [(count, is_plain)] = self._connection.execute(query, [name]).fetchall()
             if not count:
-                raise self._error(f"there is no function {name}", self._place(part))
+                raise self._error(f"there is no function {name}", self._part_of(part))
             if not is_plain:
                 raise self._error(
                     f"{name} is no function of one row with always the same result",
-                    self._place(part),
+                    self._part_of(part),
                 )
 
     def _check_patterns(self, parts: list[dict[str, Any]]) -> None:
@@ -260,36 +260,36 @@ class Expression:
                 continue
             if [value["class"] for value in _arguments(part)[1:2]] != ["CONSTANT"]:
                 what = "has to be one text in quotes, the same for every sample"
-                raise self._error(f"the pattern {what}", self._place(part))
+                raise self._error(f"the pattern {what}", self._part_of(part))
 
-    def _place(self, part: dict[str, Any]) -> Place:
+    def _part_of(self, part: dict[str, Any]) -> Part:
         """Where a parsed part stands in the expression; DuckDB counts bytes."""
         raw = self.expression.encode()
         start = max(0, int(part.get("query_location", 0)) - len(_BEFORE))
         end = start + int(part.get("query_location_length", 1))
         before = raw[:start].decode(errors="ignore")
-        return Place(len(before), len(raw[start:end].decode(errors="ignore")))
+        return Part(len(before), len(raw[start:end].decode(errors="ignore")))
 
     def _syntax_error(self, why: str, position: str | None) -> SelectionError:
         if position is None:
             return self._error(why)
-        place = self._place({"query_location": position})
-        if place.start >= len(self.expression.rstrip()):
+        part = self._part_of({"query_location": position})
+        if part.start >= len(self.expression.rstrip()):
             why = "syntax error: it ends before it is complete"
-            place = Place(len(self.expression.rstrip()), 0)
-        return self._error(why, place)
+            part = Part(len(self.expression.rstrip()), 0)
+        return self._error(why, part)
 
     def _quoted(self) -> str:
         return repr(self.expression[:200])
 
-    def _error(self, why: str, place: Place | None = None) -> SelectionError:
+    def _error(self, why: str, part: Part | None = None) -> SelectionError:
         return SelectionError(
             f"{self.name} = {self._quoted()}: {why}. The columns of the index are "
             f"{', '.join(f'{field.name} ({field.type})' for field in self._schema)}",
             name=self.name,
             expression=self.expression,
             why=why,
-            place=place,
+            part=part,
         )
 
 

@@ -233,9 +233,9 @@ class _Tar:
         digest = hashlib.sha256()
         for start in range(0, size, READ_AT_ONCE):
             digest.update(self.read(start, min(READ_AT_ONCE, size - start)))
-        found = digest.hexdigest()
-        if found != released.sha256:
-            raise WrongContentError(f"has sha256 {found[:12]}…, released {released.sha256[:12]}…")
+        sha256 = digest.hexdigest()
+        if sha256 != released.sha256:
+            raise WrongContentError(f"has sha256 {sha256[:12]}…, released {released.sha256[:12]}…")
 
 
 def _shared_bytes(content: bytes) -> mmap.mmap:

@@ -61,7 +61,7 @@ class ReleaseContent:
                 return None
             if num_newest < facts.num_samples:
                 return self._rewritten(facts)
-        whole = ReleasedShard(
+        released = ReleasedShard(
             shard=facts.shard,
             url=f"../../{tar_name(facts)}",
             sha256=facts.tar_sha256,
@@ -69,7 +69,7 @@ class ReleaseContent:
             num_samples=facts.num_samples,
             split=facts.split,
         )
-        return ReleaseShard(whole, facts)
+        return ReleaseShard(released, facts)
 
     def _rewritten(self, facts: ShardFacts) -> ReleaseShard:
         """A shard of this release alone, without the samples that newer ones supersede.

@@ -134,8 +134,8 @@ def wrong_with_latest(dataset: Dataset) -> str | None:
         return f"cannot be read ({error})"
     if latest is None:
         return None
-    place = _place_of(latest, dataset.location)
-    named = f"names the release {latest.release} of {place}"
+    location = _place_of(latest, dataset.location)
+    named = f"names the release {latest.release} of {location}"
     try:
         within = dataset if latest.dataset is None else dataset_of(latest, dataset.location)
         raw = within.store.read(f"releases/{latest.release}/{MANIFEST}")

@@ -119,8 +119,8 @@ class Series:
     def finished(self) -> list[DatedRelease]:
         """All finished releases, those that people named too, the oldest report first; without
         those whose manifest cannot be read, which `unreadable` names."""
-        found = [of for of in self._finished() if isinstance(of, DatedRelease)]
-        return sorted(found, key=lambda release: (release.report_id, _order(release.name)))
+        releases = [of for of in self._finished() if isinstance(of, DatedRelease)]
+        return sorted(releases, key=lambda release: (release.report_id, _order(release.name)))
 
     def unreadable(self) -> list[str]:
         """A line for each manifest and each intent that cannot be read. One of them must not keep
@@ -135,21 +135,21 @@ class Series:
                 yield self._by_manifest(within, name)
 
     def _by_manifest(self, within: Dataset, name: str) -> DatedRelease | FormatError:
-        place = within.location, name
-        if place not in self._known:
+        key = within.location, name
+        if key not in self._known:
             try:
                 of = read_manifest(within, name)
             except FormatError as error:
-                self._known[place] = error
+                self._known[key] = error
             else:
-                self._known[place] = DatedRelease(of.release, within, of.report_id)
-        return self._known[place]
+                self._known[key] = DatedRelease(of.release, within, of.report_id)
+        return self._known[key]
 
     def begun(self) -> DatedRelease | None:
         """The release of the series that was begun last and not finished, if any; without those
         whose intent cannot be read, which `unreadable` names."""
-        found = [of for of in self._begun() if isinstance(of, DatedRelease)]
-        return max(found, key=lambda release: release.report_id, default=None)
+        releases = [of for of in self._begun() if isinstance(of, DatedRelease)]
+        return max(releases, key=lambda release: release.report_id, default=None)
 
     def _begun(self) -> Iterator[DatedRelease | FormatError]:
         return self._begun_whole() if self.kept is None else self._begun_filtered()
@@ -195,8 +195,8 @@ class Series:
         )
 
     def _is_there(self, name: str) -> bool:
-        place = self.place_of(name)
-        return place is not None and open_store(place).size(CARD) is not None
+        location = self.place_of(name)
+        return location is not None and open_store(location).size(CARD) is not None
 
     def released_shards(self) -> Mapping[int, str] | None:
         """sha256 of the tar of each shard that the newest release was made by; None where there is

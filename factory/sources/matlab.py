@@ -89,7 +89,7 @@ def read_arrays(raw: bytes, paths: Sequence[tuple[str, ...]]) -> list[Array | Ma
 
 
 def _opened(raw: bytes) -> "AbstractContextManager[_Hdf5File | _Version5File]":
-    if any(raw[place:].startswith(_HDF5_SIGNATURE) for place in _HDF5_PLACES):
+    if any(raw[start:].startswith(_HDF5_SIGNATURE) for start in _HDF5_PLACES):
         require("h5py", "reading a MATLAB file of version 7.3")
         return closing(_Hdf5File(raw))
     if raw.startswith(b"MATLAB 7.3"):
@@ -207,20 +207,20 @@ class _Version5File:
 
     def _elements(self, content: memoryview) -> Iterator[tuple[int, memoryview]]:
         """Type and content of each element."""
-        place = 0
-        while place < len(content):
-            tag = content[place : place + 8]
+        position = 0
+        while position < len(content):
+            tag = content[position : position + 8]
             if len(tag) < 8:
                 raise MatError(_CUT_SHORT)
             kind, size = struct.unpack(f"{self._order}II", tag)
-            start, padding = place + 8, 0 if kind == _COMPRESSED else -size % 8
+            start, padding = position + 8, 0 if kind == _COMPRESSED else -size % 8
             if kind >> 16:  # a small element has its content in the tag
-                kind, size, start, padding = kind & 0xFFFF, kind >> 16, place + 4, 0
-                place += 8
+                kind, size, start, padding = kind & 0xFFFF, kind >> 16, position + 4, 0
+                position += 8
                 if size > 4:
                     raise MatError(_CUT_SHORT)
             else:
-                place += 8 + size + padding
+                position += 8 + size + padding
             if start + size > len(content):
                 raise MatError(_CUT_SHORT)
             yield kind, content[start : start + size]

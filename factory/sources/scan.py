@@ -90,8 +90,8 @@ class FileBatch:
         suffixes = pc.binary_join_element_wise("", pc.list_element(parts, 1), ".")
         for mark in marks:
             marked = pc.ends_with(stems, mark)
-            whole = pc.binary_join_element_wise(mark, suffixes, "")
-            suffixes = pc.if_else(marked, whole, suffixes)
+            marked_suffixes = pc.binary_join_element_wise(mark, suffixes, "")
+            suffixes = pc.if_else(marked, marked_suffixes, suffixes)
             stems = pc.if_else(marked, pc.utf8_slice_codeunits(stems, 0, -len(mark)), stems)
         columns = [
             stems,

@@ -188,10 +188,10 @@ class MlflowRun:
         Args:
             refiner: SHA-256 of its weights.
         """
-        found = self.client.search_runs(
+        runs = self.client.search_runs(
             [self.experiment_id], f"tags.`{REFINER_TAG}` = '{refiner}'", max_results=1
         )
-        return found[0].info.run_id if found else None
+        return runs[0].info.run_id if runs else None
 
     def _experiment(self) -> str:
         """The id of the experiment, which is made if need be."""
@@ -200,13 +200,13 @@ class MlflowRun:
         name, place = self.options.mlflow_experiment, self.options.mlflow
         assert place is not None
         where = None if is_server(place) else (Path(place) / ARTIFACTS).absolute().as_uri()
-        if (found := self.client.get_experiment_by_name(name)) is None:
+        if (experiment := self.client.get_experiment_by_name(name)) is None:
             try:
                 return str(self.client.create_experiment(name, artifact_location=where))
             except MlflowException:  # another job made it meanwhile
-                if (found := self.client.get_experiment_by_name(name)) is None:
+                if (experiment := self.client.get_experiment_by_name(name)) is None:
                     raise
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def _id(self) -> str:
         """The id of the run, which is made if need be."""

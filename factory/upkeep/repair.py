@@ -146,13 +146,13 @@ def _repair_of(by_kind: Mapping[ProblemKind, Problem]) -> tuple[Remedy, Problem]
 
 def _no_rejects(means: Means | None, shard: int) -> str | None:
     """Why the record of a shard's rejected inputs cannot be made again; None if it can."""
-    whole = "its samples are whole"
+    kept = "its samples are whole"
     if not isinstance(means, FromSource):
-        return f"{whole}; its rejects are made anew with --source-input"
+        return f"{kept}; its rejects are made anew with --source-input"
     try:
         means.rejects(shard)
     except (FileNotFoundError, ValueError) as error:
-        return f"{whole}; why the others were rejected is not known any more: {error}"
+        return f"{kept}; why the others were rejected is not known any more: {error}"
     return None
 
 

@@ -26,12 +26,12 @@ def headline_numbers(report: Report) -> dict[str, float]:
     """The numbers by which reports are compared: those of every domain, what each witness says of
     drift, and all that the gate limits. What could not be measured is left out."""
     names = [*HEADLINES, *report.derived, *(check.measure for check in report.checks)]
-    found = {name: value_of(report, name) for name in names}
+    numbers = {name: value_of(report, name) for name in names}
     for name, witness in report.by_witness():
         if witness is not None and witness.drift is not None:
-            found[f"witness.{name}.drift_{witness.unit}.median"] = witness.drift.median
-            found[f"witness.{name}.drift_{witness.unit}.p95"] = witness.drift.p95
-    return {name: value for name, value in found.items() if value is not None}
+            numbers[f"witness.{name}.drift_{witness.unit}.median"] = witness.drift.median
+            numbers[f"witness.{name}.drift_{witness.unit}.p95"] = witness.drift.p95
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def tell_mlflow(options: MlflowOptions, dataset: Dataset, report: Report, page: str) -> None:

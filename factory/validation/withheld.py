@@ -29,15 +29,15 @@ def withheld_name(tar_sha256: str) -> str:
 def withheld_shards(dataset: Dataset) -> dict[int, WithheldShard]:
     """The committed shards that are withheld, by number. A record that cannot be read withholds
     still, because its name tells the bytes."""
-    found = {}
+    records = {}
     for record in _records(dataset):
         try:
             facts = dataset.facts(record.shard)
         except (FileNotFoundError, FormatError):  # to be made again; or damaged, as repair says
             continue
         if facts.tar_sha256 == record.tar_sha256:
-            found[record.shard] = record
-    return dict(sorted(found.items()))
+            records[record.shard] = record
+    return dict(sorted(records.items()))
 
 
 def blamed_shards(report: Report) -> dict[int, str]:
@@ -138,9 +138,9 @@ def take_back(dataset: Dataset, shards: Collection[int]) -> list[int]:
     held = {record.shard for record in records}
     unknown = sorted(set(shards) - held)
     if unknown:
-        there = ", ".join(map(str, sorted(held))) or "none"
+        numbers = ", ".join(map(str, sorted(held))) or "none"
         raise ValueError(
-            f"{dataset.location}: shard {unknown[0]} is not withheld; withheld are {there}"
+            f"{dataset.location}: shard {unknown[0]} is not withheld; withheld are {numbers}"
         )
     for record in records:
         if not shards or record.shard in shards:

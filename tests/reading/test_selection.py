@@ -108,15 +108,15 @@ def test_an_expression_that_takes_too_much_memory_is_refused_soon(released) -> N
 
 def test_an_error_says_which_part_of_the_expression_is_wrong(released) -> None:
     schema = released.index(0).schema
-    for where, part in (
+    for where, wrong in (
         ("mirrored and 'ä' = key and gaze > 1", "gaze > 1"),
         ("shard > 1 or no_such < 2", "no_such"),
         ("abs(key) > 1 and mirrored", "abs(key)"),
     ):
         with pytest.raises(SelectionError) as caught:
             Selection(where, schema)
-        place = caught.value.place
-        assert place is not None and where[place.start :][: place.length] == part
+        part = caught.value.part
+        assert part is not None and where[part.start :][: part.length] == wrong
         assert caught.value.expression == where and caught.value.why in str(caught.value)
 
 

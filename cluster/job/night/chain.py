@@ -166,9 +166,9 @@ class Night:
 
     def _publish(self, series: Series, name: str, report_id: str) -> None:
         self.current = "publish"
-        place = series.place_of(name)
-        self.steps.publish(name, report_id, place)
-        self.release, self.released_in = name, place or series.dataset.location
+        location = series.place_of(name)
+        self.steps.publish(name, report_id, location)
+        self.release, self.released_in = name, location or series.dataset.location
         self.outcome = "released"
 
     def _finish_begun(self, series: Series) -> None:

@@ -21,9 +21,12 @@ def landmarks_png(images: Grey, truth_px: np.ndarray, found_px: np.ndarray) -> b
         truth_px, found_px: (N, k, 2), x and y in px.
     """
     tiles = []
-    for image, truth, found in zip(images[:NUM_TILES], truth_px, found_px, strict=False):
+    for image, truth, estimate in zip(images[:NUM_TILES], truth_px, found_px, strict=False):
         tile = _enlarged(image)
-        for points, radius, colour, width in ((truth, 4, TRUE_RGB, 1), (found, 2, FOUND_RGB, -1)):
+        for points, radius, colour, width in (
+            (truth, 4, TRUE_RGB, 1),
+            (estimate, 2, FOUND_RGB, -1),
+        ):
             for x, y in (points + 0.5) * ZOOM - 0.5:
                 centre = round(float(x)), round(float(y))
                 cv2.circle(tile, centre, radius, colour, width, cv2.LINE_AA)
@@ -41,11 +44,11 @@ def gaze_png(images: Grey, truth_N3: Gaze, found_N3: Gaze) -> bytes:
         images: (N, H, W).
     """
     tiles = []
-    for image, truth, found in zip(images[:NUM_TILES], truth_N3, found_N3, strict=False):
+    for image, truth, estimate in zip(images[:NUM_TILES], truth_N3, found_N3, strict=False):
         tile = _enlarged(image)
         height, width = tile.shape[:2]
         middle = round((width - 1) / 2), round((height - 1) / 2)
-        for gaze, colour, thickness in ((truth, TRUE_RGB, 3), (found, FOUND_RGB, 1)):
+        for gaze, colour, thickness in ((truth, TRUE_RGB, 3), (estimate, FOUND_RGB, 1)):
             end = np.array(middle) + gaze[:2] * _ARROW_SHARE * width
             tip = round(float(end[0])), round(float(end[1]))
             cv2.arrowedLine(tile, middle, tip, colour, thickness, cv2.LINE_AA, tipLength=0.15)
@@ -72,10 +75,10 @@ def gaze_scatter_png(truth_N3: Gaze, found_N3: Gaze) -> bytes:
     figure = Figure(figsize=(10, 5), dpi=100, layout="constrained")
     truth_deg, found_deg = yaw_pitch_deg(truth_N3), yaw_pitch_deg(found_N3)
     for angle, axis in enumerate(figure.subplots(1, 2)):
-        true, found = truth_deg[:, angle], found_deg[:, angle]
-        ends = [min(true.min(), found.min()), max(true.max(), found.max())]
+        true, estimated = truth_deg[:, angle], found_deg[:, angle]
+        ends = [min(true.min(), estimated.min()), max(true.max(), estimated.max())]
         axis.plot(ends, ends, color="0.6", linewidth=1)
-        axis.scatter(true, found, s=4, alpha=0.4, linewidths=0)
+        axis.scatter(true, estimated, s=4, alpha=0.4, linewidths=0)
         name = ("yaw", "pitch")[angle]
         axis.set(
             xlabel=f"true {name}, degrees", ylabel=f"estimated {name}, degrees", aspect="equal"

@@ -70,14 +70,14 @@ class LandmarkEstimator(EstimatorKind[LandmarkTraining, "Labelled", "LandmarkNet
         from factory.domains.eye.networks.landmark_training import median_error_px
         from factory.domains.eye.networks.landmarks import found_landmarks_px
 
-        found = found_landmarks_px(network, held_out.images)
-        errors = median_error_px(found, held_out)
+        found_px = found_landmarks_px(network, held_out.images)
+        errors = median_error_px(found_px, held_out)
         medians = ", ".join(f"{name} {error:.2f} px" for name, error in errors.items())
-        picture = landmarks_png(held_out.images, held_out.landmarks_px, found)
+        picture = landmarks_png(held_out.images, held_out.landmarks_px, found_px)
         return Judged(
             errors={"error_px": errors},
             pictures={"landmarks.png": picture},
-            summary=f"median error on {len(found)} eyes: {medians}",
+            summary=f"median error on {len(found_px)} eyes: {medians}",
         )
 
 
@@ -123,18 +123,18 @@ class GazeEstimator(EstimatorKind[GazeTraining, "Gazing", "GazeNetwork"]):
         from factory.domains.eye.networks.gaze import found_gaze_N3
         from factory.domains.eye.networks.gaze_training import gaze_errors
 
-        found = found_gaze_N3(network, held_out.images)
-        errors = gaze_errors(found, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
+        found_N3 = found_gaze_N3(network, held_out.images)
+        errors = gaze_errors(found_N3, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
         mean_answer = errors.mean_answer_deg
-        pictures = {"gaze.png": gaze_png(held_out.images, held_out.gaze_N3, found)}
+        pictures = {"gaze.png": gaze_png(held_out.images, held_out.gaze_N3, found_N3)}
         try:
-            pictures["gaze_scatter.png"] = gaze_scatter_png(held_out.gaze_N3, found)
+            pictures["gaze_scatter.png"] = gaze_scatter_png(held_out.gaze_N3, found_N3)
         except MissingExtraError as error:
             log.warning("gaze_scatter.png is left out: %s", error)
         return Judged(
             errors={"held_out": errors},
             pictures=pictures,
-            summary=f"error on {len(found)} eyes: mean {errors.deg.mean:.1f}°, "
+            summary=f"error on {len(found_N3)} eyes: mean {errors.deg.mean:.1f}°, "
             f"median {errors.deg.median:.1f}°; of always answering the mean gaze: "
             f"mean {mean_answer.mean:.1f}°, median {mean_answer.median:.1f}°",
         )

@@ -271,8 +271,8 @@ class EyeMeasurer:
 
     @cached_property
     def _iris_model(self) -> IrisModel | None:
-        place = self.witnesses.mediapipe
-        return None if place is None else load_model(place)
+        model = self.witnesses.mediapipe
+        return None if model is None else load_model(model)
 
     @cached_property
     def _landmark_network(self) -> LandmarkNetwork | None:

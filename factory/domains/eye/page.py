@@ -129,9 +129,9 @@ class GazeTable:
         }
         top = max([1.0, *known.values()])
         cells = {
-            place: GazeCell(line, figures.heat(known[place], top) if place in known else "")
+            angles: GazeCell(line, figures.heat(known[angles], top) if angles in known else "")
             for line in bins
-            if (place := (line.yaw_deg, line.pitch_deg))
+            if (angles := (line.yaw_deg, line.pitch_deg))
         }
         rows = [(pitch, [cells.get((yaw, pitch)) for yaw in yaws]) for pitch in pitches]
         return GazeTable(yaws, rows)

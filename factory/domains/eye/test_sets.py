@@ -292,8 +292,8 @@ def _huber(design: Values, wanted: Values) -> Values:
         return design
 
     scale = max(1.0, HUBER * sigma)
-    found = least_squares(residuals, start, slopes, loss="huber", f_scale=scale)
-    return np.asarray(found.x)
+    solution = least_squares(residuals, start, slopes, loss="huber", f_scale=scale)
+    return np.asarray(solution.x)
 
 
 class IrisCentres(TestSet):
@@ -361,9 +361,9 @@ def _rows(location: str, source: str) -> pa.Table:
     """
     columns = ["source_name", "source_id", "identity", "extra"]
     rows = load_index(Dataset.open(location), columns)
-    found = set(rows["source_name"].to_pylist())
-    if found != {source}:
-        made = f"was made from {', '.join(sorted(found))}" if found else "has no samples yet"
+    sources = set(rows["source_name"].to_pylist())
+    if sources != {source}:
+        made = f"was made from {', '.join(sorted(sources))}" if sources else "has no samples yet"
         raise ValueError(
             f"{location} {made}; this test set needs a dataset that jobs/ingest.py --source "
             f"{source} made"

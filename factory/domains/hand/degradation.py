@@ -81,8 +81,8 @@ def fit(renders: Depth, real: Depth, *, seed: int = 0) -> DepthDegradation:
     strength = _START
     for _ in range(_ROUNDS):
         degraded = _of(strength, step_mm).apply(renders, seed)
-        found = (_measured(degraded, "degraded renders") - plain).clip(min=1e-9)
-        strength = strength * (added / found).clip(1 / _MOST_AT_ONCE, _MOST_AT_ONCE)
+        added_now = (_measured(degraded, "degraded renders") - plain).clip(min=1e-9)
+        strength = strength * (added / added_now).clip(1 / _MOST_AT_ONCE, _MOST_AT_ONCE)
         strength[1] = min(strength[1], _MAX_HOLE_SHARE)
     return _of(strength, step_mm)
 

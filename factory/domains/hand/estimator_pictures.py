@@ -17,10 +17,10 @@ def joints_png(images: NDArray[np.uint16], truth_px: np.ndarray, found_px: np.nd
         truth_px, found_px: (N, k, 2), x and y in px.
     """
     tiles = []
-    for image, truth, found in zip(images[:NUM_TILES], truth_px, found_px, strict=False):
+    for image, truth, estimate in zip(images[:NUM_TILES], truth_px, found_px, strict=False):
         # Drawn at twice the size and shown at the size of the picture, so that lines are thin.
         tile = np.ascontiguousarray(shown_bgr(image)[:, :, ::-1]).repeat(2, 0).repeat(2, 1)
-        for true_xy, found_xy in zip(_doubled(truth), _doubled(found), strict=True):
+        for true_xy, found_xy in zip(_doubled(truth), _doubled(estimate), strict=True):
             if true_xy is not None and found_xy is not None:
                 cv2.line(tile, true_xy, found_xy, FOUND_RGB, 2, cv2.LINE_AA)
             if true_xy is not None:

@@ -73,13 +73,13 @@ class JointEstimator(EstimatorKind[JointTraining, "Posed", "JointNetwork"]):
         )
         from factory.domains.hand.networks.joints import found_joints_px
 
-        found = found_joints_px(network, held_out.images)
-        errors = joint_errors(found, held_out.joints_px, mean_joints_px(labelled.joints_px))
+        found_px = found_joints_px(network, held_out.images)
+        errors = joint_errors(found_px, held_out.joints_px, mean_joints_px(labelled.joints_px))
         mean_answer = errors.mean_answer_px
         return Judged(
             errors={"held_out": errors},
-            pictures={"joints.png": joints_png(held_out.images, held_out.joints_px, found)},
-            summary=f"error on {len(found)} hands: mean {errors.px.mean:.1f} px, "
+            pictures={"joints.png": joints_png(held_out.images, held_out.joints_px, found_px)},
+            summary=f"error on {len(found_px)} hands: mean {errors.px.mean:.1f} px, "
             f"median {errors.px.median:.1f} px, {errors.within_5_px:.0%} of the joints within "
             f"{NEAR_PX:g} px; of always answering the mean joints: mean {mean_answer.mean:.1f} px, "
             f"median {mean_answer.median:.1f} px, {errors.mean_answer_within_5_px:.0%}",

@@ -10,8 +10,8 @@ from factory.networks.evaluation_kinds import Degrade, Evaluation
 
 
 def _fit(renders: Pixels, real: Pixels) -> Degrade:
-    found = fit(renders.astype(np.uint16, copy=False), real.astype(np.uint16, copy=False))
-    return lambda images, seed: found.apply(images.astype(np.uint16, copy=False), seed)
+    degradation = fit(renders.astype(np.uint16, copy=False), real.astype(np.uint16, copy=False))
+    return lambda images, seed: degradation.apply(images.astype(np.uint16, copy=False), seed)
 
 
 EVALUATION = Evaluation(

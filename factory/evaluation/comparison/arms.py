@@ -156,7 +156,7 @@ class RefinedArm(RendersArm):
     def settings(self) -> dict[str, JsonValue]:
         from factory.networks.refiner_files import load_refiner
 
-        digests: list[JsonValue] = [load_refiner(place)[1].sha256 for place in self.refiners]
+        digests: list[JsonValue] = [load_refiner(refiner)[1].sha256 for refiner in self.refiners]
         return {**super().settings(), "refiners": digests}
 
     def settings_of(
@@ -170,18 +170,18 @@ class RefinedArm(RendersArm):
         from factory.networks.refiner_files import load_refiner
 
         image = card.image
-        for place in self.refiners:
-            taken = load_refiner(place)[1].image
+        for refiner in self.refiners:
+            taken = load_refiner(refiner)[1].image
             if (taken.channels, taken.bits) != (image.channels, image.bits):
                 raise ValueError(
-                    f"{place} refines images of {taken.channels} channels and {taken.bits} bits, "
+                    f"{refiner} refines images of {taken.channels} channels and {taken.bits} bits, "
                     f"the renders have {image.channels} channels and {image.bits} bits"
                 )
 
     def look(self, renders: Renders, images: Pixels, number: int) -> "Look":
         from factory.refinement.engines.choose import make_engine
 
-        engines = [make_engine(place) for place in self.refiners_of(number)]
+        engines = [make_engine(refiner) for refiner in self.refiners_of(number)]
         return lambda rows: Examples.concatenated(
             [rows.examples._replace(images=engine(rows.examples.images)) for engine in engines]
         )
@@ -342,11 +342,11 @@ def _of_dataset(location: str, rows: Rows) -> Examples:
     keys = load_index(dataset, ["key"], shards)["key"].to_pylist()
     row_of = {key: row for row, key in enumerate(keys)}
     wanted = rows.keys
-    there = np.array([key in row_of for key in wanted])
-    if not there.any():
+    has_image = np.array([key in row_of for key in wanted])
+    if not has_image.any():
         raise ValueError(f"{location} has no image with the key of a render that was chosen")
-    images = load_images(dataset, shards)[[row_of[key] for key in wanted[there]]]
-    return rows.examples.take(np.flatnonzero(there))._replace(images=images)
+    images = load_images(dataset, shards)[[row_of[key] for key in wanted[has_image]]]
+    return rows.examples.take(np.flatnonzero(has_image))._replace(images=images)
 
 
 def _real(arm: RealArm, test: LoadedTest, size: int | None, seed: int) -> ArmImages:

@@ -107,12 +107,12 @@ def _unit(unit: str) -> str:
     return "°" if unit == "deg" else f" {unit}"
 
 
-def _interval(found: Interval, unit: str) -> str:
-    return _minus(f"{found.value:.2f}{_unit(unit)} ({found.low:.2f} to {found.high:.2f})")
+def _interval(interval: Interval, unit: str) -> str:
+    return _minus(f"{interval.value:.2f}{_unit(unit)} ({interval.low:.2f} to {interval.high:.2f})")
 
 
-def _percent(found: Interval) -> str:
-    value, low, high = (f"{100 * v:.0f}" for v in (found.value, found.low, found.high))
+def _percent(interval: Interval) -> str:
+    value, low, high = (f"{100 * v:.0f}" for v in (interval.value, interval.low, interval.high))
     return _minus(f"{value} % ({low} to {high})")
 
 

@@ -65,11 +65,11 @@ def outcomes_of(
         for test in record.errors:
             row = Row(trial.arm_name, trial.size, trial.model_name, test)
             rows[row].append((record, errors[test]))
-    return {row: _outcome(found) for row, found in rows.items()}
+    return {row: _outcome(trials_of_row) for row, trials_of_row in rows.items()}
 
 
-def _outcome(found: Sequence[tuple[TrialRecord, Errors]]) -> Outcome:
-    good = [(record.seed, errors) for record, errors in found if not record.collapsed]
+def _outcome(trials: Sequence[tuple[TrialRecord, Errors]]) -> Outcome:
+    good = [(record.seed, errors) for record, errors in trials if not record.collapsed]
     errors = np.array([errors.values_M for _, errors in good])
     by_block = None
     if good:
@@ -77,8 +77,8 @@ def _outcome(found: Sequence[tuple[TrialRecord, Errors]]) -> Outcome:
     return Outcome(
         by_block,
         errors,
-        tuple(record.seed for record, _ in found if record.collapsed),
-        tuple(record for record, _ in found),
+        tuple(record.seed for record, _ in trials if record.collapsed),
+        tuple(record for record, _ in trials),
     )
 
 

@@ -41,7 +41,7 @@ def scored_refiners(
         return ()
     number_of = {seed: number for number, seed in enumerate(compared.setup.seeds)}
     metrics: dict[str, dict[str, float] | None] = {}
-    found = []
+    scored = []
     for row, outcome in outcomes.items():
         arm = compared.arms[row.arm]
         if not isinstance(arm, RefinedArm) or arm.kind != "refined" or outcome.by_block is None:
@@ -49,11 +49,11 @@ def scored_refiners(
         if arm.refinements > 1:
             continue  # an error of several refiners belongs to none of their scores
         for seed, errors in zip(outcome.by_block.seeds, outcome.errors_SM, strict=True):
-            place = arm.refiners_of(number_of[seed])[0]
-            if place not in metrics:
-                metrics[place] = _metrics(place, scoring)
-            if (numbers := metrics[place]) is not None:
-                found.append(
+            refiner = arm.refiners_of(number_of[seed])[0]
+            if refiner not in metrics:
+                metrics[refiner] = _metrics(refiner, scoring)
+            if (numbers := metrics[refiner]) is not None:
+                scored.append(
                     ScoredRefiner(
                         **row._asdict(),
                         unit=outcome.unit(row.test),
@@ -62,17 +62,17 @@ def scored_refiners(
                         metrics=numbers,
                     )
                 )
-    return tuple(found)
+    return tuple(scored)
 
 
-def _metrics(place: str, scoring: Scoring) -> dict[str, float] | None:
-    store = open_store(place)
+def _metrics(refiner: str, scoring: Scoring) -> dict[str, float] | None:
+    store = open_store(refiner)
     try:
         raw = store.read(SCORE_NAME)
     except FileNotFoundError:
         return None
     metrics: dict[str, float] = scoring.record.from_json(
-        raw, where=f"{place}/{SCORE_NAME}"
+        raw, where=f"{refiner}/{SCORE_NAME}"
     ).score.metrics()
     return metrics
 

@@ -14,14 +14,16 @@ _RENDERS, _REAL, _KEPT = "#0072b2", "#007a5a", "#e69f00"
 _BINS = 40
 
 
-def content_plot(contents: Sequence[ContentOfLabel], values_NL: Values, found: Estimates) -> bytes:
+def content_plot(
+    contents: Sequence[ContentOfLabel], values_NL: Values, estimates: Estimates
+) -> bytes:
     """A column for each label, as SVG: above, what is estimated of renders and of real images;
     below, the true labels of all renders and of those that are like real images, with the
     recommended range shaded.
 
     Args:
         values_NL: the true labels of the renders.
-        found: the estimates of the same renders, and of the real images.
+        estimates: those of the same renders, and of the real images.
     """
     from matplotlib.figure import Figure
 
@@ -29,7 +31,7 @@ def content_plot(contents: Sequence[ContentOfLabel], values_NL: Values, found: E
     panels = figure.subplots(2, len(contents), squeeze=False, sharex="col")
     for number, content in enumerate(contents):
         true_N, renders_N, real_M = (
-            values[:, number] for values in (values_NL, found.renders_NL, found.real_ML)
+            values[:, number] for values in (values_NL, estimates.renders_NL, estimates.real_ML)
         )
         above, below = panels[:, number]
         everything = np.concatenate([true_N, renders_N, real_M])

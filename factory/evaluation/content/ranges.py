@@ -49,18 +49,18 @@ def rounded_outwards(low: float, high: float, step: float) -> tuple[float, float
 
 
 def content_of(
-    labels: Sequence[ContentLabel], values_NL: Values, found: Estimates
+    labels: Sequence[ContentLabel], values_NL: Values, estimates: Estimates
 ) -> tuple[ContentOfLabel, ...]:
     """What each label says of renders and real images.
 
     Args:
         values_NL: the true labels of the renders.
-        found: the estimates of the same renders, and of the real images.
+        estimates: those of the same renders, and of the real images.
     """
     return tuple(
         _of_label(label, *columns)
         for label, *columns in zip(
-            labels, values_NL.T, found.renders_NL.T, found.real_ML.T, strict=True
+            labels, values_NL.T, estimates.renders_NL.T, estimates.real_ML.T, strict=True
         )
     )
 

@@ -106,8 +106,8 @@ def _fitted(
     ) -> list[tuple[float, Callable[[Values], Values]]]:
         features = np.concatenate([copy[some] for copy in copies_NF])
         values = np.tile(values_NL[some], (len(copies_NF), 1))
-        found = ridge.candidates(features, values, seed=0)
-        return [(float(chosen["alpha"]), estimate) for chosen, estimate in found]
+        candidates = ridge.candidates(features, values, seed=0)
+        return [(float(chosen["alpha"]), estimate) for chosen, estimate in candidates]
 
     is_first = _half_of(renders.groups[rows], rng)
     held_out = rows[~is_first]

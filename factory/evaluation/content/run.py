@@ -48,8 +48,8 @@ def compare_content(config: ContentConfig) -> ContentReport:
     equalised = _both_equalised(grey(renders.images), grey(real_images))
     log.info("giving %d renders the look of %d real images", len(renders.images), len(real_images))
     look = _in_the_look(evaluation, renders.images, real_images, equalised, config.seed)
-    found = estimates_of(renders._replace(images=look), real_images, seed=config.seed)
-    contents = content_of(evaluation.content, renders.values_ND, found)
+    estimates = estimates_of(renders._replace(images=look), real_images, seed=config.seed)
+    contents = content_of(evaluation.content, renders.values_ND, estimates)
     report = ContentReport.model_validate(
         {
             "domain": synthetic.card.domain,
@@ -67,7 +67,7 @@ def compare_content(config: ContentConfig) -> ContentReport:
     )
     store = open_store(config.output)
     store.put("content.json", report.to_json())
-    store.put("figures/content.svg", content_plot(contents, renders.values_ND, found))
+    store.put("figures/content.svg", content_plot(contents, renders.values_ND, estimates))
     for line in summary_lines(report):
         log.info("%s", line)
     log.info("report: %s/content.json, figure: figures/content.svg", store.location)

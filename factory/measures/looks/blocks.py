@@ -45,9 +45,9 @@ def _vanishing(image_HW: Values) -> Values:
     """(8, 8) share of the coefficients, means left out, that vanish on the grid at each offset."""
     blocks = np.lib.stride_tricks.sliding_window_view(image_HW, (BLOCK_PX, BLOCK_PX))
     basis = dct(np.eye(BLOCK_PX, dtype=np.float32), axis=0, norm="ortho")
-    found = np.abs(basis @ blocks @ basis.T) < _VANISHES
-    found[..., 0, 0] = False
-    share = found.mean(axis=(2, 3), dtype=np.float32)
+    vanishes = np.abs(basis @ blocks @ basis.T) < _VANISHES
+    vanishes[..., 0, 0] = False
+    share = vanishes.mean(axis=(2, 3), dtype=np.float32)
     grids = [[share[y::BLOCK_PX, x::BLOCK_PX].mean() for x in range(BLOCK_PX)]
              for y in range(BLOCK_PX)]  # fmt: skip
     return np.asarray(grids, np.float32)

@@ -117,8 +117,8 @@ def features_of(extractor: "FeatureExtractorBase", images: Grey) -> Features:
         _Images(images), extractor, BATCH_SIZE, cuda=False, save_cpu_ram=True, verbose=False
     )
     (features,) = by_layer.values()
-    found: Features = features.numpy()
-    return found
+    values: Features = features.numpy()
+    return values
 
 
 class _Images(Dataset[Tensor]):

@@ -143,8 +143,8 @@ def _watched_run(dataset: Dataset, job: str, runs: Sequence[RunId]) -> WatchedRu
     Args:
         runs: of this job, newest first.
     """
-    found = (_summary(dataset, run, SUMMARY_OF[job]) for run in runs)
-    summaries = [summary for summary in found if summary is not None]
+    read = (_summary(dataset, run, SUMMARY_OF[job]) for run in runs)
+    summaries = [summary for summary in read if summary is not None]
     shares = [share for one in summaries if (share := _rejected_share(one)) is not None]
     return WatchedRun(
         job=job,

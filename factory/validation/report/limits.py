@@ -19,7 +19,7 @@ class LimitLine(NamedTuple):
     """what is limited"""
     code: str
     """the name by which the gate file limits it"""
-    found: str
+    value: str
     allowed: str
     why: str
     passed: bool
@@ -48,7 +48,7 @@ def _of_number(report: Report, check: GateCheck) -> LimitLine:
     return LimitLine(
         measure=measure.words,
         code=check.measure,
-        found="not measured" if check.value is None else measure.shown(check.value),
+        value="not measured" if check.value is None else measure.shown(check.value),
         allowed=limit_text(check, measure.shown),
         why=check.why,
         passed=check.passed,
@@ -62,7 +62,7 @@ def _of_samples(report: Report, check: SampleCheck) -> LimitLine:
     return LimitLine(
         measure=f"{measure.words}, samples with {sample_limit_words(check, measure)}",
         code=check.measure,
-        found="; ".join(_found(check)) if measured else "not measured on any sample",
+        value="; ".join(_values(check)) if measured else "not measured on any sample",
         allowed="any number"
         if check.most_allowed is None
         else f"at most {_samples(check.most_allowed)}",
@@ -72,7 +72,7 @@ def _of_samples(report: Report, check: SampleCheck) -> LimitLine:
     )
 
 
-def _found(check: SampleCheck) -> Iterator[str]:
+def _values(check: SampleCheck) -> Iterator[str]:
     share = f" ({100 * check.share:.2g}\N{NO-BREAK SPACE}%)" if check.num_missed else ""
     dropped = ", counted but not dropped" if check.num_missed and not check.drop else ""
     yield f"{_samples(check.num_missed)}{share}{dropped}"

@@ -148,6 +148,6 @@ def found_gaze_N3(network: GazeNetwork, images: NDArray[np.uint8]) -> Gaze:  # n
         network(to_network(images[start : start + _BATCH])).numpy()
         for start in range(0, len(images), _BATCH)
     ]
-    found = np.concatenate([np.empty((0, 3), np.float32), *parts])
-    require_finite(found, GazeDescription)
-    return unit(found)
+    gaze_N3 = np.concatenate([np.empty((0, 3), np.float32), *parts])
+    require_finite(gaze_N3, GazeDescription)
+    return unit(gaze_N3)

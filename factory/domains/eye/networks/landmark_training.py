@@ -111,10 +111,10 @@ def _single(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32))
 
 
-def median_error_px(found: np.ndarray, labelled: Labelled) -> dict[str, float]:
+def median_error_px(found_px: np.ndarray, labelled: Labelled) -> dict[str, float]:
     """Median distance of found landmarks (n, 25, 2) from the labels, by group, over the landmarks
     inside the image; NaN for a group without any."""
-    distance = np.hypot(*np.moveaxis(found - labelled.landmarks_px, -1, 0))
+    distance = np.hypot(*np.moveaxis(found_px - labelled.landmarks_px, -1, 0))
     height, width = labelled.images.shape[-2:]
     x, y = np.moveaxis(labelled.landmarks_px, -1, 0)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

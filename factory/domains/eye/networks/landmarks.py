@@ -150,6 +150,6 @@ def found_landmarks_px(network: LandmarkNetwork, images: NDArray[np.uint8]) -> n
         network(to_network(images[start : start + _BATCH])).numpy()
         for start in range(0, len(images), _BATCH)
     ]
-    found = np.concatenate(parts)
-    require_finite(found, LandmarkDescription)
-    return found
+    points_px = np.concatenate(parts)
+    require_finite(points_px, LandmarkDescription)
+    return points_px

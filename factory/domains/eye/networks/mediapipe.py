@@ -59,10 +59,10 @@ def read_model(location: str | Path) -> bytes:
 
 def require_model(content: bytes, *, where: str) -> None:
     """Raises FormatError for a file that is not the model whose input and output are known here."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != MODEL_SHA256:
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != MODEL_SHA256:
         raise FormatError(
-            f"{where}: not the iris model of MediaPipe that is expected: its SHA-256 is {found}, "
+            f"{where}: not the iris model of MediaPipe that is expected: its SHA-256 is {sha256}, "
             f"not {MODEL_SHA256}; `{PROGRAM} FOLDER` gets that one"
         )
 
@@ -123,11 +123,11 @@ def found_iris_px(
     """
     height, width = images_NHW.shape[1:]
     affines = [_to_input(height, width, eye_width_px, sign) for sign in (1, -1)]
-    found = [
+    centres = [
         np.mean([_center_px(model, image, affine) for affine in affines], axis=0)
         for image in images_NHW
     ]
-    return np.array(found, np.float64).reshape(-1, 2)
+    return np.array(centres, np.float64).reshape(-1, 2)
 
 
 def _to_input(height: int, width: int, eye_width_px: float, sign: int) -> NDArray[np.float64]:

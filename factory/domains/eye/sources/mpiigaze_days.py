@@ -51,10 +51,10 @@ class Day:
         eyes: dict[Side, Eyes] = {}
         problems: list[str] = []
         absent: list[str] = []
-        for place, side in enumerate(SIDES):
-            found = arrays[len(FIELDS) * place :][: len(FIELDS)]
+        for number, side in enumerate(SIDES):
+            fields = arrays[len(FIELDS) * number :][: len(FIELDS)]
             try:
-                eyes[side] = _eyes(found, side)
+                eyes[side] = _eyes(fields, side)
             except AbsentError as error:
                 (absent if error.path == ("data", side) else problems).append(str(error))
             except MatError as error:

@@ -96,13 +96,13 @@ def _loads_otherwise(source_id: str, raw: bytes) -> Any:
     try:
         return orjson.loads(text.encode())
     except orjson.JSONDecodeError as error:
-        found = text[error.pos : error.pos + 3]
+        rest = text[error.pos : error.pos + 3]
         why = str(error)
-        if found[:1] in ("N", "I") or found[1:2] == "I":
+        if rest[:1] in ("N", "I") or rest[1:2] == "I":
             why = "it holds NaN or Infinity, which JSON has no numbers for"
-        elif found and not found[0].isascii():
-            sign = unicodedata.name(found[0], "character").lower()
-            why = f"it has a {sign} (U+{ord(found[0]):04X}) outside of texts"
+        elif rest and not rest[0].isascii():
+            sign = unicodedata.name(rest[0], "character").lower()
+            why = f"it has a {sign} (U+{ord(rest[0]):04X}) outside of texts"
         raise BadRender(source_id, f"label is not JSON ({why}: line {error.lineno})") from error
     except UnicodeEncodeError as error:
         raise BadRender(source_id, "label is not JSON (halves of characters)") from error
@@ -229,13 +229,13 @@ def _other_locale(source_id: str, name: str, text: str) -> BadRender | None:
         "minus signs U+2212 instead of hyphens": "\N{MINUS SIGN}" in text,
         "no-break spaces": re.search("[\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]", text),
     }
-    found = " and ".join(sign for sign, is_there in signs.items() if is_there)
-    if not found:
+    separators = " and ".join(sign for sign, is_there in signs.items() if is_there)
+    if not separators:
         return None
     return BadRender(
         source_id,
-        f"the numbers of {name} have {found}, so the renderer ran in another locale; render again "
-        f"with English number formats, or rewrite the labels: ({text[:60]!r})",
+        f"the numbers of {name} have {separators}, so the renderer ran in another locale; render "
+        f"again with English number formats, or rewrite the labels: ({text[:60]!r})",
     )
 
 
@@ -322,9 +322,9 @@ def detail_of(source_id: str, label: Mapping[str, Any], name: str) -> float:
     try:
         value = float(details[name])
     except (KeyError, TypeError, ValueError) as error:
-        found = details.get(name)
-        raise _other_locale(source_id, name, str(found)) or BadRender(
-            source_id, f"eye_details has no number {name}: {found!r:.60}"
+        detail = details.get(name)
+        raise _other_locale(source_id, name, str(detail)) or BadRender(
+            source_id, f"eye_details has no number {name}: {detail!r:.60}"
         ) from error
     if not abs(value) <= MAX_FLOAT32:
         raise BadRender(source_id, f"{name} is not a finite float32: {details[name]!r:.40}")

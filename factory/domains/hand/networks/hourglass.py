@@ -65,10 +65,10 @@ class StackedHourglass(nn.Module):
         maps = self.begin(self._scaled(depth_NHH))
         heats = []
         for stack, (hourglass, heat) in enumerate(zip(self.hourglasses, self.heat, strict=True)):
-            found = hourglass(maps)
-            heats.append(heat(found))
+            features = hourglass(maps)
+            heats.append(heat(features))
             if stack < len(self.from_maps):
-                maps = maps + self.from_maps[stack](found) + self.from_heat[stack](heats[-1])
+                maps = maps + self.from_maps[stack](features) + self.from_heat[stack](heats[-1])
         return torch.stack(heats, dim=1)
 
     def joints_px(self, depth_NHH: Tensor) -> Tensor:
@@ -81,9 +81,9 @@ class StackedHourglass(nn.Module):
         check_square(*depth_NHH.shape[1:])
         size = (self.config.input_px,) * 2
         depth = functional.interpolate(depth_NHH[:, None], size, mode="nearest-exact")
-        place = 2 * (depth - 1) / self.config.cube_mm - 1
-        place = torch.where(depth > 0, place, torch.ones_like(place))
-        return place.contiguous(memory_format=torch.channels_last)
+        scaled = 2 * (depth - 1) / self.config.cube_mm - 1
+        scaled = torch.where(depth > 0, scaled, torch.ones_like(scaled))
+        return scaled.contiguous(memory_format=torch.channels_last)
 
 
 class Hourglass(nn.Module):
@@ -157,16 +157,16 @@ def peaks_px(heat_Nkhh: Tensor, side_px: int) -> Tensor:
 
     slope = torch.stack([value(1) - value(-1), value(cells) - value(-cells)], dim=-1)
     moved = places + _QUARTER * slope.sign() * inside[..., None]
-    found = (moved + 0.5) * (side_px / cells) - 0.5
+    points_px = (moved + 0.5) * (side_px / cells) - 0.5
     is_finite = flat.isfinite().all(dim=-1, keepdim=True)
-    return torch.where(is_finite, found, torch.full_like(found, torch.nan)).float()
+    return torch.where(is_finite, points_px, torch.full_like(points_px, torch.nan)).float()
 
 
 def target_heat(joints_px: Tensor, cells: int, side_px: int) -> Tensor:
     """(N, k, h, h) float32: a Gaussian of height 1 and standard deviation of one cell about each
     joint (N, k, 2), x and y in px. It is about the joint itself, where Newell et al. take the
     nearest cell."""
-    place = (joints_px + 0.5) * (cells / side_px) - 0.5
-    away = torch.arange(cells, device=joints_px.device) - place[..., None]  # (N, k, 2, h)
+    cell_xy = (joints_px + 0.5) * (cells / side_px) - 0.5
+    away = torch.arange(cells, device=joints_px.device) - cell_xy[..., None]  # (N, k, 2, h)
     along = (-0.5 * away.square()).exp()
     return along[:, :, 1, :, None] * along[:, :, 0, None, :]

@@ -142,10 +142,10 @@ def found_joints_px(
     for start in range(0, len(images_NHW), _BATCH):
         depth = as_depth(images_NHW[start : start + _BATCH])
         parts.append(network(depth).cpu().numpy())
-    found = np.concatenate(parts)
-    require_finite(found, JointDescription)
-    found[~images_NHW.any(axis=(1, 2))] = np.nan
-    return found
+    joints_px = np.concatenate(parts)
+    require_finite(joints_px, JointDescription)
+    joints_px[~images_NHW.any(axis=(1, 2))] = np.nan
+    return joints_px
 
 
 def as_depth(images_NHW: NDArray[np.uint16]) -> Tensor:
