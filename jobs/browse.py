@@ -17,7 +17,7 @@ class BrowseJob(JobConfig):
     """
 
     negatable: ClassVar[bool] = False
-    makes_something: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
 
     places: Annotated[
         tuple[Place, ...],

@@ -14,7 +14,7 @@ VERIFY, GC, REPAIR = (f"is gone; use python jobs/{name}.py" for name in ("verify
 class DescribeJob(UpkeepJob, DescribeOptions):
     """Say what the indexes say is in a dataset or a release. Nothing is written to it."""
 
-    makes_something: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
 
     refused_options: ClassVar[Mapping[str, str]] = {
         "verify": VERIFY,

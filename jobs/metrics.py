@@ -21,7 +21,7 @@ class MetricsJob(JobConfig):
     """
 
     negatable: ClassVar[bool] = False
-    makes_something: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
 
     input: Annotated[tuple[Place, ...], Field(min_length=1)]
     """datasets to watch: folders, or s3://bucket/prefix"""

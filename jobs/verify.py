@@ -14,7 +14,7 @@ class VerifyJob(UpkeepJob, VerifyOptions):
     mends it.
     """
 
-    makes_something: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
 
     workers: OptionalCount = None
     """parallel workers; default one per core"""

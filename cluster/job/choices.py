@@ -97,8 +97,10 @@ def _about(kind: type[ChoosingJob], choices: Choices, name: str) -> Iterator[str
     how = f"`{kind.program()} {spelled(kind.chosen_by)} NAME --help`"
     if name in choices:
         others = ", ".join(other for other in choices if other != name)
-        yield f"These are the options for the {kind.chosen_by} {name}; {how} shows those for"
-        yield f"another one: {others}. {kind.note(name)}".rstrip()
+        yield (
+            f"These are the options for the {kind.chosen_by} {name}; {how} shows those for another "
+            f"one: {others}. {kind.note(name)}"
+        ).rstrip()
         return
     yield f"Each {kind.chosen_by} has options of its own, which {how} shows:"
     width = max(map(len, choices))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from cluster.job.help_text import explain_options, in_lines, on_one_line
 from cluster.job.program import (
     BAD_ARGUMENTS,
     DONE,
@@ -35,6 +36,7 @@ _SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
 """a URL with a user name, a password or a query in it"""
 
 
+_HELP = {"-h", "--help"}
 _RESUMES = "The same command again resumes: what is done stays, what is missing is made."
 
 
@@ -57,13 +59,13 @@ class JobConfig(BaseModel):
     about_choices: ClassVar[str] = ""
     """what `--help` says of options that depend on others"""
     about_config: ClassVar[str] = (
-        "--config FILE.toml gives defaults for all options, from the file's [{command}] table, or "
-        "from that of a configuration that comes with simgan-factory, by its name; options on the "
+        "With --config FILE.toml, the file's [{command}] table gives defaults for all options; "
+        "--config NAME takes a configuration that comes with simgan-factory. Options on the "
         "command line override them."
     )
     """what `--help` says of `--config`"""
-    makes_something: ClassVar[bool] = True
-    """whether there is something that the same command can go on with, and not only an answer"""
+    resumes: ClassVar[bool] = True
+    """whether the same command can go on with what an earlier one left"""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -124,6 +126,8 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     where = f"{config} [{program}]"
     _refuse_secrets(_options_in(table))
     kind = kind.narrowed(given, table, where)
+    if not _HELP.isdisjoint(given):
+        explain_options(kind)
     _refuse_options(kind, given)
     default = _with_defaults(kind, table, where) if config is not None else None
     try:
@@ -133,17 +137,24 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             args=given,
             default=default,
             config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
-            description=as_launched(inspect.getdoc(kind) or "")
-            + (f"\n\n{kind.about_choices}" if kind.about_choices else "")
-            + f"\n\n{kind.about_config.format(command=program)}"
-            + (f" {_RESUMES}" if kind.makes_something else "")
-            + "\n\n"
-            + "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n "
-            + "stopped by signal n."
-            + ("" if (pages := pages_elsewhere()) is None else f"\n\nPages docs/… are in {pages}."),
+            description=_description(kind),
         )
     except ValidationError as error:
         refuse(spell_out(error))
+
+
+def _description(kind: type[JobConfig]) -> str:
+    """What `--help` says before the options, in lines that fit the terminal."""
+    doc, pages = as_launched(inspect.getdoc(kind) or ""), pages_elsewhere()
+    about = [
+        *map(on_one_line, doc.split("\n\n")),
+        kind.about_choices,
+        kind.about_config.format(command=kind.command()) + (f" {_RESUMES}" if kind.resumes else ""),
+        "Exit codes: 0 done, 1 failed, 2 bad arguments, 3 a quality gate failed, 128 + n stopped "
+        "by signal n.",
+        "" if pages is None else f"Pages docs/… are in {pages}.",
+    ]
+    return "\n\n".join(in_lines(part) for part in about if part)
 
 
 def spelled(field: str) -> str:

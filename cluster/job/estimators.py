@@ -25,6 +25,7 @@ class EstimatorJob(JobConfig):
     """Train a network that reads labels off images. `estimator_job` adds the options of a kind."""
 
     KIND: ClassVar[EstimatorKind[Any, Any, Any]]
+    resumes: ClassVar[bool] = False
 
     synthetic: Place
     """dataset of labelled images to learn from: renders, or refined images"""

@@ -43,7 +43,8 @@ def test_help_shows_the_options_of_the_source_that_was_named(
         assert not [flag for flag in hidden if flag in printed]
 
 
-def test_help_without_a_source_lists_them_and_the_options_of_all(capsys) -> None:
+def test_help_without_a_source_lists_them_and_the_options_of_all(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     code, printed, _ = answer(capsys, IngestJob, "--help")
     assert code == 0 and "--shard-size" in printed
     assert "`python jobs/ingest.py --source NAME --help`" in printed
