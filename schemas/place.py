@@ -25,10 +25,14 @@ def places_in(options: BaseModel) -> Iterator[tuple[str, str]]:
                 yield name, place
 
 
+def is_place_mark(mark: object) -> bool:
+    """Whether a type that is annotated with this is that of places."""
+    return isinstance(mark, _PlaceMark)
+
+
 def _is_marked(annotation: Any) -> bool:
     marks = getattr(annotation, "__metadata__", ())
-    inner = get_args(annotation)
-    return any(isinstance(m, _PlaceMark) for m in marks) or any(map(_is_marked, inner))
+    return any(map(is_place_mark, marks)) or any(map(_is_marked, get_args(annotation)))
 
 
 def _texts_in(value: Any) -> Iterator[str]:

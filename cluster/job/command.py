@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from cluster.job.help_text import explain_options, in_lines, on_one_line
+from cluster.job.help_text import HELP, in_lines, on_one_line
 from cluster.job.program import (
     BAD_ARGUMENTS,
     DONE,
@@ -36,7 +36,6 @@ _SECRET = re.compile(r"(?i)[a-z][a-z0-9+.-]*:/{1,2}([^/]*@|[^?#]*\?)")
 """a URL with a user name, a password or a query in it"""
 
 
-_HELP = {"-h", "--help"}
 _RESUMES = "The same command again resumes: what is done stays, what is missing is made."
 
 
@@ -126,8 +125,6 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
     where = f"{config} [{program}]"
     _refuse_secrets(_options_in(table))
     kind = kind.narrowed(given, table, where)
-    if not _HELP.isdisjoint(given):
-        explain_options(kind)
     _refuse_options(kind, given)
     default = _with_defaults(kind, table, where) if config is not None else None
     try:
@@ -138,6 +135,7 @@ def parse(kind: type[Job], arguments: list[str] | None = None) -> Job:
             default=default,
             config=() if kind.negatable else (tyro.conf.FlagCreatePairsOff,),
             description=_description(kind),
+            registry=HELP,
         )
     except ValidationError as error:
         refuse(spell_out(error))

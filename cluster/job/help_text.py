@@ -1,15 +1,31 @@
-"""The texts of `--help`, in lines that fit the terminal instead of those of the code."""
+"""The texts of `--help`, in lines that fit the terminal, without the terms of Python."""
 
+import dataclasses
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator
-from typing import Any, get_args
+from contextvars import ContextVar
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
 
+import tyro
 from pydantic import BaseModel
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+from schemas.place import is_place_mark
 
 _ITEM = re.compile(r" +\S+ +")
 """the begin of a line of a list: an indented name, and spaces before what explains it"""
+HELP = ConstructorRegistry()
+"""how `tyro.cli` shows options"""
+_is_asking: ContextVar[bool] = ContextVar("_is_asking", default=False)
 
 
 def in_lines(text: str) -> str:
@@ -32,25 +48,51 @@ def on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def explain_options(options: type[BaseModel]) -> None:
-    """Give the fields of a model, and of the models in it, their docstrings as descriptions, each
-    on one line. tyro would take the docstrings as they are, with the line breaks of the code."""
-    from docstring_parser import parse_from_object
-
-    explained = {
-        param.arg_name: on_one_line(param.description or "")
-        for base in reversed(options.__mro__)
-        if issubclass(base, BaseModel) and base is not BaseModel
-        for param in parse_from_object(base).params
-    }
-    for name, field in options.model_fields.items():
-        field.description = field.description or explained.get(name)
-        for part in _models_in(field.annotation):
-            explain_options(part)
+@HELP.struct_rule
+def _with_texts(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """The options of a model as tyro makes them, with other texts."""
+    if _is_asking.get() or not (isinstance(info.type, type) and issubclass(info.type, BaseModel)):
+        return None
+    token = _is_asking.set(True)
+    try:
+        made = ConstructorRegistry.get_struct_spec(info)
+    finally:
+        _is_asking.reset(token)
+    if not isinstance(made, StructConstructorSpec):
+        return None
+    return dataclasses.replace(made, fields=tuple(map(_with_text, made.fields)))
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
+def _with_text(field: StructFieldSpec) -> StructFieldSpec:
+    """With the docstring on one line, where tyro keeps the line breaks of the code. An option that
+    may be left out shows neither `{None}` among its values nor a default that is nothing."""
+    helptext, default = field.helptext, field.default
+
+    def joined() -> str:
+        return on_one_line((helptext() if callable(helptext) else helptext) or "")
+
+    shown = tyro.conf.arg(metavar=_metavar(field.type))
+    if default is None or (isinstance(default, tuple | dict) and not default):
+        shown = tyro.conf.arg(metavar=_metavar(field.type), help_behavior_hint="")
+    kind, *marks = _parts(field.type)
+    # What an option says of itself comes last, and wins.
+    return dataclasses.replace(field, helptext=joined, type=Annotated[(kind, shown, *marks)])
+
+
+def _metavar(kind: Any) -> str | None:
+    """What stands for the value of an option: PLACE, or what tyro would say of one that has to be
+    given; None where tyro says it."""
+    inner, *marks = _parts(kind)
+    if inner is str and any(map(is_place_mark, marks)):
+        return "PLACE"
+    kinds = [one for one in get_args(inner) if one is not NoneType]
+    if NoneType not in get_args(inner) or len(kinds) != 1:
+        return None
+    made = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kinds[0], set()))
+    name = made.metavar if isinstance(made, PrimitiveConstructorSpec) else None
+    return _metavar(kinds[0]) or name
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    """A type, and what it is annotated with."""
+    return get_args(kind) if get_origin(kind) is Annotated else (kind,)

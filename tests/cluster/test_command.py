@@ -234,7 +234,7 @@ def test_help_of_browse_says_that_a_place_is_required(monkeypatch, capsys) -> No
 
 def test_help_of_validate_names_every_gate_that_comes_along(monkeypatch, capsys) -> None:
     shown = " ".join(shown_help(monkeypatch, capsys, "validate").replace("│", " ").split())
-    named = shown.partition("one that comes with simgan-factory: ")[2].partition(" (default")[0]
+    named = shown.partition("one that comes with simgan-factory: ")[2].partition(" --")[0]
     assert set(named.split(", ")) == set(shipped("gates"))
 
 

@@ -307,8 +307,8 @@ def test_a_night_that_was_killed_in_publish_is_finished(nights, monkeypatch, nam
         if moment == ("before" if name == LATEST_NAME else "after") and put.endswith(name):
             raise KilledError
 
-    whole = Dataset.open
-    monkeypatch.setattr(Dataset, "open", lambda place: fakes.hooked(whole(place), kill))
+    plain_open = Dataset.open
+    monkeypatch.setattr(Dataset, "open", lambda location: fakes.hooked(plain_open(location), kill))
     monkeypatch.setattr(Dataset, "enter", _entering(kill))
     with pytest.raises(KilledError):
         nights.run()
@@ -322,8 +322,8 @@ def test_a_night_that_was_killed_in_publish_is_finished(nights, monkeypatch, nam
 def _entering(kill):
     enter = Dataset.enter
 
-    def hooked(place, card):
-        return fakes.hooked(enter(place, card), kill)
+    def hooked(location, card):
+        return fakes.hooked(enter(location, card), kill)
 
     return hooked
 
@@ -333,8 +333,8 @@ def test_a_release_that_was_begun_and_cannot_be_finished_is_given_up(nights, mon
         if moment == "after" and put.endswith("intent.json"):
             raise KilledError
 
-    whole = Dataset.open
-    monkeypatch.setattr(Dataset, "open", lambda place: fakes.hooked(whole(place), kill))
+    plain_open = Dataset.open
+    monkeypatch.setattr(Dataset, "open", lambda location: fakes.hooked(plain_open(location), kill))
     with pytest.raises(KilledError):
         nights.run()
     monkeypatch.undo()

@@ -33,12 +33,12 @@ def environment() -> dict[str, str]:
 def members_of_session(leader: int) -> list[int]:
     """Ids of the processes that a process has started, itself included, whoever is their parent."""
     processes = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    found = []
+    members = []
     for process in processes:
         with suppress(ProcessLookupError):
             if os.getsid(process) == leader:
-                found.append(process)
-    return found
+                members.append(process)
+    return members
 
 
 @pytest.fixture
