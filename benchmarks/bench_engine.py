@@ -96,12 +96,12 @@ def bench_cpu(rounds: int, num_images: int) -> None:
     refiner, images = Refiner().eval(), some_images(num_images)
     engines: dict[str, CheckedEngine] = {}
     for precision in ("float32", *(["bfloat16"] if computes_bfloat16("cpu") else [])):
-        found = [
+        of_precision = [
             TorchEngine(refiner, precision=precision),
             NcnnEngine(refiner, precision=precision),
             *openvino_engine(refiner, precision),
         ]
-        engines |= {engine.name: engine for engine in found}
+        engines |= {engine.name: engine for engine in of_precision}
     loops = {
         "plain PyTorch, batch 256": plain_loop(refiner, 256),
         "plain PyTorch, batch 64": plain_loop(refiner, 64),

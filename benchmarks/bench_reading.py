@@ -76,10 +76,13 @@ def renamed(sample: PackedSample, shard: int, row: int) -> PackedSample:
 
 
 def put_release(
-    place: Path, card: Any, tars: Iterator[tuple[bytes, int]], parts: Callable[[int], list[Any]]
+    dataset_folder: Path,
+    card: Any,
+    tars: Iterator[tuple[bytes, int]],
+    parts: Callable[[int], list[Any]],
 ) -> None:
     """Write a release: its tars, with the number of samples of each, and its index."""
-    store = LocalStore(place)
+    store = LocalStore(dataset_folder)
     shards = []
     for number, (tar, count) in enumerate(tars):
         name = f"shards/{number:06d}-1-{sha256(tar)[:16]}-00000000.tar"
@@ -112,7 +115,7 @@ def put_release(
 def make_full(folder: Path, num_shards: int, size: int) -> None:
     """A release of whole shards of eyes."""
     samples, rows, few = eyes(folder)
-    place, packed = folder / "set", []
+    dataset_folder, packed = folder / "set", []
 
     def tars() -> Iterator[tuple[bytes, int]]:
         for shard in range(num_shards):
@@ -121,28 +124,28 @@ def make_full(folder: Path, num_shards: int, size: int) -> None:
             yield tar, size
 
     def parts(_: int) -> list[IndexPart]:
-        found = []
+        index_parts = []
         for number, table in enumerate(packed):
             content = parquet_bytes(table, repeated_columns(few.sample_kind), GROUP_ROWS)
             url = f"index/{number:06d}.parquet"
-            LocalStore(place).put(f"releases/{NAME}/{url}", content, durable=False)
-            found.append(IndexPart(url=url, sha256=sha256(content), num_samples=len(table)))
-        return found
+            LocalStore(dataset_folder).put(f"releases/{NAME}/{url}", content, durable=False)
+            index_parts.append(IndexPart(url=url, sha256=sha256(content), num_samples=len(table)))
+        return index_parts
 
-    put_release(place, few.card, tars(), parts)
+    put_release(dataset_folder, few.card, tars(), parts)
 
 
 def placed(rows: pa.Table, tar: bytes, shard: int) -> pa.Table:
     """Index rows of the samples of a tar, of which `rows` are repeated."""
-    found = list(unpack(tar, where="bench"))
-    table = rows.take([i % len(rows) for i in range(len(found))])
+    samples = list(unpack(tar, where="bench"))
+    table = rows.take([i % len(rows) for i in range(len(samples))])
     columns = {
-        "key": pa.array([sample.key for sample in found]),
-        "shard": pa.array(np.full(len(found), shard, np.int32)),
-        "png_offset": pa.array([sample.png_offset for sample in found], pa.int64()),
-        "png_length": pa.array([len(sample.png) for sample in found], pa.int64()),
-        "json_offset": pa.array([sample.json_offset for sample in found], pa.int64()),
-        "json_length": pa.array([len(sample.json) for sample in found], pa.int64()),
+        "key": pa.array([sample.key for sample in samples]),
+        "shard": pa.array(np.full(len(samples), shard, np.int32)),
+        "png_offset": pa.array([sample.png_offset for sample in samples], pa.int64()),
+        "png_length": pa.array([len(sample.png) for sample in samples], pa.int64()),
+        "json_offset": pa.array([sample.json_offset for sample in samples], pa.int64()),
+        "json_length": pa.array([len(sample.json) for sample in samples], pa.int64()),
     }
     for name, values in columns.items():
         table = with_values(table, name, values)
@@ -152,7 +155,7 @@ def placed(rows: pa.Table, tar: bytes, shard: int) -> pa.Table:
 def make_wide(folder: Path, num_rows: int) -> None:
     """A release of many rows, whose shards have one sample each that all of their rows name."""
     samples, rows, _ = eyes(folder)
-    place, num_shards = folder / "set", -(-num_rows // SHARD_SIZE)
+    dataset_folder, num_shards = folder / "set", -(-num_rows // SHARD_SIZE)
 
     def tars() -> Iterator[tuple[bytes, int]]:
         for shard in range(num_shards):
@@ -163,7 +166,7 @@ def make_wide(folder: Path, num_rows: int) -> None:
     repeated = repeated_columns(Dataset.open(folder / "few").sample_kind)
 
     def parts(_: int) -> list[IndexPart]:
-        found: list[IndexPart] = []
+        index_parts: list[IndexPart] = []
         content, held = b"", 0
         for number, start in enumerate(range(0, num_rows, ROWS_OF_PART)):
             count = min(ROWS_OF_PART, num_rows - start)
@@ -175,16 +178,18 @@ def make_wide(folder: Path, num_rows: int) -> None:
                     value = pa.array([one[name][0].as_py()] * count, one[name].type)
                     table = with_values(table, name, value)
                 content, held = parquet_bytes(table, repeated, GROUP_ROWS), count
-                first = place / "releases" / NAME / f"index-{count}.parquet"
-                LocalStore(place).put(str(first.relative_to(place)), content, durable=False)
+                first = dataset_folder / "releases" / NAME / f"index-{count}.parquet"
+                LocalStore(dataset_folder).put(
+                    str(first.relative_to(dataset_folder)), content, durable=False
+                )
             url = f"index/{number:06d}.parquet"
-            target = place / "releases" / NAME / url
+            target = dataset_folder / "releases" / NAME / url
             target.parent.mkdir(exist_ok=True)
             target.hardlink_to(first)  # all parts hold the same
-            found.append(IndexPart(url=url, sha256=sha256(content), num_samples=count))
-        return found
+            index_parts.append(IndexPart(url=url, sha256=sha256(content), num_samples=count))
+        return index_parts
 
-    put_release(place, example_report().dataset, tars(), parts)
+    put_release(dataset_folder, example_report().dataset, tars(), parts)
 
 
 # --- samples a second -----------------------------------------------------------------------------
@@ -209,12 +214,12 @@ def count(loader: Any) -> int:
     return sum(len(images) for images, _ in loader)
 
 
-def read_ours(place: Path, workers: int) -> int:
+def read_ours(location: Path, workers: int) -> int:
     from factory.reading.loader import ReleaseLoader
 
     return count(
         ReleaseLoader(
-            Release(place),
+            Release(location),
             BATCH,
             num_workers=workers,
             transform=image_and_gaze,
@@ -223,12 +228,12 @@ def read_ours(place: Path, workers: int) -> int:
     )
 
 
-def read_webdataset(place: Path, workers: int) -> int:
+def read_webdataset(location: Path, workers: int) -> int:
     import webdataset as wds
     from torch.utils.data import DataLoader
 
-    manifest = orjson.loads((place / "manifest.json").read_bytes())
-    urls = [str((place / shard["url"]).resolve()) for shard in manifest["shards"]]
+    manifest = orjson.loads((location / "manifest.json").read_bytes())
+    urls = [str((location / shard["url"]).resolve()) for shard in manifest["shards"]]
     samples = (
         wds.WebDataset(urls, shardshuffle=100, workersplitter=wds.split_by_worker, seed=0)
         .shuffle(1000)
@@ -248,14 +253,14 @@ def cpu_s() -> float:
 def speed(folder: Path, rounds: int, workers: list[int]) -> None:
     from timing import in_turn
 
-    place = folder / "set" / "releases" / NAME
+    location = folder / "set" / "releases" / NAME
     readers = {"ours": read_ours, "webdataset": read_webdataset}
     for num in workers:
         of_cpu: dict[str, list[float]] = {name: [] for name in readers}
 
         def rate(name: str, num: int = num, of_cpu: dict[str, list[float]] = of_cpu) -> float:
             started, cpu = time.perf_counter(), cpu_s()
-            samples = readers[name](place, num)
+            samples = readers[name](location, num)
             of_cpu[name].append(samples / (cpu_s() - cpu))
             return samples / (time.perf_counter() - started)
 
@@ -278,14 +283,14 @@ def speed(folder: Path, rounds: int, workers: list[int]) -> None:
 def single(folder: Path, rounds: int) -> None:
     from timing import in_pairs
 
-    place = folder / "set" / "releases" / NAME
-    release = Release(place)
+    location = folder / "set" / "releases" / NAME
+    release = Release(location)
     shards = release.manifest.shards
-    paths = [(place / shard.url).resolve() for shard in shards]
+    paths = [(location / shard.url).resolve() for shard in shards]
     numbers = np.random.default_rng(0).integers(len(release), size=1000).tolist()
 
     def ours() -> float:
-        opened = Release(place)
+        opened = Release(location)
         started = time.perf_counter()
         for number in numbers:
             opened[number]
@@ -314,15 +319,15 @@ def single(folder: Path, rounds: int) -> None:
 
 def memory(folder: Path) -> None:
     """Run in a process of its own: what reading takes beyond the imports."""
-    place = folder / "set" / "releases" / NAME
+    location = folder / "set" / "releases" / NAME
     before = peak_mib()
     started = time.process_time()
-    release = Release(place)
+    release = Release(location)
     opened = {"open_cpu_s": time.process_time() - started, "open_mib": peak_mib() - before}
     total = len(release)
     for start in np.linspace(0, total * 0.98, PLACES).astype(int).tolist():
-        found = sum(1 for _ in islice(release.epoch(start=start), READ_AT_PLACE))
-        assert found == min(READ_AT_PLACE, total - start)
+        num_read = sum(1 for _ in islice(release.epoch(start=start), READ_AT_PLACE))
+        assert num_read == min(READ_AT_PLACE, total - start)
     epoch = {"epoch_mib": peak_mib() - before}
     numbers = np.random.default_rng(0).integers(total, size=SINGLE).tolist()
     started = time.process_time()
@@ -333,7 +338,7 @@ def memory(folder: Path) -> None:
         "single_mib": peak_mib() - before,
     }
     started = time.process_time()
-    selected = len(Release(place, where="gaze_yaw_rad > 0.5"))
+    selected = len(Release(location, where="gaze_yaw_rad > 0.5"))
     where = {"where_cpu_s": time.process_time() - started, "where_mib": peak_mib() - before}
     assert 0 < selected < total
     print(json.dumps(opened | epoch | singles | where))
@@ -362,8 +367,8 @@ def main() -> None:
     for num in map(int, given.rows):
         with tempfile.TemporaryDirectory(prefix="bench-reading-") as text:
             make_wide(Path(text), num)
-            found = in_own_process(__file__, "--memory-of", text)
-            say(bench="memory", samples=num, **{k: round(v, 2) for k, v in found.items()})
+            measured = in_own_process(__file__, "--memory-of", text)
+            say(bench="memory", samples=num, **{k: round(v, 2) for k, v in measured.items()})
 
 
 if __name__ == "__main__":

@@ -62,19 +62,19 @@ def magnified(image: Pixels, scale: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(shown.repeat(scale, 0).repeat(scale, 1)))
 
 
-def rows_of(place: Path, count: int, seed: int = 0) -> list[tuple[str, list[Pixels]]]:
+def rows_of(folder: Path, count: int, seed: int = 0) -> list[tuple[str, list[Pixels]]]:
     """What a demo made: a seeded choice of renders with their refined images, and of stand-ins.
 
     Args:
-        place: folder with the datasets `synthetic`, `refined` and `real`.
+        folder: with the datasets `synthetic`, `refined` and `real`.
 
     Raises:
         ValueError: one of the datasets holds no images.
         FileNotFoundError: one of them is not there.
     """
-    refined = Dataset.open(str(place / "refined"))
-    pairs = pick_tiles(refined, Dataset.open(str(place / "synthetic")), count, seed)
-    others = pick_tiles(Dataset.open(str(place / "real")), None, count, seed)
+    refined = Dataset.open(str(folder / "refined"))
+    pairs = pick_tiles(refined, Dataset.open(str(folder / "synthetic")), count, seed)
+    others = pick_tiles(Dataset.open(str(folder / "real")), None, count, seed)
     renders, outcomes = zip(*(tile.pictures for tile in pairs), strict=True)
     kinds = list(renders), list(outcomes), [tile.pictures[0] for tile in others]
     return list(zip(ROWS, kinds, strict=True))
@@ -87,12 +87,12 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
     for domain in chosen.domains:
-        place = ROOT / "out" / FOLDERS[domain]
-        if not (place / "report.html").is_file():  # the last that a demo writes
+        folder = ROOT / "out" / FOLDERS[domain]
+        if not (folder / "report.html").is_file():  # the last that a demo writes
             demo = [sys.executable, "-m", "jobs.demo", "--domain", domain]
             subprocess.run(demo, check=True, cwd=ROOT)
         path = chosen.output / f"{NAMES[domain]}.png"
-        drawn(rows_of(place, NUM_COLUMNS[domain])).quantize(256).save(path, optimize=True)
+        drawn(rows_of(folder, NUM_COLUMNS[domain])).quantize(256).save(path, optimize=True)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -109,8 +109,8 @@ def output_of(*command: str) -> str:
 def processor() -> str:
     """Name and kind of this machine's processor."""
     kind = "from factory.networks.precision import processor_kind as k; print(k())"
-    found = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    return f"{found[1] if found else 'unknown'} ({output_of(sys.executable, '-c', kind)})"
+    match = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    return f"{match[1] if match else 'unknown'} ({output_of(sys.executable, '-c', kind)})"
 
 
 def table() -> str:
@@ -151,7 +151,7 @@ def main() -> None:
     if given.table:
         print(table())
         return
-    there = {(row["domain"], row["seed"], row["numerics"]) for row in rows()}
+    done = {(row["domain"], row["seed"], row["numerics"]) for row in rows()}
     # Seed by seed, so that a sitting that ends early has tried every domain and numerics.
     wanted = [
         (domain, seed, numerics)
@@ -160,7 +160,7 @@ def main() -> None:
         for domain in given.domains
     ]
     for number, case in enumerate(wanted, 1):
-        if case in there:
+        if case in done:
             continue
         row = made(*case)
         ROWS.parent.mkdir(exist_ok=True)

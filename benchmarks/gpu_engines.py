@@ -79,15 +79,15 @@ def compare_row(
     allowed: Parity,
 ) -> None:
     """One row: how far apart they are, and whether that is within the tolerance."""
-    found = compare(engine, reference, images)
-    is_within = all(value <= most for value, most in zip(found, allowed, strict=True))
+    measured = compare(engine, reference, images)
+    is_within = all(value <= most for value, most in zip(measured, allowed, strict=True))
     session.row(
         f"agreement of the engine `{engine.name}` on {session.device} with {reference.name} on the "
         f"CPU: {len(images)} {what}",
-        ours=f"{found}: {'within' if is_within else 'OUTSIDE'} the tolerance",
+        ours=f"{measured}: {'within' if is_within else 'OUTSIDE'} the tolerance",
         baseline=f"tolerance: max |Δ| {allowed.max_value:.0e}; stored: max {allowed.max_levels}, "
         f"mean {allowed.mean_levels:g}, {allowed.share_changed:.2%}",
-        ratio=found.max_value / allowed.max_value,
+        ratio=measured.max_value / allowed.max_value,
     )
 
 

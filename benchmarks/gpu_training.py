@@ -253,9 +253,9 @@ def two_processes(session: Session) -> None:
     alone_s = statistics.median(in_turn(runs, rounds)["alone"])
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder) / "meeting"
-        told = Path(folder) / "told.json"
-        torch.multiprocessing.spawn(worker, (session, meeting, told, rounds), nprocs=2)
-        together_s, apart = json.loads(told.read_text())
+        results = Path(folder) / "told.json"
+        torch.multiprocessing.spawn(worker, (session, meeting, results, rounds), nprocs=2)
+        together_s, apart = json.loads(results.read_text())
     session.row(
         f"one pass of eye training, {session.float32}, batch {config.batch_size} shared by two "
         f"processes over {BACKENDS[session.device]}, a history each",
@@ -265,8 +265,8 @@ def two_processes(session: Session) -> None:
     )
 
 
-def worker(rank: int, session: Session, meeting: Path, told: Path, rounds: int) -> None:
-    """One of the two processes. The first writes to `told` the median seconds of a pass, and the
+def worker(rank: int, session: Session, meeting: Path, results: Path, rounds: int) -> None:
+    """One of the two processes. The first writes to `results` the median seconds of a pass, and the
     largest difference between the two refiners' weights afterwards.
 
     Args:
@@ -291,5 +291,5 @@ def worker(rank: int, session: Session, meeting: Path, told: Path, rounds: int) 
     torch.distributed.all_gather(both, flat)
     if rank == 0:
         apart = float((both[0] - both[1]).abs().max())
-        told.write_text(json.dumps([statistics.median(times), apart]))
+        results.write_text(json.dumps([statistics.median(times), apart]))
     torch.distributed.destroy_process_group()

@@ -130,9 +130,9 @@ def gaze_png(folder: Path) -> bytes:
         trained = runpy.run_path("gaze.py")
         samples = Release(str(RELEASE), split="test")[:NUM_TILES]
     with torch.no_grad():
-        found = trained["directions"](torch.from_numpy(np.stack([s.image for s in samples])))
+        directions = trained["directions"](torch.from_numpy(np.stack([s.image for s in samples])))
     tiles = []
-    for sample, direction in zip(samples, found.numpy(), strict=True):
+    for sample, direction in zip(samples, directions.numpy(), strict=True):
         tile = np.repeat(grown(sample.image, GAZE_SCALE)[:, :, None], 3, axis=2)
         middle = grown_xy(np.asarray(sample.labels["pupil_px"]), GAZE_SCALE)
         unit = direction / np.linalg.norm(direction)

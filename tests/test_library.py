@@ -95,13 +95,13 @@ def test_type_checkers_are_told_of_each_name_where_it_is() -> None:
         for node in tree.body
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     ]
-    told = {
+    declared = {
         alias.asname: node.module
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert told == MODULES
+    assert declared == MODULES
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 def snippet(words: str) -> str:
     """The one block of the page with these words in it."""
-    (found,) = [text for text in SNIPPETS if words in text]
-    return found
+    (block,) = [text for text in SNIPPETS if words in text]
+    return block
 
 
 @pytest.fixture(scope="module")

@@ -74,14 +74,14 @@ def built(tmp_path_factory) -> Path:
     """The site as `make docs` builds it, from this checkout, in a folder of its own."""
     if find_spec("zensical") is None:
         pytest.skip("needs the extra docs, which `make docs` installs")
-    place = tmp_path_factory.mktemp("site")
-    shutil.copy(ROOT / "zensical.toml", place)
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(ROOT / "zensical.toml", folder)
     for name in ("docs", "schemas", "factory", "cluster", "jobs"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [str(Path(sys.executable).with_name("zensical")), "build", "--strict"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return place / "out" / "site"
+    return folder / "out" / "site"
 
 
 def test_the_reference_asks_for_every_job() -> None:
@@ -143,8 +143,8 @@ def test_a_page_fits_its_window_and_asks_this_machine_alone(browser, served, nam
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{served}{name}.html", wait_until="networkidle")
     if LOOK_HERE:
-        place = Path(LOOK_HERE, f"site-{name.replace('/', '-')}-{size}.png")
-        page.screenshot(path=str(place))
+        picture = Path(LOOK_HERE, f"site-{name.replace('/', '-')}-{size}.png")
+        page.screenshot(path=str(picture))
     elsewhere = [url for url in asked if not url.startswith((served, "data:", "blob:"))]
     assert elsewhere == [] and said == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -157,10 +157,10 @@ def test_search_finds_an_option(browser, served) -> None:
     page.goto(f"{served}index.html", wait_until="networkidle")
     page.keyboard.press("Control+k")
     page.locator("input:focus").fill("noise_seed")
-    found = page.locator("a[href*='?h='][href*='#'][href*='api/']").first
-    found.wait_for(timeout=20_000)
-    assert "noise_seed" in found.inner_text()
-    anchor = (found.get_attribute("href") or "").partition("#")[2]
-    found.click()
+    link = page.locator("a[href*='?h='][href*='#'][href*='api/']").first
+    link.wait_for(timeout=20_000)
+    assert "noise_seed" in link.inner_text()
+    anchor = (link.get_attribute("href") or "").partition("#")[2]
+    link.click()
     page.locator(f"[id='{anchor}']").wait_for()
     page.close()

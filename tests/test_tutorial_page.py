@@ -27,8 +27,8 @@ def test_the_page_goes_from_renders_to_a_training_on_the_release() -> None:
 
 def test_the_pictures_of_the_page_are_small_pngs() -> None:
     pictures = re.findall(r"\]\((pictures/tutorial-[\w-]+\.png)\)", TEXT)
-    there = {f"pictures/{path.name}" for path in (ROOT / "docs/pictures").glob("tutorial-*.png")}
-    assert len(pictures) >= 5 and set(pictures) == there
+    stored = {f"pictures/{path.name}" for path in (ROOT / "docs/pictures").glob("tutorial-*.png")}
+    assert len(pictures) >= 5 and set(pictures) == stored
     for picture in pictures:
         raw = (PAGE.parent / picture).read_bytes()
         assert len(raw) < MAX_PICTURE_BYTES

@@ -111,14 +111,14 @@ def rows_of(
     num = len(trials.train.images)
 
     def row(name: str, kept: list[Rows], seeds: list[int] = seeds) -> Row:
-        found = [trials.errors(rows, seed) for rows, seed in zip(kept, seeds, strict=True)]
-        log.info("%s: %s", name, found)
+        errors = [trials.errors(rows, seed) for rows, seed in zip(kept, seeds, strict=True)]
+        log.info("%s: %s", name, errors)
         return {
             "dropped": name,
             "share": share if len(kept[0]) < num else 0.0,
             "model": trials.model,
             "seeds": seeds,
-            "errors": {test: [one[test] for one in found] for test in found[0]},
+            "errors": {test: [one[test] for one in errors] for test in errors[0]},
         }
 
     if "nothing" not in done:

@@ -43,12 +43,12 @@ def drawn(
     """The picture, and the (14,) distances in px of what each network finds."""
     image, truth_px = cropped(frame, joints_uvd)
     images = np.stack([image] * len(networks))
-    found = np.concatenate(
-        [found_joints_px(load_joints(place)[0], image[None]) for place in networks.values()]
+    found_px = np.concatenate(
+        [found_joints_px(load_joints(location)[0], image[None]) for location in networks.values()]
     )
     truth = np.stack([truth_px] * len(networks))
-    errors_px = np.linalg.norm(found - truth, axis=-1)
-    return joints_png(images, truth, found), dict(zip(networks, errors_px, strict=True))
+    errors_px = np.linalg.norm(found_px - truth, axis=-1)
+    return joints_png(images, truth, found_px), dict(zip(networks, errors_px, strict=True))
 
 
 def main() -> None:
@@ -60,11 +60,11 @@ def main() -> None:
     parser.add_argument("--row", type=int, default=0, help="of the frame among the joints")
     given = parser.parse_args()
     pairs = [network.partition("=") for network in given.networks]
-    if unnamed := [name for name, _, place in pairs if not place]:
+    if unnamed := [name for name, _, location in pairs if not location]:
         parser.error(f"a network is given as name=PLACE, not as {unnamed[0]!r}")
     with np.load(given.joints) as joints:
         uvd = joints["joint_uvd"][given.row].astype(np.float64)
-    networks = {name: place for name, _, place in pairs}
+    networks = {name: location for name, _, location in pairs}
     picture, errors_px = drawn(given.frame.read_bytes(), uvd, networks)
     given.output.write_bytes(picture)
     for name, error_px in errors_px.items():

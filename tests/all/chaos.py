@@ -117,7 +117,7 @@ class Nodes:
 
     def pids(self, title: str) -> list[int]:
         """Ray's worker processes whose title begins so, of this cluster."""
-        found = []
+        pids = []
         raylets = {node.all_processes["raylet"][0].process.pid for node in self.workers}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdecimal():
@@ -127,8 +127,8 @@ class Nodes:
                 if parent in raylets and (entry / "cmdline").read_bytes().startswith(
                     title.encode()
                 ):
-                    found.append(int(entry.name))
-        return sorted(found)
+                    pids.append(int(entry.name))
+        return sorted(pids)
 
 
 @contextmanager
@@ -138,12 +138,12 @@ def world(stores: tuple[str, ...]) -> Iterator[World]:
     first, later, every = (folder / name for name in ("first", "later", "every"))
     renderer = EyeRenderer(height=120, width=160, seed=11)
     total = NUM_FIRST + NUM_LATER
-    for place, numbers in (
+    for target, numbers in (
         (first, range(NUM_FIRST)),
         (later, range(NUM_FIRST, total)),
         (every, range(total)),
     ):
-        write_renders(place, renderer.render(numbers))
+        write_renders(target, renderer.render(numbers))
     # Ids are the file names, so the same render has the same id wherever it lies.
     refiner = fakes.save_tiny_refiner(folder / "refiner", seed=1)
     synthetic = fakes.ingest_here(
@@ -364,11 +364,11 @@ def check(undisturbed: Dataset, ours: Dataset, parent: Dataset | None) -> None:
     Raises:
         WrongDatasetError: says in what.
     """
-    expected, found = (by_source(dataset) for dataset in (undisturbed, ours))
-    if len(found) != len(set(found)) or sorted(found) != sorted(expected):
-        raise WrongDatasetError(f"{ours.location}: {len(found)} samples, expected {len(expected)}")
+    expected, actual = (by_source(dataset) for dataset in (undisturbed, ours))
+    if len(actual) != len(set(actual)) or sorted(actual) != sorted(expected):
+        raise WrongDatasetError(f"{ours.location}: {len(actual)} samples, expected {len(expected)}")
     for source_id, row in expected.items():
-        if found[source_id] != row:
+        if actual[source_id] != row:
             raise WrongDatasetError(f"{ours.location}: {source_id} is not what it should be")
     if ours.committed() != list(range(len(ours.committed()))):
         raise WrongDatasetError(f"{ours.location}: shards {ours.committed()}")

@@ -34,11 +34,11 @@ def test_every_image_has_its_place_and_each_of_its_pixels_is_a_square() -> None:
 
 @pytest.mark.slow
 def test_refined_images_stand_below_their_renders(dataset, child, single_reals, tmp_path) -> None:
-    place = tmp_path / "demo"
-    place.mkdir()
+    folder = tmp_path / "demo"
+    folder.mkdir()
     for name, made in (("synthetic", dataset), ("refined", child), ("real", single_reals)):
-        (place / name).symlink_to(made.location)
-    rows = dict(script["rows_of"](place, 4))
+        (folder / name).symlink_to(made.location)
+    rows = dict(script["rows_of"](folder, 4))
     assert list(rows) == list(script["ROWS"]) and {len(images) for images in rows.values()} == {4}
     renders, refined = images_of(dataset), images_of(child)
     for before, after in zip(rows["render"], rows["refined"], strict=True):

@@ -34,7 +34,7 @@ def trials():
     made.held_out, made.quantity, made.model = made.train, None, "mean"
     truth = LoadedTest(
         np.zeros((5, 2, 2), np.uint8),
-        lambda found: Errors(np.abs(found[:, 0] - 1), np.arange(5).astype(str)),
+        lambda estimates: Errors(np.abs(estimates[:, 0] - 1), np.arange(5).astype(str)),
     )
     made.tests = {"real": truth}
     made.compared = SimpleNamespace(models={"mean": MeanLabel()}, domain="eye")

@@ -22,9 +22,9 @@ def test_a_frame_is_cropped_around_its_joints_and_drawn_for_each_network(tmp_pat
     columns, rows = np.rint(truth_px).astype(int).T
     assert (image[rows, columns] > 0).all(), "a disc lies at every joint"
     assert (image == 0).mean() > 0.5, "the wall lies behind the cube"
-    place = saved_joints(tmp_path)
-    picture, errors_px = script["drawn"](frame, uvd, {"renders": place, "refined": place})
-    found = found_joints_px(load_joints(place)[0], image[None])[0]
+    network = saved_joints(tmp_path)
+    picture, errors_px = script["drawn"](frame, uvd, {"renders": network, "refined": network})
+    found_px = found_joints_px(load_joints(network)[0], image[None])[0]
     assert list(errors_px) == ["renders", "refined"]
-    assert errors_px["refined"] == pytest.approx(np.hypot(*(found - truth_px).T))
+    assert errors_px["refined"] == pytest.approx(np.hypot(*(found_px - truth_px).T))
     assert decode_png(picture).shape[2] == 3

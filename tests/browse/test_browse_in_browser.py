@@ -79,8 +79,8 @@ def test_keys_lead_through_samples_and_back(browser, address) -> None:
         page.keyboard.type("gaze_yaw_deg > 0 and not keep")
         page.keyboard.press("Enter")
         page.wait_for_url("**where=gaze_yaw_deg**")
-        found = page.locator(".found p").inner_text()
-        assert 0 < page.locator(".tile").count() < 24 and "of 24 samples" in found
+        text = page.locator(".found p").inner_text()
+        assert 0 < page.locator(".tile").count() < 24 and "of 24 samples" in text
 
 
 def test_a_run_grows_on_the_page_without_a_reload(browser, tmp_path) -> None:

@@ -57,8 +57,8 @@ def test_the_command_prints_the_address_and_ends_by_a_signal(places, tmp_path) -
     ) as process:
         assert process.stderr is not None
         said = process.stderr.readline()
-        found = re.fullmatch(r"open (http://127\.0\.0\.1:\d+)/\n", said)
-        assert found is not None, said
-        assert asked(found[1], "/")[0] == 200
+        match = re.fullmatch(r"open (http://127\.0\.0\.1:\d+)/\n", said)
+        assert match is not None, said
+        assert asked(match[1], "/")[0] == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM

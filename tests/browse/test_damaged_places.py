@@ -92,15 +92,15 @@ def test_measures_and_verdicts_that_cannot_be_read_are_missing_and_it_is_said(
     asked = f"{OWN}/samples?where=registration_px+is+not+null"
     assert "23 of 24 samples" in text_of(client, asked)
     damaged = folder / "measures" / HOW / "000000.parquet"
-    whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:100])
+    raw = damaged.read_bytes()
+    damaged.write_bytes(raw[:100])
     (folder / "reports" / REPORT_ID / "verdicts.parquet").write_bytes(b"PAR1")
     for view in (f"{OWN}/samples?view=table", f"{OWN}/releases/r1/samples/000000-000001"):
         text = text_of(client, view)
         assert "The measures of shard 0 cannot be read, so they are missing here" in text
         assert f"The verdicts of report {REPORT_ID} cannot be read" in text
     assert "18 of 24 samples" in text_of(client, asked)
-    damaged.write_bytes(whole)
+    damaged.write_bytes(raw)
     text = text_of(client, asked)
     assert "23 of 24 samples" in text and "The measures of" not in text
     for path in damaged.parent.iterdir():
@@ -120,8 +120,8 @@ def test_a_damaged_index_is_named_with_what_mends_it_and_the_rest_is_shown(
     client, named = client_of(tmp_path / "all"), {}
     for dataset in (refined, synthetic):
         index = Path(dataset.location) / "index" / "000000.parquet"
-        whole = index.read_bytes()
-        index.write_bytes(whole[:num_bytes])
+        raw = index.read_bytes()
+        index.write_bytes(raw[:num_bytes])
         named[dataset.location] = (str(index), f"repair --input {dataset.location} --apply")
     num_left = 24 - len(places.refined.index(0))
     first = text_of(client, "/")

@@ -289,8 +289,8 @@ def test_a_training_is_shown_as_it_grows(tmp_path) -> None:
     (tmp_path / "run" / "refiner.safetensors").write_bytes(b"weights")
     assert "The run is finished" in client.get("/trainings/run/live").text
     for name in ("step-000060.png", "../metrics.jsonl", "train.json", "overview.png"):
-        found = client.get(f"/trainings/run/pictures/{name}").status_code
-        assert found == (200 if name == "step-000060.png" else 404)
+        status = client.get(f"/trainings/run/pictures/{name}").status_code
+        assert status == (200 if name == "step-000060.png" else 404)
 
 
 def test_a_training_that_is_still_has_stopped(tmp_path, monkeypatch) -> None:

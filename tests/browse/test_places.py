@@ -36,9 +36,9 @@ def test_without_a_place_it_is_said_what_to_name() -> None:
 
 def test_a_release_leads_to_its_dataset_and_the_same_place_is_there_once(places) -> None:
     refined = places.folder / "refined"
-    found = found_at(refined / "releases" / "r1", refined, f"{refined}/")
-    assert found["refined"] == ("dataset", "refined")
-    (parent,) = found.keys() - {"refined"}
+    items = found_at(refined / "releases" / "r1", refined, f"{refined}/")
+    assert items["refined"] == ("dataset", "refined")
+    (parent,) = items.keys() - {"refined"}
     assert Places([str(refined)]).get(parent, "dataset").given is False
 
 

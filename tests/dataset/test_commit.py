@@ -166,9 +166,9 @@ def with_bytes(tar: bytes, field: bytes, value: bytes) -> bytes:
     return pack([replace(first, json=changed), *rest])
 
 
-def flipped(raw: bytes, place: int) -> bytes:
+def flipped(raw: bytes, position: int) -> bytes:
     changed = bytearray(raw)
-    changed[place] ^= 1
+    changed[position] ^= 1
     return bytes(changed)
 
 

@@ -133,8 +133,8 @@ def worlds(scene, committed_scene, refiner, tmp_path, monkeypatch, repeatable) -
         return "stale"
 
     def looking(dataset: Dataset) -> str:
-        found = refining.collector(dataset)
-        assert "removed" not in found, f"leftovers were left: {found}"
+        collected = refining.collector(dataset)
+        assert "removed" not in collected, f"leftovers were left: {collected}"
         return "looked"
 
     actors: dict[str, Actor] = {

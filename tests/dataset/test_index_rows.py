@@ -94,8 +94,8 @@ def test_every_member_is_found_by_a_ranged_read_as_tarfile_finds_it(synthetic) -
         assert len(members) == 2 * len(rows)
         for row in rows:
             for field in ("png", "json"):
-                place = row[f"{field}_offset"], row[f"{field}_length"]
-                raw = synthetic.store.read_range(fakes.tar_of(synthetic, shard), *place)
+                span = row[f"{field}_offset"], row[f"{field}_length"]
+                raw = synthetic.store.read_range(fakes.tar_of(synthetic, shard), *span)
                 assert raw == members[f"{row['key']}.{field}"]
             assert sha256(members[f"{row['key']}.png"]) == row["png_sha256"]
 

@@ -37,8 +37,8 @@ def read_anew(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             "facts_in",
             lambda shard, generation: read.append(shard) or plain(shard, generation),
         )
-        found = known_facts(dataset)
-    assert found == {shard: dataset.facts(shard) for shard in dataset.committed()}
+        facts = known_facts(dataset)
+    assert facts == {shard: dataset.facts(shard) for shard in dataset.committed()}
     return read
 
 
@@ -68,8 +68,8 @@ def test_without_the_cache_all_is_read(dataset, monkeypatch, content, caplog) ->
 
 def test_a_cache_with_one_flipped_bit_is_left_aside(dataset, monkeypatch) -> None:
     raw = dataset.store.read(FACTS_CACHE)
-    for place in range(20, len(raw), 97):
-        dataset.store.put(FACTS_CACHE, planted.flipped(raw, place))
+    for position in range(20, len(raw), 97):
+        dataset.store.put(FACTS_CACHE, planted.flipped(raw, position))
         assert sorted(read_anew(dataset, monkeypatch)) in ([0, 1, 2, 3], [])
 
 

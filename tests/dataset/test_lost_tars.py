@@ -53,11 +53,11 @@ def test_a_run_with_nothing_to_do_fails_and_names_it(
         refine(dataset, refiner=refiner, output=child.location, engine="torch")
 
     monkeypatch.setattr(SessionHere, "make_shards", staticmethod(make))
-    for run, place in ((ingest, dataset), (refine_, child)):
+    for run, incomplete in ((ingest, dataset), (refine_, child)):
         run()
-        name = fakes.tar_of(place, 0)
-        content = place.store.read(name)
-        place.store.delete(name)
+        name = fakes.tar_of(incomplete, 0)
+        content = incomplete.store.read(name)
+        incomplete.store.delete(name)
         with pytest.raises((ValueError, DamagedShardError), match=re.escape(name)):
             run()
-        place.store.put(name, content)
+        incomplete.store.put(name, content)

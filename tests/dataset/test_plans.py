@@ -63,8 +63,8 @@ def test_heads_say_what_whole_plans_say(tmp_path) -> None:
     source.location = "near"  # type: ignore[misc]
     source.content |= {"8": "x"}
     plan(dataset, source)
-    whole = [dataset.plan(shard).location for shard in range(4)]
-    assert list(read_locations(dataset, range(4))) == whole
+    locations = [dataset.plan(shard).location for shard in range(4)]
+    assert list(read_locations(dataset, range(4))) == locations
     dataset.store.put("plan/000003.json", dataset.store.read("plan/000002.json"))
     with pytest.raises(FormatError, match=r"plan/000003\.json: not the plan of shard 3"):
         list(read_locations(dataset, [3]))

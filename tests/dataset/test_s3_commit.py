@@ -97,8 +97,8 @@ def cut_short(tar: bytes) -> bytes:
 
 def flipped(tar: bytes) -> bytes:
     """One bit changed in the middle of a picture."""
-    place = tar.index(b"IDAT") + 30
-    return tar[:place] + bytes([tar[place] ^ 1]) + tar[place + 1 :]
+    position = tar.index(b"IDAT") + 30
+    return tar[:position] + bytes([tar[position] ^ 1]) + tar[position + 1 :]
 
 
 @pytest.mark.parametrize("damage", [cut_short, flipped, lambda tar: b"", None])
@@ -143,10 +143,10 @@ def test_refined_shards_are_the_same_on_every_store(
     synthetic, refiner, any_location, tmp_path
 ) -> None:
     here = fakes.refine_here(synthetic, refiner, tmp_path / "refined")
-    there = fakes.refine_here(synthetic, refiner, any_location)
-    assert committed_shards(there) == committed_shards(here)
-    key = there.index(1)["key"][2].as_py()
-    assert (there.image(key) == here.image(key)).all(), "one image, by a ranged read"
+    in_store = fakes.refine_here(synthetic, refiner, any_location)
+    assert committed_shards(in_store) == committed_shards(here)
+    key = in_store.index(1)["key"][2].as_py()
+    assert (in_store.image(key) == here.image(key)).all(), "one image, by a ranged read"
 
 
 @pytest.mark.slow
@@ -155,9 +155,9 @@ def test_a_refiner_may_lie_in_the_store(synthetic, refiner, any_store, tmp_path)
         any_store.put(f"run/{path.name}", path.read_bytes())
     run = f"{any_store.location}/run"
     here = fakes.refine_here(synthetic, refiner, tmp_path / "here")
-    for number, place in enumerate((run, f"{run}/", f"{run}/refiner.safetensors")):
-        there = fakes.refine_here(synthetic, place, tmp_path / f"there-{number}")
-        assert there.card == here.card and there.tar(0) == here.tar(0)
+    for number, location in enumerate((run, f"{run}/", f"{run}/refiner.safetensors")):
+        from_store = fakes.refine_here(synthetic, location, tmp_path / f"there-{number}")
+        assert from_store.card == here.card and from_store.tar(0) == here.tar(0)
     with pytest.raises(FileNotFoundError, match=r"finished"):
         fakes.refine_here(synthetic, f"{any_store.location}/runs", tmp_path / "none")
     any_store.delete("run/refiner.safetensors")

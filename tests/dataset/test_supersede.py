@@ -52,22 +52,22 @@ def rewritten(made, tmp_path) -> Dataset:
 
 def samples_in(paths: list[str]) -> dict[str, dict]:
     """Every json member of some tars by key, as a plain reader finds it."""
-    found: dict[str, dict] = {}
+    records: dict[str, dict] = {}
     for path in paths:
         with tarfile.open(path) as tar:
             for name in tar.getnames():
                 if name.endswith(".json"):
-                    assert name not in found
-                    found[name.removesuffix(".json")] = json.loads(tar.extractfile(name).read())
-    return found
+                    assert name not in records
+                    records[name.removesuffix(".json")] = json.loads(tar.extractfile(name).read())
+    return records
 
 
 @pytest.mark.slow
 def test_a_release_holds_a_rewritten_input_once_by_its_newest_sample(rewritten) -> None:
     manifest = releases.release(rewritten)
-    found = samples_in(releases.urls_of(rewritten))
-    assert Counter(record["source"]["id"] for record in found.values()) == Counter("123456")
-    assert {"000004-000000", "000003-000001"} < set(found)
+    records = samples_in(releases.urls_of(rewritten))
+    assert Counter(record["source"]["id"] for record in records.values()) == Counter("123456")
+    assert {"000004-000000", "000003-000001"} < set(records)
     assert manifest.num_samples == 6 and manifest.splits == {"train": 6}
     assert [(shard.shard, shard.num_samples, shard.rewritten_from is not None)
             for shard in manifest.shards] == [
@@ -80,14 +80,14 @@ def test_the_index_of_a_release_tells_where_its_own_tars_hold_each_sample(rewrit
     folder = Path(rewritten.location) / "releases" / "r1"
     rows = pq.read_table(folder / "index" / "000000.parquet").to_pylist()
     urls = {shard.shard: folder / shard.url for shard in manifest.shards}
-    found = samples_in(releases.urls_of(rewritten))
-    assert {row["key"] for row in rows} == set(found)
+    records = samples_in(releases.urls_of(rewritten))
+    assert {row["key"] for row in rows} == set(records)
     for row in rows:
         raw = urls[row["shard"]].read_bytes()
         png = raw[row["png_offset"] : row["png_offset"] + row["png_length"]]
         label = raw[row["json_offset"] : row["json_offset"] + row["json_length"]]
         assert sha256(png) == row["png_sha256"]
-        assert json.loads(label) == found[row["key"]]
+        assert json.loads(label) == records[row["key"]]
     for shard in manifest.shards:
         raw = urls[shard.shard].read_bytes()
         assert (sha256(raw), len(raw)) == (shard.sha256, shard.size)
@@ -99,9 +99,9 @@ def test_what_a_report_does_not_name_supersedes_nothing_in_its_release(rewritten
     assert manifest.num_samples == 6 and not any(s.rewritten_from for s in manifest.shards)
     without_middle = (*report.shards[:3], report.shards[4])
     manifest = releases.release(rewritten, "r2", shards=without_middle, id="20261122-000000-bbbb")
-    found = samples_in(releases.urls_of(rewritten, "r2"))
-    assert sorted(record["source"]["id"] for record in found.values()) == list("123456")
-    assert "000004-000000" in found and "000000-000001" not in found
+    records = samples_in(releases.urls_of(rewritten, "r2"))
+    assert sorted(record["source"]["id"] for record in records.values()) == list("123456")
+    assert "000004-000000" in records and "000000-000001" not in records
 
 
 def test_publishing_rewritten_shards_again_changes_nothing(rewritten) -> None:

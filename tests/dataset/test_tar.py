@@ -106,18 +106,18 @@ def test_a_truncated_tar_is_damaged(length: int) -> None:
 
 @settings(deadline=None)
 @given(
-    place=st.integers(min_value=0, max_value=len(pack(SAMPLES)) - 1),
+    position=st.integers(min_value=0, max_value=len(pack(SAMPLES)) - 1),
     flip=st.integers(min_value=1, max_value=255),
 )
-def test_a_changed_byte_is_found_or_lies_in_a_members_content(place: int, flip: int) -> None:
+def test_a_changed_byte_is_found_or_lies_in_a_members_content(position: int, flip: int) -> None:
     tar = bytearray(pack(SAMPLES))
-    tar[place] ^= flip
+    tar[position] ^= flip
     try:
-        found = contents(unpack(bytes(tar), where="here"))
+        unpacked = contents(unpack(bytes(tar), where="here"))
     except DamagedShardError:
         return
-    assert found != contents(SAMPLES)
-    assert [key for key, _, _ in found] == [sample.key for sample in SAMPLES]
+    assert unpacked != contents(SAMPLES)
+    assert [key for key, _, _ in unpacked] == [sample.key for sample in SAMPLES]
 
 
 def test_bytes_after_the_end_are_damage() -> None:

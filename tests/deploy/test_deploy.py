@@ -41,8 +41,8 @@ def custom(folder: str) -> dict[str, Any]:
     """The custom resource of a folder."""
     if folder == "base":
         return BASE
-    (found,) = [made for made in applied(folder) if made["apiVersion"] == "ray.io/v1"]
-    return found
+    (resource,) = [made for made in applied(folder) if made["apiVersion"] == "ray.io/v1"]
+    return resource
 
 
 def all_documents() -> Iterator[dict[str, Any]]:
@@ -54,8 +54,8 @@ def all_documents() -> Iterator[dict[str, Any]]:
 def find(kind: str, name: str | None = None) -> dict[str, Any]:
     """The one document of a kind, or of a kind and a name."""
     of_kind = [document for document in all_documents() if document["kind"] == kind]
-    (found,) = [made for made in of_kind if name in (None, made["metadata"]["name"])]
-    return found
+    (manifest,) = [made for made in of_kind if name in (None, made["metadata"]["name"])]
+    return manifest
 
 
 def run_spec(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ POD = "spec/rayClusterSpec/headGroupSpec/template/spec"
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("path", "value", "said"),
     [
         ("spec/backofLimit", 2, "backofLimit"),
         ("spec/backoffLimit", "2", "'2' is not of type 'integer'"),
@@ -122,9 +122,9 @@ POD = "spec/rayClusterSpec/headGroupSpec/template/spec"
         ("kind", "RayJobs", "'RayJob' was expected"),
     ],
 )
-def test_a_slip_in_a_manifest_is_found(schema_of, place: str, value: Any, said: str) -> None:
+def test_a_slip_in_a_manifest_is_found(schema_of, path: str, value: Any, said: str) -> None:
     manifest = copy.deepcopy(BASE)
-    *way, last = place.split("/")
+    *way, last = path.split("/")
     inside: Any = manifest
     for step in way:
         inside = inside[int(step)] if isinstance(inside, list) else inside[step]

@@ -157,13 +157,13 @@ UNITS = ("nightly", "overdue")
 
 
 def units(of: str) -> dict[str, configparser.ConfigParser]:
-    found = {}
+    by_name = {}
     for name in ("service", "timer"):
         unit = configparser.ConfigParser(interpolation=None)
         unit.optionxform = str  # type: ignore[assignment,method-assign]
         unit.read_string((DEPLOY / f"simgan-{of}.{name}").read_text())
-        found[name] = unit
-    return found
+        by_name[name] = unit
+    return by_name
 
 
 def test_a_night_is_started_again_unless_that_would_not_help() -> None:
@@ -273,8 +273,8 @@ def test_what_the_image_holds_is_enough_for_the_wheel(tmp_path) -> None:
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     program = tmp_path / "made" / "simgan_factory"
-    for place in ("docs/deploy.md", "gates/eye.toml", "configs/demo.toml"):
-        assert (program / place).read_bytes() == (ROOT / place).read_bytes()
+    for file_name in ("docs/deploy.md", "gates/eye.toml", "configs/demo.toml"):
+        assert (program / file_name).read_bytes() == (ROOT / file_name).read_bytes()
 
 
 def test_the_cluster_launcher_takes_its_configuration() -> None:

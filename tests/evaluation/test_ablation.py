@@ -38,10 +38,10 @@ discriminator.scope = "global"
 
 def test_the_file_of_the_repository_is_the_papers_ablation() -> None:
     variants = load_variants(ROOT / "configs" / "ablation.toml")
-    whole, no_history, whole_image = variants.values()
-    assert no_history == whole.model_copy(update={"buffer_size": 0})
+    full, no_history, whole_image = variants.values()
+    assert no_history == full.model_copy(update={"buffer_size": 0})
     assert whole_image.discriminator.scope == "global" and whole_image.buffer_size
-    assert whole_image.discriminator.layers == whole.discriminator.layers
+    assert whole_image.discriminator.layers == full.discriminator.layers
 
 
 @pytest.mark.parametrize(

@@ -51,17 +51,17 @@ def few(monkeypatch) -> None:
 def test_what_was_planted_is_found() -> None:
     """On other eyes than those that it was planted in."""
     renders, real = eyes(60, 0), PLANTED.apply(eyes(60, 5000), seed=9)
-    found = fit(renders, real)
-    assert found.blur_px == pytest.approx(1.1, abs=0.15)
-    assert found.blur_spread_px < 0.3
-    assert found.noise_sd == pytest.approx(6.0, abs=1.0)
-    assert found.noise_correlation_px < 0.35
+    fitted = fit(renders, real)
+    assert fitted.blur_px == pytest.approx(1.1, abs=0.15)
+    assert fitted.blur_spread_px < 0.3
+    assert fitted.noise_sd == pytest.approx(6.0, abs=1.0)
+    assert fitted.noise_correlation_px < 0.35
     common = np.quantile(renders, (0.02, 0.98)).astype(int)
     counted = np.unique(PLANTED.model_copy(update={"tone": IDENTITY}).apply(renders, 1))
     levels = counted[(counted > common[0]) & (counted < common[1])]
-    off = np.abs(np.array(found.tone)[levels] - np.array(PLANTED.tone)[levels])
+    off = np.abs(np.array(fitted.tone)[levels] - np.array(PLANTED.tone)[levels])
     assert np.median(off) < 5
-    assert Degradation.from_json(found.to_json(), where="test") == found
+    assert Degradation.from_json(fitted.to_json(), where="test") == fitted
 
 
 @pytest.mark.slow
@@ -70,14 +70,14 @@ def test_what_was_planted_is_found() -> None:
 def test_spectra_and_grey_values_of_two_styles_agree_after_fitting(equalise) -> None:
     """Drawn by the renderer as renders, and as a camera sees other people in other light."""
     renders, real = drawn("render", equalise), drawn("camera", equalise)
-    found = fit(renders[:40], real[:40], equalise=equalise)
-    degraded = found.apply(renders[40:], seed=3)
+    learnt = fit(renders[:40], real[:40], equalise=equalise)
+    degraded = learnt.apply(renders[40:], seed=3)
     assert distance_db(degraded, real[40:]) < 0.5 * distance_db(renders[40:], real[40:])
     assert distance_db(degraded, real[40:]) < 3.0
-    fitted = found.apply(renders[:40], seed=3), real[:40]
+    fitted = learnt.apply(renders[:40], seed=3), real[:40]
     below = [np.cumsum(grey_histograms(each).each.mean(axis=0)) for each in fitted]
     assert np.abs(below[0] - below[1]).max() < 0.05
-    assert (found.tone == IDENTITY) == equalise
+    assert (learnt.tone == IDENTITY) == equalise
 
 
 def drawn(style: str, equalise: bool) -> np.ndarray:

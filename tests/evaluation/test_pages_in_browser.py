@@ -51,7 +51,7 @@ def evaluation() -> str:
         )
         for k, arm in enumerate(arms)
     )
-    place = {"size": None, "model": "gaze network", "test": "webcam"}
+    row = {"size": None, "model": "gaze network", "test": "webcam"}
     report = EvaluationReport(
         domain="eye",
         baseline=arms[0],
@@ -67,12 +67,12 @@ def evaluation() -> str:
                 num_seeds=5,
                 difference=interval(-1.8),
                 relative=Interval(value=-0.2, low=-0.24, high=-0.07),
-                **place,
+                **row,
             )
             for other in arms[:2]
         ),
         gaps=(),
-        verdicts=(Verdict(arm=arms[2], outcome="pays", why="The error is 20 % below.", **place),),
+        verdicts=(Verdict(arm=arms[2], outcome="pays", why="The error is 20 % below.", **row),),
         looks=(Looks(test="webcam", num_settings=30, num_new_settings=1),),
         notes=("The eyes are of one person.",),
     )

@@ -168,11 +168,11 @@ def test_a_line_that_was_cut_off_is_removed_and_its_picture_shown_again(
     with serving(turing_eyes, tmp_path, **FEW) as served:
         served.let_answer(lambda _: "real", most=3)
         path, pictures = served.answers_path(), served.pictures
-    whole = path.read_bytes()
-    for cut in range(len(whole.splitlines()[-1]) + 1):  # from the end mark to the first byte
-        path.write_bytes(whole[: len(whole) - 1 - cut])
+    raw = path.read_bytes()
+    for cut in range(len(raw.splitlines()[-1]) + 1):  # from the end mark to the first byte
+        path.write_bytes(raw[: len(raw) - 1 - cut])
         assert len(read_answers(path, pictures)) == 2
-    path.write_bytes(whole[:-20])
+    path.write_bytes(raw[:-20])
     with serving(turing_eyes, tmp_path, **FEW) as served:
         assert served.state()["position"] == 2
         assert "was cut off and is removed" in caplog.text
@@ -233,12 +233,12 @@ def binomial(num: int, first: int, last: int) -> float:
 
 @pytest.mark.parametrize(("correct", "num"), [(57, 100), (50, 100), (43, 100), (20, 20), (0, 3)])
 def test_the_probabilities_are_those_of_a_coin(correct: int, num: int) -> None:
-    found = against_chance(correct, num)
-    assert found.p_one_sided == pytest.approx(binomial(num, correct, num))
+    chance = against_chance(correct, num)
+    assert chance.p_one_sided == pytest.approx(binomial(num, correct, num))
     far = max(correct, num - correct)
     both = 1.0 if 2 * correct == num else 2 * binomial(num, far, num)
-    assert found.p_two_sided == pytest.approx(both)
-    assert (found.low <= 0.5 <= found.high) == (found.p_two_sided >= 0.05)
+    assert chance.p_two_sided == pytest.approx(both)
+    assert (chance.low <= 0.5 <= chance.high) == (chance.p_two_sided >= 0.05)
 
 
 def test_the_papers_figures() -> None:

@@ -77,8 +77,8 @@ def test_an_answer_without_origin_is_refused(served):
     ],
 )
 def test_bodies_that_are_no_answer_are_refused_with_a_reason(served, body, headers, status):
-    found, content, _ = served.ask("/answer", body, **headers)
-    assert found == status and json.loads(content)["error"]
+    answered, content, _ = served.ask("/answer", body, **headers)
+    assert answered == status and json.loads(content)["error"]
 
 
 @pytest.mark.parametrize(

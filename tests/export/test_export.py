@@ -53,9 +53,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_it_holds_the_released_samples_with_every_field(eyes, eye_export) -> None:
     released = plain_samples([Path(url) for url in releases.urls_of(eyes)])
-    found = plain_samples(sorted(eye_export.glob("*.tar")))
-    assert found.keys() == released.keys() and len(found) == NUM_EYES
-    for key, sample in found.items():
+    samples = plain_samples(sorted(eye_export.glob("*.tar")))
+    assert samples.keys() == released.keys() and len(samples) == NUM_EYES
+    for key, sample in samples.items():
         assert (sample.image == released[key].image).all()
         labels = sample.labels | {"extra": json.loads(sample.labels["extra"])}
         assert labels == released[key].labels
@@ -92,9 +92,9 @@ def releases_shards(dataset: Dataset):
 def test_the_sums_are_those_of_all_files(export) -> None:
     lines = (export / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    found = {n: hashlib.sha256(raw).hexdigest() for n, raw in files_of(export).items()}
-    del found["SHA256SUMS"]
-    assert sums == found
+    digests = {n: hashlib.sha256(raw).hexdigest() for n, raw in files_of(export).items()}
+    del digests["SHA256SUMS"]
+    assert sums == digests
     manifest = orjson.loads((export / "export.json").read_bytes())
     assert all(sums[shard["tar"]] == shard["sha256"] for shard in manifest["shards"])
 
@@ -140,18 +140,18 @@ def test_a_rewritten_tar_of_a_release_is_exported_and_superseded_samples_are_not
     parent = fakes.ingest_here(tmp_path / "in", tmp_path / "p", UnityEyesOptions(), shard_size=2)
     dataset = fakes.refine_here(parent, refiner, tmp_path / "refined")
     releases.release(dataset)
-    place = exported(dataset, tmp_path / "x")
-    found = plain_samples(sorted(place.glob("*.tar")))
-    assert list(found) == ["000000-000001", "000001-000000", "000001-000001", "000002-000000"]
+    folder = exported(dataset, tmp_path / "x")
+    samples = plain_samples(sorted(folder.glob("*.tar")))
+    assert list(samples) == ["000000-000001", "000001-000000", "000001-000001", "000002-000000"]
 
 
 def test_unlabelled_pictures_have_no_keypoints(single_reals, tmp_path) -> None:
     dataset = planted.copied(single_reals, tmp_path / "real")
     releases.release(dataset)
-    place = exported(dataset, tmp_path / "x")
-    assert not (place / "coco").exists() and "COCO" not in (place / "README.md").read_text()
-    found = plain_samples(sorted(place.glob("*.tar")))
-    assert len(found) == 24 and all("gaze" not in sample.labels for sample in found.values())
+    folder = exported(dataset, tmp_path / "x")
+    assert not (folder / "coco").exists() and "COCO" not in (folder / "README.md").read_text()
+    samples = plain_samples(sorted(folder.glob("*.tar")))
+    assert len(samples) == 24 and all("gaze" not in sample.labels for sample in samples.values())
 
 
 def test_a_domain_that_tells_nothing_of_its_labels_is_exported_by_their_types(
@@ -178,8 +178,8 @@ def test_an_index_of_an_earlier_version_is_filled_up(refined, tmp_path) -> None:
     manifest = orjson.loads(refined.store.read("releases/r1/manifest.json"))
     manifest["index_parts"][0]["sha256"] = hashlib.sha256(raw).hexdigest()
     refined.store.put("releases/r1/manifest.json", orjson.dumps(manifest))
-    place = exported(refined, tmp_path / "x")
-    index = pa.concat_tables(pq.read_table(p) for p in sorted((place / "index").iterdir()))
+    folder = exported(refined, tmp_path / "x")
+    index = pa.concat_tables(pq.read_table(p) for p in sorted((folder / "index").iterdir()))
     assert index["supersedes"].null_count == len(index) == NUM_EYES
 
 
@@ -230,11 +230,11 @@ def test_an_export_that_was_killed_leaves_nothing_at_its_place_and_the_next_one_
 
 
 def test_the_same_export_again_changes_nothing(eyes, tmp_path) -> None:
-    place = exported(eyes, tmp_path / "x")
-    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
-    first = ExportManifest.from_json((place / "export.json").read_bytes(), where="x")
-    assert export_release(eyes, "r1", place) == first
-    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+    folder = exported(eyes, tmp_path / "x")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    first = ExportManifest.from_json((folder / "export.json").read_bytes(), where="x")
+    assert export_release(eyes, "r1", folder) == first
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_an_empty_folder_becomes_the_export(eyes, tmp_path) -> None:
@@ -269,22 +269,22 @@ def refused(dataset: Dataset, folder: Path, error: type[Exception], match: str) 
 
 
 def test_a_folder_that_is_something_else_is_refused(eyes, tmp_path) -> None:
-    place = tmp_path / "at" / "x"
-    place.mkdir(parents=True)
-    (place / "thesis.tex").write_text("my only copy")
-    refused(eyes, place, FolderTakenError, "is not an export of a release")
-    shutil.rmtree(place)
-    place.write_text("a file")
-    refused(eyes, place, FolderTakenError, "is not an export of a release")
+    target = tmp_path / "at" / "x"
+    target.mkdir(parents=True)
+    (target / "thesis.tex").write_text("my only copy")
+    refused(eyes, target, FolderTakenError, "is not an export of a release")
+    shutil.rmtree(target)
+    target.write_text("a file")
+    refused(eyes, target, FolderTakenError, "is not an export of a release")
 
 
 def test_the_export_of_another_release_or_licence_is_refused(refined, tmp_path) -> None:
-    place = exported(refined, tmp_path / "at" / "x")
+    target = exported(refined, tmp_path / "at" / "x")
     with pytest.raises(FolderTakenError, match=r"release r1 of refined \(licence: not stated\)"):
-        export_release(refined, "r1", place, licence="CC0-1.0")
+        export_release(refined, "r1", target, licence="CC0-1.0")
     releases.release(refined, "r2")
     with pytest.raises(FolderTakenError, match="name another folder"):
-        export_release(refined, "r2", place)
+        export_release(refined, "r2", target)
 
 
 def test_two_runs_do_not_write_one_export(eyes, tmp_path) -> None:
@@ -298,16 +298,16 @@ def test_two_runs_do_not_write_one_export(eyes, tmp_path) -> None:
 
 
 def test_a_place_that_was_taken_meanwhile_is_left_alone(eyes, tmp_path, monkeypatch) -> None:
-    place = tmp_path / "at" / "x"
+    target = tmp_path / "at" / "x"
 
     def take(*_given: object) -> str:
-        place.mkdir()
-        (place / "other").write_text("x")
+        target.mkdir()
+        (target / "other").write_text("x")
         return ""
 
     monkeypatch.setattr(run, "_sums", take)
     with pytest.raises(FolderTakenError, match="made by something else"):
-        exported(eyes, place)
+        exported(eyes, target)
     assert files_of(tmp_path) == {"at/x/other": b"x"}
 
 
@@ -330,10 +330,10 @@ def test_a_truncated_or_lost_tar_is_named(refined, tmp_path) -> None:
 
 def test_a_damaged_index_or_a_report_that_changed_is_refused(refined, tmp_path) -> None:
     name = "releases/r1/index/000000.parquet"
-    whole = refined.store.read(name)
-    refined.store.put(name, planted.flipped(whole, 500))
+    raw = refined.store.read(name)
+    refined.store.put(name, planted.flipped(raw, 500))
     refused(refined, tmp_path / "at" / "x", DamagedShardError, "not the one that was released")
-    refined.store.put(name, whole)
+    refined.store.put(name, raw)
     report = f"reports/{releases.REPORT_ID}/report.json"
     refined.store.put(report, refined.store.read(report) + b"\n")
     refused(refined, tmp_path / "at" / "x", DamagedShardError, "not the one by which r1")

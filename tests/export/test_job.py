@@ -54,8 +54,8 @@ def test_a_release_of_kept_samples_is_exported_from_the_filtered_dataset(
 ) -> None:
     options = ("--input", refined.location, "--release", "r1", "--drop-failed")
     publish(*options, "--export", tmp_path / "x")
-    found = plain_samples(sorted((tmp_path / "x").glob("*.tar")))
-    assert len(found) == 17 and not FAILED.keys() & found.keys()
+    samples = plain_samples(sorted((tmp_path / "x").glob("*.tar")))
+    assert len(samples) == 17 and not FAILED.keys() & samples.keys()
     assert "missed a limit" not in (tmp_path / "x" / "README.md").read_text()
     child = Dataset.open(tmp_path / "refined-kept")
     publish("--input", child.location, "--release", "r1", "--export", tmp_path / "y")

@@ -25,9 +25,9 @@ from support.exports import NUM_EYES, NUM_HANDS, Plain, float32_of, plain_sample
 pytestmark = pytest.mark.slow
 
 
-def check_image(found: Any, sample: Plain) -> None:
-    found = np.asarray(found)
-    assert found.dtype == sample.image.dtype and np.array_equal(found, sample.image)
+def check_image(pixels: Any, sample: Plain) -> None:
+    pixels = np.asarray(pixels)
+    assert pixels.dtype == sample.image.dtype and np.array_equal(pixels, sample.image)
 
 
 # --- Hugging Face datasets ------------------------------------------------------------------------
@@ -142,10 +142,10 @@ def test_mlcroissant_loads_images_and_labels(export, plain, empty_croissant_cach
         seen.append(record["key"])
         assert record["split"] == sample.split and (export / record["tar"]).is_file()
         for name in record.keys() & sample.labels.keys():
-            found = record[name]
-            if isinstance(found, dict):
-                found = {part.rpartition("/")[2]: value for part, value in found.items()}
-            assert float32_of(found) == float32_of(sample.labels[name]), name
+            label = record[name]
+            if isinstance(label, dict):
+                label = {part.rpartition("/")[2]: value for part, value in label.items()}
+            assert float32_of(label) == float32_of(sample.labels[name]), name
     assert sorted(seen) == sorted(plain)
 
 
@@ -154,9 +154,9 @@ def test_mlcroissant_does_not_mix_two_exports_up(
 ) -> None:
     """It unpacks tars into one cache by their URLs, and both have a train-000000.tar of the same
     keys."""
-    for place in (eye_export, hand_export):
-        plain = plain_samples(sorted(place.glob("*.tar")))
-        for record in croissant_records(place):
+    for folder in (eye_export, hand_export):
+        plain = plain_samples(sorted(folder.glob("*.tar")))
+        for record in croissant_records(folder):
             check_image(record["image"], plain[record["key"]])
 
 
@@ -176,8 +176,8 @@ def run_energon(command: str, *arguments: str) -> str:
 
 
 def test_energon_describes_and_lints_it(export, plain) -> None:
-    told = run_energon("info", str(export))
-    assert f"({len(plain)} samples" in told and "CaptioningSample" in told
+    output = run_energon("info", str(export))
+    assert f"({len(plain)} samples" in output and "CaptioningSample" in output
     assert "failed" not in run_energon("lint", "--parallel", "0", str(export))
 
 
@@ -207,9 +207,9 @@ def test_energon_gives_every_sample_once(export, plain, energon_rows) -> None:
             (key,) = batch.__key__
             sample = plain[key.rpartition("/")[2]]
             assert sample.split == split and json.loads(batch.caption[0]) == sample.labels
-            found = batch.image[0, 0].numpy()
-            assert found.dtype == (np.uint8 if sample.image.dtype == np.uint8 else np.int32)
-            assert np.array_equal(found, sample.image)
+            pixels = batch.image[0, 0].numpy()
+            assert pixels.dtype == (np.uint8 if sample.image.dtype == np.uint8 else np.int32)
+            assert np.array_equal(pixels, sample.image)
             seen.append(key.rpartition("/")[2])
     assert sorted(seen) == sorted(plain)
 
@@ -307,10 +307,10 @@ def test_pycocotools_loads_points_boxes_and_images(export, plain) -> None:
             with (export / image["tar"]).open("rb") as tar:
                 tar.seek(image["offset"])
                 check_image(Image.open(io.BytesIO(tar.read(image["length"]))), sample)
-            (found,) = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
-            points = np.reshape(found["keypoints"], (-1, 3))
-            assert len(points) == len(category["keypoints"]) == found["num_keypoints"]
-            check_points(points, found["bbox"], sample.labels)
+            (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]]))
+            points = np.reshape(annotation["keypoints"], (-1, 3))
+            assert len(points) == len(category["keypoints"]) == annotation["num_keypoints"]
+            check_points(points, annotation["bbox"], sample.labels)
     assert sorted(seen) == sorted(plain)
 
 
@@ -335,8 +335,9 @@ def test_pycocotools_scores_its_own_points_as_perfect(hand_export) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco_of(hand_export, "train")
         answers = [
-            {key: found[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
-            for found in truth.loadAnns(truth.getAnnIds())
+            {key: annotation[key] for key in ("image_id", "category_id", "keypoints")}
+            | {"score": 1.0}
+            for annotation in truth.loadAnns(truth.getAnnIds())
         ]
         scored = COCOeval(truth, truth.loadRes(answers), "keypoints")
         scored.params.kpt_oks_sigmas = np.full(36, 0.05)
@@ -348,6 +349,6 @@ def test_pycocotools_scores_its_own_points_as_perfect(hand_export) -> None:
 
 def test_there_are_as_many_samples_as_were_released(eye_export, hand_export) -> None:
     """So that no test above is about an empty folder."""
-    for place, count in ((eye_export, NUM_EYES), (hand_export, NUM_HANDS)):
-        manifest = json.loads((place / "export.json").read_text())
+    for folder, count in ((eye_export, NUM_EYES), (hand_export, NUM_HANDS)):
+        manifest = json.loads((folder / "export.json").read_text())
         assert manifest["num_samples"] == count

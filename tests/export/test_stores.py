@@ -11,8 +11,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.s3]
 def test_a_release_in_any_store_gives_the_same_export(
     depths, hand_export, any_location, tmp_path
 ) -> None:
-    place = exported(planted.copied(depths, any_location), tmp_path / "x")
+    folder = exported(planted.copied(depths, any_location), tmp_path / "x")
     names = {path.relative_to(hand_export) for path in hand_export.rglob("*") if path.is_file()}
     assert names
     for name in names:
-        assert (place / name).read_bytes() == (hand_export / name).read_bytes(), name
+        assert (folder / name).read_bytes() == (hand_export / name).read_bytes(), name

@@ -47,8 +47,8 @@ def test_a_dot_lands_where_the_map_says(scale: float, centre: tuple[float, float
     framing = Framing(scale, 40 - scale * 66, 30 - scale * 45)
     crop = resample(picture, framing, 61, 81).astype(float)
     rows, columns = np.mgrid[:61, :81]
-    found = (columns * crop).sum() / crop.sum(), (rows * crop).sum() / crop.sum()
-    assert np.allclose(found, framing.place([centre[0]], [centre[1]])[0], atol=0.05)
+    found_px = (columns * crop).sum() / crop.sum(), (rows * crop).sum() / crop.sum()
+    assert np.allclose(found_px, framing.place([centre[0]], [centre[1]])[0], atol=0.05)
 
 
 def test_a_whole_shift_copies_and_repeats_the_edge() -> None:
@@ -86,17 +86,17 @@ def test_the_map_of_a_scaled_picture_is_that_of_the_whole_one() -> None:
     framing = Framing(0.23, -31.0, -40.5)
     for factor in (1.0, 8 / 3, 4.0):
         x, y = np.array([10.0, 77.5]), np.array([20.0, 3.0])
-        whole = framing.place(
+        unscaled = framing.place(
             ((x + 0.5) * factor - 0.5).tolist(), ((y + 0.5) * factor - 0.5).tolist()
         )
-        assert np.allclose(framing.of_scaled(factor).place(x.tolist(), y.tolist()), whole)
+        assert np.allclose(framing.of_scaled(factor).place(x.tolist(), y.tolist()), unscaled)
     assert np.allclose(framing.affine() @ [10, 20, 1], framing.place([10.0], [20.0])[0])
 
 
 def test_parts_of_other_arrays_are_taken_as_they_look() -> None:
-    whole = noise(60, 80)
+    pixels = noise(60, 80)
     framing = Framing(0.9, -2.0, -1.0)
-    for view in (whole[::2, ::2], whole[:, ::-1], whole.T):
+    for view in (pixels[::2, ::2], pixels[:, ::-1], pixels.T):
         assert np.array_equal(
             resample(view, framing, 20, 30), resample(view.copy(), framing, 20, 30)
         )

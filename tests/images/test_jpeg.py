@@ -70,9 +70,9 @@ def test_a_scaled_pixel_is_the_mean_of_those_it_covers(size, eighths) -> None:
     raw = jpeg(picture(*size))
     small, cell = grey(raw, eighths), 8 // eighths
     assert small.shape == tuple(math.ceil(length * eighths / 8) for length in size)
-    whole = grey(raw).astype(float)
+    unscaled = grey(raw).astype(float)
     rows, columns = size[0] // cell, size[1] // cell
-    cells = whole[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell)
+    cells = unscaled[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell)
     assert np.abs(small[:rows, :columns] - cells.mean((1, 3))).mean() < 1
 
 
@@ -96,9 +96,9 @@ def test_a_block_of_zeros_inside_is_found(eighths) -> None:
     """As a crash leaves it. It lies anywhere, also far below or above an eye."""
     raw = jpeg(picture(240, 320))
     start = raw.index(b"\xff\xda") + 14
-    for place in range(start, len(raw) - 600, 1500):
+    for position in range(start, len(raw) - 600, 1500):
         with pytest.raises(UndecodableError):
-            grey(raw[:place] + bytes(512) + raw[place + 512 :], eighths)
+            grey(raw[:position] + bytes(512) + raw[position + 512 :], eighths)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"no picture", b"\x89PNG\r\n"])
@@ -120,12 +120,12 @@ def test_a_header_that_is_not_the_one_given_is_refused() -> None:
 def test_a_crop_is_that_of_the_decoded_picture(kind, size, eighths, way) -> None:
     """Wherever it lies: in a corner, in the middle, over the border, all of it."""
     raw = jpeg(picture(*size), **KINDS[kind])
-    whole = grey(raw, eighths)
+    decoded = grey(raw, eighths)
     for scale, across, down in PLACES:
         middle = across * (size[1] - 1), down * (size[0] - 1)
         framing = Framing(scale, 12 - scale * middle[0], 8 - scale * middle[1])
         crop = crop_jpeg(raw, framing, 16, 25, height=size[0], width=size[1], eighths=eighths)
-        expected = resample(whole, framing.of_scaled(8 / eighths), 16, 25)
+        expected = resample(decoded, framing.of_scaled(8 / eighths), 16, 25)
         assert np.array_equal(crop, expected), (scale, across, down)
 
 
@@ -139,9 +139,9 @@ def test_damage_is_found_above_and_below_a_crop(down, way) -> None:
 
     assert crop(raw).shape == (10, 10)
     start = raw.index(b"\xff\xda") + 14
-    for place in range(start, len(raw) - 600, 1500):
+    for position in range(start, len(raw) - 600, 1500):
         with pytest.raises(UndecodableError):
-            crop(raw[:place] + bytes(512) + raw[place + 512 :])
+            crop(raw[:position] + bytes(512) + raw[position + 512 :])
     for length in (*range(0, len(raw), 997), len(raw) - 2, len(raw) - 1):
         with pytest.raises(UndecodableError):
             crop(raw[:length])
@@ -167,7 +167,7 @@ def test_a_crop_of_another_size_than_the_header_says_is_refused(way) -> None:
 def test_both_ways_refuse_the_same_bytes_for_the_same_reason(monkeypatch) -> None:
     """Bits turned, bytes cut out, cut off and overwritten, anywhere in the file."""
     random = np.random.default_rng(3)
-    whole = [jpeg(picture(240, 320), **options) for options in KINDS.values()]
+    intact = [jpeg(picture(240, 320), **options) for options in KINDS.values()]
     framing = Framing(0.4, -30.0, -25.0)
 
     def crop(raw: bytes) -> tuple[bytes, str]:
@@ -178,23 +178,23 @@ def test_both_ways_refuse_the_same_bytes_for_the_same_reason(monkeypatch) -> Non
         except UndecodableError as error:
             return b"", str(error)
 
-    damaged, found = [], []
+    damaged, crops = [], []
     for number in range(1200):
-        raw = bytearray(whole[number % len(whole)])
-        place = int(random.integers(len(raw)))
+        raw = bytearray(intact[number % len(intact)])
+        position = int(random.integers(len(raw)))
         match number % 3:
             case 0:
-                raw[place] ^= 1 << int(random.integers(8))
+                raw[position] ^= 1 << int(random.integers(8))
             case 1:
-                raw[place : place + 64] = random.bytes(64)
+                raw[position : position + 64] = random.bytes(64)
             case _:
-                del raw[place : place + int(random.integers(1, 400))]
+                del raw[position : position + int(random.integers(1, 400))]
         damaged.append(bytes(raw))
-        found.append(crop(damaged[-1]))
-    refused = sum(bool(reason) for _, reason in found)
+        crops.append(crop(damaged[-1]))
+    refused = sum(bool(reason) for _, reason in crops)
     assert 300 < refused < 1150, "some pass as other pixels"
     monkeypatch.setattr(native, "crops", None)
-    for raw, before in zip(damaged, found, strict=True):
+    for raw, before in zip(damaged, crops, strict=True):
         assert crop(raw) == before
 
 

@@ -208,11 +208,11 @@ def test_a_jpeg_that_ends_early_is_refused_whatever_follows(progressive: bool, m
     exif = Image.Exif()
     exif[0x112] = 6
     turned = encoded(Image.fromarray(RGB).convert(mode), "JPEG", progressive=progressive, exif=exif)
-    for whole in (raw, turned):
-        for length in range(len(whole) * 2 // 3, len(whole) - 2, 97):
+    for complete in (raw, turned):
+        for length in range(len(complete) * 2 // 3, len(complete) - 2, 97):
             for end in (b"", b"\xff\xd9", raw):
                 with pytest.raises(UndecodableError):
-                    read_picture(whole[:length] + end)
+                    read_picture(complete[:length] + end)
 
 
 @pytest.mark.parametrize("kind", [*LOSSLESS, "GIF"])
@@ -225,9 +225,9 @@ def test_a_file_that_ends_early_is_refused(kind: str) -> None:
 
 def test_a_changed_byte_of_a_png_is_found() -> None:
     raw = encoded(RGB, "PNG")
-    for place in range(0, len(raw), 7):
+    for position in range(0, len(raw), 7):
         changed = bytearray(raw)
-        changed[place] ^= 0x10
+        changed[position] ^= 0x10
         with pytest.raises(UndecodableError):
             read_picture(bytes(changed))
 
@@ -315,10 +315,12 @@ def test_a_jpeg_that_is_cut_between_two_scans_is_refused() -> None:
     """libjpeg says nothing of it: of PIL's progressive JPEGs it shows a coarse picture."""
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     raw = encoded(picture, "JPEG", progressive=True)
-    scans = [place for place in range(len(raw)) if raw[place : place + 2] == b"\xff\xda"]
+    scans = [
+        position for position in range(len(raw)) if raw[position : position + 2] == b"\xff\xda"
+    ]
     assert len(scans) > 5
-    for place in scans[1:]:
-        tables = raw.rindex(b"\xff\xc4", 0, place)
-        for cut in (tables, place):
+    for position in scans[1:]:
+        tables = raw.rindex(b"\xff\xc4", 0, position)
+        for cut in (tables, position):
             with pytest.raises(UndecodableError, match=r"lacks scans|premature|not defined"):
                 read_picture(raw[:cut] + b"\xff\xd9")

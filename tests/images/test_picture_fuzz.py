@@ -149,8 +149,8 @@ def mutated(kind: str, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
     """Damaged files, with what was done to them."""
     for number in range(count):
         draw = random.Random(f"{kind} {seed} {number}")
-        whole = draw.randrange(len(FILES[kind]))
-        raw = bytearray(FILES[kind][whole])
+        index = draw.randrange(len(FILES[kind]))
+        raw = bytearray(FILES[kind][index])
         done = [draw.choice(MUTATIONS) for _ in range(draw.choice((1, 1, 1, 2, 3)))]
         if kind == "PNG" and draw.random() < 0.3:
             done = [repack_png]
@@ -159,7 +159,7 @@ def mutated(kind: str, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
                 mutation(draw, raw)
         if kind == "PNG" and draw.random() < 0.5:
             mend_png(raw)
-        yield f"{kind} {whole}, mutation {number}: {[m.__name__ for m in done]}", bytes(raw)
+        yield f"{kind} {index}, mutation {number}: {[m.__name__ for m in done]}", bytes(raw)
 
 
 def independent(kind: str, raw: bytes) -> np.ndarray:
@@ -201,16 +201,16 @@ def check(kind: str, what: str, raw: bytes) -> bool:
         check_both_ways(what, raw)
     started = time.process_time()
     try:
-        found = read_picture(raw, colour=True, upright=False)
-        assert read_picture(raw).size == found.size // 3, what
+        pixels = read_picture(raw, colour=True, upright=False)
+        assert read_picture(raw).size == pixels.size // 3, what
     except UndecodableError as error:
         assert str(error), what
         return False
     finally:
         assert time.process_time() - started < SECONDS_EACH, what
     expected = independent(kind, raw)
-    assert found.shape == expected.shape, what
-    difference = cv2.absdiff(found, expected).max()
+    assert pixels.shape == expected.shape, what
+    difference = cv2.absdiff(pixels, expected).max()
     assert difference <= LEVELS, (what, difference)
     return True
 

@@ -70,10 +70,10 @@ def test_a_change_of_any_byte_of_a_png_is_found(shape) -> None:
     """Stored or compressed."""
     image = (np.indices(shape).sum(0) % 7).astype(np.uint8)
     raw = encode_png(image)
-    for place in range(len(raw)):
+    for position in range(len(raw)):
         for flip in (0x01, 0x80, 0xFF):
             changed = bytearray(raw)
-            changed[place] ^= flip
+            changed[position] ^= flip
             with pytest.raises(UndecodableError):
                 check_png(bytes(changed))
 
@@ -130,9 +130,9 @@ def test_chunks_that_change_no_pixel_are_passed_over() -> None:
 @pytest.mark.parametrize("shape", [(35, 55), (9, 13, 3)])
 def test_a_damaged_small_png_is_not_decoded(shape) -> None:
     raw = encode_png(random_image(shape, np.uint8))
-    for place in range(40, len(raw) - 12, 97):
+    for position in range(40, len(raw) - 12, 97):
         changed = bytearray(raw)
-        changed[place] ^= 0x10
+        changed[position] ^= 0x10
         with pytest.raises(UndecodableError):
             decode_png(bytes(changed))
 

@@ -189,11 +189,11 @@ def test_an_archive_whose_name_is_no_text_is_named_and_the_others_are_planned(tm
 @pytest.mark.slow
 def test_new_inputs_are_held_back_until_enough_have_gathered(tmp_path) -> None:
     dataset = empty_dataset(tmp_path / "eyes", shard_size=5)
-    found = []
+    counts = []
     for num in (1, 2, 3, 4, 10, 11, 12, 16):
         planned = fakes.plan_from(dataset, numbered(*range(1, num + 1)), min_shard=3)
-        found.append((planned.num_new, planned.num_held))
-    assert found == [(0, 1), (0, 2), (3, 0), (0, 1), (5, 2), (3, 0), (0, 1), (5, 0)]
+        counts.append((planned.num_new, planned.num_held))
+    assert counts == [(0, 1), (0, 2), (3, 0), (0, 1), (5, 2), (3, 0), (0, 1), (5, 0)]
     check_each_is_planned_once(dataset, numbered(*range(1, 17)).content)
     assert [len(inputs) for inputs in planned_ids(dataset).values()] == [3, 5, 3, 5]
 

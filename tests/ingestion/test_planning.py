@@ -39,7 +39,7 @@ def test_plans_do_not_depend_on_the_order_of_a_folders_listing(tmp_path, monkeyp
     for stem in stems:
         (tmp_path / "in" / f"{stem}.jpg").write_bytes(b"x")
         os.utime(tmp_path / "in" / f"{stem}.jpg", ns=(1, 1))
-    scandir, found = os.scandir, []
+    scandir, plans = os.scandir, []
 
     class Shuffled:
         def __init__(self, folder):
@@ -56,8 +56,8 @@ def test_plans_do_not_depend_on_the_order_of_a_folders_listing(tmp_path, monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(os, "scandir", Shuffled)
             dataset = fakes.plan_here(tmp_path / "in", tmp_path / str(seed), OPTIONS)
-        found.append(plan_files(dataset))
-    assert all(files == found[0] for files in found)
+        plans.append(plan_files(dataset))
+    assert all(files == plans[0] for files in plans)
     ids = [id for inputs in planned_ids(dataset).values() for id in inputs]
     assert ids.index("a2") < ids.index("a9") < ids.index("a10") < ids.index("a11")
 

@@ -23,7 +23,7 @@ from support.coins import COIN_DOMAIN, CoinDomain, CoinOptions, strike
 
 
 @pytest.fixture
-def place(tmp_path) -> Path:
+def renders(tmp_path) -> Path:
     folder = tmp_path / "in"
     for number in range(8):
         write_looking(folder, number, yaw_deg=3 * number)
@@ -38,8 +38,8 @@ def write_looking(folder: Path, number: int, *, yaw_deg: float) -> None:
     fakes.write_pair(folder, str(number), label=label, seed=number)
 
 
-def job(place: Path, *options: object, source: str = "unityeyes") -> IngestJob:
-    fixed = ("--source", source, "--input", place, "--output", place.parent / "out")
+def job(folder: Path, *options: object, source: str = "unityeyes") -> IngestJob:
+    fixed = ("--source", source, "--input", folder, "--output", folder.parent / "out")
     return parse(IngestJob, [str(option) for option in (*fixed, *options)])
 
 
@@ -62,16 +62,16 @@ def unused(asked: IngestJob) -> list[str]:
     ],
 )
 def test_a_source_gets_the_options_of_its_domain(
-    place: Path, source: str, options: tuple[str, ...], expected: SourceOptions
+    renders: Path, source: str, options: tuple[str, ...], expected: SourceOptions
 ) -> None:
-    asked = job(place, *options, source=source)
+    asked = job(renders, *options, source=source)
     assert opened(asked).options == expected
     assert unused(asked) == []
 
 
-def test_ranges_of_gaze_become_the_filter_of_renders(place: Path) -> None:
+def test_ranges_of_gaze_become_the_filter_of_renders(renders: Path) -> None:
     options = opened(
-        job(place, "--keep-gaze-yaw-deg", -40, 40, "--keep-head-yaw-deg", -9, 9)
+        job(renders, "--keep-gaze-yaw-deg", -40, 40, "--keep-head-yaw-deg", -9, 9)
     ).options
     assert isinstance(options, UnityEyesOptions)
     assert options.keep.gaze_yaw_deg == (-40, 40) and options.keep.head_yaw_deg == (-9, 9)
@@ -79,11 +79,11 @@ def test_ranges_of_gaze_become_the_filter_of_renders(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_first_run_freezes_the_weights_of_a_target(place: Path, tmp_path: Path) -> None:
+def test_the_first_run_freezes_the_weights_of_a_target(renders: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.npz"
     yaw_deg, pitch_deg = np.meshgrid(np.arange(-30.5, 31), np.arange(-8.5, 9))
     np.savez(target, gaze_rad=np.radians(np.stack([yaw_deg.ravel(), pitch_deg.ravel()], axis=1)))
-    asked = job(place, "--target-gaze", target)
+    asked = job(renders, "--target-gaze", target)
     first = opened(asked)
     card = card_of(first, asked.output, splits={"train": 1})
     ingest_new_inputs(
@@ -91,16 +91,16 @@ def test_the_first_run_freezes_the_weights_of_a_target(place: Path, tmp_path: Pa
     )
     for number in range(8):  # renders that look elsewhere take the place of the first ones
         for suffix in (".jpg", ".json"):
-            (place / f"{number}{suffix}").unlink()
+            (renders / f"{number}{suffix}").unlink()
     for number in range(20, 24):
-        write_looking(place, number, yaw_deg=6)
+        write_looking(renders, number, yaw_deg=6)
     assert opened(asked).options == first.options
     shutil.rmtree(asked.output)
     assert opened(asked).options != first.options, "without the card they follow the renders"
 
 
 def test_options_of_a_config_file_that_a_source_does_not_use_are_named(
-    place: Path, tmp_path: Path
+    renders: Path, tmp_path: Path
 ) -> None:
     """A table may serve several sources, one of which is named on the command line."""
     config = tmp_path / "config.toml"
@@ -108,38 +108,38 @@ def test_options_of_a_config_file_that_a_source_does_not_use_are_named(
         "[ingest]\ncrop = {equalise = true}\nnyu = {kind = 'real'}\n"
         "options = {kind = 'real'}\nkeep_gaze_yaw_deg = [0, 1]\n"
     )
-    assert unused(job(place, "--config", config, source="nyu")) == [
+    assert unused(job(renders, "--config", config, source="nyu")) == [
         "--crop is ignored: the source nyu does not use this eye option",
         "--keep-gaze-yaw-deg is ignored: the source nyu does not use this eye option",
         "--options is ignored: the source nyu has options of its own",
     ]
-    assert unused(job(place, "--config", config, source="images")) == [
+    assert unused(job(renders, "--config", config, source="images")) == [
         "--keep-gaze-yaw-deg is ignored: the source images does not use this eye option",
         "--nyu is ignored: the source images does not use this hand option",
         "--options is ignored: the source images has options of its own",
     ]
     for source in ("unityeyes", "nyu", "images"):
-        assert unused(job(place, source=source)) == []
+        assert unused(job(renders, source=source)) == []
 
 
-def test_tables_of_a_config_file_are_those_of_the_options(place: Path, tmp_path: Path) -> None:
+def test_tables_of_a_config_file_are_those_of_the_options(renders: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(
         "[ingest]\nkeep_gaze_pitch_deg = [-30.0, 30.0]\nnyu = {cube_mm = 250}\n"
         "[ingest.crop]\nequalise = true\n"
     )
-    asked = job(place, "--config", config, "--nyu.kind", "real", source="nyu")
+    asked = job(renders, "--config", config, "--nyu.kind", "real", source="nyu")
     assert asked.crop == EyeCrop(equalise=True) and asked.keep_gaze_pitch_deg == (-30, 30)
     assert asked.nyu == NyuOptions(cube_mm=250, kind="real")
 
 
 @pytest.mark.slow
-def test_a_split_that_nothing_fell_in_is_named(place: Path, caplog) -> None:
+def test_a_split_that_nothing_fell_in_is_named(renders: Path, caplog) -> None:
     """All renders have the skin texture, and so the identity, of the one label they are made of."""
 
     def lines(*options: object) -> list[str]:
         caplog.clear()
-        asked = job(place, *options)
+        asked = job(renders, *options)
         source = opened(asked)
         card = card_of(source, asked.output, splits={"train": 0.5, "test": 0.5})
         ingest_new_inputs(
@@ -153,7 +153,7 @@ def test_a_split_that_nothing_fell_in_is_named(place: Path, caplog) -> None:
     for number in range(20, 30):
         label = fakes.unityeyes_label()
         label["eye_region_details"] = {"primary_skin_texture": f"person {number}"}
-        fakes.write_pair(place, str(number), label=label, seed=number)
+        fakes.write_pair(renders, str(number), label=label, seed=number)
     assert lines() == []
 
 

@@ -30,7 +30,7 @@ class Night:
     """Runs of ingest on a folder, and how many of them compared inputs with plans."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch):
-        self.place, self.output = folder / "in", folder / "out"
+        self.renders, self.output = folder / "in", folder / "out"
         self.num_compared = 0
         plan = run.plan_new_shards
 
@@ -40,14 +40,17 @@ class Night:
 
         patch.setattr(run, "plan_new_shards", counted)
         for number in range(6):
-            fakes.write_pair(self.place, str(number), seed=number)
+            fakes.write_pair(self.renders, str(number), seed=number)
 
     def __call__(
-        self, place: Path | None = None, make_shards: Make = fakes.make_shards_here, **options: Any
+        self,
+        renders: Path | None = None,
+        make_shards: Make = fakes.make_shards_here,
+        **options: Any,
     ) -> bool:
         """One run; whether it compared inputs with plans."""
         before = self.num_compared
-        source = make_source(place or self.place, UnityEyesOptions())
+        source = make_source(renders or self.renders, UnityEyesOptions())
         card = run.card_of(source, str(self.output), shard_size=2, splits={"train": 1.0})
         run.ingest_new_inputs(
             source, str(self.output), card, max_reject_share=1, make_shards=make_shards, **options
@@ -74,15 +77,15 @@ def test_the_second_night_with_the_same_files_compares_nothing(night, caplog) ->
 
 
 def add(night: Night) -> None:
-    fakes.write_pair(night.place, "new", seed=9)
+    fakes.write_pair(night.renders, "new", seed=9)
 
 
 def touch(night: Night) -> None:
-    os.utime(night.place / "1.jpg", (1, 1))
+    os.utime(night.renders / "1.jpg", (1, 1))
 
 
 def remove(night: Night) -> None:
-    (night.place / "1.jpg").unlink()
+    (night.renders / "1.jpg").unlink()
 
 
 def take_out(night: Night) -> None:
@@ -137,9 +140,9 @@ def test_inputs_that_are_held_back_stay_so(night, caplog) -> None:
 
 def test_an_input_that_was_gone_while_its_shard_was_built_is_not_forgotten(night) -> None:
     def without_one(*given: Any) -> list[Outcome]:
-        (night.place / "3.json").rename(night.place.parent / "3.json")
+        (night.renders / "3.json").rename(night.renders.parent / "3.json")
         outcomes = fakes.make_shards_here(*given)
-        (night.place.parent / "3.json").rename(night.place / "3.json")
+        (night.renders.parent / "3.json").rename(night.renders / "3.json")
         return outcomes
 
     night(make_shards=without_one)
@@ -150,7 +153,7 @@ def test_an_input_that_was_gone_while_its_shard_was_built_is_not_forgotten(night
 
 def test_a_plan_that_another_run_adds_meanwhile_is_looked_at(night, tmp_path) -> None:
     other = tmp_path / "other"
-    shutil.copytree(night.place, other)
+    shutil.copytree(night.renders, other)
     fakes.write_pair(other, "1", seed=77)
 
     def beside_another(*given: Any) -> list[Outcome]:
@@ -184,20 +187,20 @@ def test_nor_is_one_forgotten_that_is_not_built_yet(night, tmp_path) -> None:
 
 
 def test_archives_are_settled_by_the_first_night_that_opens_none(night) -> None:
-    with zipfile.ZipFile(night.place / "more.zip", "w") as archive:
+    with zipfile.ZipFile(night.renders / "more.zip", "w") as archive:
         for name in ("1.jpg", "1.json"):
-            archive.write(night.place / name, name)
+            archive.write(night.renders / name, name)
     assert night() and night() and not night()
-    with zipfile.ZipFile(night.place / "more.zip", "a") as archive:
+    with zipfile.ZipFile(night.renders / "more.zip", "a") as archive:
         for name in ("2.jpg", "2.json"):
-            archive.write(night.place / name, name)
+            archive.write(night.renders / name, name)
     assert night()
     assert sum(f.num_samples for f in night.dataset.all_facts(night.dataset.committed())) == 8
 
 
 def test_plans_are_read_by_their_heads_where_nothing_is_listed(night, monkeypatch) -> None:
-    for path in list(night.place.iterdir()):
-        with zipfile.ZipFile(night.place / "all.zip", "a") as archive:
+    for path in list(night.renders.iterdir()):
+        with zipfile.ZipFile(night.renders / "all.zip", "a") as archive:
             archive.write(path, path.name)
         path.unlink()
     night()

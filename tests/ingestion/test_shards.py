@@ -116,12 +116,12 @@ def test_an_input_that_was_mended_no_longer_counts_as_rejected(tmp_path) -> None
 
 @pytest.mark.slow
 def test_the_order_in_which_shards_are_built_changes_no_byte(renders, tmp_path) -> None:
-    found = []
+    shards = []
     for name, order in (("a", [0, 1, 2, 3, 4]), ("b", [3, 0, 4, 2, 1])):
         dataset = fakes.plan_here(renders, tmp_path / name, OPTIONS)
         collect(run_here(ingest_task(dataset, make_source(renders, OPTIONS)), order))
-        found.append(fakes.committed_shards(dataset))
-    assert found[0] == found[1]
+        shards.append(fakes.committed_shards(dataset))
+    assert shards[0] == shards[1]
 
 
 @pytest.mark.slow

@@ -60,19 +60,19 @@ def ids_in(dataset: Dataset) -> list[str]:
     "options", [OPTIONS, PicturesOptions(), MpiiGazeOptions()], ids=lambda o: type(o).__name__
 )
 def test_a_place_that_a_worker_does_not_see_makes_no_empty_shard(tmp_path, options, how) -> None:
-    place = write_renders(tmp_path / "in", 1, 2, 3)
+    folder = write_renders(tmp_path / "in", 1, 2, 3)
     eyes = np.full((1, 36, 60), 128, np.uint8), np.array([[0.0, 0, -1]]), np.zeros((1, 3))
-    fakes.mpiigaze_day(place / "p00" / "day01.mat", eyes, eyes)
-    dataset = fakes.plan_here(place, tmp_path / "out", options, shard_size=2)
-    place.rename(tmp_path / "elsewhere")
+    fakes.mpiigaze_day(folder / "p00" / "day01.mat", eyes, eyes)
+    dataset = fakes.plan_here(folder, tmp_path / "out", options, shard_size=2)
+    folder.rename(tmp_path / "elsewhere")
     if how == "empty":
-        place.mkdir()
+        folder.mkdir()
     with pytest.raises((InputsGoneError, FileNotFoundError), match="in"):
-        build(dataset, place, options)
+        build(dataset, folder, options)
     assert dataset.committed() == [] and not list(dataset.store.walk("rejected"))
-    shutil.rmtree(place, ignore_errors=True)
-    (tmp_path / "elsewhere").rename(place)
-    build(dataset, place, options)
+    shutil.rmtree(folder, ignore_errors=True)
+    (tmp_path / "elsewhere").rename(folder)
+    build(dataset, folder, options)
     assert dataset.committed() == dataset.planned()
     assert sum(facts.num_samples for facts in dataset.all_facts(dataset.committed())) >= 2
 
@@ -82,11 +82,11 @@ def test_that_may_help_to_try_again_on_another_node() -> None:
 
 
 def test_inputs_that_are_gone_for_good_can_be_given_up(tmp_path) -> None:
-    place = write_renders(tmp_path / "in", 1, 2)
-    dataset = fakes.plan_here(place, tmp_path / "out", OPTIONS)
-    shutil.rmtree(place)
-    place.mkdir()
-    ShardIngester(dataset, make_source(place, OPTIONS), may_be_gone=True)(0)
+    folder = write_renders(tmp_path / "in", 1, 2)
+    dataset = fakes.plan_here(folder, tmp_path / "out", OPTIONS)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    ShardIngester(dataset, make_source(folder, OPTIONS), may_be_gone=True)(0)
     assert dataset.rejects(0)["reason"].to_pylist() == [VANISHED] * 2
     assert check_reject_share(dataset, known_facts(dataset), 0.0) == (0, 0, 2)
 
@@ -107,20 +107,20 @@ def test_only_archives_with_vanished_inputs_are_opened_again() -> None:
 def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
     tmp_path, in_archive
 ) -> None:
-    place = write_renders(tmp_path / "in", 1, 2, 3)
+    folder = write_renders(tmp_path / "in", 1, 2, 3)
     if in_archive:
-        shutil.make_archive(str(tmp_path / "tar" / "all"), "tar", place)
-        place = write_renders(tmp_path / "tar", 9)
-    dataset = fakes.plan_here(place, tmp_path / "out", OPTIONS)
+        shutil.make_archive(str(tmp_path / "tar" / "all"), "tar", folder)
+        folder = write_renders(tmp_path / "tar", 9)
+    dataset = fakes.plan_here(folder, tmp_path / "out", OPTIONS)
     name = "all.tar" if in_archive else "2.jpg"
-    (place / name).rename(tmp_path / "away")
-    build(dataset, place)
+    (folder / name).rename(tmp_path / "away")
+    build(dataset, folder)
     gone = ["all.tar/1", "all.tar/2", "all.tar/3"] if in_archive else ["2"]
     assert sorted(vanished_inputs(dataset, known_facts(dataset))) == gone
-    (tmp_path / "away").rename(place / name)
+    (tmp_path / "away").rename(folder / name)
     for _ in range(2):  # and once only
-        fakes.plan_here(place, tmp_path / "out", OPTIONS)
-        build(dataset, place)
+        fakes.plan_here(folder, tmp_path / "out", OPTIONS)
+        build(dataset, folder)
         assert dataset.committed() == [0, 1]
         assert ids_in(dataset) == sorted([*gone, *(["9"] if in_archive else ["1", "3"])])
     assert [planned.supersedes for planned in dataset.plan(1).inputs] == [None] * len(gone)
@@ -130,14 +130,14 @@ def test_an_input_that_is_back_is_planned_again_though_nothing_about_it_changed(
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["a truncated index", "truncated rejects", "missing rejects"])
 def test_damage_does_not_hold_up_what_is_new(tmp_path, monkeypatch, damage) -> None:
-    place = write_renders(tmp_path / "in", 1, 2)
-    dataset = fakes.ingest_here(place, tmp_path / "out", OPTIONS, shard_size=16384)
+    folder = write_renders(tmp_path / "in", 1, 2)
+    dataset = fakes.ingest_here(folder, tmp_path / "out", OPTIONS, shard_size=16384)
     planted.DAMAGE[damage][0](dataset.store, 0)
-    write_renders(place, 3)
-    os.utime(place / "2.jpg", ns=(9, 9))
+    write_renders(folder, 3)
+    os.utime(folder / "2.jpg", ns=(9, 9))
     work_here(monkeypatch)
     with suppress(FormatError):  # it is told, at the end
-        ingest.main(job(place, tmp_path / "out"))
+        ingest.main(job(folder, tmp_path / "out"))
     assert [planned.id for planned in dataset.plan(1).inputs] == ["3"]
     assert dataset.is_committed(1)
 
@@ -191,16 +191,16 @@ def test_places_without_a_name_in_common_share_a_dataset(tmp_path) -> None:
     assert dataset.plan(1).location == str(tmp_path / "b")
 
 
-def job(place: Path, output: Path, **options: object) -> IngestJob:
-    return IngestJob(source="unityeyes", input=str(place), output=str(output), **options)
+def job(folder: Path, output: Path, **options: object) -> IngestJob:
+    return IngestJob(source="unityeyes", input=str(folder), output=str(output), **options)
 
 
 def test_an_output_below_its_input_is_refused(tmp_path) -> None:
-    place = write_renders(tmp_path / "in", 1)
-    for output in (place, place / "deep" / "out", tmp_path / "other" / ".." / "in" / "out"):
+    folder = write_renders(tmp_path / "in", 1)
+    for output in (folder, folder / "deep" / "out", tmp_path / "other" / ".." / "in" / "out"):
         with pytest.raises(ValueError, match="lies in --input"):
-            ingest.main(job(place, output))
-    assert {path.name for path in place.iterdir()} == {"1.jpg", "1.json"}
+            ingest.main(job(folder, output))
+    assert {path.name for path in folder.iterdir()} == {"1.jpg", "1.json"}
 
 
 @pytest.mark.slow
@@ -229,9 +229,9 @@ def test_shards_planned_from_one_place_wait_for_a_run_on_it(tmp_path, monkeypatc
 def test_inputs_that_moved_before_they_were_built_are_built_where_they_are(
     tmp_path, monkeypatch
 ) -> None:
-    place = write_renders(tmp_path / "a", 1)
-    fakes.plan_here(place, tmp_path / "out", OPTIONS, shard_size=16384)
-    place.rename(tmp_path / "b")
+    folder = write_renders(tmp_path / "a", 1)
+    fakes.plan_here(folder, tmp_path / "out", OPTIONS, shard_size=16384)
+    folder.rename(tmp_path / "b")
     work_here(monkeypatch)
     ingest.main(job(tmp_path / "b", tmp_path / "out", moved=True))
     assert ids_in(Dataset.open(tmp_path / "out")) == ["1"]

@@ -150,5 +150,5 @@ def test_an_option_is_blamed_for_its_value_and_for_nothing_else(
     error: Callable[[], object], is_blamed: bool
 ) -> None:
     with pytest.raises(OptionError if is_blamed else OSError) as raised, value_of("--x 1"):
-        next(found) if hasattr(found := error(), "__next__") else found
+        next(outcome) if hasattr(outcome := error(), "__next__") else outcome
     assert ("--x 1 cannot be used: " in str(raised.value)) == is_blamed

@@ -79,12 +79,16 @@ def test_fid_and_kid_are_measured_where_weights_are_given(
     printed = run_job("validate", *given, "--inception", missing, on_ray=False)
     (with_it,) = (refined / "reports").iterdir()
     report = EyeReport.from_json((with_it / "report.json").read_bytes(), where="with")
-    found = report.fidelity
-    assert found is not None and found.num_images == 60 and found.weights == SmallNetwork.sha256
-    assert found.synthetic.fid > found.floor.fid and found.refined.fid > found.floor.fid
-    assert f"refined {found.refined.fid:.1f} and {found.refined.kid:.4f}" in printed
+    fidelity = report.fidelity
+    assert (
+        fidelity is not None
+        and fidelity.num_images == 60
+        and fidelity.weights == SmallNetwork.sha256
+    )
+    assert fidelity.synthetic.fid > fidelity.floor.fid and fidelity.refined.fid > fidelity.floor.fid
+    assert f"refined {fidelity.refined.fid:.1f} and {fidelity.refined.kid:.4f}" in printed
     text = Page((with_it / "report.html").read_text()).text
-    for words in (f"{found.floor.fid:.1f}", "60 images of each", "35×55 px, grey repeated"):
+    for words in (f"{fidelity.floor.fid:.1f}", "60 images of each", "35×55 px, grey repeated"):
         assert words in text.split("FID and KID", 1)[1]
 
 

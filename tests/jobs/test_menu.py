@@ -182,5 +182,5 @@ def test_bash_completes_commands_and_options(bash_script, words, completed) -> N
     answer = subprocess.run(
         ["bash", "-c", asked], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    found = [word for word in answer.stdout.split() if not word.startswith("-h")]
-    assert sorted(set(found) - {"--help"}) == sorted(completed)
+    offered = [word for word in answer.stdout.split() if not word.startswith("-h")]
+    assert sorted(set(offered) - {"--help"}) == sorted(completed)

@@ -26,11 +26,11 @@ def chain(job_chain, tmp_path) -> Path:
 
 def test_a_report_is_below_the_training_whose_refiner_it_judges(chain) -> None:
     with chdir(chain):  # a folder that a user names is seldom absolute
-        told = ("--mlflow", "out/mlflow", "--mlflow-experiment", "eyes")
+        tracking = ("--mlflow", "out/mlflow", "--mlflow-experiment", "eyes")
         run_job("train", "--config", CONFIG, "--synthetic", "synthetic", "--real", "real",
-                "--output", "run", *told)  # fmt: skip
+                "--output", "run", *tracking)  # fmt: skip
         run_job("validate", "--config", CONFIG, "--input", "refined", "--real", "real",
-                "--workers", 1, *told, on_ray=False)  # fmt: skip
+                "--workers", 1, *tracking, on_ray=False)  # fmt: skip
     client = client_of(MlflowOptions(mlflow=str(chain / "out/mlflow")))
     experiment = client.get_experiment_by_name("eyes")
     runs = client.search_runs([experiment.experiment_id])

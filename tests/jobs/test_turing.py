@@ -44,8 +44,8 @@ class _Process:
         )
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                self.url = found[0]
+            if match := re.search(r"http://127\.0\.0\.1:\d+", line):
+                self.url = match[0]
                 return
         raise AssertionError(f"it ended with {self.process.wait()} before it served anything")
 

@@ -58,8 +58,8 @@ def environment(tmp_path_factory) -> Path:
              "./sources"], folder)  # fmt: skip
     (wheel,) = (folder / "wheels").glob("*.whl")
     venv.create(folder / "env", symlinks=True)
-    (found,) = (folder / "env").glob("lib/python*/site-packages")
-    (found / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+    (packages,) = (folder / "env").glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
     printed([*PIP, "--python", "env", "install", "--no-deps", str(wheel)], folder)
     return folder / "env"
 
@@ -67,8 +67,8 @@ def environment(tmp_path_factory) -> Path:
 @pytest.fixture
 def installed(environment) -> Path:
     """The folder that the packages of the wheel are in."""
-    (found,) = environment.glob("lib/python*/site-packages")
-    return found
+    (packages,) = environment.glob("lib/python*/site-packages")
+    return packages
 
 
 @pytest.fixture

@@ -79,8 +79,10 @@ def test_a_turn_comes_back(eyes, other_look, deg):
 def test_a_stretch_comes_back(eyes, other_look, percent):
     factors = 1 + np.array(percent) / 100
     for images, within in ((eyes, 0.4), (other_look, 1.0)):
-        found = affine_motion(eyes, mapped(images, np.diag(factors))).stretch_percent_N2
-        assert np.median(found, axis=0) == pytest.approx(percent, abs=within)
+        stretch_percent_N2 = affine_motion(
+            eyes, mapped(images, np.diag(factors))
+        ).stretch_percent_N2
+        assert np.median(stretch_percent_N2, axis=0) == pytest.approx(percent, abs=within)
 
 
 def test_a_shear_turns_by_half_of_it(eyes, other_look):

@@ -55,12 +55,12 @@ def test_the_interval_holds_the_true_share_as_often_as_it_says(identities) -> No
     groups = None if identities is None else groups_of([f"{k % identities}" for k in range(120)])
     rng, held, values = np.random.default_rng(0), 0, []
     for seed in range(100):
-        found = share_in(
+        share = share_in(
             closed_share_of(sets_of(rng, 120, 1, 0.5), Jackknife(40, 120, groups, seed))
         )
-        held += found.low <= true <= found.high
-        values.append(found.value)
-        assert found.low < found.value < found.high
+        held += share.low <= true <= share.high
+        values.append(share.value)
+        assert share.low < share.value < share.high
     assert held >= 0.9 * 100
     assert np.median(values) == pytest.approx(true, abs=0.02)
 
@@ -81,20 +81,20 @@ def test_the_interval_is_narrower_than_distances_taken_one_by_one_allow() -> Non
     rng, jackknife = np.random.default_rng(2), Jackknife(60, 200, None, 0)
     sets = sets_of(rng, 200, 1, 0)
     nearly = sets.synthetic + rng.normal(0, 0.05, sets.synthetic.shape) - 0.02
-    found = share_in(closed_share_of(sets._replace(refined=nearly), jackknife))
+    share = share_in(closed_share_of(sets._replace(refined=nearly), jackknife))
     values_3, values_R3 = jackknife.together(sets._replace(refined=nearly), kernel)
     roots_3, roots_R3 = (np.sqrt(values.clip(0)) for values in (values_3, values_R3))
     apart = np.hypot(*(jackknife.of_renders.half_width(roots_R) for roots_R in roots_R3.T[:2]))
-    assert (found.high - found.low) / 2 < 0.5 * apart / (roots_3[0] - roots_3[2])
+    assert (share.high - share.low) / 2 < 0.5 * apart / (roots_3[0] - roots_3[2])
 
 
 def test_renders_that_are_no_farther_than_real_images_leave_nothing_to_close() -> None:
     rng = np.random.default_rng(3)
-    found = [
+    shares = [
         closed_share_of(sets_of(rng, 60, 0, 0.2), Jackknife(40, 60, None, seed))
         for seed in range(20)
     ]
-    reasons = [closed.why_not for closed in found if closed.share is None]
+    reasons = [closed.why_not for closed in shares if closed.share is None]
     assert len(reasons) >= 18, "chance is hardly ever taken for a distance"
     assert all(reason is not None and "60 images of each" in reason for reason in reasons)
 

@@ -52,16 +52,16 @@ def measured(synthetic: np.ndarray, refined: np.ndarray, real: np.ndarray) -> Fi
 
 
 def test_a_set_that_is_shifted_is_farther_than_one_that_is_not() -> None:
-    found = measured(pictures(NUM, 0, 60), pictures(NUM, 1, 20), pictures(2 * NUM, 2))
-    assert found.num_images == NUM and found.kid_subset_size == NUM // 2
-    assert (found.height, found.width, found.channels) == (12, 16, 1)
-    assert found.library == "torch-fidelity 0.4.0" and found.weights == SmallNetwork.sha256
+    fidelity = measured(pictures(NUM, 0, 60), pictures(NUM, 1, 20), pictures(2 * NUM, 2))
+    assert fidelity.num_images == NUM and fidelity.kid_subset_size == NUM // 2
+    assert (fidelity.height, fidelity.width, fidelity.channels) == (12, 16, 1)
+    assert fidelity.library == "torch-fidelity 0.4.0" and fidelity.weights == SmallNetwork.sha256
     # A shift of all pixels by d is one of all 8 features by d / 255.
-    assert found.synthetic.fid == pytest.approx(8 * (60 / 255) ** 2, rel=0.2)
-    assert found.refined.fid == pytest.approx(8 * (20 / 255) ** 2, rel=0.5)
-    assert 0 < found.floor.fid < found.refined.fid / 2
-    assert found.synthetic.kid > found.refined.kid > 3 * abs(found.floor.kid)
-    assert min(found.synthetic.kid_sd, found.refined.kid_sd, found.floor.kid_sd) > 0
+    assert fidelity.synthetic.fid == pytest.approx(8 * (60 / 255) ** 2, rel=0.2)
+    assert fidelity.refined.fid == pytest.approx(8 * (20 / 255) ** 2, rel=0.5)
+    assert 0 < fidelity.floor.fid < fidelity.refined.fid / 2
+    assert fidelity.synthetic.kid > fidelity.refined.kid > 3 * abs(fidelity.floor.kid)
+    assert min(fidelity.synthetic.kid_sd, fidelity.refined.kid_sd, fidelity.floor.kid_sd) > 0
 
 
 def test_equal_sets_have_no_distance() -> None:
@@ -93,18 +93,18 @@ def test_the_figures_are_those_of_torch_fidelity() -> None:
         save_cpu_ram=True,
         verbose=False,
     )
-    found = inception_distance(*map(SmallNetwork(), sets), 50)
-    assert found.fid == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
-    assert found.kid == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-6)
-    assert found.kid_sd == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-6)
+    distance = inception_distance(*map(SmallNetwork(), sets), 50)
+    assert distance.fid == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
+    assert distance.kid == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-6)
+    assert distance.kid_sd == pytest.approx(expected["kernel_inception_distance_std"], rel=1e-6)
 
 
 def test_the_distance_is_that_of_two_normal_distributions() -> None:
     """Against the formula, of sets whose deviations differ by a factor."""
     rng = np.random.default_rng(0)
     one, other = rng.normal(0, 1, (2, 20_000, 3)).astype(np.float32)
-    found = inception_distance(2 * one + 1, other, 10)
-    assert found.fid == pytest.approx(3 * 1**2 + 3 * (2 - 1) ** 2, rel=0.05)
+    distance = inception_distance(2 * one + 1, other, 10)
+    assert distance.fid == pytest.approx(3 * 1**2 + 3 * (2 - 1) ** 2, rel=0.05)
 
 
 def test_colours_are_shown_as_they_are() -> None:
@@ -209,7 +209,7 @@ def test_the_network_is_torch_fidelitys_own_with_the_weights_of_the_file(tmp_pat
     inception = Inception.read(path, stored(path, layout)[:8])
     assert inception.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     images = pictures(2, 0)
-    found = inception(images)
+    features = inception(images)
     theirs = create_feature_extractor(
         "inception-v3-compat",
         ["2048"],
@@ -217,10 +217,10 @@ def test_the_network_is_torch_fidelitys_own_with_the_weights_of_the_file(tmp_pat
         verbose=False,
         feature_extractor_weights_path=str(path),
     )
-    assert found.shape == (2, 2048) and found.dtype == np.float32 and found.std() > 0
-    assert np.array_equal(found, features_of(theirs, images))
+    assert features.shape == (2, 2048) and features.dtype == np.float32 and features.std() > 0
+    assert np.array_equal(features, features_of(theirs, images))
     sent = cloudpickle.loads(cloudpickle.dumps(partial(inception, images)))
-    assert np.array_equal(found, sent()), "as a worker has it"
+    assert np.array_equal(features, sent()), "as a worker has it"
 
 
 def chance_weights() -> dict[str, torch.Tensor]:

@@ -87,10 +87,12 @@ def same_and_blurred() -> LookDistances:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*DISTANCES, *ALIKE])
 def test_equal_distributions_lie_at_the_floor_and_a_blur_does_not(name) -> None:
-    found: Compared = getattr(same_and_blurred(), name)
-    assert found.refined.low <= found.floor.high and found.floor.low <= found.refined.high
-    apart = found.synthetic.low > found.floor.high
-    crowded = found.synthetic.high < found.floor.low
+    compared: Compared = getattr(same_and_blurred(), name)
+    assert (
+        compared.refined.low <= compared.floor.high and compared.floor.low <= compared.refined.high
+    )
+    apart = compared.synthetic.low > compared.floor.high
+    crowded = compared.synthetic.high < compared.floor.low
     assert crowded if name in ("coverage", "diversity") else (apart or name == "density")
 
 
@@ -193,9 +195,9 @@ def test_a_collapse_shows_in_coverage_diversity_and_density() -> None:
 def test_a_collapse_of_images_shows() -> None:
     synthetic = blobs(100, seed=1)
     collapsed = np.repeat(synthetic[:1], 100, axis=0)
-    found = measure_looks(synthetic, collapsed, blobs(200, seed=2))
-    assert found.diversity.refined.value == pytest.approx(0, abs=1e-6)
-    assert found.coverage.refined.high < found.coverage.floor.low
+    looks = measure_looks(synthetic, collapsed, blobs(200, seed=2))
+    assert looks.diversity.refined.value == pytest.approx(0, abs=1e-6)
+    assert looks.coverage.refined.high < looks.coverage.floor.low
 
 
 @pytest.mark.slow
@@ -204,59 +206,59 @@ def test_copies_are_found_whatever_their_brightness_and_grain() -> None:
     refined = blobs(100, seed=3)
     grain = np.random.default_rng(4).normal(0, 2, (5, 20, 28))
     refined[10:15] = as_images(20 + 0.7 * real[[3, 50, 77, 120, 199]] + grain)
-    found = measure_looks(synthetic, refined, real)
-    assert found.memorised_share.refined.value == pytest.approx(0.05, abs=0.02)
-    assert found.memorised_share.refined.low > 0.01
-    assert found.memorised_share.synthetic.value <= 0.03
-    assert {(p.refined, p.real) for p in found.closest[:5]} == {
+    looks = measure_looks(synthetic, refined, real)
+    assert looks.memorised_share.refined.value == pytest.approx(0.05, abs=0.02)
+    assert looks.memorised_share.refined.low > 0.01
+    assert looks.memorised_share.synthetic.value <= 0.03
+    assert {(p.refined, p.real) for p in looks.closest[:5]} == {
         (10, 3), (11, 50), (12, 77), (13, 120), (14, 199)
     }  # fmt: skip
-    assert found.closest[0].distance < found.copy_distance
+    assert looks.closest[0].distance < looks.copy_distance
 
 
 def test_nearest_is_that_of_a_slow_loop_and_an_exact_copy_is_at_0() -> None:
     real, images = thumbnails(blobs(30, seed=1)), thumbnails(blobs(9, seed=2))
     images[4] = real[7]
     slow = np.sqrt(((images[:, None] - real[None]).astype(np.float64) ** 2).mean(axis=2))
-    found = nearest_in(real, images)
-    np.testing.assert_array_equal(found.which, slow.argmin(axis=1))
-    np.testing.assert_allclose(found.distance, slow.min(axis=1), rtol=1e-6)
-    assert (found.which[4], found.distance[4]) == (7, 0)
+    nearest = nearest_in(real, images)
+    np.testing.assert_array_equal(nearest.which, slow.argmin(axis=1))
+    np.testing.assert_allclose(nearest.distance, slow.min(axis=1), rtol=1e-6)
+    assert (nearest.which[4], nearest.distance[4]) == (7, 0)
     assert (nearest_others(real).which != np.arange(30)).all()
     assert (thumbnails(np.full((1, 20, 28), 9, np.uint8)) == 0).all()
 
 
 def test_white_noise_has_a_flat_spectrum_of_its_variance() -> None:
     noise = as_images(np.random.default_rng(0).normal(128, 10, (300, 36, 60)))
-    found = spectra(noise)
-    level_db = found.each.mean(axis=0)
+    curves = spectra(noise)
+    level_db = curves.each.mean(axis=0)
     np.testing.assert_allclose(level_db[1:], 20, atol=0.4)
     assert 17 < level_db[0] < 20  # few numbers in the ring: their log mean lies above the mean log
-    assert (found.at[0], found.at[-1]) == (1 / 36, 0.5)
-    louder = SetCurves(found.at, found.each + 3)
-    assert value(rms_difference(louder, found), 300) == pytest.approx(3)
+    assert (curves.at[0], curves.at[-1]) == (1 / 36, 0.5)
+    louder = SetCurves(curves.at, curves.each + 3)
+    assert value(rms_difference(louder, curves), 300) == pytest.approx(3)
 
 
 def test_a_wave_lies_in_its_own_ring() -> None:
     x = np.arange(64)
     wave = as_images(128 + 40 * np.sin(2 * np.pi * 8 / 32 * x)[None, None, :].repeat(32, axis=1))
-    found = spectra(wave)
-    assert found.at[found.each[0].argmax()] == pytest.approx(0.25)
+    curves = spectra(wave)
+    assert curves.at[curves.each[0].argmax()] == pytest.approx(0.25)
 
 
 def test_histogram_distances_agree_with_scipy() -> None:
     left, right = blobs(30, seed=1), as_images(blobs(30, seed=2) * 0.8 + 9)
     expected = stats.wasserstein_distance(left.ravel(), right.ravel())
-    found = wasserstein(grey_histograms(left), grey_histograms(right))
-    assert value(found, 30) == pytest.approx(expected)
+    distance = wasserstein(grey_histograms(left), grey_histograms(right))
+    assert value(distance, 30) == pytest.approx(expected)
 
     def magnitudes(images: Images) -> NDArray[np.float64]:
         down, right = np.gradient(images.astype(np.float64), axis=(1, 2))
         return np.hypot(down, right)[:, 1:-1, 1:-1].ravel()
 
     expected = stats.wasserstein_distance(magnitudes(left), magnitudes(right))
-    found = wasserstein(gradient_histograms(left), gradient_histograms(right))
-    assert value(found, 30) == pytest.approx(expected, abs=GRADIENT_STEP / 2)
+    distance = wasserstein(gradient_histograms(left), gradient_histograms(right))
+    assert value(distance, 30) == pytest.approx(expected, abs=GRADIENT_STEP / 2)
 
 
 def test_patch_distances_tell_grain_from_shading() -> None:
@@ -266,8 +268,8 @@ def test_patch_distances_tell_grain_from_shading() -> None:
     reference = patches_of(real, 0)
 
     def both(images: Images) -> tuple[float, float]:
-        found = sliced_wasserstein(patches_of(images, 0), reference, seed=0)
-        return value(found, 200, 0), value(found, 200, 1)
+        distance = sliced_wasserstein(patches_of(images, 0), reference, seed=0)
+        return value(distance, 200, 0), value(distance, 200, 1)
 
     same, grainy, shaded = (
         both(other),
@@ -283,9 +285,9 @@ def test_sliced_wasserstein_of_kept_images_is_that_of_the_images_alone() -> None
     kept = np.zeros((1, 20), bool)
     kept[0, [1, 4, 5, 17]] = True
     part = sliced_wasserstein(type(left)(*(p[kept[0]] for p in left)), right, seed=0)
-    whole = sliced_wasserstein(left, right, seed=0)
+    full = sliced_wasserstein(left, right, seed=0)
     like = kept[:, ::-1].copy()
-    np.testing.assert_allclose(part(np.ones((1, 4), bool), like), whole(kept, like), rtol=1e-5)
+    np.testing.assert_allclose(part(np.ones((1, 4), bool), like), full(kept, like), rtol=1e-5)
 
 
 def mean_difference(other_N, reference_N) -> Statistic:
@@ -309,8 +311,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(num_identities) -> None:
         if groups is not None:
             other += rng.normal(0, 2, num_identities)[groups]
         rounds = Rounds.draw(60, 80, groups, seed)
-        found = rounds.distances(mean_difference(other, reference), [(-9, 9)])[0]
-        held += found.low <= 1 <= found.high
+        interval = rounds.distances(mean_difference(other, reference), [(-9, 9)])[0]
+        held += interval.low <= 1 <= interval.high
     assert 0.91 * 400 <= held <= 0.99 * 400
 
 
@@ -352,18 +354,18 @@ def test_shares_of_0_and_1_have_intervals() -> None:
 
 @pytest.mark.slow
 def test_plots_draw_every_measure_and_say_where_there_is_no_gap() -> None:
-    found = same_and_blurred()
-    gaps = found.model_copy(update={"density": found.frechet})
+    looks = same_and_blurred()
+    gaps = looks.model_copy(update={"density": looks.frechet})
     drawn = look_figures.distances(look_figures.rows_of(gaps))
     assert all(label in drawn for label, _ in look_figures.ROWS.values())
     assert "floor already" not in drawn
-    no_gap = found.grey.model_copy(update={"synthetic": found.grey.floor})
+    no_gap = looks.grey.model_copy(update={"synthetic": looks.grey.floor})
     drawn = look_figures.distances(look_figures.rows_of(gaps.model_copy(update={"grey": no_gap})))
     assert drawn.count("floor already") == 1
     for plot in (
-        look_figures.spectra(found.spectra),
-        look_figures.grey_histograms(found.grey_histogram),
-        look_figures.gradient_histograms(found.gradient_histogram),
+        look_figures.spectra(looks.spectra),
+        look_figures.grey_histograms(looks.grey_histogram),
+        look_figures.gradient_histograms(looks.gradient_histogram),
     ):
         assert plot.count('stroke-width="2.2"') == 6 and "nan" not in plot
 

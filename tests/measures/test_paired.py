@@ -25,30 +25,30 @@ def table(mean: float, draw: int = 0, seeds: int = 5) -> ByBlock:
 @pytest.mark.slow
 def test_the_interval_of_a_mean_covers_the_truth_about_as_often_as_it_says() -> None:
     """5 seeds and 18 blocks: a plain bootstrap of the images would cover it far less often."""
-    found = [mean_interval(table(8.0, draw)) for draw in range(60)]
-    covered = sum(one.low <= 8.0 <= one.high for one in found)
+    intervals = [mean_interval(table(8.0, draw)) for draw in range(60)]
+    covered = sum(one.low <= 8.0 <= one.high for one in intervals)
     assert 50 <= covered <= 60
-    assert all(one.low < one.value < one.high for one in found)
+    assert all(one.low < one.value < one.high for one in intervals)
 
 
 def test_pairing_removes_what_the_blocks_share() -> None:
     base, groups = errors(8.0)
     other = base - 0.4 + np.random.default_rng(9).normal(0, 0.3, base.shape)
     ours, theirs = (ByBlock.of(range(5), values, groups) for values in (other, base))
-    found = compared(ours, theirs)
-    assert found.difference.low > -0.45 and found.difference.high < -0.35
+    comparison = compared(ours, theirs)
+    assert comparison.difference.low > -0.45 and comparison.difference.high < -0.35
     assert mean_interval(ours).high - mean_interval(ours).low > 0.6
-    assert found.relative.value == pytest.approx(ours.mean / theirs.mean - 1)
-    assert found.num_seeds == 5
+    assert comparison.relative.value == pytest.approx(ours.mean / theirs.mean - 1)
+    assert comparison.num_seeds == 5
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
     """A training that collapsed is left out of both sides, or the other's seed counts alone."""
     values, groups = errors(8.0)
-    whole = ByBlock.of(range(5), values, groups)
+    full = ByBlock.of(range(5), values, groups)
     without = ByBlock.of((0, 2, 4), values[[0, 2, 4]] - 1.0, groups)
-    found = compared(without, whole)
-    assert found.num_seeds == 3 and found.difference.value == pytest.approx(-1.0)
+    comparison = compared(without, full)
+    assert comparison.num_seeds == 3 and comparison.difference.value == pytest.approx(-1.0)
     with pytest.raises(ValueError, match="no seed"):
         compared(without, ByBlock.of((7, 8), values[:2], groups))
 
@@ -56,8 +56,10 @@ def test_only_seeds_that_both_have_are_compared() -> None:
 def test_an_arm_without_seeds_is_compared_with_every_seed() -> None:
     values, groups = errors(8.0)
     constant = ByBlock.of((0,), values[:1] * 0 + 11.0, groups)
-    found = compared(ByBlock.of(range(5), values, groups), constant)
-    assert found.num_seeds == 5 and found.difference.value == pytest.approx(values.mean() - 11.0)
+    comparison = compared(ByBlock.of(range(5), values, groups), constant)
+    assert comparison.num_seeds == 5 and comparison.difference.value == pytest.approx(
+        values.mean() - 11.0
+    )
 
 
 def test_the_share_of_a_gap_is_that_of_the_means() -> None:

@@ -14,13 +14,15 @@ from factory.measures.statistics import (
 
 def test_the_numbers_are_those_of_the_values():
     values = np.random.default_rng(0).normal(2, 1, 1001)
-    found = estimate(values, np.arange(1001))
-    assert found is not None
-    assert found.mean == pytest.approx(values.mean()) and found.sd == pytest.approx(values.std())
-    assert found.median == np.median(values) and found.p95 == np.quantile(values, 0.95)
-    assert found.num == 1001
-    assert found.mean_low < found.mean < found.mean_high
-    assert found.p95_low < found.p95 < found.p95_high
+    estimated = estimate(values, np.arange(1001))
+    assert estimated is not None
+    assert estimated.mean == pytest.approx(values.mean()) and estimated.sd == pytest.approx(
+        values.std()
+    )
+    assert estimated.median == np.median(values) and estimated.p95 == np.quantile(values, 0.95)
+    assert estimated.num == 1001
+    assert estimated.mean_low < estimated.mean < estimated.mean_high
+    assert estimated.p95_low < estimated.p95 < estimated.p95_high
 
 
 def test_nothing_measured_is_none():
@@ -41,8 +43,8 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(2)
     covered = 0
     for _ in range(200):
-        found = estimate(rng.normal(0, 1, 100), np.arange(100))
-        covered += found.mean_low <= 0 <= found.mean_high
+        estimated = estimate(rng.normal(0, 1, 100), np.arange(100))
+        covered += estimated.mean_low <= 0 <= estimated.mean_high
     assert 0.88 <= covered / 200 <= 0.99
 
 

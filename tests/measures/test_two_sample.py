@@ -23,17 +23,17 @@ def blobs(num: int, seed: int, *, blur: float = 1.2) -> Images:
 
 @pytest.mark.slow
 def test_one_distribution_cannot_be_told_apart() -> None:
-    found = QUICK(blobs(500, seed=1), blobs(500, seed=2))
-    assert found.low <= 0.5 <= found.high
-    assert abs(found.accuracy - 0.5) < 0.06
-    assert (found.num_test, found.num_train, found.seeds) == (500, 500, (0, 1))
+    result = QUICK(blobs(500, seed=1), blobs(500, seed=2))
+    assert result.low <= 0.5 <= result.high
+    assert abs(result.accuracy - 0.5) < 0.06
+    assert (result.num_test, result.num_train, result.seeds) == (500, 500, (0, 1))
 
 
 @pytest.mark.slow
 def test_a_blur_is_told_apart() -> None:
-    found = QUICK(blobs(500, seed=1), blobs(500, seed=2, blur=1.8))
-    assert found.accuracy > 0.95
-    assert found.low <= found.accuracy <= found.high <= 1
+    result = QUICK(blobs(500, seed=1), blobs(500, seed=2, blur=1.8))
+    assert result.accuracy > 0.95
+    assert result.low <= result.accuracy <= result.high <= 1
 
 
 @pytest.mark.slow
@@ -47,15 +47,15 @@ def test_faint_grain_is_told_apart() -> None:
 def test_a_mixture_is_told_apart_as_far_as_it_differs() -> None:
     """A third of the second set differs, perfectly: the best accuracy is 2/3."""
     mixed = np.concatenate([blobs(400, seed=2), 255 - blobs(200, seed=3) // 4])
-    found = QUICK(blobs(600, seed=1), mixed)
-    assert found.low <= 2 / 3 <= found.high
+    result = QUICK(blobs(600, seed=1), mixed)
+    assert result.low <= 2 / 3 <= result.high
 
 
 @pytest.mark.slow
 def test_sets_of_unequal_size_count_alike() -> None:
-    found = QUICK(blobs(900, seed=1), blobs(150, seed=2))
-    assert (found.num_test, found.num_train) == (150, 150)
-    assert found.low <= 0.5 <= found.high
+    result = QUICK(blobs(900, seed=1), blobs(150, seed=2))
+    assert (result.num_test, result.num_train) == (150, 150)
+    assert result.low <= 0.5 <= result.high
 
 
 @pytest.mark.slow

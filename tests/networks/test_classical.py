@@ -23,7 +23,7 @@ PLACE = Quantity(
     unit="px",
     columns=(),
     read=lambda index: np.empty((len(index), 2)),
-    errors=lambda found, truth: np.hypot(*(found - truth).T),
+    errors=lambda estimates, truth: np.hypot(*(estimates - truth).T),
 )
 KINDS = {
     Nearest: {"neighbours": (3, 8)},
@@ -54,15 +54,15 @@ def test_it_finds_what_it_has_not_seen_and_chooses_by_the_held_out(kind) -> None
     train, held_out, other = blobs(200, 0), blobs(30, 1), blobs(60, 2)
     model = kind(**KINDS[kind])
     fitted = model.fit(train, held_out, PLACE, seed=3)
-    found = fitted.estimate(other.images)
-    assert found.shape == (60, 2)
-    assert PLACE.errors(found, other.values_ND).mean() < 1.0
+    estimates = fitted.estimate(other.images)
+    assert estimates.shape == (60, 2)
+    assert PLACE.errors(estimates, other.values_ND).mean() < 1.0
     assert fitted.facts["mean_answer_px"] > 3.0
     known = PLACE.errors(fitted.estimate(held_out.images), held_out.values_ND).mean()
     assert fitted.facts["held_out_error_px"] == pytest.approx(known)
     assert len(fitted.facts) == 3
     again = kind(**KINDS[kind]).fit(train, held_out, PLACE, seed=3)
-    assert np.array_equal(again.estimate(other.images), found)
+    assert np.array_equal(again.estimate(other.images), estimates)
 
 
 @pytest.mark.slow
@@ -154,8 +154,8 @@ def test_a_training_picture_is_rebuilt_from_itself() -> None:
 def test_a_picture_unlike_all_others_is_given_the_mean_of_the_nearest() -> None:
     train = blobs(30, 0)
     fitted = AdaptiveLinear(nearest=30).fit(train, train, PLACE, seed=0)
-    found = fitted.estimate(np.full((1, 20, 30), 128, np.uint8))
-    assert found == pytest.approx(train.values_ND.mean(axis=0)[None])
+    estimates = fitted.estimate(np.full((1, 20, 30), 128, np.uint8))
+    assert estimates == pytest.approx(train.values_ND.mean(axis=0)[None])
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -41,14 +41,14 @@ def test_what_is_missing_damaged_or_for_other_images_is_told(tmp_path, kind) -> 
     with pytest.raises(ValueError, match=rf"the \w+ network is for .*height={height}.*height=36"):
         described.require(described.image.model_copy(update={"height": 36}))
     weights, description = (tmp_path / f"{kind}.{end}" for end in ("safetensors", "json"))
-    whole = description.read_text()
+    text = description.read_text()
     other = getattr(described.architecture, width) + 1
-    changed = whole.replace(f'"{width}": {other - 1}', f'"{width}": {other}')
-    assert changed != whole
+    changed = text.replace(f'"{width}": {other - 1}', f'"{width}": {other}')
+    assert changed != text
     description.write_text(changed)
     with pytest.raises(FormatError, match="not the architecture that its description names"):
         load(tmp_path)
-    description.write_text(whole)
+    description.write_text(text)
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(FormatError, match="copy both again"):
         load(tmp_path)

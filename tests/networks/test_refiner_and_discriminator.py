@@ -92,18 +92,18 @@ def _is_linear(network: nn.Module) -> bool:
     )
 
 
-@pytest.mark.parametrize("place", range(5))
-def test_no_activation_is_missing(place):
+@pytest.mark.parametrize("index", range(5))
+def test_no_activation_is_missing(index):
     """Each convolution but the last is followed by a ReLU: where it is cut off, all is zero."""
     discriminator = Discriminator()
     convolutions = [m for m in discriminator.modules() if isinstance(m, nn.Conv2d)]
     last = convolutions[-1]
     images = torch.rand(1, 1, 35, 55) * 2 - 1
-    if place < 4:
+    if index < 4:
         with torch.no_grad():
-            convolutions[place].weight.zero_()
-            convolutions[place].bias.fill_(-1.0)
-            for later in convolutions[place + 1 :]:
+            convolutions[index].weight.zero_()
+            convolutions[index].bias.fill_(-1.0)
+            for later in convolutions[index + 1 :]:
                 later.bias.zero_()
         assert not discriminator(images).any()
     else:  # the logits themselves are not rectified

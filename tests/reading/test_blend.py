@@ -25,9 +25,9 @@ def sources(blend: Blend, epoch: int = 0, **where) -> np.ndarray:
 
 def test_each_release_has_its_share_of_every_stretch(parts) -> None:
     blend = Blend(parts, [3, 1], num_samples=4 * BLOCK_SAMPLES)
-    found = sources(blend).reshape(4, BLOCK_SAMPLES)
-    assert (found == 1).sum(1).tolist() == [BLOCK_SAMPLES // 4] * 4
-    assert len({tuple(block) for block in found.tolist()}) == 4
+    blocks = sources(blend).reshape(4, BLOCK_SAMPLES)
+    assert (blocks == 1).sum(1).tolist() == [BLOCK_SAMPLES // 4] * 4
+    assert len({tuple(block) for block in blocks.tolist()}) == 4
     short = Blend(parts, [1, 2])
     assert len(short) == 24 + 5 == len(list(short.epoch()))
 
@@ -36,10 +36,10 @@ def test_a_release_gives_each_sample_once_before_it_gives_one_again(parts) -> No
     blend = Blend(parts, [1, 1])
     given: list[list[str]] = [[], []]
     for epoch in range(6):
-        found = keys(blend.epoch(epoch, seed=4))
+        read = keys(blend.epoch(epoch, seed=4))
         for source, key in zip(
             blend.plan(epoch, seed=4, shuffle=True).places(np.arange(len(blend))).source,
-            found, strict=True,
+            read, strict=True,
         ):  # fmt: skip
             given[source].append(key)
     for release, had in zip(parts, given, strict=True):
@@ -54,13 +54,13 @@ def test_a_release_gives_each_sample_once_before_it_gives_one_again(parts) -> No
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(0, 60))
 def test_ranks_and_workers_share_it_from_any_place_on(parts, ranks, workers, batch, start) -> None:
     blend = Blend(parts, [2, 1], num_samples=50)
-    whole = keys(blend.epoch(2, seed=1))
+    expected = keys(blend.epoch(2, seed=1))
     read = [
         keys(blend.epoch(2, seed=1, rank=rank, num_ranks=ranks, worker=worker, start=start,
                          num_workers=workers, batch_size=batch, ends="uneven"))
         for rank in range(ranks) for worker in range(workers)
     ]  # fmt: skip
-    assert Counter(key for of in read for key in of) == Counter(whole[start:])
+    assert Counter(key for of in read for key in of) == Counter(expected[start:])
 
 
 @pytest.mark.parametrize("shares", [[1, 1e-6], [5, 1, 1, 1], [0.2] * 40])

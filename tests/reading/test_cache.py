@@ -132,14 +132,14 @@ def test_a_part_that_is_being_fetched_keeps_its_room(store, tmp_path, monkeypatc
         return read(name, offset, length)
 
     monkeypatch.setattr(store, "read_range", slowly)
-    found: list[bytes | None] = []
-    thread = threading.Thread(target=lambda: found.append(fetch(cache, store, "a")))
+    fetched: list[bytes | None] = []
+    thread = threading.Thread(target=lambda: fetched.append(fetch(cache, store, "a")))
     thread.start()
     assert begun.wait(30)
     assert fetch(cache, store, "b") is None
     go_on.set()
     thread.join()
-    assert found == [CONTENTS["a"]] and held(cache) == {"a"}
+    assert fetched == [CONTENTS["a"]] and held(cache) == {"a"}
 
 
 def fetch_all(store: Counting, folder: Path, results) -> None:

@@ -34,20 +34,20 @@ counts_of_shards = st.lists(st.integers(0, 9), max_size=8)
 @settings(deadline=None)
 @given(counts_of_shards, st.integers(0, 3), st.integers(0, 2), st.integers(1, 40), st.booleans())
 def test_an_order_has_every_sample_once(counts, seed, epoch, mixed, shuffle) -> None:
-    found = order(counts, seed=seed, epoch=epoch, mix=Mix(num_samples=mixed), shuffle=shuffle)
-    assert sorted(whole(found)) == all_rows(counts)
+    ordered = order(counts, seed=seed, epoch=epoch, mix=Mix(num_samples=mixed), shuffle=shuffle)
+    assert sorted(whole(ordered)) == all_rows(counts)
     if not shuffle:
-        assert whole(found) == all_rows(counts)
+        assert whole(ordered) == all_rows(counts)
 
 
 @settings(deadline=None)
 @given(counts_of_shards, st.data())
 def test_places_do_not_depend_on_what_is_asked_together(counts, data) -> None:
-    found = order(counts, mix=Mix(num_samples=12))
-    everything = whole(found)
+    ordered = order(counts, mix=Mix(num_samples=12))
+    everything = whole(ordered)
     if everything:
         positions = data.draw(st.lists(st.integers(0, len(everything) - 1), max_size=5))
-        places = found.places(np.array(positions, np.int64))
+        places = ordered.places(np.array(positions, np.int64))
         asked = list(zip(places.shard.tolist(), places.row.tolist(), strict=True))
         assert asked == [everything[position] for position in positions]
 
@@ -98,15 +98,15 @@ def share_of_neighbours(counts: list[int], mix: Mix, seed: int) -> float:
 
 def test_within_one_window_neighbours_are_of_one_shard_as_often_as_by_chance() -> None:
     counts = [100] * 20
-    found = [share_of_neighbours(counts, Mix(), seed) for seed in range(40)]
+    shares = [share_of_neighbours(counts, Mix(), seed) for seed in range(40)]
     by_chance = 99 / 1999
-    assert np.mean(found) == pytest.approx(by_chance, abs=4 * np.sqrt(by_chance / 2000 / 40))
+    assert np.mean(shares) == pytest.approx(by_chance, abs=4 * np.sqrt(by_chance / 2000 / 40))
 
 
 def test_beyond_one_window_neighbours_are_of_one_shard_once_in_the_shards_of_a_window() -> None:
     counts = [100] * 40
-    found = [share_of_neighbours(counts, Mix(num_samples=1000), seed) for seed in range(20)]
-    assert np.mean(found) == pytest.approx(1 / 10, rel=0.05)
+    shares = [share_of_neighbours(counts, Mix(num_samples=1000), seed) for seed in range(20)]
+    assert np.mean(shares) == pytest.approx(1 / 10, rel=0.05)
     assert share_of_neighbours(counts, Mix(num_samples=1), 0) > 0.98
 
 
@@ -117,10 +117,10 @@ def test_windows_are_of_equal_size_and_bounded_by_samples_and_bytes() -> None:
     assert order(counts, mix=Mix(num_bytes=500_000)).num_windows == 8
     assert order(counts, mix=Mix(num_samples=1)).num_windows == 40
     assert order([]).num_windows == 0 and order([0, 0]).num_samples == 0
-    found = order(counts, mix=Mix(num_samples=1000))
-    (following,) = found.shards_after(999)
-    assert set(found.places(np.arange(1000, 2000)).shard) == set(following)
-    assert len(found.shards_after(3999)[0]) == 0
+    ordered = order(counts, mix=Mix(num_samples=1000))
+    (following,) = ordered.shards_after(999)
+    assert set(ordered.places(np.arange(1000, 2000)).shard) == set(following)
+    assert len(ordered.shards_after(3999)[0]) == 0
 
 
 def test_a_window_of_nothing_is_refused() -> None:
@@ -188,8 +188,8 @@ def test_a_worker_goes_on_where_it_was(total, ranks, workers, batch, data) -> No
     turn = Turn(0, ranks, 0, workers, batch)
     everything = positions_of(turn, total)
     done = data.draw(st.integers(0, len(everything)))
-    there = Turn(0, ranks, 0, workers, batch, done=done)
-    assert positions_of(there, total) == everything[done:]
+    resumed = Turn(0, ranks, 0, workers, batch, done=done)
+    assert positions_of(resumed, total) == everything[done:]
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_seed(released, releas
     check_same(sorted(first, key=lambda sample: sample.key), expected)
     assert keys(first) == keys(release.epoch()) != list(expected)
     for other in (release.epoch(1), release.epoch(seed=1)):
-        found = keys(other)
-        assert found != keys(first) and sorted(found) == list(expected)
+        read = keys(other)
+        assert read != keys(first) and sorted(read) == list(expected)
     assert keys(release.epoch(shuffle=False)) == list(expected)
 
 
@@ -90,9 +90,9 @@ def test_ranks_and_workers_share_an_epoch(release, ranks, workers) -> None:
 
 def test_windows_change_the_order_and_nothing_else(released) -> None:
     narrow = Release(place_of(released), mix=Mix(num_samples=5))
-    found = keys(narrow.epoch())
-    assert sorted(found) == keys(narrow)
-    shards = [key.split("-")[0] for key in found]
+    read = keys(narrow.epoch())
+    assert sorted(read) == keys(narrow)
+    shards = [key.split("-")[0] for key in read]
     assert sum(a != b for a, b in itertools.pairwise(shards)) == 4
 
 
@@ -100,8 +100,8 @@ def test_it_can_be_sent_to_another_process(release) -> None:
     release[3]
     queue = multiprocessing.SimpleQueue()
     queue.put(release)
-    there = queue.get()
-    assert keys(there.epoch()) == keys(release.epoch())
+    received = queue.get()
+    assert keys(received.epoch()) == keys(release.epoch())
 
 
 @pytest.mark.slow
@@ -168,13 +168,13 @@ def test_a_filtered_dataset_is_read_as_any_other(refined, tmp_path) -> None:
 
 
 def test_an_index_in_several_parts_is_read_as_one(spoilt, monkeypatch) -> None:
-    whole = plain(spoilt)
+    expected = plain(spoilt)
     monkeypatch.setattr("factory.release.content.MAX_PART_BYTES", spoilt.index(0).nbytes * 2.5)
     manifest = releases.release(spoilt, "r2")
     assert len(manifest.index_parts) == 3
     release = Release(place_of(spoilt, "r2"))
-    check_same([release[i] for i in range(24)], whole)
-    assert sorted(keys(release.epoch())) == list(whole)
+    check_same([release[i] for i in range(24)], expected)
+    assert sorted(keys(release.epoch())) == list(expected)
 
 
 def test_a_place_that_is_no_release_is_refused_with_what_there_is(spoilt, tmp_path) -> None:

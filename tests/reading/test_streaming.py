@@ -35,14 +35,14 @@ def test_each_iteration_has_an_order_of_its_own_that_follows_from_the_seed(relea
 
 
 def test_nodes_and_workers_read_shards_of_their_own(released, monkeypatch) -> None:
-    found = []
+    read = []
     for name, value in (("WORLD_SIZE", "2"), ("NUM_WORKERS", "2")):
         monkeypatch.setenv(name, value)
     for rank, worker in ((0, 0), (0, 1), (1, 0), (1, 1)):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORKER", str(worker))
-        found += [key_of(sample) for sample in pipeline(Release(place_of(released)))]
-    assert sorted(found) == list(plain(released))
+        read += [key_of(sample) for sample in pipeline(Release(place_of(released)))]
+    assert sorted(read) == list(plain(released))
 
 
 def test_stages_of_webdataset_go_on_from_it(released) -> None:
@@ -58,7 +58,7 @@ def test_a_damaged_shard_is_named_or_skipped(spoilt) -> None:
         list(pipeline(Release(place_of(spoilt))))
     release = Release(place_of(spoilt), damaged="skip")
     assert len(list(pipeline(release))) == 19
-    assert [(found.shard, found.num_samples) for found in release.skipped] == [(2, 5)]
+    assert [(skipped.shard, skipped.num_samples) for skipped in release.skipped] == [(2, 5)]
 
 
 def test_a_selection_is_refused(released) -> None:

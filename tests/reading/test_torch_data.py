@@ -111,8 +111,8 @@ def test_a_worker_goes_on_from_a_state_of_its_own(release, monkeypatch, had) -> 
     assert state["done"] == had
     again = ReleaseIterable(release, batch_size=4, transform=key_of)
     again.load_state_dict(state)
-    whole = keys(release.epoch(worker=1, num_workers=2, batch_size=4))
-    assert [*first, *again] == [*first, *iterator] == whole
+    expected = keys(release.epoch(worker=1, num_workers=2, batch_size=4))
+    assert [*first, *again] == [*first, *iterator] == expected
     if had:
         monkeypatch.setattr(torch_data, "get_worker_info", lambda: None)
         with pytest.raises(ValueError, match="one worker of a DataLoader"):
@@ -162,12 +162,12 @@ def test_training_goes_on_with_the_same_samples_with_any_number_of_ranks(
         loader.load_state_dict(states[0])
         rest.append([key for batch in loader for key in batch])
         assert loader.epoch == 1
-    whole = keys(release.epoch())
+    expected = keys(release.epoch())
     position = states[0]["position"]
     assert position == steps * batch * ranks
-    assert [key for together in zip(*had, strict=True) for key in together] == whole[:position]
+    assert [key for together in zip(*had, strict=True) for key in together] == expected[:position]
     dealt = [of[i] for i in range(24) for of in rest if i < len(of)]
-    assert dealt == whole[position:]
+    assert dealt == expected[position:]
 
 
 @pytest.mark.slow
@@ -188,8 +188,8 @@ def test_the_state_counts_what_the_loop_has_had_and_not_what_workers_read_ahead(
 @pytest.mark.slow
 def test_an_iterable_set_does_not_guess_how_far_workers_have_read(release) -> None:
     data = ReleaseIterable(release, batch_size=4, seed=2)
-    found = loaded(DataLoader(data, 4, num_workers=2, collate_fn=batch_of))
-    assert found == keys(release.epoch(seed=2))
+    read = loaded(DataLoader(data, 4, num_workers=2, collate_fn=batch_of))
+    assert read == keys(release.epoch(seed=2))
     with pytest.raises(RuntimeError, match="use ReleaseLoader"):
         data.state_dict()
 
@@ -233,8 +233,8 @@ def test_a_loader_counts_what_its_workers_left_out(spoilt, workers) -> None:
     damage(spoilt, 1)
     release = Release(place_of(spoilt), damaged="skip")
     loader = simple(release, num_workers=workers)
-    found = [key for batch in loader for key in batch]
-    assert len(found) == 19 and not any(key.startswith("000001") for key in found)
+    read = [key for batch in loader for key in batch]
+    assert len(read) == 19 and not any(key.startswith("000001") for key in read)
     assert loader.epoch == 1
     counted = [(of, skipped.shard, skipped.num_samples) for of, skipped in loader.skipped]
     assert {(of, shard) for of, shard, _ in counted} == {(release, 1)}
@@ -243,7 +243,7 @@ def test_a_loader_counts_what_its_workers_left_out(spoilt, workers) -> None:
     first = read_some(resumed, 2)
     again = simple(Release(place_of(spoilt), damaged="skip"), num_workers=workers)
     again.load_state_dict(resumed.state_dict())
-    assert first + [key for batch in again for key in batch] == found
+    assert first + [key for batch in again for key in batch] == read
 
 
 def test_the_rank_is_that_of_the_process_group(release, tmp_path) -> None:

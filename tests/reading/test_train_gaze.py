@@ -20,14 +20,14 @@ RANKS, BATCH = 2, 2
 STEPS_OF_EPOCH = 24 // RANKS // BATCH
 
 
-def start(place: str, output: Path, workers: int, epochs: int) -> list[subprocess.Popen]:
+def start(location: str, output: Path, workers: int, epochs: int) -> list[subprocess.Popen]:
     """A process for each rank, as torchrun would start them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
         *(sys.executable, str(ROOT / "examples" / "train_gaze.py"), "--log-keys"),
-        *("--release", place, "--output", str(output), "--workers", str(workers)),
+        *("--release", location, "--output", str(output), "--workers", str(workers)),
         *("--epochs", str(epochs), "--batch-size", str(BATCH), "--save-every", "5"),
     ]
     common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -45,9 +45,9 @@ def lines_of(output: Path) -> list[dict]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def expected_keys(place: str, epochs: int) -> list[list[list[str]]]:
+def expected_keys(location: str, epochs: int) -> list[list[list[str]]]:
     """Of each step, the keys of each rank, from the reader alone."""
-    release, steps = Release(place), []
+    release, steps = Release(location), []
     for epoch in range(epochs):
         of_ranks = [keys(release.epoch(epoch, rank=r, num_ranks=RANKS)) for r in range(RANKS)]
         for start_at in range(0, STEPS_OF_EPOCH * BATCH, BATCH):
@@ -57,8 +57,8 @@ def expected_keys(place: str, epochs: int) -> list[list[list[str]]]:
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_with_the_same_order_of_samples(released, tmp_path) -> None:
-    place, output = place_of(released), tmp_path / "gaze"
-    ranks = start(place, output, workers=0, epochs=10_000)
+    location, output = place_of(released), tmp_path / "gaze"
+    ranks = start(location, output, workers=0, epochs=10_000)
     try:
         until = time.monotonic() + 300
         while len(lines_of(output)) < 14 and time.monotonic() < until:
@@ -72,7 +72,7 @@ def test_a_killed_training_goes_on_with_the_same_order_of_samples(released, tmp_
     assert saved["reader"]["position"] == ((saved["step"] - 1) % STEPS_OF_EPOCH + 1) * BATCH * RANKS
 
     epochs = saved["reader"]["epoch"] + 2
-    ranks = start(place, output, workers=1, epochs=epochs)
+    ranks = start(location, output, workers=1, epochs=epochs)
     try:
         for rank in ranks:
             _, said = rank.communicate(timeout=300)
@@ -82,7 +82,7 @@ def test_a_killed_training_goes_on_with_the_same_order_of_samples(released, tmp_
     after = lines_of(output)[len(before) :]
     assert after[0]["step"] == saved["step"] + 1
     trained = [*before[: saved["step"]], *after]
-    assert [line["keys"] for line in trained] == expected_keys(place, epochs)
+    assert [line["keys"] for line in trained] == expected_keys(location, epochs)
     assert [line["step"] for line in trained] == list(range(1, STEPS_OF_EPOCH * epochs + 1))
     errors = [line["error_deg"] for line in trained]
     assert sum(errors[-STEPS_OF_EPOCH:]) < sum(errors[:STEPS_OF_EPOCH])

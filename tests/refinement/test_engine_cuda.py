@@ -167,10 +167,10 @@ def test_the_gpu_agrees_with_float32_on_the_cpu(on_gpu, count) -> None:
 @pytest.mark.gpu
 def test_overlapped_batches_keep_their_order(on_gpu) -> None:
     given = images(1000)
-    whole = on_gpu(given)
+    together = on_gpu(given)
     for start in (0, 64, 512, 960):
         part = on_gpu(given[start : start + 40])
-        assert np.abs(part.astype(int) - whole[start : start + 40]).max() <= 1
+        assert np.abs(part.astype(int) - together[start : start + 40]).max() <= 1
 
 
 @pytest.mark.gpu

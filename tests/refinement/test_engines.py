@@ -114,11 +114,11 @@ def test_bfloat16_is_as_close_to_float32_as_is_said(make, config) -> None:
 def test_batches_change_nothing_but_rounding(kind) -> None:
     engine = kind(trained_alike(SMALL))
     given = images(70)  # more than either takes at a time
-    whole = engine(given)
-    assert whole.shape == given.shape
-    assert whole.dtype == np.uint8
-    one_by_one = np.concatenate([engine(given[[place]]) for place in range(len(given))])
-    assert np.abs(whole.astype(int) - one_by_one.astype(int)).max() <= 1
+    together = engine(given)
+    assert together.shape == given.shape
+    assert together.dtype == np.uint8
+    one_by_one = np.concatenate([engine(given[[index]]) for index in range(len(given))])
+    assert np.abs(together.astype(int) - one_by_one.astype(int)).max() <= 1
     assert engine(given[:0]).shape == (0, 35, 55)
 
 

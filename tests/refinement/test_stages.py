@@ -99,8 +99,10 @@ def test_pixels_are_those_that_the_network_makes(synthetic, refined, refiner) ->
 def test_batch_size_changes_only_rounding(synthetic, refiner) -> None:
     images = load_images(synthetic)
     network = load_refiner(refiner)[0]
-    found = [TorchEngine(network, batch_size=size)(images).astype(int) for size in (1, 5, 24, 64)]
-    assert all(np.abs(other - found[0]).max() <= 1 for other in found[1:])
+    by_batch = [
+        TorchEngine(network, batch_size=size)(images).astype(int) for size in (1, 5, 24, 64)
+    ]
+    assert all(np.abs(other - by_batch[0]).max() <= 1 for other in by_batch[1:])
 
 
 def test_a_rerun_makes_nothing(synthetic, refined, refiner) -> None:
@@ -117,14 +119,14 @@ def test_whatever_the_order_of_the_shards_they_are_the_same(synthetic, refiner, 
 
 
 def test_a_refining_that_stopped_goes_on_where_it_was(synthetic, refiner, tmp_path) -> None:
-    whole = fakes.refine_here(synthetic, refiner, tmp_path / "whole")
+    undisturbed = fakes.refine_here(synthetic, refiner, tmp_path / "whole")
     card = refined_card(synthetic, refiner, "refined")
     child = Dataset.enter(tmp_path / "child", card)
     task = refine_stages(synthetic, child, refiner, batch_size=4)
     assert [outcome.shard for outcome in run_here(task, [3, 1])] == [3, 1]
     assert missing_shards(synthetic, child) == [0, 2, 4]
     fakes.refine_here(synthetic, refiner, tmp_path / "child")
-    assert published(child) == published(whole)
+    assert published(child) == published(undisturbed)
 
 
 def test_new_parent_shards_are_refined_and_old_ones_stay(renders, refiner, tmp_path) -> None:
@@ -200,8 +202,8 @@ def test_another_refiner_is_refused_with_the_difference(synthetic, refined, tmp_
     other = fakes.save_tiny_refiner(tmp_path / "other", seed=2)
     with pytest.raises(CardMismatchError) as caught:
         fakes.refine_here(synthetic, other, Path(refined.location))
-    there, asked = refined.card.refiner.sha256, load_refiner(other)[1].sha256
-    assert f"refiner.sha256: '{there[:50]}" in str(caught.value)
+    recorded, asked = refined.card.refiner.sha256, load_refiner(other)[1].sha256
+    assert f"refiner.sha256: '{recorded[:50]}" in str(caught.value)
     assert f"-> '{asked[:50]}" in str(caught.value)
 
 

@@ -49,19 +49,19 @@ def run(monkeypatch) -> Callable[..., None]:
 
 def members(paths: list[str]) -> dict[str, bytes]:
     """Every file in some tars, as a plain reader finds it."""
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     for path in paths:
         with tarfile.open(path) as tar:
-            found |= {m.name: tar.extractfile(m).read() for m in tar}
-    return found
+            contents |= {m.name: tar.extractfile(m).read() for m in tar}
+    return contents
 
 
 def tars_of(dataset: Dataset) -> list[str]:
     return [f"{dataset.location}/{fakes.tar_of(dataset, shard)}" for shard in dataset.committed()]
 
 
-def without_failed(found: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: raw for name, raw in found.items() if name.split(".")[0] not in FAILED}
+def without_failed(contents: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: raw for name, raw in contents.items() if name.split(".")[0] not in FAILED}
 
 
 def dropped(refined: Dataset, release: str = "r1") -> tuple[object, ...]:
@@ -93,9 +93,9 @@ def test_webdataset_sees_no_failed_sample(refined, run, tmp_path) -> None:
 
     run(*dropped(refined), "--kept", tmp_path / "elsewhere")
     urls = releases.urls_of(Dataset.open(tmp_path / "elsewhere"))
-    found = [sample["__key__"] for sample in webdataset.WebDataset(urls, shardshuffle=False)]
+    read = [sample["__key__"] for sample in webdataset.WebDataset(urls, shardshuffle=False)]
     every = load_index(refined)["key"].to_pylist()
-    assert found == [key for key in every if key not in FAILED]
+    assert read == [key for key in every if key not in FAILED]
 
 
 def test_the_child_is_refined_by_the_same_refiner_and_says_by_what_it_was_kept(

@@ -38,8 +38,8 @@ def test_readers_of_latest_get_what_was_published_last(refined) -> None:
     releases.put_report(refined, id=LATER)
     publish(refined, "r2", report=LATER)
     assert (latest_of(refined).name, len(latest_of(refined))) == ("r2", 24)
-    place = f"{refined.location}/{NAME}"
-    assert Release(place).location == f"{refined.location}/releases/r2"
+    location = f"{refined.location}/{NAME}"
+    assert Release(location).location == f"{refined.location}/releases/r2"
     publish(refined, "r1", report=LATER)  # set back: it is there already
     assert latest_of(refined).name == "r1"
     publish(refined, "r3", report=LATER, latest=False)
@@ -174,9 +174,9 @@ def test_verify_finds_a_pointer_that_does_not_hold(judged_once, tmp_path, harm, 
     publish(dataset, "r1")
     assert [p.name for p in planted.verified(dataset) if p.kind == "release"] == []
     harm(dataset)
-    found = [p for p in planted.verified(dataset) if p.name == NAME]
-    assert len(found) == 1 and found[0].kind == "release"
-    assert re.search(words, found[0].what)
+    problems = [p for p in planted.verified(dataset) if p.name == NAME]
+    assert len(problems) == 1 and problems[0].kind == "release"
+    assert re.search(words, problems[0].what)
 
 
 def test_the_pointer_belongs_to_the_layout(refined) -> None:

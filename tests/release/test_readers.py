@@ -27,9 +27,9 @@ def plain(released) -> reading.Plain:
     return reading.plain(released)
 
 
-def check_same(found: reading.Plain, plain: reading.Plain) -> None:
-    assert found.keys() == plain.keys() and len(plain) == 24
-    for key, (record, image) in found.items():
+def check_same(samples: reading.Plain, plain: reading.Plain) -> None:
+    assert samples.keys() == plain.keys() and len(plain) == 24
+    for key, (record, image) in samples.items():
         assert record == plain[key][0], key
         assert image.dtype == np.uint8 and np.array_equal(image, plain[key][1]), key
 
@@ -48,8 +48,8 @@ def test_webdataset_streams_it_from_the_manifest(released, plain) -> None:
     stream = webdataset.WebDataset(urls, shardshuffle=False).decode("pil").to_tuple(
         "__key__", "json", "png"
     )  # fmt: skip
-    found = {key: (record, np.asarray(image.convert("L"))) for key, record, image in stream}
-    check_same(found, plain)
+    samples = {key: (record, np.asarray(image.convert("L"))) for key, record, image in stream}
+    check_same(samples, plain)
 
 
 @pytest.mark.slow
@@ -61,9 +61,9 @@ def test_hugging_face_datasets_streams_it(released, plain, tmp_path, monkeypatch
     stream = datasets.load_dataset(
         "webdataset", data_files=files, split="train", streaming=True, cache_dir=str(tmp_path)
     )
-    found = {row["__key__"]: (row["json"], np.asarray(row["png"])) for row in stream}
-    assert found.keys() == plain.keys()
-    for key, (record, image) in found.items():
+    samples = {row["__key__"]: (row["json"], np.asarray(row["png"])) for row in stream}
+    assert samples.keys() == plain.keys()
+    for key, (record, image) in samples.items():
         assert np.array_equal(image, plain[key][1])
         for name in ("key", "split", "iris_px", "pupil_px", "gaze", "made", "refined", "source"):
             assert record[name] == plain[key][0][name], name
@@ -79,8 +79,8 @@ def test_ray_data_reads_it(shared_ray, released, plain) -> None:
         return {"key": sample["__key__"], "json": sample["json"].decode(), "image": image}
 
     rows = ray.data.read_webdataset(releases.urls_of(released), decoder=decode_safely).take_all()
-    found = {row["key"]: (json.loads(row["json"]), row["image"]) for row in rows}
-    check_same(found, plain)
+    samples = {row["key"]: (json.loads(row["json"]), row["image"]) for row in rows}
+    check_same(samples, plain)
 
 
 def test_members_need_no_unpickling(released) -> None:

@@ -30,12 +30,12 @@ NUM, RELEASE = 12, "2026-11-21"
 
 def snippet(words: str) -> str:
     """The one block of the page with these words in it."""
-    (found,) = [text for text in SNIPPETS if words in text]
-    return found
+    (block,) = [text for text in SNIPPETS if words in text]
+    return block
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def page_folder(tmp_path_factory) -> Path:
     """A folder with a released dataset REFINED: three shards, and no identity in the first."""
     folder = tmp_path_factory.mktemp("place") / "a {b,c} d?e #f [g]"
     inputs = folder / "renders"
@@ -52,9 +52,9 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def run(place, monkeypatch) -> Callable[..., dict[str, Any]]:
+def run(page_folder, monkeypatch) -> Callable[..., dict[str, Any]]:
     """Runs blocks of the page one after the other in the folder."""
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(page_folder)
     known: dict[str, Any] = {}
 
     def run_more(*words: str, **given: Any) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def run_ours(run) -> Callable[..., dict[str, Any]]:
 # --- our reader -----------------------------------------------------------------------------------
 
 
-def test_samples(run_ours, place) -> None:
+def test_samples(run_ours, page_folder) -> None:
     known = run_ours()
-    expected = labels_in(urls_at(place))
+    expected = labels_in(urls_at(page_folder))
     assert known["everything"] == expected[7] and known["gaze"] == expected[7]["gaze"]
     assert known["image"].shape == (35, 55) and known["image"].dtype == np.uint8
     keys = run_ours("keys = [sample.key")["keys"]
@@ -123,8 +123,8 @@ def test_training_and_going_on(run_ours) -> None:
 def test_data_sets_of_pytorch(run_ours) -> None:
     known = run_ours("keys = [sample.key", "ReleaseDataset, ReleaseIterable")
     for loader in ("by_number", "in_turn"):
-        found = [key for batch in known[loader] for key in batch.keys]
-        assert sorted(found) == sorted(known["keys"])
+        read = [key for batch in known[loader] for key in batch.keys]
+        assert sorted(read) == sorted(known["keys"])
 
 
 def test_some_samples_and_a_blend(run_ours) -> None:
@@ -134,14 +134,14 @@ def test_some_samples_and_a_blend(run_ours) -> None:
     assert sum(len(batch.keys) for batch in known["blended"]) == NUM + len(known["right"])
 
 
-def test_damage_is_counted(run_ours, place) -> None:
-    path = Path(urls_at(place)[1])
-    whole = path.read_bytes()
-    path.write_bytes(whole[:600] + b"?" + whole[601:])
+def test_damage_is_counted(run_ours, page_folder) -> None:
+    path = Path(urls_at(page_folder)[1])
+    raw = path.read_bytes()
+    path.write_bytes(raw[:600] + b"?" + raw[601:])
     try:
         known = run_ours("careful = Release(")
     finally:
-        path.write_bytes(whole)
+        path.write_bytes(raw)
     assert known["read"] == NUM - 4 and known["skipped"].num_samples == 4
 
 
@@ -152,14 +152,14 @@ def test_a_pipeline(run_ours) -> None:
 
 
 @pytest.fixture
-def bucket(moto_server, monkeypatch, place) -> None:
+def bucket(moto_server, monkeypatch, page_folder) -> None:
     """The dataset at s3://eyes/refined."""
     use(moto_server, monkeypatch)
     moto_server.make_bucket("eyes")
     store = open_store("s3://eyes/refined")
-    for path in (place / "REFINED").rglob("*"):
+    for path in (page_folder / "REFINED").rglob("*"):
         if path.is_file():
-            store.put(path.relative_to(place / "REFINED").as_posix(), path.read_bytes())
+            store.put(path.relative_to(page_folder / "REFINED").as_posix(), path.read_bytes())
 
 
 @pytest.mark.s3
@@ -173,15 +173,15 @@ def test_from_s3_with_our_reader(bucket, run_ours, tmp_path, monkeypatch) -> Non
 # --- other tools ----------------------------------------------------------------------------------
 
 
-def test_identities_are_null_in_the_first_samples_alone(place) -> None:
-    labels = labels_in(urls_at(place))
+def test_identities_are_null_in_the_first_samples_alone(page_folder) -> None:
+    labels = labels_in(urls_at(page_folder))
     assert {label["identity"] is None for label in labels[: NUM // 3]} == {True}
     assert labels[-1]["identity"] is not None
 
 
-def urls_at(place: Path) -> list[str]:
+def urls_at(page_folder: Path) -> list[str]:
     """The tars of the release, from its manifest alone."""
-    folder = place / "REFINED" / "releases" / RELEASE
+    folder = page_folder / "REFINED" / "releases" / RELEASE
     shards = json.loads((folder / "manifest.json").read_text())["shards"]
     return [str((folder / shard["url"]).resolve()) for shard in shards]
 
@@ -195,10 +195,10 @@ def labels_in(urls: list[str]) -> list[dict[str, Any]]:
     return labels
 
 
-def test_webdataset(run_outside, place) -> None:
+def test_webdataset(run_outside, page_folder) -> None:
     opened = run_outside("urls_for_webdataset =")["urls_for_webdataset"]
     known = run_outside("image, label = (", urls=opened)
-    assert known["label"] == labels_in(urls_at(place))[-1]
+    assert known["label"] == labels_in(urls_at(page_folder))[-1]
     assert known["image"].shape == (35, 55) and known["image"].dtype == np.uint8
     assert sum(1 for _ in known["samples"]) == NUM
     assert sum(1 for _ in known["samples"].repeat().with_epoch(30)) == 30
@@ -259,7 +259,7 @@ def test_webdataset_with_16_bits(run_outside, tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streaming", [True, False])
-def test_hugging_face_datasets(run_outside, place, tmp_path, monkeypatch, streaming) -> None:
+def test_hugging_face_datasets(run_outside, page_folder, tmp_path, monkeypatch, streaming) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
 
@@ -270,7 +270,7 @@ def test_hugging_face_datasets(run_outside, place, tmp_path, monkeypatch, stream
 
     monkeypatch.setattr(datasets, "load_dataset", load_here)
     rows = list(run_outside("import glob")["samples"])
-    labels = labels_in(urls_at(place))
+    labels = labels_in(urls_at(page_folder))
     assert [row["__key__"] for row in rows] == [label["key"] for label in labels]
     assert [row["json"]["identity"] for row in rows] == [label["identity"] for label in labels]
     for row, label in zip(rows, labels, strict=True):
@@ -281,9 +281,9 @@ def test_hugging_face_datasets(run_outside, place, tmp_path, monkeypatch, stream
 
 @pytest.mark.ray
 @pytest.mark.long
-def test_ray_data(shared_ray, run_outside, place) -> None:
+def test_ray_data(shared_ray, run_outside, page_folder) -> None:
     rows = run_outside("ray.data.read_webdataset(urls")["samples"].take_all()
-    assert sorted(json.loads(row["json"])["key"] for row in rows) == keys_at(place)
+    assert sorted(json.loads(row["json"])["key"] for row in rows) == keys_at(page_folder)
 
 
 def test_labels_alone(run_outside) -> None:
@@ -291,36 +291,38 @@ def test_labels_alone(run_outside) -> None:
     assert table.column_names == ["key", "gaze", "pupil_px"] and table.num_rows == NUM
 
 
-def keys_at(place: Path) -> list[str]:
-    return [label["key"] for label in labels_in(urls_at(place))]
+def keys_at(page_folder: Path) -> list[str]:
+    return [label["key"] for label in labels_in(urls_at(page_folder))]
 
 
 @pytest.mark.s3
-def test_from_s3_with_webdataset_and_for_labels_alone(bucket, run, place) -> None:
+def test_from_s3_with_webdataset_and_for_labels_alone(bucket, run, page_folder) -> None:
     known = run("from urllib.parse import urljoin", "from_s3 = (", "S3FileSystem(")
-    found = list(known["from_s3"])
-    assert sorted(sample["__key__"] for sample in found) == keys_at(place)
-    assert {sample["png"].shape for sample in found} == {(35, 55)}
-    assert known["labels"]["key"].to_pylist() == keys_at(place)
+    samples = list(known["from_s3"])
+    assert sorted(sample["__key__"] for sample in samples) == keys_at(page_folder)
+    assert {sample["png"].shape for sample in samples} == {(35, 55)}
+    assert known["labels"]["key"].to_pylist() == keys_at(page_folder)
 
 
 @pytest.mark.s3
 @pytest.mark.slow
-def test_from_s3_with_hugging_face_datasets(bucket, run, place, tmp_path, monkeypatch) -> None:
+def test_from_s3_with_hugging_face_datasets(
+    bucket, run, page_folder, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
     known = run("from urllib.parse import urljoin", "split_dataset_by_node(streamed")
     other = known["split_dataset_by_node"](
         known["streamed"].shuffle(seed=1, buffer_size=1000), 1, 2
     )
-    found = [row["__key__"] for of_node in (known["of_node"], other) for row in of_node]
-    assert sorted(found) == keys_at(place)
+    read = [row["__key__"] for of_node in (known["of_node"], other) for row in of_node]
+    assert sorted(read) == keys_at(page_folder)
 
 
 @pytest.mark.s3
 @pytest.mark.ray
 @pytest.mark.long
-def test_from_s3_with_ray_data(bucket, shared_ray, run, place) -> None:
+def test_from_s3_with_ray_data(bucket, shared_ray, run, page_folder) -> None:
     known = run("from urllib.parse import urljoin", "S3FileSystem(", "random_shuffle(seed=1)")
     rows = known["rows"].take_all()
-    assert sorted(json.loads(row["json"])["key"] for row in rows) == keys_at(place)
+    assert sorted(json.loads(row["json"])["key"] for row in rows) == keys_at(page_folder)

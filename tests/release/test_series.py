@@ -95,8 +95,8 @@ def test_a_release_that_was_begun_is_found_with_its_report(refined) -> None:
     report_id = report_of(29, refined)
     begin(refined, "2026-11-29", report_id)
     begin(refined, "paper-v1", report_id)
-    found = series_of(refined).begun()
-    assert found is not None and (found.name, found.report_id) == ("2026-11-29", report_id)
+    begun = series_of(refined).begun()
+    assert begun is not None and (begun.name, begun.report_id) == ("2026-11-29", report_id)
     publish(refined, "2026-11-29", report=report_id)
     assert series_of(refined).begun() is None
 
@@ -149,8 +149,8 @@ def test_releases_that_no_rule_keeps_expire(refined) -> None:
         (3, 1, [20]),
         (9, 9, []),
     ):
-        found = series.outdated(TODAY, keep_releases=num, keep_days=days)
-        assert [of.name for of in found] == [f"2026-11-{day}" for day in too_old], (num, days)
+        outdated = series.outdated(TODAY, keep_releases=num, keep_days=days)
+        assert [of.name for of in outdated] == [f"2026-11-{day}" for day in too_old], (num, days)
     expire_outdated(series, TODAY, keep_releases=2, keep_days=None)
     assert release_names(refined) == ["2026-11-28", "2026-11-30", "paper-v1"]
     assert broken_releases(refined) == []
@@ -208,8 +208,8 @@ def test_a_filtered_dataset_that_was_begun_is_found_with_its_report(refined) -> 
     assert series.begun() is None
     child = Dataset.open(f"{refined.location}-kept-2026-11-30")
     child.store.delete("releases/2026-11-30/manifest.json")
-    found = series.begun()
-    assert found is not None and (found.name, found.report_id) == ("2026-11-30", report_id)
+    begun = series.begun()
+    assert begun is not None and (begun.name, begun.report_id) == ("2026-11-30", report_id)
     assert series_of(refined).begun() is None
 
 

@@ -90,8 +90,8 @@ def with_joint(record: dict, name: str, joint: int, axis: int, value: float) -> 
 
 
 def test_json_schemas_are_those_of_the_models() -> None:
-    there = {path.name: path.read_text() for path in FOLDER.glob("*.schema.json")}
-    assert there == schema_files(), "run `make schemas` and read the difference"
+    stored = {path.name: path.read_text() for path in FOLDER.glob("*.schema.json")}
+    assert stored == schema_files(), "run `make schemas` and read the difference"
 
 
 def test_a_sample_follows_its_published_json_schema() -> None:

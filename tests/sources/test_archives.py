@@ -121,15 +121,15 @@ def test_a_rewritten_archive_is_read_again_and_only_what_changed_in_it_planned(
 def test_a_remote_archive_is_read_by_ranges(tmp_path, monkeypatch, name) -> None:
     """In order with few requests, out of order without reading much that nobody asked for."""
     write_archive(tmp_path / name, *range(40))
-    whole = (tmp_path / name).stat().st_size
+    num_bytes = (tmp_path / name).stat().st_size
     names = [file.name for file in open_archive(LocalStore(tmp_path), name).files()]
     assert len(names) == 80
     pairs = [names[start : start + 2] for start in range(0, 80, 2)]
     scattered = [name for pair in pairs[::3] + pairs[1::3] for name in pair]
     for order, ahead, max_requests, max_bytes in (
-        (names, 1 << 18, 12, 1.5 * whole),
-        (scattered, 1 << 18, len(scattered), 4 * whole),
-        (names[::-1], 1 << 18, 80, 4 * whole),
+        (names, 1 << 18, 12, 1.5 * num_bytes),
+        (scattered, 1 << 18, len(scattered), 4 * num_bytes),
+        (names[::-1], 1 << 18, 80, 4 * num_bytes),
     ):
         monkeypatch.setattr("factory.sources.ranged_file.AHEAD_BYTES", ahead)
         store = CountingStore(tmp_path)

@@ -36,10 +36,10 @@ def test_arrays_of_version_5_are_those_that_scipy_reads(raw) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"compression": "gzip", "shuffle": True}])
 def test_arrays_of_version_7_3_have_the_axes_of_matlab(options) -> None:
-    found = read_arrays(mat73({"data": {"inner": FIELDS}}, **options), PATHS)
-    for name, ours in zip(TYPES, found, strict=False):
+    arrays = read_arrays(mat73({"data": {"inner": FIELDS}}, **options), PATHS)
+    for name, ours in zip(TYPES, arrays, strict=False):
         assert ours.dtype == FIELDS[name].dtype and np.array_equal(ours, FIELDS[name])
-    assert str(found[-1]) == "has no other"
+    assert str(arrays[-1]) == "has no other"
 
 
 def test_a_file_of_version_7_3_is_opened_once_and_closed(monkeypatch) -> None:
@@ -107,13 +107,13 @@ def zeros_mat(num_bytes: int, rows: int | None = None) -> bytes:
 def test_what_a_file_may_take_is_bounded(make, reason) -> None:
     raw = make()
     tracemalloc.start()
-    (found,) = read_arrays(raw, [("a",)])
+    (result,) = read_arrays(raw, [("a",)])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     if reason is None:
-        assert found.shape == (1, 9_000_000)
+        assert result.shape == (1, 9_000_000)
     else:
-        assert isinstance(found, MatError) and reason in str(found)
+        assert isinstance(result, MatError) and reason in str(result)
         assert peak < 5_000_000
 
 
@@ -123,8 +123,8 @@ def test_a_chunk_that_unpacks_to_more_than_it_holds_is_refused() -> None:
     with h5py.File(buffer, "w") as file:
         array = file.create_dataset("a", (9,), "u1", chunks=(9,), compression="gzip")
         array.id.write_direct_chunk((0,), zlib.compress(bytes(70_000_000)))
-    (found,) = read_arrays(buffer.getvalue(), [("a",)])
-    assert isinstance(found, MatError) and "damaged" in str(found)
+    (error,) = read_arrays(buffer.getvalue(), [("a",)])
+    assert isinstance(error, MatError) and "damaged" in str(error)
 
 
 def test_numbers_in_another_file_are_not_read(tmp_path) -> None:
@@ -137,8 +137,8 @@ def test_numbers_in_another_file_are_not_read(tmp_path) -> None:
         layout = h5py.VirtualLayout((9,), "f8")
         layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "a", (9,))
         file.create_virtual_dataset("virtual", layout)
-    found = read_arrays((tmp_path / "x.mat").read_bytes(), [("raw",), ("link",), ("virtual",)])
-    assert [str(error).split(" has ")[-1] for error in found] == [
+    errors = read_arrays((tmp_path / "x.mat").read_bytes(), [("raw",), ("link",), ("virtual",)])
+    assert [str(error).split(" has ")[-1] for error in errors] == [
         "its numbers in another file",
         "has no link",
         "its numbers in another file",

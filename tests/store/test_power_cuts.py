@@ -30,7 +30,7 @@ class Disk:
         self.base = base
         self.names: dict[Path, set[str]] = {base.parent: {base.name}, base: set()}
         """durable names by folder"""
-        self.whole: set[int] = set()
+        self.durable: set[int] = set()
         """inodes of files with durable content"""
         self.on_step: Callable[[], None] = lambda: None
         for name in STEPS:
@@ -55,7 +55,7 @@ class Disk:
             folder = Path(f"/proc/self/fd/{descriptor}").readlink()
             self.names[folder] = {path.name for path in folder.iterdir()}
         else:
-            self.whole.add(status.st_ino)
+            self.durable.add(status.st_ino)
 
     def check_content(self) -> None:
         """Whatever is there under the name of an object would have all of its content."""
@@ -63,11 +63,11 @@ class Disk:
             for name in files:
                 path = Path(folder, name)
                 if path.relative_to(self.base).parts[1] != "tmp":
-                    assert path.stat().st_ino in self.whole, f"{path} could be cut off"
+                    assert path.stat().st_ino in self.durable, f"{path} could be cut off"
 
     def check_survives(self, path: Path) -> None:
         """A file that was published would be there."""
-        assert path.stat().st_ino in self.whole
+        assert path.stat().st_ino in self.durable
         while path != self.base:
             assert path.name in self.names.get(path.parent, ()), f"the name {path} could be lost"
             path = path.parent

@@ -86,8 +86,8 @@ def first_protocol(query: dict[str, str], *, page: int = 3, next_marker: bool = 
     shown = []
     for name in NAMES:
         if name.startswith(prefix):
-            head, found, _ = name[len(prefix) :].partition(delimiter or "no delimiter")
-            shown.append(prefix + head + found)
+            head, separator, _ = name[len(prefix) :].partition(delimiter or "no delimiter")
+            shown.append(prefix + head + separator)
     left = [name for name in dict.fromkeys(shown) if name > query.get("marker", "")]
     inner = f"<IsTruncated>{str(len(left) > page).lower()}</IsTruncated>"
     if len(left) > page and delimiter and next_marker:
@@ -152,15 +152,15 @@ def test_a_page_is_reported_at_once_and_an_answer_that_was_cut_short_is_tried_ag
     server, store
 ) -> None:
     asked = []
-    whole, headers = listing(WHOLE + ITEM.format(key="eyes/a"))
+    complete, headers = listing(WHOLE + ITEM.format(key="eyes/a"))
 
     def answer(query: dict[str, str]) -> Answer:
         asked.append(query)
-        return (whole[:-20] if len(asked) == 1 else whole), headers
+        return (complete[:-20] if len(asked) == 1 else complete), headers
 
     server.answer = answer
     assert [entry.name for entry in store.entries("")] == ["a"] and len(asked) == 2
-    server.answer = lambda query: (whole[:-20], headers)
+    server.answer = lambda query: (complete[:-20], headers)
     with pytest.raises(StoreUnavailableError, match=r"perhaps a web page.*AWS_ENDPOINT_URL"):
         list(store.entries(""))
     asked.clear()

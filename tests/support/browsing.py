@@ -122,8 +122,8 @@ def hostile(judged_once, two_shards, tmp_path_factory) -> Path:
         rows = pq.read_table(path)
         spoilt = {"reason": HOSTILE, "source_id": HOSTILE}
         for name, text in spoilt.items():
-            place = rows.schema.get_field_index(name)
-            rows = rows.set_column(place, rows.schema.field(place), pa.array([text] * len(rows)))
+            index = rows.schema.get_field_index(name)
+            rows = rows.set_column(index, rows.schema.field(index), pa.array([text] * len(rows)))
         pq.write_table(rows, path)
     check = releases.report_on(refined).checks[0]
     missed = check.model_copy(update={"passed": False, "measure": HOSTILE})
@@ -138,7 +138,7 @@ def client_of(*places: Path | str) -> "FlaskClient":
     """What asks for pages as a browser of this machine does, without a server."""
     from factory.browse.app import make_app
 
-    app = make_app([str(place) for place in places], port=PORT)
+    app = make_app([str(location) for location in places], port=PORT)
     app.config["SERVER_NAME"] = f"127.0.0.1:{PORT}"  # what the client asks for by default
     return app.test_client()
 
@@ -148,7 +148,7 @@ def browsed(*places: Path | str) -> Iterator[str]:
     """The address of the page while it is served."""
     from factory.browse.server import make_server
 
-    server = make_server([str(place) for place in places], 0)
+    server = make_server([str(location) for location in places], 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

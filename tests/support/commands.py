@@ -15,8 +15,8 @@ from cluster.job.completion import job_class
 def commands_in(text: str) -> Iterator[list[str]]:
     """Every `python jobs/…` in a script or page, continuation lines joined."""
     for line in text.replace("\\\n", " ").splitlines():
-        if found := re.search(r"python (jobs/\w+\.py .*)", line.partition("  #")[0]):
-            yield shlex.split(found[1].rstrip("'`"))
+        if match := re.search(r"python (jobs/\w+\.py .*)", line.partition("  #")[0]):
+            yield shlex.split(match[1].rstrip("'`"))
 
 
 def parsed(command: list[str]) -> JobConfig:

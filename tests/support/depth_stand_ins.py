@@ -51,8 +51,8 @@ def seen_by_camera(renders: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _seen(render: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    there = (render > 0).astype(np.uint8)
-    depth_px = cv2.distanceTransform(there, cv2.DIST_L2, 5)
+    is_hand = (render > 0).astype(np.uint8)
+    depth_px = cv2.distanceTransform(is_hand, cv2.DIST_L2, 5)
     bites = cv2.GaussianBlur(rng.normal(size=render.shape), (0, 0), 1.0)
     kept = depth_px > np.abs(bites) * 2.0 / bites.std()
     near_rim = (depth_px > 0) & (depth_px <= RIM_PX)
@@ -63,13 +63,13 @@ def _seen(render: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def raggedness(images: np.ndarray) -> float:
     """Length of the outlines over that of the same shapes smoothed, in the mean: 1 is smooth."""
-    found = []
+    ratios = []
     for image in images:
-        there = _filled(image)
-        smooth = (cv2.GaussianBlur(255 * there, (0, 0), 2.5) > 127).astype(np.uint8)
+        is_hand = _filled(image)
+        smooth = (cv2.GaussianBlur(255 * is_hand, (0, 0), 2.5) > 127).astype(np.uint8)
         if smooth.any():
-            found.append(_outline_px(there) / _outline_px(smooth))
-    return float(np.mean(found))
+            ratios.append(_outline_px(is_hand) / _outline_px(smooth))
+    return float(np.mean(ratios))
 
 
 def hole_rate(images: np.ndarray) -> float:
@@ -86,13 +86,13 @@ def hole_rate(images: np.ndarray) -> float:
 
 def _filled(image: np.ndarray) -> np.ndarray:
     """Where there is something, its holes filled; specks are left out."""
-    there = (image > 0).astype(np.uint8)
-    outlines, _ = cv2.findContours(there, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros_like(there)
+    is_hand = (image > 0).astype(np.uint8)
+    outlines, _ = cv2.findContours(is_hand, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros_like(is_hand)
     cv2.drawContours(filled, [o for o in outlines if len(o) > 20], -1, 1, cv2.FILLED)
     return filled
 
 
-def _outline_px(there: np.ndarray) -> float:
-    outlines, _ = cv2.findContours(there, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+def _outline_px(is_hand: np.ndarray) -> float:
+    outlines, _ = cv2.findContours(is_hand, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return sum(cv2.arcLength(outline, True) for outline in outlines)

@@ -65,7 +65,7 @@ class Labelled(TestSet):
         learnable = Examples(*_read(dataset, self.learn))
         return LoadedTest(
             images,
-            lambda found: Errors(angle_deg(found, gaze), groups),
+            lambda estimates: Errors(angle_deg(estimates, gaze), groups),
             learnable,
             ("The eyes are drawn.",),
         )

@@ -66,7 +66,7 @@ def exported(dataset: Dataset, folder: Path) -> Path:
 
 def plain_samples(tars: Iterator[Path] | list[Path]) -> dict[str, Plain]:
     """Every sample of some tars by key."""
-    found = {}
+    samples = {}
     for path in tars:
         with tarfile.open(path) as tar:
             raw = {m.name: tar.extractfile(m).read() for m in tar}
@@ -74,8 +74,8 @@ def plain_samples(tars: Iterator[Path] | list[Path]) -> dict[str, Plain]:
             key, _, suffix = name.partition(".")
             if suffix == "json":
                 image = np.asarray(Image.open(io.BytesIO(raw[f"{key}.png"])))
-                found[key] = Plain(path.name.split("-")[0], json.loads(raw[name]), image)
-    return found
+                samples[key] = Plain(path.name.split("-")[0], json.loads(raw[name]), image)
+    return samples
 
 
 def float32_of(value: Any) -> Any:

@@ -49,11 +49,11 @@ def _range(raw: bytes, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _flipped(raw: bytes, rng: np.random.Generator) -> bytes:
-    place = int(rng.integers(max(1, len(raw))))
+    position = int(rng.integers(max(1, len(raw))))
     return (
-        raw[:place]
-        + bytes(b ^ (1 << rng.integers(8)) for b in raw[place : place + 1])
-        + (raw[place + 1 :])
+        raw[:position]
+        + bytes(b ^ (1 << rng.integers(8)) for b in raw[position : position + 1])
+        + (raw[position + 1 :])
     )
 
 
@@ -84,6 +84,6 @@ def _zeroed(raw: bytes, rng: np.random.Generator) -> bytes:
 def _number_changed(raw: bytes, rng: np.random.Generator) -> bytes:
     """A 32-bit number replaced, in the heads of a binary file more often than elsewhere."""
     near = min(len(raw), 512) if rng.random() < 0.7 else len(raw)
-    place = int(rng.integers(max(1, near // 4))) * 4
+    position = int(rng.integers(max(1, near // 4))) * 4
     value = HOSTILE[rng.integers(len(HOSTILE))]
-    return raw[:place] + struct.pack("<I", value)[: len(raw) - place] + raw[place + 4 :]
+    return raw[:position] + struct.pack("<I", value)[: len(raw) - position] + raw[position + 4 :]

@@ -70,8 +70,8 @@ def commit_planned(
     """Index files alone, as an ingest would leave them: the planner reads nothing else."""
     for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
         rows, rejects = [], []
-        for place, planned in enumerate(dataset.plan(shard).inputs):
-            key, digest = f"{shard:06d}-{place:06d}", source.content[planned.id]
+        for number, planned in enumerate(dataset.plan(shard).inputs):
+            key, digest = f"{shard:06d}-{number:06d}", source.content[planned.id]
             if planned.id in rejected:
                 rejects.append({"key": key, "source_id": planned.id, "kind": "reject",
                                 "reason": "x", "image_sha256": digest})  # fmt: skip

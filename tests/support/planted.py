@@ -67,8 +67,8 @@ def verified(
 ) -> list[Problem]:
     """What an integrity check finds."""
     numbers = dataset.committed() if shards is None else shards
-    found = problems_of(collect(run_here(verify_task(dataset, parent), numbers)))
-    return [*found, *verify_reports_and_releases(dataset, found)]
+    problems = problems_of(collect(run_here(verify_task(dataset, parent), numbers)))
+    return [*problems, *verify_reports_and_releases(dataset, problems)]
 
 
 def put_shard(dataset: Dataset, other: Dataset, shard: int) -> None:
@@ -106,10 +106,10 @@ def remove_shard(dataset: Dataset, shard: int) -> None:
             dataset.store.delete(entry.name)
 
 
-def flipped(raw: bytes, place: int) -> bytes:
+def flipped(raw: bytes, position: int) -> bytes:
     """One bit changed."""
     changed = bytearray(raw)
-    changed[place] ^= 0x10
+    changed[position] ^= 0x10
     return bytes(changed)
 
 
@@ -142,8 +142,12 @@ def _plan_of(store: Store, shard: int) -> str:
 
 def in_label(raw: bytes) -> bytes:
     """A digit of the first label changed: every image still decodes."""
-    place = raw.index(b'"eye_width_px":') + len(b'"eye_width_px":')
-    return flipped(raw, place) if raw[place] != ord("9") else raw[:place] + b"8" + raw[place + 1 :]
+    position = raw.index(b'"eye_width_px":') + len(b'"eye_width_px":')
+    return (
+        flipped(raw, position)
+        if raw[position] != ord("9")
+        else raw[:position] + b"8" + raw[position + 1 :]
+    )
 
 
 def with_rows(raw: bytes, change: Callable[[pa.Table], pa.Table]) -> bytes:
@@ -156,9 +160,9 @@ def with_column(raw: bytes, name: str, change: Callable[[np.ndarray], np.ndarray
     """An index with other numbers in one column."""
 
     def other(table: pa.Table) -> pa.Table:
-        place = table.column_names.index(name)
+        index = table.column_names.index(name)
         values = pa.array(change(table[name].to_numpy()), table.schema.field(name).type)
-        return table.set_column(place, table.schema.field(name), values)
+        return table.set_column(index, table.schema.field(name), values)
 
     return with_rows(raw, other)
 

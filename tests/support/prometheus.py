@@ -22,10 +22,10 @@ UNPACKED = Path.home() / ".cache/simgan-factory/prometheus"
 def program(name: str) -> str:
     """`prometheus` or `promtool`: where `make prometheus` put it, or on the path."""
     root = Path(os.environ.get("SIMGAN_PROMETHEUS") or UNPACKED)
-    found = shutil.which(name, path=str(root / "usr/bin")) or shutil.which(name)
-    if found is None:
+    path = shutil.which(name, path=str(root / "usr/bin")) or shutil.which(name)
+    if path is None:
         pytest.skip(f"{name} is not there; `make prometheus` unpacks it from Debian's package")
-    return found
+    return path
 
 
 class Prometheus:
@@ -36,8 +36,8 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples that an expression gives now."""
-        found = self._get(f"query?{urllib.parse.urlencode({'query': expression})}")
-        result: list[dict[str, Any]] = found["result"]
+        answer = self._get(f"query?{urllib.parse.urlencode({'query': expression})}")
+        result: list[dict[str, Any]] = answer["result"]
         return result
 
     def firing(self) -> dict[str, dict[str, str]]:

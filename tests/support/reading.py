@@ -39,7 +39,7 @@ def place_of(dataset: Dataset, name: str = "r1") -> str:
 
 def plain(dataset: Dataset, name: str = "r1") -> Plain:
     """Every sample of a release, read with tarfile, json and PIL."""
-    found: Plain = {}
+    samples: Plain = {}
     for path in releases.urls_of(dataset, name):
         with tarfile.open(path) as tar:
             files = {m.name: tar.extractfile(m).read() for m in tar}
@@ -47,8 +47,8 @@ def plain(dataset: Dataset, name: str = "r1") -> Plain:
             key, _, field = member.partition(".")
             if field == "json":
                 image = np.asarray(Image.open(io.BytesIO(files[f"{key}.png"])))
-                found[key] = (json.loads(raw), image)
-    return found
+                samples[key] = (json.loads(raw), image)
+    return samples
 
 
 def keys(samples: Iterable[Sample]) -> list[str]:
@@ -64,8 +64,8 @@ def check_same(samples: list[Sample], expected: Plain) -> None:
         assert sample.image.dtype == image.dtype and np.array_equal(sample.image, image)
 
 
-def damage(dataset: Dataset, shard: int, place: int = 600, name: str = "r1") -> Path:
+def damage(dataset: Dataset, shard: int, position: int = 600, name: str = "r1") -> Path:
     """Flip a bit in the tar of a released shard."""
     path = Path(releases.urls_of(dataset, name)[shard])
-    path.write_bytes(planted.flipped(path.read_bytes(), place))
+    path.write_bytes(planted.flipped(path.read_bytes(), position))
     return path

@@ -151,9 +151,9 @@ class FaultyProxy:
         """Count a request, and take the fault that is meant for it."""
         with self._lock:
             self.requests.append(request)
-            for place, (fault, method, key, times) in enumerate(self._faults):
+            for index, (fault, method, key, times) in enumerate(self._faults):
                 if method in ("", request.method) and re.search(key, request.key):
-                    self._faults[place : place + 1] = (
+                    self._faults[index : index + 1] = (
                         [(fault, method, key, times - 1)] if times > 1 else []
                     )
                     return fault

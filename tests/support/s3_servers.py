@@ -120,9 +120,9 @@ def _three_free_ports() -> int:
         with ExitStack() as stack:
             first = 0
             try:
-                for place in range(3):
+                for number in range(3):
                     listener = stack.enter_context(socket.socket())
-                    listener.bind(("127.0.0.1", first + place if first else 0))
+                    listener.bind(("127.0.0.1", first + number if first else 0))
                     first = first or listener.getsockname()[1]
             except OSError:
                 continue
@@ -147,9 +147,9 @@ def moto_running() -> Iterator[S3Server]:
     server.start()
     try:
         with mock.patch.object(S3Response, "put_object", put_object_alone):
-            found = S3Server(server.get_host_and_port()[1])
-            found.make_bucket()
-            yield found
+            moto = S3Server(server.get_host_and_port()[1])
+            moto.make_bucket()
+            yield moto
     finally:
         server.stop()
 

@@ -60,7 +60,7 @@ def without_unit(html: str) -> list[str]:
             row_head += " ".join(row[k][1] for k, name in enumerate(names) if name == "limit on")
             has_unit_column = "unit" in names
             for (tag, text), name in zip(row[::-1], names[::-1], strict=False):
-                told = name in UNITLESS or any(map(UNIT.search, (text, name, row_head)))
-                if tag == "td" and re.search(r"\d", text) and not (told or has_unit_column):
+                has_unit = name in UNITLESS or any(map(UNIT.search, (text, name, row_head)))
+                if tag == "td" and re.search(r"\d", text) and not (has_unit or has_unit_column):
                     bare.append(f"{row_head} / {name}: {text}")
     return bare

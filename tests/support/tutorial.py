@@ -40,18 +40,18 @@ def blocks(page: str) -> Iterator[Step | Written]:
     Raises:
         ValueError: a block is of another language, or output stands below no command.
     """
-    found = [(match[1], match[2]) for match in FENCED.finditer(page)]
-    if len(found) != page.count("\n```") // 2:
+    fenced = [(match[1], match[2]) for match in FENCED.finditer(page)]
+    if len(fenced) != page.count("\n```") // 2:
         raise ValueError("a block names no language")
-    for number, (language, text) in enumerate(found):
-        following = found[number + 1] if number + 1 < len(found) else ("", "")
+    for number, (language, text) in enumerate(fenced):
+        following = fenced[number + 1] if number + 1 < len(fenced) else ("", "")
         match language:
             case "sh":
                 shown = following[1].splitlines() if following[0] == "text" else []
                 yield Step(text, tuple(shown))
             case "python":
                 yield Written(text.partition("\n")[0].removeprefix("# "), text)
-            case "text" if number and found[number - 1][0] == "sh":
+            case "text" if number and fenced[number - 1][0] == "sh":
                 pass
             case _:
                 raise ValueError(f"a block of {language!r} cannot be followed")

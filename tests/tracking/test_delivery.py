@@ -26,7 +26,7 @@ class Server:
     """Keeps what it is told; is away for so many calls first."""
 
     def __init__(self, num_away: int = 0) -> None:
-        self.num_away, self.told = num_away, list[int]()
+        self.num_away, self.numbers = num_away, list[int]()
         self.reached = threading.Event()
 
     def saying(self, number: int) -> Callable[[], None]:
@@ -36,7 +36,7 @@ class Server:
                 raise AwayError("connection refused")
             if number < 0:
                 raise ValueError(f"{number} is no entry")
-            self.told.append(number)
+            self.numbers.append(number)
             self.reached.set()
 
         return say
@@ -52,7 +52,7 @@ def to(server: Server, *numbers: int) -> Delivery:
 def test_entries_arrive_in_order() -> None:
     server = Server()
     assert to(server, *range(100)).close() == 0
-    assert server.told == list(range(100))
+    assert server.numbers == list(range(100))
 
 
 def test_a_server_that_comes_back_gets_all_of_it_and_is_warned_of_once(caplog) -> None:
@@ -60,7 +60,7 @@ def test_a_server_that_comes_back_gets_all_of_it_and_is_warned_of_once(caplog) -
     made = to(server, 1, 2, 3)
     assert server.reached.wait(20)
     assert made.close() == 0
-    assert server.told == [1, 2, 3]
+    assert server.numbers == [1, 2, 3]
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "the folder has it: connection refused" in warnings[0]
@@ -69,7 +69,7 @@ def test_a_server_that_comes_back_gets_all_of_it_and_is_warned_of_once(caplog) -
 def test_what_is_refused_is_left_out_and_counted(caplog) -> None:
     server = Server()
     assert to(server, 1, -1, 2, -2).close() == 2
-    assert server.told == [1, 2]
+    assert server.numbers == [1, 2]
     assert caplog.messages == [
         "the server refused an entry, which is left out; the folder has it: ValueError: "
         "-1 is no entry",
@@ -86,7 +86,7 @@ def test_the_end_tries_once_more_and_does_not_wait_for_a_server_that_stays_away(
     while server.num_away:  # it is in its pause of an hour now, or about to be
         threading.Event().wait(0.001)
     assert made.close() == 0
-    assert server.told == [1]
+    assert server.numbers == [1]
     assert to(Server(num_away=1000), 1, 2).close(20) == 2
     assert caplog.messages[-1] == "the server lacks 2 entries of this run; the folder has it"
 
@@ -100,4 +100,4 @@ def test_a_server_that_answers_nothing_keeps_nobody() -> None:
     assert made.close(0.01) == 2
     answer.set()
     made._thread.join(20)
-    assert server.told == []  # nothing is told after the end
+    assert server.numbers == []  # nothing is told after the end

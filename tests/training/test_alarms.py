@@ -18,7 +18,7 @@ HEALTHY = {
 
 
 def lines(count: int, every: int = 10, **changes) -> list[dict]:
-    return [HEALTHY | changes | {"clock": (place + 1) * every} for place in range(count)]
+    return [HEALTHY | changes | {"clock": (number + 1) * every} for number in range(count)]
 
 
 WON = {"realism_loss": 6.0, "accuracy_real": 1.0, "accuracy_refined": 0.99}
@@ -84,9 +84,9 @@ def test_the_board_holds_scalars_and_strips(any_location) -> None:
     board.add(lines(3, mean_abs_delta=0.5)[2])
     board.close()
     if isinstance(store, LocalStore):
-        found = EventAccumulator(str(store.root / FOLDER))
-        found.Reload()
-        scalars = found.Scalars("refiner/mean_abs_delta")
+        events = EventAccumulator(str(store.root / FOLDER))
+        events.Reload()
+        scalars = events.Scalars("refiner/mean_abs_delta")
         assert [(s.step, round(s.value, 3)) for s in scalars] == [(10, 0.15), (20, 0.15), (30, 0.5)]
     else:
         assert all(entry.size > 0 for entry in store.walk(FOLDER))

@@ -42,12 +42,12 @@ def test_they_come_back_and_two_are_kept(any_location) -> None:
     read = Checkpoints(any_location).read(100)
     assert read.counters == counters(100)
     assert torch.equal(read.tensors["refiner.weight"], torch.full((2, 3), 100.0))
-    found = HistoryBuffer(4, SHAPE, seed=9)
-    found.restore(any_location, read.history)
-    assert (found.last(1) == 100).all() and found.last(0) is None
-    assert found.statistics().size == 2
+    restored = HistoryBuffer(4, SHAPE, seed=9)
+    restored.restore(any_location, read.history)
+    assert (restored.last(1) == 100).all() and restored.last(0) is None
+    assert restored.statistics().size == 2
     again = np.full((2, *SHAPE), 7, np.float16)
-    assert np.array_equal(found.exchange(again), history(100).exchange(again))
+    assert np.array_equal(restored.exchange(again), history(100).exchange(again))
 
 
 def test_saving_takes_down_the_moment_of_the_call(tmp_path) -> None:
@@ -65,9 +65,9 @@ def test_saving_takes_down_the_moment_of_the_call(tmp_path) -> None:
     checkpoints.wait()
     read = checkpoints.read(1)
     assert (read.tensors["weight"] == 1).all()
-    found = HistoryBuffer(4, SHAPE, seed=0)
-    found.restore(str(tmp_path), read.history)
-    assert found.statistics().num_exchanges == 1
+    restored = HistoryBuffer(4, SHAPE, seed=0)
+    restored.restore(str(tmp_path), read.history)
+    assert restored.statistics().num_exchanges == 1
 
 
 def test_what_a_kill_left_is_no_checkpoint_and_goes_later(tmp_path) -> None:

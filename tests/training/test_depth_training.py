@@ -100,9 +100,9 @@ def test_windows_come_from_the_counter_alone_and_workers_differ(depth) -> None:
     again.count = 2
     assert torch.equal(again.images("synthetic", 4), first[2])
     assert not torch.equal(other.images("synthetic", 4), first[0])
-    whole = draw(depth[0], None).images("synthetic", 4)
-    assert whole.shape == (4, 1, SIDE, SIDE) and first[0].shape == (4, 1, 16, 16)
-    for image, window in zip(whole, first[0], strict=True):  # of the same images
+    uncut = draw(depth[0], None).images("synthetic", 4)
+    assert uncut.shape == (4, 1, SIDE, SIDE) and first[0].shape == (4, 1, 16, 16)
+    for image, window in zip(uncut, first[0], strict=True):  # of the same images
         patches = image.unfold(1, 16, 1).unfold(2, 16, 1)
         assert bool((patches == window[:, None, None]).all(dim=(3, 4)).any())
 
@@ -162,8 +162,8 @@ def test_both_learning_rates_drop_when_they_should(depth) -> None:
     rates = []
     for _ in range(6):
         gan.step()
-        found = {optimiser.param_groups[0]["lr"] for optimiser in gan._optimisers().values()}
-        rates.append(found)
+        lrs = {optimiser.param_groups[0]["lr"] for optimiser in gan._optimisers().values()}
+        rates.append(lrs)
     assert rates == [{5e-4}] * 4 + [{1.25e-4}] * 2  # two of D's pre-training, two before the drop
 
 

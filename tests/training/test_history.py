@@ -41,8 +41,8 @@ def test_it_mixes_once_full():
         before = pool(buffer)
         buffer.exchange(numbered(100 + step, 200 + step))
         after = pool(buffer)
-        places = [place for place in range(20) if before[place] != after[place]]
-        assert len(places) == 2 and {after[place] for place in places} == {100 + step, 200 + step}
+        places = [index for index in range(20) if before[index] != after[index]]
+        assert len(places) == 2 and {after[index] for index in places} == {100 + step, 200 + step}
         replaced.update(places)
     assert len(replaced) == 20
 

@@ -70,8 +70,8 @@ def test_a_killed_training_goes_on_with_its_run_and_tells_everything_once(
     assert run.info.status == "FINISHED" and run.info.run_name == tmp_path.name
     for group, name in (("loss", "refiner_loss"), ("discriminator", "accuracy_real"),
                         ("refiner", "mean_abs_delta")):  # fmt: skip
-        told, kept = history_of(client, run, f"{group}/{name}"), logged(tmp_path, name)
-        assert told == kept and len(kept) > 3
+        history, kept = history_of(client, run, f"{group}/{name}"), logged(tmp_path, name)
+        assert history == kept and len(kept) > 3
 
     record = recorded(open_store(tmp_path))
     assert record is not None
@@ -155,8 +155,8 @@ def test_scores_and_alarms_are_told_too(images, tmp_path, tracking, monkeypatch)
     config = small_config(validate_every=4)
     train_here(config, images, tmp_path, scorer=scorer, tracking=tracking)
     client, run = run_of(tmp_path, tracking)
-    told = history_of(client, run, "validation/two_sample_accuracy")
-    assert told == [(8, 0.08), (12, 0.12), (16, 0.16), (17, 0.17)]
+    history = history_of(client, run, "validation/two_sample_accuracy")
+    assert history == [(8, 0.08), (12, 0.12), (16, 0.16), (17, 0.17)]
     (note,) = files_of(client, run, "notes")
     copy = client.download_artifacts(run.info.run_id, note, str(tmp_path))
     assert Path(copy).read_text() == "discriminator wins: lower its rate"

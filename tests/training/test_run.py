@@ -70,7 +70,7 @@ def metrics_of(run: Path) -> list[dict]:
 )
 def test_a_killed_run_resumed_equals_an_undisturbed_one(images, tmp_path, changes):
     config = small_config(**changes)
-    whole = trained(config, images, tmp_path / "whole")
+    undisturbed = trained(config, images, tmp_path / "whole")
     rng = np.random.default_rng(len(changes))
     clocks = sorted(rng.choice(np.arange(1, config.total_clock + 1), 4, replace=False))
     for clock in clocks:
@@ -80,34 +80,34 @@ def test_a_killed_run_resumed_equals_an_undisturbed_one(images, tmp_path, change
             file.write('{"clock": 1, "pha')  # killed in the middle of a line
     resumed = trained(config, images, tmp_path / "cut")
     for name in ("refiner.safetensors", "refiner.json", "train.json", "overview.png"):
-        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
-    assert metrics_of(whole) == metrics_of(resumed)
+        assert (undisturbed / name).read_bytes() == (resumed / name).read_bytes(), name
+    assert metrics_of(undisturbed) == metrics_of(resumed)
     for part in ("networks", "history"):
         name = f"checkpoints/step-{config.total_clock:08d}.{part}.safetensors"
-        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+        assert (undisturbed / name).read_bytes() == (resumed / name).read_bytes()
 
 
 @pytest.mark.s3
 def test_a_run_in_every_kind_of_store_is_the_same(images, tmp_path, any_location):
     """Killed and resumed there; every file but the board's and the settings' is the same."""
-    whole = trained(small_config(), images, tmp_path / "whole")
+    undisturbed = trained(small_config(), images, tmp_path / "whole")
     for clock in (7, 13):
         with pytest.raises(Killed):
             train_here(small_config(), images, any_location, on_progress=kill_at(clock))
     train_here(small_config(), images, any_location)
-    assert load_refiner(any_location)[1] == load_refiner(whole)[1]
-    there, here = open_store(any_location), open_store(whole)
+    assert load_refiner(any_location)[1] == load_refiner(undisturbed)[1]
+    in_store, here = open_store(any_location), open_store(undisturbed)
     names = [
         {entry.name for entry in store.walk() if not entry.name.startswith(("tensorboard", "tmp"))}
-        for store in (there, here)
+        for store in (in_store, here)
     ]
     assert names[0] == names[1]
     for name in names[0] - {"metrics.jsonl", "losses.png"}:
         if not name.startswith("checkpoints/") or name.endswith(".safetensors"):
-            assert there.read(name) == here.read(name), name
-    assert any(there.walk("tensorboard"))
-    lines = [json.loads(line) for line in there.read("metrics.jsonl").splitlines()]
-    assert [line["clock"] for line in lines] == [x["clock"] for x in metrics_of(whole)]
+            assert in_store.read(name) == here.read(name), name
+    assert any(in_store.walk("tensorboard"))
+    lines = [json.loads(line) for line in in_store.read("metrics.jsonl").splitlines()]
+    assert [line["clock"] for line in lines] == [x["clock"] for x in metrics_of(undisturbed)]
 
 
 def test_seeds_decide(images, tmp_path):
@@ -273,14 +273,14 @@ def test_the_configurations_for_hands_load(name, num_parameters):
 
 def test_a_run_whose_newest_checkpoint_is_damaged_resumes_from_the_one_before(images, tmp_path):
     config = small_config(checkpoint_every=2)
-    whole = trained(config, images, tmp_path / "whole")
+    undisturbed = trained(config, images, tmp_path / "whole")
     with pytest.raises(Killed):
         train_here(config, images, tmp_path / "cut", on_progress=kill_at(5))
     states = sorted((tmp_path / "cut" / "checkpoints").glob("*.json"))
     assert len(states) == 2
     states[-1].write_bytes(b'{"counters": {}}')
     resumed = trained(config, images, tmp_path / "cut")
-    assert (whole / "refiner.json").read_bytes() == (resumed / "refiner.json").read_bytes()
+    assert (undisturbed / "refiner.json").read_bytes() == (resumed / "refiner.json").read_bytes()
 
 
 def test_a_run_all_of_whose_checkpoints_are_damaged_does_not_begin_again_unasked(images, tmp_path):

@@ -34,10 +34,10 @@ class Threads:
     def _average(self, rank: int, tensors) -> None:
         self._given[rank] = [tensor.clone() for tensor in tensors]
         self.barrier.wait()
-        for place, tensor in enumerate(tensors):
-            kinds = {(given[place].dtype, given[place].shape) for given in self._given.values()}
+        for index, tensor in enumerate(tensors):
+            kinds = {(given[index].dtype, given[index].shape) for given in self._given.values()}
             assert len(kinds) == 1, kinds  # or gloo aborts the process
-            tensor.copy_(torch.stack([self._given[r][place] for r in range(self.size)]).mean(0))
+            tensor.copy_(torch.stack([self._given[r][index] for r in range(self.size)]).mean(0))
         self.barrier.wait()
 
     def run(self, work) -> None:
@@ -107,8 +107,8 @@ def test_the_batch_of_all_workers_is_that_of_one(images, size):
         getattr(alone, step)()
         threads.run(lambda rank, _, step=step: getattr(gans[rank], step)())
     for network in ("refiner", "discriminator"):
-        expected, found = (weights_of(getattr(gan, network)) for gan in (alone, gans[0]))
-        assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(expected, found, strict=True))
+        expected, actual = (weights_of(getattr(gan, network)) for gan in (alone, gans[0]))
+        assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(expected, actual, strict=True))
 
 
 def test_workers_that_cannot_share_a_batch_evenly_are_told(images):

@@ -85,8 +85,8 @@ def test_depth_and_colour_are_shown(synthetic) -> None:
 
 def test_a_damaged_image_is_not_shown(dataset) -> None:
     raw = dataset.store.read(fakes.tar_of(dataset, 0))
-    place = dataset.index(0, ["png_offset"])["png_offset"][0].as_py()
-    dataset.store.put(fakes.tar_of(dataset, 0), planted.flipped(raw, place + 60))
+    offset = dataset.index(0, ["png_offset"])["png_offset"][0].as_py()
+    dataset.store.put(fakes.tar_of(dataset, 0), planted.flipped(raw, offset + 60))
     with pytest.raises(DamagedShardError, match="image of 000000-000000 is damaged"):
         pick_tiles(dataset, None, 24, seed=0)
 

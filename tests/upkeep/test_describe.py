@@ -58,8 +58,8 @@ def dataset(synthetic, tmp_path) -> Dataset:
 
 
 def column(described: Description, name: str) -> ColumnSpread:
-    (found,) = [spread for spread in described.labels if spread.column == name]
-    return found
+    (of_column,) = [spread for spread in described.labels if spread.column == name]
+    return of_column
 
 
 # --- counts -------------------------------------------------------------------------------------
@@ -79,24 +79,26 @@ def test_counts_and_sizes_are_those_on_disk(synthetic) -> None:
 
 
 def test_every_shard_is_told_once(synthetic) -> None:
-    told: list[int] = []
-    describe(synthetic, on_shard=told.append)
-    assert told == [0, 1, 2, 3, 4]
+    shards: list[int] = []
+    describe(synthetic, on_shard=shards.append)
+    assert shards == [0, 1, 2, 3, 4]
 
 
 def test_ranges_are_those_that_numpy_finds(synthetic) -> None:
     described, rows = describe(synthetic), load_index(synthetic)
     for name in ("gaze_yaw_rad", "head_pitch_rad", "pupil_size", "eye_width_px", "png_length"):
-        found, values = column(described, name), rows[name].to_numpy().astype(float)
-        assert found.numbers is not None and found.num == 24 and not found.numbers.sampled
-        assert found.numbers.quantiles == pytest.approx(np.quantile(values, QUANTILES))
+        spread, values = column(described, name), rows[name].to_numpy().astype(float)
+        assert spread.numbers is not None and spread.num == 24 and not spread.numbers.sampled
+        assert spread.numbers.quantiles == pytest.approx(np.quantile(values, QUANTILES))
         expected = (values.min(), values.max(), values.mean())
-        assert (found.numbers.min, found.numbers.max, found.numbers.mean) == pytest.approx(expected)
-    for place, axis in enumerate("xy"):
-        points = np.array(rows["iris_px"].to_pylist())[..., place]
-        found = column(described, f"iris_px.{axis}")
-        assert found.num == points.size and found.numbers is not None
-        assert found.numbers.mean == pytest.approx(points.mean(), rel=1e-5)
+        assert (spread.numbers.min, spread.numbers.max, spread.numbers.mean) == pytest.approx(
+            expected
+        )
+    for index, axis in enumerate("xy"):
+        points = np.array(rows["iris_px"].to_pylist())[..., index]
+        spread = column(described, f"iris_px.{axis}")
+        assert spread.num == points.size and spread.numbers is not None
+        assert spread.numbers.mean == pytest.approx(points.mean(), rel=1e-5)
     assert column(described, "eye_side").values == dict(Counter(rows["eye_side"].to_pylist()))
 
 
@@ -124,12 +126,14 @@ def test_quantiles_of_many_values_are_those_of_a_bounded_sample() -> None:
         spread.add(pa.table({"a": part}))
         held = sum(map(len, spread._columns["a"]._sample._values))  # type: ignore[union-attr]
         assert held <= 2 * MAX_KEPT
-    (found,) = spread.spreads()
+    (of_column,) = spread.spreads()
     assert len(spread._columns["a"]._sample.values()) == MAX_KEPT  # type: ignore[union-attr]
-    assert found.numbers is not None and found.numbers.sampled
-    assert (found.numbers.min, found.numbers.max) == (values.min(), values.max())
-    assert found.numbers.mean == pytest.approx(values.mean(), abs=1e-9)
-    assert np.abs(np.array(found.numbers.quantiles) - np.quantile(values, QUANTILES)).max() < 0.03
+    assert of_column.numbers is not None and of_column.numbers.sampled
+    assert (of_column.numbers.min, of_column.numbers.max) == (values.min(), values.max())
+    assert of_column.numbers.mean == pytest.approx(values.mean(), abs=1e-9)
+    assert (
+        np.abs(np.array(of_column.numbers.quantiles) - np.quantile(values, QUANTILES)).max() < 0.03
+    )
 
 
 def test_a_dataset_that_holds_nothing_is_described(tmp_path) -> None:
@@ -253,8 +257,8 @@ def test_reports_and_releases_say_whether_they_hold(child) -> None:
 def test_a_release_is_found_by_its_location(child) -> None:
     releases.release(child, "2026-11-21")
     for suffix in ("", "/", "/manifest.json"):
-        place = f"{child.location}/releases/2026-11-21{suffix}"
-        assert release_at(place) == (child.location, "2026-11-21")
+        location = f"{child.location}/releases/2026-11-21{suffix}"
+        assert release_at(location) == (child.location, "2026-11-21")
     assert release_at("s3://b/p/releases/r1") == ("s3://b/p", "r1")
     assert release_at(child.location) is None
     manifest = read_manifest(child, "2026-11-21")
@@ -337,10 +341,10 @@ def test_only_the_columns_asked_for_are_read(tmp_path) -> None:
 
 
 def test_described_the_same_in_every_kind_of_store(synthetic, any_location) -> None:
-    there = describe(planted.copied(synthetic, any_location))
+    in_store = describe(planted.copied(synthetic, any_location))
     here = describe(synthetic)
     places = {"location": "", "lineage": (), "runs": (), "num_runs": 0}
-    assert there.model_copy(update=places) == here.model_copy(update=places)
+    assert in_store.model_copy(update=places) == here.model_copy(update=places)
 
 
 def test_the_latest_release_and_withheld_shards_are_shown(refined) -> None:

@@ -35,8 +35,10 @@ def remade(refined: Dataset, kept: Dataset, shard: int, keys: list[str]) -> None
 
 def mended(dataset: Dataset, parent: Dataset, *, withdraw_stale: bool = False):
     means = FilteredFromParent(dataset, parent)
-    found = verified(dataset, parent)
-    repairs = repairs_for(dataset, found, means=means, parent=parent, withdraw_stale=withdraw_stale)
+    problems = verified(dataset, parent)
+    repairs = repairs_for(
+        dataset, problems, means=means, parent=parent, withdraw_stale=withdraw_stale
+    )
     return apply_repairs(
         dataset, repairs, means=means, parent=parent, children=(),
         make_shards=fakes.make_shards_here,

@@ -79,19 +79,19 @@ def leaves_no_temporary_file(dataset: Dataset) -> None:
 
 @pytest.mark.slow
 def test_ingest_on_a_full_disk(disk, two_shards, eight_inputs) -> None:
-    place = disk.folder / "eyes"
+    folder = disk.folder / "eyes"
 
     def whole() -> None:
-        if (place / "dataset.json").exists():
-            dataset = Dataset.open(place)
+        if (folder / "dataset.json").exists():
+            dataset = Dataset.open(folder)
             assert planted.verified(dataset) == []
             leaves_no_temporary_file(dataset)
 
     def ingest() -> None:
-        fakes.ingest_here(eight_inputs, place, planted.OPTIONS, shard_size=4)
+        fakes.ingest_here(eight_inputs, folder, planted.OPTIONS, shard_size=4)
 
     assert disk.until_it_fits(ingest, whole) > 5
-    assert planted.content(Dataset.open(place)) == planted.content(two_shards)
+    assert planted.content(Dataset.open(folder)) == planted.content(two_shards)
 
 
 @pytest.mark.slow

@@ -108,10 +108,10 @@ def test_a_repair_that_wakes_after_its_tar_was_removed_costs_no_sample(
 def test_nothing_is_removed_while_a_run_holds_a_lease(dataset, child) -> None:
     uncommitted(dataset)
     held = Lease(holder="a", host="node-7", pid=3, since=0.0, expires=0.0)
-    for place in (dataset, child):
+    for leased in (dataset, child):
         for expires, action in ((time.time() + 2 * OLD_S, "keep"), (time.time() + 60, "remove")):
             raw = held.model_copy(update={"expires": expires}).to_json()
-            put_lease(place, raw)
+            put_lease(leased, raw)
             for stray in listed(dataset, child):
                 assert stray.action == action
                 assert ("process 3 on node-7" in stray.why) == (action == "keep")

@@ -189,10 +189,10 @@ def test_a_shard_that_was_replaced_since_it_was_found_damaged_is_left_alone(
     dataset, eight_inputs
 ) -> None:
     planted.DAMAGE["a truncated tar"][0](dataset.store, 1)
-    found, means = verified(dataset), FromSource(dataset, str(eight_inputs))
+    problems, means = verified(dataset), FromSource(dataset, str(eight_inputs))
     options = {"parent": None, "withdraw_stale": False}
-    to_withdraw = repairs_for(dataset, found, means=None, **options)
-    to_make = repairs_for(dataset, found, means=means, **options)
+    to_withdraw = repairs_for(dataset, problems, means=None, **options)
+    to_make = repairs_for(dataset, problems, means=means, **options)
     apply_repairs(dataset, to_make, means=means, parent=None, children=(),
                   make_shards=fakes.make_shards_here)  # fmt: skip
     after = planted.objects(dataset)
@@ -312,8 +312,8 @@ def changed_parent(dataset, child, eight_inputs, tmp_path) -> RepairReport:
     other = tmp_path / "other"
     shutil.copytree(eight_inputs, other)
     raw = bytearray((other / "5.json").read_bytes())
-    place = raw.index(b"0.9441441")
-    raw[place : place + 9] = b"0.9331441"
+    position = raw.index(b"0.9441441")
+    raw[position : position + 9] = b"0.9331441"
     (other / "5.json").write_bytes(raw)
     for damage in ("a missing tar", "a truncated index"):
         planted.DAMAGE[damage][0](dataset.store, 1)

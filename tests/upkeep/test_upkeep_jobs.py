@@ -67,17 +67,17 @@ def test_looking_leaves_no_trace(run, dataset, tmp_path) -> None:
 def test_a_release_is_described_and_broken_ones_are_named(run, dataset) -> None:
     releases.release(dataset)
     dataset.store.delete(fakes.tar_of(dataset, 0))
-    place = f"{dataset.location}/releases/r1"
-    assert "BROKEN" in run("describe", "--input", place)
-    answer = json.loads(run("describe", "--input", place, "--json"))
+    location = f"{dataset.location}/releases/r1"
+    assert "BROKEN" in run("describe", "--input", location)
+    answer = json.loads(run("describe", "--input", location, "--json"))
     assert answer["release"]["num_samples"] == 24 and len(answer["release"]["broken"]) == 1
-    assert "BROKEN" in run("verify", "--input", place, problems="2 problems")
+    assert "BROKEN" in run("verify", "--input", location, problems="2 problems")
     for name in ("gc", "repair", "expire", "upgrade"):
         options = ("--releases", "r1") if name == "expire" else ()
         with pytest.raises(ValueError, match="give its dataset"):
-            run(name, "--input", place, *options)
+            run(name, "--input", location, *options)
     with pytest.raises(ValueError, match="give its dataset"):
-        run("describe", "--input", place, "--contact-sheet", "sheet.png")
+        run("describe", "--input", location, "--contact-sheet", "sheet.png")
 
 
 def test_garbage_is_removed_when_that_is_asked_for(run, dataset) -> None:
@@ -205,9 +205,9 @@ def test_means_of_the_other_kind_of_dataset_are_refused(
 
 
 def test_a_dataset_in_a_folder_called_releases_is_one(run, dataset, tmp_path) -> None:
-    place = planted.copied(dataset, tmp_path / "releases" / "eyes").location
-    assert "24" in run("describe", "--input", place)
-    assert "garbage: none" in run("gc", "--input", place)
+    location = planted.copied(dataset, tmp_path / "releases" / "eyes").location
+    assert "24" in run("describe", "--input", location)
+    assert "garbage: none" in run("gc", "--input", location)
 
 
 @pytest.mark.slow

@@ -66,11 +66,11 @@ def test_any_flipped_byte_of_an_index_is_found_or_changes_nothing(dataset) -> No
     rows, facts = dataset.index(0), dataset.facts(0)
     places = np.random.default_rng(3).choice(len(good), 60, replace=False)
     num_found = 0
-    for place in places.tolist():
-        dataset.store.put(index_name(0), planted.flipped(good, place))
-        found = verified(dataset, shards=[0])
-        num_found += bool(found)
-        if not found:  # bytes that no reader looks at
+    for position in places.tolist():
+        dataset.store.put(index_name(0), planted.flipped(good, position))
+        problems = verified(dataset, shards=[0])
+        num_found += bool(problems)
+        if not problems:  # bytes that no reader looks at
             assert dataset.index(0).equals(rows)
             assert dataset.facts(0).model_copy(update={"writer": facts.writer}) == facts
     assert num_found > 15
@@ -85,8 +85,8 @@ def test_a_tar_of_another_dataset_with_its_index_is_found(dataset, tmp_path) -> 
         tmp_path / "others", tmp_path / "other", planted.OPTIONS, shard_size=4
     )
     planted.put_shard(dataset, other, 0)
-    found = verified(dataset)
-    assert "made of the input" in found[0].what and found[0].kind == "tar"
+    problems = verified(dataset)
+    assert "made of the input" in problems[0].what and problems[0].kind == "tar"
 
 
 def test_an_index_of_another_refiner_is_found(dataset, child, tmp_path) -> None:

@@ -139,15 +139,15 @@ def test_the_job_prints_every_metric_and_goes_on_past_a_dataset_that_is_gone(
         put_run(refined, day, "ingest", "ingest", num_samples=9, num_rejected=1)
     assert run("--input", refined.location, tmp_path / "gone") == 1
     values = shown(capsys.readouterr().out)
-    place = refined.location
+    location = refined.location
     assert {name for name, *_ in values} == set(METRICS)
-    assert values["simgan_dataset_readable", place] == 1
+    assert values["simgan_dataset_readable", location] == 1
     assert values["simgan_dataset_readable", str(tmp_path / "gone")] == 0
     assert ("simgan_lost_tars", str(tmp_path / "gone")) not in values
-    assert values["simgan_committed_shards", place] == 5
-    assert values["simgan_report_passed", place] == 1
-    assert values["simgan_rejected_share", place, "ingest"] == pytest.approx(0.1)
-    assert values["simgan_run_images_per_second", place, "ingest"] == 50
+    assert values["simgan_committed_shards", location] == 5
+    assert values["simgan_report_passed", location] == 1
+    assert values["simgan_rejected_share", location, "ingest"] == pytest.approx(0.1)
+    assert values["simgan_run_images_per_second", location, "ingest"] == 50
     assert values[("simgan_records_read_timestamp_seconds",)] == pytest.approx(time.time(), abs=60)
 
 

@@ -153,8 +153,8 @@ def test_limits_on_samples_and_bad_shards_fail_a_report_that_keeps_all_others() 
     for check_line in (example_sample_check(30), example_sample_check(9, (shard,))):
         report = example_judged(samples=(check_line,))
         assert report.passed is False and misses_of(report) == ["iris_registration_px > 2"]
-    told = explain(report)
-    assert "iris_registration_px > 2" in told and "000012 with 88 of 100" in told
+    explained = explain(report)
+    assert "iris_registration_px > 2" in explained and "000012 with 88 of 100" in explained
 
 
 def test_many_misses_still_fit_a_screen() -> None:

@@ -53,10 +53,10 @@ def tell_and_check(tracking: MlflowOptions, judged_once, images, folder: Path) -
     client = client_of(tracking)
     odd = [metric.value for metric in client.get_metric_history(training.id, "odd")]
     assert math.isnan(odd[0]) and odd[1] > 1e308
-    found = client.search_runs(
+    runs = client.search_runs(
         [training.experiment_id], f"tags.`simgan_factory.report` = '{REPORT_ID}'"
     )
-    (run,) = found
+    (run,) = runs
     assert run.data.tags["mlflow.parentRunId"] == training.id
     assert run.data.tags["simgan_factory.passed"] == "passed"
     assert run.info.status == "FINISHED"

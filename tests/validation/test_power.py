@@ -54,8 +54,8 @@ def clean_measures(seed: int = 0, scale: float = 1.0) -> pa.Table:
 
 
 def with_drift(table: pa.Table, drift: np.ndarray) -> pa.Table:
-    place = table.schema.get_field_index("iris_drift_px")
-    return table.set_column(place, table.schema.field(place), pa.array(drift, pa.float32()))
+    index = table.schema.get_field_index("iris_drift_px")
+    return table.set_column(index, table.schema.field(index), pa.array(drift, pa.float32()))
 
 
 def refusals(clean: pa.Table, settings: PowerSettings = SETTINGS):
@@ -106,8 +106,8 @@ def test_thresholds_grow_with_rarity_and_clean_samples_keep_them():
     ],
 )
 def test_the_share_of_a_light_tail_is_its_rate(misses, light, share):
-    found = rare_share(np.arange(2_000) < misses, 0.001, light)
-    assert found == pytest.approx(share, abs=1e-4)
+    estimated = rare_share(np.arange(2_000) < misses, 0.001, light)
+    assert estimated == pytest.approx(share, abs=1e-4)
 
 
 @pytest.mark.slow
@@ -132,8 +132,8 @@ def test_a_gross_damage_is_caught_at_one_in_a_hundred_and_a_faint_one_is_not():
 def test_more_damage_is_refused_more_often():
     drawn, test, limits = refusals(clean_measures())
     shifted = everywhere(test, limits, values_of(test, "iris_drift_px") + 0.8)
-    found = [drawn.of_damaged(shifted, 1_000, share)[-1] for share in (0.002, 0.1, 1.0)]
-    assert found[0] < 0.3 and found[-1] == 1 and found == sorted(found)
+    refused = [drawn.of_damaged(shifted, 1_000, share)[-1] for share in (0.002, 0.1, 1.0)]
+    assert refused[0] < 0.3 and refused[-1] == 1 and refused == sorted(refused)
 
 
 def test_one_bad_shard_is_caught():
@@ -162,10 +162,10 @@ def report():
     clean = clean_measures()
     shift = Damage("shift", 3.0, "px", True, "in tests")
     nothing = Damage("blur", 1.0, "px", False, "in tests")
-    whole = np.ones(NUM, bool)
+    is_harmed = np.ones(NUM, bool)
     damaged = [
-        DamageMeasures(shift, with_drift(clean, np.full(NUM, 9.0)), whole),
-        DamageMeasures(nothing, clean, whole),
+        DamageMeasures(shift, with_drift(clean, np.full(NUM, 9.0)), is_harmed),
+        DamageMeasures(nothing, clean, is_harmed),
     ]
     return power_of(clean, damaged, TAILS, SETTINGS, **DIGESTS)
 
@@ -214,9 +214,9 @@ def test_limits_in_spreads_catch_what_is_rare_and_not_what_most_samples_are():
         measure="iris_drift_px", at_most_spreads=10, max_share=0.001, shard_share=0.01,
         why="the iris moved further than others",
     )  # fmt: skip
-    whole = np.ones(NUM, bool)
+    is_harmed = np.ones(NUM, bool)
     tries = Refusals(flags_of(clean, [limit]), clean["identity"].to_pylist(), [limit], SETTINGS)
-    flagged = damaged_flags(clean, damaged, whole, [limit])
+    flagged = damaged_flags(clean, damaged, is_harmed, [limit])
     caught = {share: tries.of_damaged(flagged, 1_000, share)[-1] for share in (0.02, 0.2, 0.5)}
     assert caught == {0.02: 1.0, 0.2: 1.0, 0.5: 0.0}
     assert tries.of_bad_shard(flagged, 1_000) == 1.0

@@ -161,8 +161,8 @@ def test_an_evaluation_of_the_same_refiner_or_dataset_is_repeated(tmp_path, arm_
 
 
 def test_an_evaluation_of_others_is_refused_by_name(tmp_path) -> None:
-    place = evaluation_in(tmp_path, {"kind": "refined", "refiners": ["1" * 64]})
+    evaluation = evaluation_in(tmp_path, {"kind": "refined", "refiners": ["1" * 64]})
     with pytest.raises(ValueError, match=r"no arm with the refiner b{64}.*of: blurred, ours"):
-        evaluated_verdicts(place, CARD, ["e" * 64])
+        evaluated_verdicts(evaluation, CARD, ["e" * 64])
     with pytest.raises(FileNotFoundError, match=r"no evaluation\.json"):
         evaluated_verdicts(str(tmp_path / "trials"), CARD, [])

@@ -74,15 +74,15 @@ def test_measurements_that_are_not_of_these_bytes_are_made_again(pair, harm):
 
 def test_a_table_without_the_newest_columns_is_read_as_not_measured(pair):
     refined, parent = pair
-    whole = measure(refined, parent, [0, 1])
+    complete = measure(refined, parent, [0, 1])
     name = measures_name(WITNESSES.digest(), 1)
     stored = pq.read_table(pa.BufferReader(refined.store.read(name)))
     newest = ["turn_deg", "iris_in_lids_px", "block_trace"]
     refined.store.put(name, parquet_bytes(stored.drop_columns(newest)))
     read = read_measures(refined, [0, 1], WITNESSES)
-    assert read.schema.equals(whole.schema)
+    assert read.schema.equals(complete.schema)
     for column in read.column_names:
-        expected = whole[column].slice(0, 3) if column in newest else whole[column]
+        expected = complete[column].slice(0, 3) if column in newest else complete[column]
         assert read[column].slice(0, len(expected)).equals(expected), column
     assert all(read[column].null_count >= 3 for column in newest)
 

@@ -271,7 +271,7 @@ def test_a_turned_eyeball_moves_and_foreshortens_the_iris(yaw_deg):
     yaw, angle = np.radians([yaw_deg, 10])
     gaze = np.array([-np.sin(yaw), 0.0, -np.cos(yaw)])
     eyes = drawn(np.stack([drawn_disc(gaze)] * 16), gaze)
-    whole = np.pi * RADIUS_PX**2
+    area_px2 = np.pi * RADIUS_PX**2
     moved_N2 = moves("gaze", 10, eyes)
     for image, moved in zip(plant("gaze", 10, eyes).refined_NHW, moved_N2, strict=True):
         center, amount = dark_mass(image)
@@ -279,7 +279,7 @@ def test_a_turned_eyeball_moves_and_foreshortens_the_iris(yaw_deg):
         xy = gaze[:2] + moved / (IRIS_DEPTH * RADIUS_PX)
         turned = np.array([*xy, -np.sqrt(1 - xy @ xy)])
         assert turned @ gaze == pytest.approx(np.cos(angle))
-        assert amount == pytest.approx(-turned[2] * whole, rel=0.02)
+        assert amount == pytest.approx(-turned[2] * area_px2, rel=0.02)
 
 
 def test_an_eye_at_the_side_turns_back():
@@ -297,8 +297,8 @@ def test_the_iris_lies_as_deep_in_built_in_eyes_as_is_assumed(pairs):
     offset = (center - lid.mean(axis=1))[:, 0] / radius
     head = np.sin(pairs.numbers("head_yaw_rad"))
     columns = np.stack([gaze[:, 0], head, np.ones(len(gaze))], axis=1)
-    found = np.linalg.lstsq(columns, offset, rcond=None)[0][0]
-    assert found == pytest.approx(IRIS_DEPTH, rel=0.1)
+    depth = np.linalg.lstsq(columns, offset, rcond=None)[0][0]
+    assert depth == pytest.approx(IRIS_DEPTH, rel=0.1)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("iris_shift", 3), ("gaze", 10)])
@@ -331,8 +331,8 @@ def test_the_iris_finder_sees_irises_elsewhere(kind, size, pairs):
     sideways = np.abs(moved_x_N) > 1.2
     measured = same_circle(before, after) & sideways
     assert measured.sum() >= 4
-    found = (after.center_N2 - before.center_N2)[measured, 0]
-    share = found / moved_x_N[measured]
+    found_x_N = (after.center_N2 - before.center_N2)[measured, 0]
+    share = found_x_N / moved_x_N[measured]
     assert np.median(share) == pytest.approx(1, abs=0.15)
 
 

@@ -108,8 +108,8 @@ def test_angles_are_right_down_to_the_smallest(truth_deg) -> None:
     turn = math.radians(truth_deg)
     a = np.array([[1.0, 0.0, 0.0]])
     b = 3.0 * np.array([[math.cos(turn), 0.6 * math.sin(turn), 0.8 * math.sin(turn)]])
-    for found in (angle_deg(a, b), angle_deg(b, a)):
-        assert found == pytest.approx([truth_deg], rel=1e-9, abs=1e-13)
+    for angles_deg in (angle_deg(a, b), angle_deg(b, a)):
+        assert angles_deg == pytest.approx([truth_deg], rel=1e-9, abs=1e-13)
 
 
 def test_angles_agree_with_the_arc_cosine_where_that_is_sound() -> None:
@@ -119,15 +119,15 @@ def test_angles_agree_with_the_arc_cosine_where_that_is_sound() -> None:
 
 
 def test_no_direction_has_no_angle() -> None:
-    found = angle_deg(np.zeros((1, 3)), np.ones((1, 3)))
-    assert np.isnan(found).all()
+    angles_deg = angle_deg(np.zeros((1, 3)), np.ones((1, 3)))
+    assert np.isnan(angles_deg).all()
 
 
 def test_yaw_and_pitch_are_those_of_the_labels(synthetic: Dataset) -> None:
     index = load_index(synthetic)
-    found = np.radians(yaw_pitch_deg(gaze_of(index)))
-    assert found[:, 0] == pytest.approx(index["gaze_yaw_rad"].to_numpy(), abs=1e-5)
-    assert found[:, 1] == pytest.approx(index["gaze_pitch_rad"].to_numpy(), abs=1e-5)
+    angles_rad = np.radians(yaw_pitch_deg(gaze_of(index)))
+    assert angles_rad[:, 0] == pytest.approx(index["gaze_yaw_rad"].to_numpy(), abs=1e-5)
+    assert angles_rad[:, 1] == pytest.approx(index["gaze_pitch_rad"].to_numpy(), abs=1e-5)
     assert yaw_pitch_deg(vectors(30.0, -20.0)[None]) == pytest.approx(np.array([[30.0, -20.0]]))
 
 
@@ -163,8 +163,8 @@ def test_it_learns_gaze_of_people_it_has_not_seen(eyes) -> None:
     training = GazeTraining(steps=120, batch_size=16, lr=3e-3, network=network)
     losses: list[float] = []
     trained = train_gaze(training, labelled, losses.append)
-    found = found_gaze_N3(trained, held_out.images)
-    errors = gaze_errors(found, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
+    gaze_N3 = found_gaze_N3(trained, held_out.images)
+    errors = gaze_errors(gaze_N3, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
     assert len(losses) == 120
     assert errors.deg.num == len(held_out.images) > 20
     assert errors.deg.mean < errors.mean_answer_deg.mean / 1.5
@@ -206,8 +206,8 @@ def test_what_is_relit_and_shifted_keeps_its_gaze() -> None:
     images = np.full((64, 35, 55), 110, np.uint8)
     for image, centre, gaze in zip(images, centres, gaze_xy, strict=True):
         for (x, y), radius, value in ((centre, 11, 225), (centre + 11 * gaze, 3.5, 10)):
-            place = round(x * 16), round(y * 16)
-            cv2.circle(image, place, round(radius * 16), value, -1, cv2.LINE_AA, 4)
+            centre_xy = round(x * 16), round(y * 16)
+            cv2.circle(image, centre_xy, round(radius * 16), value, -1, cv2.LINE_AA, 4)
     before = to_network(images)
     rng = np.random.default_rng(0)
     after = relit(shifted(before.clone(), 2, rng), rng)
@@ -273,10 +273,10 @@ def _moved(image: np.ndarray, dx: int, dy: int) -> np.ndarray:
 def test_estimates_are_unit_vectors_whatever_the_batch(eyes) -> None:
     images = gazing(eyes, "train").images[:130]
     network = GazeNetwork(SMALL)
-    found = found_gaze_N3(network, images)
-    assert found.shape == (130, 3)
-    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0)
-    assert found[100:] == pytest.approx(found_gaze_N3(network, images[100:]), abs=1e-5)
+    gaze_N3 = found_gaze_N3(network, images)
+    assert gaze_N3.shape == (130, 3)
+    assert np.linalg.norm(gaze_N3, axis=1) == pytest.approx(1.0)
+    assert gaze_N3[100:] == pytest.approx(found_gaze_N3(network, images[100:]), abs=1e-5)
     assert found_gaze_N3(network, images[:0]).shape == (0, 3)
 
 
@@ -321,8 +321,8 @@ def test_the_job_trains_once_and_shows_what_it_learnt(eyes, tmp_path) -> None:
     network, described = load_gaze(output)
     assert network.config == SMALL and described.image == eyes.card.image
     labelled, held_out = gazing(eyes, "train"), gazing(eyes, "test")
-    found = found_gaze_N3(network, held_out.images)
-    errors = gaze_errors(found, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
+    gaze_N3 = found_gaze_N3(network, held_out.images)
+    errors = gaze_errors(gaze_N3, held_out.gaze_N3, labelled.gaze_N3.mean(axis=0))
     assert described.held_out.deg.mean == pytest.approx(errors.deg.mean, rel=1e-4)
     assert described.held_out.mean_answer_deg == errors.mean_answer_deg
     assert described.train["lineage"]["split"] == "train"

@@ -39,13 +39,13 @@ def test_what_is_kept_follows_the_target() -> None:
     kept = kept_of(RENDERS, "imgs")
     assert len(kept) > 1000
     edges = [np.array(WEIGHTS.yaw_edges_rad), np.array(WEIGHTS.pitch_edges_rad)]
-    found, _, _ = np.histogram2d(*kept.T, bins=edges)
+    actual, _, _ = np.histogram2d(*kept.T, bins=edges)
     wanted, _, _ = np.histogram2d(*TARGET.T, bins=edges)
-    found, wanted = found / found.sum(), wanted / wanted.sum()
+    actual, wanted = actual / actual.sum(), wanted / wanted.sum()
     before, _, _ = np.histogram2d(*RENDERS.T, bins=edges)
     before = before / before.sum()
     assert np.abs(before - wanted).max() > 0.03, "they differed much"
-    assert np.abs(found - wanted).max() < 0.01, "and are alike now, up to the capped peak"
+    assert np.abs(actual - wanted).max() < 0.01, "and are alike now, up to the capped peak"
     assert np.allclose(kept.mean(0), TARGET.mean(0), atol=0.01)
     assert np.allclose(kept.std(0), TARGET.std(0), rtol=0.1)
 

@@ -27,24 +27,24 @@ def test_a_point_is_inside_by_its_place_alone() -> None:
 def test_what_a_lid_covers_is_hidden_and_the_box_is_around_the_iris() -> None:
     lids = circle(20, 20, 10, 16)
     iris = circle(20, 12, 6, 32)
-    found = eye_outline(
+    outline = eye_outline(
         labels(pupil_px=[20.0, 12.0], iris_px=iris, lid_px=lids, caruncle_px=circle(5, 20, 2, 7))
     )
-    assert found is not None
+    assert outline is not None
     names = eye_guide().keypoints.names
-    assert len(names) == len(found.points_xy) == len(found.hidden) == 56
-    hidden = {name for name, is_hidden in zip(names, found.hidden, strict=True) if is_hidden}
+    assert len(names) == len(outline.points_xy) == len(outline.hidden) == 56
+    hidden = {name for name, is_hidden in zip(names, outline.hidden, strict=True) if is_hidden}
     # The iris counts clockwise from the right; its upper half lies above the lids.
     assert "iris_24" in hidden and "iris_08" not in hidden and "pupil" not in hidden
     assert not any(name.startswith(("lid", "caruncle")) for name in hidden)
-    assert found.box_xyxy == pytest.approx((14, 6, 26, 18))
+    assert outline.box_xyxy == pytest.approx((14, 6, 26, 18))
 
 
 def test_labels_that_are_not_known_are_no_points() -> None:
     assert eye_outline(labels()) is None
-    found = eye_outline(labels(pupil_px=(3.0, 4.0)))
-    assert found is not None and found.box_xyxy is None and not found.hidden.any()
-    assert np.isfinite(found.points_xy).all(axis=1).nonzero()[0].tolist() == [0]
+    outline = eye_outline(labels(pupil_px=(3.0, 4.0)))
+    assert outline is not None and outline.box_xyxy is None and not outline.hidden.any()
+    assert np.isfinite(outline.points_xy).all(axis=1).nonzero()[0].tolist() == [0]
 
 
 def test_the_skeleton_joins_points_of_one_ring() -> None:

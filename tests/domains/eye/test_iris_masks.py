@@ -40,19 +40,19 @@ def picture_of(mask: np.ndarray) -> np.ndarray:
     return np.array([150, 220, 80, 20, 150], np.uint8)[mask]
 
 
-def source_of(place: Path, **options: object) -> IrisMasksSource:
-    return IrisMasksSource(place, IrisMasksOptions.model_validate(options))
+def source_of(folder: Path, **options: object) -> IrisMasksSource:
+    return IrisMasksSource(folder, IrisMasksOptions.model_validate(options))
 
 
 @pytest.fixture
-def place(tmp_path) -> Path:
+def folder(tmp_path) -> Path:
     mask = mask_of(25.0)
     write_pictures(tmp_path, {"a.png": picture_of(mask), "a.mask.png": mask})
     return tmp_path
 
 
-def test_the_iris_centre_is_known_in_the_crop(place) -> None:
-    loaded = source_of(place).load("a")
+def test_the_iris_centre_is_known_in_the_crop(folder) -> None:
+    loaded = source_of(folder).load("a")
     x, y = loaded.extra["iris_center_px"]
     assert np.allclose((x, y), loaded.crop_affine @ [*CENTER, 1], atol=0.15)
     dark = np.argwhere(loaded.image < 45)[:, ::-1].mean(axis=0)
@@ -69,8 +69,8 @@ def test_the_corners_of_the_opening_are_level_and_as_far_apart_as_in_renders(tur
     assert np.allclose(right, MIDDLE + end, atol=1.5) and np.allclose(left, MIDDLE - end, atol=1.5)
 
 
-def test_the_crop_is_level_and_of_one_eye_width(place) -> None:
-    affine = source_of(place, crop=EyeCrop(eye_width_px=30)).load("a").crop_affine
+def test_the_crop_is_level_and_of_one_eye_width(folder) -> None:
+    affine = source_of(folder, crop=EyeCrop(eye_width_px=30)).load("a").crop_affine
     end = 80 * np.array([np.cos(np.radians(25)), np.sin(np.radians(25))])
     left, right = (affine @ [*(MIDDLE + sign * end), 1] for sign in (-1, 1))
     assert abs(left[1] - right[1]) < 0.4
@@ -84,8 +84,8 @@ def test_a_crop_that_leaves_its_picture_says_so(tmp_path) -> None:
     assert 0.1 < source_of(tmp_path).load("a").extra["outside_share"] < 0.4
 
 
-def test_a_colour_crop_has_the_same_place(place) -> None:
-    grey, colour = (source_of(place, crop=EyeCrop(colour=c)).load("a") for c in (False, True))
+def test_a_colour_crop_has_the_same_place(folder) -> None:
+    grey, colour = (source_of(folder, crop=EyeCrop(colour=c)).load("a") for c in (False, True))
     assert colour.image.shape == (35, 55, 3) and grey.image.shape == (35, 55)
     assert np.array_equal(colour.image[:, :, 0], grey.image)
 
@@ -115,11 +115,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("reason", BAD)
-def test_a_malformed_pair_is_rejected_with_its_reason(place, reason) -> None:
+def test_a_malformed_pair_is_rejected_with_its_reason(folder, reason) -> None:
     image, mask = BAD[reason]
     given = {"b.png": image, "b.mask.png": mask}
-    write_pictures(place, {n: pixels for n, pixels in given.items() if pixels is not None})
-    source = source_of(place)
+    write_pictures(folder, {n: pixels for n, pixels in given.items() if pixels is not None})
+    source = source_of(folder)
     assert [facts.id for facts in source.listing()] == ["a", "b"]
     with pytest.raises(BadRender) as caught:
         source.load("b")
@@ -127,34 +127,34 @@ def test_a_malformed_pair_is_rejected_with_its_reason(place, reason) -> None:
     assert source.load("a").image.shape == (35, 55)
 
 
-def test_damaged_and_doubled_files_are_rejected_and_missing_ones_vanished(place) -> None:
-    source = source_of(place)
+def test_damaged_and_doubled_files_are_rejected_and_missing_ones_vanished(folder) -> None:
+    source = source_of(folder)
     with pytest.raises(Vanished):
         source.load("c")
-    (place / "a.mask.png").write_bytes(b"")
+    (folder / "a.mask.png").write_bytes(b"")
     with pytest.raises(BadRender, match=r"a\.mask\.png is empty"):
         source.load("a")
-    (place / "a.mask.png").write_bytes(b"text")
+    (folder / "a.mask.png").write_bytes(b"text")
     with pytest.raises(BadRender, match="mask does not decode"):
         source.load("a")
-    (place / "a.jpg").write_bytes(b"text")
+    (folder / "a.jpg").write_bytes(b"text")
     with pytest.raises(BadRender, match=r"more than one pair: a\.jpg, a\.mask\.png, a\.png"):
-        source_of(place).load("a")
+        source_of(folder).load("a")
 
 
-def test_a_listing_tells_which_files_are_read(place) -> None:
-    source = source_of(place)
+def test_a_listing_tells_which_files_are_read(folder) -> None:
+    source = source_of(folder)
     with InputTable(source.scan(NOTHING_SEEN)) as inputs:
         (known,) = inputs.in_natural_order().to_pylist()
     assert (known["id"], known["suffixes"]) == ("a", ".mask.png .png")
     source.expect({"a": known["suffixes"]})
-    assert np.array_equal(source.load("a").image, source_of(place).load("a").image)
+    assert np.array_equal(source.load("a").image, source_of(folder).load("a").image)
 
 
-def test_names_that_are_not_wanted_are_left_out(place) -> None:
+def test_names_that_are_not_wanted_are_left_out(folder) -> None:
     with pytest.raises(LeftOut, match=r"its name is not like r\*"):
-        source_of(place, only_names="r*").load("a")
-    assert source_of(place, only_names="a*").load("a").image_sha256
+        source_of(folder, only_names="r*").load("a")
+    assert source_of(folder, only_names="a*").load("a").image_sha256
 
 
 def test_a_centre_is_found_below_an_eyelid_and_stray_values_do_not_matter() -> None:

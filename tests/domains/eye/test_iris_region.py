@@ -39,9 +39,9 @@ def test_an_iris_that_moved_alone_is_told(pairs):
     still = apart_px(pairs, pairs.refined_NHW)
     for size_px in (2.0, 3.0):
         moved = irises_shifted(pairs, np.tile([size_px, 0.0], (len(pairs), 1)))
-        found = apart_px(pairs, moved)
-        assert np.nanmedian(found) > 0.35 * size_px > 4 * np.nanmedian(still)
-        assert np.nanmax(found) < 1.3 * size_px
+        drift_px = apart_px(pairs, moved)
+        assert np.nanmedian(drift_px) > 0.35 * size_px > 4 * np.nanmedian(still)
+        assert np.nanmax(drift_px) < 1.3 * size_px
 
 
 @pytest.mark.parametrize("how", ["equal", "shifted", "turned"])
@@ -52,8 +52,8 @@ def test_what_moves_together_does_not_count(pairs, how):
         "shifted": shifted(pairs.parent_NHW, np.tile([0.6, -0.8], (num, 1))),
         "turned": turned(pairs.parent_NHW, np.full(num, np.radians(4))),
     }[how]
-    found = apart_px(pairs, moved)
-    assert np.nanmedian(found) < 0.05 and np.nanmax(found) < 0.4
+    drift_px = apart_px(pairs, moved)
+    assert np.nanmedian(drift_px) < 0.05 and np.nanmax(drift_px) < 0.4
 
 
 def test_an_eye_without_its_iris_in_the_picture_is_not_measured():

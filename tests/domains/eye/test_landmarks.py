@@ -82,8 +82,8 @@ def test_answers_that_are_not_finite_are_refused() -> None:
 def test_errors_count_what_lies_inside_the_image() -> None:
     truth = discs(4, 0)
     truth.landmarks_px[:, 1:9] = -5.0  # the whole iris is outside
-    found = truth.landmarks_px + np.float32(3.0)
-    errors = median_error_px(found, truth)
+    found_px = truth.landmarks_px + np.float32(3.0)
+    errors = median_error_px(found_px, truth)
     assert errors["pupil"] == pytest.approx(3 * 2**0.5, rel=1e-3)
     assert np.isnan(errors["iris"])
 
@@ -108,8 +108,8 @@ def test_the_job_trains_once_and_shows_what_it_learnt(synthetic: Dataset, tmp_pa
     assert network.config.maps == 4 and described.image == synthetic.card.image
     shards = synthetic.committed_in("train")
     labelled = Labelled(load_images(synthetic), landmarks_px(load_index(synthetic)))
-    found = found_landmarks_px(network, labelled.images)
-    assert described.error_px == pytest.approx(median_error_px(found, labelled), rel=1e-4)
+    found_px = found_landmarks_px(network, labelled.images)
+    assert described.error_px == pytest.approx(median_error_px(found_px, labelled), rel=1e-4)
     assert described.train["lineage"]["shards"] == [
         facts.tar_sha256 for facts in synthetic.all_facts(shards)
     ]

@@ -50,13 +50,13 @@ def changed(path: str, value: object) -> dict:
     """The good label with one value replaced, or taken out where `value` is `...`."""
     label = copy.deepcopy(GOOD)
     *way, last = path.split(".")
-    place = label
+    node = label
     for name in way:
-        place = place[int(name) if isinstance(place, list) else name]
+        node = node[int(name) if isinstance(node, list) else name]
     if value is ...:
-        del place[last]
+        del node[last]
     else:
-        place[int(last) if isinstance(place, list) else last] = value
+        node[int(last) if isinstance(node, list) else last] = value
     return label
 
 
@@ -211,8 +211,8 @@ def test_a_malformed_label_is_set_aside(tmp_path, kind) -> None:
     "text", ["310.9(,292.3,9.8)", "(310.9,292.3,)9.8", " (310.9,292.3,9.8)", "(310.9,292.3,9.8) "]
 )
 def test_numbers_and_spaces_outside_of_a_points_brackets_are_refused(tmp_path, text) -> None:
-    for place in (0, 5, 31):
-        write_pair(tmp_path, "1", label=changed(f"iris_2d.{place}", text))
+    for index in (0, 5, 31):
+        write_pair(tmp_path, "1", label=changed(f"iris_2d.{index}", text))
         with pytest.raises(BadRender, match="iris_2d"):
             source_of(tmp_path).load("1")
 
@@ -361,20 +361,20 @@ def test_no_label_value_breaks_more_than_its_own_sample(fuzzed, path, value) -> 
 
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
-def test_no_label_byte_breaks_more_than_its_own_sample(fuzzed, place, byte) -> None:
+@given(fraction=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
+def test_no_label_byte_breaks_more_than_its_own_sample(fuzzed, fraction, byte) -> None:
     raw = bytearray(json.dumps(GOOD).encode())
-    raw[int(place * len(raw))] = byte
+    raw[int(fraction * len(raw))] = byte
     (fuzzed / "1.json").write_bytes(raw)
     check_loads_or_is_set_aside(fuzzed)
 
 
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), png=st.booleans())
-def test_no_image_byte_breaks_more_than_its_own_sample(fuzzed, place, byte, png) -> None:
+@given(fraction=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), png=st.booleans())
+def test_no_image_byte_breaks_more_than_its_own_sample(fuzzed, fraction, byte, png) -> None:
     raw = bytearray((png_of if png else jpeg)(grey_picture()))
-    raw[int(place**4 * len(raw))] = byte  # the header is near the start
+    raw[int(fraction**4 * len(raw))] = byte  # the header is near the start
     (fuzzed / "1.json").write_text(json.dumps(GOOD))
     (fuzzed / "1.jpg").write_bytes(raw)
     check_loads_or_is_set_aside(fuzzed)

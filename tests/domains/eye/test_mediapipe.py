@@ -60,8 +60,8 @@ def discs(centers_N2: np.ndarray, size=(35, 55), radius_px: float = 6.0) -> np.n
 @pytest.mark.parametrize(("size", "eye_width_px"), [((35, 55), 40.0), ((60, 80), 55.0)])
 def test_a_centre_is_found_in_the_pixels_of_the_crop(size, eye_width_px):
     centers = np.array([[27.0, 17.0], [22.3, 15.6], [33.1, 20.2]])
-    found = found_iris_px(disc_finder, discs(centers, size), eye_width_px)
-    assert found == pytest.approx(centers, abs=0.08)
+    found_px = found_iris_px(disc_finder, discs(centers, size), eye_width_px)
+    assert found_px == pytest.approx(centers, abs=0.08)
 
 
 @pytest.mark.parametrize("shift", [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.7, -1.4)])
@@ -92,13 +92,13 @@ def test_the_model_sees_its_region_of_the_eye_as_it_is_and_mirrored():
 @pytest.fixture
 def moved_by(synthetic, monkeypatch) -> Callable[..., pa.Table]:
     """Measures discs 0.4 px to the right of the labels of three eyes, and moved."""
-    monkeypatch.setattr("factory.domains.eye.measures.load_model", lambda place: disc_finder)
+    monkeypatch.setattr("factory.domains.eye.measures.load_model", lambda location: disc_finder)
     rows = synthetic.index(0).slice(0, 3)
-    there = np.array(rows["iris_px"].to_pylist())[:, ::4].mean(axis=1) + np.array([0.4, 0.0])
+    discs_px = np.array(rows["iris_px"].to_pylist())[:, ::4].mean(axis=1) + np.array([0.4, 0.0])
 
     def measured(*shift: float) -> pa.Table:
         measurer = EyeMeasurer(WITNESSES, with_pupil=False)
-        return measurer(rows, discs(there), discs(there + np.array(shift)))
+        return measurer(rows, discs(discs_px), discs(discs_px + np.array(shift)))
 
     return measured
 
@@ -117,12 +117,12 @@ def test_the_report_has_its_drift_beside_its_own_floor(moved_by):
     look = moved_by(0.3, 0.0)
     null = {PLAIN: moved_by(0.0, 0.0), **dict.fromkeys(FLOOR_LOOKS, look)}
     measures = moved_by(2.0, 0.0)
-    found = witnesses_of(measures, null, WITNESSES, example_calibration()).mediapipe
-    assert found.network == MODEL_SHA256 and found.unit == "px"
-    assert found.drift.median == pytest.approx(2.0, abs=0.1)
-    assert found.floor.median == pytest.approx(0.3, abs=0.1)
-    assert found.error.median == pytest.approx(0.4, abs=0.1)
-    assert found.mean_shift == pytest.approx((2.0, 0.0), abs=0.1)
+    witness = witnesses_of(measures, null, WITNESSES, example_calibration()).mediapipe
+    assert witness.network == MODEL_SHA256 and witness.unit == "px"
+    assert witness.drift.median == pytest.approx(2.0, abs=0.1)
+    assert witness.floor.median == pytest.approx(0.3, abs=0.1)
+    assert witness.error.median == pytest.approx(0.4, abs=0.1)
+    assert witness.mean_shift == pytest.approx((2.0, 0.0), abs=0.1)
 
 
 def test_reports_from_before_this_witness_are_read():

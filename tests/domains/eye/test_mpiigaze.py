@@ -92,9 +92,9 @@ def test_the_affine_of_a_mirrored_eye_maps_the_pixels_of_the_file(tmp_path) -> N
         loaded = source_of(tmp_path).load(f"day01.mat:{side}:000000")
         weight = loaded.image.astype(float) - 20
         rows, columns = np.mgrid[:35, :55]
-        found = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
-        assert np.allclose(found, loaded.crop_affine @ [41, 13, 1], atol=0.15)
-        places[side] = found
+        found_px = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+        assert np.allclose(found_px, loaded.crop_affine @ [41, 13, 1], atol=0.15)
+        places[side] = found_px
     assert math.isclose(places["left"][0] + places["right"][0], 54, abs_tol=0.3)
 
 
@@ -148,15 +148,15 @@ def test_a_damaged_file_is_named_as_a_container_and_the_rest_goes_on(root) -> No
 
 
 def test_a_damaged_file_in_an_archive_is_named_by_each_run(root, tmp_path_factory) -> None:
-    place = tmp_path_factory.mktemp("archives")
-    with tarfile.open(place / "week.tar", "w") as tar:
+    folder = tmp_path_factory.mktemp("archives")
+    with tarfile.open(folder / "week.tar", "w") as tar:
         tar.add(root, "set")
         tar.addfile(tarfile.TarInfo("set/p02/day01.mat"))
-    ids, problems = fakes.scanned(source_of(place))
+    ids, problems = fakes.scanned(source_of(folder))
     assert len(ids) == 8 and ids[0].startswith("week.tar/set/p00/day01.mat:left")
     assert problems == ["week.tar/set/p02/day01.mat: is empty"]
     (archive,) = [
-        item for item in source_of(place).scan(NOTHING_SEEN) if isinstance(item, Container)
+        item for item in source_of(folder).scan(NOTHING_SEEN) if isinstance(item, Container)
     ]
     assert (archive.name, archive.problem) == ("week.tar", problems[0]), "so it is opened again"
 
@@ -220,12 +220,12 @@ def test_a_day_of_which_no_side_can_be_read_is_a_problem(tmp_path, left, caplog)
 def test_many_damaged_files_of_an_archive_are_named_in_one_short_line(
     root, tmp_path_factory
 ) -> None:
-    place = tmp_path_factory.mktemp("archives")
-    with tarfile.open(place / "week.tar", "w") as tar:
+    folder = tmp_path_factory.mktemp("archives")
+    with tarfile.open(folder / "week.tar", "w") as tar:
         tar.add(root, "set")
         for number in range(40):
             tar.addfile(tarfile.TarInfo(f"set/p02/day{number:02d}.mat"))
-    ids, (problem,) = fakes.scanned(source_of(place))
+    ids, (problem,) = fakes.scanned(source_of(folder))
     assert len(ids) == 8
     assert problem.count("is empty") == 3 and problem.endswith("; and 37 more")
 

@@ -87,8 +87,8 @@ def test_crops_are_in_colour_where_that_is_asked_for(tmp_path) -> None:
         card = ingested_card(EYE, "eyes", make("", options), shard_size=8, splits={"train": 1})
         assert card.image == ImageSpec(height=35, width=55, channels=3)
         grey = [make(tmp_path, type(options)()).load(source_id) for source_id in "12"]
-        found = [make(tmp_path, options).load(source_id) for source_id in "12"]
-        for loaded, before in zip(found, grey, strict=True):
+        coloured = [make(tmp_path, options).load(source_id) for source_id in "12"]
+        for loaded, before in zip(coloured, grey, strict=True):
             assert loaded.image.shape == (35, 55, 3)
             red, green, blue = np.moveaxis(loaded.image.astype(int), 2, 0)
             assert np.abs(red - green).max() > 60 and np.abs(red - 3 * blue).mean() < 12

@@ -20,7 +20,7 @@ IRIS = Quantity(
     unit="px",
     columns=("iris_px",),
     read=lambda index: np.empty((len(index), 2)),
-    errors=lambda found, truth: np.hypot(*(found - truth).T),
+    errors=lambda estimates, truth: np.hypot(*(estimates - truth).T),
 )
 
 

@@ -270,13 +270,13 @@ def iris_borders(render: EyeRender) -> tuple[float, float]:
     rows = np.rint(centre[1] + radius * np.linspace(0.4, 0.6, 4)).astype(int)
     line = cv2.GaussianBlur(grey(render), (0, 0), 1)[rows].mean(0)
     cols = np.arange(WIDTH)
-    found = []
+    borders_px = []
     for side in (-1, 1):
         away = np.linspace(0.45, 1.25, 100) * radius
         level = np.interp(centre[0] + side * away, cols, line)
         half = (level[:20].mean() + level[-10:].mean()) / 2
-        found.append(centre[0] + side * away[np.argmax(level > half)])
-    return found[0], found[1]
+        borders_px.append(centre[0] + side * away[np.argmax(level > half)])
+    return borders_px[0], borders_px[1]
 
 
 @pytest.mark.slow

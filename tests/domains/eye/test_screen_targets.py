@@ -27,19 +27,19 @@ from support.looking_eyes import (
 CENTER = (30.75, 17.4)
 
 
-def source_of(place: Path, **options: object) -> ScreenTargetsSource:
-    return ScreenTargetsSource(place, ScreenTargetsOptions.model_validate(options))
+def source_of(location: Path, **options: object) -> ScreenTargetsSource:
+    return ScreenTargetsSource(location, ScreenTargetsOptions.model_validate(options))
 
 
-def reasons(place: Path) -> dict[str, str]:
+def reasons(folder: Path) -> dict[str, str]:
     """Why inputs are rejected, by their ids."""
-    source, found = source_of(place), {}
+    source, by_id = source_of(folder), {}
     for facts in source.listing():
         try:
             source.load(facts.id)
         except BadRender as bad:
-            found[facts.id] = bad.reason
-    return found
+            by_id[facts.id] = bad.reason
+    return by_id
 
 
 def test_an_eye_is_framed_by_its_corners_as_a_render_is(tmp_path) -> None:
@@ -160,7 +160,7 @@ def test_rows_and_pictures_that_do_not_fit_are_rejected_with_their_line(tmp_path
     lines = (tmp_path / "targets.csv").read_text().splitlines()
     lines[7] += ",1"
     (tmp_path / "targets.csv").write_text("\n".join([*lines, "", ""]))
-    found = reasons(tmp_path)
+    by_id = reasons(tmp_path)
     frame = "the pictures of a frame have different targets: frame '7' in the lines 12, 13 of"
     expected = {
         "targets.csv:2.png": "the lines 3 and 4 of targets.csv name the same picture",
@@ -174,8 +174,8 @@ def test_rows_and_pictures_that_do_not_fit_are_rejected_with_their_line(tmp_path
         "targets.csv:f2.png": frame,
         "no row.png": "no row of a targets.csv names this picture",
     }
-    assert found.keys() == expected.keys()
-    assert all(expected[id] in found[id] for id in expected), found
+    assert by_id.keys() == expected.keys()
+    assert all(expected[id] in by_id[id] for id in expected), by_id
 
 
 BAD_TABLES = {
@@ -202,16 +202,16 @@ def test_a_table_that_cannot_be_read_is_named_and_the_rest_goes_on(
         write_table(tmp_path / day, [row("1.png")])
     raw = BAD_TABLES[problem]
     (tmp_path / "monday" / "targets.csv").write_bytes(raw)
-    place = tmp_path
+    location = tmp_path
     if in_archive:
-        place = tmp_path / "set.tar"
-        with tarfile.open(place, "w") as tar:
+        location = tmp_path / "set.tar"
+        with tarfile.open(location, "w") as tar:
             for day in ("monday", "tuesday"):
                 tar.add(tmp_path / day, day)
-    ids, (named,) = fakes.scanned(source_of(place))
+    ids, (named,) = fakes.scanned(source_of(location))
     assert ids == ["tuesday/targets.csv:1.png"]
     assert named.startswith("monday/targets.csv: ") and problem in named
-    assert source_of(place).load(ids[0]).identity == "anna/block-0"
+    assert source_of(location).load(ids[0]).identity == "anna/block-0"
 
 
 def test_sets_in_archives_give_the_same_samples(tmp_path) -> None:
@@ -226,15 +226,15 @@ def test_sets_in_archives_give_the_same_samples(tmp_path) -> None:
 
 
 def test_only_rows_that_changed_become_new_samples(tmp_path) -> None:
-    place, options = tmp_path / "in", ScreenTargetsOptions()
-    write_pictures(place, dict.fromkeys(("1.png", "2.png", "3.png"), picture()))
-    write_table(place, [row("1.png"), row("2.png")])
-    dataset = fakes.ingest_here(place, tmp_path / "out", options)
+    folder, options = tmp_path / "in", ScreenTargetsOptions()
+    write_pictures(folder, dict.fromkeys(("1.png", "2.png", "3.png"), picture()))
+    write_table(folder, [row("1.png"), row("2.png")])
+    dataset = fakes.ingest_here(folder, tmp_path / "out", options)
     assert dataset.facts(0).num_samples == 2 and dataset.facts(0).num_rejected == 1
-    write_table(place, [row("1.png", target_x_px=1), row("2.png"), row("3.png", block="block-2")])
-    planned = fakes.plan_from(dataset, source_of(place))
+    write_table(folder, [row("1.png", target_x_px=1), row("2.png"), row("3.png", block="block-2")])
+    planned = fakes.plan_from(dataset, source_of(folder))
     assert (planned.num_new, planned.num_rewritten) == (2, 1)
-    fakes.build_here(dataset, place, options)
+    fakes.build_here(dataset, folder, options)
     assert dataset.index(1, ["source_id"])["source_id"].to_pylist() == [
         "targets.csv:1.png",
         "targets.csv:3.png",

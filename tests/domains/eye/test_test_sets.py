@@ -35,12 +35,12 @@ def targets(num_frames: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Dataset:
     """Both eyes in every frame, in blocks `block-0` to `block-7`."""
-    place = tmp_path_factory.mktemp("targets")
+    folder = tmp_path_factory.mktemp("targets")
     rows = []
     for frame, (x, y) in enumerate(targets(NUM_BLOCKS * FRAMES_PER_BLOCK)):
         for side in ("left", "right"):
             name = f"{frame:03d}-{side}.png"
-            write_pictures(place, {name: picture()[::3, ::3].copy()})
+            write_pictures(folder, {name: picture()[::3, ::3].copy()})
             rows.append(
                 {
                     "picture": name,
@@ -51,8 +51,10 @@ def dataset(tmp_path_factory) -> Dataset:
                     "eye_side": side,
                 }
             )
-    write_table(place, rows)
-    return fakes.ingest_here(place, place.parent / "looks", ScreenTargetsOptions(), shard_size=500)
+    write_table(folder, rows)
+    return fakes.ingest_here(
+        folder, folder.parent / "looks", ScreenTargetsOptions(), shard_size=500
+    )
 
 
 def true_gaze(dataset: Dataset, blocks: range) -> tuple[np.ndarray, np.ndarray]:
@@ -184,11 +186,11 @@ def test_estimates_that_are_no_directions_are_refused(dataset) -> None:
         test.score(estimates)
 
 
-def small(place: Path, rows: list[dict[str, object]], **options: object) -> Dataset:
-    write_pictures(place, {str(r["picture"]): picture() for r in rows})
-    write_table(place, rows)
+def small(folder: Path, rows: list[dict[str, object]], **options: object) -> Dataset:
+    write_pictures(folder, {str(r["picture"]): picture() for r in rows})
+    write_table(folder, rows)
     chosen = ScreenTargetsOptions.model_validate(options)
-    return fakes.ingest_here(place, place.parent / f"{place.name}-out", chosen, shard_size=500)
+    return fakes.ingest_here(folder, folder.parent / f"{folder.name}-out", chosen, shard_size=500)
 
 
 def test_what_a_dataset_lacks_is_named(tmp_path, dataset) -> None:

@@ -81,8 +81,8 @@ def test_dots_drawn_at_landmarks_are_found_where_the_labels_say(tmp_path, size, 
         weight = np.where(
             (rows - y) ** 2 + (columns - x) ** 2 < 3.6**2, loaded.image.astype(float) - 10, 0
         ).clip(0)
-        found = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
-        assert np.abs(found - (x, y)).max() < 0.05
+        found_px = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+        assert np.abs(found_px - (x, y)).max() < 0.05
 
 
 def test_crop_affine_carries_the_raw_landmarks_to_the_labels(renders) -> None:
@@ -214,10 +214,10 @@ def test_numbers_in_any_spelling_are_the_same_numbers(tmp_path) -> None:
     plain = load(tmp_path)
     label = unityeyes_label()
     for name in FIELDS.values():
-        for place, text in enumerate(label[name]):
+        for index, text in enumerate(label[name]):
             x, y, z = numbers(text)
             spelt = f"( +{x:.9e} ,0{y!r},{z}0 )", f"({x!r},{y!r},.5)", f"({x!r}, {y!r}, 9.)"
-            label[name][place] = spelt[place % 3]
+            label[name][index] = spelt[index % 3]
     write_pair(tmp_path, "1", label=label)
     for field in (*FIELDS, "pupil_px", "eye_width_px"):
         assert np.array_equal(load(tmp_path).labels[field], plain.labels[field]), field

@@ -61,17 +61,17 @@ def test_every_look_has_its_null_drift(eyes, pairs, pupil):
     assert values_of(null[PLAIN], "registration_px") == pytest.approx(0, abs=0.05)
     moved = shifted(images, np.full((len(images), 2), (1.5, 2.0)))
     measures = EyeMeasurer(WITNESSES)(rows, images, moved)
-    found = witnesses_of(measures, null, WITNESSES, pupil)
-    assert found.iris is None and found.lids is None and found.gaze is None
-    for witness in (found.pupil, found.registration, found.iris_registration):
+    report = witnesses_of(measures, null, WITNESSES, pupil)
+    assert report.iris is None and report.lids is None and report.gaze is None
+    for witness in (report.pupil, report.registration, report.iris_registration):
         assert witness.drift.median == pytest.approx(2.5, abs=0.3)
         assert witness.floor.median < 1.0 < witness.drift.median_low
         assert {line.look for line in witness.null_drift} >= {"blur", "noise"}
         assert sum(line.num_samples for line in witness.bins) % len(images) == 0
-    assert found.pupil.mean_shift == pytest.approx((1.5, 2.0), abs=0.2)
-    assert found.pupil.floor == pupil.null_drift_px
-    assert sum(found.pupil.unmeasured.values()) == len(images) - found.pupil.num_measured
-    conditions = {line.by.split(",")[0] for line in found.pupil.bins}
+    assert report.pupil.mean_shift == pytest.approx((1.5, 2.0), abs=0.2)
+    assert report.pupil.floor == pupil.null_drift_px
+    assert sum(report.pupil.unmeasured.values()) == len(images) - report.pupil.num_measured
+    conditions = {line.by.split(",")[0] for line in report.pupil.bins}
     assert conditions == {
         "gaze yaw", "gaze pitch", "head yaw", "head pitch", "lid opening",
         "brightness of the render",
@@ -81,16 +81,16 @@ def test_every_look_has_its_null_drift(eyes, pairs, pupil):
 @pytest.mark.slow
 def test_networks_have_an_error_of_their_own(eyes, pairs, pupil, synthetic, tmp_path):
     rows, images = eyes
-    place = saved_landmarks(synthetic, tmp_path / "landmarks")
-    witnesses = EyeWitnesses.of(PupilFinder(), place, None, synthetic.card.image)
+    network = saved_landmarks(synthetic, tmp_path / "landmarks")
+    witnesses = EyeWitnesses.of(PupilFinder(), network, None, synthetic.card.image)
     null = measure_null(images[:6], rows.slice(0, 6), pairs, witnesses, seed=1)
     measures = EyeMeasurer(witnesses, with_pupil=False)(rows, images, images)
-    found = witnesses_of(measures, null, witnesses, pupil)
-    assert found.iris.network == found.lids.network == witnesses.landmarks_sha256
-    assert found.iris.drift.mean == 0 and found.iris.mean_shift == (0, 0)
-    assert found.iris.error.num == 6 and found.iris.error.mean > 0
-    assert found.iris.label_error.num == len(images)
-    assert found.pupil.drift is None and found.pupil.num_measured == 0
+    report = witnesses_of(measures, null, witnesses, pupil)
+    assert report.iris.network == report.lids.network == witnesses.landmarks_sha256
+    assert report.iris.drift.mean == 0 and report.iris.mean_shift == (0, 0)
+    assert report.iris.error.num == 6 and report.iris.error.mean > 0
+    assert report.iris.label_error.num == len(images)
+    assert report.pupil.drift is None and report.pupil.num_measured == 0
 
 
 @pytest.mark.slow

@@ -30,10 +30,10 @@ def test_holes_are_counted_where_they_are() -> None:
     edge[109:112, 147:149] = 0  # 2 px inside of the outline at 150
     num = (hand > 0).sum()
     assert hole_rate(inside) == pytest.approx(16 / num)
-    found = statistics(inside)
-    assert found["hole_rate_inside"] > 0 and found["hole_rate_edge"] == 0
-    found = statistics(edge)
-    assert found["hole_rate_edge"] > 0 and found["hole_rate_inside"] == 0
+    rates = statistics(inside)
+    assert rates["hole_rate_inside"] > 0 and rates["hole_rate_edge"] == 0
+    rates = statistics(edge)
+    assert rates["hole_rate_edge"] > 0 and rates["hole_rate_inside"] == 0
     assert statistics(hand)["hole_rate_inside"] == statistics(hand)["hole_rate_edge"] == 0
 
 
@@ -75,12 +75,12 @@ def test_noise_on_a_slanted_surface_is_measured_in_mm(sd_mm) -> None:
 @pytest.mark.slow
 def test_each_look_shows_in_its_own_statistic(hands) -> None:
     plain = medians(hands)
-    found = {look: medians(in_look(hands, look, seed=3)) for look in LOOKS}
-    assert found["ragged outline"]["raggedness_px"] > plain["raggedness_px"] + 0.15
-    assert found["holes"]["hole_rate_inside"] > plain["hole_rate_inside"] + 0.01
-    assert found["holes"]["raggedness_px"] < plain["raggedness_px"] + 0.15
-    assert found["noise and steps of depth"]["noise_mm"] > plain["noise_mm"] + 0.7
-    assert found["noise and steps of depth"]["raggedness_px"] == plain["raggedness_px"]
+    by_look = {look: medians(in_look(hands, look, seed=3)) for look in LOOKS}
+    assert by_look["ragged outline"]["raggedness_px"] > plain["raggedness_px"] + 0.15
+    assert by_look["holes"]["hole_rate_inside"] > plain["hole_rate_inside"] + 0.01
+    assert by_look["holes"]["raggedness_px"] < plain["raggedness_px"] + 0.15
+    assert by_look["noise and steps of depth"]["noise_mm"] > plain["noise_mm"] + 0.7
+    assert by_look["noise and steps of depth"]["raggedness_px"] == plain["raggedness_px"]
 
 
 def test_a_picture_without_a_hand_has_no_statistics() -> None:
@@ -91,17 +91,17 @@ def test_a_picture_without_a_hand_has_no_statistics() -> None:
 def test_refined_pictures_like_the_real_ones_are_near_and_renders_are_far(hands) -> None:
     real = in_look(drawn_hands(24, seed=8)[1], SENSOR_LOOK, seed=1)
     refined = in_look(hands, SENSOR_LOOK, seed=2)
-    found = boundary_of(*map(statistics_of, (hands, refined, real)), seed=0)
+    boundary = boundary_of(*map(statistics_of, (hands, refined, real)), seed=0)
     for name in ("raggedness_px", "hole_rate_inside", "noise_mm"):
-        line = getattr(found, name)
+        line = getattr(boundary, name)
         assert line.synthetic.low > line.refined.high, name
         assert line.refined.low <= line.refined.value <= line.refined.high
         assert line.floor.value < 1
-    assert (found.num_images, found.num_real) == (12, 24)
-    assert found.medians["noise_mm"].real == pytest.approx(
-        found.medians["noise_mm"].refined, abs=0.2
+    assert (boundary.num_images, boundary.num_real) == (12, 24)
+    assert boundary.medians["noise_mm"].real == pytest.approx(
+        boundary.medians["noise_mm"].refined, abs=0.2
     )
-    for curves in found.histograms.values():
+    for curves in boundary.histograms.values():
         for shares in (curves.synthetic, curves.refined, curves.real):
             assert sum(shares) == pytest.approx(1)
 
@@ -109,5 +109,5 @@ def test_refined_pictures_like_the_real_ones_are_near_and_renders_are_far(hands)
 def test_a_statistic_that_a_set_lacks_is_left_out(hands) -> None:
     nothing = {name: np.full(12, np.nan) for name in NAMES}
     plain = statistics_of(hands)
-    found = boundary_of(plain, nothing, plain, seed=0)
-    assert all(getattr(found, name) is None for name in NAMES) and not found.medians
+    boundary = boundary_of(plain, nothing, plain, seed=0)
+    assert all(getattr(boundary, name) is None for name in NAMES) and not boundary.medians

@@ -178,8 +178,8 @@ def test_a_run_that_is_resumed_makes_the_same_shards(frames, synthetic, tmp_path
     resumed = fakes.ingest_here(folder, tmp_path / "out", OPTIONS, shard_size=4)
     assert resumed.committed() == [0, 1, 2]
     expected = fakes.committed_shards(synthetic)
-    found = fakes.committed_shards(resumed)
-    assert {name: found[name] for name in expected} == expected
+    shards = fakes.committed_shards(resumed)
+    assert {name: shards[name] for name in expected} == expected
     (reject,) = resumed.rejects(2).to_pylist()
     assert reject["reason"] == "joint_data.mat: frame 3 is none of its frames 1..2"
 
@@ -193,7 +193,9 @@ def test_an_archive_that_did_not_change_is_not_opened_again(frames, tmp_path, mo
     dataset = fakes.ingest_here(tmp_path / "in", tmp_path / "out", OPTIONS)
     assert len(load_index(dataset)) == 6 and whole(dataset)
     opened = []
-    monkeypatch.setattr("factory.sources.files.open_archive", lambda *place: opened.append(place))
+    monkeypatch.setattr(
+        "factory.sources.files.open_archive", lambda *archive: opened.append(archive)
+    )
     again = fakes.ingest_here(tmp_path / "in", tmp_path / "out", OPTIONS)
     assert again.planned() == dataset.planned() and not opened
 
@@ -226,9 +228,9 @@ def test_a_contact_sheet_shows_depth_nearer_as_brighter(synthetic, refined) -> N
     page = decode_png(contact_sheet(tiles, "hands", "depth"))
     above = tiles[0].pictures[0]
     shown = page[58 : 58 + 224, 10 : 10 + 224, 0]
-    there = above > 0
-    assert (shown[~there] == 0).all() and (shown[there] >= 55).all()
-    near, far = above == above[there].min(), above == above.max()
+    is_hand = above > 0
+    assert (shown[~is_hand] == 0).all() and (shown[is_hand] >= 55).all()
+    near, far = above == above[is_hand].min(), above == above.max()
     assert shown[near].min() > shown[far].max()
 
 
@@ -253,7 +255,7 @@ def released(refined) -> Dataset:
 
 def read_plainly(dataset: Dataset) -> dict[str, tuple[dict, np.ndarray]]:
     """Every sample by key, with tarfile, json and PIL."""
-    found = {}
+    samples = {}
     for path in releases.urls_of(dataset):
         with tarfile.open(path) as tar:
             files = {member.name: tar.extractfile(member).read() for member in tar}
@@ -261,14 +263,14 @@ def read_plainly(dataset: Dataset) -> dict[str, tuple[dict, np.ndarray]]:
             key, _, field = name.partition(".")
             if field == "json":
                 image = np.asarray(Image.open(io.BytesIO(files[f"{key}.png"])))
-                found[key] = json.loads(files[name]), image
-    return found
+                samples[key] = json.loads(files[name]), image
+    return samples
 
 
-def check_same(dataset: Dataset, found: dict[str, tuple[dict, np.ndarray]]) -> None:
+def check_same(dataset: Dataset, samples: dict[str, tuple[dict, np.ndarray]]) -> None:
     images = load_images(dataset)
-    assert list(found) == load_index(dataset)["key"].to_pylist()
-    for image, (record, read) in zip(images, found.values(), strict=True):
+    assert list(samples) == load_index(dataset)["key"].to_pylist()
+    for image, (record, read) in zip(images, samples.values(), strict=True):
         assert read.dtype.kind in "ui" and read.dtype.itemsize >= 2 and np.array_equal(read, image)
         assert np.array(record["joints_uvd"]).shape == (36, 3)
         assert record["camera"]["fx_px"] > 0 and record["refined"]
@@ -283,8 +285,8 @@ def test_webdataset_reads_16_bits_with_a_decoder_that_keeps_them(released) -> No
 
     decoder = webdataset.handle_extension("png", lambda raw: Image.open(io.BytesIO(raw)))
     stream = webdataset.WebDataset(releases.urls_of(released), shardshuffle=False).decode(decoder)
-    found = {row["__key__"]: (row["json"], np.asarray(row["png"])) for row in stream}
-    check_same(released, found)
+    samples = {row["__key__"]: (row["json"], np.asarray(row["png"])) for row in stream}
+    check_same(released, samples)
 
 
 @pytest.mark.slow

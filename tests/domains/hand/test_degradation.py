@@ -19,12 +19,12 @@ def halved(num: int, seed: int) -> np.ndarray:
 def test_what_was_planted_is_found() -> None:
     """On other hands than those that it was planted in."""
     renders, frames = halved(12, 0), PLANTED.apply(halved(12, 500), seed=9)
-    found = fit(renders, frames)
-    assert found.ragged_px == pytest.approx(1.2, abs=0.3)
-    assert found.hole_share == pytest.approx(0.03, abs=0.01)
-    assert found.noise_mm == pytest.approx(2.0, abs=0.5)
-    assert found.step_mm == pytest.approx(3.0, abs=0.1)
-    assert DepthDegradation.from_json(found.to_json(), where="test") == found
+    fitted = fit(renders, frames)
+    assert fitted.ragged_px == pytest.approx(1.2, abs=0.3)
+    assert fitted.hole_share == pytest.approx(0.03, abs=0.01)
+    assert fitted.noise_mm == pytest.approx(2.0, abs=0.5)
+    assert fitted.step_mm == pytest.approx(3.0, abs=0.1)
+    assert DepthDegradation.from_json(fitted.to_json(), where="test") == fitted
 
 
 @pytest.mark.parametrize("step_mm", [1, 1.7, 4])
@@ -53,8 +53,8 @@ def test_a_degradation_of_nothing_changes_nothing() -> None:
 
 
 def test_frames_as_clean_as_renders_ask_for_next_to_nothing() -> None:
-    found = fit(halved(4, 0), halved(4, 0))
-    assert found.ragged_px < 0.01 and found.noise_mm < 0.01 and found.hole_share < 1e-5
+    fitted = fit(halved(4, 0), halved(4, 0))
+    assert fitted.ragged_px < 0.01 and fitted.noise_mm < 0.01 and fitted.hole_share < 1e-5
 
 
 @pytest.mark.parametrize("empty", ["renders", "camera frames"])

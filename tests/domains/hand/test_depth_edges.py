@@ -25,9 +25,9 @@ def hands() -> np.ndarray:
 
 
 def shift_of(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    found = registered_silhouette(solid(before > 0), solid(after > 0))
-    assert found is not None
-    return found.shift_px
+    registered = registered_silhouette(solid(before > 0), solid(after > 0))
+    assert registered is not None
+    return registered.shift_px
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.5, 0.0), (1.3, -0.7), (-3.0, 2.0), (7.0, -9.0)])
@@ -94,8 +94,10 @@ def test_a_grown_outline_has_not_moved(hands) -> None:
 def test_a_moved_hand_moves_its_edges(hands) -> None:
     for shift_px in (1.0, 2.0, 3.0):
         after = moved(hands, np.full((6, 2), (shift_px, 0)))
-        found = [edge_change(edges_of(a), b).drift_px for a, b in zip(hands, after, strict=True)]
-        assert 0.5 * shift_px <= np.median(found) <= shift_px + 0.1
+        drifts_px = [
+            edge_change(edges_of(a), b).drift_px for a, b in zip(hands, after, strict=True)
+        ]
+        assert 0.5 * shift_px <= np.median(drifts_px) <= shift_px + 0.1
 
 
 @pytest.mark.parametrize("look", ["ragged outline", "holes", "noise and steps of depth"])

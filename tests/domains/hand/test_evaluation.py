@@ -149,8 +149,8 @@ def test_joints_outside_the_picture_are_not_scored(places, monkeypatch) -> None:
     outside = replace(JOINTS, read=with_one_outside)
     monkeypatch.setattr("factory.domains.hand.test_sets.JOINTS", outside)
     test = LabelledJoints(dataset=camera.location).load()
-    found = test.score(np.zeros((len(test.images), 28)))
-    assert len(found.values_M) == len(found.groups_M) == len(test.images) * 14 - 1
+    scored = test.score(np.zeros((len(test.images), 28)))
+    assert len(scored.values_M) == len(scored.groups_M) == len(test.images) * 14 - 1
     assert any("1 joints lie outside" in note for note in test.notes)
 
 

@@ -9,9 +9,9 @@ from support import hands
 
 def test_the_points_are_the_joints_and_the_box_is_around_them() -> None:
     uvd = hands.joints_uvd()
-    found = hand_outline({"joints_uvd": uvd.tolist()})
-    assert np.array_equal(found.points_xy, uvd[:, :2]) and not found.hidden.any()
-    assert found.box_xyxy == pytest.approx((300, 250, 380, 330))
+    outline = hand_outline({"joints_uvd": uvd.tolist()})
+    assert np.array_equal(outline.points_xy, uvd[:, :2]) and not outline.hidden.any()
+    assert outline.box_xyxy == pytest.approx((300, 250, 380, 330))
 
 
 def test_every_joint_is_named_once_and_all_but_the_palm_hang_together() -> None:

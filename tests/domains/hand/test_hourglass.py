@@ -68,9 +68,9 @@ def test_the_background_lies_at_the_back_of_the_cube() -> None:
 
 def test_places_are_read_from_heatmaps_to_a_quarter_of_a_cell() -> None:
     truth = torch.tensor(np.random.default_rng(0).uniform(6, 217, (50, 2, 2)), dtype=torch.float32)
-    found = peaks_px(target_heat(truth, 64, 224), 224)
-    assert (found - truth).abs().max() <= 3.5 / 4 + 1e-3
-    assert (found - truth).mean().abs() < 0.1
+    found_px = peaks_px(target_heat(truth, 64, 224), 224)
+    assert (found_px - truth).abs().max() <= 3.5 / 4 + 1e-3
+    assert (found_px - truth).mean().abs() < 0.1
 
 
 def test_a_peak_at_the_border_stays_and_heat_that_is_not_finite_gives_no_place() -> None:
@@ -78,10 +78,10 @@ def test_a_peak_at_the_border_stays_and_heat_that_is_not_finite_gives_no_place()
     heat[0, 0, 0, 7] = 1
     heat[0, 1, 3, 4], heat[0, 1, 3, 5], heat[0, 1, 2, 4] = 1, 0.5, 0.5
     heat[0, 2, 1, 1] = torch.inf
-    found = peaks_px(heat, 16)[0]
-    assert found[0].tolist() == [14.5, 0.5]
-    assert found[1].tolist() == [(4.75) * 2 - 0.5, (3.25) * 2 - 0.5]
-    assert found[2].isnan().all()
+    found_px = peaks_px(heat, 16)[0]
+    assert found_px[0].tolist() == [14.5, 0.5]
+    assert found_px[1].tolist() == [(4.75) * 2 - 0.5, (3.25) * 2 - 0.5]
+    assert found_px[2].isnan().all()
 
 
 def test_rotations_and_crops_leave_depths_as_they_are() -> None:
@@ -111,10 +111,10 @@ def test_what_it_has_not_seen_is_found() -> None:
     losses: list[float] = []
     training = HourglassTraining(steps=30, batch_size=4, lr=1e-2, network=SMALL)
     network = train_hourglass(training, train, losses.append)
-    found = found_joints_px(network.joints_px, held_out.images)
-    error_px = np.linalg.norm(found - held_out.joints_px, axis=-1)
+    found_px = found_joints_px(network.joints_px, held_out.images)
+    error_px = np.linalg.norm(found_px - held_out.joints_px, axis=-1)
     assert len(losses) == 30 and losses[-1] < losses[0] / 2
-    assert error_px.mean() < 2 and np.abs((found - held_out.joints_px).mean()) < 0.5
+    assert error_px.mean() < 2 and np.abs((found_px - held_out.joints_px).mean()) < 0.5
 
 
 def test_joints_outside_the_picture_teach_nothing() -> None:

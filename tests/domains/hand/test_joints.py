@@ -60,7 +60,7 @@ def stick_hands(n: int, seed: int) -> Posed:
             along = np.array([np.sin(angle), -np.cos(angle)])
             joints_px[2 * finger] = tip = palm + along * rng.uniform(13, 24)
             joints_px[2 * finger + 1] = palm + along * 9
-            ends = [tuple(np.rint(place * 16).astype(int).tolist()) for place in (palm, tip)]
+            ends = [tuple(np.rint(point_px * 16).astype(int).tolist()) for point_px in (palm, tip)]
             cv2.line(image, *ends, 120 + 12 * finger, 4, shift=4)
         centre = tuple(np.rint(palm).astype(int).tolist())
         cv2.circle(image, centre, 7, 180, -1)
@@ -75,8 +75,8 @@ def test_joints_are_found_on_hands_it_has_not_seen() -> None:
     posed, held_out = stick_hands(300, 0), stick_hands(60, 1)
     losses: list[float] = []
     network = train_joints(SMALL, posed, losses.append)
-    found = found_joints_px(network, held_out.images)
-    errors = joint_errors(found, held_out.joints_px, mean_joints_px(posed.joints_px))
+    found_px = found_joints_px(network, held_out.images)
+    errors = joint_errors(found_px, held_out.joints_px, mean_joints_px(posed.joints_px))
     assert len(losses) == 100 and not network.training
     assert errors.px.num == 60 * 14
     assert errors.px.mean < errors.mean_answer_px.mean / 3
@@ -213,8 +213,8 @@ def test_a_picture_without_a_hand_has_no_joints() -> None:
     network = JointNetwork(JointConfig(maps=2, reduce=2)).eval()
     images = stick_hands(3, 5).images
     images[1] = 0
-    found = found_joints_px(network, images)
-    assert np.isnan(found).all(axis=(1, 2)).tolist() == [False, True, False]
+    found_px = found_joints_px(network, images)
+    assert np.isnan(found_px).all(axis=(1, 2)).tolist() == [False, True, False]
     assert found_joints_px(network, images[:0]).shape == (0, 14, 2)
 
 
@@ -238,10 +238,10 @@ def test_pictures_that_the_network_cannot_take_are_refused() -> None:
 
 def test_errors_by_construction() -> None:
     truth = stick_hands(4, 6).joints_px
-    found = truth + np.float32([3.0, 0.0])
-    found[:, 1] = truth[:, 1] + np.float32([6.0, 8.0])
+    found_px = truth + np.float32([3.0, 0.0])
+    found_px[:, 1] = truth[:, 1] + np.float32([6.0, 8.0])
     truth[:2, 2] = np.nan
-    errors = joint_errors(found, truth, mean_joints_px(truth) + np.array([0.0, 100.0]))
+    errors = joint_errors(found_px, truth, mean_joints_px(truth) + np.array([0.0, 100.0]))
     assert errors.px.num == 4 * 14 - 2
     assert errors.px.median == pytest.approx(3, abs=1e-4)
     assert errors.within_5_px == pytest.approx(50 / 54)
@@ -255,9 +255,9 @@ def test_errors_by_construction() -> None:
 def test_joints_that_were_not_found_are_not_near() -> None:
     """As in refined pictures without a hand, which a network may be trained on."""
     truth = stick_hands(4, 6).joints_px
-    found = truth.copy()
-    found[0] = np.nan
-    errors = joint_errors(found, truth, mean_joints_px(truth))
+    found_px = truth.copy()
+    found_px[0] = np.nan
+    errors = joint_errors(found_px, truth, mean_joints_px(truth))
     assert errors.px.num == 3 * 14
     assert errors.within_5_px == pytest.approx(3 / 4)
     assert {error.within_5_px for error in errors.by_joint} == {0.75}
@@ -304,8 +304,8 @@ def test_the_job_trains_once_and_shows_what_it_learnt(synthetic, tmp_path) -> No
     assert network.config == JointConfig(maps=2, cube_mm=300) and not network.training
     assert (described.domain, described.image) == ("hand", synthetic.card.image)
     truth = joints_px_of(load_index(synthetic), synthetic.card.image)
-    found = found_joints_px(network, load_images(synthetic))
-    errors = joint_errors(found, truth, mean_joints_px(truth))
+    found_px = found_joints_px(network, load_images(synthetic))
+    errors = joint_errors(found_px, truth, mean_joints_px(truth))
     assert described.held_out.px.mean == pytest.approx(errors.px.mean, rel=1e-4)
     assert described.held_out.mean_answer_px == errors.mean_answer_px
     assert described.train["lineage"]["split"] == "train"
@@ -321,10 +321,10 @@ def test_the_picture_shows_true_joints_beside_those_found() -> None:
     images = np.zeros((2, 64, 64), np.uint16)
     images[:, 5:60, 5:60] = 100
     truth = np.full((2, 14, 2), np.nan)
-    found = truth.copy()
-    truth[0, 0], found[0, 0] = (20, 30), (40, 30)
-    found[1] = (32, 32)
-    picture = decode_png(joints_png(images, truth, found)).astype(int)
+    found_px = truth.copy()
+    truth[0, 0], found_px[0, 0] = (20, 30), (40, 30)
+    found_px[1] = (32, 32)
+    picture = decode_png(joints_png(images, truth, found_px)).astype(int)
     assert picture.shape == (64, 6 * 64, 3)
     where_true = np.argwhere(np.abs(picture - TRUE_RGB).sum(axis=-1) < 60)
     where_found = np.argwhere(np.abs(picture - FOUND_RGB).sum(axis=-1) < 60)

@@ -46,12 +46,12 @@ def column(table: pa.Table, name: str) -> np.ndarray:
 
 
 def test_an_untouched_copy_has_not_moved_nor_changed(hands) -> None:
-    found = measured(hands, hands[1])
+    measures = measured(hands, hands[1])
     for name in ("silhouette_drift_px", "edge_drift_px", "joint_depth_error_mm", "lost_share",
                  "grown_share", "lost_joint_share", "mean_abs_change"):  # fmt: skip
-        assert column(found, name) == pytest.approx(0, abs=1e-6), name
-    assert column(found, "likeness") == pytest.approx(1) and found["reason"].null_count == NUM
-    assert found.schema == HAND_MEASURES_SCHEMA
+        assert column(measures, name) == pytest.approx(0, abs=1e-6), name
+    assert column(measures, "likeness") == pytest.approx(1) and measures["reason"].null_count == NUM
+    assert measures.schema == HAND_MEASURES_SCHEMA
 
 
 @pytest.mark.slow
@@ -59,8 +59,8 @@ def test_an_untouched_copy_has_not_moved_nor_changed(hands) -> None:
 def test_a_planted_shift_comes_back_through_a_sensors_look(hands, shift_px) -> None:
     angle = np.linspace(0, 2 * np.pi, NUM, endpoint=False)
     direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    found = measured(hands, in_look(moved(hands[1], shift_px * direction), SENSOR_LOOK, seed=1))
-    shift = np.stack([column(found, f"silhouette_shift_{axis}_px") for axis in "xy"], axis=1)
+    measures = measured(hands, in_look(moved(hands[1], shift_px * direction), SENSOR_LOOK, seed=1))
+    shift = np.stack([column(measures, f"silhouette_shift_{axis}_px") for axis in "xy"], axis=1)
     along = (shift * direction).sum(axis=1)
     assert along.mean() == pytest.approx(shift_px, abs=0.12)
     assert along.std() < 0.25
@@ -69,8 +69,8 @@ def test_a_planted_shift_comes_back_through_a_sensors_look(hands, shift_px) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("by_mm", [1, 2, 5])
 def test_a_planted_change_of_depth_comes_back(hands, by_mm) -> None:
-    found = measured(hands, in_look(deepened(hands[1], by_mm), SENSOR_LOOK, seed=1))
-    assert column(found, "joint_depth_shift_mm").mean() == pytest.approx(by_mm, abs=0.4)
+    measures = measured(hands, in_look(deepened(hands[1], by_mm), SENSOR_LOOK, seed=1))
+    assert column(measures, "joint_depth_shift_mm").mean() == pytest.approx(by_mm, abs=0.4)
     plain = measured(hands, deepened(hands[1], by_mm))
     assert column(plain, "joint_depth_shift_mm") == pytest.approx(by_mm)
     assert column(plain, "joint_depth_error_mm") == pytest.approx(by_mm)
@@ -79,51 +79,51 @@ def test_a_planted_change_of_depth_comes_back(hands, by_mm) -> None:
 
 @pytest.mark.slow
 def test_a_look_alone_is_little_drift_and_shows_as_a_look(hands) -> None:
-    plain, found = measured(hands, hands[1]), measured(hands, in_look(hands[1], SENSOR_LOOK, 1))
-    assert np.median(column(found, "silhouette_drift_px")) < 0.35
-    assert np.median(column(found, "edge_drift_px")) < 0.5
-    assert np.median(column(found, "joint_depth_error_mm")) < 2
-    assert column(found, "label_fit").min() > 0.95
+    plain, sensed = measured(hands, hands[1]), measured(hands, in_look(hands[1], SENSOR_LOOK, 1))
+    assert np.median(column(sensed, "silhouette_drift_px")) < 0.35
+    assert np.median(column(sensed, "edge_drift_px")) < 0.5
+    assert np.median(column(sensed, "joint_depth_error_mm")) < 2
+    assert column(sensed, "label_fit").min() > 0.95
     for name in ("hole_rate", "raggedness_px", "noise_mm"):
-        assert column(found, name).min() > column(plain, name).max(), name
-    assert 0.005 < np.median(column(found, "mean_abs_change")) < 0.05
+        assert column(sensed, name).min() > column(plain, name).max(), name
+    assert 0.005 < np.median(column(sensed, "mean_abs_change")) < 0.05
 
 
 # --- damage shows ---------------------------------------------------------------------------------
 
 
 def test_an_emptied_picture_is_no_measurement_but_a_loss(hands) -> None:
-    found = measured(hands, np.zeros_like(hands[1]))
-    assert set(found["reason"].to_pylist()) == {"no hand in the refined picture"}
-    assert found["silhouette_drift_px"].null_count == found["edge_drift_px"].null_count == NUM
-    assert found["joint_depth_error_mm"].null_count == NUM
-    assert column(found, "lost_share") == pytest.approx(1)
-    assert column(found, "lost_joint_share") == pytest.approx(1)
-    assert column(found, "label_fit") == pytest.approx(0)
+    measures = measured(hands, np.zeros_like(hands[1]))
+    assert set(measures["reason"].to_pylist()) == {"no hand in the refined picture"}
+    assert measures["silhouette_drift_px"].null_count == measures["edge_drift_px"].null_count == NUM
+    assert measures["joint_depth_error_mm"].null_count == NUM
+    assert column(measures, "lost_share") == pytest.approx(1)
+    assert column(measures, "lost_joint_share") == pytest.approx(1)
+    assert column(measures, "label_fit") == pytest.approx(0)
 
 
 def test_a_constant_picture_has_no_outline_and_no_contrast(hands) -> None:
-    found = measured(hands, np.full_like(hands[1], 140))
-    assert set(found["reason"].to_pylist()) == {"no outline in the picture"}
-    assert column(found, "contrast") == pytest.approx(0, abs=1e-5)
-    assert column(found, "grown_share").min() > 0.5
+    measures = measured(hands, np.full_like(hands[1], 140))
+    assert set(measures["reason"].to_pylist()) == {"no outline in the picture"}
+    assert column(measures, "contrast") == pytest.approx(0, abs=1e-5)
+    assert column(measures, "grown_share").min() > 0.5
 
 
 @pytest.mark.slow
 def test_inverted_depth_is_unlike_and_far_off(hands) -> None:
     inverted = np.where(hands[1] > 0, 302 - hands[1].astype(int), 0).astype(np.uint16)
-    found = measured(hands, inverted)
-    assert column(found, "depth_likeness").max() < -0.9
-    assert np.median(column(found, "joint_depth_error_mm")) > 20
-    assert column(found, "silhouette_drift_px") == pytest.approx(0, abs=1e-6)
+    measures = measured(hands, inverted)
+    assert column(measures, "depth_likeness").max() < -0.9
+    assert np.median(column(measures, "joint_depth_error_mm")) > 20
+    assert column(measures, "silhouette_drift_px") == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.slow
 def test_a_mirrored_hand_gains_by_being_mirrored(hands) -> None:
-    found = measured(hands, np.ascontiguousarray(hands[1][:, :, ::-1]))
-    assert column(found, "mirror_gain").min() > 0.02
+    measures = measured(hands, np.ascontiguousarray(hands[1][:, :, ::-1]))
+    assert column(measures, "mirror_gain").min() > 0.02
     assert column(measured(hands, hands[1]), "mirror_gain").max() < 0
-    assert np.median(column(found, "edge_drift_px")) > 1.5
+    assert np.median(column(measures, "edge_drift_px")) > 1.5
 
 
 @pytest.mark.slow
@@ -152,9 +152,9 @@ def test_a_finger_that_is_gone_is_lost_pixels_and_joints(hands) -> None:
     for image, joints in zip(cut, rows["joints_uvd"].to_pylist(), strict=True):
         for u, v, _ in joints[33:36]:
             image[round(v) - 8 : round(v) + 9, round(u) - 8 : round(u) + 9] = 0
-    found = measured(hands, cut)
-    assert column(found, "lost_share").min() > 0.01
-    assert column(found, "edge_growth_px").max() < 0
+    measures = measured(hands, cut)
+    assert column(measures, "lost_share").min() > 0.01
+    assert column(measures, "edge_growth_px").max() < 0
 
 
 # --- joints ---------------------------------------------------------------------------------------
@@ -164,10 +164,10 @@ def test_hidden_joints_are_not_asked(hands) -> None:
     rows, images = hands
     uvd = np.array(rows["joints14_uvd"].to_pylist())
     before = uvd[..., 2] - skin_mm(images, uvd)
-    found = measured(hands, images)
-    assert column(found, "visible_share") == pytest.approx((before <= VISIBLE_MM).mean(axis=1))
+    measures = measured(hands, images)
+    assert column(measures, "visible_share") == pytest.approx((before <= VISIBLE_MM).mean(axis=1))
     assert np.nanmedian(before) == pytest.approx(SKIN_MM, abs=2)
-    assert column(found, "visible_share").min() > 0.5
+    assert column(measures, "visible_share").min() > 0.5
 
 
 def test_skin_beyond_the_border_or_of_a_thin_shred_is_not_known() -> None:
@@ -185,9 +185,9 @@ def test_skin_beyond_the_border_or_of_a_thin_shred_is_not_known() -> None:
 def test_the_joint_networks_answers_are_compared(hands, tmp_path) -> None:
     rows, images = hands
     witnesses = HandWitnesses.of(saved_joints(tmp_path / "net"), IMAGE)
-    found = HandMeasurer(witnesses)(rows, images, images)
-    assert column(found, "joint_drift_px") == pytest.approx(0, abs=1e-4)
-    assert column(found, "joint_error_px").min() > 0
+    measures = HandMeasurer(witnesses)(rows, images, images)
+    assert column(measures, "joint_drift_px") == pytest.approx(0, abs=1e-4)
+    assert column(measures, "joint_error_px").min() > 0
     other = HandMeasurer(witnesses)(rows, images, moved(images, np.full((NUM, 2), (8, 0))))
     shift = np.hypot(column(other, "joint_shift_x_px"), column(other, "joint_shift_y_px"))
     assert (column(other, "joint_drift_px") >= shift - 1e-3).all() and shift.max() > 0
@@ -197,12 +197,12 @@ def test_the_joint_networks_answers_are_compared(hands, tmp_path) -> None:
 
 
 def test_a_network_for_other_images_is_refused(tmp_path) -> None:
-    place = saved_joints(tmp_path / "net")
+    network = saved_joints(tmp_path / "net")
     with pytest.raises(ValueError, match="images are"):
-        HandWitnesses.of(place, ImageSpec(height=35, width=55))
+        HandWitnesses.of(network, ImageSpec(height=35, width=55))
     (tmp_path / "net" / "joints.safetensors").write_bytes(b"damaged")
     with pytest.raises(FormatError, match="copy both again"):
-        HandWitnesses.of(place, IMAGE)
+        HandWitnesses.of(network, IMAGE)
     with pytest.raises(FileNotFoundError, match=r"jobs/estimator\.py joints"):
         HandWitnesses.of(str(tmp_path / "nowhere"), IMAGE)
 
@@ -217,8 +217,8 @@ def test_what_decides_a_measurement_decides_the_digest(tmp_path) -> None:
 
 
 def test_rows_keep_their_order_and_every_measure_has_a_meaning(hands) -> None:
-    found = measured(hands, hands[1])
-    assert found["key"].to_pylist() == hands[0]["key"].to_pylist()
+    measures = measured(hands, hands[1])
+    assert measures["key"].to_pylist() == hands[0]["key"].to_pylist()
     assert set(HAND_MEASURE_MEANINGS) < set(HAND_MEASURES_SCHEMA.names)
     assert all(HAND_MEASURE_MEANINGS.values())
 

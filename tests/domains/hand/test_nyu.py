@@ -252,14 +252,14 @@ def test_joints_of_matlab_7_3_without_h5py_are_named_with_what_to_install(
 def test_joints_in_an_archive_make_it_one_that_cannot_be_read_whole(
     tmp_path, tmp_path_factory
 ) -> None:
-    place = tmp_path_factory.mktemp("archives")
+    folder = tmp_path_factory.mktemp("archives")
     for number in range(6):
         hands.write_frames(tmp_path / str(number))
         if number:
             (tmp_path / str(number) / hands.JOINT_DATA).write_bytes(b"")
-    with tarfile.open(place / "week.tar", "w") as tar:
+    with tarfile.open(folder / "week.tar", "w") as tar:
         tar.add(tmp_path, "set")
-    with scanned(place) as inputs:
+    with scanned(folder) as inputs:
         assert len(inputs) == 6
         (problem,) = problems_of(inputs)
         assert [c.name for c in inputs.containers] == ["week.tar"], "so it is opened again"

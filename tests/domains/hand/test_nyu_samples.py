@@ -41,8 +41,8 @@ def test_joints_project_with_the_stored_camera_to_where_the_label_says(
     )
     assert np.abs(projected - labels["joints_uvd"]).max() < 1e-3
     assert np.allclose(labels["joints_xyz_mm"] * (1, -1, 1), hands.xyz_up_of(uvd), atol=1e-3)
-    there = uvd[:, :2] @ loaded.crop_affine[:, :2].T + loaded.crop_affine[:, 2]
-    assert np.abs(there - labels["joints_uvd"][:, :2]).max() < 1e-6
+    cropped_px = uvd[:, :2] @ loaded.crop_affine[:, :2].T + loaded.crop_affine[:, 2]
+    assert np.abs(cropped_px - labels["joints_uvd"][:, :2]).max() < 1e-6
     assert np.array_equal(labels["joints14_uvd"], labels["joints_uvd"][hands.EVALUATED])
     assert np.array_equal(labels["joints14_xyz_mm"], labels["joints_xyz_mm"][hands.EVALUATED])
 
@@ -93,15 +93,15 @@ def test_what_is_before_and_behind_the_cube_is_background(tmp_path) -> None:
     uvd = hands.joints_uvd(step_mm=0)
     depth = hands.depth_picture(uvd)
     near = 700 - 150
-    for place, depth_mm in enumerate((near - 1, near, near + 300, near + 301, 65535, 1)):
-        depth[200:210, 300 + 10 * place : 310 + 10 * place] = depth_mm
+    for number, depth_mm in enumerate((near - 1, near, near + 300, near + 301, 65535, 1)):
+        depth[200:210, 300 + 10 * number : 310 + 10 * number] = depth_mm
     write_one(tmp_path, uvd, depth)
     loaded = load(tmp_path)
-    found = []
-    for place in range(6):
-        u, v = loaded.crop_affine @ [304.5 + 10 * place, 204.5, 1]
-        found.append(int(loaded.image[round(v), round(u)]))
-    assert found == [0, 1, 301, 0, 0, 0]
+    stored = []
+    for number in range(6):
+        u, v = loaded.crop_affine @ [304.5 + 10 * number, 204.5, 1]
+        stored.append(int(loaded.image[round(v), round(u)]))
+    assert stored == [0, 1, 301, 0, 0, 0]
 
 
 def test_what_the_frame_does_not_show_is_background(tmp_path) -> None:
@@ -150,9 +150,9 @@ def test_a_camera_frame_keeps_only_what_its_render_shows(pairs) -> None:
     render = load(pairs)
     masked = load(pairs, "depth_1_0000001", REAL)
     assert np.array_equal(masked.image, render.image), "the wall is within the cube, and gone"
-    whole = load(pairs, "depth_1_0000001", NyuOptions(kind="real", mask="cube"))
-    assert (whole.image > 0).all()
-    assert np.array_equal(whole.image[render.image > 0], render.image[render.image > 0])
+    in_cube = load(pairs, "depth_1_0000001", NyuOptions(kind="real", mask="cube"))
+    assert (in_cube.image > 0).all()
+    assert np.array_equal(in_cube.image[render.image > 0], render.image[render.image > 0])
 
 
 def test_a_render_may_have_a_far_background(pairs) -> None:
@@ -213,31 +213,33 @@ def test_holes_of_the_camera_stay_holes(pairs) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["folder", "tar", "zip", "tar in a folder", "below"])
-def test_the_same_samples_come_out_of_folders_and_archives(pairs, tmp_path_factory, place) -> None:
-    there = tmp_path_factory.mktemp("place")
+@pytest.mark.parametrize("container", ["folder", "tar", "zip", "tar in a folder", "below"])
+def test_the_same_samples_come_out_of_folders_and_archives(
+    pairs, tmp_path_factory, container
+) -> None:
+    location = tmp_path_factory.mktemp("place")
     files = sorted(path for path in pairs.iterdir() if path.name != "rgb_1_0000001.png")
     prefix = ""
-    if place == "zip":
-        there /= "frames.zip"
-        with zipfile.ZipFile(there, "w") as archive:
+    if container == "zip":
+        location /= "frames.zip"
+        with zipfile.ZipFile(location, "w") as archive:
             for path in files:
                 archive.write(path, path.name)
-    elif "tar" in place:
-        inner = there / "frames.tar"
+    elif "tar" in container:
+        inner = location / "frames.tar"
         with tarfile.open(inner, "w") as tar:
             for path in files:
                 tar.add(path, path.name)
-        prefix = "frames.tar/" if "folder" in place else ""
-        there = there if "folder" in place else inner
+        prefix = "frames.tar/" if "folder" in container else ""
+        location = location if "folder" in container else inner
     else:
-        prefix = "" if place == "folder" else "test/"
-        shutil.copytree(pairs, there / prefix, dirs_exist_ok=True)
+        prefix = "" if container == "folder" else "test/"
+        shutil.copytree(pairs, location / prefix, dirs_exist_ok=True)
     for options in (NyuOptions(), REAL):
         names = ids_in(pairs, options)
-        assert ids_in(there, options) == [prefix + name for name in names]
+        assert ids_in(location, options) == [prefix + name for name in names]
         for name in names[::4]:
-            ours, theirs = load(pairs, name, options), load(there, prefix + name, options)
+            ours, theirs = load(pairs, name, options), load(location, prefix + name, options)
             assert np.array_equal(ours.image, theirs.image)
             assert (ours.image_sha256, ours.label_sha256) == (
                 theirs.image_sha256,

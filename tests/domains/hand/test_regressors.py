@@ -29,9 +29,9 @@ def discs(num: int, seed: int) -> Examples:
 def test_joints_are_learnt_and_a_picture_without_a_hand_gets_the_mean(options) -> None:
     train, held_out = discs(48, 0), discs(20, 999)
     fitted = options.fit(train, held_out, JOINTS, seed=0)
-    found = fitted.estimate(held_out.images)
-    assert found.shape == (20, 28) and found.dtype == np.float64
-    error_px = JOINTS.errors(found, held_out.values_ND).mean()
+    estimates = fitted.estimate(held_out.images)
+    assert estimates.shape == (20, 28) and estimates.dtype == np.float64
+    error_px = JOINTS.errors(estimates, held_out.values_ND).mean()
     assert fitted.facts["held_out_error_px"] == pytest.approx(error_px)
     assert error_px < 0.4 * fitted.facts["mean_answer_px"] and fitted.facts["collapsed"] == 0
     assert fitted.facts["updates"] % options.validate_every == 0
@@ -74,9 +74,9 @@ def test_what_they_cannot_learn_from_is_refused(options: FindsJoints) -> None:
 
 def test_an_error_is_the_mean_distance_over_joints() -> None:
     truth = discs(4, 0).values_ND
-    found = truth.copy()
-    found[:, 0] += 3
-    found[:, 1] -= 4
-    assert np.allclose(JOINTS.errors(found, truth), 5 / 14)
+    estimates = truth.copy()
+    estimates[:, 0] += 3
+    estimates[:, 1] -= 4
+    assert np.allclose(JOINTS.errors(estimates, truth), 5 / 14)
     assert set(EVALUATION.regressors) == {"hourglass", "joint_network"}
     assert all(kind().estimates("joints") for kind in EVALUATION.regressors.values())

@@ -147,9 +147,9 @@ def test_a_frame_is_written_as_nyu_has_it(tmp_path: Path) -> None:
         for camera, hand in enumerate(renderer.hands(frame - 1)[:2], 1):
             drawn = depth_in(files(tmp_path)[f"synthdepth_{camera}_{frame:07d}.png"])
             exact = cast(body_of(hand))
-            there = np.isfinite(exact)
-            assert np.array_equal(drawn > 0, there)
-            assert np.abs(drawn - exact)[there].max() <= 0.5
+            has_depth = np.isfinite(exact)
+            assert np.array_equal(drawn > 0, has_depth)
+            assert np.abs(drawn - exact)[has_depth].max() <= 0.5
 
 
 def test_the_joints_are_written_as_nyu_has_them(tmp_path: Path) -> None:
@@ -192,10 +192,10 @@ def test_a_larger_count_adds_frames_and_rewrites_the_joints(tmp_path: Path) -> N
 
 def test_joints_that_are_missing_are_written_again(tmp_path: Path) -> None:
     simulate(tmp_path, 2)
-    whole = files(tmp_path)
+    complete = files(tmp_path)
     (tmp_path / JOINT_DATA).unlink()
     assert simulate(tmp_path, 2) == 0
-    assert files(tmp_path) == whole
+    assert files(tmp_path) == complete
 
 
 def test_a_rerun_or_a_smaller_count_leaves_the_joints_alone(tmp_path: Path) -> None:
@@ -220,8 +220,8 @@ def test_joints_are_there_before_the_pictures_and_as_many_as_those(tmp_path: Pat
 
 def test_joints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     simulate(tmp_path, 1)
-    whole = (tmp_path / JOINT_DATA).read_bytes()
-    for raw in (b"", b"no joints", whole[:200], whole[:128] + bytes(64)):
+    complete = (tmp_path / JOINT_DATA).read_bytes()
+    for raw in (b"", b"no joints", complete[:200], complete[:128] + bytes(64)):
         (tmp_path / JOINT_DATA).write_bytes(raw)
         with pytest.raises(ValueError, match=r"joint_data\.mat: .*remove the file"):
             simulate(tmp_path, 2)
@@ -246,10 +246,10 @@ def test_frames_are_ingested_as_nyus(tmp_path: Path) -> None:
 def test_a_frame_without_its_last_view_is_made_again(tmp_path: Path) -> None:
     renderer = HandRenderer(seed=3, cameras=3)
     simulate(tmp_path, 1, renderer)
-    whole = files(tmp_path)
+    complete = files(tmp_path)
     (tmp_path / "synthdepth_3_0000001.png").unlink()
     assert simulate(tmp_path, 1, renderer) == 1
-    assert files(tmp_path) == whole
+    assert files(tmp_path) == complete
 
 
 def test_an_object_store_is_filled_as_a_folder_is(any_location: str, tmp_path: Path) -> None:

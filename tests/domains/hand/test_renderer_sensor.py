@@ -85,13 +85,13 @@ def test_a_card_shadows_another_behind_it() -> None:
 
 
 def test_without_displacement_an_outline_is_straight() -> None:
-    found = observed(sensor(), card(200, 320)) < 1000
-    assert np.array_equal(found, np.isfinite(card(200, 320)))
+    is_card = observed(sensor(), card(200, 320)) < 1000
+    assert np.array_equal(is_card, np.isfinite(card(200, 320)))
 
 
 def test_outlines_are_ragged_and_neighbouring_rows_much_alike() -> None:
-    found = observed(sensor(outline_px=1.5, outline_correlation_px=2.0), card(200, 420)) < 1000
-    ends = np.array([np.flatnonzero(row)[[0, -1]] for row in found[160:320]], float)
+    is_card = observed(sensor(outline_px=1.5, outline_correlation_px=2.0), card(200, 420)) < 1000
+    ends = np.array([np.flatnonzero(row)[[0, -1]] for row in is_card[160:320]], float)
     for side, straight in zip(ends.T, (200, 420), strict=True):
         away = side - straight
         assert 0.5 < away.std() < 2.5
@@ -123,9 +123,9 @@ def test_incidence_is_that_of_the_plane() -> None:
     for tilt_deg in (0, 30, 70):
         # z = 700 + tan(tilt) X with X = x z
         depth = 700 / (1 - np.tan(np.radians(tilt_deg)) * x[250:390])
-        whole = np.full((NYU_HEIGHT_PX, NYU_WIDTH_PX), 700.0)
-        whole[:, 250:390] = depth
-        cosine = cosine_of_incidence(whole.astype(np.float32), np.s_[200:300, 200:440])[40, 120]
+        frame = np.full((NYU_HEIGHT_PX, NYU_WIDTH_PX), 700.0)
+        frame[:, 250:390] = depth
+        cosine = cosine_of_incidence(frame.astype(np.float32), np.s_[200:300, 200:440])[40, 120]
         assert np.degrees(np.arccos(cosine)) == pytest.approx(tilt_deg, abs=0.5)
 
 

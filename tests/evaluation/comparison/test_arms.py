@@ -20,7 +20,7 @@ RENDERS = Renders("renders", None, "train", "test", 2)
 def test_each_render_is_refined_by_as_many_refiners_as_asked_for(monkeypatch) -> None:
     monkeypatch.setattr(
         "factory.refinement.engines.choose.make_engine",
-        lambda place: lambda images: images + int(place),
+        lambda refiner: lambda images: images + int(refiner),
     )
     arm = RefinedArm(kind="refined", refiners=("1", "2", "3"), refinements=2)
     examples = Examples(np.zeros((2, 3, 4), np.uint8), np.eye(2), np.array(["a", "b"]))
@@ -44,7 +44,7 @@ def test_what_decides_a_seed_is_its_own_refiner_alone(monkeypatch) -> None:
     """So an evaluation keeps its finished trials when refiners for further seeds are added."""
     monkeypatch.setattr(
         "factory.networks.refiner_files.load_refiner",
-        lambda place: (None, SimpleNamespace(sha256=f"digest of {place}")),
+        lambda refiner: (None, SimpleNamespace(sha256=f"digest of {refiner}")),
     )
     few, more = (
         RefinedArm(kind="refined", refiners=names) for names in (("a", "b"), ("a", "b", "c"))
@@ -68,7 +68,7 @@ def loaded(arm: RefinedArm, renders: Renders):
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_a_share_of_refined_images_is_damaged(split_pair, monkeypatch, share) -> None:
     monkeypatch.setattr(
-        "factory.refinement.engines.choose.make_engine", lambda place: lambda images: images
+        "factory.refinement.engines.choose.make_engine", lambda refiner: lambda images: images
     )
     renders = Renders(split_pair[0].location, None, "train", "test", 8)
     plain = loaded(RefinedArm(kind="refined", refiners=("r",)), renders)

@@ -51,7 +51,7 @@ def report_of(**means: Outcome) -> EvaluationReport:
     compared = Compared(
         setup, "eye", Renders("r", None, "train", "test", 20), setup.arms, {}, {}, {}
     )
-    rows = {Row(name, None, "cnn", "webcam"): found for name, found in means.items()}
+    rows = {Row(name, None, "cnn", "webcam"): mean for name, mean in means.items()}
     return make_report(compared, rows, (), (), ())
 
 

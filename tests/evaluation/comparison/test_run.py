@@ -133,7 +133,7 @@ def test_errors_stand_beside_the_scores_of_refiners_that_have_one(config, tmp_pa
         tables += (
             f'[arms.{arm}]\nkind = "refined"\nrefiners = {json.dumps(list(map(str, places)))}\n'
         )
-    for number, place in enumerate(("held-0", "held-1", "free-0")):
+    for number, name in enumerate(("held-0", "held-1", "free-0")):
         score = Score(
             num_samples=40,
             drift_px=Spread(num=30, mean=number, sd=0, median=number, p95=number),
@@ -141,7 +141,7 @@ def test_errors_stand_beside_the_scores_of_refiners_that_have_one(config, tmp_pa
             two_sample=two_sample(0.8),
         )
         record = ScoreRecord[Score](refiner=fakes.SHA, measured_with=fakes.SHA, score=score)
-        (tmp_path / place / "score.json").write_bytes(record.to_json())
+        (tmp_path / name / "score.json").write_bytes(record.to_json())
     report = run(changed(config, ("[arms.constant]", f"{tables}[arms.constant]"), ("[1]", "[]")))
     # Both seeds of the models take the one refiner of an arm that has only one.
     assert [

@@ -99,13 +99,15 @@ def test_what_has_been_shown_to_pay_comes_first_and_alone() -> None:
         np.stack(list(map(noisy, values.T)), axis=1), np.stack(list(map(noisy, real.T)), axis=1)
     )
     contents = content_of([OPENING, YAW], values, estimates)
-    told = advice([OPENING, YAW], contents, values)
+    advised = advice([OPENING, YAW], contents, values)
     (low, high), (left, right) = (c.recommended or (0, 0) for c in contents)
-    assert told["first_options"] == f"--keep-opening {low:g} {high:g}"
-    assert told["all_options"] == f"--keep-opening {low:g} {high:g} --keep-yaw {left:g} {right:g}"
+    assert advised["first_options"] == f"--keep-opening {low:g} {high:g}"
+    assert (
+        advised["all_options"] == f"--keep-opening {low:g} {high:g} --keep-yaw {left:g} {right:g}"
+    )
     kept = [low <= one <= high and left <= other <= right for one, other in values]
-    assert told["share_kept_by_all"] == sum(kept) / len(kept)
-    first, second = told["in_words"]
+    assert advised["share_kept_by_all"] == sum(kept) / len(kept)
+    first, second = advised["in_words"]
     assert "Matching opening to the camera has been shown to pay (docs/evidence.md)" in first
     assert "Matching yaw too has not been shown to pay" in second
     assert f"together keep {np.mean(kept):.0%}" in second
@@ -118,9 +120,9 @@ def test_without_a_range_of_what_pays_this_is_said() -> None:
         np.full((50, 2), 0.5) + 0.01 * TRUE[:50, None],
     )
     contents = content_of([OPENING, YAW], values, estimates)
-    told = advice([OPENING, YAW], contents, values)
-    assert told["first_options"] is None and str(told["all_options"]).startswith("--keep-yaw")
-    assert told["in_words"][0].startswith("No range of opening is recommended")
-    told = advice([OPENING], contents[:1], values[:, :1])
-    assert told["all_options"] is None and told["share_kept_by_all"] is None
-    assert told["in_words"] == ("No filter is recommended.",)
+    advised = advice([OPENING, YAW], contents, values)
+    assert advised["first_options"] is None and str(advised["all_options"]).startswith("--keep-yaw")
+    assert advised["in_words"][0].startswith("No range of opening is recommended")
+    advised = advice([OPENING], contents[:1], values[:, :1])
+    assert advised["all_options"] is None and advised["share_kept_by_all"] is None
+    assert advised["in_words"] == ("No filter is recommended.",)

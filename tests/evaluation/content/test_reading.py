@@ -27,9 +27,9 @@ def patterned(num_identities: int, num_each: int) -> Examples:
 def test_no_render_is_estimated_by_a_model_that_saw_its_identity() -> None:
     """A model that did would know the label by the pattern, as it does of the real images here."""
     renders = patterned(num_identities=40, num_each=4)
-    found = estimates_of(renders, renders.images, seed=0)
-    assert abs(correlation(found.renders_NL, renders.values_ND)) < 0.4
-    assert correlation(found.real_ML, renders.values_ND) > 0.7
+    estimates = estimates_of(renders, renders.images, seed=0)
+    assert abs(correlation(estimates.renders_NL, renders.values_ND)) < 0.4
+    assert correlation(estimates.real_ML, renders.values_ND) > 0.7
 
 
 def eyes(num: int, seed: int, lids: tuple[float, float] = (3.0, 10.0)) -> Examples:
@@ -47,10 +47,10 @@ def eyes(num: int, seed: int, lids: tuple[float, float] = (3.0, 10.0)) -> Exampl
 @pytest.mark.slow
 def test_what_is_drawn_is_read_and_what_is_not_is_not() -> None:
     renders, real = eyes(100, 0), eyes(30, 500, (4.0, 6.0))
-    found = estimates_of(renders, real.images, seed=0)
-    assert correlation(found.renders_NL[:, 0], renders.values_ND[:, 0]) > 0.85
-    assert abs(correlation(found.renders_NL[:, 1], renders.values_ND[:, 1])) < 0.4
-    assert np.abs(found.real_ML[:, 0] - real.values_ND[:, 0]).mean() < 1.0
+    estimates = estimates_of(renders, real.images, seed=0)
+    assert correlation(estimates.renders_NL[:, 0], renders.values_ND[:, 0]) > 0.85
+    assert abs(correlation(estimates.renders_NL[:, 1], renders.values_ND[:, 1])) < 0.4
+    assert np.abs(estimates.real_ML[:, 0] - real.values_ND[:, 0]).mean() < 1.0
 
 
 def test_the_seed_decides_the_estimates() -> None:
@@ -66,11 +66,11 @@ def test_as_few_as_four_identities_of_any_size_are_enough(sizes) -> None:
     groups = np.repeat([f"person-{number}" for number in range(len(sizes))], sizes)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (len(groups), 15, 20)).astype(np.uint8)
-    found = estimates_of(
+    estimates = estimates_of(
         Examples(images, rng.normal(size=(len(groups), 3)), groups), images, seed=0
     )
-    assert found.renders_NL.shape == found.real_ML.shape == (len(groups), 3)
-    assert np.isfinite(found.renders_NL).all()
+    assert estimates.renders_NL.shape == estimates.real_ML.shape == (len(groups), 3)
+    assert np.isfinite(estimates.renders_NL).all()
 
 
 def test_fewer_are_refused() -> None:

@@ -49,11 +49,11 @@ def drawn(folder: Path, num: int, look: Any, openness: tuple[float, float]) -> P
 
 @pytest.fixture(scope="module")
 def eyes(tmp_path_factory) -> Eyes:
-    place = tmp_path_factory.mktemp("content")
-    renders = drawn(place / "renders", 120, "render", (0.4, 1.05))
-    half_open = drawn(place / "half-open", 60, "camera", (0.4, 0.6))
+    root = tmp_path_factory.mktemp("content")
+    renders = drawn(root / "renders", 120, "render", (0.4, 1.05))
+    half_open = drawn(root / "half-open", 60, "camera", (0.4, 0.6))
     sets = (
-        fakes.ingest_here(folder, place / f"{folder.name}-set", UnityEyesOptions(), shard_size=500)
+        fakes.ingest_here(folder, root / f"{folder.name}-set", UnityEyesOptions(), shard_size=500)
         for folder in (renders, half_open)
     )
     return Eyes(renders, *sets)
