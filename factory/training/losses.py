@@ -149,26 +149,76 @@ def diversity(refined: Tensor, other: Tensor, apart: Tensor, limit: float) -> Te
     return ratio.clamp_max(limit).mean()
 
 
-def common_shift(refined: Tensor, synthetic: Tensor) -> Tensor:
+def kept_pixels(
+    refined: Tensor,
+    synthetic: Tensor,
+    *,
+    full_scale: float,
+    empty_below: float,
+    empty_beyond: float,
+) -> Tensor:
+    """Which pixels of a depth image still show the hand once it is stored, where
+    `factory.refinement.engines.base.PixelCodec` empties some.
+
+    Args:
+        refined: (n, C, H, W) in [-1, 1].
+        synthetic: (n, C, H, W) in [-1, 1], what it was made from.
+        full_scale: the stored value of 1.
+        empty_below, empty_beyond: as in `TrainConfig`, in stored values; 0 for none.
+
+    Returns:
+        (n, C, H, W), 1 for a pixel that is kept, else 0. The gradient is that of a decision which
+        becomes certain within half of these limits.
+    """
+    stored = (refined + 1) * (full_scale / 2)
+    limits = [(stored - empty_below + 0.5, empty_below)]
+    if empty_beyond > 0:
+        change = (refined - synthetic).abs() * (full_scale / 2)
+        limits.append((empty_beyond + 0.5 - change, empty_beyond))
+    margins = torch.stack([margin / (limit / 2) for margin, limit in limits])
+    soft = margins.sigmoid().prod(dim=0)
+    return (margins > 0).all(dim=0).to(soft) + (soft - soft.detach())
+
+
+_BLUR_PX = 2.0
+"""standard deviation of the blur before `common_shift`. Ragged outlines are notched, and without it
+a deep notch counts as little as a shallow one: less than half of the displacement of whole
+outlines is seen (docs/training.md)"""
+
+
+def common_shift(after: Tensor, before: Tensor) -> Tensor:
     """How far all images of a batch moved together: the displacement that explains their changes
     best, by least squares and to first order (as in Lucas and Kanade 1981).
 
     Changes of single outlines cancel. What remains is a shift that all samples share, which biases
-    every model that is trained on them.
+    every model that is trained on them. Bright regions may also grow, which is no displacement:
+    where a region is cut by the border, it would look like one.
 
     Args:
-        refined: (n, C, H, W) in [-1, 1], attached to R.
-        synthetic: (n, C, H, W) in [-1, 1], what it was made from.
+        after: (n, C, H, W), attached to R: refined images, or their `kept_pixels`.
+        before: (n, C, H, W), the same of what they were made from. H and W are at least 16.
 
     Returns:
-        Scalar: the square of the displacement, in px^2. It is underestimated beyond about 1 px, and
+        Scalar: the square of the displacement, in px^2. It is underestimated beyond about 2 px, and
         0 where no render has an edge.
     """
-    change = (refined - synthetic)[..., 1:-1, 1:-1].flatten()
-    along_x = (synthetic[..., 1:-1, 2:] - synthetic[..., 1:-1, :-2]).flatten() / 2
-    along_y = (synthetic[..., 2:, 1:-1] - synthetic[..., :-2, 1:-1]).flatten() / 2
-    gradients = torch.stack([along_x, along_y])
+    was, is_now = _blurred(before.float()), _blurred(after.float())
+    change = (is_now - was)[..., 1:-1, 1:-1].flatten()
+    along_x = (was[..., 1:-1, 2:] - was[..., 1:-1, :-2]).flatten() / 2
+    along_y = (was[..., 2:, 1:-1] - was[..., :-2, 1:-1]).flatten() / 2
+    terms = torch.stack([along_x, along_y, torch.hypot(along_x, along_y)])
     # What is added makes the equations solvable where there is no edge; edges are far above it.
-    products = gradients @ gradients.T + 1e-4 * torch.eye(2).to(gradients)
-    displacement_px: Tensor = torch.linalg.solve(products, gradients @ change)
-    return displacement_px.square().sum()
+    products = terms @ terms.T + 1e-4 * torch.eye(len(terms)).to(terms)
+    explained: Tensor = torch.linalg.solve(products, terms @ change)
+    return explained[:2].square().sum()
+
+
+def _blurred(images: Tensor) -> Tensor:
+    """(n, C, H - 8, W - 8) of (n, C, H, W), by a Gaussian."""
+    steps = torch.arange(-4, 5).to(images)
+    weights = (-0.5 * (steps / _BLUR_PX).square()).exp()
+    weights = weights / weights.sum()
+    planes = images.flatten(0, 1)[:, None]
+    along_y = functional.conv2d(planes, weights[None, None, :, None])
+    blurred = functional.conv2d(along_y, weights[None, None, None, :])
+    return blurred.unflatten(0, images.shape[:2])[:, :, 0]

@@ -2,6 +2,7 @@
 later work, which are off by default."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,12 @@ from factory.networks.label_consistency import LabelConsistency
 from factory.networks.refiner import Refiner
 from factory.training.config import PsiName, TrainConfig
 from factory.training.draws import Draws
-from factory.training.losses import common_shift, diversity, self_regularisation
+from factory.training.losses import (
+    common_shift,
+    diversity,
+    kept_pixels,
+    self_regularisation,
+)
 from factory.training.patch_nce import PatchNCE
 from factory.training.sequences import sequence_loss, small_motions
 
@@ -86,8 +92,7 @@ class RefinerTerms:
             shift_px: Tensor = self.consistency(batch.synthetic, batch.refined)
             terms.append(Term("label_shift_px", config.label_weight, shift_px))
         if config.shift_weight > 0:
-            moved = common_shift(batch.refined, batch.synthetic)
-            terms.append(Term("common_shift_px2", config.shift_weight, moved))
+            terms.append(Term("common_shift_px2", config.shift_weight, self._common_shift(batch)))
         if config.sequence_weight > 0:
             value = self._sequence(batch)
             terms.append(Term("sequence_loss", config.sequence_weight, value))
@@ -103,6 +108,19 @@ class RefinerTerms:
             value: Tensor = self.patch_nce(of_refined, of_synthetic, self.draws.generator())
             return value
         return self_regularisation(batch.refined, batch.synthetic, self.psi)
+
+    def _common_shift(self, batch: Batch) -> Tensor:
+        config = self.config
+        if config.empty_below == 0:
+            return common_shift(batch.refined, batch.synthetic)
+        kept = partial(
+            kept_pixels,
+            synthetic=batch.synthetic,
+            full_scale=self.draws.full_scale,
+            empty_below=config.empty_below,
+            empty_beyond=config.empty_beyond,
+        )
+        return common_shift(kept(batch.refined), kept(batch.synthetic))
 
     def _sequence(self, batch: Batch) -> Tensor:
         n, _, height, width = batch.synthetic.shape
