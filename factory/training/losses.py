@@ -221,4 +221,4 @@ def _blurred(images: Tensor) -> Tensor:
     planes = images.flatten(0, 1)[:, None]
     along_y = functional.conv2d(planes, weights[None, None, :, None])
     blurred = functional.conv2d(along_y, weights[None, None, None, :])
-    return blurred.unflatten(0, images.shape[:2])[:, :, 0]
+    return blurred.reshape(len(images), -1, *blurred.shape[-2:])
