@@ -38,7 +38,6 @@ def test_a_job_file_shadows_no_standard_module() -> None:
     assert jobs and jobs & set(sys.stdlib_module_names) <= set(sys.builtin_module_names)
 
 
-@pytest.mark.slow
 def test_workers_that_only_read_and_write_need_no_torch() -> None:
     """It takes seconds to import, in each of them."""
     modules = ("factory.refinement.shards", "factory.ingestion.shards", "cluster.on_ray.pipeline")
@@ -51,7 +50,6 @@ def test_workers_that_only_read_and_write_need_no_torch() -> None:
     passes_in_a_fresh_interpreter(script)
 
 
-@pytest.mark.slow
 def test_runs_that_find_nothing_to_do_import_neither_ray_nor_torch() -> None:
     """They take longer to import than such a run takes to look."""
     runs = ("cluster.on_ray.session", "factory.ingestion.run", "factory.refinement.run",

@@ -71,9 +71,10 @@ def _with_text(field: StructFieldSpec) -> StructFieldSpec:
     def joined() -> str:
         return on_one_line((helptext() if callable(helptext) else helptext) or "")
 
-    shown = tyro.conf.arg(metavar=_metavar(field.type))
-    if default is None or (isinstance(default, tuple | dict) and not default):
-        shown = tyro.conf.arg(metavar=_metavar(field.type), help_behavior_hint="")
+    is_nothing = default is None or (isinstance(default, tuple | dict) and not default)
+    shown = tyro.conf.arg(
+        metavar=_metavar(field.type), help_behavior_hint="" if is_nothing else None
+    )
     kind, *marks = _parts(field.type)
     # What an option says of itself comes last, and wins.
     return dataclasses.replace(field, helptext=joined, type=Annotated[(kind, shown, *marks)])
@@ -88,9 +89,10 @@ def _metavar(kind: Any) -> str | None:
     kinds = [one for one in get_args(inner) if one is not NoneType]
     if NoneType not in get_args(inner) or len(kinds) != 1:
         return None
+    if (name := _metavar(kinds[0])) is not None:
+        return name
     made = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kinds[0], set()))
-    name = made.metavar if isinstance(made, PrimitiveConstructorSpec) else None
-    return _metavar(kinds[0]) or name
+    return made.metavar if isinstance(made, PrimitiveConstructorSpec) else None
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:

@@ -173,7 +173,7 @@ class Expression:
 
     def _wrong_part(self) -> Part | None:
         """The smallest part of the expression that cannot be computed whatever the rows."""
-        for part in sorted(self._places, key=lambda part: part.length)[:_MOST_PARTS_TRIED]:
+        for part in sorted(self._parts, key=lambda part: part.length)[:_MOST_PARTS_TRIED]:
             if not self._computes(self.expression[part.start :][: part.length]):
                 return part
         return None
@@ -210,7 +210,7 @@ class Expression:
         if len(chosen) != 1 or nodes[0]["from_table"]["type"] != "EMPTY":
             raise self._error("it is more than an expression")
         parts = list(_parts(chosen))
-        self._places = {self._part_of(part) for part in parts}
+        self._parts = {self._part_of(part) for part in parts}
         for part in parts:
             if part["class"] not in _ALLOWED:
                 what = part["class"].lower()

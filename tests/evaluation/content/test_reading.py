@@ -44,7 +44,6 @@ def eyes(num: int, seed: int, lids: tuple[float, float] = (3.0, 10.0)) -> Exampl
     return Examples(np.stack(images), np.stack([heights, rng.normal(size=num)], axis=1), groups)
 
 
-@pytest.mark.slow
 def test_what_is_drawn_is_read_and_what_is_not_is_not() -> None:
     renders, real = eyes(100, 0), eyes(30, 500, (4.0, 6.0))
     estimates = estimates_of(renders, real.images, seed=0)
