@@ -178,6 +178,7 @@ def run_command(
     how it went."""
     job = parse(kind, arguments)
     _refuse_fleeting(job)
+    what_next = "; the same command resumes" if kind.resumes else ""
     try:
         raise_on_signals()
         main(job)
@@ -190,10 +191,10 @@ def run_command(
         say(f"error: {spell_out(error)}")
         sys.exit(BAD_ARGUMENTS)
     except StopRequest as request:
-        say(f"stopped by {request.signal.name}; the same command resumes")
+        say(f"stopped by {request.signal.name}{what_next}")
         sys.exit(SIGNALLED + request.signal)
     except KeyboardInterrupt:
-        say("interrupted; the same command resumes")
+        say(f"interrupted{what_next}")
         sys.exit(SIGNALLED + signal.SIGINT)
     except (OSError, ValueError, RuntimeError) as error:
         say(f"error: {error}\ndocs/troubleshooting.md explains the most common errors")

@@ -184,6 +184,14 @@ def test_exit_codes_say_how_it_went(monkeypatch, capsys, main, code, message) ->
     assert message in capsys.readouterr().err
 
 
+def test_a_stopped_job_that_cannot_go_on_does_not_say_that_it_can(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(SampleJob, "resumes", False)
+    with pytest.raises(SystemExit) as caught:
+        run_command(SampleJob, raising(KeyboardInterrupt()), ["--output", "x"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def job_class(path: Path) -> type[JobConfig]:
     if path.stem in ESTIMATORS:
         return estimator_job(path.stem)
