@@ -1,6 +1,6 @@
 """`score.json` beside a refiner: what it does to held-out images."""
 
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from schemas.base import Float, Model, Sha256, Versioned
 from schemas.realism import ClosedShare
@@ -9,6 +9,8 @@ from schemas.report import Spread, TwoSample
 SCORE_NAME = "score.json"
 SCORED_FOLDER = "scored"
 """of a training run; it has a folder for each scored refiner, named by the updates until then"""
+RankedBy = Literal["two_sample_accuracy", "closed_share", "boundary_gain"]
+"""the number of `Score.metrics` that decides between refiners within all limits"""
 
 
 class Score(Model):

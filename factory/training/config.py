@@ -10,6 +10,7 @@ from schemas.base import Float, Model, spell_out
 from schemas.discriminator import DiscriminatorConfig
 from schemas.place import Place
 from schemas.refiner import PrecisionChoice, RefinerConfig
+from schemas.score import RankedBy
 from schemas.shipped import config_file
 from schemas.toml import tables_in
 
@@ -120,11 +121,12 @@ class TrainConfig(Model):
     """updates between scores on held-out images, which are made beside the training; 0 for none"""
     keep: Literal["last", "best"] = "last"
     """which refiner is the result: the last, or the one that scored best"""
-    keep_by: Literal["two_sample_accuracy", "closed_share"] = Field(
+    keep_by: RankedBy = Field(
         default="two_sample_accuracy", exclude_if=lambda value: value == "two_sample_accuracy"
     )
-    """what is best, of refiners that keep their labels: to be told from real images least often, or
-    to have closed the largest share of the distance to them; with keep = best"""
+    """what is best, of refiners that keep their labels: to be told from real images least often, to
+    have closed the largest share of the distance to them (eyes), or to have brought holes, outlines
+    and noise nearest to theirs (hands); with keep = best"""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads; torch's own choice when absent. Another number may change the last bits"""
 
@@ -177,8 +179,10 @@ class TrainConfig(Model):
             raise ValueError("diversity_weight > 0 needs refiner.noise_channels")
         if self.keep == "best" and not self.validate_every:
             raise ValueError("keep = best needs validate_every: only scored refiners are compared")
-        if self.keep_by == "closed_share" and self.keep != "best":
-            raise ValueError("keep_by = closed_share needs keep = best: else the last one is kept")
+        if self.keep_by != "two_sample_accuracy" and self.keep != "best":
+            raise ValueError(
+                f"keep_by = {self.keep_by} needs keep = best: else the last one is kept"
+            )
         if self.window_px is not None:
             self._check_window(self.window_px)
         if self.compile and self.r1_gamma > 0:

@@ -16,10 +16,10 @@ from factory.refinement.engines.base import PixelCodec
 from factory.refinement.engines.choose import choose_engine
 from factory.store.base import Store
 from factory.store.open import open_store
-from factory.validation.held_out import HeldOut, HeldOutChoice, RankedBy, Scoring, rank_of
+from factory.validation.held_out import HeldOut, HeldOutChoice, Scoring, rank_of
 from schemas.base import digest_of
 from schemas.refiner import RefinerDescription
-from schemas.score import SCORE_NAME, SCORED_FOLDER, Score
+from schemas.score import SCORE_NAME, SCORED_FOLDER, RankedBy, Score
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +153,9 @@ class Scores:
             raise RuntimeError("no refiner of this run could be scored; see the log")
         limits = self.scorer.limits
         metrics = {clock: scored.score.metrics() for clock, scored in self.done.items()}
-        if by == "closed_share" and not any(by in values for values in metrics.values()):
-            log.warning("no refiner of this run has a closed share: two-sample accuracy decides")
+        if not any(by in values for values in metrics.values()):
+            missing = by.replace("_", " ")
+            log.warning("no refiner of this run has a %s: two-sample accuracy decides", missing)
         clock = min(metrics, key=lambda clock: (rank_of(metrics[clock], limits, by), clock))
         return self.done[clock], load_refiner(self._location(clock))[0]
 

@@ -17,7 +17,7 @@ from factory.dataset.dataset import Dataset
 from factory.images.png import Pixels
 from factory.validation.sampling import sample_images, sample_labelled, shards_of
 from schemas.base import digest_of
-from schemas.score import Score, ScoreRecord
+from schemas.score import RankedBy, Score, ScoreRecord
 
 
 @dataclass(frozen=True)
@@ -108,25 +108,22 @@ class Scoring(Protocol):
         """
 
 
-RankedBy = Literal["two_sample_accuracy", "closed_share"]
-"""the number of `Score.metrics` that decides between refiners within all limits"""
-
-
 def rank_of(
     metrics: Mapping[str, float],
     limits: Mapping[str, float],
     by: RankedBy = "two_sample_accuracy",
 ) -> tuple[bool, float, float]:
     """Smallest for the best refiner: of those within all limits, the one that is told from real
-    least often, or that closed the largest share of the distance to real; if there are none, the
-    one that is nearest to its limits.
+    least often, or that came nearest to real by another measure; if there are none, the one that is
+    nearest to its limits.
 
-    A number that is missing or NaN is beyond every limit. A closed share that is missing or NaN is
+    A number that is missing or NaN is beyond every limit. A share or gain that is missing or NaN is
     behind every other one, and where none has one, accuracy decides.
 
     Args:
         metrics: of `Score.metrics`.
         limits: of `Scoring.limits`.
+        by: what decides between refiners within all limits.
     """
     accuracy = _or_infinite(metrics.get("two_sample_accuracy"))
     if math.isinf(accuracy):
@@ -136,8 +133,8 @@ def rank_of(
         return True, excess, math.inf
     if by == "two_sample_accuracy":
         return False, accuracy, 0.0
-    share = metrics.get("closed_share")
-    return False, _or_infinite(None if share is None else -share), accuracy
+    nearer = metrics.get(by)
+    return False, _or_infinite(None if nearer is None else -nearer), accuracy
 
 
 def _or_infinite(value: float | None) -> float:

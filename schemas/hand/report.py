@@ -94,6 +94,18 @@ class Boundary(Model):
     num_images: int = Field(gt=0)
     num_real: int = Field(gt=0)
 
+    def mean_distance(self, which: Literal["synthetic", "refined", "floor"]) -> float | None:
+        """The mean over the statistics of a set's distance; None where none could be compared."""
+        compared = [value for _, value in self if isinstance(value, Compared)]
+        values = [getattr(line, which).value for line in compared]
+        return sum(values) / len(values) if values else None
+
+    def gain(self) -> float | None:
+        """How much nearer to real refining came: the mean distance of the renders less that of the
+        refined images, in standard deviations; None where none could be compared."""
+        synthetic, refined = self.mean_distance("synthetic"), self.mean_distance("refined")
+        return None if synthetic is None or refined is None else synthetic - refined
+
 
 def _over_floor(name: str) -> Callable[[Any], float | None]:
     def number(report: "HandReport") -> float | None:
@@ -130,20 +142,6 @@ def _worst_planted(unit: str) -> Callable[[Any], float | None]:
         return max(errors, default=None)
 
     return number
-
-
-def _boundary(which: Literal["synthetic", "refined", "floor"]) -> Callable[[Any], float | None]:
-    def number(report: "HandReport") -> float | None:
-        compared = [value for _, value in report.boundary if isinstance(value, Compared)]
-        values = [getattr(line, which).value for line in compared]
-        return sum(values) / len(values) if values else None
-
-    return number
-
-
-def _boundary_gain(report: "HandReport") -> float | None:
-    synthetic, refined = _boundary("synthetic")(report), _boundary("refined")(report)
-    return None if synthetic is None or refined is None else synthetic - refined
 
 
 DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
@@ -184,11 +182,11 @@ DERIVED: Mapping[str, tuple[Callable[[Any], float | None], str]] = {
         "share of the samples whose outline could not be registered",
     ),
     "derived.boundary_refined": (
-        _boundary("refined"),
+        lambda report: report.boundary.mean_distance("refined"),
         "mean distance of the boundary statistics, refined from real, in standard deviations",
     ),
     "derived.boundary_gain": (
-        _boundary_gain,
+        lambda report: report.boundary.gain(),
         "mean distance of the boundary statistics, synthetic from real, less refined from real, in "
         "standard deviations",
     ),

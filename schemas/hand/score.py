@@ -16,12 +16,23 @@ class HandScore(Score):
     was visible"""
     label_fit: Float
     """share of the labelled joints with skin close before them, in the mean over the hands"""
+    mean_shift_px: Float | None = None
+    """length of the mean displacement of the outline: a drift that all hands share; None where no
+    outline could be measured, and in scores from before it was"""
+    boundary_gain: Float | None = None
+    """as `derived.boundary_gain` of a report: how much nearer to real images refining brought
+    holes, outlines, flying pixels and noise, in standard deviations; None where they could not be
+    compared, and in scores from before they were"""
 
     def metrics(self) -> dict[str, float]:
-        """As `Score.metrics`, with depth and joints."""
+        """As `Score.metrics`, with depth, joints and boundaries."""
         values = super().metrics() | {"label_fit": self.label_fit}
         if self.depth_error_mm is not None:
             values["depth_error_median_mm"] = self.depth_error_mm.median
         if self.lost_joint_share is not None:
             values["lost_joint_share"] = self.lost_joint_share
+        if self.mean_shift_px is not None:
+            values["mean_shift_px"] = self.mean_shift_px
+        if self.boundary_gain is not None:
+            values["boundary_gain"] = self.boundary_gain
         return values
