@@ -7,7 +7,7 @@ import pytest
 
 from factory.networks.refiner_files import load_refiner
 from factory.validation.held_out import rank_of
-from schemas.score import SCORED_FOLDER
+from schemas.score import SCORED_FOLDER, Score
 from support.fakes import score
 from support.trainers import (
     LIMITS,
@@ -32,8 +32,13 @@ def test_the_best_is_one_that_keeps_its_labels() -> None:
     assert ranks == sorted(ranks)
 
 
-def test_the_larger_closed_share_is_the_better_one_where_that_is_asked_for() -> None:
-    """And only there; labels come first, and without any share accuracy decides."""
+@pytest.mark.parametrize("by", ["closed_share", "boundary_gain"])
+def test_what_came_nearer_to_real_is_the_better_one_where_that_is_asked_for(by) -> None:
+    """And only there; labels come first, and where none came nearer accuracy decides."""
+
+    def metrics(one: Score) -> dict[str, float]:
+        return {by if name == "closed_share" else name: v for name, v in one.metrics().items()}
+
     ranked = [
         score(0.5, 0.99, share=0.8),
         score(0.1, 0.60, share=0.3),
@@ -42,14 +47,13 @@ def test_the_larger_closed_share_is_the_better_one_where_that_is_asked_for() -> 
         score(0.1, 0.70),
         score(0.9, 0.50, share=0.9),
     ]
-    ranks = [rank_of(one.metrics(), LIMITS, "closed_share") for one in ranked]
+    ranks = [rank_of(metrics(one), LIMITS, by) for one in ranked]
     assert ranks == sorted(ranks) and len(set(ranks)) == len(ranks)
-    as_today = [rank_of(one.metrics(), LIMITS) for one in ranked]
-    assert min(as_today) == as_today[3]
-    good = score(0.1, 0.6, share=0.3).metrics()
-    for name in (*LIMITS, "two_sample_accuracy", "closed_share"):
-        broken = rank_of(good | {name: math.nan}, LIMITS, "closed_share")
-        assert broken > rank_of(good, LIMITS, "closed_share")
+    by_default = [rank_of(metrics(one), LIMITS) for one in ranked]
+    assert min(by_default) == by_default[3]
+    good = metrics(score(0.1, 0.6, share=0.3))
+    for name in (*LIMITS, "two_sample_accuracy", by):
+        assert rank_of(good | {name: math.nan}, LIMITS, by) > rank_of(good, LIMITS, by)
 
 
 @pytest.mark.parametrize("name", [*LIMITS, "two_sample_accuracy"])

@@ -38,8 +38,10 @@ def scored(held_out: HeldOut, refined: Pixels) -> tuple[HandScore, bool]:
 def test_what_changes_nothing_or_the_look_alone_is_within_the_limits(held_out) -> None:
     same, is_within = scored(held_out, held_out.synthetic)
     assert is_within and same.mean_abs_delta == 0 and same.label_fit == 1
+    assert same.mean_shift_px == 0 and same.boundary_gain == 0
     sensed, is_within = scored(held_out, in_look(held_out.synthetic, SENSOR_LOOK, 3))
     assert is_within and sensed.mean_abs_delta > 0
+    assert sensed.boundary_gain is not None and sensed.boundary_gain > 0.5, "the real ones have it"
 
 
 @pytest.mark.slow
@@ -48,6 +50,9 @@ def test_a_moved_outline_a_changed_depth_and_lost_hands_are_beyond_the_limits(he
     score, is_within = scored(held_out, moved(held_out.synthetic, shift_N2))
     assert not is_within and score.drift_px is not None
     assert score.drift_px.median == pytest.approx(1, abs=0.1)
+    assert score.mean_shift_px == pytest.approx(1, abs=0.1)
+    shift_N2[::2] *= -1
+    assert scored(held_out, moved(held_out.synthetic, shift_N2))[0].mean_shift_px < 0.1
 
     score, is_within = scored(held_out, deepened(held_out.synthetic, 4))
     assert not is_within and score.depth_error_mm is not None
