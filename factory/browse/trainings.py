@@ -29,6 +29,9 @@ SCORE_NUMBERS: Mapping[str, tuple[str, ...]] = {
     "drift_p95_px": ("drift_px", "p95"),
     "two_sample_accuracy": ("two_sample", "accuracy"),
     "closed_share": ("closed_share", "share", "value"),
+    "boundary_gain": ("boundary_gain",),
+    "mean_shift_px": ("mean_shift_px",),
+    "lost_joint_share": ("lost_joint_share",),
     "mean_abs_delta": ("mean_abs_delta",),
 }
 """the main numbers of a score, by names with their units, and where a score has them"""
