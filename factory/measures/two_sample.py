@@ -88,9 +88,13 @@ class TwoSampleTest(Model):
         check_images("real", real_NHW, real_NHW, full_scale)
         check_images("other", other_NHW, real_NHW, full_scale)
         scale = 255 if full_scale is None else full_scale
+        budget = classifier.Budget(
+            self.num_steps, self.batch_size, self.learning_rate, self.max_shift_px
+        )
         accuracies: list[float] = []
         for seed in self.seeds:
-            of_seed = classifier.accuracies(self, real_NHW, other_NHW, seed, scale)
+            folds = self.folds(len(real_NHW), len(other_NHW), seed)
+            of_seed = classifier.accuracies(budget, folds, real_NHW, other_NHW, seed, scale)
             accuracies += of_seed
             log.info(
                 "The two-sample test with seed %d classified %.1f %% of the held-out images "

@@ -1,6 +1,7 @@
 """The network of the two-sample test, and its training."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,14 +18,30 @@ from factory.measures.small_networks import (
 )
 from factory.measures.threads import threads_kept
 
-if TYPE_CHECKING:
-    from factory.measures.two_sample import TwoSampleTest
+Positions = NDArray[np.intp]
+
+
+class Budget(NamedTuple):
+    """The training of one network, by the names of `TwoSampleTest`."""
+
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    max_shift_px: int
 
 
 def accuracies(
-    test: "TwoSampleTest", real_NHW: Pixels, other_NHW: Pixels, seed: int, full_scale: int
+    budget: Budget,
+    folds: Iterable[tuple[tuple[Positions, Positions], tuple[Positions, Positions]]],
+    real_NHW: Pixels,
+    other_NHW: Pixels,
+    seed: int,
+    full_scale: int,
 ) -> list[float]:
     """Train one network for each fold; the shares of held-out images classified correctly.
+
+    Args:
+        folds: of `TwoSampleTest.folds`.
 
     Raises:
         ValueError: a network gives values that are not finite.
@@ -32,11 +49,10 @@ def accuracies(
     with threads_kept(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shares = []
-        for fold, (real, other) in enumerate(test.folds(len(real_NHW), len(other_NHW), seed)):
-            (real_test, real_train), (other_test, other_train) = real, other
+        for fold, ((real_test, real_train), (other_test, other_train)) in enumerate(folds):
             network = _Classifier()
             rng = np.random.default_rng((seed, 2, fold))
-            _fit(test, network, real_NHW[real_train], other_NHW[other_train], rng, full_scale)
+            _fit(budget, network, real_NHW[real_train], other_NHW[other_train], rng, full_scale)
             says_real = _logits(network, real_NHW[real_test], full_scale) > 0
             says_other = _logits(network, other_NHW[other_test], full_scale) <= 0
             shares.append(float(np.concatenate([says_real, says_other]).mean()))
@@ -44,24 +60,24 @@ def accuracies(
 
 
 def _fit(
-    test: "TwoSampleTest",
+    budget: Budget,
     network: nn.Module,
     real_NHW: Pixels,
     other_NHW: Pixels,
     rng: np.random.Generator,
     full_scale: int,
 ) -> None:
-    optimiser = torch.optim.AdamW(network.parameters(), lr=test.learning_rate)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=test.learning_rate, total_steps=test.num_steps
+        optimiser, max_lr=budget.learning_rate, total_steps=budget.num_steps
     )
-    half = min(test.batch_size // 2, len(real_NHW))
+    half = min(budget.batch_size // 2, len(real_NHW))
     target = torch.cat([torch.ones(half), torch.zeros(half)])
     batches = zip(batches_of(real_NHW, half, rng), batches_of(other_NHW, half, rng), strict=False)
     network.train()
-    for _ in range(test.num_steps):
+    for _ in range(budget.num_steps):
         batch = cast("Pixels", np.concatenate(next(batches)))
-        images = shifted(batch, test.max_shift_px, rng)
+        images = shifted(batch, budget.max_shift_px, rng)
         logits = network(network_planes(images, full_scale))
         loss = nn.functional.binary_cross_entropy_with_logits(logits, target)
         optimiser.zero_grad()

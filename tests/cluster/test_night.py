@@ -16,7 +16,7 @@ from factory.release.state import broken_releases, is_dropped, read_manifest, re
 from factory.store.open import open_store
 from factory.validation.withheld import take_back, withheld_shards
 from schemas.options import OptionError
-from support import fakes
+from support import fakes, misbehaving
 from support.nights import ROTTEN, Nights
 
 pytestmark = pytest.mark.slow
@@ -308,7 +308,9 @@ def test_a_night_that_was_killed_in_publish_is_finished(nights, monkeypatch, nam
             raise KilledError
 
     plain_open = Dataset.open
-    monkeypatch.setattr(Dataset, "open", lambda location: fakes.hooked(plain_open(location), kill))
+    monkeypatch.setattr(
+        Dataset, "open", lambda location: misbehaving.hooked(plain_open(location), kill)
+    )
     monkeypatch.setattr(Dataset, "enter", _entering(kill))
     with pytest.raises(KilledError):
         nights.run()
@@ -323,7 +325,7 @@ def _entering(kill):
     enter = Dataset.enter
 
     def hooked(location, card):
-        return fakes.hooked(enter(location, card), kill)
+        return misbehaving.hooked(enter(location, card), kill)
 
     return hooked
 
@@ -334,7 +336,9 @@ def test_a_release_that_was_begun_and_cannot_be_finished_is_given_up(nights, mon
             raise KilledError
 
     plain_open = Dataset.open
-    monkeypatch.setattr(Dataset, "open", lambda location: fakes.hooked(plain_open(location), kill))
+    monkeypatch.setattr(
+        Dataset, "open", lambda location: misbehaving.hooked(plain_open(location), kill)
+    )
     with pytest.raises(KilledError):
         nights.run()
     monkeypatch.undo()

@@ -29,7 +29,7 @@ from factory.upkeep.verify import expected_shard
 from schemas.base import FormatError
 from schemas.dataset import Reject
 from schemas.index import REJECT_SCHEMA
-from support import fakes, planted
+from support import fakes, misbehaving, planted
 from support.fakes import build_shard, committed_shards
 from support.planted import check_rejects_reconcile
 
@@ -62,7 +62,7 @@ def test_a_rerun_touches_nothing(planned, six_inputs, one_shard) -> None:
     build_shard(planned, six_inputs)
     before = committed_shards(planned)
     touched = []
-    build_shard(fakes.hooked(planned, lambda when, name: touched.append(name)), six_inputs)
+    build_shard(misbehaving.hooked(planned, lambda when, name: touched.append(name)), six_inputs)
     assert touched == [] and committed_shards(planned) == before == committed_shards(one_shard)
 
 
@@ -349,7 +349,7 @@ def test_writers_that_rejected_different_inputs_do_not_mix(planned, six_inputs, 
             build_shard(planned, six_inputs)
 
     facts = commit_shard(
-        fakes.hooked(planned, overtaken), expected_of(planned.plan(0)), samples, dead
+        misbehaving.hooked(planned, overtaken), expected_of(planned.plan(0)), samples, dead
     )
     assert facts == planned.facts(0) and facts.num_rejected == 2
     assert committed_shards(planned) == committed_shards(one_shard)

@@ -13,7 +13,7 @@ from factory.sources.input_table import InputTable
 from factory.sources.scan import FileFacts, batch_of
 from schemas.base import FormatError
 from schemas.dataset import plan_json
-from support import fakes
+from support import fakes, misbehaving
 from support.planners import OPTIONS, empty_dataset, numbered, plan, planned_ids
 
 
@@ -116,7 +116,7 @@ def test_tables_that_outgrow_their_memory_go_to_disk(tmp_path, monkeypatch) -> N
     batch = batch_of(ids, FileFacts("x", 1, 2), None)
     dataset = empty_dataset(tmp_path / "eyes", shard_size=100_000)
     with InputTable(iter([batch])) as inputs:
-        assert plan_new_shards(dataset, fakes.FakeSource(), inputs).num_new == 300_000
+        assert plan_new_shards(dataset, misbehaving.FakeSource(), inputs).num_new == 300_000
     with InputTable(iter([batch])) as inputs:
-        assert plan_new_shards(dataset, fakes.FakeSource(), inputs).num_new == 0
+        assert plan_new_shards(dataset, misbehaving.FakeSource(), inputs).num_new == 0
     assert dataset.plan(2).inputs[-1].id == "imgs/299999"

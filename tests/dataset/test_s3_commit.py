@@ -19,7 +19,7 @@ from factory.domains.eye.sources.unityeyes import UnityEyesOptions
 from factory.images.png import decode_png, encode_png
 from factory.ingestion.shards import expected_of
 from schemas.dataset import Reject
-from support import fakes, racing
+from support import fakes, misbehaving, racing
 from support.fakes import build_shard, committed_shards
 from support.planted import check_rejects_reconcile
 from support.s3_servers import new_location
@@ -77,7 +77,8 @@ def test_a_writer_killed_between_steps_leaves_nothing_that_a_rerun_does_not_mend
     planned, six_inputs, one_shard, when, prefix, left
 ) -> None:
     child = multiprocessing.get_context("fork").Process(
-        target=build_shard, args=(fakes.hooked(planned, fakes.kill_at(when, prefix)), six_inputs)
+        target=build_shard,
+        args=(misbehaving.hooked(planned, misbehaving.kill_at(when, prefix)), six_inputs),
     )
     child.start()
     child.join()
@@ -133,7 +134,7 @@ def test_a_paused_worker_that_wakes_after_the_commit_changes_nothing(
             build_shard(planned, others)
             committed.update(committed_shards(planned))
 
-    build_shard(fakes.hooked(planned, overtaken), six_inputs)
+    build_shard(misbehaving.hooked(planned, overtaken), six_inputs)
     assert committed and committed_shards(planned) == committed
     check_rejects_reconcile(planned)
 

@@ -18,7 +18,7 @@ from factory.images.png import encode_png
 from factory.ingestion.planning import OtherPlaceError
 from factory.sources.scan import Container
 from factory.store.parquet import parquet_bytes
-from support import fakes
+from support import fakes, misbehaving
 from support.planners import (
     OPTIONS,
     SPLITS,
@@ -108,14 +108,14 @@ def test_a_rejected_input_that_was_touched_is_planned_again_only_if_it_changed(t
     assert dataset.plan(1).inputs[0].supersedes is None
 
 
-def in_archives(mtimes_ns: dict[str, int], *ids: str) -> fakes.FakeSource:
+def in_archives(mtimes_ns: dict[str, int], *ids: str) -> misbehaving.FakeSource:
     containers = {name: Container(name, 100, mtime) for name, mtime in mtimes_ns.items()}
-    source = fakes.FakeSource({id: f"content {id}" for id in ids}, containers=containers)
+    source = misbehaving.FakeSource({id: f"content {id}" for id in ids}, containers=containers)
     source.mtimes_ns = {id: mtimes_ns.get(id.split("/")[0], 0) for id in ids}
     return source
 
 
-def opened(dataset: Dataset, source: fakes.FakeSource, min_shard: int = 1) -> list[str]:
+def opened(dataset: Dataset, source: misbehaving.FakeSource, min_shard: int = 1) -> list[str]:
     source.opened.clear()
     fakes.plan_from(dataset, source, min_shard=min_shard)
     return sorted(source.opened)

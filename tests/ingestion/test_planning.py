@@ -11,7 +11,7 @@ import pytest
 from factory.dataset.dataset import Dataset
 from factory.ingestion.planning import parse_splits, split_of
 from factory.store.local import LocalStore
-from support import fakes
+from support import fakes, misbehaving
 from support.planners import (
     OPTIONS,
     SPLITS,
@@ -96,7 +96,7 @@ def test_a_planner_that_is_overtaken_plans_only_what_is_left(tmp_path, moment) -
             if len(calls) == moment + 1:
                 plan(dataset, theirs)
 
-    plan(fakes.hooked(dataset, overtake), ours)
+    plan(misbehaving.hooked(dataset, overtake), ours)
     assert calls
     check_each_is_planned_once(dataset, theirs.content)
 
@@ -110,9 +110,9 @@ def test_planners_that_take_turns_never_plan_an_input_twice(tmp_path) -> None:
         nonlocal depth
         if when == "before" and depth < 4:
             depth += 1
-            plan(fakes.hooked(dataset, interleave), numbered(*range(1, 5 + 4 * depth)))
+            plan(misbehaving.hooked(dataset, interleave), numbered(*range(1, 5 + 4 * depth)))
 
-    plan(fakes.hooked(dataset, interleave), numbered(*range(1, 12)))
+    plan(misbehaving.hooked(dataset, interleave), numbered(*range(1, 12)))
     assert depth == 4
     check_each_is_planned_once(dataset, numbered(*range(1, 21)).content)
 
@@ -139,7 +139,7 @@ def test_a_listing_that_misses_a_plan_makes_no_input_planned_twice(tmp_path) -> 
     """A folder read while plans appear in it may show the second and not the first."""
     dataset = empty_dataset(tmp_path / "eyes")
     plan(dataset, numbered(1, 2, 3, 4, 5))
-    store = fakes.ForgetfulStore(Path(dataset.location), ["plan/000000.json"])
+    store = misbehaving.ForgetfulStore(Path(dataset.location), ["plan/000000.json"])
     assert plan(Dataset(store, dataset.card), numbered(1, 2, 3, 4, 5, 6)) == 1
     check_each_is_planned_once(dataset, numbered(*range(1, 7)).content)
 
@@ -233,7 +233,7 @@ def test_an_identity_falls_in_one_split_and_a_shard_holds_one(tmp_path) -> None:
     source = people()
     ids = list(source.content)
     for some in (ids[:37], ids[:80], ids):  # three runs, ever more renders
-        part = fakes.FakeSource({id: source.content[id] for id in some}, source.identities)
+        part = misbehaving.FakeSource({id: source.content[id] for id in some}, source.identities)
         plan(dataset, part)
     splits_of: dict[str, set[str]] = {}
     for shard in dataset.planned():

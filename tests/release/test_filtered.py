@@ -28,7 +28,7 @@ from factory.upkeep.garbage import stray_objects
 from factory.validation.pairs import NotComparableError, open_trio
 from jobs.publish import PublishJob, main
 from schemas.base import FormatError
-from support import fakes, planted, releases
+from support import fakes, misbehaving, planted, releases
 from support.filtered import FAILED, REPORT_ID, kept_here, parts_of
 from support.job_runs import work_here
 from support.planted import verified
@@ -164,7 +164,7 @@ def test_a_sample_that_a_failed_one_supersedes_does_not_come_back(refiner, tmp_p
 
 def keep_and_die(refined: Dataset, location: Path, when: str, prefix: str) -> None:
     child = enter_filtered(refined, REPORT_ID, str(location), "kept")
-    keeper = ShardFilter(fakes.hooked(child, fakes.kill_at(when, prefix)), refined)
+    keeper = ShardFilter(misbehaving.hooked(child, misbehaving.kill_at(when, prefix)), refined)
     for shard in refined.committed():
         keeper(shard)
 

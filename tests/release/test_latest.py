@@ -22,7 +22,7 @@ from factory.upkeep.run import describe_place
 from schemas.base import FormatError
 from schemas.options import OptionError
 from schemas.release import LatestRelease
-from support import fakes, planted, releases
+from support import fakes, misbehaving, planted, releases
 from support.filtered import FAILED
 
 LATER = "20261122-000000-bbbb"
@@ -126,7 +126,7 @@ def test_the_release_is_whole_before_the_pointer_names_it(refined, monkeypatch) 
             assert refined.store.size("releases/r2/manifest.json") is not None
             raise InterruptedError
 
-    monkeypatch.setattr(Dataset, "open", lambda _: fakes.hooked(refined, stop))
+    monkeypatch.setattr(Dataset, "open", lambda _: misbehaving.hooked(refined, stop))
     with pytest.raises(InterruptedError):
         publish(refined, "r2")
     monkeypatch.undo()

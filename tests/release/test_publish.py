@@ -28,7 +28,7 @@ from factory.release.state import (
 )
 from factory.upkeep.garbage import clean, stray_objects
 from schemas.report import GateCheck
-from support import fakes, planted, releases
+from support import fakes, misbehaving, planted, releases
 
 REPORT_ID = "20261121-000000-aaaa"
 
@@ -241,7 +241,11 @@ def test_a_name_that_leaves_the_folder_is_refused(refined, name) -> None:
 
 
 def publish_and_die(dataset: Dataset, when: str, name: str) -> None:
-    publish(fakes.hooked(dataset, fakes.kill_at(when, f"releases/r1/{name}")), "r1", REPORT_ID)
+    publish(
+        misbehaving.hooked(dataset, misbehaving.kill_at(when, f"releases/r1/{name}")),
+        "r1",
+        REPORT_ID,
+    )
 
 
 @pytest.mark.slow
@@ -277,7 +281,7 @@ def test_a_shard_that_is_withdrawn_before_the_intent_is_noticed(refined) -> None
             withdraw(refined, 0, 1, "a test")
 
     with pytest.raises(DamagedShardError, match="replaced or lost while the release was made"):
-        publish(fakes.hooked(refined, repair), "r1", REPORT_ID)
+        publish(misbehaving.hooked(refined, repair), "r1", REPORT_ID)
     assert release_names(refined) == []
 
 
@@ -295,9 +299,9 @@ def test_a_shard_that_is_withdrawn_after_the_intent_stays_in_the_release(refined
 
     if name == "intent":  # it is noticed, and the tar kept until the release is abandoned
         with pytest.raises(DamagedShardError, match="replaced or lost"):
-            publish(fakes.hooked(refined, repair), "r1", REPORT_ID)
+            publish(misbehaving.hooked(refined, repair), "r1", REPORT_ID)
         return
-    publish(fakes.hooked(refined, repair), "r1", REPORT_ID)
+    publish(misbehaving.hooked(refined, repair), "r1", REPORT_ID)
     assert broken_releases(refined) == []
     collect_garbage(refined)
     assert broken_releases(refined) == []
@@ -319,7 +323,7 @@ def test_an_unfinished_release_is_finished_by_its_report_or_abandoned(refined) -
 
     for release in ("r1", "r2"):
         with pytest.raises(InterruptedError):
-            publish(fakes.hooked(refined, stop), release, first)
+            publish(misbehaving.hooked(refined, stop), release, first)
     with pytest.raises(NotReleasableError, match=rf"--report {first}, abandon .* --abandon, or"):
         publish(refined, "r1", second)
     publish(refined, "r1", first)

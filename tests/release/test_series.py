@@ -19,7 +19,7 @@ from factory.release.series import DatedNames, Series
 from factory.release.state import broken_releases, is_dropped, release_names
 from factory.store.local import LocalStore
 from factory.upkeep.expire import expire_outdated
-from support import fakes, planted, releases
+from support import misbehaving, planted, releases
 
 BY_DAY = DatedNames("%Y-%m-%d")
 TODAY = date(2026, 11, 30)
@@ -87,7 +87,7 @@ def begin(dataset: Dataset, name: str, report_id: str) -> None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        publish_by_report(fakes.hooked(dataset, stop), name, report_id)
+        publish_by_report(misbehaving.hooked(dataset, stop), name, report_id)
 
 
 def test_a_release_that_was_begun_is_found_with_its_report(refined) -> None:

@@ -13,7 +13,7 @@ from factory.ingestion.shards import ingested_card
 from factory.store.parquet import parquet_bytes
 from schemas.eye.kind import EYE
 from schemas.index import REJECT_SCHEMA, ShardFacts, with_facts
-from support import fakes
+from support import fakes, misbehaving
 
 OPTIONS = UnityEyesOptions()
 
@@ -28,11 +28,11 @@ def empty_dataset(
     return Dataset.enter(folder, card)
 
 
-def numbered(*numbers: int) -> fakes.FakeSource:
-    return fakes.FakeSource({str(number): f"content {number}" for number in numbers})
+def numbered(*numbers: int) -> misbehaving.FakeSource:
+    return misbehaving.FakeSource({str(number): f"content {number}" for number in numbers})
 
 
-def plan(dataset: Dataset, source: fakes.FakeSource) -> int:
+def plan(dataset: Dataset, source: misbehaving.FakeSource) -> int:
     return fakes.plan_from(dataset, source).num_new
 
 
@@ -56,7 +56,7 @@ DIGESTS = pa.schema(
 """of an index, all that a planner reads"""
 
 
-def committed_dataset(folder: Path, source: fakes.FakeSource) -> Dataset:
+def committed_dataset(folder: Path, source: misbehaving.FakeSource) -> Dataset:
     """A dataset with all inputs of a source planned, and committed with their content as digest."""
     dataset = empty_dataset(folder, 3)
     fakes.plan_from(dataset, source)
@@ -65,7 +65,7 @@ def committed_dataset(folder: Path, source: fakes.FakeSource) -> Dataset:
 
 
 def commit_planned(
-    dataset: Dataset, source: fakes.FakeSource, rejected: Sequence[str] = ()
+    dataset: Dataset, source: misbehaving.FakeSource, rejected: Sequence[str] = ()
 ) -> None:
     """Index files alone, as an ingest would leave them: the planner reads nothing else."""
     for shard in sorted(set(dataset.planned()) - set(dataset.committed())):
@@ -92,7 +92,7 @@ def commit_planned(
 SPLITS = {"train": 0.6, "test": 0.4}
 
 
-def people() -> fakes.FakeSource:
+def people() -> misbehaving.FakeSource:
     source = numbered(*range(1, 101))
     source.identities = {str(n): f"person {n % 10}" for n in range(1, 101)}
     return source

@@ -24,7 +24,7 @@ from factory.upkeep.garbage import (
     stray_objects,
 )
 from schemas.lease import Lease
-from support import fakes, planted, releases
+from support import fakes, misbehaving, planted, releases
 
 OLD_S = 2 * DAY_S
 
@@ -83,9 +83,9 @@ def test_a_writer_that_wakes_after_its_tar_was_removed_commits_another(
         if when == "before" and name == index_name(1):
             list(clean(dataset, listed(dataset)))
 
-    ShardIngester(fakes.hooked(dataset, clean_up), make_source(str(eight_inputs), planted.OPTIONS))(
-        1
-    )
+    ShardIngester(
+        misbehaving.hooked(dataset, clean_up), make_source(str(eight_inputs), planted.OPTIONS)
+    )(1)
     assert dataset.facts(1).generation == 2 and planted.verified(dataset) == []
     assert planted.content(dataset) == planted.content(two_shards)
 
@@ -98,7 +98,9 @@ def test_a_repair_that_wakes_after_its_tar_was_removed_costs_no_sample(
             list(clean(dataset, listed(dataset)))
             assert dataset.committed() == [0, 1], "the damaged one stays"
 
-    hooked = fakes.hooked(dataset, clean_up).replacing({1: Replaced(1, fakes.tar_of(dataset, 1))})
+    hooked = misbehaving.hooked(dataset, clean_up).replacing(
+        {1: Replaced(1, fakes.tar_of(dataset, 1))}
+    )
     ShardIngester(hooked, make_source(str(eight_inputs), planted.OPTIONS))(1)
     assert dataset.facts(1).generation == 3, "2 is what was there, named again"
     assert planted.verified(dataset) == []

@@ -18,7 +18,7 @@ from factory.upkeep.repair import RepairReport, apply_repairs, repairs_for, stal
 from factory.validation.pairs import NotComparableError, open_trio
 from schemas.eye.kind import EYE
 from schemas.outcome import Outcome
-from support import fakes, planted, releases
+from support import fakes, misbehaving, planted, releases
 from support.planted import verified
 
 pytestmark = pytest.mark.slow
@@ -177,7 +177,7 @@ def test_a_repair_that_dies_at_any_step_is_finished_by_the_next(
             raise Died
 
     planted.DAMAGE[damage][0](dataset.store, 1)
-    dying = fakes.hooked(dataset, die)
+    dying = misbehaving.hooked(dataset, die)
     with pytest.raises(Died):
         repaired(dying, FromSource(dying, str(eight_inputs)))
     assert dataset.committed() == [0, 1], "the damaged one, until a whole one takes its place"
