@@ -1,6 +1,7 @@
 """A job on the command line: typed options, defaults from a TOML file, exit codes."""
 
 import inspect
+import os
 import re
 import signal
 import sys
@@ -178,6 +179,9 @@ def run_command(
     how it went."""
     job = parse(kind, arguments)
     _refuse_fleeting(job)
+    # Before anything loads OpenMP: its threads else wait for each other without giving up their
+    # cores, which other processes on a busy machine then lack.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     what_next = "; the same command resumes" if kind.resumes else ""
     try:
         raise_on_signals()

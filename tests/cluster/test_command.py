@@ -1,5 +1,6 @@
 """The command line: defaults from TOML, overridden by flags, and what the exit codes mean."""
 
+import os
 import re
 import runpy
 import sys
@@ -182,6 +183,19 @@ def test_exit_codes_say_how_it_went(monkeypatch, capsys, main, code, message) ->
         run_command(SampleJob, main)
     assert caught.value.code == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_leave_their_cores_to_others(monkeypatch, given, used) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")  # it is put back after the test
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    seen: list[str] = []
+    with pytest.raises(SystemExit):
+        run_command(
+            SampleJob, lambda job: seen.append(os.environ["OMP_WAIT_POLICY"]), ["--output", "x"]
+        )
+    assert seen == [used]
 
 
 def test_a_stopped_job_that_cannot_go_on_does_not_say_that_it_can(monkeypatch, capsys) -> None:
