@@ -164,17 +164,18 @@ def main() -> None:
     ]
     missing = [case for case in wanted if case not in done]
     ROWS.parent.mkdir(exist_ok=True)
-    with ThreadPoolExecutor(given.at_once) as pool:
+    pool = ThreadPoolExecutor(given.at_once)
+    try:
         demos = [pool.submit(made, *case, given.at_once) for case in missing]
         for number, demo in enumerate(as_completed(demos), 1):
-            if demo.exception() is not None:
-                pool.shutdown(cancel_futures=True)
             row = demo.result()
             with ROWS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             case = f"{row['domain']} {row['seed']} {row['numerics']}"
             verdict = "passed" if row["passed"] else "FAILED"
             print(f"{number} of {len(missing)}: {case} {verdict} in {row['seconds']} s", flush=True)
+    finally:  # a demo that broke, or Ctrl-C, begins no other one
+        pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":

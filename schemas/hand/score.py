@@ -29,10 +29,7 @@ class HandScore(Score):
         values = super().metrics() | {"label_fit": self.label_fit}
         if self.depth_error_mm is not None:
             values["depth_error_median_mm"] = self.depth_error_mm.median
-        if self.lost_joint_share is not None:
-            values["lost_joint_share"] = self.lost_joint_share
-        if self.mean_shift_px is not None:
-            values["mean_shift_px"] = self.mean_shift_px
-        if self.boundary_gain is not None:
-            values["boundary_gain"] = self.boundary_gain
+        for name in ("lost_joint_share", "mean_shift_px", "boundary_gain"):
+            if (value := getattr(self, name)) is not None:
+                values[name] = value
         return values

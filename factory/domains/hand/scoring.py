@@ -1,6 +1,7 @@
 """How refiners of hands are scored on held-out images: by outline, depth and joints, and by how
 near to real their boundaries are."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,10 +13,12 @@ from factory.dataset.dataset import Dataset
 from factory.domains.hand.depth.boundary import boundary_of, statistics_of
 from factory.domains.hand.depth.windows import FULL_SCALE, places_of, windows
 from factory.domains.hand.measures import VERSION, HandMeasurer, HandWitnesses, depth_of
+from factory.domains.hand.witnesses import DRIFTS
 from factory.images.png import Pixels
 from factory.measures.statistics import spread_or_none
 from factory.measures.two_sample import TwoSampleTest
 from factory.validation.held_out import HeldOut, Shown
+from factory.validation.witnesses import shift_of
 from schemas.hand.score import HandScore
 from schemas.score import ScoreRecord
 
@@ -108,8 +111,7 @@ class HandScoring:
             held_out.index.slice(0, MOST_MEASURED), before[:MOST_MEASURED], after[:MOST_MEASURED]
         )
         lost = values_of(measures, "lost_joint_share")
-        shift_px = [values_of(measures, f"silhouette_shift_{axis}_px") for axis in "xy"]
-        known = np.isfinite(shift_px).all(axis=0)
+        shift_px = shift_of(measures, DRIFTS["silhouette"])
         boundary = boundary_of(*map(statistics_of, (before, after, real)), seed=SEED)
         return HandScore(
             num_samples=len(after),
@@ -123,8 +125,6 @@ class HandScoring:
             depth_error_mm=spread_or_none(values_of(measures, "joint_depth_error_mm")),
             lost_joint_share=float(np.nanmean(lost)) if np.isfinite(lost).any() else None,
             label_fit=float(values_of(measures, "label_fit").mean()),
-            mean_shift_px=float(np.hypot(*(axis[known].mean() for axis in shift_px)))
-            if known.any()
-            else None,
+            mean_shift_px=None if shift_px is None else math.hypot(*shift_px),
             boundary_gain=boundary.gain(),
         )
