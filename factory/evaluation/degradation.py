@@ -8,6 +8,7 @@ renders that were degraded so. `swap_amplitudes` is another control that learns 
 Axes in names: N images, H height, W width, R rings of the spectrum.
 """
 
+from itertools import product
 from typing import Annotated, Self
 
 import cv2
@@ -25,8 +26,15 @@ NotNegative = Annotated[Float, Field(ge=0)]
 
 _FITTED_ON = 200
 """images of each set at most that a fit looks at"""
+_STARTS = (0.3, 0.8, 2.0), (0.2,), (1.0, 5.0), (0.3, 1.0)
+"""values of blur, its spread, noise and its correlation that a fit may start from, in all
+combinations: there are several local minima"""
+_STEPS = 0.5, 0.2, 3.0, 0.3
+"""how far a fit's first steps from there are"""
+_DESCENTS = 2
+"""of the starts that are nearest, how many a fit goes on from"""
 _EVALUATIONS = 150
-"""degradations that a fit tries at most"""
+"""degradations that a fit tries at most from each of these"""
 _MAX_BLUR_PX, _MAX_SPREAD_PX, _MAX_NOISE, _MAX_CORRELATION_PX = 4.0, 1.5, 40.0, 1.5
 _SHARP = 0.2
 """cycles per pixel from which on power counts as sharpness"""
@@ -125,16 +133,23 @@ def fit(renders: Grey, real: Grey, *, equalise: bool = False, seed: int = 0) -> 
         return float(np.mean((found_R - wanted_R) ** 2) + (found_spread - wanted_spread) ** 2)
 
     bounds = [(0.0, top) for top in (_MAX_BLUR_PX, _MAX_SPREAD_PX, _MAX_NOISE, _MAX_CORRELATION_PX)]
-    starts = [(blur, 0.2, noise, 0.3) for blur in (0.3, 0.8, 1.5) for noise in (1.0, 5.0)]
-    start = min(starts, key=lambda one: distance(np.array(one)))
-    minimum = minimize(
-        distance,
-        start,
-        method="Nelder-Mead",
-        bounds=bounds,
-        options={"xatol": 0.01, "fatol": 0.002, "maxfev": _EVALUATIONS},
-    )
-    return of(minimum.x)
+    starts = [np.array(start) for start in product(*_STARTS)]
+    found = [
+        minimize(
+            distance,
+            start,
+            method="Nelder-Mead",
+            bounds=bounds,
+            options={
+                "initial_simplex": start + np.vstack([np.zeros(len(_STEPS)), np.diag(_STEPS)]),
+                "xatol": 0.01,
+                "fatol": 0.002,
+                "maxfev": _EVALUATIONS,
+            },
+        )
+        for start in sorted(starts, key=distance)[:_DESCENTS]
+    ]
+    return of(min(found, key=lambda minimum: minimum.fun).x)
 
 
 def swap_amplitudes(

@@ -66,6 +66,19 @@ def test_what_was_planted_is_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few")
+def test_a_strong_blur_and_smooth_noise_are_told_from_a_weaker_blur() -> None:
+    """A dim webcam's images are like that; a blur of 1.6 px with little noise is a minimum too."""
+    planted = Degradation(
+        blur_px=2.5, blur_spread_px=0.6, noise_sd=5.0, noise_correlation_px=0.9, equalise=True
+    )
+    images = drawn("render", equalise=True)
+    fitted = fit(images[:40], planted.apply(images[40:], seed=9), equalise=True)
+    assert fitted.blur_px == pytest.approx(2.5, abs=0.4)
+    assert fitted.noise_correlation_px == pytest.approx(0.9, abs=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("equalise", [False, True])
 def test_spectra_and_grey_values_of_two_styles_agree_after_fitting(equalise) -> None:
     """Drawn by the renderer as renders, and as a camera sees other people in other light."""
