@@ -139,7 +139,10 @@ def train_on_ray(
                 failure_config=ray.train.FailureConfig(max_failures=max_failures),
             ),
         )
-        progress = Progress("train", config.total_clock, "steps")
+        before = _newest_metrics(store)
+        progress = Progress(
+            "train", config.total_clock, "steps", done=before["clock"] if before else 0
+        )
         advance = partial(_advance, progress, store)
         try:
             with every(1.0 if isinstance(store, LocalStore) else 10.0, advance):
@@ -258,15 +261,19 @@ def _score(location: str, scoring: HeldOutScoring) -> Score:
     return scoring(location)
 
 
+def _newest_metrics(store: Store) -> dict[str, Any] | None:
+    """The last line that worker 0 wrote; None before there is one, and while it is written."""
+    try:
+        newest: dict[str, Any] = json.loads(store.read_tail(METRICS_NAME, 4096).splitlines()[-1])
+    except (FileNotFoundError, IndexError, json.JSONDecodeError):
+        return None
+    return newest
+
+
 def _advance(progress: Progress, store: Store) -> None:
-    """Show the newest metrics, which worker 0 writes."""
-    try:
-        lines = store.read_tail(METRICS_NAME, 4096).splitlines()
-    except FileNotFoundError:
-        return
-    try:
-        newest = json.loads(lines[-1])
-    except (IndexError, json.JSONDecodeError):  # no line yet, or one that is being written
+    """Show the newest metrics."""
+    newest = _newest_metrics(store)
+    if newest is None:
         return
     shown = ", ".join(f"{name} {newest[name]:.3f}" for name in SHOWN if name in newest)
     progress.advance(max(0, newest["clock"] - progress.done), f"{newest['phase']} {shown}")
