@@ -1,5 +1,6 @@
 """Stages on Ray: every shard once, whatever dies, and the summary says what happened."""
 
+import logging
 import os
 import signal
 import sys
@@ -213,6 +214,7 @@ def test_only_shards_whose_workers_died_are_tried_alone(monkeypatch) -> None:
 
 @pytest.mark.slow
 def test_who_waits_in_vain_is_told_what_the_cluster_has(monkeypatch, caplog) -> None:
+    caplog.set_level(logging.WARNING)  # Ray's own threads may log details meanwhile
     monkeypatch.setattr(session, "SILENCE_S", 0.5)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True}, {"Alive": False}])
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})

@@ -73,7 +73,8 @@ def dashboard() -> Iterator[str]:
     finally:
         # Asked to end (SIGTERM), it would wait half a minute for its own processes.
         for member in members_of_session(process.pid):
-            os.kill(member, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended by itself, as another of them had
+                os.kill(member, signal.SIGKILL)
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
